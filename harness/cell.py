@@ -1,0 +1,82 @@
+"""One fine-tuning run, frozen, and its content key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["fp32", "bf16"]
+Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Protocol(Frozen):
+    """How a cell trains. The same for each method of a comparison, save what a method declares (lr)."""
+
+    name: Literal["default", "paper", "tuned"] = "default"
+    lr: float = Field(gt=0, description="peak learning rate")
+    lr_source: str = Field(default="", description="where the learning rate comes from; not in the key")
+    epochs: float = Field(default=3.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most; null: as epochs say")
+    batch_size: int = Field(default=16, ge=1)
+    max_length: int = Field(default=128, ge=4, description="tokens per row at most; longer rows are cut and counted")
+    schedule: Literal["linear", "constant"] = "linear"
+    warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
+    clip: float = Field(default=1.0, gt=0, description="gradient norm at most, per cell")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW; none on biases and norms")
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention probabilities")
+    train_rows: int | None = Field(default=None, ge=1, description="first rows of the task's shuffled train split")
+    eval_rows: int | None = Field(default=None, ge=1, description="first rows of each eval split")
+
+
+class ModelRef(Frozen):
+    """The backbone. Only its content is in the key: revision, not name or path."""
+
+    name: str = Field(description="as the user named it; not in the key")
+    revision: str = Field(description="sha256 of the weights file, or the hub's commit")
+
+
+class Cell(Frozen):
+    """One run. `key` hashes what can change its result; K, pack, executor and output flags are not here."""
+
+    suite: str
+    suite_version: int
+    task: str
+    method: str
+    method_version: int
+    options: dict[str, Any] = Field(default_factory=dict, description="method options that differ from the default")
+    preset: str = Field(description="not in the key: what it chose is")
+    model: ModelRef
+    data: str = Field(description="fingerprint of the task's rows")
+    protocol: Protocol
+    seeds: dict[str, int]
+    dtype: Precision = "fp32"
+    quantize: Quantize = "none"
+
+    @property
+    def key(self) -> str:
+        """First 16 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        del content["preset"], content["model"]["name"]
+        content["protocol"].pop("lr_source", None)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The method as it is written on the command line: lorasp:ratio=0.25."""
+        options = ",".join(f"{k}={_written(v)}" for k, v in sorted(self.options.items()))
+        return f"{self.method}:{options}" if options else self.method
+
+
+def _written(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,170 @@
+"""What a method, a selection strategy, a suite and a source must be. No torch is imported to read this."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from harness.groups import Attached
+    from harness.seeds import Streams
+
+Label = int | float
+
+
+# ---------------------------------------------------------------- suites
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One row of a task: a stable id, one or two texts, and its label (class id, or a real number)."""
+
+    id: str
+    texts: tuple[str, ...]
+    label: Label
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task of a suite. `labels` is empty for regression. Each name of `eval_splits` is scored once."""
+
+    name: str
+    labels: tuple[str, ...]
+    eval_splits: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head: one per class, 1 for regression."""
+        return len(self.labels) or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """The rows of one task: `splits` has "train" and every eval split. `notes` says what is partial or derived."""
+
+    splits: Mapping[str, tuple[Example, ...]]
+    fingerprint: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRequest:
+    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}."""
+
+    kind: Literal["embedded", "data-dir", "hub"]
+    data_dir: Path | None = None
+    files: Mapping[tuple[str, str], tuple[Path, ...]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """A named average of a suite: each task's headline score is the mean of the scores named here."""
+
+    name: str
+    scores: Mapping[str, tuple[str, ...]]
+
+
+class Suite(abc.ABC):
+    """Names of tasks; rows from a source; scores in points (0 to 100; correlations times 100)."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    summary: ClassVar[str]
+    tasks: ClassVar[Mapping[str, Task]]
+    averages: ClassVar[tuple[Average, ...]]
+
+    @abc.abstractmethod
+    def load(self, task: str, request: SourceRequest) -> TaskData:
+        """Rows of one task. Raises UserError naming the file, the line and what was expected."""
+
+    @abc.abstractmethod
+    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Scores of one eval split; predictions are class ids [n] int64 or values [n] float64."""
+
+
+# ---------------------------------------------------------------- methods and strategies
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One replica of a pack: its method (with options) and its seeded streams."""
+
+    method: Method
+    streams: Streams
+
+
+@dataclasses.dataclass(frozen=True)
+class Sourced:
+    """A default and where it comes from."""
+
+    value: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method(abc.ABC):
+    """A fine-tuning method; the fields of the frozen dataclass are its options.
+
+    `version` is raised when results change. Methods of one `family` may train together in a pack; a family of
+    None trains alone. `learning_rates` maps a preset to its declared default and the source of that.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = None
+    summary: ClassVar[str]
+    family: ClassVar[str | None] = None
+    quantizable: ClassVar[bool] = True
+    starts_at_base: ClassVar[bool] = True
+    learning_rates: ClassVar[Mapping[str, Sourced]]
+
+    def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
+        """Raise UserError for an option out of range: what was given, what is allowed."""
+
+    @abc.abstractmethod
+    def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
+        """Fit the model in place for K = len(members) replicas; return what trains, in named groups.
+
+        Called on the first member's method. Randomness comes only from the members' streams.
+        """
+
+    def options(self) -> dict[str, Any]:
+        """Options that differ from their defaults, as they go into the cell key."""
+        fields = dataclasses.fields(self)
+        return {f.name: v for f in fields if (v := getattr(self, f.name)) != f.default}
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One linear layer that gets a low-rank pair: A is [rank, d_in], B is [d_out, rank]."""
+
+    name: str
+    d_in: int
+    d_out: int
+    rank: int
+    layer: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        return (self.rank, self.d_in), (self.d_out, self.rank)
+
+
+Masks = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
+"""Site name -> (mask of A, mask of B), boolean arrays; True = trained."""
+
+Strategy = Callable[..., Masks]
+"""strategy(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Masks"""
+
+METHODS: Registry[type[Method]] = Registry("method")
+STRATEGIES: Registry[Strategy] = Registry("strategy")
+SUITES: Registry[type[Suite]] = Registry("suite")

@@ -1,0 +1,30 @@
+"""The exceptions tree. A UserError is shown as one line and ends with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class UserError(HarnessError):
+    """Something the user can put right: says what was given, what is allowed, what to do."""
+
+
+class NotApplicable(UserError):
+    """A combination that cannot be. Refused where named alone, dropped and listed where a product made it."""
+
+
+class CellFailed(HarnessError):
+    """One cell cannot give a score (a loss that is not finite, say); it becomes a failed record."""
+
+
+def unknown(kind: str, given: str, allowed: Iterable[str]) -> UserError:
+    """The error for a wrong name: nearest name first, then the list."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UserError(f"unknown {kind} '{given}': {hint}allowed: {', '.join(names) or '(none)'}")

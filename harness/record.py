@@ -1,0 +1,144 @@
+"""What came of a cell, and what a solo profile measured: the files under cells/ and profiles/."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.cell import Cell
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "failed", "oom", "cancelled"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Predictions(Strict):
+    """The side file of per-example predictions: example id, split, target, prediction, logits; no data text."""
+
+    path: str = Field(description="file name beside the record: KEY.parquet")
+    sha256: str
+    rows: int
+
+
+class Parameters(Strict):
+    """Counts of numbers, not bytes. The head is counted apart from the adapter."""
+
+    adapter_trained: int
+    adapter_frozen: int = Field(description="stored by the adapter, not trained")
+    head_trained: int
+    backbone: int = Field(description="parameters of the backbone, trained or not")
+    backbone_trained: int = Field(description="backbone parameters that train (full fine-tuning)")
+
+
+class TrainState(Strict):
+    """Bytes of what training keeps for this cell's trained values."""
+
+    weights: int
+    gradients: int
+    optimizer: int = Field(description="both AdamW moments")
+
+
+class Phases(Strict):
+    """Seconds of this cell's pack, by phase; shared by all cells of the pack."""
+
+    load: float = Field(description="backbone weights into memory")
+    input: float = Field(description="reading, rendering and tokenising rows")
+    attach: float
+    train: float
+    evaluate: float
+
+
+class PackInfo(Strict):
+    """The pack the cell trained in. Scores are good from a pack; memory and speed are taken from profiles only."""
+
+    keys: list[str] = Field(description="cell keys in slot order")
+    slot: int
+    size: int
+    threads: int
+
+
+class Environment(Strict):
+    python: str
+    torch: str
+    transformers: str
+    numpy: str
+    harness: str
+    commit: str | None = Field(description="git commit of the harness, '+dirty' added, null outside a checkout")
+    platform: str
+    cpu: str
+    threads: int
+    device: str
+    gpu: str | None = None
+
+
+class AverageInfo(Strict):
+    """A named average of the suite, so that a report needs no suite code."""
+
+    tasks: list[str] = Field(description="tasks that a full average covers")
+    score: float | None = Field(description="this task's headline score in points; null if not in the average")
+
+
+class Truncation(Strict):
+    """Rows longer than max_length, by split; tokens beyond it were cut."""
+
+    rows: dict[str, int]
+    total: dict[str, int]
+
+
+class Record(Strict):
+    """What came of one cell. A failure is a record too, with its reason."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    status: Status
+    reason: str | None = Field(default=None, description="why there is no score; null when ok")
+    traceback: str | None = None
+    cell: Cell
+    scores: dict[str, float] = Field(default_factory=dict, description="official metrics in points, 0 to 100")
+    averages: dict[str, AverageInfo] = Field(default_factory=dict)
+    majority: float | None = Field(default=None, description="points of the best constant prediction; null if none")
+    stand_in: bool = Field(description="true when model and data are the generated stand-ins: no evidence on real data")
+    data_source: str = ""
+    data_notes: list[str] = Field(default_factory=list, description="what is partial or derived in the data")
+    rows: dict[str, int] = Field(default_factory=dict, description="rows used, by split")
+    truncation: Truncation | None = None
+    predictions: Predictions | None = None
+    loss_curve: list[tuple[int, float]] = Field(default_factory=list, description="(step, mean training loss since)")
+    steps: int | None = None
+    parameters: Parameters | None = None
+    train_state: TrainState | None = None
+    phases: Phases | None = None
+    pack: PackInfo | None = None
+    environment: Environment | None = None
+    started: str = Field(description="UTC, ISO 8601")
+    finished: str
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+class Profile(Strict):
+    """Memory and throughput of one (method, model, batch shape), measured alone in a process of its own."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    status: Status
+    reason: str | None = None
+    suite: str
+    method: str = Field(description="the method as it is written on the command line")
+    model: str
+    model_revision: str
+    device: str
+    batch_size: int
+    length: int = Field(description="tokens per row of the timed batches")
+    warmup_steps: int
+    timed_steps: int
+    peak_bytes: int | None = Field(default=None, description="see peak_kind")
+    peak_kind: Literal["cuda allocated", "rss above loaded backbone"]
+    step_seconds: list[float] = Field(default_factory=list, description="raw samples, one per timed step")
+    samples_per_second: float | None = None
+    train_state: TrainState | None = None
+    environment: Environment | None = None
+    measured: str = Field(description="UTC, ISO 8601")
