@@ -1,0 +1,136 @@
+"""One counter-based dropout for the whole model: the mask is a hash of (seed, step, site, element in the replica).
+
+So a replica draws the same masks alone, in any slot of any pack, at any padding, and on any device; and nothing
+advances a global generator, which makes it fit for graph capture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_MULTIPLY = (-2048144789, -1028477387, 0x2C1B3C6D)  # murmur3's finalizer as int32, and one more odd constant
+_GOLDEN = -7046029254386353131  # 2**64 / golden ratio, odd, as int64
+
+
+def _mix64(h: Tensor) -> Tensor:
+    """splitmix64's finalizer on int64 (wrapping); arithmetic shifts are good enough and the same everywhere."""
+    h = (h ^ (h >> 30)) * -4658895280553007687
+    h = (h ^ (h >> 27)) * -7723592293110705685
+    return h ^ (h >> 31)
+
+
+@dataclasses.dataclass
+class Clock:
+    """Seeds [K] and the step; `stride` is the number of positions a row may have, so padding moves no mask."""
+
+    seeds: Tensor
+    step: Tensor
+    stride: int
+    sites: int = 0
+
+    @classmethod
+    def start(cls, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
+        values = torch.tensor(list(seeds), dtype=torch.int64, device=device)
+        return cls(values, torch.zeros((), dtype=torch.int64, device=device), stride)
+
+    def keys(self, site: int) -> tuple[Tensor, Tensor]:
+        """Two int32 keys [K, 1] for a site at the present step."""
+        h = _mix64(_mix64(self.seeds + _GOLDEN * (site + 1)) + _GOLDEN * (self.step + 1))
+        return h.to(torch.int32)[:, None], (h >> 32).to(torch.int32)[:, None]
+
+    def new_site(self) -> int:
+        self.sites += 1
+        return self.sites - 1
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.seeds = self.seeds[list(rows)]
+
+
+def _shift(h: Tensor, bits: int) -> Tensor:
+    return (h >> bits) & ((1 << (32 - bits)) - 1)  # logical shift of int32
+
+
+def _uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
+    """int32 [K, n], uniform over all 2**32 values: murmur3's finalizer under two keys."""
+    h = index ^ keys[0]
+    h ^= _shift(h, 16)
+    h *= _MULTIPLY[0]
+    h ^= _shift(h, 13)
+    h *= _MULTIPLY[1]
+    h ^= _shift(h, 16)
+    h ^= keys[1]
+    h *= _MULTIPLY[2]
+    h ^= _shift(h, 15)
+    return h
+
+
+class _Apply(torch.autograd.Function):
+    """x * keep * scale; saves the boolean mask only (one byte an element)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(keep, scale)
+        return torch.where(keep, x * scale, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        keep, scale = ctx.saved_tensors
+        return torch.where(keep, grads[0] * scale, 0), None, None
+
+
+class CounterDropout(nn.Module):
+    """Dropout of x [K*B, ...] at rate p [K]; the identity in evaluation."""
+
+    def __init__(self, p: Sequence[float], clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.site = clock.new_site()
+        self._set_rate(list(p))
+        self._index: dict[tuple[int, ...], Tensor] = {}
+
+    def _set_rate(self, p: list[float]) -> None:
+        self.p = p
+        self.active = any(p)
+        rate = torch.tensor(p, dtype=torch.float64, device=self.clock.seeds.device)
+        # p = 0 gives the least int32, which every hash reaches: such a replica keeps all, times exactly 1
+        self.threshold = (rate * 2**32 - 2**31).round().to(torch.int32)[:, None]
+        self.scale = (1.0 / (1.0 - rate))[:, None]
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        self._set_rate([self.p[row] for row in rows])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.active:
+            return x
+        k = len(self.clock.seeds)
+        index = self._positions((x.shape[0] // k, *x.shape[1:]), x.device)
+        keep = _uniform(index, self.clock.keys(self.site)) >= self.threshold
+        y: Tensor = _Apply.apply(x.reshape(k, -1), keep, self.scale.to(x.dtype))
+        return y.view(x.shape)
+
+    def _positions(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """int32 [1, n]: row * stride * width + offset in the row, the same at each padded length."""
+        if shape not in self._index:
+            row = torch.arange(shape[0], dtype=torch.int32, device=device)[:, None]
+            per_row = torch.Size(shape[1:]).numel()
+            width = self.clock.stride * shape[-1] if len(shape) > 2 else per_row
+            offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]
+            self._index[shape] = (row * width + offset).reshape(1, -1)
+        return self._index[shape]
+
+
+def replace_dropouts(model: nn.Module, clock: Clock) -> list[CounterDropout]:
+    """Put CounterDropout in place of each nn.Dropout with p > 0, in module order (the site number)."""
+    made = []
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.Dropout) and module.p > 0:
+            new = CounterDropout([module.p] * len(clock.seeds), clock)
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, new)
+            made.append(new)
+    return made

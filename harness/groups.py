@@ -1,0 +1,94 @@
+"""Trained values as one matrix [K, N] per group: row k is replica k, so the optimizer is a few vector operations.
+
+Gradients accumulate into a second matrix of the same shape. A group of one replica holds exactly its trained
+values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass
+class Leaf:
+    """One trained tensor of a group, [K, *shape]; `tensor` is rebound when replicas leave the pack."""
+
+    name: str
+    shape: tuple[int, ...]
+    tensor: Tensor
+
+
+class ParameterGroup:
+    """Named trained values of K replicas.
+
+    `counts` are the true numbers per replica, padding apart. The leaves named in `decayed` come first, so weight
+    decay is one operation on a slice of columns.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        values: Sequence[tuple[str, Tensor]],
+        counts: Sequence[int],
+        *,
+        undecayed: frozenset[str] = frozenset(),
+        lr_scale: float = 1.0,
+    ) -> None:
+        ordered = sorted(values, key=lambda item: item[0] in undecayed)
+        self.name = name
+        self.counts = tuple(counts)
+        self.lr_scale = lr_scale
+        self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
+        self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
+        self.grad = torch.zeros_like(self.theta)
+        self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
+        self._bind()
+
+    def _bind(self) -> None:
+        """Point each leaf at its columns of theta, and its gradient at those of grad."""
+        start = 0
+        for leaf in self.leaves.values():
+            stop = start + torch.Size(leaf.shape).numel()
+            shape = (len(self.counts), *leaf.shape)
+            leaf.tensor = self.theta[:, start:stop].view(shape).requires_grad_()
+            leaf.tensor.grad = self.grad[:, start:stop].view(shape)
+            start = stop
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all replicas but `rows`."""
+        self.theta = self.theta.detach()[list(rows)].contiguous()
+        self.grad = torch.zeros_like(self.theta)
+        self.counts = tuple(self.counts[r] for r in rows)
+        self._bind()
+
+    def bytes_of(self, replica: int) -> int:
+        """Bytes of one replica's trained values; its gradient takes the same, its AdamW moments twice that."""
+        return self.counts[replica] * self.theta.element_size()
+
+
+@dataclasses.dataclass
+class Attached:
+    """What a method made of the model: groups that train, and what is stored without training, per replica."""
+
+    groups: list[ParameterGroup]
+    stored: Sequence[int] = ()
+    keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Compact the pack to `rows` (a replica that ends early leaves)."""
+        for group in self.groups:
+            group.keep(rows)
+        for callback in self.keep_rows:
+            callback(rows)
+        self.stored = [self.stored[r] for r in rows]
+
+    def group(self, name: str) -> ParameterGroup | None:
+        return next((g for g in self.groups if g.name == name), None)
+
+    def count(self, name: str, replica: int) -> int:
+        found = self.group(name)
+        return found.counts[replica] if found else 0

@@ -1,0 +1,68 @@
+"""Tasks on single sentences: acceptability and sentiment."""
+
+from __future__ import annotations
+
+import random
+
+from suites.embedded import reviews, scenes
+from suites.embedded.scenes import Scene
+from suites.embedded.words import VERBS
+
+Row = tuple[str, ...]
+
+
+def noisy(rng: random.Random, label: int, classes: int, chance: float) -> int:
+    """The label, at times another one: stands for the disagreement of human raters."""
+    if rng.random() >= chance:
+        return label
+    return (label + rng.randrange(1, classes)) % classes
+
+
+def swapped(rng: random.Random, words: list[str]) -> list[str]:
+    """Two neighbours in the wrong order."""
+    spot = rng.randrange(len(words) - 1)
+    return [*words[:spot], words[spot + 1], words[spot], *words[spot + 2 :]]
+
+
+def misformed(rng: random.Random, words: list[str]) -> list[str]:
+    """A verb in a form that its place does not allow."""
+    forms = {
+        form: [other for other in (base, scenes.third(base), scenes.participle(base)) if other != form]
+        for pair in VERBS
+        for base in pair
+        for form in (base, scenes.third(base), scenes.participle(base))
+    }
+    return [rng.choice(forms[word]) if word in forms else word for word in words]
+
+
+def miscounted(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
+    """A noun whose number does not fit its verb or determiner."""
+    nouns = {word: scenes.plural_of(word) for noun in (scene.actor, scene.patient) for word in noun.words}
+    back = {plural: word for word, plural in nouns.items()}
+    names = set(scene.actor.words) | {scenes.plural_of(word) for word in scene.actor.words}
+    return [nouns.get(word) or back.get(word) or word if word in names else word for word in words]
+
+
+def broken(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
+    """The sentence with one fault of grammar."""
+    fault = rng.random()
+    if fault < 0.3:
+        return swapped(rng, words)
+    return misformed(rng, words) if fault < 0.7 else miscounted(rng, scene, words)
+
+
+def cola(rng: random.Random) -> Row:
+    """Acceptability: 1 for a grammatical sentence, 0 for one with a fault."""
+    scene = scenes.sample_scene(rng)
+    words = scenes.statement(rng, scene)
+    if rng.random() < 0.3:
+        words = scenes.question(rng, scene, rng.choice(("actor", "patient")))
+    label = int(rng.random() < 0.6)
+    text = words if label else broken(rng, scene, words)
+    return " ".join(text), str(noisy(rng, label, 2, 0.03))
+
+
+def sst2(rng: random.Random) -> Row:
+    """Sentiment of a review: 1 positive, 0 negative."""
+    label = rng.randrange(2)
+    return " ".join(reviews.review(rng, bool(label))), str(noisy(rng, label, 2, 0.07))

@@ -1,0 +1,112 @@
+"""Word-level tokenizer of the world and the word tables that text corruption draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from suites.embedded import reviews, scenes
+from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+Ints = npt.NDArray[np.int64]
+
+
+def lemma_groups() -> list[list[list[str]]]:
+    """Word classes; each class lists its groups of interchangeable words."""
+    nouns = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
+    kinds = sorted({noun.kind for genre in GENRES for noun in (*genre.actors, *genre.objects)})
+    singular = [list(words) for words in nouns] + [[kind] for kind in kinds]
+    verbs = [list(pair) for pair in VERBS]
+    opinions = [list(PRAISE), list(BLAME)], [list(LIKED), list(DISLIKED)]
+    return [
+        singular,
+        [[scenes.plural_of(word) for word in group] for group in singular],
+        *(
+            [[form(word) for word in group] for group in verbs]
+            for form in (str, scenes.third, scenes.participle)
+        ),
+        [list(trait.words) for trait in TRAITS],
+        [list(pair) for genre in GENRES for pair in genre.places],
+        *opinions,
+        [list(pair) for pair in THINGS],
+        [list(scenes.AFFIRM), list(scenes.DENY), list(reviews.HEDGES)],
+        [["the"], ["this", "that"], ["these", "those"]],
+        [["is"], ["are"], ["do"], ["does"], ["by"], list(reviews.FEEL)],
+        [["who", "which"], ["what"], ["where"], ["nobody"], ["we", "i"]],
+        [["and"], ["but"], ["near", "beside"], ["because"], ["it"], ["?"]],
+    ]
+
+
+def vocabulary(sentences: Iterable[list[str]]) -> list[str]:
+    """Special tokens, then every word of the classes and of the given text, sorted."""
+    words = {word for group in lemma_groups() for synonyms in group for word in synonyms}
+    words.update(word for sentence in sentences for word in sentence)
+    return [*SPECIAL, *sorted(words)]
+
+
+def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
+    """Fast tokenizer with BERT's special tokens and sentence-pair layout."""
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", words.index("[CLS]")), ("[SEP]", words.index("[SEP]"))],
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=core,
+        model_max_length=64,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def save_tokenizer(words: list[str], folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    build_tokenizer(words).save_pretrained(str(folder))
+
+
+def rivals(words: list[str]) -> tuple[Ints, Ints]:
+    """For each word id the ids that may replace it with a change of meaning or form, and how many.
+
+    Words of the same class but another synonym group change the meaning; the same word in
+    another form (dog, dogs) breaks agreement. Both kinds are listed, forms repeated so that
+    about a third of the draws is a change of form.
+    """
+    index = {word: number for number, word in enumerate(words)}
+    table: dict[int, list[int]] = {}
+    for groups in lemma_groups():
+        for group in groups:
+            others = [index[word] for rival in groups if rival is not group for word in rival]
+            for word in group:
+                table[index[word]] = others
+    for form_of, form in _forms():
+        same = table[index[form_of]]
+        table[index[form_of]] = same + [index[form]] * (len(same) // 5)
+        table[index[form]] = table[index[form]] + [index[form_of]] * (len(same) // 5)
+    width = max(len(row) for row in table.values())
+    filled = np.zeros((len(words), width), dtype=np.int64)
+    sizes = np.zeros(len(words), dtype=np.int64)
+    for number, row in table.items():
+        filled[number, : len(row)] = row
+        sizes[number] = len(row)
+    return filled, sizes
+
+
+def _forms() -> list[tuple[str, str]]:
+    """Pairs of forms of one word."""
+    singular, plural, base, third, past = lemma_groups()[:5]
+    found: list[tuple[str, str]] = []
+    for first, second in ((singular, plural), (base, third), (third, past), (base, past)):
+        found += [pair for one, two in zip(first, second, strict=True) for pair in zip(one, two, strict=True)]
+    return found
