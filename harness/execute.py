@@ -167,13 +167,11 @@ class Executor:
 
     def _outcome(self, suite: Suite, cell: Cell, status: Status, result: Result | None) -> dict[str, Any]:
         """The fields of a record that only a finished run has."""
-        from harness.packrun import headlines
-
         if result is None or self._inputs is None:
             return {}
         scores = result.scores if status == "ok" else {}
         averages = {
-            a.name: AverageInfo(tasks=sorted(a.scores), score=value) for a, value in headlines(suite, cell.task, scores)
+            a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a)) for a in suite.averages
         }
         return {
             "scores": scores,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from harness.contracts import Average, Member, Suite, TaskData
+from harness.contracts import Member, Suite, TaskData
 from harness.evaluate import decisions, predict
 from harness.groups import Attached
 from harness.models import load_encoder
@@ -145,13 +145,3 @@ def _scored(
         frame = {"id": split.example_ids, "split": name, "target": targets.astype(float), "prediction": said}
         frames.append(pd.DataFrame(frame | {"logits": list(values)}))
     return Result(trained, scores, pd.concat(frames, ignore_index=True), parameters, state)
-
-
-def headlines(suite: Suite, task: str, scores: dict[str, float]) -> list[tuple[Average, float | None]]:
-    """This task's score in each named average; None where the average leaves it out."""
-    found = []
-    for average in suite.averages:
-        names = average.scores.get(task)
-        value = float(np.mean([scores[n] for n in names])) if names and all(n in scores for n in names) else None
-        found.append((average, value))
-    return found
