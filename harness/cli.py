@@ -185,7 +185,7 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     from harness.errors import unknown
     from harness.record import Profile, Record
 
-    kinds = {"record": Record, "profile": Profile, "spec": Spec}
+    kinds: dict[str, Any] = {"record": Record, "profile": Profile, "spec": Spec}
     if what not in kinds:
         raise unknown("schema", what, kinds)
     print(json.dumps(kinds[what].model_json_schema(), indent=1))

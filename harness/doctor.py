@@ -57,12 +57,12 @@ def _device() -> Check:
 
 
 def _hub() -> Check:
-    import httpx
+    import urllib.request
 
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
-        httpx.head(address, timeout=2.0, follow_redirects=True)
-    except (httpx.HTTPError, OSError) as error:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
+    except OSError as error:
         remedy = "presets small and paper need --data-dir and --model PATH"
         return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
     return Check("hub", True, address)

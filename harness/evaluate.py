@@ -35,5 +35,5 @@ def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -
 def decisions(logits: np.ndarray) -> np.ndarray:
     """Class ids [n] int64 from logits [n, c], or the values [n] float64 for c = 1."""
     if logits.shape[-1] == 1:
-        return logits[:, 0].astype(np.float64)
-    return logits.argmax(-1).astype(np.int64)
+        return np.asarray(logits[:, 0], dtype=np.float64)
+    return np.asarray(logits.argmax(-1), dtype=np.int64)

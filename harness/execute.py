@@ -31,7 +31,7 @@ def choose_device(asked: str) -> str:
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or see `python -m harness doctor`")
+        raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or ask `harness doctor`")
     return asked
 
 
@@ -171,7 +171,8 @@ class Executor:
             return {}
         scores = result.scores if status == "ok" else {}
         averages = {
-            a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a)) for a in suite.averages
+            a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a))
+            for a in suite.averages
         }
         return {
             "scores": scores,
@@ -198,5 +199,3 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     methods: Mapping[str, Any] = plan.methods
     for pack in group(cells, methods, spec.pack):
         executor.run(pack)
-
-

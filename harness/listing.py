@@ -13,7 +13,7 @@ from harness.registry import load_all
 def list_methods() -> list[dict[str, Any]]:
     """Name, paper, summary, options with type and default, and learning rates with their sources."""
     load_all()
-    found = []
+    found: list[dict[str, Any]] = []
     for name, kind in METHODS:
         hints = typing.get_type_hints(kind)
         options = {f.name: {"type": str(_name(hints[f.name])), "default": f.default} for f in dataclasses.fields(kind)}

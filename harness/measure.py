@@ -89,7 +89,7 @@ class RssPeak:
         if self._kernel:
             lines = Path("/proc/self/status").read_text().splitlines()
             self._peak = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
-        return max(0, self._peak - self.start)
+        return max(0, int(self._peak - self.start))
 
 
 @contextlib.contextmanager
@@ -134,6 +134,11 @@ def _profile(question: Question, status: str) -> Profile:
     )
 
 
+def _vocabulary(model: torch.nn.Module) -> int:
+    table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
+    return int(table.num_embeddings)
+
+
 def _measure(question: Question, empty: Profile) -> Profile:
     cell = question.cell
     model = load_encoder(
@@ -151,7 +156,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     rss = RssPeak()
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)))
     _, state = counts(0, attached, 0)
-    split = synthetic(question, model.config.vocab_size).to(question.device)
+    split = synthetic(question, _vocabulary(model)).to(question.device)
     protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
     trainer = Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
     seconds = []

@@ -33,13 +33,16 @@ class ReplicaAdamW:
     def _tables(self) -> None:
         """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it."""
         longest = max(len(r) for r in self.rates)
-        wide = {"dtype": torch.float64, "device": self.device}
+
+        def wide(values: object) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=self.device)
+
         dtype = self.groups[0].theta.dtype
-        rates = torch.tensor([r + [0.0] * (longest - len(r)) for r in self.rates], **wide).T
-        count = torch.arange(1, longest + 1, **wide)[:, None]
-        self.beta1 = torch.tensor([p.beta1 for p in self.protocols], **wide)
-        self.beta2 = torch.tensor([p.beta2 for p in self.protocols], **wide)
-        decay = torch.tensor([p.weight_decay for p in self.protocols], **wide)
+        rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
+        count = wide(list(range(1, longest + 1)))[:, None]
+        self.beta1 = wide([p.beta1 for p in self.protocols])
+        self.beta2 = wide([p.beta2 for p in self.protocols])
+        decay = wide([p.weight_decay for p in self.protocols])
         self.step_size = (rates / (1 - self.beta1**count)).to(dtype)
         self.root = (1 - self.beta2**count).sqrt().to(dtype)
         self.shrink = (rates * decay).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,6 @@ def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: int | None
     for members in groups.values():
         count = math.ceil(len(members) / (most or MOST))
         bounds = [round(i * len(members) / count) for i in range(count + 1)]
-        for a, b in zip(bounds, bounds[1:], strict=False):
+        for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))
     return packs

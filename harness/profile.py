@@ -79,5 +79,3 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener) ->
         if have[key].status != "ok":
             listener.note(f"profile of {question.cell.label}: {have[key].status}: {have[key].reason}")
     return [have[k] for k in wanted if k in have]
-
-

@@ -39,7 +39,8 @@ def commit() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
+    words = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
 
 

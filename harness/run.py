@@ -78,7 +78,8 @@ def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profi
     from reports.render import write_report as render
 
     asked = store.read_run()
-    return render(records, profiles, store.out / "report", asked["title"], asked["command"], asked["dropped"])
+    path: Path = render(records, profiles, store.out / "report", asked["title"], asked["command"], asked["dropped"])
+    return path
 
 
 def report(out: Path) -> tuple[Path, list[str]]:

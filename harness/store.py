@@ -64,7 +64,7 @@ class Store:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UserError(f"--out {self.out}: another run is writing there; wait or give another --out") from error
+                raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
             yield
 
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:

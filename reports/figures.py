@@ -62,7 +62,13 @@ def scores(grid: Grid) -> Figure:
             own = list(by_seed(grid, task, method, grid.averages[0]).values())
             axes.plot([place - step / 5] * len(own), own, ".", color=colour(i), alpha=0.35, markersize=4)
             axes.errorbar(
-                place, value.mean, yerr=value.half, fmt="o", color=colour(i), markersize=4, capsize=2,
+                place,
+                value.mean,
+                yerr=value.half,
+                fmt="o",
+                color=colour(i),
+                markersize=4,
+                capsize=2,
                 label=method if x == 0 else None,
             )
     for x, task in enumerate(grid.tasks):
@@ -95,7 +101,13 @@ def differences(grid: Grid) -> Figure | None:
             if gap is not None:
                 place = y + (i - (len(others) - 1) / 2) * 0.7 / len(others)
                 axes.errorbar(
-                    gap.mean, place, xerr=gap.half, fmt="o", color=colour(i + 1), markersize=4, capsize=2,
+                    gap.mean,
+                    place,
+                    xerr=gap.half,
+                    fmt="o",
+                    color=colour(i + 1),
+                    markersize=4,
+                    capsize=2,
                     label=method if y == 0 else None,
                 )
     axes.axvline(0, color="#444444", linewidth=1)

@@ -128,11 +128,17 @@ def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
         record = next((r for r in grid.of_method(method) if r.parameters), None)
         profile = profile_of(record or next(iter(grid.of_method(method))), profiles)
         p, s = (record.parameters, record.train_state) if record else (None, None)
-        counts = [f"{n:,}" for n in (p.adapter_trained, p.adapter_frozen, p.head_trained, p.backbone_trained)] if p else [""] * 4
+        counts = (
+            [f"{n:,}" for n in (p.adapter_trained, p.adapter_frozen, p.head_trained, p.backbone_trained)]
+            if p
+            else [""] * 4
+        )
         held = size(s.gradients + s.optimizer) if s else ""
         rate = profile.samples_per_second if profile else None
         first_rate = first_rate or rate
-        rows.append((method, *counts, held, *_profile_cells(profile), f"{rate / first_rate:.2f}" if rate and first_rate else ""))
+        rows.append(
+            (method, *counts, held, *_profile_cells(profile), f"{rate / first_rate:.2f}" if rate and first_rate else "")
+        )
     head = ("method", "adapter trained", "adapter frozen", "head", "backbone trained", "gradients + moments")
     kinds = sorted({p.peak_kind for p in profiles})
     peak = f"peak memory ({', '.join(kinds)})" if kinds else "peak memory"
@@ -177,9 +183,25 @@ def protocol_table(grid: Grid) -> Table:
         shape = f"{p.batch_size} x {p.max_length}"
         precision = record.cell.dtype + ("" if record.cell.quantize == "none" else f", {record.cell.quantize}")
         rows.append((method, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
-    head = ("method", "protocol", "learning rate", "its source", "budget", "batch x tokens", "schedule", "precision", "seeds")
-    cut = {(t, s): f"{t} {s} {r.truncation.rows[s]} of {n}" for t in grid.tasks for r in grid.of_task(t)
-           if r.truncation for s, n in r.truncation.total.items() if r.truncation.rows[s]}
+    head = (
+        "method",
+        "protocol",
+        "learning rate",
+        "its source",
+        "budget",
+        "batch x tokens",
+        "schedule",
+        "precision",
+        "seeds",
+    )
+    cut = {
+        (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
+        for t in grid.tasks
+        for r in grid.of_task(t)
+        if r.truncation
+        for s, n in r.truncation.total.items()
+        if r.truncation.rows[s]
+    }
     notes = ["Rows cut at the length limit: " + ("; ".join(cut.values()) or "none") + "."]
     return Table("Protocol", head, rows, notes)
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from suites.embedded.corpus import text_pairs
-from suites.embedded.vocabulary import rivals, save_tokenizer, vocabulary
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
+
+from suites.embedded.corpus import text_pairs
+from suites.embedded.vocabulary import rivals, save_tokenizer, vocabulary
 
 
 @dataclass(frozen=True)
