@@ -112,7 +112,9 @@ class CounterDropout(nn.Module):
         k = len(self.p)
         index = _positions((x.shape[0] // k, *x.shape[1:]), self.clock.stride, x.device)
         keep = _uniform(index, self.clock.keys(self.site)) >= self.threshold
-        y: Tensor = _Apply.apply(x.reshape(k, -1), keep, self.scale.to(x.dtype))
+        y: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
+            x.reshape(k, -1), keep, self.scale.to(x.dtype)
+        )
         return y.view(x.shape)
 
 

@@ -120,7 +120,7 @@ class Trainer:
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group
             warnings.filterwarnings("ignore", message="grad and param do not obey")
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()
         self.optimizer.step()
         self._sums += losses.detach()
         self._since += 1

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from harness.record import Record
 from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
@@ -72,7 +73,8 @@ def task_estimate(grid: Grid, task: str, method: str, average: str) -> Estimate 
 
 
 def average_by_seed(grid: Grid, method: str, cover: Coverage) -> dict[Hashable, float]:
-    return mean_by_seed([dict(by_seed(grid, task, method, cover.average)) for task in cover.tasks])
+    per_task: list[Mapping[Any, float]] = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
+    return mean_by_seed(per_task)
 
 
 def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | None:

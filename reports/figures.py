@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.record import Profile
 from reports.compare import average_difference, by_seed, coverage, task_difference, task_estimate
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito: told apart with every common kind of colour blindness
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "lorasp",
     "font.size": 9,
     "axes.spines.top": False,

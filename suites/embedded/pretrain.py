@@ -207,7 +207,7 @@ def train(recipe: Recipe, words: list[str], text: Text) -> tuple[Pretrainer, lis
         parts = losses(model, text, rows, recipe, tables)
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
