@@ -59,10 +59,11 @@ class Order:
 
 def replica_losses(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """Mean loss per replica [K] from logits [K*B, c] and labels [K*B]: cross-entropy, or squared error for c = 1."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
     if labels.is_floating_point():
-        rows = nn.functional.mse_loss(logits.squeeze(-1).float(), labels, reduction="none")
+        rows = nn.functional.mse_loss(wide.squeeze(-1), labels.to(wide), reduction="none")
     else:
-        rows = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+        rows = nn.functional.cross_entropy(wide, labels, reduction="none")
     return rows.view(k, -1).mean(1)
 
 

@@ -91,7 +91,7 @@ def test_first_rows_of_a_are_the_same_at_each_rank(tiny_bert: Callable[..., nn.M
 def _config(kind: str) -> object:
     from transformers import BertConfig, DebertaV2Config, RobertaConfig
 
-    shape = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    shape = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "attention_probs_dropout_prob": 0.0}
     return {"bert": BertConfig, "roberta": RobertaConfig, "deberta-v2": DebertaV2Config}[kind](**shape, num_labels=3)
 
 
