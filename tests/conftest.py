@@ -19,8 +19,15 @@ def tiny_bert() -> Callable[..., object]:
 
     def make(outputs: int = 2, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
         config = BertConfig(
-            vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, num_labels=outputs,
+            vocab_size=50,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=32,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=0.0,
+            num_labels=outputs,
         )
         config._attn_implementation = "eager"
         with torch.random.fork_rng():

@@ -30,7 +30,9 @@ def test_equals_torch_for_each_replica() -> None:
         w, b = weight[slot].clone().requires_grad_(), bias[slot].clone().requires_grad_()
         settings = {"betas": (own.beta1, own.beta2), "eps": own.epsilon}
         optimizer = torch.optim.AdamW(
-            [{"params": [w], "weight_decay": own.weight_decay}, {"params": [b], "weight_decay": 0.0}], lr=1.0, **settings
+            [{"params": [w], "weight_decay": own.weight_decay}, {"params": [b], "weight_decay": 0.0}],
+            lr=1.0,
+            **settings,
         )
         theirs.append((w, b, optimizer))
     for step in range(STEPS):

@@ -92,7 +92,11 @@ def test_a_replica_that_ends_early_leaves_and_the_others_go_on_as_alone(tiny_ber
 def test_nan_in_one_replica_leaves_its_neighbours_bit_identical(tiny_bert: Callable[..., nn.Module]) -> None:
     def run(broken: bool) -> tuple[list[torch.Tensor], int | None]:
         made, attached = trainer(
-            tiny_bert(dropout=0.1), [method("lora"), method("lorasp"), method("lora")], [protocol()] * 3, [0, 1, 2], rows()
+            tiny_bert(dropout=0.1),
+            [method("lora"), method("lorasp"), method("lora")],
+            [protocol()] * 3,
+            [0, 1, 2],
+            rows(),
         )
         if broken:
             attached.groups[0].theta[1, :3] = float("nan")
@@ -151,7 +155,9 @@ def test_solo_lora_equals_peft_in_a_plain_loop(tiny_bert: Callable[..., nn.Modul
         torch.testing.assert_close(weight.detach(), value, rtol=0, atol=1e-12)
     head = attached.group("head")
     assert head is not None
-    torch.testing.assert_close(theirs.classifier.weight.detach(), head.leaves["classifier.weight"].tensor[0].detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        theirs.classifier.weight.detach(), head.leaves["classifier.weight"].tensor[0].detach(), rtol=0, atol=1e-12
+    )
 
 
 def copy_start(ours: nn.Module, theirs: nn.Module) -> None:

@@ -66,9 +66,7 @@ def test_moments_and_gradient_have_the_size_of_the_trained_values(
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
 def test_strategies_give_exactly_the_share_and_repeat(name: str, ratio: float) -> None:
     sites = [Site("a", 12, 8, 4, 0), Site("b", 7, 3, 5, 1)]
-    first, again, other = (
-        STRATEGIES.get(name)(sites, ratio, Streams(equal(s)).numpy("mask", name)) for s in (1, 1, 2)
-    )
+    first, again, other = (STRATEGIES.get(name)(sites, ratio, Streams(equal(s)).numpy("mask", name)) for s in (1, 1, 2))
     for site in sites:
         for mask, same, shape in zip(first[site.name], again[site.name], site.shapes, strict=True):
             assert mask.shape == shape and mask.dtype == bool

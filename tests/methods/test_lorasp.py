@@ -43,7 +43,9 @@ def test_exactly_half_of_loras_gradient_and_moments(tiny_bert: Callable[..., nn.
     for method in (LORA(), LORASP()):
         made, attached = trainer(tiny_bert(), [method], [protocol()], [0], rows())
         group = attached.groups[0]
-        sizes.append([t.numel() * t.element_size() for t in (group.grad, made.optimizer.first[0], made.optimizer.second[0])])
+        sizes.append(
+            [t.numel() * t.element_size() for t in (group.grad, made.optimizer.first[0], made.optimizer.second[0])]
+        )
     assert [2 * s for s in sizes[1]] == sizes[0]
 
 
@@ -75,7 +77,9 @@ def test_paper_options_train_442368_on_roberta_base_shapes() -> None:
     assert LORASP.paper_options["target"] == ("query", "key", "value")
 
 
-@pytest.mark.parametrize("options", [{"ratio": 1.5}, {"ratio": 0.0}, {"rank": 0}, {"dropout": 1.0}, {"alpha": 0.0}, {"select": "randon"}])
+@pytest.mark.parametrize(
+    "options", [{"ratio": 1.5}, {"ratio": 0.0}, {"rank": 0}, {"dropout": 1.0}, {"alpha": 0.0}, {"select": "randon"}]
+)
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match="allowed|did you mean"):
         LORASP(**options).check()
@@ -91,7 +95,14 @@ def test_first_rows_of_a_are_the_same_at_each_rank(tiny_bert: Callable[..., nn.M
 def _config(kind: str) -> object:
     from transformers import BertConfig, DebertaV2Config, RobertaConfig
 
-    shape = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "attention_probs_dropout_prob": 0.0}
+    shape = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "attention_probs_dropout_prob": 0.0,
+    }
     return {"bert": BertConfig, "roberta": RobertaConfig, "deberta-v2": DebertaV2Config}[kind](**shape, num_labels=3)
 
 
