@@ -1,0 +1,51 @@
+"""Every command of the README is run, on the smallest budget."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for line in re.findall(r"^    (python -m harness .*)$", README, re.M)]
+SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--no-profile"]
+CODE = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_readme_shows_the_commands() -> None:
+    assert len(COMMANDS) >= 7 and len(CODE) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(CODE[0])
+    words = shlex.split(command)[3:]
+    if words[0] == "run":
+        words += [*SHORT, "--out", "out"]
+    code = main([w for w in words])
+    if "DATA" in words:
+        assert code == 2  # the reader's own folder
+    else:
+        assert code == 0
+        assert words[0] != "run" or (tmp_path / "out" / "report" / "report.html").is_file()
+
+
+def test_file_tree_names_what_is_there() -> None:
+    tree = README.split("## Where things are")[1]
+    named = set(re.findall(r"\b(\w+\.py)\b", tree))
+    assert named and all(list(ROOT.glob(f"*/{name}")) for name in named)
+
+
+def test_make_targets_exist() -> None:
+    for target in re.findall(r"^    make (\w+)", README, re.M):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert sys.version_info >= (3, 11)
