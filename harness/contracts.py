@@ -91,6 +91,17 @@ class Suite(abc.ABC):
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Scores of one eval split; predictions are class ids [n] int64 or values [n] float64."""
 
+    @abc.abstractmethod
+    def majority(self, task: str, data: TaskData) -> float | None:
+        """Headline score in points of the best constant prediction; None where that means nothing."""
+
+    def headline(self, task: str, scores: Mapping[str, float], average: Average) -> float | None:
+        """The task's score in `average`: mean of the scores it names; None if the task or a score is not there."""
+        named = average.scores.get(task, ())
+        if not named or any(name not in scores for name in named):
+            return None
+        return sum(scores[name] for name in named) / len(named)
+
 
 # ---------------------------------------------------------------- methods and strategies
 

@@ -1,0 +1,92 @@
+"""GLUE: nine tasks with their official metrics, and two averages over eight of them (WNLI is left out of both)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskData
+from harness.errors import unknown
+from suites.sources.collection import Collection
+from suites.sources.glue_layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ENTAILMENT = ("entailment", "not_entailment")
+DEV = ("validation",)
+MATCHED = ("validation_matched", "validation_mismatched")
+
+TASKS = (
+    Task("cola", ("unacceptable", "acceptable"), DEV, ("matthews_correlation",)),
+    Task("sst2", ("negative", "positive"), DEV, ("accuracy",)),
+    Task("mrpc", ("not_equivalent", "equivalent"), DEV, ("accuracy", "f1")),
+    Task("stsb", (), DEV, ("pearson", "spearman")),
+    Task("qqp", ("not_duplicate", "duplicate"), DEV, ("accuracy", "f1")),
+    Task("mnli", ("entailment", "neutral", "contradiction"), MATCHED, ("accuracy_matched", "accuracy_mismatched")),
+    Task("qnli", ENTAILMENT, DEV, ("accuracy",)),
+    Task("rte", ENTAILMENT, DEV, ("accuracy",)),
+    Task("wnli", ("not_entailment", "entailment"), DEV, ("accuracy",)),
+)
+AVERAGED = {task.name: task.metrics for task in TASKS if task.name != "wnli"}
+
+
+@SUITES.register("glue")
+class Glue(Suite):
+    """The General Language Understanding Evaluation (arXiv 1804.07461), scored on its dev sets."""
+
+    name = "glue"
+    summary = "nine tasks of English sentence understanding, scored on the official dev sets"
+    tasks: ClassVar[Mapping[str, Task]] = {task.name: task for task in TASKS}
+    averages = (
+        Average("glue", AVERAGED),
+        # As in Hu et al. (arXiv 2106.09685), table 2. Their MNLI is "overall"; the matched set is what others compare.
+        Average(
+            "lora",
+            {
+                **AVERAGED,
+                "mrpc": ("accuracy",),
+                "qqp": ("accuracy",),
+                "stsb": ("pearson",),
+                "mnli": ("accuracy_matched",),
+            },
+        ),
+    )
+    rows: ClassVar[Collection] = Collection("glue", "nyu-mll/glue", LAYOUTS)
+
+    def load(self, task: str, request: SourceRequest) -> TaskData:
+        """Rows of one task: "train" and each eval split. Raises UserError naming file, line and what was expected."""
+        return self.rows.load(self._task(task), request)
+
+    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Scores in points. Raises UserError for a wrong name, CellFailed for a prediction that is not finite."""
+        from suites.metrics import points
+
+        asked = self._task(task)
+        if split not in asked.eval_splits:
+            raise unknown(f"eval split of {task}", split, asked.eval_splits)
+        part = split.removeprefix("validation")
+        names = (name for name in asked.metrics if name.endswith(part))
+        return {name: points.score(name.removesuffix(part), predictions, targets) for name in names}
+
+    def majority(self, task: str, data: TaskData) -> float | None:
+        """The task's score (that of the average "glue"; accuracy for wnli) if one class is told for each row.
+
+        The class is the best one, which for F1 need not be the most frequent. 0 for cola and stsb: a constant
+        has no correlation.
+        """
+        import numpy as np
+
+        asked = self._task(task)
+        targets = {split: np.array([row.label for row in data.splits[split]]) for split in asked.eval_splits}
+        best = 0.0
+        for constant in range(len(asked.labels)):
+            told = [self.score(task, split, np.full_like(true, constant), true) for split, true in targets.items()]
+            scores = [value for part in told for value in part.values()]
+            best = max(best, sum(scores) / len(scores))
+        return best
+
+    def _task(self, name: str) -> Task:
+        if name not in self.tasks:
+            raise unknown("task of glue", name, self.tasks)
+        return self.tasks[name]

@@ -1,0 +1,1 @@
+"""Metrics: plain functions in numpy, and the same as subclasses of evaluate.Metric."""

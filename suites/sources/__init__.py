@@ -1,0 +1,1 @@
+"""Where rows come from: generated data in the package, a folder of official files, single files, the hub."""

@@ -1,0 +1,82 @@
+"""All rows of a suite's tasks: a request's source, completed or overridden by single files, checked and hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.contracts import Example, SourceRequest, Task, TaskData
+from harness.errors import UserError, unknown
+from suites.sources import folders, hub
+from suites.sources.fingerprint import fingerprint
+from suites.sources.layouts import Layout, Recovered
+from suites.sources.rows import read_examples
+from suites.sources.tables import Table, open_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """A suite's name (also its folder), its hub repository and the layout of each task's files."""
+
+    suite: str
+    repository: str
+    layouts: Mapping[str, Layout]
+
+    def load(self, task: Task, request: SourceRequest) -> TaskData:
+        """Train and eval splits of a task. Raises UserError naming what is missing or wrong, and where.
+
+        Notes begin with their kind: `partial:` a file that is not official, `dropped:` rows left out,
+        `derived:` a split made in a way that is not official.
+        """
+        splits = ("train", *task.eval_splits)
+        given = _given(task, splits, request)
+        missing = [split for split in splits if split not in given]
+        found = self._found(task.name, request, missing) if missing else Recovered({})
+        tables = {split: [found.tables[split]] if split in found.tables else _opened(given[split]) for split in splits}
+        notes = [_partial(split, paths) for split, paths in given.items()] + list(found.notes)
+        rows = {split: self._read(task.name, split, tables[split], notes) for split in splits}
+        source = f"hub {self.repository}" if request.kind == "hub" else request.kind
+        source = source if not given else f"{source} and data-file" if missing else "data-file"
+        return TaskData(rows, fingerprint(rows), source, tuple(notes))
+
+    def _found(self, task: str, request: SourceRequest, missing: Sequence[str]) -> Recovered:
+        if request.kind == "hub":
+            return hub.fetch(self.repository, task, self.layouts[task], missing)
+        if request.kind == "embedded":
+            return folders.embedded(self.suite, task, missing)
+        if request.data_dir is None:
+            raise UserError(f"{self.suite}/{task}: no folder given; give --data-dir DIR, the folder of official files")
+        return folders.official(self.suite, task, self.layouts[task], request.data_dir, missing)
+
+    def _read(self, task: str, split: str, tables: Sequence[Table], notes: list[str]) -> tuple[Example, ...]:
+        rows: list[Example] = []
+        for table in tables:
+            read, dropped = read_examples(table, self.layouts[task], split, start=len(rows))
+            rows += read
+            notes += dropped
+        return tuple(rows)
+
+
+def _given(task: Task, splits: Sequence[str], request: SourceRequest) -> dict[str, tuple[Path, ...]]:
+    """The request's files of this task by split; `dev` is read as `validation`."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for (name, asked), paths in request.files.items():
+        if name != task.name:
+            continue
+        split = asked.replace("dev", "validation", 1) if asked.startswith("dev") else asked
+        if split not in splits:
+            raise unknown(f"split of {name}", asked, splits)
+        if split in found:
+            raise UserError(f"{name}/{split} is given twice, as '{split}' and as its alias; give it once")
+        found[split] = paths
+    return found
+
+
+def _opened(paths: Sequence[Path]) -> list[Table]:
+    return [open_table(path) for path in paths]
+
+
+def _partial(split: str, paths: Sequence[Path]) -> str:
+    """Names without folders: records are passed on, and folders say who ran them."""
+    return f"partial: {split} is read from {', '.join(path.name for path in paths)}, not an official file"

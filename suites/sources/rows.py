@@ -1,0 +1,96 @@
+"""Rows of a file as examples, checked: column count, labels, texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+from harness.contracts import Example, Label
+from harness.errors import UserError
+from suites.sources.layouts import Columns, Layout
+from suites.sources.tables import Rows, Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """Width of a row, where its texts and its label stand, and the names for an error."""
+
+    width: int
+    texts: tuple[int, ...]
+    label: int
+    names: tuple[str, ...]
+
+
+def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
+    """Examples with ids `split/start`, `split/start+1`, ..., and notes on what was dropped.
+
+    Raises UserError naming file, line and what was expected.
+    """
+    header, rows = _header(table, layout)
+    parse = _label_parser(layout)
+    examples: list[Example] = []
+    broken: list[UserError] = []
+    unlabelled = 0
+    for number, cells in rows:
+        if len(cells) != header.width:
+            expected = f"{len(cells)} columns, expected {header.width} ({', '.join(header.names)})"
+            broken.append(table.error(number, expected))
+            continue
+        label = parse(cells[header.label])
+        if label is None and cells[header.label] == layout.unlabelled:
+            unlabelled += 1
+            continue
+        if label is None:
+            raise table.error(number, f"label '{cells[header.label]}', expected {_allowed(layout)}")
+        texts = tuple([cells[place] for place in header.texts])
+        if not any(texts):
+            named = ", ".join(header.names[place] for place in header.texts)
+            raise table.error(number, f"empty text, expected words under {named}")
+        examples.append(Example(f"{split}/{start + len(examples)}", texts, label))
+    if len(broken) > layout.broken * len(examples):
+        raise broken[0]
+    if not examples:
+        raise UserError(f"{table.name}: no rows, expected columns {', '.join(header.names)}")
+    return examples, _notes(split, layout, unlabelled, len(broken))
+
+
+def _header(table: Table, layout: Layout) -> tuple[Header, Rows]:
+    """Columns by the first row's names; by `layout.bare` where it is no header, and then it is a row."""
+    first = next(table.rows, None)
+    if first is None:
+        raise UserError(f"{table.name}: empty file, expected columns {', '.join(layout.columns[0].names)}")
+    names = [name.strip() for name in first[1]]
+    for columns in layout.columns:
+        if set(columns.names) <= set(names):
+            return _places(columns, tuple(names)), table.rows
+    if layout.bare:
+        return _places(layout.columns[0], layout.bare), itertools.chain([first], table.rows)
+    wanted = " or ".join(f"({', '.join(columns.names)})" for columns in layout.columns)
+    raise table.error(max(first[0], 1), f"header ({', '.join(names)[:80]}), expected columns {wanted}")
+
+
+def _places(columns: Columns, names: tuple[str, ...]) -> Header:
+    return Header(len(names), tuple(names.index(name) for name in columns.texts), names.index(columns.label), names)
+
+
+def _label_parser(layout: Layout) -> Callable[[str], Label | None]:
+    return layout.labels.get if layout.labels else _similarity
+
+
+def _similarity(written: str) -> float | None:
+    """A similarity from 0 to 5; rounded, as the hub holds float32 (3.8 reads 3.7999999)."""
+    try:
+        value = round(float(written), 5)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 5 else None
+
+
+def _allowed(layout: Layout) -> str:
+    return "one of " + ", ".join(layout.labels) if layout.labels else "a number from 0 to 5"
+
+
+def _notes(split: str, layout: Layout, unlabelled: int, broken: int) -> list[str]:
+    counts = {f"labelled '{layout.unlabelled}'": unlabelled, "with a wrong number of columns": broken}
+    return [f"dropped: {split}: {count} row{'s' * (count > 1)} {what}" for what, count in counts.items() if count]
