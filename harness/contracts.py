@@ -127,7 +127,8 @@ class Method(abc.ABC):
     """A fine-tuning method; the fields of the frozen dataclass are its options.
 
     `version` is raised when results change. Methods of one `family` may train together in a pack; a family of
-    None trains alone. `learning_rates` maps a preset to its declared default and the source of that.
+    None trains alone. `learning_rates` maps a preset to its declared default and the source of that;
+    `paper_options` are defaults under `--protocol paper`.
     """
 
     name: ClassVar[str]
@@ -136,6 +137,8 @@ class Method(abc.ABC):
     summary: ClassVar[str]
     family: ClassVar[str | None] = None
     quantizable: ClassVar[bool] = True
+    trains_backbone: ClassVar[bool] = False
+    paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]]
 

@@ -7,6 +7,7 @@ advances a global generator, which makes it fit for graph capture.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,6 @@ class Clock:
     seeds: Tensor
     step: Tensor
     stride: int
-    sites: int = 0
 
     @classmethod
     def start(cls, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
@@ -40,12 +40,8 @@ class Clock:
 
     def keys(self, site: int) -> tuple[Tensor, Tensor]:
         """Two int32 keys [K, 1] for a site at the present step."""
-        h = _mix64(_mix64(self.seeds + _GOLDEN * (site + 1)) + _GOLDEN * (self.step + 1))
+        h = _mix64(_mix64(self.seeds ^ site) + _GOLDEN * (self.step + 1))
         return h.to(torch.int32)[:, None], (h >> 32).to(torch.int32)[:, None]
-
-    def new_site(self) -> int:
-        self.sites += 1
-        return self.sites - 1
 
     def keep(self, rows: Sequence[int]) -> None:
         self.seeds = self.seeds[list(rows)]
@@ -84,53 +80,69 @@ class _Apply(torch.autograd.Function):
 
 
 class CounterDropout(nn.Module):
-    """Dropout of x [K*B, ...] at rate p [K]; the identity in evaluation."""
+    """Dropout of x [K*B, ..., d] at rate p [K]; the identity in evaluation.
 
-    def __init__(self, p: Sequence[float], clock: Clock) -> None:
+    `name` is the site: the same name draws the same masks whatever else the model holds.
+    """
+
+    def __init__(self, p: Sequence[float], name: str) -> None:
         super().__init__()
-        self.clock = clock
-        self.site = clock.new_site()
-        self._set_rate(list(p))
-        self._index: dict[tuple[int, ...], Tensor] = {}
+        self.site = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+        self.p = list(p)
+        self.clock: Clock | None = None
 
-    def _set_rate(self, p: list[float]) -> None:
-        self.p = p
-        self.active = any(p)
-        rate = torch.tensor(p, dtype=torch.float64, device=self.clock.seeds.device)
+    def bind(self, clock: Clock) -> None:
+        """Take the clock, and the device that it lives on."""
+        self.clock = clock
+        rate = torch.tensor(self.p, dtype=torch.float64, device=clock.seeds.device)
         # p = 0 gives the least int32, which every hash reaches: such a replica keeps all, times exactly 1
         self.threshold = (rate * 2**32 - 2**31).round().to(torch.int32)[:, None]
         self.scale = (1.0 / (1.0 - rate))[:, None]
 
     def keep_rows(self, rows: Sequence[int]) -> None:
-        self._set_rate([self.p[row] for row in rows])
+        self.p = [self.p[row] for row in rows]
+        if self.clock is not None:
+            self.bind(self.clock)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.active:
+        if not self.training or not any(self.p):
             return x
-        k = len(self.clock.seeds)
-        index = self._positions((x.shape[0] // k, *x.shape[1:]), x.device)
+        if self.clock is None:
+            raise RuntimeError("CounterDropout has no clock: call install_dropout after the method is attached")
+        k = len(self.p)
+        index = _positions((x.shape[0] // k, *x.shape[1:]), self.clock.stride, x.device)
         keep = _uniform(index, self.clock.keys(self.site)) >= self.threshold
-        y: Tensor = _Apply.apply(x.reshape(k, -1), keep, self.scale.to(x.dtype))
+        y: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
+            x.reshape(k, -1), keep, self.scale.to(x.dtype)
+        )
         return y.view(x.shape)
 
-    def _positions(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """int32 [1, n]: row * stride * width + offset in the row, the same at each padded length."""
-        if shape not in self._index:
-            row = torch.arange(shape[0], dtype=torch.int32, device=device)[:, None]
-            per_row = torch.Size(shape[1:]).numel()
-            width = self.clock.stride * shape[-1] if len(shape) > 2 else per_row
-            offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]
-            self._index[shape] = (row * width + offset).reshape(1, -1)
-        return self._index[shape]
+
+def _positions(shape: tuple[int, ...], stride: int, device: torch.device) -> Tensor:
+    """int32 [1, n]: row * stride * width + offset in the row, the same at each padded length."""
+    per_row = torch.Size(shape[1:]).numel()
+    width = stride * shape[-1] if len(shape) > 2 else per_row
+    row = torch.arange(shape[0], dtype=torch.int32, device=device)[:, None]
+    offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]
+    return (row * width + offset).reshape(1, -1)
 
 
-def replace_dropouts(model: nn.Module, clock: Clock) -> list[CounterDropout]:
-    """Put CounterDropout in place of each nn.Dropout with p > 0, in module order (the site number)."""
-    made = []
+def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
+    """Put CounterDropout in place of each nn.Dropout with p > 0, and give every one of the model the same clock."""
+    clock = Clock.start(seeds, stride, device)
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.Dropout) and module.p > 0:
-            new = CounterDropout([module.p] * len(clock.seeds), clock)
             parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, new)
-            made.append(new)
-    return made
+            setattr(model.get_submodule(parent), name, CounterDropout([module.p] * len(seeds), path))
+    for module in model.modules():
+        if isinstance(module, CounterDropout):
+            module.bind(clock)
+    return clock
+
+
+def compact_dropout(model: nn.Module, clock: Clock, rows: Sequence[int]) -> None:
+    """Drop all replicas but `rows` from the clock and from each dropout."""
+    clock.keep(rows)
+    for module in model.modules():
+        if isinstance(module, CounterDropout):
+            module.keep_rows(rows)

@@ -78,6 +78,11 @@ class Attached:
     stored: Sequence[int] = ()
     keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
 
+    def join(self, other: Attached) -> Attached:
+        """Both together: an adapter and its head, say."""
+        stored = [a + b for a, b in zip(self.stored, other.stored, strict=True)]
+        return Attached(self.groups + other.groups, stored, self.keep_rows + other.keep_rows)
+
     def keep(self, rows: Sequence[int]) -> None:
         """Compact the pack to `rows` (a replica that ends early leaves)."""
         for group in self.groups:

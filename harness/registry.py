@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -79,3 +79,12 @@ def load_plugin(path: Path) -> None:
         raise
     except Exception as error:
         raise UserError(f"plugin file '{path}' raises {type(error).__name__}: {error}") from error
+
+
+def load_all(plugins: Sequence[Path] = ()) -> None:
+    """Import our own methods, strategies and suites, installed plugins, and the given files."""
+    for package in ("methods", "methods.selection", "suites"):
+        load_package(package)
+    load_entry_points()
+    for path in plugins:
+        load_plugin(path)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from suites.embedded.corpus import text_pairs
-from suites.embedded.vocabulary import rivals, save_tokenizer, vocabulary
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
+
+from suites.embedded.corpus import text_pairs
+from suites.embedded.vocabulary import rivals, save_tokenizer, vocabulary
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def train(recipe: Recipe, words: list[str], text: Text) -> tuple[Pretrainer, lis
         parts = losses(model, text, rows, recipe, tables)
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

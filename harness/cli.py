@@ -1,0 +1,225 @@
+"""The command line: run, report, methods, suites, schema, doctor."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from harness.errors import UserError
+from harness.spec import Spec, make_spec
+
+if TYPE_CHECKING:
+    from harness.progress import Listener
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.callback()
+def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
+    """Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.
+
+    Example: python -m harness run --suite glue --methods lora,lorasp
+    """
+
+
+def run(spec_file: Path | None, as_json: bool, **flags: Any) -> None:
+    """Train what is missing, measure, and write the report.
+
+    Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
+    """
+    from harness.run import run as run_spec
+
+    spec = make_spec(_given(flags), spec_file)
+    outcome = run_spec(spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: listener(as_json, total))
+    if as_json:
+        answer = {
+            "out": str(outcome.out),
+            "cells": len(outcome.records),
+            "ok": len(outcome.records) - outcome.failed,
+            "failed": outcome.failed,
+            "seconds": round(outcome.seconds, 2),
+            "report": str(outcome.report),
+        }
+        print(json.dumps(answer))
+    else:
+        _print_table(outcome)
+        print(f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed")
+        print(f"report: {outcome.report}")
+    raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _print_table(outcome: Any) -> None:
+    from reports import terminal
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(terminal.table(outcome.records, outcome.profiles))
+    else:
+        print(terminal.plain(outcome.records, outcome.profiles))
+
+
+def listener(as_json: bool, total: int) -> Listener:
+    """Live on a terminal, lines elsewhere, notes only for --json."""
+    from harness.progress import Live, Plain, Silent
+
+    if as_json:
+        return Silent(sys.stderr)
+    return Live(sys.stderr, total) if sys.stderr.isatty() else Plain(sys.stderr, total)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that the user wrote; comma lists are split."""
+    given = {k: v for k, v in flags.items() if v is not None and v != ()}
+    for name in ("suite", "tasks"):
+        if name in given:
+            given[name] = tuple(part for text in given[name] for part in text.split(",") if part)
+    return given
+
+
+def _run_parameters() -> list[inspect.Parameter]:
+    """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
+    kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path], "profile": bool, "retry": bool}
+    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file")}
+    kinds |= {n: float for n in ("lr", "epochs")}
+    kinds |= {n: int for n in ("max_steps", "batch_size", "max_length", "train_rows", "eval_rows", "pack", "threads")}
+    made = []
+    for name, field in Spec.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        declared = [f"{flag}/--no-{name}"] if kinds.get(name) is bool else [flag]
+        option = typer.Option(*declared, help=field.description, show_default=False)
+        kind = Annotated[kinds.get(name, str) | None, option]  # type: ignore[valid-type]
+        made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    return made
+
+
+def _command(function: Any) -> Any:
+    """`run` as typer sees it: its own flags, then those of Spec."""
+
+    def command(**flags: Any) -> None:
+        listed = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
+        function(listed.pop("spec_file"), listed.pop("as_json"), **listed)
+
+    spec_file = inspect.Parameter(
+        "spec_file",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")],
+    )
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+    command.__signature__ = inspect.Signature([spec_file, as_json, *_run_parameters()])  # type: ignore[attr-defined]
+    command.__doc__ = function.__doc__
+    return command
+
+
+app.command("run")(_command(run))
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(help="the folder of a run")]) -> None:
+    """Write the report again from a run's folder.
+
+    Example: python -m harness report results/runs/glue-quick-1a2b3c4d
+    """
+    from harness.run import report as write
+
+    path, lines = write(out)
+    for line in lines:
+        print(line, file=sys.stderr)
+    print(f"report: {path}")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods and their options.
+
+    Example: python -m harness methods --json
+    """
+    from harness.listing import list_methods
+
+    _print_list(list_methods(), as_json)
+
+
+@app.command()
+def suites(as_json: Json = False) -> None:
+    """List the suites, their tasks and metrics.
+
+    Example: python -m harness suites --json
+    """
+    from harness.listing import list_suites
+
+    _print_list(list_suites(), as_json)
+
+
+def _print_list(items: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(items, default=str))
+        return
+    for item in items:
+        print(f"{item['name']:10} {item['summary']}")
+        for line in item["lines"]:
+            print(f"{'':10}   {line}")
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] = "record") -> None:
+    """Print the JSON Schema of the stored files.
+
+    Example: python -m harness schema record
+    """
+    from harness.errors import unknown
+    from harness.record import Profile, Record
+
+    kinds: dict[str, Any] = {"record": Record, "profile": Profile, "spec": Spec}
+    if what not in kinds:
+        raise unknown("schema", what, kinds)
+    print(json.dumps(kinds[what].model_json_schema(), indent=1))
+
+
+@app.command()
+def doctor(data_dir: Annotated[Path | None, typer.Option(help="a folder of official data to look at")] = None) -> None:
+    """Say what is installed and found here; each line is ok or what to do.
+
+    Example: python -m harness doctor --data-dir ~/data
+    """
+    from harness.doctor import checks
+
+    found = checks(data_dir)
+    for check in found:
+        print(f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{'' if check.ok else f'; {check.remedy}'}")
+    raise typer.Exit(1 if any(c.needed and not c.ok for c in found) else 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 all ok, 1 some cells failed, 2 usage, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    try:
+        code = app([w for w in words if w != "--debug"], standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (UserError, click.ClickException) as error:
+        if debug:
+            raise
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted: finished cells are stored; the same command runs the rest", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0

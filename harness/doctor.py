@@ -1,0 +1,105 @@
+"""What is installed and found on this machine; each check is ok or says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.model_source import INSTALL_MINILM, resolve
+from harness.presets import PRESETS
+from harness.provenance import version
+
+NEEDED = ("torch", "transformers", "pydantic", "typer", "rich", "pandas", "pyarrow", "matplotlib", "scipy", "jinja2")
+OPTIONAL = {"bitsandbytes": "quant", "peft": "dev"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One line. A check that is not `needed` does not make the whole fail."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def checks(data_dir: Path | None = None) -> list[Check]:
+    """All checks, in the order they are shown."""
+    return [_python(), *_packages(), _device(), _hub(), _embedded(), _minilm(), *_data(data_dir)]
+
+
+def _python() -> Check:
+    return Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")
+
+
+def _packages() -> list[Check]:
+    found = [Check(n, version(n) != "absent", version(n), f"pip install {n}") for n in NEEDED]
+    for name, extra in OPTIONAL.items():
+        remedy = f"pip install 'lorasp-harness[{extra}]'"
+        found.append(Check(name, version(name) != "absent", version(name), remedy, needed=False))
+    return found
+
+
+def _device() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("device", False, "unknown without torch", "pip install torch")
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("device", True, torch.cuda.get_device_name())
+    return Check("device", True, f"cpu, {os.cpu_count()} cores (no CUDA GPU is visible)")
+
+
+def _hub() -> Check:
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
+    except OSError as error:
+        remedy = "presets small and paper need --data-dir and --model PATH"
+        return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
+    return Check("hub", True, address)
+
+
+def _embedded() -> Check:
+    try:
+        source = resolve(PRESETS["quick"], "glue", None)
+    except UserError as error:
+        return Check("embedded model", False, str(error), "reinstall lorasp-harness")
+    return Check("embedded model", True, f"sha256 {source.ref.revision[:12]}")
+
+
+def _minilm() -> Check:
+    try:
+        source = resolve(PRESETS["small"], "glue", None)
+    except UserError as error:
+        return Check("MiniLM", False, str(error).partition(";")[0], INSTALL_MINILM, needed=False)
+    return Check("MiniLM", True, f"{source.precision}, sha256 {source.ref.revision[:12]}")
+
+
+def _data(data_dir: Path | None) -> list[Check]:
+    """One check per suite and task of the folder."""
+    if data_dir is None:
+        return []
+    from harness.contracts import SUITES, SourceRequest
+    from harness.registry import load_all
+
+    load_all()
+    found = []
+    for name, suite in SUITES:
+        for task in suite.tasks:
+            try:
+                data = suite().load(task, SourceRequest("data-dir", data_dir))
+            except UserError as error:
+                found.append(Check(f"{name}/{task}", False, str(error), "the task is left out of a run", needed=False))
+                continue
+            rows = ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items())
+            found.append(Check(f"{name}/{task}", True, rows))
+    return found

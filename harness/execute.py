@@ -1,0 +1,201 @@
+"""Cells to records: pack by pack, and what happens when one fails."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.cell import Cell
+from harness.contracts import SUITES, Suite
+from harness.errors import UserError
+from harness.packs import Pack, group
+from harness.provenance import environment, utc_now
+from harness.record import AverageInfo, PackInfo, Record, Status
+
+if TYPE_CHECKING:
+    from harness.packrun import Result, Work
+    from harness.plan import Plan
+    from harness.progress import Listener
+    from harness.spec import Spec
+    from harness.store import Store
+    from harness.tokens import Inputs
+
+
+def choose_device(asked: str) -> str:
+    """'cpu' or 'cuda'. Raises UserError where a GPU was asked for and there is none."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or ask `harness doctor`")
+    return asked
+
+
+def choose_threads(asked: int | None) -> int:
+    """Set and return the number of torch threads; it is a part of what makes a run repeat bit by bit."""
+    import torch
+
+    torch.set_num_threads(asked or os.cpu_count() or 1)
+    return torch.get_num_threads()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    texts = ("can't allocate memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(t in str(error) for t in texts)
+
+
+class Executor:
+    """Runs packs on one device; tokenised inputs are kept for the next pack of the same task."""
+
+    def __init__(self, plan: Plan, spec: Spec, store: Store, listener: Listener) -> None:
+        self.plan, self.store, self.listener = plan, store, listener
+        self.device = choose_device(spec.device)
+        self.threads = choose_threads(spec.threads)
+        self.environment = environment(self.device, self.threads)
+        self.suites: dict[str, Suite] = {}
+        self._inputs: tuple[str, Inputs, float] | None = None
+        self._tokenizers: dict[str, Any] = {}
+
+    def run(self, pack: Pack) -> None:
+        """Run a pack and store its records. KeyboardInterrupt stores `cancelled` ones and goes on up."""
+        started = utc_now()
+        try:
+            results = self._results(pack)
+        except KeyboardInterrupt:
+            for slot in range(len(pack.cells)):
+                self._store(pack, slot, "cancelled", started, reason="interrupted by the user")
+            raise
+        except Exception as error:
+            self._recover(pack, error, started)
+            return
+        for slot, result in enumerate(results):
+            broke = result.trained.broke_at
+            reason = None if broke is None else f"the loss is not finite (seen at step {broke})"
+            self._store(pack, slot, "ok" if broke is None else "failed", started, reason=reason, result=result)
+
+    def _recover(self, pack: Pack, error: Exception, started: str) -> None:
+        """Out of memory: try halves. Anything else: each cell alone, so that only the bad one fails."""
+        memory = out_of_memory(error)
+        if len(pack.cells) > 1:
+            smaller = pack.split() if memory else pack.alone()
+            self.listener.note(f"{pack.cells[0].task}: {_line(error)}; trying {len(smaller)} smaller packs")
+            for part in smaller:
+                self.run(part)
+            return
+        trace = "".join(traceback.format_exception(error))
+        self._store(pack, 0, "oom" if memory else "failed", started, reason=_line(error), trace=trace)
+
+    def _results(self, pack: Pack) -> list[Result]:
+        from harness.packrun import run_pack
+        from harness.schedule import total_steps
+
+        work = self._work(pack)
+        rows = work.inputs.rows["train"]
+        self.listener.pack_started(
+            pack.cells[0].task, len(pack.cells), max(total_steps(c.protocol, rows) for c in pack.cells)
+        )
+        return run_pack(work, self.listener.step)
+
+    def _work(self, pack: Pack) -> Work:
+        from harness.packrun import Work
+
+        cell = pack.cells[0]
+        suite = self._suite(cell)
+        source, data = self.plan.models[cell.suite], self.plan.data[cell.suite, cell.task]
+        inputs, seconds = self._read(cell, suite)
+        return Work(pack, suite, data, source, inputs, seconds, self.device)
+
+    def _suite(self, cell: Cell) -> Suite:
+        if cell.suite not in self.suites:
+            self.suites[cell.suite] = SUITES.get(cell.suite)()
+        return self.suites[cell.suite]
+
+    def _read(self, cell: Cell, suite: Suite) -> tuple[Inputs, float]:
+        """Tokenised rows; those of the last task are kept."""
+        from harness.models import load_tokenizer
+        from harness.tokens import read_inputs
+
+        p = cell.protocol
+        name = f"{cell.suite} {cell.task} {cell.data} {p.max_length} {p.train_rows} {p.eval_rows}"
+        if self._inputs is None or self._inputs[0] != name:
+            started = time.perf_counter()
+            if cell.suite not in self._tokenizers:
+                self._tokenizers[cell.suite] = load_tokenizer(self.plan.models[cell.suite])
+            tokenizer, data = self._tokenizers[cell.suite], self.plan.data[cell.suite, cell.task]
+            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p.max_length, p.train_rows, p.eval_rows)
+            self._inputs = (name, inputs, time.perf_counter() - started)
+        return self._inputs[1], self._inputs[2]
+
+    def _store(
+        self,
+        pack: Pack,
+        slot: int,
+        status: Status,
+        started: str,
+        *,
+        reason: str | None = None,
+        trace: str | None = None,
+        result: Result | None = None,
+    ) -> None:
+        cell = pack.cells[slot]
+        suite, data = self._suite(cell), self.plan.data[cell.suite, cell.task]
+        source = self.plan.models[cell.suite]
+        record = Record(
+            key=cell.key,
+            status=status,
+            reason=reason,
+            traceback=trace,
+            cell=cell,
+            majority=suite.majority(cell.task, data),
+            stand_in=source.stand_in and data.source == "embedded",
+            data_source=data.source,
+            data_notes=list(data.notes),
+            pack=PackInfo(keys=[c.key for c in pack.cells], slot=slot, size=len(pack.cells), threads=self.threads),
+            environment=self.environment,
+            started=started,
+            finished=utc_now(),
+            **self._outcome(suite, cell, status, result),
+        )
+        self.store.write(record, result.predictions if result and status == "ok" else None)
+        self.listener.cell_finished(record)
+
+    def _outcome(self, suite: Suite, cell: Cell, status: Status, result: Result | None) -> dict[str, Any]:
+        """The fields of a record that only a finished run has."""
+        if result is None or self._inputs is None:
+            return {}
+        scores = result.scores if status == "ok" else {}
+        averages = {
+            a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a))
+            for a in suite.averages
+        }
+        return {
+            "scores": scores,
+            "averages": averages,
+            "rows": self._inputs[1].rows,
+            "truncation": self._inputs[1].truncation,
+            "loss_curve": result.trained.curve,
+            "steps": result.trained.steps,
+            "parameters": result.parameters,
+            "train_state": result.state,
+            "phases": result.phases,
+        }
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error, as a reason."""
+    text = str(error).strip().split("\n")[0]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listener: Listener) -> None:
+    """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
+    executor = Executor(plan, spec, store, listener)
+    methods: Mapping[str, Any] = plan.methods
+    for pack in group(cells, methods, spec.pack):
+        executor.run(pack)

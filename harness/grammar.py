@@ -1,0 +1,155 @@
+"""The command line's own words: methods with options, seeds, files and models."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.cell import Cell, Protocol
+from harness.contracts import METHODS, Method
+from harness.errors import UserError, unknown
+from harness.seeds import STREAMS, equal
+
+OVERRIDES: dict[str, Any] = {
+    **{n: Protocol.model_fields[n].annotation for n in Protocol.model_fields if n not in ("name", "lr_source")},
+    **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize")},
+}
+"""Fields of the protocol and of precision that a method may set for itself: `lora:lr=1e-3`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodCall:
+    """One method with its options. `named`: the user wrote this very combination, it is not one of a product."""
+
+    method: Method
+    given: frozenset[str]
+    overrides: dict[str, Any]
+    named: bool
+
+
+def parse_methods(text: str) -> list[MethodCall]:
+    """`lora,lorasp:ratio=0.25|0.5,rank=8` -> calls. Raises UserError for a wrong name, option, type or range."""
+    calls: list[MethodCall] = []
+    for name, options in _pieces(text):
+        if name == "all":
+            calls += [_call(n, {}, named=False) for n in METHODS.names()]
+            continue
+        METHODS.get(name)
+        keys = list(options)
+        products = list(itertools.product(*(options[k].split("|") for k in keys)))
+        calls += [_call(name, dict(zip(keys, values, strict=True)), named=len(products) == 1) for values in products]
+    return calls
+
+
+def _pieces(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Method names with their raw options; a comma piece with '=' and no ':' belongs to the method before it."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for piece in (p.strip() for p in text.split(",")):
+        if not piece:
+            raise UserError(f"--methods '{text}': an empty piece between commas; write e.g. lora,lorasp:ratio=0.25")
+        name, colon, rest = piece.partition(":")
+        if colon or "=" not in piece:
+            found.append((name, {}))
+            if not rest:
+                continue
+        elif not found:
+            raise UserError(f"--methods '{text}': option '{piece}' comes before any method")
+        option, equals, value = (rest if colon else piece).partition("=")
+        if not equals or not value:
+            raise UserError(f"--methods: option '{option}' of '{found[-1][0]}' needs a value: {option}=VALUE")
+        found[-1][1][option] = value
+    return found
+
+
+def _call(name: str, options: dict[str, str], *, named: bool) -> MethodCall:
+    kind = METHODS.get(name)
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    own, overrides = {}, {}
+    for option, text in options.items():
+        if option in fields:
+            own[option] = typed(f"{name}:{option}", text, fields[option])
+        elif option in OVERRIDES:
+            overrides[option] = typed(f"{name}:{option}", text, OVERRIDES[option])
+        else:
+            raise unknown(f"option of method '{name}'", option, [*fields, *OVERRIDES])
+    for option, value in overrides.items():
+        if option in Protocol.model_fields:
+            check_field(f"{name}:{option}", option, value)
+    method = kind(**own)
+    try:
+        method.check()
+    except UserError as error:
+        raise UserError(f"method '{name}': {error}") from error
+    return MethodCall(method, frozenset(own), overrides, named)
+
+
+def typed(what: str, text: str, kind: Any) -> Any:
+    """`text` as a value of type `kind`; lists join with '+'. Raises UserError."""
+    value: Any = tuple(text.split("+")) if typing.get_origin(kind) in (tuple, list) else text
+    if isinstance(kind, types.UnionType) and type(None) in kind.__args__ and text in ("none", "null"):
+        return None
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        allowed = getattr(kind, "__name__", str(kind))
+        raise UserError(f"{what}='{text}': {error.errors()[0]['msg'].lower()}; allowed: {allowed}") from error
+
+
+def check_field(what: str, field: str, value: Any) -> None:
+    """Raise UserError where a protocol field's range refuses the value."""
+    try:
+        Protocol.model_validate({"lr": 1e-3, field: value})
+    except ValidationError as error:
+        raise UserError(f"{what}={value}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def parse_seeds(text: str) -> list[dict[str, int]]:
+    """`5` -> seeds 0 to 4 in each stream; `init=0,mask=0..9` -> named streams, others 0, ranges multiplied."""
+    text = text.strip()
+    if text.isdigit() and int(text) > 0:
+        return [equal(i) for i in range(int(text))]
+    ranges: dict[str, list[int]] = {}
+    for piece in text.split(","):
+        found = re.fullmatch(r"\s*(\w+)=(\d+)(?:\.\.(\d+))?\s*", piece)
+        if not found:
+            raise UserError(f"--seeds '{text}': allowed: a number of 1 or more, or e.g. init=0,mask=0..9")
+        stream, first, last = found[1], int(found[2]), int(found[3] or found[2])
+        if stream not in STREAMS:
+            raise unknown("seed stream", stream, STREAMS)
+        if last < first:
+            raise UserError(f"--seeds {piece}: the range ends before it begins")
+        ranges[stream] = list(range(first, last + 1))
+    return [equal(0) | dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+
+
+def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
+    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}. Raises UserError."""
+    files: dict[tuple[str, str], tuple[Path, ...]] = {}
+    for text in texts:
+        found = re.fullmatch(r"(\w+)/(\w+)=(.+)", text)
+        if not found:
+            raise UserError(f"--data-file '{text}': allowed: TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv")
+        path = Path(found[3]).expanduser()
+        if not path.is_file():
+            raise UserError(f"--data-file '{text}': no such file")
+        split = "validation" + found[2][3:] if found[2].startswith("dev") else found[2]
+        files[found[1], split] = (*files.get((found[1], split), ()), path)
+    return files
+
+
+def parse_models(texts: Sequence[str]) -> dict[str, str]:
+    """`PATH` for all suites (key '') or `suite=PATH`."""
+    models = {}
+    for text in texts:
+        suite, equals, path = text.partition("=")
+        models[suite if equals else ""] = path if equals else text
+    return models

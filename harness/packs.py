@@ -1,0 +1,59 @@
+"""Cells that can share one frozen backbone and one forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from harness.cell import Cell
+from harness.contracts import Method
+
+MOST = 16  # replicas beyond this gain nothing measurable on two cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Pack:
+    """Cells in slot order, with their methods."""
+
+    cells: tuple[Cell, ...]
+    methods: tuple[Method, ...]
+
+    def split(self) -> tuple[Pack, ...]:
+        """Two halves, for when the whole does not fit."""
+        middle = (len(self.cells) + 1) // 2
+        return tuple(
+            Pack(self.cells[a:b], self.methods[a:b]) for a, b in ((0, middle), (middle, len(self.cells))) if b > a
+        )
+
+    def alone(self) -> tuple[Pack, ...]:
+        return tuple(Pack((c,), (m,)) for c, m in zip(self.cells, self.methods, strict=True))
+
+
+def shared(cell: Cell, method: Method) -> str:
+    """What cells of a pack must have in common; a method without a family shares with nobody."""
+    protocol = cell.protocol
+    common = {
+        "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
+        "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize],
+        "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
+        "attention_dropout": protocol.attention_dropout,
+        "family": method.family or cell.key,
+    }
+    return json.dumps(common, sort_keys=True)
+
+
+def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: int | None = None) -> list[Pack]:
+    """Packs of at most `most` cells (None: `MOST`), of even size, in the order of the cells."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(shared(cell, methods[cell.key]), []).append(cell)
+    packs = []
+    for members in groups.values():
+        count = math.ceil(len(members) / (most or MOST))
+        bounds = [round(i * len(members) / count) for i in range(count + 1)]
+        for a, b in itertools.pairwise(bounds):
+            packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))
+    return packs

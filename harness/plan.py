@@ -1,0 +1,146 @@
+"""From a spec to cells: every model, task, method and seed named, every row's fingerprint known. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from harness.cell import Cell, Protocol
+from harness.contracts import METHODS, SUITES, Method, SourceRequest, Suite, TaskData
+from harness.errors import NotApplicable, UserError, unknown
+from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.model_source import ModelSource, resolve
+from harness.presets import Preset, preset
+from harness.spec import Spec
+
+PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
+BUDGET = ("lr", "epochs", "max_steps", "batch_size", "max_length", "train_rows", "eval_rows")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Cells in order (task, method, seed) and what they need; `dropped` says what was left out and why."""
+
+    cells: tuple[Cell, ...]
+    data: Mapping[tuple[str, str], TaskData]
+    models: Mapping[str, ModelSource]
+    methods: Mapping[str, Method]
+    dropped: tuple[str, ...]
+
+
+def make_plan(spec: Spec) -> Plan:
+    """All cells of a spec. Raises UserError for anything that cannot be, before any training."""
+    chosen = preset(spec.preset)
+    calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
+    suites = {name: SUITES.get(name)() for name in spec.suite}
+    tasks = _tasks(suites, spec.tasks)
+    given = parse_models(spec.model)
+    models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
+    data, dropped = _load(spec, chosen, suites, tasks)
+    cells: dict[str, Cell] = {}
+    methods: dict[str, Method] = {}
+    for suite, task in data:
+        for call in calls:
+            try:
+                made = [
+                    _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], call, s) for s in seeds
+                ]
+            except NotApplicable as error:
+                if call.named:
+                    raise
+                dropped.append(f"{call.method.name} on {suite}/{task}: not applicable: {error}")
+                continue
+            for cell, method in made:
+                cells.setdefault(cell.key, cell)
+                methods.setdefault(cell.key, method)
+    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)))
+
+
+def method_of(cell: Cell) -> Method:
+    """The method of a stored cell, options and all."""
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
+    return METHODS.get(cell.method)(**options)
+
+
+def _tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:
+    every = [(name, task) for name, suite in suites.items() for task in suite.tasks]
+    for task in named:
+        if task not in {t for _, t in every}:
+            raise unknown("task", task, {t for _, t in every})
+    return [(s, t) for t in named for s, own in every if own == t] if named else every
+
+
+def _load(
+    spec: Spec, chosen: Preset, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
+    """Rows of each task; a task without them is dropped with its reason while others run."""
+    kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
+    request = SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
+    for task, _ in request.files:
+        if task not in {t for _, t in tasks}:
+            raise unknown("task in --data-file", task, {t for _, t in tasks})
+    data, problems = {}, []
+    for suite, task in tasks:
+        try:
+            data[suite, task] = suites[suite].load(task, request)
+        except UserError as error:
+            problems.append((suite, task, error))
+    if not data:
+        raise UserError("no task has its rows: " + "; ".join(str(e) for _, _, e in problems[:3]))
+    return data, [f"{suite}/{task} left out: {error}" for suite, task, error in problems]
+
+
+def _cell(
+    spec: Spec,
+    chosen: Preset,
+    suite: Suite,
+    task: str,
+    data: TaskData,
+    model: ModelSource,
+    call: MethodCall,
+    seeds: dict[str, int],
+) -> tuple[Cell, Method]:
+    method = call.method
+    if spec.protocol == "paper":
+        extra = {k: v for k, v in method.paper_options.items() if k not in call.given}
+        method = dataclasses.replace(method, **extra)
+    quantize = call.overrides.get("quantize", spec.quantize)
+    if quantize != "none" and not method.quantizable:
+        raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
+    cell = Cell(
+        suite=suite.name,
+        suite_version=suite.version,
+        task=task,
+        method=method.name,
+        method_version=method.version,
+        options=method.options(),
+        preset=chosen.name,
+        model=model.ref,
+        data=data.fingerprint,
+        protocol=protocol_of(spec, chosen, method, call.overrides),
+        seeds=seeds,
+        dtype=call.overrides.get("dtype", spec.dtype),
+        quantize=quantize,
+    )
+    return cell, method
+
+
+def protocol_of(spec: Spec, chosen: Preset, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+    """Preset, then the method's declared rate, then the paper's protocol, then flags, then the method's own."""
+    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol}
+    declared = method.learning_rates.get(chosen.name)
+    if declared is not None:
+        fields |= {"lr": declared.value, "lr_source": declared.source}
+    if spec.protocol == "paper":
+        fields |= PAPER
+    given = {k: v for k in BUDGET if (v := getattr(spec, k)) is not None}
+    for step in (given, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
+        if "epochs" in step and "max_steps" not in step:
+            fields["max_steps"] = None
+        fields |= step
+        if "lr" in step:
+            fields["lr_source"] = "given"
+    if "lr" not in fields:
+        raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")
+    return Protocol.model_validate(fields)

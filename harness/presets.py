@@ -1,0 +1,55 @@
+"""The three presets: which model, which data and which budget a plain command gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from harness.errors import unknown
+
+EMBEDDED_ENCODER = "embedded:encoder"
+MINILM = "all-MiniLM-L6-v2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of harness.cell.Protocol."""
+
+    name: str
+    summary: str
+    models: Mapping[str, str]
+    source: Literal["embedded", "hub"]
+    protocol: Mapping[str, Any]
+
+
+_QUICK = Preset(
+    "quick",
+    "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
+    {"glue": EMBEDDED_ENCODER},
+    "embedded",
+    {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
+)
+_SMALL = Preset(
+    "small",
+    "all-MiniLM-L6-v2 (22M parameters) on real data: a laptop or one GPU",
+    {"glue": MINILM},
+    "hub",
+    {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+)
+_PAPER = Preset(
+    "paper",
+    "roberta-base on real data: the paper's tables",
+    {"glue": "FacebookAI/roberta-base"},
+    "hub",
+    {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+)
+
+PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`. Raises UserError with the nearest name."""
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]

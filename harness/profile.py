@@ -1,0 +1,81 @@
+"""Solo profiles: one process per (method, model, batch shape), never while anything else trains."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cell import Cell
+from harness.contracts import SUITES
+from harness.provenance import cpu_name, version
+from harness.record import Profile
+
+if TYPE_CHECKING:
+    from harness.measure import Question
+    from harness.plan import Plan
+    from harness.progress import Listener
+    from harness.spec import Spec
+    from harness.store import Store
+
+
+def profile_key(cell: Cell, length: int, device: str, threads: int | None) -> str:
+    """Hash of what memory and speed depend on; the seed, the rate and the task do not."""
+    content = {
+        "method": [cell.method, cell.method_version, cell.options],
+        "model": [cell.model.revision, cell.dtype, cell.quantize],
+        "shape": [cell.protocol.batch_size, length],
+        "machine": [device, threads, cpu_name(), version("torch")],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
+    """The profiles that a plan's report needs, by key."""
+    from harness.measure import Question
+
+    found: dict[str, Question] = {}
+    for cell in plan.cells:
+        length = cell.protocol.max_length
+        key = profile_key(cell, length, device, spec.threads)
+        task = SUITES.get(cell.suite).tasks[cell.task]
+        source = plan.models[cell.suite]
+        if key not in found:
+            found[key] = Question(key, cell, plan.methods[cell.key], task, source, length, device, spec.threads)
+    return found
+
+
+def _take(question: Question, plugins: Sequence[Path]) -> Profile:
+    from harness.measure import measure
+    from harness.registry import load_all
+
+    load_all(plugins)
+    return measure(question)
+
+
+def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
+    """Take the profiles that are not stored yet; returns all that belong to the plan."""
+    from harness.execute import choose_device
+
+    wanted = questions(plan, spec, choose_device(spec.device))
+    have = {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.measure"])
+    for key, question in wanted.items():
+        if key in have:
+            continue
+        listener.profiling(question.cell.label)
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                have[key] = pool.submit(_take, question, spec.plugin).result()
+            except concurrent.futures.process.BrokenProcessPool:
+                listener.note(f"profile of {question.cell.label}: its process was killed (out of memory?); left empty")
+                continue
+        store.write_profile(have[key])
+        if have[key].status != "ok":
+            listener.note(f"profile of {question.cell.label}: {have[key].status}: {have[key].reason}")
+    return [have[k] for k in wanted if k in have]

@@ -1,0 +1,91 @@
+"""The whole way of a run: plan, what is missing, execute, profile, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.plan import Plan, make_plan
+from harness.progress import Listener
+from harness.record import Profile, Record
+from harness.registry import load_all
+from harness.spec import Spec
+from harness.store import Store, missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    out: Path
+    report: Path
+    records: tuple[Record, ...]
+    profiles: tuple[Profile, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        return sum(r.status != "ok" for r in self.records)
+
+
+def title_of(plan: Plan, spec: Spec) -> str:
+    methods = dict.fromkeys(cell.label for cell in plan.cells)
+    return f"{' and '.join(spec.suite)}: {', '.join(methods)}"
+
+
+def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
+    """Run what is missing and write the report. Raises UserError; KeyboardInterrupt leaves a folder that resumes."""
+    started = time.monotonic()
+    load_all(spec.plugin)
+    store = Store(spec.folder)
+    store.prepare()
+    with store.lock():
+        plan = make_plan(spec)
+        records, set_aside = store.read()
+        todo = missing(plan.cells, records, retry=spec.retry)
+        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped)
+        listener = listen(len(todo))
+        try:
+            for line in [*set_aside, *plan.dropped]:
+                listener.note(line)
+            total = len(plan.cells)
+            listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
+            if todo:
+                from harness.execute import execute
+
+                execute(plan, todo, spec, store, listener)
+            profiles = _profiles(plan, spec, store, listener)
+        finally:
+            listener.close()
+        records, _ = store.read()
+    chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
+    report = write_report(store, chosen, profiles)
+    return Outcome(spec.folder, report, chosen, tuple(profiles), time.monotonic() - started)
+
+
+def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
+    if not spec.profile:
+        return []
+    from harness.profile import profile_missing
+
+    return profile_missing(plan, spec, store, listener)
+
+
+def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Path:
+    """The report of a folder, from what is stored there."""
+    from reports.render import write_report as render
+
+    asked = store.read_run()
+    path: Path = render(records, profiles, store.out / "report", asked["title"], asked["command"], asked["dropped"])
+    return path
+
+
+def report(out: Path) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
+    store = Store(out)
+    asked = store.read_run()
+    records, lines = store.read()
+    chosen = tuple(records[key] for key in asked["order"] if key in records)
+    return write_report(store, chosen, list(store.profiles().values())), lines

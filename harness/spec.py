@@ -1,0 +1,85 @@
+"""What the user asked for, from flags or a TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.cell import Precision, Quantize
+from harness.errors import UserError, unknown
+
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry"})
+"""Fields that change no result: not in the name of the output folder."""
+
+
+class Spec(BaseModel):
+    """One run. Each field is a flag of `run` and a key of the TOML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: tuple[str, ...] = Field(default=("glue",), description="suites")
+    tasks: tuple[str, ...] = Field(default=(), description="tasks; none: all of the suites")
+    methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
+    seeds: str = Field(default="5", description="a number of paired seeds, or named streams: init=0,mask=0..9")
+    preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
+    protocol: Literal["default", "paper"] = Field(
+        default="default", description="default: declared learning rates; paper: 2e-5 and 3 epochs"
+    )
+    model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
+    data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
+    data_file: tuple[str, ...] = Field(default=(), description="TASK/SPLIT=PATH: rows that are not the official file")
+    lr: float | None = Field(default=None, gt=0, description="peak learning rate of every method")
+    epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
+    max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
+    batch_size: int | None = Field(default=None, ge=1, description="rows per step")
+    max_length: int | None = Field(default=None, ge=4, description="tokens per row at most")
+    train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
+    eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split at most")
+    dtype: Precision = Field(default="fp32", description="precision of the frozen backbone")
+    quantize: Quantize = Field(default="none", description="quantization of the frozen backbone (bitsandbytes)")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
+    pack: int | None = Field(default=None, ge=1, description="cells that train as one batch at most; 1: each alone")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")
+    out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
+    profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
+    retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
+    plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go: the same for the same question."""
+        if self.out is not None:
+            return self.out
+        content = self.model_dump_json(exclude=set(MACHINE))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return Path("results/runs") / f"{'-'.join(self.suite)}-{self.preset}-{digest}"
+
+
+def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:
+    """A spec from the flags that were given, over a TOML file's keys. Raises UserError naming the field."""
+    content = read_toml(file) if file else {}
+    for key in content:
+        if key not in Spec.model_fields:
+            raise unknown(f"key in {file}:", key, Spec.model_fields)
+    try:
+        return Spec.model_validate(content | flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        raise UserError(f"{field.replace('_', '-')}='{first['input']}': {first['msg'].lower()}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file, '-' read as '_'. Raises UserError."""
+    try:
+        with path.open("rb") as stream:
+            content = tomllib.load(stream)
+    except OSError as error:
+        raise UserError(f"--spec {path}: {error.strerror}; give a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--spec {path}: not TOML: {error}") from error
+    return {key.replace("-", "_"): value for key, value in content.items()}

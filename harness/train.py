@@ -1,0 +1,157 @@
+"""The training loop: K replicas of one task as one batch; K = 1 is a run alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.cell import Protocol
+from harness.dropout import compact_dropout, install_dropout
+from harness.groups import Attached
+from harness.optimizer import ReplicaAdamW
+from harness.schedule import learning_rates, total_steps
+from harness.seeds import Streams
+from harness.tokens import Split
+
+CURVE_POINTS = 20
+
+Finished = Callable[[Sequence[int]], None]
+"""Called with the members that have taken their last step, while the model still holds them, rows in that order."""
+
+
+@dataclasses.dataclass
+class Trained:
+    """What came of one member: its loss curve, and the step at which its loss ceased to be finite."""
+
+    steps: int
+    curve: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    broke_at: int | None = None
+
+
+class Order:
+    """The rows each replica sees: an own permutation per epoch, from its stream alone."""
+
+    def __init__(self, streams: Sequence[Streams], rows: int, batch_size: int) -> None:
+        self.streams, self.rows, self.batch_size = list(streams), rows, batch_size
+        self.per_epoch = math.ceil(rows / batch_size)
+        self._epoch, self._orders = -1, np.zeros((0, 0), dtype=np.int64)
+
+    def at(self, step: int) -> np.ndarray:
+        """Row numbers [K * B] of a step; the last batch of an epoch may be short."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            drawn = [s.numpy("order", f"epoch {epoch}").permutation(self.rows) for s in self.streams]
+            self._epoch, self._orders = epoch, np.stack(drawn)
+        start = place * self.batch_size
+        return self._orders[:, start : start + self.batch_size].reshape(-1)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.streams = [self.streams[r] for r in rows]
+        self._orders = self._orders[list(rows)]
+
+
+def replica_losses(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Mean loss per replica [K] from logits [K*B, c] and labels [K*B]: cross-entropy, or squared error for c = 1."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    if labels.is_floating_point():
+        rows = nn.functional.mse_loss(wide.squeeze(-1), labels.to(wide), reduction="none")
+    else:
+        rows = nn.functional.cross_entropy(wide, labels, reduction="none")
+    return rows.view(k, -1).mean(1)
+
+
+class Trainer:
+    """K members on one attached model; `run` trains each to its own last step."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attached: Attached,
+        split: Split,
+        protocols: Sequence[Protocol],
+        streams: Sequence[Streams],
+        *,
+        autocast: bool = False,
+    ) -> None:
+        self.model, self.attached, self.split = model, attached, split
+        self.members = list(range(len(protocols)))
+        self.totals = [total_steps(p, len(split)) for p in protocols]
+        self.trained = [Trained(t) for t in self.totals]
+        rates = [learning_rates(p, t) for p, t in zip(protocols, self.totals, strict=True)]
+        self.optimizer = ReplicaAdamW(attached.groups, protocols, rates)
+        self.order = Order(streams, len(split), protocols[0].batch_size)
+        seeds = [s.integer("dropout", "") for s in streams]
+        self.device = split.ids.device
+        self.clock = install_dropout(model, seeds, protocols[0].max_length, self.device)
+        self.autocast = autocast
+        self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
+        self._since = 0
+
+    def run(self, finished: Finished, progress: Callable[[int, Sequence[float]], None]) -> list[Trained]:
+        """Train all; `progress` gets the step and the mean losses of the members that still train."""
+        every = max(1, max(self.totals) // CURVE_POINTS)
+        step = 0
+        while self.members:
+            self.one_step(step)
+            step += 1
+            ends = [i for i, m in enumerate(self.members) if self.totals[m] == step]
+            if step % every == 0 or ends:
+                progress(step, self._note_curve(step))
+            if ends:
+                self._leave(ends, finished)
+        return self.trained
+
+    def one_step(self, step: int) -> Tensor:
+        """Forward, backward, update; returns the losses [K]."""
+        self.model.train()
+        self.clock.step.fill_(step)
+        rows = self.order.at(step)
+        batch = self.split.batch(rows)
+        labels = self.split.labels[torch.from_numpy(rows).to(self.device)]
+        with self._precision():
+            logits = self.model(**batch).logits
+        losses = replica_losses(logits, labels, len(self.members))
+        with warnings.catch_warnings():
+            # gradients are rows of a wider matrix on purpose: one buffer a group
+            warnings.filterwarnings("ignore", message="grad and param do not obey")
+            losses.sum().backward()
+        self.optimizer.step()
+        self._sums += losses.detach()
+        self._since += 1
+        return losses.detach()
+
+    def _precision(self) -> contextlib.AbstractContextManager[None]:
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _note_curve(self, step: int) -> list[float]:
+        means = (self._sums / self._since).tolist()
+        for member, mean in zip(self.members, means, strict=True):
+            out = self.trained[member]
+            if math.isfinite(mean):
+                out.curve.append((step, mean))
+            elif out.broke_at is None:
+                out.broke_at = step
+        self._sums.zero_()
+        self._since = 0
+        return means
+
+    def _leave(self, ends: Sequence[int], finished: Finished) -> None:
+        """Hand over the pack for scoring, then go on with those that have steps left."""
+        stay = [i for i in range(len(self.members)) if i not in ends]
+        finished(list(self.members))
+        if stay:
+            self.attached.keep(stay)
+            self.optimizer.keep(stay)
+            self.order.keep(stay)
+            compact_dropout(self.model, self.clock, stay)
+            self._sums = self._sums[stay]
+        self.members = [self.members[i] for i in stay]

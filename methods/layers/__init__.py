@@ -1,0 +1,1 @@
+"""The torch modules of the methods, apart from them so that listing methods imports no torch."""

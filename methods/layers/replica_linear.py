@@ -1,0 +1,73 @@
+"""A linear layer with a weight per replica: the classification head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.groups import Attached, Leaf, ParameterGroup
+from harness.seeds import Streams
+
+
+class ReplicaLinear(nn.Module):
+    """y = x W^T + b for x [K*B, ..., d_in], W [K, d_out, d_in], b [K, d_out]; both are leaves of a group."""
+
+    def __init__(self, weight: Leaf, bias: Leaf | None) -> None:
+        super().__init__()
+        self.weight_leaf, self.bias_leaf = weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight_leaf.tensor
+        k = weight.shape[0]
+        rows = x.reshape(k, -1, x.shape[-1])
+        w = weight.to(x.dtype).transpose(1, 2)
+        if self.bias_leaf is None:
+            y = torch.bmm(rows, w)
+        else:
+            y = torch.baddbmm(self.bias_leaf.tensor.to(x.dtype)[:, None, :], rows, w)
+        return y.view(*x.shape[:-1], -1)
+
+
+def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The linear layers outside the pretrained backbone (`base_model` of transformers), by path."""
+    base = getattr(model, "base_model", None)
+    inside = set(base.modules()) if isinstance(base, nn.Module) and base is not model else set()
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m not in inside]
+
+
+def fresh_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:
+    """Weight ~ N(0, std) and a zero bias, drawn from the head stream for this layer's path."""
+    weight = torch.empty(linear.out_features, linear.in_features, dtype=torch.float64)
+    weight.normal_(0.0, std, generator=streams.torch("head", path))
+    bias = None if linear.bias is None else torch.zeros(linear.out_features, dtype=torch.float64)
+    return weight, bias
+
+
+def trained_dtype(model: nn.Module) -> torch.dtype:
+    """float32, whatever the backbone's precision; float64 for a float64 model (tests)."""
+    return torch.float64 if next(model.parameters()).dtype == torch.float64 else torch.float32
+
+
+def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
+    """Replace each head layer by a ReplicaLinear with fresh weights; returns the group "head"."""
+    std = float(getattr(getattr(model, "config", None), "initializer_range", 0.02))
+    device, dtype = next(model.parameters()).device, trained_dtype(model)
+    linears = head_linears(model)
+    values: list[tuple[str, Tensor]] = []
+    for path, linear in linears:
+        drawn = [fresh_head(path, linear, s, std) for s in streams]
+        values.append((f"{path}.weight", torch.stack([w for w, _ in drawn])))
+        biases = [b for _, b in drawn if b is not None]
+        if biases:
+            values.append((f"{path}.bias", torch.stack(biases)))
+    values = [(name, value.to(device, dtype)) for name, value in values]
+    count = sum(v[0].numel() for _, v in values)
+    undecayed = frozenset(name for name, _ in values if name.endswith(".bias"))
+    group = ParameterGroup("head", values, [count] * len(streams), undecayed=undecayed)
+    for path, _ in linears:
+        parent, _, name = path.rpartition(".")
+        module = ReplicaLinear(group.leaves[f"{path}.weight"], group.leaves.get(f"{path}.bias"))
+        setattr(model.get_submodule(parent), name, module)
+    return Attached([group], stored=[0] * len(streams))

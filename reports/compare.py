@@ -1,0 +1,127 @@
+"""Estimates per task and on an average, and the paired difference of two methods."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from harness.record import Record
+from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
+from reports.intervals import Estimate, estimate, paired
+
+MAX_METRICS = 6
+"""A task with more metrics than this gets no search for the ones its headline is the mean of."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The tasks that a mean over tasks is taken of: those that each method with any score has a score for."""
+
+    average: str
+    tasks: tuple[str, ...]
+    missing: Mapping[str, str]
+
+    @property
+    def full(self) -> bool:
+        return bool(self.tasks) and not self.missing
+
+    @property
+    def label(self) -> str:
+        if self.full:
+            return f"average of {len(self.tasks)} tasks"
+        return f"mean of {len(self.tasks)} named task{'' if len(self.tasks) == 1 else 's'}"
+
+
+def coverage(grid: Grid, average: str) -> Coverage:
+    """What the average covers here; `missing` says of each other task why."""
+    declared = grid.declared(average)
+    alive = [m for m in grid.methods if any(by_seed(grid, task, m, average) for task in declared)]
+    lacking = {task: [m for m in alive if not by_seed(grid, task, m, average)] for task in declared}
+    missing = {task: _why(grid, task, methods) for task, methods in lacking.items() if methods or not alive}
+    return Coverage(average, tuple(task for task in declared if task not in missing), missing)
+
+
+def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
+    if task not in grid.tasks:
+        return "not run"
+    return f"no score from {', '.join(methods or grid.methods)}"
+
+
+# ---------------------------------------------------------------- scores by seed
+
+
+def by_seed(grid: Grid, task: str, method: str, average: str) -> dict[Seeds, float]:
+    found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
+    return {seeds: value for seeds, value in found.items() if value is not None}
+
+
+def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> list[float]:
+    return [r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and r.scores.get(metric) is not None]
+
+
+def mean_by_seed(values: Sequence[Mapping[Hashable, float]]) -> dict[Hashable, float]:
+    """Mean over tasks for each seed that every task has."""
+    common = [seeds for seeds in (values[0] if values else {}) if all(seeds in of_task for of_task in values)]
+    return {seeds: statistics.fmean(of_task[seeds] for of_task in values) for seeds in common}
+
+
+def task_estimate(grid: Grid, task: str, method: str, average: str) -> Estimate | None:
+    return estimate(list(by_seed(grid, task, method, average).values()))
+
+
+def average_by_seed(grid: Grid, method: str, cover: Coverage) -> dict[Hashable, float]:
+    per_task: list[Mapping[Any, float]] = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
+    return mean_by_seed(per_task)
+
+
+def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | None:
+    return estimate(list(average_by_seed(grid, method, cover).values()))
+
+
+# ---------------------------------------------------------------- paired differences
+
+
+def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Hashable, float]:
+    """Seeds -> score of method less score of first, where all seeds, the data and the rows scored are the same."""
+
+    def scored(name: str) -> dict[Hashable, float]:
+        pairs = {(seeds_of(r), r.cell.data, r.cell.protocol.eval_rows): score(r, average) for r in grid.of(task, name)}
+        return {pair: value for pair, value in pairs.items() if value is not None}
+
+    return {pair[0]: gap for pair, gap in paired(scored(method), scored(first)).items() if isinstance(pair, tuple)}
+
+
+def task_difference(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
+    return estimate(list(differences(grid, task, method, first, average).values()))
+
+
+def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
+    per_task = [differences(grid, task, method, first, cover.average) for task in cover.tasks]
+    return estimate(list(mean_by_seed(per_task).values()))
+
+
+# ---------------------------------------------------------------- what the headline is
+
+
+def headline(records: Sequence[Record], average: str) -> tuple[str, ...]:
+    """The metrics of one task whose mean is its headline in every record; found from the numbers, () if none fit.
+
+    The first metric when the task is outside of the average.
+    """
+    ok = [r for r in records if r.status == "ok" and score(r, average) is not None]
+    names = list(dict.fromkeys(name for record in ok for name in record.scores))
+    if average == FIRST_METRIC or all(r.averages.get(average) is None or r.averages[average].score is None for r in ok):
+        return tuple(names[:1])
+    sizes = range(1, 1 + min(len(names), MAX_METRICS))
+    subsets = (subset for size in sizes for subset in combinations(names, size))
+    return next((subset for subset in subsets if all(_is_mean(r, subset, average) for r in ok)), ())
+
+
+def _is_mean(record: Record, metrics: Sequence[str], average: str) -> bool:
+    if not all(name in record.scores for name in metrics):
+        return False
+    mean = statistics.fmean(record.scores[name] for name in metrics)
+    return abs(mean - (score(record, average) or 0.0)) < 1e-6

@@ -1,0 +1,140 @@
+"""Records sorted into one grid of task x method per suite, each method under a name of its own."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.cell import Cell
+from harness.record import Record
+
+Seeds = tuple[tuple[str, int], ...]
+FIRST_METRIC = ""
+"""The measure of a suite that names no average: each task's first metric."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one suite. Methods in order of first appearance, tasks in the order of the suite's average."""
+
+    suite: str
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    averages: tuple[str, ...]
+    cells: Mapping[tuple[str, str], tuple[Record, ...]]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for group in self.cells.values() for record in group]
+
+    def of(self, task: str, method: str) -> tuple[Record, ...]:
+        return self.cells.get((task, method), ())
+
+    def of_task(self, task: str) -> list[Record]:
+        return [record for method in self.methods for record in self.of(task, method)]
+
+    def of_method(self, method: str) -> list[Record]:
+        return [record for task in self.tasks for record in self.of(task, method)]
+
+    def declared(self, average: str) -> tuple[str, ...]:
+        """The tasks that a full average covers."""
+        return next((tuple(r.averages[average].tasks) for r in self.records if average in r.averages), ())
+
+
+def grids(records: Sequence[Record]) -> list[Grid]:
+    """One grid per suite, in order of first appearance; a key that comes twice counts once."""
+    unique = list({record.key: record for record in records}.values())
+    names = method_names(unique)
+    suites = dict.fromkeys(record.cell.suite for record in unique)
+    return [_grid(suite, [r for r in unique if r.cell.suite == suite], names) for suite in suites]
+
+
+def _grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Grid:
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        cells[record.cell.task, names[record.key]].append(record)
+    averages = dict.fromkeys(name for record in records for name in record.averages)
+    declared = [task for record in records for info in record.averages.values() for task in info.tasks]
+    present = dict.fromkeys(record.cell.task for record in records)
+    return Grid(
+        suite=suite,
+        methods=tuple(dict.fromkeys(names[record.key] for record in records)),
+        tasks=tuple(dict.fromkeys([*(task for task in declared if task in present), *present])),
+        averages=tuple(sorted(averages, key=lambda name: name != suite)) or (FIRST_METRIC,),
+        cells={place: tuple(group) for place, group in cells.items()},
+    )
+
+
+# ---------------------------------------------------------------- names of methods
+
+
+def method_names(records: Iterable[Record]) -> dict[str, str]:
+    """Record key -> the method's label, with the fields added that tell cells of one label and task apart."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.cell.suite, record.cell.label].append(record)
+    return {key: name for group in groups.values() for key, name in _told_apart(group).items()}
+
+
+def _told_apart(records: Sequence[Record]) -> dict[str, str]:
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # field -> task -> values
+    for record in records:
+        for field, value in _identity(record.cell).items():
+            values[field][record.cell.task].add(value)
+    # What varies only from task to task (a rate tuned per task, say) does not make two methods.
+    varying = [field for field, tasks in values.items() if any(len(found) > 1 for found in tasks.values())]
+    names = {}
+    for record in records:
+        fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
+        tag = ", ".join(f"{field}={_shown(field, record.cell)}" for field in fields)
+        names[record.key] = f"{record.cell.label} [{tag}]" if tag else record.cell.label
+    return names
+
+
+def _identity(cell: Cell) -> dict[str, str]:
+    """All that is in the key beside suite, task, label and seeds, as text."""
+    protocol = {k: v for k, v in cell.protocol.model_dump().items() if k not in ("name", "lr_source")}
+    rest = {
+        "protocol": cell.protocol.name,
+        "model": cell.model.revision,
+        "dtype": cell.dtype,
+        "quantize": cell.quantize,
+        "method version": cell.method_version,
+        "suite version": cell.suite_version,
+        "data": cell.data,
+    }
+    return {field: str(value) for field, value in (protocol | rest).items()}
+
+
+def _shown(field: str, cell: Cell) -> str:
+    # A model's name is not in its key, so it tells no two methods apart; it is only easier to read.
+    if field == "model":
+        return f"{cell.model.name}@{cell.model.revision[:8]}"
+    return cell.data[:8] if field == "data" else _identity(cell)[field]
+
+
+# ---------------------------------------------------------------- scores and seeds
+
+
+def score(record: Record, average: str) -> float | None:
+    """The headline score in points; a task outside of the average gives its first metric. Never NaN."""
+    if record.status != "ok":
+        return None
+    info = record.averages.get(average)
+    value = info.score if info else None
+    if value is None and not (info and record.cell.task in info.tasks):
+        value = next(iter(record.scores.values()), None)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def seeds_of(record: Record) -> Seeds:
+    return tuple(sorted(record.cell.seeds.items()))
+
+
+def seed_text(seeds: Mapping[str, int]) -> str:
+    """'3' when every stream has seed 3, else 'init=0;mask=3'."""
+    if len(set(seeds.values())) == 1:
+        return str(next(iter(seeds.values())))
+    return ";".join(f"{stream}={seed}" for stream, seed in sorted(seeds.items()))

@@ -1,0 +1,249 @@
+"""The report's tables as plain text cells; render.py gives them a form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.record import Profile, Record
+from reports.compare import (
+    Coverage,
+    average_difference,
+    average_estimate,
+    coverage,
+    headline,
+    metric_by_seed,
+    task_difference,
+    task_estimate,
+)
+from reports.frames import Grid, method_names, seed_text
+from reports.intervals import Estimate, estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table with notes below it."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: list[str] = field(default_factory=list)
+
+
+def shown(value: Estimate | None, sign: bool = False) -> str:
+    """'84.2 ± 1.3'; '-' where there is nothing."""
+    if value is None:
+        return "-"
+    mean = f"{value.mean:+.1f}" if sign else f"{value.mean:.1f}"
+    return mean if value.half is None else f"{mean} ± {value.half:.1f}"
+
+
+def with_n(grid: Grid, task: str, method: str, value: Estimate | None) -> str:
+    """The estimate, with n where some of the method's cells have no score."""
+    text = shown(value)
+    asked = len(grid.of(task, method))
+    return f"{text} (n={value.n} of {asked})" if value and value.n != asked else text
+
+
+def score_table(grid: Grid, average: str) -> Table:
+    """Task x method: mean over seeds with its interval, the best constant prediction, and the mean over tasks."""
+    cover = coverage(grid, average)
+    partial = {t for t in grid.tasks if any(r.data_notes for r in grid.of_task(t))}
+    rows = []
+    for task in grid.tasks:
+        metrics = headline(grid.of_task(task), average)
+        name = f"{task}†" if task in partial else task
+        majority = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
+        cells = [with_n(grid, task, m, task_estimate(grid, task, m, average)) for m in grid.methods]
+        outside = "" if task in grid.declared(average) else " (not in the average)"
+        best = "-" if majority is None else f"{majority:.1f}"
+        rows.append((name, " + ".join(metrics) + outside, best, *cells))
+    means = [shown(average_estimate(grid, m, cover)) for m in grid.methods]
+    rows.append((cover.label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
+    notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
+    notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
+    notes += _coverage_notes(cover)
+    return Table(f"Scores, average '{average}'", ("task", "score", "constant", *grid.methods), rows, notes)
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(note for record in records for note in record.data_notes))
+
+
+def _coverage_notes(cover: Coverage) -> list[str]:
+    if cover.full:
+        return []
+    why = "; ".join(f"{task}: {reason}" for task, reason in cover.missing.items())
+    return [f"Not the average that papers publish: {why}."]
+
+
+def difference_table(grid: Grid, average: str) -> Table | None:
+    """Each method less the first, paired by seed."""
+    first, *others = grid.methods
+    if not others:
+        return None
+    cover = coverage(grid, average)
+    rows = []
+    for method in others:
+        for task in grid.tasks:
+            gap = task_difference(grid, task, method, first, average)
+            rows.append((method, task, *_gap(gap)))
+        rows.append((method, cover.label, *_gap(average_difference(grid, method, first, cover))))
+    notes = [
+        f"Same seeds, same data order and head: score of the method less that of {first}.",
+        "Each interval stands for itself; with many rows some exclude 0 by chance (no correction is made).",
+    ]
+    return Table(f"Paired difference to {first}", ("method", "task", "difference", "pairs", "reading"), rows, notes)
+
+
+def _gap(gap: Estimate | None) -> tuple[str, str, str]:
+    return ("-", "0", "no paired seeds") if gap is None else (shown(gap, sign=True), str(gap.n), gap.reading)
+
+
+def metric_table(grid: Grid) -> Table:
+    """Every official metric."""
+    rows = []
+    for task in grid.tasks:
+        for metric in dict.fromkeys(name for r in grid.of_task(task) for name in r.scores):
+            cells = [shown(estimate(metric_by_seed(grid, task, m, metric))) for m in grid.methods]
+            rows.append((task, metric, *cells))
+    return Table("Every metric", ("task", "metric", *grid.methods), rows)
+
+
+def size(count: int | None) -> str:
+    """Bytes for reading."""
+    if count is None:
+        return ""
+    return f"{count / 2**20:.2f} MiB" if count >= 2**17 else f"{count / 2**10:.1f} KiB"
+
+
+def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
+    """Trained parameters and training state per method; memory and speed from solo profiles only."""
+    rows = []
+    first_rate: float | None = None
+    for method in grid.methods:
+        record = next((r for r in grid.of_method(method) if r.parameters), None)
+        profile = profile_of(record or next(iter(grid.of_method(method))), profiles)
+        p, s = (record.parameters, record.train_state) if record else (None, None)
+        counts = (
+            [f"{n:,}" for n in (p.adapter_trained, p.adapter_frozen, p.head_trained, p.backbone_trained)]
+            if p
+            else [""] * 4
+        )
+        held = size(s.gradients + s.optimizer) if s else ""
+        rate = profile.samples_per_second if profile else None
+        first_rate = first_rate or rate
+        rows.append(
+            (method, *counts, held, *_profile_cells(profile), f"{rate / first_rate:.2f}" if rate and first_rate else "")
+        )
+    head = ("method", "adapter trained", "adapter frozen", "head", "backbone trained", "gradients + moments")
+    kinds = sorted({p.peak_kind for p in profiles})
+    peak = f"peak memory ({', '.join(kinds)})" if kinds else "peak memory"
+    notes = [
+        "Counts are numbers, of the first task's cells (the head's width differs from task to task).",
+        "Memory and speed come from runs alone in a process of their own, never from a pack; empty: not measured.",
+        "samples/s: median over the timed steps, with the 10th and 90th percentile.",
+    ]
+    return Table("Cost", (*head, peak, "samples/s", f"speed / {grid.methods[0]}"), rows, notes)
+
+
+def profile_of(record: Record, profiles: Sequence[Profile]) -> Profile | None:
+    """The profile of a record's method, model and batch."""
+    cell = record.cell
+    fits = [
+        p
+        for p in profiles
+        if (p.method, p.model_revision, p.batch_size) == (cell.label, cell.model.revision, cell.protocol.batch_size)
+        and p.length == cell.protocol.max_length
+    ]
+    return fits[-1] if fits else None
+
+
+def _profile_cells(profile: Profile | None) -> tuple[str, str]:
+    if profile is None:
+        return "", ""
+    if profile.status != "ok" or profile.samples_per_second is None or len(profile.step_seconds) < 2:
+        return profile.status, ""
+    tenths = statistics.quantiles(profile.step_seconds, n=10)
+    low, high = profile.batch_size / tenths[-1], profile.batch_size / tenths[0]
+    return size(profile.peak_bytes), f"{profile.samples_per_second:.0f} ({low:.0f} to {high:.0f})"
+
+
+def protocol_table(grid: Grid) -> Table:
+    """How each method trained."""
+    rows = []
+    for method in grid.methods:
+        record = grid.of_method(method)[0]
+        p = record.cell.protocol
+        budget = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
+        seeds = len({seed_text(r.cell.seeds) for r in grid.of_method(method)})
+        shape = f"{p.batch_size} x {p.max_length}"
+        precision = record.cell.dtype + ("" if record.cell.quantize == "none" else f", {record.cell.quantize}")
+        rows.append((method, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
+    head = (
+        "method",
+        "protocol",
+        "learning rate",
+        "its source",
+        "budget",
+        "batch x tokens",
+        "schedule",
+        "precision",
+        "seeds",
+    )
+    cut = {
+        (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
+        for t in grid.tasks
+        for r in grid.of_task(t)
+        if r.truncation
+        for s, n in r.truncation.total.items()
+        if r.truncation.rows[s]
+    }
+    notes = ["Rows cut at the length limit: " + ("; ".join(cut.values()) or "none") + "."]
+    return Table("Protocol", head, rows, notes)
+
+
+def failure_table(grid: Grid) -> Table | None:
+    """Cells without a score, with the reason."""
+    rows = [
+        (r.cell.task, r.cell.label, seed_text(r.cell.seeds), r.status, r.reason or "")
+        for r in grid.records
+        if r.status != "ok"
+    ]
+    return Table("Cells without a score", ("task", "method", "seeds", "status", "reason"), rows) if rows else None
+
+
+def scores_csv(records: Sequence[Record]) -> str:
+    """One row per metric of each cell; a cell without a score has one row without a value."""
+    names = method_names(records)
+    rows = [("suite", "task", "method", "seed", "metric", "value", "status")]
+    for r in records:
+        start = (r.cell.suite, r.cell.task, names[r.key], seed_text(r.cell.seeds))
+        found = [(*start, metric, repr(value), r.status) for metric, value in r.scores.items()]
+        rows += found or [(*start, "", "", r.status)]
+    return _csv(rows)
+
+
+def cells_csv(records: Sequence[Record]) -> str:
+    """One row per cell."""
+    names = method_names(records)
+    averages = list(dict.fromkeys(a for r in records for a in r.averages))
+    head = ("key", "suite", "task", "method", "seeds", "status", "reason", "lr", "steps", "adapter_trained")
+    rows = [(*head, "adapter_frozen", "head_trained", "backbone_trained", *averages)]
+    for r in records:
+        p = r.parameters
+        counts = (p.adapter_trained, p.adapter_frozen, p.head_trained, p.backbone_trained) if p else ("",) * 4
+        scores = [r.averages[a].score if a in r.averages else None for a in averages]
+        start = (r.key, r.cell.suite, r.cell.task, names[r.key], seed_text(r.cell.seeds), r.status, r.reason or "")
+        values = ["" if s is None else s for s in scores]
+        rows.append(tuple(map(str, (*start, r.cell.protocol.lr, r.steps or "", *counts, *values))))
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[tuple[str, ...]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,38 @@
+"""Registered methods and suites, and tiny models, for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.registry import load_all
+
+load_all()
+
+
+@pytest.fixture
+def tiny_bert() -> Callable[..., object]:
+    """Makes the same random two-layer BERT each time; `outputs`, `dropout` and dtype float64 or float32."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    def make(outputs: int = 2, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
+        config = BertConfig(
+            vocab_size=50,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=32,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=0.0,
+            num_labels=outputs,
+        )
+        config._attn_implementation = "eager"
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = BertForSequenceClassification(config)
+        return model.to(dtype).requires_grad_(False)
+
+    return make

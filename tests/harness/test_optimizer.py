@@ -1,0 +1,81 @@
+"""ReplicaAdamW against torch.optim.AdamW with clip_grad_norm_, replica by replica."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.cell import Protocol
+from harness.groups import ParameterGroup
+from harness.optimizer import ReplicaAdamW
+from harness.schedule import learning_rates
+
+PROTOCOLS = [
+    Protocol(lr=1e-2, clip=0.5),
+    Protocol(lr=3e-3, weight_decay=0.3, beta1=0.8, beta2=0.99, epsilon=1e-6, warmup=0.3),
+    Protocol(lr=1e-1, schedule="constant", clip=100.0),
+]
+STEPS = 12
+
+
+def test_equals_torch_for_each_replica() -> None:
+    rates = [learning_rates(p, STEPS) for p in PROTOCOLS]
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, 4, 5, dtype=torch.float64, generator=generator)
+    bias = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    gradients = torch.randn(STEPS, 3, 25, dtype=torch.float64, generator=generator)
+    group = ParameterGroup("g", [("bias", bias), ("weight", weight)], [25] * 3, undecayed=frozenset({"bias"}))
+    ours = ReplicaAdamW([group], PROTOCOLS, rates)
+    theirs = []
+    for slot, own in enumerate(PROTOCOLS):
+        w, b = weight[slot].clone().requires_grad_(), bias[slot].clone().requires_grad_()
+        settings = {"betas": (own.beta1, own.beta2), "eps": own.epsilon}
+        optimizer = torch.optim.AdamW(
+            [{"params": [w], "weight_decay": own.weight_decay}, {"params": [b], "weight_decay": 0.0}],
+            lr=1.0,
+            **settings,
+        )
+        theirs.append((w, b, optimizer))
+    for step in range(STEPS):
+        group.grad.copy_(gradients[step])
+        ours.step()
+        for slot, (w, b, optimizer) in enumerate(theirs):
+            w.grad, b.grad = gradients[step, slot, :20].view(4, 5).clone(), gradients[step, slot, 20:].clone()
+            torch.nn.utils.clip_grad_norm_([w, b], PROTOCOLS[slot].clip)
+            for g in optimizer.param_groups:
+                g["lr"] = rates[slot][step]
+            optimizer.step()
+    for slot, (w, b, _) in enumerate(theirs):
+        torch.testing.assert_close(group.leaves["weight"].tensor[slot], w, rtol=0, atol=1e-13)
+        torch.testing.assert_close(group.leaves["bias"].tensor[slot], b, rtol=0, atol=1e-13)
+
+
+def test_chunks_change_nothing(monkeypatch: object) -> None:
+    import harness.optimizer as module
+
+    def run(chunk: int) -> torch.Tensor:
+        module.CHUNK = chunk
+        values = torch.arange(14.0).view(1, 14) / 7
+        group = ParameterGroup("g", [("w", values[:, :9]), ("b", values[:, 9:])], [14], undecayed=frozenset({"b"}))
+        optimizer = ReplicaAdamW([group], [Protocol(lr=0.1, weight_decay=0.5)], [[0.1] * 3])
+        for _ in range(3):
+            group.grad.fill_(0.3)
+            optimizer.step()
+        return group.theta
+
+    whole = module.CHUNK
+    try:
+        assert torch.equal(run(4), run(whole))
+    finally:
+        module.CHUNK = whole
+
+
+def test_schedule_equals_transformers() -> None:
+    from transformers import get_linear_schedule_with_warmup
+
+    own = Protocol(lr=0.7, warmup=0.15)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.7)
+    theirs = get_linear_schedule_with_warmup(optimizer, 5, 33)
+    for rate in learning_rates(own, 33):
+        assert abs(rate - optimizer.param_groups[0]["lr"]) < 1e-15
+        optimizer.step()
+        theirs.step()

@@ -1,0 +1,73 @@
+"""Plan: protocols, keys, what is dropped and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import NotApplicable, UserError
+from harness.plan import make_plan, method_of
+from harness.spec import make_spec
+
+
+def plan(**flags: object) -> object:
+    return make_plan(make_spec({"tasks": ("rte",), "seeds": "2", **flags}))
+
+
+def cells(**flags: object) -> tuple:  # type: ignore[type-arg]
+    return plan(**flags).cells  # type: ignore[attr-defined]
+
+
+def test_main_job_is_ninety_cells_in_task_order() -> None:
+    made = make_plan(make_spec({}))
+    assert len(made.cells) == 90 and len({c.key for c in made.cells}) == 90
+    assert [c.task for c in made.cells[::10]] == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+    assert all(method_of(c) == made.methods[c.key] for c in made.cells)
+
+
+def test_defaults_are_the_same_for_lora_and_lorasp() -> None:
+    lora, _, lorasp, _ = cells()
+    assert lora.protocol == lorasp.protocol and lora.seeds == lorasp.seeds
+
+
+def test_key_holds_what_changes_results_and_nothing_else() -> None:
+    first = cells()[0]
+    assert cells(pack=1, device="cpu", threads=1, profile=False, methods="lora:rank=16")[0].key == first.key
+    for flags in ({"lr": 0.1}, {"dtype": "bf16"}, {"max_steps": 3}, {"methods": "lora:rank=4"}, {"train_rows": 9}):
+        assert cells(**flags)[0].key != first.key
+
+
+def test_paper_protocol() -> None:
+    lora, _, lorasp, _ = cells(protocol="paper")
+    assert (lora.protocol.lr, lora.protocol.epochs, lora.protocol.max_steps) == (2e-5, 3.0, None)
+    assert lorasp.options == {"target": ("query", "key", "value")} and lora.options == {}
+    assert cells(protocol="paper", methods="lorasp:target=query")[0].options == {"target": ("query",)}
+
+
+def test_the_users_budget_wins() -> None:
+    cell = cells(epochs=2.0, methods="lora:lr=0.5")[0]
+    assert (cell.protocol.epochs, cell.protocol.max_steps, cell.protocol.lr) == (2.0, None, 0.5)
+    assert cell.protocol.lr_source == "given"
+
+
+def test_what_cannot_be_is_refused_when_named_and_dropped_from_a_product() -> None:
+    with pytest.raises(NotApplicable, match="quantize=nf4"):
+        plan(methods="full", quantize="nf4")
+    made = plan(methods="all", quantize="nf4")
+    assert {c.method for c in made.cells} == {"head", "lora", "lorasp"}  # type: ignore[attr-defined]
+    assert any("full" in line and "not applicable" in line for line in made.dropped)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"tasks": ("rt",)}, "did you mean 'rte'"),
+        ({"suite": ("glu",)}, "did you mean 'glue'"),
+        ({"preset": "quik"}, "did you mean 'quick'"),
+        ({"model": ("/nowhere",)}, "not a folder"),
+        ({"data_dir": "/nowhere"}, "no task has its rows"),
+    ],
+)
+def test_wrong_names_and_places(flags: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        plan(**flags)
+    assert "\n" not in str(caught.value)

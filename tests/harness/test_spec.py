@@ -1,0 +1,39 @@
+"""Spec from flags and TOML, and its stable folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.spec import make_spec
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('methods = "head"\nmax-steps = 4\nsuite = ["glue"]\n')
+    spec = make_spec({"methods": "lora"}, file)
+    assert (spec.methods, spec.max_steps) == ("lora", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("metods = 'lora'", "did you mean 'methods'"),
+        ("lr = -1", "lr='-1'"),
+        ("x = [", "not TOML"),
+        ("lr = 'a'", "lr='a'"),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=says) as caught:
+        make_spec({}, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_depends_on_the_question_not_on_the_machine() -> None:
+    assert make_spec({}).folder == make_spec({"pack": 1, "device": "cpu", "threads": 1}).folder
+    assert make_spec({}).folder != make_spec({"lr": 0.1}).folder

@@ -1,0 +1,102 @@
+"""The store: atomic, checked, resumable."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.errors import UserError
+from harness.plan import make_plan
+from harness.record import Record
+from harness.spec import make_spec
+from harness.store import Store, missing
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    made = make_plan(make_spec({"tasks": ("rte",), "seeds": "2"}))
+    time = "2026-01-01T00:00:00+00:00"
+    return [Record(key=c.key, status="ok", cell=c, stand_in=True, started=time, finished=time) for c in made.cells]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "out")
+    made.prepare()
+    return made
+
+
+FRAME = pd.DataFrame({"id": ["a"], "logits": [[0.5, 1.0]]})
+
+
+def test_round_trip_with_predictions(store: Store, records: list[Record]) -> None:
+    store.write(records[0], FRAME)
+    found, lines = store.read()
+    assert lines == [] and found[records[0].key].predictions is not None
+    side = pd.read_parquet(store.cells / found[records[0].key].predictions.path)  # type: ignore[union-attr]
+    assert side["id"].tolist() == ["a"] and side["logits"][0].tolist() == [0.5, 1.0]
+
+
+def test_missing_runs_cancelled_again_and_failed_only_on_retry(store: Store, records: list[Record]) -> None:
+    states = ("ok", "failed", "oom", "cancelled")
+    by_key = {r.key: r.model_copy(update={"status": s}) for r, s in zip(records, states, strict=True)}
+    cells = [r.cell for r in records]
+    assert missing(cells, by_key, retry=False) == cells[3:]
+    assert missing(cells, by_key, retry=True) == cells[1:]
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "foreign", "other key", "newer", "no predictions", "changed predictions"]
+)
+def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, records: list[Record], damage: str) -> None:
+    store.write(records[0], FRAME)
+    path = store.cells / f"{records[0].key}.json"
+    content = json.loads(path.read_text())
+    if damage == "truncated":
+        path.write_text(path.read_text()[:100])
+    elif damage == "foreign":
+        path.write_text('{"a": 1}')
+    elif damage == "other key":
+        content["cell"]["task"] = "cola"
+        path.write_text(json.dumps(content))
+    elif damage == "newer":
+        path.write_text(json.dumps(content | {"schema_version": 99}))
+    elif damage == "no predictions":
+        path.with_suffix(".parquet").unlink()
+    else:
+        path.with_suffix(".parquet").write_bytes(b"x")
+    found, lines = store.read()
+    assert found == {} and len(lines) == 1 and str(path) in lines[0]
+    assert not path.exists() and (store.out / "set-aside" / path.name).exists()
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    store: Store, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(records[0], None)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match="disk is full"):
+        store.write(records[1], None)
+    monkeypatch.undo()
+    assert list(store.read()[0]) == [records[0].key]
+    assert not list(store.cells.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can be written"):
+        Store(tmp_path / "file" / "out").prepare()
+
+
+def test_two_runs_in_one_folder(store: Store) -> None:
+    with store.lock(), pytest.raises(UserError, match="another run"), store.lock():
+        pass

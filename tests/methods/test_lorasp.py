@@ -1,0 +1,122 @@
+"""LoRA-SP: what is frozen stays, what trains is exactly the share, and the traps around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.contracts import METHODS, STRATEGIES
+from harness.errors import UserError
+from harness.seeds import Streams, equal
+from methods.layers.lowrank import LowRankLinear
+from methods.lowrank import find_sites, start_values
+from tests.harness.training import protocol, rows, train, trainer
+
+LORASP, LORA = METHODS.get("lorasp"), METHODS.get("lora")
+
+
+def test_frozen_entries_are_bit_unchanged_and_trained_ones_move(tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert()
+    sites = find_sites(model, ("query", "value"), 16)
+    streams = Streams(equal(2))
+    masks = STRATEGIES.get("random")(sites, 0.5, streams.numpy("mask", "random"))
+    start = {s.name: start_values(s, streams) for s in sites}
+    made, attached = trainer(model, [LORASP()], [protocol(weight_decay=0.5)], [2], rows())
+    train(made)
+    for site in sites:
+        layer = model.get_submodule(site.name)
+        assert isinstance(layer, LowRankLinear)
+        for packed, before, mask in zip((layer.a, layer.b), start[site.name], masks[site.name], strict=True):
+            now = packed.dense()[0].detach()
+            keep = torch.from_numpy(~mask)
+            assert torch.equal(now[keep], before[keep])
+            assert bool((now[~keep] != before[~keep]).all())
+    assert attached.group("adapter").counts[0] == sum(a.sum() + b.sum() for a, b in masks.values())  # type: ignore[union-attr]
+
+
+def test_exactly_half_of_loras_gradient_and_moments(tiny_bert: Callable[..., nn.Module]) -> None:
+    sizes = []
+    for method in (LORA(), LORASP()):
+        made, attached = trainer(tiny_bert(), [method], [protocol()], [0], rows())
+        group = attached.groups[0]
+        sizes.append(
+            [t.numel() * t.element_size() for t in (group.grad, made.optimizer.first[0], made.optimizer.second[0])]
+        )
+    assert [2 * s for s in sizes[1]] == sizes[0]
+
+
+def test_freezing_half_of_the_ranks_is_lora_of_half_the_rank(tiny_bert: Callable[..., nn.Module]) -> None:
+    def first_half(sites: object, ratio: float, rng: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        masks = {}
+        for s in sites:  # type: ignore[attr-defined]
+            a, b = (np.zeros(shape, bool) for shape in s.shapes)
+            a[: s.rank // 2], b[:, : s.rank // 2] = True, True
+            masks[s.name] = (a, b)
+        return masks
+
+    if "first-half" not in STRATEGIES:
+        STRATEGIES.register("first-half")(first_half)
+    half_model, small_model = tiny_bert(), tiny_bert()
+    train(trainer(half_model, [LORASP(rank=16, alpha=16.0, select="first-half")], [protocol()], [0], rows())[0])
+    train(trainer(small_model, [LORA(rank=8, alpha=8.0)], [protocol()], [0], rows())[0])
+    for name, module in small_model.named_modules():
+        if isinstance(module, LowRankLinear):
+            other = half_model.get_submodule(name)
+            product = module.b.dense()[0] @ module.a.dense()[0]
+            theirs = other.b.dense()[0] @ other.a.dense()[0]  # type: ignore[operator,union-attr]
+            torch.testing.assert_close(theirs, product, rtol=0, atol=1e-12)
+
+
+def test_paper_options_train_442368_on_roberta_base_shapes() -> None:
+    sizes = [(16 * 768 + 768 * 16) // 2] * 3 * 12
+    assert sum(sizes) == 442_368
+    assert LORASP.paper_options["target"] == ("query", "key", "value")
+
+
+@pytest.mark.parametrize(
+    "options", [{"ratio": 1.5}, {"ratio": 0.0}, {"rank": 0}, {"dropout": 1.0}, {"alpha": 0.0}, {"select": "randon"}]
+)
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="allowed|did you mean"):
+        LORASP(**options).check()
+
+
+def test_first_rows_of_a_are_the_same_at_each_rank(tiny_bert: Callable[..., nn.Module]) -> None:
+    model, streams = tiny_bert(), Streams(equal(0))
+    small, large = (start_values(find_sites(model, ("query",), r)[0], streams)[0] for r in (8, 16))
+    assert torch.equal(large[:8], small)
+    assert large.abs().max() <= 1 / 32**0.5
+
+
+def _config(kind: str) -> object:
+    from transformers import BertConfig, DebertaV2Config, RobertaConfig
+
+    shape = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return {"bert": BertConfig, "roberta": RobertaConfig, "deberta-v2": DebertaV2Config}[kind](**shape, num_labels=3)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2"])
+def test_attaches_to_each_encoder_shape(kind: str) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_config(_config(kind)).requires_grad_(False)
+    made, attached = trainer(model, [LORASP(), LORA()], [protocol(max_steps=3)] * 2, [0, 1], rows(outputs=3))
+    train(made)
+    assert attached.groups[0].counts == (2 * 2 * 16 * 32, 2 * 2 * 2 * 16 * 32)
+    assert made.trained[0].broke_at is None
+
+
+def test_a_target_the_model_lacks_is_named(tiny_bert: Callable[..., nn.Module]) -> None:
+    with pytest.raises(UserError, match=r"target=gate.*query"):
+        find_sites(tiny_bert(), ("gate",), 4)
