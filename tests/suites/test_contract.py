@@ -111,5 +111,5 @@ def test_a_wrong_task_name_gets_the_nearest(suite: str) -> None:
     task = next(iter(made.tasks))
     with pytest.raises(UserError, match=f"did you mean '{task}'"):
         made.load(task + "x", SourceRequest("embedded"))
-    with pytest.raises(UserError, match="unknown eval split .* 'train'"):
+    with pytest.raises(UserError, match=r"unknown eval split .* 'train'"):
         made.score(task, "train", np.zeros(1), np.zeros(1))

@@ -19,9 +19,7 @@ def test_each_metric_has_its_subclass() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATED))
-def test_same_as_the_functions_offline_and_no_file(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_as_the_functions_offline_and_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a metric must not open a connection")
 
