@@ -40,7 +40,7 @@ class Glue(Suite):
     tasks: ClassVar[Mapping[str, Task]] = {task.name: task for task in TASKS}
     averages = (
         Average("glue", AVERAGED),
-        # As in Hu et al. (arXiv 2106.09685), table 2, save that their MNLI is of both dev sets and this of the matched one.
+        # As in Hu et al. (arXiv 2106.09685), table 2; their MNLI is over both dev sets, this one matched.
         Average(
             "lora",
             {
