@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from harness.errors import UserError
@@ -212,14 +211,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = app([w for w in words if w != "--debug"], standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except (UserError, click.ClickException) as error:
-        if debug:
-            raise
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted: finished cells are stored; the same command runs the rest", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        # typer brings its own copy of click, so its usage errors are known by what they can do
+        usage = getattr(error, "format_message", None)
+        if debug or (usage is None and not isinstance(error, UserError)):
+            raise
+        message = usage() if usage else str(error)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2

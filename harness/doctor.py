@@ -98,7 +98,8 @@ def _data(data_dir: Path | None) -> list[Check]:
             try:
                 data = suite().load(task, SourceRequest("data-dir", data_dir))
             except UserError as error:
-                found.append(Check(f"{name}/{task}", False, str(error), "the task is left out of a run", needed=False))
+                why = str(error).removeprefix(f"{name}/{task}: ")
+                found.append(Check(f"{name}/{task}", False, why, "a run leaves it out", needed=False))
                 continue
             rows = ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items())
             found.append(Check(f"{name}/{task}", True, rows))

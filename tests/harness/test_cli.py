@@ -29,7 +29,7 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["run", "--suite", "gleu"], "did you mean 'glue'"),
         (["run", "--preset", "quik"], "did you mean 'quick'"),
         (["run", "--metods", "lora"], "--methods"),
-        (["run", "--lr", "fast"], "fast"),
+        (["run", "--lr", "fast"], "'--lr': Input should be a valid number"),
         (["run", "--model", "/nowhere"], "give a folder with config.json"),
         (["run", "--device", "cuda", "--tasks", "rte"], "no CUDA GPU"),
         (["run", "--data-file", "qnli/train=/nowhere.tsv"], "no such file"),

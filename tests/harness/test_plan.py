@@ -53,7 +53,8 @@ def test_what_cannot_be_is_refused_when_named_and_dropped_from_a_product() -> No
     with pytest.raises(NotApplicable, match="quantize=nf4"):
         plan(methods="full", quantize="nf4")
     made = plan(methods="all", quantize="nf4")
-    assert {c.method for c in made.cells} == {"head", "lora", "lorasp"}  # type: ignore[attr-defined]
+    chosen = {c.method for c in made.cells}  # type: ignore[attr-defined]
+    assert {"head", "lora", "lorasp"} <= chosen and "full" not in chosen
     assert any("full" in line and "not applicable" in line for line in made.dropped)  # type: ignore[attr-defined]
 
 

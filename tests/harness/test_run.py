@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +11,10 @@ import pandas as pd
 import pytest
 
 from harness import execute as execution
-from harness.contracts import METHODS, Member
+from harness.contracts import METHODS
 from harness.progress import Plain
 from harness.run import Outcome, run
+from harness.seeds import Streams
 from harness.spec import make_spec
 from harness.store import Store
 from methods.lora import Lora
@@ -28,19 +28,16 @@ def go(out: Path, **flags: Any) -> tuple[Outcome, str]:
     return run(spec, "command", lambda total: Plain(stream, total)), stream.getvalue()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Breaks(Lora):
-    """Raises in attach for seed 1 only."""
+    """Cannot attach with seed 1."""
 
     name: ClassVar[str] = "breaks"
 
-    def attach(self, model: Any, members: Sequence[Member]) -> Any:
-        if any(m.streams.seeds["init"] == 1 and m.method.name == "breaks" for m in members):
+    def pairs(self, model: Any, streams: Streams) -> Any:
+        if streams.seeds["init"] == 1:
             raise ZeroDivisionError("on purpose")
-        return super().attach(model, members)
-
-
-if "breaks" not in METHODS:
-    METHODS.register("breaks")(dataclasses.dataclass(frozen=True, kw_only=True)(Breaks))
+        return super().pairs(model, streams)
 
 
 def test_again_runs_only_what_is_missing(tmp_path: Path) -> None:
@@ -77,8 +74,9 @@ def test_packed_scores_equal_solo_scores(tmp_path: Path) -> None:
         assert max(gaps) < 1e-4
 
 
-def test_a_method_that_raises_fails_alone(tmp_path: Path) -> None:
-    outcome, said = go(tmp_path, methods="lora,breaks,head,full")
+def test_a_method_that_raises_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS._items, "breaks", Breaks)
+    outcome, _ = go(tmp_path, methods="lora,breaks,head,full")
     bad = [r for r in outcome.records if r.status != "ok"]
     assert outcome.failed == 1 and len(outcome.records) == 8
     assert (bad[0].cell.method, bad[0].cell.seeds["init"], bad[0].status) == ("breaks", 1, "failed")
