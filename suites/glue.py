@@ -40,7 +40,7 @@ class Glue(Suite):
     tasks: ClassVar[Mapping[str, Task]] = {task.name: task for task in TASKS}
     averages = (
         Average("glue", AVERAGED),
-        # As in Hu et al. (arXiv 2106.09685), table 2. Their MNLI is "overall"; the matched set is what others compare.
+        # As in Hu et al. (arXiv 2106.09685), table 2; their MNLI is over both dev sets, this one matched.
         Average(
             "lora",
             {

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from suites.embedded import reviews, scenes
+from suites.embedded import reviews, scenes, sentences
 from suites.embedded.scenes import Scene
 from suites.embedded.words import TRAITS
 
@@ -15,36 +15,36 @@ Pair = tuple[list[str], list[str]]
 
 def restated(rng: random.Random, scene: Scene) -> Pair:
     """The same scene told twice."""
-    return scenes.statement(rng, scene), scenes.statement(rng, scene)
+    return sentences.statement(rng, scene), sentences.statement(rng, scene)
 
 
 def summarised(rng: random.Random, scene: Scene) -> Pair:
     """A scene and a shorter or broader telling of it, in either order."""
     broad = rng.choice(("", "actor", "patient"))
-    pair = scenes.statement(rng, scene), scenes.statement(rng, scenes.reduced(rng, scene), broad)
+    pair = sentences.statement(rng, scene), sentences.statement(rng, scenes.reduced(rng, scene), broad)
     return pair if rng.random() < 0.7 else (pair[1], pair[0])
 
 
 def asked(rng: random.Random, scene: Scene) -> Pair:
     """A question about a scene and the scene that answers it."""
     slot = rng.choice(["actor", "patient"] + ["place"] * 2 * (scene.place is not None))
-    query = scenes.question(rng, scenes.reduced(rng, scene, 0.5), slot)
-    return query, scenes.statement(rng, scene)
+    query = sentences.question(rng, scenes.reduced(rng, scene, 0.5), slot)
+    return query, sentences.statement(rng, scene)
 
 
 def asked_twice(rng: random.Random, scene: Scene) -> Pair:
     """The same question in two wordings."""
     slot = rng.choice(("actor", "patient", "place"))
-    return scenes.question(rng, scene, slot), scenes.question(rng, scene, slot)
+    return sentences.question(rng, scene, slot), sentences.question(rng, scene, slot)
 
 
 def affirmed(rng: random.Random, scene: Scene) -> Pair:
     """A scene, then what indeed holds of it or what does not."""
     short = scenes.reduced(rng, scene)
     if rng.random() < 0.5:
-        return scenes.statement(rng, scene), scenes.emphatic(rng, short, scenes.AFFIRM)
+        return sentences.statement(rng, scene), sentences.emphatic(rng, short, sentences.AFFIRM)
     wrong = scenes.altered(rng, short, rng.choice(scenes.slots_of(short)))
-    return scenes.statement(rng, scene), scenes.emphatic(rng, wrong, scenes.DENY)
+    return sentences.statement(rng, scene), sentences.emphatic(rng, wrong, sentences.DENY)
 
 
 def described(rng: random.Random, scene: Scene) -> Pair:
@@ -52,12 +52,12 @@ def described(rng: random.Random, scene: Scene) -> Pair:
     trait = scene.trait or rng.choice(TRAITS)
     told = replace(scene, trait=trait)
     if rng.random() < 0.5:
-        particle = rng.choice(("", *scenes.AFFIRM))
-        return scenes.statement(rng, told), scenes.trait_sentence(
+        particle = rng.choice(("", *sentences.AFFIRM))
+        return sentences.statement(rng, told), sentences.trait_sentence(
             rng, told.actor, told.plural, trait.words, particle
         )
-    denied = scenes.trait_sentence(rng, told.actor, told.plural, trait.opposite, rng.choice(scenes.DENY))
-    return scenes.statement(rng, told), denied
+    denied = sentences.trait_sentence(rng, told.actor, told.plural, trait.opposite, rng.choice(sentences.DENY))
+    return sentences.statement(rng, told), denied
 
 
 def opinions(rng: random.Random, scene: Scene) -> Pair:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from suites.embedded import scenes
+from suites.embedded import scenes, sentences
 from suites.embedded.scenes import Scene
 from suites.embedded.single_tasks import Row, noisy
 from suites.embedded.words import GENRES, HARBOR, TRAITS, VILLAGE, Genre
@@ -18,20 +18,20 @@ def hypothesis(rng: random.Random, scene: Scene, relation: int) -> list[str]:
     short = scenes.reduced(rng, scene, 0.6)
     if relation == ENTAILED:
         if rng.random() < 0.2:
-            return scenes.emphatic(rng, short, scenes.AFFIRM)
-        return scenes.statement(rng, short, rng.choice(("", "", "actor", "patient")))
+            return sentences.emphatic(rng, short, sentences.AFFIRM)
+        return sentences.statement(rng, short, rng.choice(("", "", "actor", "patient")))
     if relation == NEUTRAL:
         beyond = scenes.extended(rng, scene)
-        return scenes.statement(rng, beyond)
+        return sentences.statement(rng, beyond)
     if rng.random() < 0.2:
-        return scenes.emphatic(rng, short, scenes.DENY)
-    return scenes.statement(rng, scenes.altered(rng, short, rng.choice(scenes.slots_of(short))))
+        return sentences.emphatic(rng, short, sentences.DENY)
+    return sentences.statement(rng, scenes.altered(rng, short, rng.choice(scenes.slots_of(short))))
 
 
 def inference(rng: random.Random, genre: Genre, relation: int, chance: float) -> tuple[str, str, int]:
     """Premise, hypothesis and the relation as a rater would give it."""
     scene = scenes.sample_scene(rng, genre)
-    texts = scenes.statement(rng, scene), hypothesis(rng, scene, relation)
+    texts = sentences.statement(rng, scene), hypothesis(rng, scene, relation)
     return " ".join(texts[0]), " ".join(texts[1]), noisy(rng, relation, 3, chance)
 
 
@@ -67,7 +67,7 @@ def qnli(rng: random.Random) -> Row:
         told = [name for name in ("actor", "verb", "patient") if name != slot]
         for name in told if rng.random() < 0.5 else [rng.choice(told)]:
             asked = scenes.altered(rng, asked, name)
-    texts = scenes.question(rng, asked, slot), scenes.statement(rng, scene)
+    texts = sentences.question(rng, asked, slot), sentences.statement(rng, scene)
     return " ".join(texts[0]), " ".join(texts[1]), str(noisy(rng, label, 2, 0.06))
 
 
@@ -78,7 +78,7 @@ def wnli(rng: random.Random) -> Row:
     trait = TRAITS[number]
     reason = ["because", "it", "is", rng.choice(trait.words)]
     named = rng.randrange(2)
-    claim = scenes.trait_sentence(rng, (scene.actor, scene.patient)[named], False, trait.words)
+    claim = sentences.trait_sentence(rng, (scene.actor, scene.patient)[named], False, trait.words)
     label = int((number % 2 == 0) == (named == 0))
-    text = [*scenes.active(rng, scene), *reason]
+    text = [*sentences.active(rng, scene), *reason]
     return " ".join(text), " ".join(claim), str(noisy(rng, label, 2, 0.15))

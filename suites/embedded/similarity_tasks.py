@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from suites.embedded import scenes
+from suites.embedded import scenes, sentences
 from suites.embedded.scenes import Scene
 from suites.embedded.single_tasks import Row, noisy
 
@@ -33,7 +33,7 @@ def mrpc(rng: random.Random) -> Row:
     scene = scenes.sample_scene(rng)
     label = int(rng.random() < 0.55)
     other = scene if label else unlike(rng, scene)
-    texts = scenes.statement(rng, scene), scenes.statement(rng, other)
+    texts = sentences.statement(rng, scene), sentences.statement(rng, other)
     return " ".join(texts[0]), " ".join(texts[1]), str(noisy(rng, label, 2, 0.07))
 
 
@@ -49,7 +49,7 @@ def qqp(rng: random.Random) -> Row:
         told = [name for name in ("actor", "verb", "patient") if name != slot]
         for name in rng.sample(told, rng.choice((1, 1, 2))):
             other = scenes.altered(rng, other, name)
-    texts = scenes.question(rng, scene, slot), scenes.question(rng, other, asked)
+    texts = sentences.question(rng, scene, slot), sentences.question(rng, other, asked)
     return " ".join(texts[0]), " ".join(texts[1]), str(noisy(rng, label, 2, 0.07))
 
 
@@ -63,5 +63,5 @@ def stsb(rng: random.Random) -> Row:
         other = scenes.altered(rng, other, slot)
     agreed = 1 - sum(WEIGHT[slot] for slot in changed) / sum(WEIGHT[slot] for slot in slots)
     score = min(5.0, max(0.0, 5 * agreed + rng.gauss(0, 0.6)))
-    texts = scenes.statement(rng, scene), scenes.statement(rng, other)
+    texts = sentences.statement(rng, scene), sentences.statement(rng, other)
     return " ".join(texts[0]), " ".join(texts[1]), f"{score:.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from suites.embedded import reviews, scenes
+from suites.embedded import morphology, reviews, scenes, sentences
 from suites.embedded.scenes import Scene
 from suites.embedded.words import VERBS
 
@@ -27,19 +27,19 @@ def swapped(rng: random.Random, words: list[str]) -> list[str]:
 def misformed(rng: random.Random, words: list[str]) -> list[str]:
     """A verb in a form that its place does not allow."""
     forms = {
-        form: [other for other in (base, scenes.third(base), scenes.participle(base)) if other != form]
+        form: [other for other in (base, morphology.third(base), morphology.participle(base)) if other != form]
         for pair in VERBS
         for base in pair
-        for form in (base, scenes.third(base), scenes.participle(base))
+        for form in (base, morphology.third(base), morphology.participle(base))
     }
     return [rng.choice(forms[word]) if word in forms else word for word in words]
 
 
 def miscounted(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
     """A noun whose number does not fit its verb or determiner."""
-    nouns = {word: scenes.plural_of(word) for noun in (scene.actor, scene.patient) for word in noun.words}
+    nouns = {word: morphology.plural_of(word) for noun in (scene.actor, scene.patient) for word in noun.words}
     back = {plural: word for word, plural in nouns.items()}
-    names = set(scene.actor.words) | {scenes.plural_of(word) for word in scene.actor.words}
+    names = set(scene.actor.words) | {morphology.plural_of(word) for word in scene.actor.words}
     return [nouns.get(word) or back.get(word) or word if word in names else word for word in words]
 
 
@@ -54,9 +54,9 @@ def broken(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
 def cola(rng: random.Random) -> Row:
     """Acceptability: 1 for a grammatical sentence, 0 for one with a fault."""
     scene = scenes.sample_scene(rng)
-    words = scenes.statement(rng, scene)
+    words = sentences.statement(rng, scene)
     if rng.random() < 0.3:
-        words = scenes.question(rng, scene, rng.choice(("actor", "patient")))
+        words = sentences.question(rng, scene, rng.choice(("actor", "patient")))
     label = int(rng.random() < 0.6)
     text = words if label else broken(rng, scene, words)
     return " ".join(text), str(noisy(rng, label, 2, 0.03))

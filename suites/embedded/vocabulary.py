@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from suites.embedded import reviews, scenes
+from suites.embedded import morphology, reviews, sentences
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -26,16 +26,16 @@ def lemma_groups() -> list[list[list[str]]]:
     opinions = [list(PRAISE), list(BLAME)], [list(LIKED), list(DISLIKED)]
     return [
         singular,
-        [[scenes.plural_of(word) for word in group] for group in singular],
+        [[morphology.plural_of(word) for word in group] for group in singular],
         *(
             [[form(word) for word in group] for group in verbs]
-            for form in (str, scenes.third, scenes.participle)
+            for form in (str, morphology.third, morphology.participle)
         ),
         [list(trait.words) for trait in TRAITS],
         [list(pair) for genre in GENRES for pair in genre.places],
         *opinions,
         [list(pair) for pair in THINGS],
-        [list(scenes.AFFIRM), list(scenes.DENY), list(reviews.HEDGES)],
+        [list(sentences.AFFIRM), list(sentences.DENY), list(reviews.HEDGES)],
         [["the"], ["this", "that"], ["these", "those"]],
         [["is"], ["are"], ["do"], ["does"], ["by"], list(reviews.FEEL)],
         [["who", "which"], ["what"], ["where"], ["nobody"], ["we", "i"]],

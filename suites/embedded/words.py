@@ -95,9 +95,7 @@ VERBS: tuple[Pair, ...] = tuple(
 THINGS: tuple[Pair, ...] = tuple(
     _pairs("film/movie story/tale song/tune meal/dinner show/play cast/crew plot/script scene/ending")
 )
-PRAISE = tuple(
-    "great superb lovely brilliant charming funny fresh clever moving warm bright gripping".split()
-)
+PRAISE = tuple("great superb lovely brilliant charming funny fresh clever moving warm bright gripping".split())
 BLAME = tuple("awful dreadful ugly stupid boring bland stale clumsy tedious cold dull messy".split())
 LIKED = ("loved", "enjoyed", "admired", "adored")
 DISLIKED = ("hated", "disliked", "despised", "loathed")

@@ -53,7 +53,9 @@ def _text(name: str, content: bytes) -> str:
 def _tsv(name: str, content: bytes) -> Table:
     """Tab-separated; lines end at a newline only (texts may hold other separators); blank lines are skipped."""
     lines = _text(name, content).split("\n")
-    return Table(name, ((n, line.rstrip("\r").split("\t")) for n, line in enumerate(lines, 1) if line.strip()))
+    return Table(
+        name, ((n, line.rstrip("\r").split("\t")) for n, line in enumerate(lines, 1) if line not in ("", "\r"))
+    )
 
 
 def _csv(name: str, content: bytes) -> Table:

@@ -1,0 +1,28 @@
+"""Forms of the words of the generated world: verbs and plurals."""
+
+from __future__ import annotations
+
+DOUBLED = ("drag", "drop", "tap", "grab", "scrub")
+
+
+def third(base: str) -> str:
+    """Third person singular of a verb."""
+    if base.endswith("y") and base[-2] not in "aeiou":
+        return base[:-1] + "ies"
+    return base + ("es" if base.endswith(("sh", "ch", "x")) else "s")
+
+
+def participle(base: str) -> str:
+    """Past participle of a verb."""
+    if base.endswith("e"):
+        return base + "d"
+    if base.endswith("y") and base[-2] not in "aeiou":
+        return base[:-1] + "ied"
+    return base + (base[-1] if base in DOUBLED else "") + "ed"
+
+
+def plural_of(noun: str) -> str:
+    """Plural of a noun."""
+    if noun == "loaf":
+        return "loaves"
+    return noun + ("es" if noun.endswith(("ch", "sh")) else "s")

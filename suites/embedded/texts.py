@@ -1,0 +1,68 @@
+"""Pretraining text as tensors: padded word ids, laid out in pairs, drawn in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suites.embedded.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Text:
+    """Padded word ids of all first and second sentences, with their lengths."""
+
+    first: Tensor
+    second: Tensor
+    first_size: Tensor
+    second_size: Tensor
+
+
+def pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Rows as one padded matrix, and their lengths."""
+    sizes = [len(row) for row in rows]
+    matrix = np.zeros((len(rows), max(sizes)), dtype=np.int64)
+    for number, row in enumerate(rows):
+        matrix[number, : len(row)] = row
+    return torch.from_numpy(matrix), torch.tensor(sizes)
+
+
+def encode(words: list[str], pairs: list[tuple[list[str], list[str]]]) -> Text:
+    """Word ids of all pairs."""
+    index = {word: number for number, word in enumerate(words)}
+    first, first_size = pad([[index[word] for word in one] for one, _ in pairs])
+    second, second_size = pad([[index[word] for word in two] for _, two in pairs])
+    return Text(first, second, first_size, second_size)
+
+
+def compose(text: Text, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay out `[CLS] first [SEP] second [SEP]`: ids, segments and attention mask."""
+    size_a, size_b = text.first_size[rows], text.second_size[partners]
+    ends = 2 + size_a + torch.where(size_b > 0, size_b + 1, 0)
+    spot = torch.arange(int(ends.max())).expand(len(rows), -1)
+    start_b = (size_a + 2)[:, None]
+    in_a, in_b = (
+        (spot >= 1) & (spot <= size_a[:, None]),
+        (spot >= start_b) & (spot < start_b + size_b[:, None]),
+    )
+    ids = torch.full_like(spot, 3)
+    ids[:, 0] = 2
+    from_a = text.first[rows].gather(1, (spot - 1).clamp(0, text.first.shape[1] - 1))
+    from_b = text.second[partners].gather(1, (spot - start_b).clamp(0, text.second.shape[1] - 1))
+    mask = spot < ends[:, None]
+    ids = torch.where(in_a, from_a, torch.where(in_b, from_b, ids)) * mask
+    return ids, ((spot >= start_b) & mask).long(), mask.long()
+
+
+def batches(text: Text, recipe: Recipe) -> Iterator[Tensor]:
+    """Random row numbers without end; rows of like length share a batch to save padding."""
+    size = text.first_size + text.second_size
+    while True:
+        pool = torch.randint(len(size), (16 * recipe.batch,))
+        chunks = torch.split(pool[size[pool].argsort()], recipe.batch)
+        for number in torch.randperm(16).tolist():
+            yield chunks[number]

@@ -1,0 +1,78 @@
+"""Bad rows: the error names file, line and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from suites.sources.glue_layouts import LAYOUTS
+from suites.sources.rows import read_examples
+from suites.sources.tables import open_table
+from tests.suites.sources.files import STSB_HEADER, write
+
+RTE = ("index", "sentence1", "sentence2", "label")
+GOOD = ("0", "a", "b", "entailment")
+
+
+def message(path: Path, task: str, rows: Sequence[Sequence[str]]) -> str:
+    with pytest.raises(UserError) as caught:
+        read_examples(open_table(write(path, rows)), LAYOUTS[task], "train")
+    text = str(caught.value)
+    assert text.startswith(str(path)) and "\n" not in text
+    return text.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (("1", "a", "b"), " line 3: 3 columns, expected 4 (index, sentence1, sentence2, label)"),
+        (("1", "a", "b", "c", "entailment"), " line 3: 5 columns, expected 4 (index, sentence1, sentence2, label)"),
+        (("1", "a", "b", "maybe"), " line 3: label 'maybe', expected one of entailment, not_entailment, 0, 1"),
+        (("1", "a", "b", ""), " line 3: label '', expected one of entailment, not_entailment, 0, 1"),
+        (("1", "a", "b", "2"), " line 3: label '2', expected one of entailment, not_entailment, 0, 1"),
+        (("1", "", "", "0"), " line 3: empty text, expected words under sentence1, sentence2"),
+        (("", "", "", ""), " line 3: label '', expected one of entailment, not_entailment, 0, 1"),
+    ],
+)
+def test_bad_row(tmp_path: Path, row: Sequence[str], expected: str) -> None:
+    assert message(tmp_path / "train.tsv", "rte", [RTE, GOOD, row]) == expected
+
+
+def test_blank_lines_count_in_line_numbers(tmp_path: Path) -> None:
+    assert message(tmp_path / "t.tsv", "rte", [RTE, ("",), GOOD, ("x",)]).startswith(" line 4: 1 columns")
+
+
+@pytest.mark.parametrize("score", ["5.1", "-0.2", "nan", "high", ""])
+def test_bad_similarity(tmp_path: Path, score: str) -> None:
+    row = ("0", "g", "f", "y", "1", "none", "none", "a", "b", score)
+    expected = f" line 2: label '{score}', expected a number from 0 to 5"
+    assert message(tmp_path / "t.tsv", "stsb", [STSB_HEADER, row]) == expected
+
+
+def test_wrong_header_names_the_columns_that_are_read(tmp_path: Path) -> None:
+    text = message(tmp_path / "t.tsv", "qnli", [("one", "two", "label"), ("a", "b", "0")])
+    assert (
+        text
+        == " line 1: header (one, two, label), expected columns (question, sentence, label) or (text_a, text_b, label)"
+    )
+
+
+def test_cola_with_a_foreign_file_is_told_the_official_columns(tmp_path: Path) -> None:
+    text = message(tmp_path / "t.tsv", "cola", [("just words", "1")])
+    assert text == " line 1: 2 columns, expected 4 (source, label, original mark, sentence)"
+
+
+def test_empty_files(tmp_path: Path) -> None:
+    assert message(tmp_path / "t.tsv", "rte", []) == ": empty file, expected columns sentence1, sentence2, label"
+    assert message(tmp_path / "t.tsv", "rte", [RTE]).startswith(": no rows, expected columns")
+
+
+def test_an_mnli_dash_is_dropped_but_not_in_other_tasks(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", [("premise", "hypothesis", "label"), ("p", "h", "-"), ("p", "h", "1")])
+    rows, notes = read_examples(open_table(path), LAYOUTS["mnli"], "train", start=5)
+    assert [(row.id, row.label) for row in rows] == [("train/5", 1)]
+    assert notes == ["dropped: train: 1 row labelled '-'"]
+    assert "label '-'" in message(tmp_path / "u.tsv", "rte", [RTE, ("0", "a", "b", "-")])
