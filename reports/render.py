@@ -59,9 +59,9 @@ def write_report(
         drawn |= {prefix + name: figure for name, figure in own.items()}
         captions = [(prefix + name, CAPTIONS[name]) for name in own]
         sections.append({"suite": grid.suite, "tables": tables(grid, profiles), "figures": captions})
+    files = {f"figures/{name}.png": png(figure) for name, figure in drawn.items()}
     vectors = {name: svg(figure) for name, figure in drawn.items()}
-    files = {f"figures/{name}.svg": text.encode() for name, text in vectors.items()}
-    files |= {f"figures/{name}.png": png(figure) for name, figure in drawn.items()}
+    files |= {f"figures/{name}.svg": text.encode() for name, text in vectors.items()}
     files |= {"scores.csv": scores_csv(records).encode(), "cells.csv": cells_csv(records).encode()}
     context |= {"sections": sections, "vectors": vectors}
     files |= {f"report.{kind}": _fill(f"report.{kind}.j2", context).encode() for kind in ("md", "html")}
@@ -109,7 +109,7 @@ def svg(figure: Figure) -> str:
     import matplotlib
 
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "lorasp"}):
+    with matplotlib.rc_context({"svg.hashsalt": "lorasp", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()[stream.getvalue().index("<svg") :]
 
@@ -117,6 +117,7 @@ def svg(figure: Figure) -> str:
 def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
+    figure.set_layout_engine("none")  # placed now: the SVG keeps the places, and need not find them again
     return stream.getvalue()
 
 
