@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from harness.record import Profile
 from reports.compare import average_difference, by_seed, coverage, task_difference, task_estimate
 from reports.frames import Grid
+from reports.intervals import Estimate
 from reports.tables import profile_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito: told apart with every common kind of colour blindness
@@ -24,6 +26,7 @@ STYLE: Any = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
+POINT: Any = {"fmt": "o", "markersize": 4, "capsize": 2}
 
 
 def colour(index: int) -> str:
@@ -36,10 +39,20 @@ def figures(grid: Grid, profiles: Sequence[Profile]) -> dict[str, Figure]:
 
     matplotlib.use("Agg")
     with matplotlib.rc_context(STYLE):
-        made = {"scores": scores(grid), "differences": differences(grid), "loss": losses(grid)}
-        if profiles:
-            made["cost"] = cost(grid, profiles)
-    return {name: figure for name, figure in made.items() if figure is not None}
+        drawn = {"scores": scores(grid), "differences": differences(grid), "loss": losses(grid)}
+        drawn["cost"] = cost(grid, profiles)
+        found = {name: figure for name, figure in drawn.items() if figure is not None}
+        for figure in found.values():
+            _place(figure)
+    return found
+
+
+def _place(figure: Figure) -> None:
+    """Lay out once, not again for each format."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -48,77 +61,76 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def scores(grid: Grid) -> Figure:
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, columns))
+
+
+def _halves(estimates: Sequence[Estimate]) -> list[float]:
+    return [value.half or 0.0 for value in estimates]
+
+
+def scores(grid: Grid) -> Figure | None:
     """Each seed as a faint dot, the mean and its interval beside it; one group of dots a task."""
     figure = _figure(max(5.0, 1.1 * len(grid.tasks)), 3.4)
     axes = figure.subplots()
     step = 0.7 / len(grid.methods)
     for i, method in enumerate(grid.methods):
-        for x, task in enumerate(grid.tasks):
-            value = task_estimate(grid, task, method, grid.averages[0])
-            if value is None:
-                continue
-            place = x + (i - (len(grid.methods) - 1) / 2) * step
-            own = list(by_seed(grid, task, method, grid.averages[0]).values())
-            axes.plot([place - step / 5] * len(own), own, ".", color=colour(i), alpha=0.35, markersize=4)
-            axes.errorbar(
-                place,
-                value.mean,
-                yerr=value.half,
-                fmt="o",
-                color=colour(i),
-                markersize=4,
-                capsize=2,
-                label=method if x == 0 else None,
-            )
+        place = (i - (len(grid.methods) - 1) / 2) * step
+        found = [
+            (x + place, value, list(by_seed(grid, task, method, grid.averages[0]).values()))
+            for x, task in enumerate(grid.tasks)
+            if (value := task_estimate(grid, task, method, grid.averages[0]))
+        ]
+        if not found:
+            continue
+        dots = [(x - step / 5, own) for x, _, values in found for own in values]
+        axes.plot(*zip(*dots, strict=True), ".", color=colour(i), alpha=0.35, markersize=4)
+        means = [value.mean for _, value, _ in found]
+        halves = _halves([value for _, value, _ in found])
+        axes.errorbar([x for x, _, _ in found], means, yerr=halves, color=colour(i), label=method, **POINT)
+    if not axes.lines:
+        return None
     for x, task in enumerate(grid.tasks):
         constant = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
         if constant is not None:
             axes.hlines(constant, x - 0.4, x + 0.4, color="#888888", linewidth=1, linestyle=":")
     axes.set_xticks(range(len(grid.tasks)), grid.tasks)
+    axes.locator_params(axis="y", nbins=6)
     axes.set_ylabel("points")
     axes.set_title("Score by task: mean, 95 % interval, each seed (dotted: best constant)", loc="left", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=min(4, len(grid.methods)))
+    _legend(figure, axes, len(grid.methods))
     return figure
 
 
 def differences(grid: Grid) -> Figure | None:
     """Forest plot of the paired differences to the first method."""
     first, *others = grid.methods
-    if not others:
-        return None
     cover = coverage(grid, grid.averages[0])
     rows = [*grid.tasks, cover.label]
     figure = _figure(5.6, 0.8 + 0.32 * len(rows) * max(1, len(others) * 0.6))
     axes = figure.subplots()
     for i, method in enumerate(others):
-        for y, task in enumerate(rows):
-            gap = (
-                average_difference(grid, method, first, cover)
-                if task == cover.label
-                else task_difference(grid, task, method, first, grid.averages[0])
-            )
-            if gap is not None:
-                place = y + (i - (len(others) - 1) / 2) * 0.7 / len(others)
-                axes.errorbar(
-                    gap.mean,
-                    place,
-                    xerr=gap.half,
-                    fmt="o",
-                    color=colour(i + 1),
-                    markersize=4,
-                    capsize=2,
-                    label=method if y == 0 else None,
-                )
+        gaps = [task_difference(grid, task, method, first, grid.averages[0]) for task in grid.tasks]
+        gaps.append(average_difference(grid, method, first, cover))
+        place = (i - (len(others) - 1) / 2) * 0.7 / len(others)
+        found = [(y + place, gap) for y, gap in enumerate(gaps) if gap]
+        if found:
+            means, halves = [gap.mean for _, gap in found], _halves([gap for _, gap in found])
+            axes.errorbar(means, [y for y, _ in found], xerr=halves, color=colour(i + 1), label=method, **POINT)
+    if not axes.lines:
+        return None
     axes.axvline(0, color="#444444", linewidth=1)
     axes.set_yticks(range(len(rows)), rows)
+    axes.locator_params(axis="x", nbins=6)
     axes.invert_yaxis()
     axes.set_xlabel(f"points above {first}, paired by seed, 95 % interval")
-    figure.legend(loc="outside lower center", ncols=min(4, len(others)))
+    _legend(figure, axes, len(others))
     return figure
 
 
-def losses(grid: Grid) -> Figure:
+def losses(grid: Grid) -> Figure | None:
     """Training loss, mean over seeds; one panel a task."""
     columns = min(3, len(grid.tasks))
     lines = -(-len(grid.tasks) // columns)
@@ -136,21 +148,23 @@ def losses(grid: Grid) -> Figure:
             axes.plot(list(by_step), values, color=colour(i), linewidth=1.2, label=method)
         axes.set_title(task, fontsize=9, loc="left")
         axes.tick_params(labelsize=7)
-    names, labels = panels[0].get_legend_handles_labels()
-    figure.legend(names, labels, loc="outside lower center", ncols=min(4, len(grid.methods)))
-    return figure
+        axes.locator_params(nbins=3)
+    _legend(figure, panels[0], len(grid.methods))
+    return figure if any(record.loss_curve for record in grid.records) else None
 
 
-def cost(grid: Grid, profiles: Sequence[Profile]) -> Figure:
+def cost(grid: Grid, profiles: Sequence[Profile]) -> Figure | None:
     """Peak memory and speed of each method alone."""
     found = [(m, p) for m in grid.methods if (p := profile_of(grid.of_method(m)[0], profiles)) and p.status == "ok"]
-    figure = _figure(6.4, 0.9 + 0.35 * max(1, len(found)))
+    if not found:
+        return None
+    figure = _figure(6.4, 0.9 + 0.35 * len(found))
     left, right = figure.subplots(1, 2, sharey=True)
     for i, (_, profile) in enumerate(found):
         left.barh(i, (profile.peak_bytes or 0) / 2**20, color=colour(i))
         right.barh(i, profile.samples_per_second or 0, color=colour(i))
     left.set_yticks(range(len(found)), [m for m, _ in found])
     left.invert_yaxis()
-    left.set_xlabel(f"peak MiB, {found[0][1].peak_kind if found else ''}")
+    left.set_xlabel(f"peak MiB, {found[0][1].peak_kind}")
     right.set_xlabel("samples per second")
     return figure

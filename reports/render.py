@@ -117,7 +117,6 @@ def svg(figure: Figure) -> str:
 def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    figure.set_layout_engine("none")  # placed now: the SVG keeps the places, and need not find them again
     return stream.getvalue()
 
 
