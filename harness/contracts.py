@@ -145,6 +145,9 @@ class Method(abc.ABC):
     def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
         """Raise UserError for an option out of range: what was given, what is allowed."""
 
+    def fits(self, model: nn.Module) -> None:  # noqa: B027 - most methods fit every model
+        """Raise UserError where the model has no place for the method. The model holds shapes only (device meta)."""
+
     @abc.abstractmethod
     def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
         """Fit the model in place for K = len(members) replicas; return what trains, in named groups.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.contracts import SUITES, Suite
-from harness.errors import UserError
+from harness.errors import CellFailed, UserError
 from harness.packs import Pack, group
 from harness.provenance import environment, utc_now
 from harness.record import AverageInfo, PackInfo, Record, Status
@@ -71,6 +71,8 @@ class Executor:
             for slot in range(len(pack.cells)):
                 self._store(pack, slot, "cancelled", started, reason="interrupted by the user")
             raise
+        except UserError:
+            raise  # the model or the machine refuses: no fault of a cell, so nothing is stored of it
         except Exception as error:
             self._recover(pack, error, started)
             return
@@ -190,7 +192,7 @@ class Executor:
 def _line(error: BaseException) -> str:
     """The first line of an error, as a reason."""
     text = str(error).strip().split("\n")[0]
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, CellFailed) else f"{type(error).__name__}: {text}"
 
 
 def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listener: Listener) -> None:

@@ -70,6 +70,18 @@ def quantization(quantize: Quantize, heads: list[str]) -> Any:
     )
 
 
+def skeleton(source: ModelSource, outputs: int) -> nn.Module:
+    """The classifier's shapes without its weights, on the device meta. Raises UserError."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        with _quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs, local_files_only=True)
+            return AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-any-return]
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise UserError(f"model '{source.name}' is no classifier: {_first_line(error)}") from error
+
+
 def load_encoder(
     source: ModelSource,
     outputs: int,

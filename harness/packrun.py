@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from harness.contracts import Member, Suite, TaskData
+from harness.errors import CellFailed, UserError
 from harness.evaluate import decisions, predict
 from harness.groups import Attached
 from harness.models import load_encoder
@@ -70,7 +71,10 @@ def attach_pack(model: torch.nn.Module, pack: Pack) -> tuple[Attached, list[Stre
     """Put the pack's methods on the model."""
     streams = [Streams(c.seeds) for c in pack.cells]
     members = [Member(m, s) for m, s in zip(pack.methods, streams, strict=True)]
-    return pack.methods[0].attach(model, members), streams
+    try:
+        return pack.methods[0].attach(model, members), streams
+    except UserError as error:
+        raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
 
 
 def counts(model_size: int, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:

@@ -54,7 +54,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
             if todo:
                 from harness.execute import execute
+                from harness.preflight import check_fit
 
+                check_fit(plan, todo)
                 execute(plan, todo, spec, store, listener)
             profiles = _profiles(plan, spec, store, listener)
         finally:

@@ -57,6 +57,14 @@ class LowRank(Method):
     def scale(self) -> float:
         return self.alpha / self.rank
 
+    def fits(self, model: nn.Module) -> None:
+        for site in find_sites(model, self.target, self.rank):
+            if self.rank > min(site.d_in, site.d_out):
+                width = f"{site.d_in} to {site.d_out}"
+                raise UserError(
+                    f"rank={self.rank}: {site.name} maps {width}; allowed: {min(site.d_in, site.d_out)} at most"
+                )
+
     @abc.abstractmethod
     def masks(self, sites: Sequence[Site], streams: Streams) -> Masks | None:
         """What trains at each site; None: every entry."""

@@ -31,6 +31,8 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["run", "--metods", "lora"], "--methods"),
         (["run", "--lr", "fast"], "'--lr': Input should be a valid number"),
         (["run", "--model", "/nowhere"], "give a folder with config.json"),
+        (["run", "--methods", "lora,lora:target=qeury"], "lora:target=qeury on embedded:encoder: target=qeury"),
+        (["run", "--methods", "lora:rank=65"], "allowed: 64 at most"),
         (["run", "--device", "cuda", "--tasks", "rte"], "no CUDA GPU"),
         (["run", "--data-file", "qnli/train=/nowhere.tsv"], "no such file"),
         (["run", "--plugin", "/nowhere.py"], "does not exist"),

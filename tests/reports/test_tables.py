@@ -1,0 +1,101 @@
+"""Tables and CSV files."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from reports.frames import grids
+from reports.tables import (
+    cells_csv,
+    cost_table,
+    difference_table,
+    failure_table,
+    metric_table,
+    protocol_table,
+    score_table,
+    scores_csv,
+    shown,
+    size,
+)
+from tests.reports.records import cell, grid_of, profile, record
+
+SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.5, None], ("rte", "lora"): [70.0]}
+
+
+def test_scores_csv_has_one_row_a_metric_and_one_for_a_cell_without() -> None:
+    frame = pd.read_csv(io.StringIO(scores_csv(grid_of(SCORES))))
+    assert list(frame) == ["suite", "task", "method", "seed", "metric", "value", "status"]
+    assert len(frame) == 7 and frame["value"].isna().sum() == 1
+    means = frame[frame["status"] == "ok"].groupby(["task", "method"])["value"].mean()
+    assert means["cola", "lora"] == pytest.approx(62.0) and means["cola", "lorasp"] == pytest.approx(60.75)
+    assert frame.loc[frame["status"] == "failed", "seed"].tolist() == [2]
+
+
+def test_cells_csv_keeps_values_exactly_and_text_with_commas() -> None:
+    made = record(1 / 3, cell(method="lorasp", options={"ratio": 0.25, "select": "random"}))
+    frame = pd.read_csv(io.StringIO(cells_csv([made])), dtype=str)
+    assert frame.loc[0, "method"] == "lorasp:ratio=0.25,select=random"
+    assert float(frame.loc[0, "glue"]) == 1 / 3 and frame.loc[0, "adapter_trained"] == "1024"
+
+
+def test_score_table_shows_interval_count_and_constant() -> None:
+    (grid,) = grids(grid_of(SCORES))
+    table = score_table(grid, "glue")
+    assert table.head == ("task", "score", "constant", "lora", "lorasp")
+    assert table.rows[0] == ("cola", "accuracy", "50.0", "62.0 ± 5.0", "60.8 ± 22.2 (n=2 of 3)")
+    assert table.rows[1][4] == "-" and table.rows[2][0] == "mean of 1 named task"
+    assert any("Not the average that papers publish" in note for note in table.notes)
+
+
+def test_a_full_average_carries_no_warning_and_partial_data_is_marked() -> None:
+    scores = {("cola", "lora"): [60.0], ("rte", "lora"): [70.0]}
+    (grid,) = grids(grid_of(scores))
+    table = score_table(grid, "glue")
+    assert table.rows[-1][0] == "average of 2 tasks" and not any("Not the average" in n for n in table.notes)
+    (grid,) = grids([r.model_copy(update={"data_notes": ["half of the rows"]}) for r in grid_of(scores)])
+    table = score_table(grid, "glue")
+    assert table.rows[0][0] == "cola†" and "† cola: half of the rows" in table.notes
+
+
+def test_difference_table_reads_each_row() -> None:
+    (grid,) = grids(grid_of(SCORES))
+    table = difference_table(grid, "glue")
+    assert table is not None
+    assert table.rows[0] == ("lorasp", "cola", "-0.2 ± 9.5", "2", "not distinguishable from 0")
+    assert table.rows[1] == ("lorasp", "rte", "-", "0", "no paired seeds")
+    assert difference_table(grids(grid_of({("cola", "lora"): [1.0]}))[0], "glue") is None
+
+
+def test_cost_comes_from_profiles_of_the_same_shape_only() -> None:
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
+    rows = cost_table(grid, [profile("lora"), profile("lorasp", (0.2, 0.4, 0.6))]).rows
+    assert rows[0][:2] == ("lora", "1,024") and rows[0][6] == "3.00 MiB"
+    assert rows[0][7].startswith("80 (") and (rows[0][8], rows[1][8]) == ("1.00", "0.50")
+    other = cost_table(grid, [profile("lora", length=64), profile("lorasp", model_revision="b" * 64)]).rows
+    assert [row[6:] for row in other] == [("", "", ""), ("", "", "")]
+    failed = cost_table(grid, [profile("lora", status="oom", step_seconds=[], samples_per_second=None)]).rows
+    assert failed[0][6] == "oom"
+
+
+def test_failures_and_protocol() -> None:
+    (grid,) = grids(grid_of(SCORES))
+    table = failure_table(grid)
+    assert table is not None and table.rows == [("cola", "lorasp", "2", "failed", "ValueError: on purpose")]
+    assert failure_table(grids([record(1.0)])[0]) is None
+    row = protocol_table(grid).rows[0]
+    assert row[:3] == ("lora", "default", "0.001") and row[-1] == "3"
+    assert metric_table(grid).rows[0][:3] == ("cola", "accuracy", "62.0 ± 5.0")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, ""), (512, "0.5 KiB"), (2**20, "1.00 MiB"), (3 * 2**29, "1536.00 MiB")]
+)
+def test_size(count: int | None, text: str) -> None:
+    assert size(count) == text
+
+
+def test_shown_without_a_value() -> None:
+    assert shown(None) == "-"
