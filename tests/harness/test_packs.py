@@ -1,0 +1,61 @@
+"""Which cells train together."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cell import Cell
+from harness.contracts import Method
+from harness.packs import Pack, group
+from harness.plan import method_of
+from tests.reports.records import cell
+
+
+def grouped(cells: list[Cell], most: int | None = None) -> list[Pack]:
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    return group(cells, methods, most)
+
+
+def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
+    cells = [cell(method="lora", seed=s) for s in range(3)]
+    cells += [cell(method="lorasp", options={"rank": 4}, protocol={"lr": 0.1, "epochs": 1.0})]
+    (pack,) = grouped(cells)
+    assert pack.cells == tuple(cells) and [m.name for m in pack.methods] == ["lora"] * 3 + ["lorasp"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"task": "rte"},
+        {"method": "head"},
+        {"dtype": "bf16"},
+        {"quantize": "int8"},
+        {"data": "other rows"},
+        {"protocol": {"batch_size": 8}},
+        {"protocol": {"max_length": 64}},
+        {"protocol": {"train_rows": 10}},
+        {"protocol": {"eval_rows": 10}},
+    ],
+)
+def test_what_changes_the_batch_or_the_backbone_parts_them(other: dict[str, object]) -> None:
+    assert len(grouped([cell(), cell(**other)])) == 2  # type: ignore[arg-type]
+
+
+def test_full_fine_tuning_trains_alone() -> None:
+    assert [len(p.cells) for p in grouped([cell(method="full", seed=s) for s in range(3)])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "sizes"), [(10, None, [10]), (20, None, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
+)
+def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int | None, sizes: list[int]) -> None:
+    cells = [cell(seed=s) for s in range(count)]
+    packs = grouped(cells, most)
+    assert sorted(len(p.cells) for p in packs) == sorted(sizes)
+    assert [c for p in packs for c in p.cells] == cells
+
+
+def test_halves_and_singles() -> None:
+    (pack,) = grouped([cell(seed=s) for s in range(5)])
+    assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.alone()] == [1] * 5
+    assert len(pack.alone()[0].split()) == 1

@@ -1,0 +1,65 @@
+"""Which profiles a plan needs, and a process that dies."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import measure, profile
+from harness.plan import make_plan
+from harness.progress import Plain
+from harness.spec import make_spec
+from harness.store import Store
+from tests.reports.records import cell
+
+
+def test_key_follows_what_memory_and_speed_depend_on() -> None:
+    base = profile.profile_key(cell(), 128, "cpu", None)
+    assert profile.profile_key(cell("rte", seed=3, protocol={"lr": 0.5}), 128, "cpu", None) == base
+    others = [cell(method="lorasp"), cell(options={"rank": 4}), cell(dtype="bf16"), cell(protocol={"batch_size": 4})]
+    keys = {profile.profile_key(c, 128, "cpu", None) for c in others} | {profile.profile_key(cell(), 64, "cpu", None)}
+    assert len(keys) == 5 and base not in keys
+
+
+def test_one_question_a_method_and_shape() -> None:
+    spec = make_spec({"tasks": ("rte", "cola"), "seeds": "3", "methods": "lora,lorasp,head"})
+    found = profile.questions(make_plan(spec), spec, "cpu")
+    assert [q.cell.label for q in found.values()] == ["lora", "lorasp", "head"]
+
+
+def die(question: Any, plugins: Any) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_leaves_the_column_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "_take", die)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "out": tmp_path})
+    store, stream = Store(tmp_path), io.StringIO()
+    store.prepare()
+    assert profile.profile_missing(make_plan(spec), spec, store, Plain(stream, 0)) == []
+    assert "profile of lora: its process was killed" in stream.getvalue() and store.profiles() == {}
+
+
+def test_an_error_becomes_the_profiles_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"})
+    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(measure, "load_encoder", broken)
+    found = measure.measure(question)
+    assert found.status == "oom" and found.samples_per_second is None and found.step_seconds == []
+
+
+def test_peak_counts_what_is_allocated_after_the_start() -> None:
+    import numpy as np
+
+    peak = measure.RssPeak()
+    block = np.ones(8 * 2**20)
+    del block
+    assert 60 * 2**20 < peak.above() < 256 * 2**20
