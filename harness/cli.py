@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -210,10 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         code = app([w for w in words if w != "--debug"], standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes this of Ctrl-C
+            print("interrupted: finished cells are stored; the same command runs the rest", file=sys.stderr)
         return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: finished cells are stored; the same command runs the rest", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         return 0
     except Exception as error:

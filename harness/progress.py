@@ -39,7 +39,7 @@ class Silent:
         return
 
     def cell_finished(self, record: Record) -> None:
-        if record.status != "ok":
+        if record.status not in ("ok", "cancelled"):
             self.note(f"{record.cell.task} {record.cell.label}: {record.status}: {record.reason}")
 
     def profiling(self, label: str) -> None:
@@ -70,9 +70,9 @@ class Plain(Silent):
 
     def cell_finished(self, record: Record) -> None:
         super().cell_finished(record)
-        self.done += 1
+        self.done += record.status != "cancelled"
         self.open -= 1
-        if self.open == 0:
+        if self.open == 0 and record.status != "cancelled":
             self.note(f"{self.done}/{self.total} cells done, loss {mean(self.losses)}, {self.left()} left")
 
     def profiling(self, label: str) -> None:
@@ -114,10 +114,9 @@ class Live(Plain):
         self.bar.update(self.line, what=what)
 
     def cell_finished(self, record: Record) -> None:
-        self.done += 1
-        if record.status != "ok":
-            self.note(f"{record.cell.task} {record.cell.label}: {record.status}: {record.reason}")
-        self.bar.update(self.line, advance=1)
+        Silent.cell_finished(self, record)
+        self.done += record.status != "cancelled"
+        self.bar.update(self.line, completed=self.done)
 
     def profiling(self, label: str) -> None:
         self.bar.update(self.line, what=f"measuring {label} alone")

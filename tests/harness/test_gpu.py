@@ -1,0 +1,52 @@
+"""What only a CUDA GPU shows: packed against solo, the CPU's masks and orders, allocated memory."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from harness.dropout import Clock, CounterDropout
+from harness.progress import Plain
+from harness.run import run
+from harness.spec import make_spec
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
+SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 20, "train_rows": 64, "eval_rows": 100, "profile": False}
+
+
+def logits(out: Path, **flags: Any) -> list[np.ndarray]:
+    spec = make_spec(SMALL | {"out": out} | flags)
+    outcome = run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    assert outcome.failed == 0
+    return [np.stack(pd.read_parquet(out / "cells" / f"{r.key}.parquet")["logits"]) for r in outcome.records]
+
+
+def test_packed_solo_and_the_cpu_agree(tmp_path: Path) -> None:
+    packed = logits(tmp_path / "packed", device="cuda")
+    for name, flags in {"solo": {"device": "cuda", "pack": 1}, "cpu": {"device": "cpu"}}.items():
+        gaps = [abs(a - b).max() for a, b in zip(packed, logits(tmp_path / name, **flags), strict=True)]
+        assert max(gaps) < 1e-2, name
+
+
+def test_dropout_draws_the_cpus_masks() -> None:
+    x = torch.ones(6, 5, 16)
+    found = []
+    for device in ("cpu", "cuda"):
+        drop = CounterDropout([0.1, 0.5, 0.3], "site").train()
+        drop.bind(Clock.start([1, 2, 3], 16, device))
+        found.append(drop(x.to(device)).cpu())
+    assert torch.equal(*found) and 0.5 < float((found[0] > 0).float().mean()) < 0.9
+
+
+def test_profile_is_allocated_memory(tmp_path: Path) -> None:
+    spec = make_spec(SMALL | {"out": tmp_path, "device": "cuda", "profile": True, "methods": "lora,full"})
+    outcome = run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    lora, full = outcome.profiles
+    assert {p.peak_kind for p in outcome.profiles} == {"cuda allocated"} and lora.environment is not None
+    assert lora.environment.gpu and lora.peak_bytes and full.peak_bytes and full.peak_bytes > lora.peak_bytes
