@@ -12,7 +12,7 @@ from harness.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from harness.groups import Attached
     from harness.seeds import Streams
@@ -115,6 +115,17 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Training rows for measuring before training, the same for each seed: (model inputs, labels) per batch.
+
+    `loss(logits [K*B, c], labels [K*B], K)` gives the mean loss per replica [K].
+    """
+
+    batches: Sequence[tuple[dict[str, Tensor], Tensor]]
+    loss: Callable[[Tensor, Tensor, int], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
 class Sourced:
     """A default and where it comes from."""
 
@@ -149,7 +160,7 @@ class Method(abc.ABC):
         """Raise UserError where the model has no place for the method. The model holds shapes only (device meta)."""
 
     @abc.abstractmethod
-    def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         """Fit the model in place for K = len(members) replicas; return what trains, in named groups.
 
         Called on the first member's method. Randomness comes only from the members' streams.
@@ -163,25 +174,71 @@ class Method(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """One linear layer that gets a low-rank pair: A is [rank, d_in], B is [d_out, rank]."""
+    """One linear layer that gets a low-rank pair: A is [rank, d_in], B is [d_out, rank].
+
+    `layer` is the number of its block (-1 outside of any); sites with the same `reads` get the same input.
+    """
 
     name: str
     d_in: int
     d_out: int
     rank: int
     layer: int
+    reads: str = ""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         return (self.rank, self.d_in), (self.d_out, self.rank)
 
 
-Masks = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
-"""Site name -> (mask of A, mask of B), boolean arrays; True = trained."""
+PerSite = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
+"""Site name -> (array of A's shape, array of B's shape)."""
 
-Strategy = Callable[..., Masks]
-"""strategy(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Masks"""
+Masks = PerSite
+"""Boolean; True = trained."""
+
+Scope = Literal["matrix", "pair", "model"]
+"""Where the share is exact: in each matrix, in A and B of a site together, or over all sites."""
+
+ScoreKind = Literal["weight", "snip", "fisher", "movement"]
+"""What methods/calibration.py can measure for a strategy before training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """A rule that says which entries of A and B train.
+
+    `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` where `scores` names a kind, gives each entry a
+    number; the highest train, ties in row-major order, exactly as many as the ratio asks in the scope. `zero` is the
+    matrix that starts at zero (the other is drawn). With `twins`, seeds 2i and 2i + 1 get complementary masks.
+    """
+
+    name: str
+    order: Callable[..., PerSite]
+    summary: str
+    scope: Scope = "matrix"
+    scores: ScoreKind | None = None
+    zero: Literal["a", "b"] = "b"
+    twins: bool = False
+    paper: str | None = None
+    saves: tuple[str, ...] = ("trained parameters", "gradient", "optimizer state")
+    version: int = 1
+
 
 METHODS: Registry[type[Method]] = Registry("method")
 STRATEGIES: Registry[Strategy] = Registry("strategy")
 SUITES: Registry[type[Suite]] = Registry("suite")
+
+
+def strategy(name: str, **facts: Any) -> Callable[[Callable[..., PerSite]], Callable[..., PerSite]]:
+    """Decorator: register a function as the strategy `name`; `facts` are fields of Strategy.
+
+    The first line of the docstring is its summary. Raises UserError if the name is taken.
+    """
+
+    def put(order: Callable[..., PerSite]) -> Callable[..., PerSite]:
+        summary = (order.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        STRATEGIES.register(name)(Strategy(name, order, summary, **facts))
+        return order
+
+    return put

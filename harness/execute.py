@@ -186,6 +186,7 @@ class Executor:
             "parameters": result.parameters,
             "train_state": result.state,
             "phases": result.phases,
+            "extra": result.extra,
         }
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclasses.dataclass
@@ -25,8 +26,8 @@ class Leaf:
 class ParameterGroup:
     """Named trained values of K replicas.
 
-    `counts` are the true numbers per replica, padding apart. The leaves named in `decayed` come first, so weight
-    decay is one operation on a slice of columns.
+    `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
+    leaves named in `decayed` come first, so weight decay is one operation on a slice of columns.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class ParameterGroup:
         counts: Sequence[int],
         *,
         undecayed: frozenset[str] = frozenset(),
-        lr_scale: float = 1.0,
+        lr_scale: Sequence[float] | None = None,
     ) -> None:
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
         self.counts = tuple(counts)
-        self.lr_scale = lr_scale
+        self.lr_scale = list(lr_scale or [1.0] * len(counts))
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
         self.grad = torch.zeros_like(self.theta)
@@ -63,6 +64,7 @@ class ParameterGroup:
         self.theta = self.theta.detach()[list(rows)].contiguous()
         self.grad = torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
+        self.lr_scale = [self.lr_scale[r] for r in rows]
         self._bind()
 
     def bytes_of(self, replica: int) -> int:
@@ -72,16 +74,26 @@ class ParameterGroup:
 
 @dataclasses.dataclass
 class Attached:
-    """What a method made of the model: groups that train, and what is stored without training, per replica."""
+    """What a method made of the model: groups that train, and what is stored without training, per replica.
+
+    `after_step` is called with the number of steps taken after each; `penalty` is added to the losses [K]; `model` is
+    called in place of the backbone where the method wraps it; `extra` goes into the record.
+    """
 
     groups: list[ParameterGroup]
     stored: Sequence[int] = ()
     keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
+    after_step: list[Callable[[int], None]] = dataclasses.field(default_factory=list)
+    penalty: Callable[[], Tensor] | None = None
+    model: nn.Module | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def join(self, other: Attached) -> Attached:
         """Both together: an adapter and its head, say."""
         stored = [a + b for a, b in zip(self.stored, other.stored, strict=True)]
-        return Attached(self.groups + other.groups, stored, self.keep_rows + other.keep_rows)
+        joined = dataclasses.replace(self, groups=self.groups + other.groups, stored=stored)
+        joined.keep_rows = self.keep_rows + other.keep_rows
+        return joined
 
     def keep(self, rows: Sequence[int]) -> None:
         """Compact the pack to `rows` (a replica that ends early leaves)."""
@@ -95,5 +107,4 @@ class Attached:
         return next((g for g in self.groups if g.name == name), None)
 
     def count(self, name: str, replica: int) -> int:
-        found = self.group(name)
-        return found.counts[replica] if found else 0
+        return sum(g.counts[replica] for g in self.groups if g.name == name)

@@ -154,9 +154,9 @@ def _measure(question: Question, empty: Profile) -> Profile:
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)))
-    _, state = counts(0, attached, 0)
     split = synthetic(question, _vocabulary(model)).to(question.device)
+    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split)
+    _, state = counts(0, attached, 0)
     protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
     trainer = Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
     seconds = []

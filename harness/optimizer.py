@@ -49,6 +49,7 @@ class ReplicaAdamW:
         self.clip = torch.tensor([p.clip for p in self.protocols], dtype=dtype, device=self.device)
         self.epsilon = torch.tensor([p.epsilon for p in self.protocols], dtype=dtype, device=self.device)[:, None]
         self.beta1, self.beta2 = self.beta1.to(dtype)[:, None], self.beta2.to(dtype)[:, None]
+        self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
 
     @torch.no_grad()
     def step(self) -> Tensor:
@@ -69,11 +70,11 @@ class ReplicaAdamW:
         grad.mul_(factor)
         decayed = max(0, min(stop, group.decayed) - start)
         if decayed:
-            theta[:, :decayed].mul_(1 - self.shrink[self.steps][:, None] * group.lr_scale)
+            theta[:, :decayed].mul_(1 - self.shrink[self.steps][:, None] * self.scales[index])
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
         below = second.sqrt().div_(self.root[self.steps][:, None]).add_(self.epsilon)
-        theta.sub_(first / below * (self.step_size[self.steps][:, None] * group.lr_scale))
+        theta.sub_(first / below * (self.step_size[self.steps][:, None] * self.scales[index]))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Compact to `rows`, after the groups were."""

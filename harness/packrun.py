@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from harness.contracts import Member, Suite, TaskData
+from harness.contracts import Calibration, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.evaluate import decisions, predict
 from harness.groups import Attached
@@ -19,8 +19,8 @@ from harness.models import load_encoder
 from harness.packs import Pack
 from harness.record import Parameters, Phases, TrainState
 from harness.seeds import Streams
-from harness.tokens import Inputs
-from harness.train import Trained, Trainer
+from harness.tokens import Inputs, Split
+from harness.train import Trained, Trainer, replica_losses
 
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
@@ -38,6 +38,7 @@ class Result:
     parameters: Parameters
     state: TrainState
     phases: Phases | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -67,12 +68,22 @@ def load_backbone(work: Work) -> torch.nn.Module:
     )
 
 
-def attach_pack(model: torch.nn.Module, pack: Pack) -> tuple[Attached, list[Streams]]:
-    """Put the pack's methods on the model."""
+CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 16
+
+
+def calibration_of(split: Split) -> Calibration:
+    """The first rows of a fixed shuffle of the training rows, the same for each seed and method."""
+    chosen = np.random.default_rng(0).permutation(len(split))[:CALIBRATION_ROWS]
+    parts = [chosen[i : i + CALIBRATION_BATCH] for i in range(0, len(chosen), CALIBRATION_BATCH)]
+    return Calibration([(split.batch(rows), split.labels[torch.from_numpy(rows)]) for rows in parts], replica_losses)
+
+
+def attach_pack(model: torch.nn.Module, pack: Pack, split: Split) -> tuple[Attached, list[Streams]]:
+    """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
     members = [Member(m, s) for m, s in zip(pack.methods, streams, strict=True)]
     try:
-        return pack.methods[0].attach(model, members), streams
+        return pack.methods[0].attach(model, members, calibration_of(split)), streams
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
 
@@ -96,11 +107,11 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     cell = work.pack.cells[0]
     model = load_backbone(work)
     loaded = time.perf_counter()
-    attached, streams = attach_pack(model, work.pack)
+    split = work.inputs.splits["train"].to(work.device)
+    attached, streams = attach_pack(model, work.pack, split)
     frozen = sum(p.numel() for p in model.parameters())
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16"
-    split = work.inputs.splits["train"].to(work.device)
     protocols = [c.protocol for c in work.pack.cells]
     results: dict[int, Result] = {}
     measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
@@ -112,7 +123,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         before = time.perf_counter()
         done = [m for m in members if trainer.totals[m] == trainer.optimizer.steps]
         logits = {
-            name: predict(model, work.inputs.splits[name].to(work.device), len(members), autocast=autocast)
+            name: predict(trainer.model, work.inputs.splits[name].to(work.device), len(members), autocast=autocast)
             for name in work.suite.tasks[cell.task].eval_splits
         }
         for slot, member in enumerate(members):
@@ -129,7 +140,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         train=time.perf_counter() - ready - scoring,
         evaluate=scoring,
     )
-    return [dataclasses.replace(results[i], phases=phases) for i in range(len(protocols))]
+    return [dataclasses.replace(results[i], phases=phases, extra=attached.extra) for i in range(len(protocols))]
 
 
 def _scored(

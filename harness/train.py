@@ -80,7 +80,7 @@ class Trainer:
         *,
         autocast: bool = False,
     ) -> None:
-        self.model, self.attached, self.split = model, attached, split
+        self.model, self.attached, self.split = attached.model or model, attached, split
         self.members = list(range(len(protocols)))
         self.totals = [total_steps(p, len(split)) for p in protocols]
         self.trained = [Trained(t) for t in self.totals]
@@ -118,11 +118,14 @@ class Trainer:
         with self._precision():
             logits = self.model(**batch).logits
         losses = replica_losses(logits, labels, len(self.members))
+        total = losses if self.attached.penalty is None else losses + self.attached.penalty()
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group
             warnings.filterwarnings("ignore", message="grad and param do not obey")
-            losses.sum().backward()
+            total.sum().backward()
         self.optimizer.step()
+        for called in self.attached.after_step:
+            called(step + 1)
         self._sums += losses.detach()
         self._since += 1
         return losses.detach()

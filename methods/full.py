@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ class Full(Method):
         "paper": Sourced(2e-5, "arXiv 1907.11692, within RoBERTa's GLUE grid"),
     }
 
-    def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.backbone import attach_backbone
         from methods.layers.replica_linear import attach_heads
 

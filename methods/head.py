@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +28,7 @@ class Head(Method):
         "paper": Sourced(1e-3, "this project's choice, not tuned"),
     }
 
-    def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.replica_linear import attach_heads
 
         model.requires_grad_(False)

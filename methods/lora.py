@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
-from harness.contracts import METHODS, Masks, Site
-from harness.seeds import Streams
+from harness.contracts import METHODS
 from methods.lowrank import LowRank
 
 
@@ -19,6 +17,3 @@ class Lora(LowRank):
     name: ClassVar[str] = "lora"
     paper: ClassVar[str | None] = "arXiv 2106.09685"
     summary: ClassVar[str] = "low-rank adaptation: A and B train, the backbone is frozen"
-
-    def masks(self, sites: Sequence[Site], streams: Streams) -> Masks | None:
-        return None

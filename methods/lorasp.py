@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import METHODS, STRATEGIES, Masks, Site
-from harness.errors import UserError
+from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy
+from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
-from methods.lowrank import LowRank
+from methods.lowrank import LowRank, find_sites, start_values
+from methods.masks import choose, share
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @METHODS.register("lorasp")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoraSP(LowRank):
-    """`ratio` of the entries of each matrix train, chosen by the strategy `select`; the rest never moves."""
+    """`ratio` of the entries train, chosen by the strategy `select`; the rest never moves.
+
+    `scope` is where the share is exact and `zero` which matrix starts at zero; auto: as the strategy says.
+    """
 
     select: str = "random"
     ratio: float = 0.5
+    scope: Literal["auto", "matrix", "pair", "model"] = "auto"
+    zero: Literal["auto", "a", "b"] = "auto"
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -29,7 +38,32 @@ class LoraSP(LowRank):
         super().check()
         if not 0 < self.ratio <= 1:
             raise UserError(f"ratio={self.ratio}: allowed: above 0, at most 1 (the share of entries that train)")
-        STRATEGIES.get(self.select)
+        if self.strategy.twins and self.ratio != 0.5:
+            raise NotApplicable(
+                f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
+            )
 
-    def masks(self, sites: Sequence[Site], streams: Streams) -> Masks | None:
-        return STRATEGIES.get(self.select)(sites, self.ratio, streams.numpy("mask", self.select))
+    @property
+    def strategy(self) -> Strategy:
+        return STRATEGIES.get(self.select)
+
+    @property
+    def exact_in(self) -> Scope:
+        return self.strategy.scope if self.scope == "auto" else self.scope
+
+    def fits(self, model: nn.Module) -> None:
+        super().fits(model)
+        sites = find_sites(model, self.target, self.rank)
+        sizes = [a * b for site in sites for a, b in site.shapes]
+        for size in sizes if self.exact_in == "matrix" else [sum(sizes)]:
+            share(size, self.ratio)
+
+    def score_kind(self) -> ScoreKind | None:
+        return self.strategy.scores
+
+    def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
+        return choose(self.strategy, sites, self.ratio, self.exact_in, streams, scores)
+
+    def start(self, site: Site, model: nn.Module, streams: Streams) -> tuple[Tensor, Tensor]:
+        zero = self.strategy.zero if self.zero == "auto" else self.zero
+        return start_values(site, streams, zero)

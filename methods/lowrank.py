@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.contracts import Masks, Member, Method, Site, Sourced
+from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced
 from harness.errors import UserError
 from harness.seeds import Streams
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from harness.groups import Attached
@@ -29,7 +30,7 @@ ALIASES: Mapping[str, frozenset[str]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowRank(Method):
-    """Options that every member of the family shares."""
+    """Options that every member of the family shares; a member says what trains, from which start, at which scale."""
 
     rank: int = 16
     alpha: float = 16.0
@@ -57,6 +58,11 @@ class LowRank(Method):
     def scale(self) -> float:
         return self.alpha / self.rank
 
+    @property
+    def lr_ratio(self) -> float:
+        """Learning rate of B over that of A."""
+        return 1.0
+
     def fits(self, model: nn.Module) -> None:
         for site in find_sites(model, self.target, self.rank):
             if self.rank > min(site.d_in, site.d_out):
@@ -65,37 +71,85 @@ class LowRank(Method):
                     f"rank={self.rank}: {site.name} maps {width}; allowed: {min(site.d_in, site.d_out)} at most"
                 )
 
-    @abc.abstractmethod
-    def masks(self, sites: Sequence[Site], streams: Streams) -> Masks | None:
-        """What trains at each site; None: every entry."""
+    def score_kind(self) -> ScoreKind | None:
+        """What `masks` wants measured before training."""
+        return None
 
-    def pairs(self, model: nn.Module, streams: Streams) -> dict[str, Pair]:
-        """Fresh A and B for each site of the model, with masks."""
+    def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
+        """What trains at each site; None: every entry."""
+        return None
+
+    def start(self, site: Site, model: nn.Module, streams: Streams) -> tuple[Tensor, Tensor]:
+        """A [rank, d_in] and B [d_out, rank] before training."""
+        return start_values(site, streams)
+
+    def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
+        """One site's pair, its masks put on."""
         import numpy as np
 
         from methods.layers.lowrank import Pair
 
-        sites = find_sites(model, self.target, self.rank)
-        masks = self.masks(sites, streams)
-        made = {}
-        for site in sites:
-            a, b = start_values(site, streams)
-            if masks is None:
-                train_a, train_b = (np.ones(shape, bool) for shape in site.shapes)
-            else:
-                train_a, train_b = masks[site.name]
-            made[site.name] = Pair(a, b, train_a, train_b, self.scale, self.dropout)
-        return made
+        train_a, train_b = masks or tuple(np.ones(tuple(m.shape), bool) for m in start)
+        return Pair(*start, train_a, train_b, self.scale, self.dropout, self.lr_ratio)
 
-    def attach(self, model: nn.Module, members: Sequence[Member]) -> Attached:
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads
 
         model.requires_grad_(False)
-        members_pairs = [low_rank(m.method).pairs(model, m.streams) for m in members]
-        adapter = attach_pairs(model, members_pairs)
         head = attach_heads(model, [m.streams for m in members])
+        layouts = [layout(model, m) for m in members]
+        scores, cost = measured(model, layouts, calibration)
+        adapter = attach_pairs(model, [made.pairs(own) for made, own in zip(layouts, scores, strict=True)])
+        adapter.extra = cost
         return adapter.join(head)
+
+
+@dataclasses.dataclass
+class Layout:
+    """One replica before it is attached: its sites and what A and B start from."""
+
+    method: LowRank
+    streams: Streams
+    sites: list[Site]
+    starts: dict[str, tuple[Tensor, Tensor]]
+
+    def pairs(self, scores: PerSite | None) -> dict[str, Pair]:
+        """Pairs by site, without what can never change the output: a site or a rank that neither trains nor adds."""
+        masks = self.method.masks(self.sites, self.streams, scores)
+        made = {n: self.method.pair(s, None if masks is None else masks[n]) for n, s in self.starts.items()}
+        alive = {name: pair.without_dead_ranks() for name, pair in made.items()}
+        return {name: pair for name, pair in alive.items() if len(pair.a)}
+
+
+def layout(model: nn.Module, member: Member) -> Layout:
+    """Sites and start values of a member."""
+    method = low_rank(member.method)
+    sites = find_sites(model, method.target, method.rank)
+    return Layout(method, member.streams, sites, {s.name: method.start(s, model, member.streams) for s in sites})
+
+
+def measured(
+    model: nn.Module, layouts: Sequence[Layout], calibration: Calibration
+) -> tuple[list[PerSite | None], dict[str, float]]:
+    """The scores that each replica's method asks for, and what measuring them took (seconds, rows)."""
+    from methods.calibration import gradient_scores, gradient_sums, weight_scores
+
+    began = time.perf_counter()
+    kinds = [made.method.score_kind() for made in layouts]
+    starts = [{name: a for name, (a, _) in made.starts.items()} for made in layouts]
+    passes = {i: starts[i] for i, kind in enumerate(kinds) if kind not in (None, "weight")}
+    sums = gradient_sums(model, passes, len(layouts), calibration) if passes else {}
+    scores: list[PerSite | None] = [None] * len(layouts)
+    for i, kind in enumerate(kinds):
+        if kind == "weight":
+            scores[i] = weight_scores(model, starts[i])
+        elif kind is not None:
+            scores[i] = gradient_scores(kind, sums[i], starts[i])
+    if not any(kinds):
+        return scores, {}
+    rows = sum(len(labels) for _, labels in calibration.batches) if passes else 0
+    return scores, {"calibration_seconds": time.perf_counter() - began, "calibration_rows": rows}
 
 
 def low_rank(method: Method) -> LowRank:
@@ -120,7 +174,12 @@ def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]
             raise UserError(f"target={name}: this model has no such linear layer; it has: {', '.join(sorted(have))}")
     names = frozenset().union(*wanted.values())
     chosen = [(n, m) for n, m in linears if n.rpartition(".")[2] in names]
-    return [Site(n, m.in_features, m.out_features, rank, _layer(n)) for n, m in chosen]
+    return [Site(n, m.in_features, m.out_features, rank, _layer(n), _reads(n, m.in_features)) for n, m in chosen]
+
+
+def _reads(path: str, d_in: int) -> str:
+    """Query, key and value of a block lie in one module and read the same input."""
+    return f"{path.rpartition('.')[0]} {d_in}"
 
 
 def _layer(path: str) -> int:
@@ -129,10 +188,16 @@ def _layer(path: str) -> int:
     return int(found.group(1)) if found else -1
 
 
-def start_values(site: Site, streams: Streams) -> tuple[Tensor, Tensor]:
-    """A from Kaiming's uniform (bound 1 / sqrt(d_in)), B zero; the first rows of A are the same at each rank."""
+def start_values(site: Site, streams: Streams, zero: Literal["a", "b"] = "b") -> tuple[Tensor, Tensor]:
+    """A from Kaiming's uniform (bound 1 / sqrt(d_in)), B zero; the first rows of A are the same at each rank.
+
+    With zero="a" it is B that is drawn (bound 1 / sqrt(d_out)).
+    """
     import torch
 
     shape_a, shape_b = site.shapes
-    a = torch.rand(shape_a, dtype=torch.float64, generator=streams.torch("init", site.name))
-    return (2 * a - 1) / math.sqrt(site.d_in), torch.zeros(shape_b, dtype=torch.float64)
+    a, b = torch.zeros(shape_a, dtype=torch.float64), torch.zeros(shape_b, dtype=torch.float64)
+    drawn = a if zero == "b" else b.T
+    uniform = torch.rand(drawn.shape, dtype=torch.float64, generator=streams.torch("init", site.name))
+    drawn.copy_((2 * uniform - 1) / math.sqrt(drawn.shape[1]))
+    return a, b

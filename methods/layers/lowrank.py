@@ -24,6 +24,17 @@ class Pair:
     train_b: np.ndarray
     scale: float
     dropout: float
+    lr_ratio: float = 1.0
+
+    def without_dead_ranks(self) -> Pair:
+        """The same pair less the ranks that neither train nor, one factor being zero, add anything."""
+        trains = self.train_a.any(1) | self.train_b.any(0)
+        adds = (self.a.numpy().any(1)) & (self.b.numpy().any(0))
+        alive = np.flatnonzero(trains | adds)
+        if len(alive) == len(self.a):
+            return self
+        a, b = self.a[alive], self.b[:, alive]
+        return dataclasses.replace(self, a=a, b=b, train_a=self.train_a[alive], train_b=self.train_b[:, alive])
 
 
 @dataclasses.dataclass
@@ -147,13 +158,26 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         made += [a, b]
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop))
-    trained = [sum(int(p.train_a.sum() + p.train_b.sum()) for p in m.values()) for m in members]
+    groups = _groups(values, members)
+    leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
     total = [sum(p.a.numel() + p.b.numel() for p in m.values()) for m in members]
-    group = ParameterGroup("adapter", values, trained) if values else None
+    trained = [sum(g.counts[i] for g in groups) for i in range(len(members))]
     for name, layer in zip(names, layers, strict=True):
-        if group is not None:
-            layer.a.leaf, layer.b.leaf = group.leaves.get(f"{name}.a"), group.leaves.get(f"{name}.b")
+        layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, layer)
     stored = [t - n for t, n in zip(total, trained, strict=True)]
-    return Attached([group] if group else [], stored, [layer.keep_rows for layer in layers])
+    return Attached(groups, stored, [layer.keep_rows for layer in layers])
+
+
+def _groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mapping[str, Pair]]) -> list[ParameterGroup]:
+    """One group of A's and B's; two where a member gives B a learning rate of its own."""
+    ratios = [next((p.lr_ratio for p in m.values()), 1.0) for m in members]
+    parts = [("a", "b")] if set(ratios) == {1.0} else [("a",), ("b",)]
+    groups = []
+    for part in parts:
+        own = [(name, value) for name, value in values if name.rpartition(".")[2] in part]
+        counts = [sum(int(getattr(p, f"train_{x}").sum()) for p in m.values() for x in part) for m in members]
+        if own:
+            groups.append(ParameterGroup("adapter", own, counts, lr_scale=ratios if part == ("b",) else None))
+    return groups

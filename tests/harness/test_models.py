@@ -15,6 +15,7 @@ from harness.contracts import METHODS, Member
 from harness.errors import UserError
 from harness.model_source import ModelSource, resolve
 from harness.models import load_encoder, load_tokenizer, skeleton
+from harness.packrun import calibration_of
 from harness.presets import PRESETS
 from harness.seeds import Streams, equal
 from tests.harness.training import protocol, rows, train, trainer
@@ -111,5 +112,5 @@ def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
     model = load_encoder(source, 2)
     assert model.num_labels == 2 and sum(p.numel() for p in model.parameters()) * 4 < 2 * 2**20
     method: Any = METHODS.get("lora")()
-    attached = method.attach(model, [Member(method, Streams(equal(s))) for s in (0, 1)])
+    attached = method.attach(model, [Member(method, Streams(equal(s))) for s in (0, 1)], calibration_of(rows()))
     assert attached.group("adapter").theta.shape == (2, 3 * 2 * 16 * (64 + 64))

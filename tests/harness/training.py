@@ -11,6 +11,7 @@ from torch import nn
 from harness.cell import Protocol
 from harness.contracts import Member, Method
 from harness.groups import Attached
+from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
 from harness.tokens import Split
 from harness.train import Trainer
@@ -36,7 +37,7 @@ def trainer(
 ) -> tuple[Trainer, Attached]:
     streams = [Streams(equal(s)) for s in seeds]
     members = [Member(m, s) for m, s in zip(methods, streams, strict=True)]
-    attached = members[0].method.attach(model, members)
+    attached = members[0].method.attach(model, members, calibration_of(split))
     return Trainer(model, attached, split, protocols, streams), attached
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, STRATEGIES, Member, Site
+from harness.contracts import METHODS, Member
+from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
 from tests.harness.training import protocol, rows, train, trainer
 
@@ -28,7 +29,7 @@ def test_step_zero_is_the_base_model_and_randomness_comes_from_the_streams(
         torch.manual_seed(noise)
         before = torch.random.get_rng_state()
         model = tiny_bert().eval()
-        attached = method.attach(model, [Member(method, Streams(equal(5)))])
+        attached = method.attach(model, [Member(method, Streams(equal(5)))], calibration_of(rows()))
         assert torch.equal(torch.random.get_rng_state(), before)
         if method.starts_at_base:
             with torch.no_grad():
@@ -60,17 +61,3 @@ def test_moments_and_gradient_have_the_size_of_the_trained_values(
     for i, group in enumerate(attached.groups):
         count = group.counts[0]
         assert [t.numel() for t in (group.grad, made.optimizer.first[i], made.optimizer.second[i])] == [count] * 3
-
-
-@pytest.mark.parametrize("name", STRATEGIES.names())
-@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
-def test_strategies_give_exactly_the_share_and_repeat(name: str, ratio: float) -> None:
-    sites = [Site("a", 12, 8, 4, 0), Site("b", 7, 3, 5, 1)]
-    first, again, other = (STRATEGIES.get(name)(sites, ratio, Streams(equal(s)).numpy("mask", name)) for s in (1, 1, 2))
-    for site in sites:
-        for mask, same, shape in zip(first[site.name], again[site.name], site.shapes, strict=True):
-            assert mask.shape == shape and mask.dtype == bool
-            assert mask.sum() == round(ratio * shape[0] * shape[1])
-            assert (mask == same).all()
-    if ratio < 1:
-        assert any((x != y).any() for s in sites for x, y in zip(first[s.name], other[s.name], strict=True))

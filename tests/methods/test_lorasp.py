@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, STRATEGIES
+from harness.contracts import METHODS
 from harness.errors import UserError
 from harness.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
@@ -23,7 +22,8 @@ def test_frozen_entries_are_bit_unchanged_and_trained_ones_move(tiny_bert: Calla
     model = tiny_bert()
     sites = find_sites(model, ("query", "value"), 16)
     streams = Streams(equal(2))
-    masks = STRATEGIES.get("random")(sites, 0.5, streams.numpy("mask", "random"))
+    masks = LORASP().masks(sites, streams, None)
+    assert masks is not None
     start = {s.name: start_values(s, streams) for s in sites}
     made, attached = trainer(model, [LORASP()], [protocol(weight_decay=0.5)], [2], rows())
     train(made)
@@ -49,27 +49,35 @@ def test_exactly_half_of_loras_gradient_and_moments(tiny_bert: Callable[..., nn.
     assert [2 * s for s in sizes[1]] == sizes[0]
 
 
-def test_freezing_half_of_the_ranks_is_lora_of_half_the_rank(
-    tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def first_half(sites: object, ratio: float, rng: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        masks = {}
-        for s in sites:  # type: ignore[attr-defined]
-            a, b = (np.zeros(shape, bool) for shape in s.shapes)
-            a[: s.rank // 2], b[:, : s.rank // 2] = True, True
-            masks[s.name] = (a, b)
-        return masks
-
-    monkeypatch.setitem(STRATEGIES._items, "first-half", first_half)
+def test_freezing_half_of_the_ranks_is_lora_of_half_the_rank(tiny_bert: Callable[..., nn.Module]) -> None:
+    """The chosen ranks start from LoRA's first rows, at the same alpha / rank."""
     half_model, small_model = tiny_bert(), tiny_bert()
-    train(trainer(half_model, [LORASP(rank=16, alpha=16.0, select="first-half")], [protocol()], [0], rows())[0])
-    train(trainer(small_model, [LORA(rank=8, alpha=8.0)], [protocol()], [0], rows())[0])
-    for name, module in small_model.named_modules():
-        if isinstance(module, LowRankLinear):
-            other = half_model.get_submodule(name)
-            product = module.b.dense()[0] @ module.a.dense()[0]
-            theirs = other.b.dense()[0] @ other.a.dense()[0]  # type: ignore[operator,union-attr]
-            torch.testing.assert_close(theirs, product, rtol=0, atol=1e-12)
+    half, _ = trainer(half_model, [LORASP(rank=16, alpha=16.0, select="rank")], [protocol()], [0], rows())
+    small, _ = trainer(small_model, [LORA(rank=8, alpha=8.0)], [protocol()], [0], rows())
+    layers = [(n, m) for n, m in small_model.named_modules() if isinstance(m, LowRankLinear)]
+    for name, layer in layers:
+        other = half_model.get_submodule(name)
+        assert isinstance(other, LowRankLinear) and other.a.shape == (1, 8, 32)
+        with torch.no_grad():
+            layer.a.dense().copy_(other.a.dense())
+    train(half)
+    train(small)
+    for name, layer in layers:
+        other = half_model.get_submodule(name)
+        product = layer.b.dense()[0] @ layer.a.dense()[0]
+        assert bool(product.any())
+        torch.testing.assert_close(other.b.dense()[0] @ other.a.dense()[0], product, rtol=0, atol=1e-12)  # type: ignore[operator,union-attr]
+
+
+@pytest.mark.parametrize(("zero", "moves"), [("auto", True), ("a", True), ("b", False)])
+def test_a_only_learns_nothing_from_a_zero_b(zero: str, moves: bool, tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert()
+    made, _ = trainer(model, [LORASP(select="a-only", zero=zero)], [protocol(weight_decay=0.0)], [0], rows())
+    train(made)
+    products = [
+        m.b.dense()[0] @ m.a.dense()[0] for m in model.modules() if isinstance(m, LowRankLinear) and len(m.a.dense())
+    ]
+    assert products and any(bool(p.any()) for p in products) == moves
 
 
 def test_paper_options_train_442368_on_roberta_base_shapes() -> None:

@@ -1,0 +1,29 @@
+"""Single entries, at random (arXiv 2403.08822)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.contracts import PerSite, Site, strategy
+
+
+def shuffled(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """The numbers from 1 to the number of entries, in a random order."""
+    size = shape[0] * shape[1]
+    order = np.empty(size, dtype=np.int64)
+    order[rng.permutation(size)] = np.arange(size, 0, -1)
+    return order.reshape(shape)
+
+
+@strategy("random", paper="arXiv 2403.08822")
+def random(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+    """Entries at random, without replacement."""
+    return {site.name: (shuffled(site.shapes[0], rng), shuffled(site.shapes[1], rng)) for site in sites}
+
+
+@strategy("complementary", twins=True)
+def complementary(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+    """Random entries; mask seeds 2i and 2i + 1 train complementary halves (ratio 0.5 only)."""
+    return random(sites, ratio, rng)

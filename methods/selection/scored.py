@@ -1,0 +1,81 @@
+"""Entries by a score measured before training (methods/calibration.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.contracts import PerSite, Site, strategy
+from methods.selection.entries import random
+
+
+@strategy("magnitude", scores="weight")
+def magnitude(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Entries of A at the inputs, and of B at the outputs, where the pretrained weight has the largest norm."""
+    return scores
+
+
+@strategy("snip", scores="snip", paper="arXiv 1810.02340")
+def snip(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Entries to which the loss at the start is most sensitive."""
+    return scores
+
+
+@strategy("fisher", scores="fisher", paper="arXiv 2111.09839")
+def fisher(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Entries with the largest empirical Fisher information, the diagonal over batches."""
+    return scores
+
+
+@strategy("movement", scores="movement", paper="arXiv 2005.07683")
+def movement(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Entries that the first steps of training move furthest away from zero."""
+    return scores
+
+
+@strategy("criticality", scope="model", scores="fisher")
+def criticality(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Whole layers, those with the most Fisher information per entry; the last one may train in part."""
+    of_layer = _by_layer(sites, scores)
+    return {s.name: (np.full(s.shapes[0], of_layer[s.layer]), np.full(s.shapes[1], of_layer[s.layer])) for s in sites}
+
+
+@strategy("learned-ratio", scope="model", scores="fisher", paper="after arXiv 2512.22495")
+def learned_ratio(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
+    """Random positions; each layer's share follows its Fisher information per entry."""
+    share = shares(_by_layer(sites, scores), ratio)
+    order = random(sites, ratio, rng)
+
+    def first(s: Site, shuffled: np.ndarray) -> np.ndarray:
+        place = (shuffled.size - shuffled + 1) / shuffled.size  # 1/n, 2/n, ... 1 in a random order
+        return np.asarray(share[s.layer] / place)
+
+    return {s.name: (first(s, order[s.name][0]), first(s, order[s.name][1])) for s in sites}
+
+
+def _by_layer(sites: Sequence[Site], scores: PerSite) -> dict[int, float]:
+    """Mean score of a layer's entries."""
+    found: dict[int, list[np.ndarray]] = {}
+    for s in sites:
+        found.setdefault(s.layer, []).extend(m.ravel() for m in scores[s.name])
+    return {layer: float(np.concatenate(parts).mean()) for layer, parts in found.items()}
+
+
+def shares(weights: dict[int, float], ratio: float) -> dict[int, float]:
+    """Shares in proportion to the weights with mean `ratio`, none above 1: what one layer cannot take, others get."""
+    share, full = dict.fromkeys(weights, 0.0), set[int]()
+    while len(full) < len(weights):
+        left = ratio * len(weights) - len(full)
+        total = sum(w for k, w in weights.items() if k not in full)
+        share |= {
+            k: left * (w / total if total else 1 / (len(weights) - len(full)))
+            for k, w in weights.items()
+            if k not in full
+        }
+        over = {k for k, v in share.items() if v > 1 and k not in full}
+        share |= dict.fromkeys(over, 1.0)
+        full |= over
+        if not over:
+            break
+    return share

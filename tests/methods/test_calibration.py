@@ -1,0 +1,109 @@
+"""Scores before training against autograd on a real low-rank pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.contracts import METHODS, Member
+from harness.packrun import calibration_of
+from harness.seeds import Streams, equal
+from methods.calibration import gradient_scores, gradient_sums, weight_scores
+from methods.lowrank import find_sites, start_values
+from tests.harness.training import rows
+
+
+def reference(model: Any, starts: dict[str, torch.Tensor], calibration: Any) -> dict[str, Any]:
+    """Gradients of A and B by autograd, batch by batch, with W + B A in place of each site's weight."""
+    found: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in starts}
+    for batch, labels in calibration.batches:
+        b_values = {
+            n: torch.zeros(model.get_submodule(n).out_features, len(a), dtype=a.dtype) for n, a in starts.items()
+        }
+        grads_b = _gradients(model, starts, b_values, batch, labels, "b")
+        for name in starts:
+            # B after a step of 1e-4 along -dL/dB, at this site alone: -dL/dA / 1e-4 is then A G^T G
+            moved = b_values | {name: -1e-4 * grads_b[name]}
+            grads_a = _gradients(model, starts, moved, batch, labels, "a")
+            found[name].append((-grads_a[name] / 1e-4, grads_b[name]))
+    return found
+
+
+def _gradients(model: Any, a: Any, b: Any, batch: Any, labels: Any, which: str) -> dict[str, torch.Tensor]:
+    leaves_a = {n: v.clone().requires_grad_() for n, v in a.items()}
+    leaves_b = {n: v.clone().requires_grad_() for n, v in b.items()}
+    weights = {f"{n}.weight": model.get_submodule(n).weight + leaves_b[n] @ leaves_a[n] for n in a}
+    logits = torch.func.functional_call(model, weights, kwargs=batch).logits
+    loss = nn.functional.cross_entropy(logits, labels)
+    leaves = leaves_a if which == "a" else leaves_b
+    grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(leaves.items(), grads, strict=True)}
+
+
+def test_sums_are_autograds(tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert().eval()
+    with torch.no_grad():
+        model.classifier.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]
+    calibration = calibration_of(rows())
+    sites = find_sites(model, ("query", "value"), 4)
+    starts = {s.name: start_values(s, Streams(equal(0)))[0] for s in sites}
+    expected = reference(model, starts, calibration)
+    sums = gradient_sums(model, {0: starts}, 1, calibration)[0]
+    for name, batches in expected.items():
+        torch.testing.assert_close(sums[name].b, torch.stack([b for _, b in batches]).sum(0), rtol=1e-9, atol=1e-14)
+        a_sum = torch.stack([a for a, _ in batches]).sum(0)
+        assert float((sums[name].a - a_sum).norm() / a_sum.norm()) < 1e-2
+        torch.testing.assert_close(sums[name].b_square, torch.stack([b**2 for _, b in batches]).sum(0))
+    fisher = gradient_scores("fisher", {n: sums[n] for n in starts}, starts)
+    assert all((np.stack(pair[0]) >= 0).all() and pair[1].shape == (32, 4) for pair in fisher.values())
+
+
+def test_weight_scores_are_norms(tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert()
+    (site, *_) = find_sites(model, ("query",), 3)
+    a, b = weight_scores(model, {site.name: torch.zeros(3, 32)})[site.name]
+    weight = model.get_submodule(site.name).weight.numpy()  # type: ignore[operator,union-attr]
+    assert np.allclose(a, np.linalg.norm(weight, axis=0)[None, :].repeat(3, 0))
+    assert np.allclose(b, np.linalg.norm(weight, axis=1)[:, None].repeat(3, 1))
+
+
+@pytest.mark.parametrize("select", ["snip", "fisher", "movement", "magnitude"])
+def test_a_pack_measures_what_each_replica_measures_alone(select: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    method = METHODS.get("lorasp")(select=select, rank=4)
+    other = METHODS.get("lorasp")(select="random", rank=2, target=("key",))
+
+    def trained(members: list[Member]) -> list[torch.Tensor]:
+        model = tiny_bert()
+        method.attach(model, members, calibration_of(rows()))
+        layers = [model.get_submodule(s) for s in ("bert.encoder.layer.0.attention.self.query",)]
+        return [layer.a.index.view(len(members), -1)[-1] - (len(members) - 1) * 4 * 32 for layer in layers]  # type: ignore[union-attr,operator]
+
+    alone = trained([Member(method, Streams(equal(3)))])
+    packed = trained(
+        [Member(method, Streams(equal(1))), Member(other, Streams(equal(2))), Member(method, Streams(equal(3)))]
+    )
+    assert all(torch.equal(x[: len(y)], y) for x, y in zip(packed, alone, strict=True))
+
+
+def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert().train()
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    sites = find_sites(model, ("query",), 2)
+    gradient_sums(
+        model, {0: {s.name: torch.ones(2, 32, dtype=torch.float64) for s in sites}}, 1, calibration_of(rows())
+    )
+    assert model.training and not any(m._forward_hooks for m in model.modules())
+    assert all(torch.equal(p, before[n]) and p.grad is None for n, p in model.named_parameters())
+
+
+def test_measuring_leaves_no_gradient_behind(tiny_bert: Callable[..., nn.Module]) -> None:
+    method = METHODS.get("lorasp")(select="snip")
+    attached = method.attach(tiny_bert(), [Member(method, Streams(equal(0)))], calibration_of(rows()))
+    assert [g.name for g in attached.groups] == ["adapter", "head"]
+    assert not any(bool(g.grad.any()) for g in attached.groups)
+    assert attached.extra["calibration_rows"] == 44 and attached.extra["calibration_seconds"] > 0
