@@ -108,10 +108,11 @@ class Suite(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One replica of a pack: its method (with options) and its seeded streams."""
+    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take."""
 
     method: Method
     streams: Streams
+    steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,15 +131,15 @@ class Sourced:
     """A default and where it comes from."""
 
     value: float
-    source: str
+    source: str = "this project's choice, not tuned"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
     """A fine-tuning method; the fields of the frozen dataclass are its options.
 
-    `version` is raised when results change. Methods of one `family` may train together in a pack; a family of
-    None trains alone. `learning_rates` maps a preset to its declared default and the source of that;
+    `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
+    `learning_rates` maps a preset to its declared default and the source of that;
     `paper_options` are defaults under `--protocol paper`.
     """
 
@@ -152,6 +153,10 @@ class Method(abc.ABC):
     paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]]
+
+    def packs_with(self) -> str | None:
+        """Methods that give the same text may train in one pack; None trains alone."""
+        return self.family
 
     def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
         """Raise UserError for an option out of range: what was given, what is allowed."""

@@ -53,16 +53,19 @@ class ReplicaAdamW:
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        """One update; returns the gradient norms [K] before clipping, and leaves the gradients zero."""
+        """One update; returns the gradient norms [K] before clipping. Gradients stay, clipped, until `zero_grad`."""
         squares = [(g.grad * g.grad).sum(1) for g in self.groups]
         norm = torch.stack(squares).sum(0).sqrt()
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             for start in range(0, group.theta.shape[1], CHUNK):
                 self._update(index, group, start, min(start + CHUNK, group.theta.shape[1]), factor)
-            group.grad.zero_()
         self.steps += 1
         return norm
+
+    def zero_grad(self) -> None:
+        for group in self.groups:
+            group.grad.zero_()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
         theta, first = group.theta[:, start:stop], self.first[index][:, start:stop]

@@ -18,6 +18,7 @@ from harness.groups import Attached
 from harness.models import load_encoder
 from harness.packs import Pack
 from harness.record import Parameters, Phases, TrainState
+from harness.schedule import total_steps
 from harness.seeds import Streams
 from harness.tokens import Inputs, Split
 from harness.train import Trained, Trainer, replica_losses
@@ -81,7 +82,8 @@ def calibration_of(split: Split) -> Calibration:
 def attach_pack(model: torch.nn.Module, pack: Pack, split: Split) -> tuple[Attached, list[Streams]]:
     """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
-    members = [Member(m, s) for m, s in zip(pack.methods, streams, strict=True)]
+    steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
+    members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
     try:
         return pack.methods[0].attach(model, members, calibration_of(split)), streams
     except UserError as error:

@@ -40,7 +40,7 @@ def shared(cell: Cell, method: Method) -> str:
         "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize],
         "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
         "attention_dropout": protocol.attention_dropout,
-        "family": method.family or cell.key,
+        "family": method.packs_with() or cell.key,
     }
     return json.dumps(common, sort_keys=True)
 

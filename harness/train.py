@@ -126,6 +126,7 @@ class Trainer:
         self.optimizer.step()
         for called in self.attached.after_step:
             called(step + 1)
+        self.optimizer.zero_grad()
         self._sums += losses.detach()
         self._since += 1
         return losses.detach()

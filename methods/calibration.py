@@ -48,7 +48,7 @@ def weight_scores(model: nn.Module, starts: Mapping[str, Tensor]) -> PerSite:
 
 
 def gradient_sums(model: nn.Module, starts: Starts, k: int, calibration: Calibration) -> dict[int, dict[str, Sums]]:
-    """One backward pass per batch with the pack's K replicas, in evaluation mode; no parameter's gradient is touched."""
+    """One backward pass per batch with the pack's K replicas, in evaluation mode; no gradient buffer is touched."""
     import torch
 
     sums: dict[int, dict[str, Sums]] = {replica: {} for replica in starts}

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
-from harness.contracts import METHODS
+from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Site
+from harness.seeds import Streams
 from methods.lowrank import LowRank
+from methods.masks import choose
 
 
 @METHODS.register("lora")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora(LowRank):
-    """Every entry of A and B trains."""
+    """Every entry of A and B trains.
+
+    `match=lorasp` trains as many numbers as lorasp does at this rank: half of the rank at the same scale, or for an odd
+    rank one more with a random exact half of the entries.
+    """
+
+    match: Literal["none", "lorasp"] = "none"
 
     name: ClassVar[str] = "lora"
     paper: ClassVar[str | None] = "arXiv 2106.09685"
     summary: ClassVar[str] = "low-rank adaptation: A and B train, the backbone is frozen"
+
+    @property
+    def site_rank(self) -> int:
+        return self.rank if self.match == "none" else math.ceil(self.rank / 2)
+
+    def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
+        if self.match == "none" or self.rank % 2 == 0:
+            return None
+        share = self.rank / 2 / self.site_rank
+        return choose(STRATEGIES.get("random"), sites, share, "matrix", streams, None)

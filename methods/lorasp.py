@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy
 from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
-from methods.lowrank import LowRank, find_sites, start_values
+from methods.lowrank import LowRank, Memo, find_sites, start_values
 from methods.masks import choose, share
 
 if TYPE_CHECKING:
@@ -64,6 +64,6 @@ class LoraSP(LowRank):
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         return choose(self.strategy, sites, self.ratio, self.exact_in, streams, scores)
 
-    def start(self, site: Site, model: nn.Module, streams: Streams) -> tuple[Tensor, Tensor]:
+    def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         zero = self.strategy.zero if self.zero == "auto" else self.zero
         return start_values(site, streams, zero)

@@ -7,7 +7,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced
 from harness.errors import UserError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from harness.groups import Attached
     from methods.layers.lowrank import Pair
+
+Memo = dict[Any, Any]
 
 # what the field calls query, key and value, and what the encoders of transformers call them
 ALIASES: Mapping[str, frozenset[str]] = {
@@ -63,8 +65,13 @@ class LowRank(Method):
         """Learning rate of B over that of A."""
         return 1.0
 
+    @property
+    def site_rank(self) -> int:
+        """The rank that each site gets."""
+        return self.rank
+
     def fits(self, model: nn.Module) -> None:
-        for site in find_sites(model, self.target, self.rank):
+        for site in find_sites(model, self.target, self.site_rank):
             if self.rank > min(site.d_in, site.d_out):
                 width = f"{site.d_in} to {site.d_out}"
                 raise UserError(
@@ -79,8 +86,8 @@ class LowRank(Method):
         """What trains at each site; None: every entry."""
         return None
 
-    def start(self, site: Site, model: nn.Module, streams: Streams) -> tuple[Tensor, Tensor]:
-        """A [rank, d_in] and B [d_out, rank] before training."""
+    def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
+        """A [rank, d_in] and B [d_out, rank] before training; what replicas share may be kept in `memo`."""
         return start_values(site, streams)
 
     def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
@@ -98,7 +105,8 @@ class LowRank(Method):
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
-        layouts = [layout(model, m) for m in members]
+        memo: Memo = {}
+        layouts = [layout(model, m, memo) for m in members]
         scores, cost = measured(model, layouts, calibration)
         adapter = attach_pairs(model, [made.pairs(own) for made, own in zip(layouts, scores, strict=True)])
         adapter.extra = cost
@@ -122,11 +130,12 @@ class Layout:
         return {name: pair for name, pair in alive.items() if len(pair.a)}
 
 
-def layout(model: nn.Module, member: Member) -> Layout:
+def layout(model: nn.Module, member: Member, memo: Memo) -> Layout:
     """Sites and start values of a member."""
     method = low_rank(member.method)
-    sites = find_sites(model, method.target, method.rank)
-    return Layout(method, member.streams, sites, {s.name: method.start(s, model, member.streams) for s in sites})
+    sites = find_sites(model, method.target, method.site_rank)
+    starts = {s.name: method.start(s, model, member.streams, memo) for s in sites}
+    return Layout(method, member.streams, sites, starts)
 
 
 def measured(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.dropout import CounterDropout
 from harness.groups import Attached, Leaf, ParameterGroup
-from methods.layers.replica_linear import trained_dtype
+from methods.layers.replica_linear import put, trained_dtype
 
 
 @dataclasses.dataclass
@@ -164,8 +164,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     trained = [sum(g.counts[i] for g in groups) for i in range(len(members))]
     for name, layer in zip(names, layers, strict=True):
         layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, layer)
+        put(model, name, layer)
     stored = [t - n for t, n in zip(total, trained, strict=True)]
     return Attached(groups, stored, [layer.keep_rows for layer in layers])
 

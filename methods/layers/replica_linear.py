@@ -30,6 +30,12 @@ class ReplicaLinear(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
 
+def put(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Put `module` in the place of the one at `path`."""
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
+
+
 def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
     """The linear layers outside the pretrained backbone (`base_model` of transformers), by path."""
     base = getattr(model, "base_model", None)
@@ -67,7 +73,5 @@ def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
     undecayed = frozenset(name for name, _ in values if name.endswith(".bias"))
     group = ParameterGroup("head", values, [count] * len(streams), undecayed=undecayed)
     for path, _ in linears:
-        parent, _, name = path.rpartition(".")
-        module = ReplicaLinear(group.leaves[f"{path}.weight"], group.leaves.get(f"{path}.bias"))
-        setattr(model.get_submodule(parent), name, module)
+        put(model, path, ReplicaLinear(group.leaves[f"{path}.weight"], group.leaves.get(f"{path}.bias")))
     return Attached([group], stored=[0] * len(streams))

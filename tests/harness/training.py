@@ -12,6 +12,7 @@ from harness.cell import Protocol
 from harness.contracts import Member, Method
 from harness.groups import Attached
 from harness.packrun import calibration_of
+from harness.schedule import total_steps
 from harness.seeds import Streams, equal
 from harness.tokens import Split
 from harness.train import Trainer
@@ -36,7 +37,8 @@ def trainer(
     model: nn.Module, methods: Sequence[Method], protocols: Sequence[Protocol], seeds: Sequence[int], split: Split
 ) -> tuple[Trainer, Attached]:
     streams = [Streams(equal(s)) for s in seeds]
-    members = [Member(m, s) for m, s in zip(methods, streams, strict=True)]
+    steps = [total_steps(p, len(split)) for p in protocols]
+    members = [Member(m, s, n) for m, s, n in zip(methods, streams, steps, strict=True)]
     attached = members[0].method.attach(model, members, calibration_of(split))
     return Trainer(model, attached, split, protocols, streams), attached
 

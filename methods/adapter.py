@@ -1,0 +1,87 @@
+"""Bottleneck adapters (arXiv 1902.00751; one per block, after the feed-forward part, as in arXiv 2005.00247)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.groups import Attached
+    from harness.seeds import Streams
+
+FEED_FORWARD_OUTPUT = re.compile(r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.down_proj)$")
+
+
+@METHODS.register("adapter")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adapter(Method):
+    """`size` is the width of the bottleneck; its upper matrix starts at zero."""
+
+    size: int = 16
+
+    name: ClassVar[str] = "adapter"
+    paper: ClassVar[str | None] = "arXiv 1902.00751"
+    summary: ClassVar[str] = "a bottleneck after each block's feed-forward part"
+    family: ClassVar[str | None] = "adapter"
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(3e-3),
+        "small": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
+        "paper": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
+    }
+
+    def check(self) -> None:
+        if self.size < 1:
+            raise UserError(f"size={self.size}: allowed: a whole number of 1 or more (width of the bottleneck)")
+
+    def packs_with(self) -> str:
+        return f"adapter of size {self.size}"
+
+    def fits(self, model: nn.Module) -> None:
+        if not _places(model):
+            raise UserError("adapter: this model has no feed-forward output layer that is known; use another method")
+
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.replica_linear import attach_heads, put
+        from methods.layers.replicas import Bottleneck, attached, replica_group
+
+        model.requires_grad_(False)
+        streams = [m.streams for m in members]
+        head = attach_heads(model, streams)
+        places = _places(model)
+        size = self.size
+        parts = ("down", "down_bias", "up", "up_bias")
+        drawn = [
+            (f"{name}.{part}", lambda s, n=name, d=width, part=part: start(s, n, part, size, d))
+            for name, width in places.items()
+            for part in parts
+        ]
+        group = replica_group(model, drawn, streams)
+        for name in places:
+            leaves = [group.leaves[f"{name}.{part}"] for part in parts]
+            put(model, name, Bottleneck(model.get_submodule(name), leaves))
+        return attached(group).join(head)
+
+
+def _places(model: nn.Module) -> dict[str, int]:
+    """Feed-forward output layers and their widths."""
+    found = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
+    return {n: int(m.out_features) for n, m in found if hasattr(m, "out_features")}
+
+
+def start(streams: Streams, place: str, part: str, size: int, width: int) -> Tensor:
+    """down from Kaiming's uniform (bound 1 / sqrt(width)), the rest zero."""
+    import torch
+
+    shape = {"down": (size, width), "down_bias": (size,), "up": (width, size), "up_bias": (width,)}[part]
+    if part != "down":
+        return torch.zeros(shape)
+    uniform = torch.rand(shape, dtype=torch.float64, generator=streams.torch("init", place))
+    return (2 * uniform - 1) / math.sqrt(width)

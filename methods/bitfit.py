@@ -1,0 +1,49 @@
+"""BitFit (arXiv 2106.10199): only the biases train."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.groups import Attached
+
+
+@METHODS.register("bitfit")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BitFit(Method):
+    """Every bias of the backbone's linear layers and norms trains, without decay."""
+
+    name: ClassVar[str] = "bitfit"
+    paper: ClassVar[str | None] = "arXiv 2106.10199"
+    summary: ClassVar[str] = "only the backbone's biases train"
+    family: ClassVar[str | None] = "bitfit"
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(1e-2),
+        "small": Sourced(1e-3, "arXiv 2106.10199, upper end of its grid"),
+        "paper": Sourced(1e-3, "arXiv 2106.10199, upper end of its grid"),
+    }
+
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        import torch
+        from torch import nn
+
+        from methods.layers.replica_linear import attach_heads, put
+        from methods.layers.replicas import ShiftedBias, attached, replica_group
+
+        model.requires_grad_(False)
+        streams = [m.streams for m in members]
+        head = attach_heads(model, streams)
+        kinds = (nn.Linear, nn.LayerNorm)
+        found = [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and m.bias is not None]
+        sizes = {f"{n}.bias": m.bias.shape for n, m in found}
+        drawn = [(n, lambda s, size=size: torch.zeros(size)) for n, size in sizes.items()]
+        group = replica_group(model, drawn, streams)
+        for name, module in found:
+            put(model, name, ShiftedBias(module, group.leaves[f"{name}.bias"]))
+        return attached(group).join(head)

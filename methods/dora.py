@@ -1,0 +1,50 @@
+"""DoRA (arXiv 2402.09353): magnitude and direction apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from harness.contracts import METHODS, Member, Sourced
+from harness.errors import UserError
+from methods.from_peft import FromPeft
+
+
+@METHODS.register("dora")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dora(FromPeft):
+    """A low-rank pair for the direction of each row of the weight, and a trained magnitude."""
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    target: tuple[str, ...] = ("query", "value")
+
+    name: ClassVar[str] = "dora"
+    paper: ClassVar[str | None] = "arXiv 2402.09353"
+    summary: ClassVar[str] = "LoRA on the direction of the weight, with a trained magnitude"
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(3e-3),
+        "small": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
+        "paper": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
+    }
+
+    def check(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
+
+    @property
+    def sites(self) -> tuple[tuple[str, ...], int]:
+        return self.target, self.rank
+
+    def config(self, targets: list[str], member: Member) -> Any:
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type] # peft takes floats
+            lora_dropout=self.dropout,
+            target_modules=targets,
+            use_dora=True,
+        )

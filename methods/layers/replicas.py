@@ -1,0 +1,100 @@
+"""What a pack's replicas add around frozen layers: biases, bottlenecks, prompts, prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.groups import Attached, Leaf, ParameterGroup
+from harness.seeds import Streams
+from methods.layers.replica_linear import trained_dtype
+
+Drawn = Callable[[Streams], Tensor]
+
+
+def replica_group(model: nn.Module, named: Sequence[tuple[str, Drawn]], streams: Sequence[Streams]) -> ParameterGroup:
+    """The group "adapter" of K replicas: each value is drawn from each replica's streams."""
+    device, dtype = next(model.parameters()).device, trained_dtype(model)
+    values = [(name, torch.stack([draw(s) for s in streams]).to(device, dtype)) for name, draw in named]
+    count = sum(v[0].numel() for _, v in values)
+    undecayed = frozenset(name for name, _ in named if name.endswith("bias"))
+    return ParameterGroup("adapter", values, [count] * len(streams), undecayed=undecayed)
+
+
+def attached(group: ParameterGroup, model: nn.Module | None = None) -> Attached:
+    return Attached([group], stored=[0] * len(group.counts), model=model)
+
+
+class ShiftedBias(nn.Module):
+    """base(x) + shift[k]: a trained bias, as its difference to the frozen one (no decay, so the same training)."""
+
+    def __init__(self, base: nn.Module, shift: Leaf) -> None:
+        super().__init__()
+        self.base, self.shift = base, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        shift = self.shift.tensor
+        return (y.view(len(shift), -1, y.shape[-1]) + shift[:, None].to(y.dtype)).view(y.shape)
+
+
+class Bottleneck(nn.Module):
+    """base(x) + up(act(down(base(x)))) with down [K, size, d] and up [K, d, size], biases with them."""
+
+    def __init__(self, base: nn.Module, leaves: Sequence[Leaf]) -> None:
+        super().__init__()
+        self.base, self.leaves = base, list(leaves)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        down, down_bias, up, up_bias = (leaf.tensor.to(y.dtype) for leaf in self.leaves)
+        rows = y.reshape(len(down), -1, y.shape[-1])
+        inner = nn.functional.gelu(torch.baddbmm(down_bias[:, None], rows, down.transpose(1, 2)))
+        return y + torch.baddbmm(up_bias[:, None], inner, up.transpose(1, 2)).view(y.shape)
+
+
+def _repeated(leaf: Leaf, rows: int, dtype: torch.dtype) -> Tensor:
+    """[K, ...] -> [rows, ...]: each replica's value for each of its rows."""
+    values = leaf.tensor
+    return values.repeat_interleave(rows // len(values), 0).to(dtype)
+
+
+def _longer(mask: Tensor, count: int, fill: int) -> Tensor:
+    return torch.cat([mask.new_full((len(mask), count), fill), mask], 1)
+
+
+class Prompted(nn.Module):
+    """The model with trained vectors [K, n, d] before its word embeddings, as peft's prompt tuning does it."""
+
+    def __init__(self, model: nn.Module, prompt: Leaf) -> None:
+        super().__init__()
+        self.inner, self.prompt = model, prompt
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
+        words = self.inner.get_input_embeddings()(input_ids)  # type: ignore[operator]
+        count = self.prompt.shape[0]
+        prompt = _repeated(self.prompt, len(words), words.dtype)
+        more = {} if token_type_ids is None else {"token_type_ids": _longer(token_type_ids, count, 0)}
+        mask = _longer(attention_mask, count, 1)
+        return self.inner(inputs_embeds=torch.cat([prompt, words], 1), attention_mask=mask, **more)
+
+
+class Prefixed(nn.Module):
+    """The model with trained keys and values [K, layers, 2, heads, n, d / heads] before those of each layer."""
+
+    def __init__(self, model: nn.Module, prefix: Leaf) -> None:
+        super().__init__()
+        self.inner, self.prefix = model, prefix
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Any:
+        from transformers import DynamicCache
+
+        prefix = _repeated(self.prefix, len(input_ids), next(self.inner.parameters()).dtype)
+        cache = DynamicCache()
+        for layer in range(prefix.shape[1]):
+            cache.update(prefix[:, layer, 0], prefix[:, layer, 1], layer)
+        mask = _longer(attention_mask, prefix.shape[-2], 1)
+        return self.inner(input_ids=input_ids, attention_mask=mask, past_key_values=cache, **more)

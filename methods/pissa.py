@@ -1,0 +1,51 @@
+"""PiSSA (arXiv 2404.02948): principal singular values adapt."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from harness.contracts import METHODS, Site
+from harness.seeds import Streams
+from methods.lowrank import LowRank, Memo
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from methods.layers.lowrank import Pair
+
+
+@METHODS.register("pissa")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pissa(LowRank):
+    """A and B start from the weight's principal part, whose start is taken off again.
+
+    In a pack the backbone is shared, so the start -B0 A0 stays beside the trained pair as frozen ranks.
+    """
+
+    name: ClassVar[str] = "pissa"
+    paper: ClassVar[str | None] = "arXiv 2404.02948"
+    summary: ClassVar[str] = "LoRA that starts from the principal singular values of the weight"
+
+    def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
+        import torch
+
+        from methods.layers.weights import dense_weight
+
+        if site.name not in memo:
+            weight = dense_weight(model.get_submodule(site.name)).double().cpu()
+            memo[site.name] = torch.linalg.svd(weight, full_matrices=False)
+        u, s, v = memo[site.name]
+        root = (s[: site.rank] / self.scale).sqrt()
+        return root[:, None] * v[: site.rank], u[:, : site.rank] * root
+
+    def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
+        import torch
+
+        a, b = start
+        train_a, train_b = (np.ones(tuple(m.shape), bool) for m in start)
+        both = torch.cat([a, a]), torch.cat([b, -b], dim=1)
+        frozen = np.concatenate([train_a, ~train_a]), np.concatenate([train_b, ~train_b], axis=1)
+        return super().pair(both, frozen)

@@ -1,0 +1,65 @@
+"""Prefix tuning (arXiv 2101.00190): trained keys and values before those of each layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.errors import NotApplicable, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.groups import Attached
+    from harness.seeds import Streams
+
+
+@METHODS.register("prefix")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prefix(Method):
+    """`tokens` keys and values a layer, drawn from N(0, 1) as peft does, without a reparametrization."""
+
+    tokens: int = 10
+
+    name: ClassVar[str] = "prefix"
+    paper: ClassVar[str | None] = "arXiv 2101.00190"
+    summary: ClassVar[str] = "trained keys and values before those of each layer"
+    family: ClassVar[str | None] = "prefix"
+    starts_at_base: ClassVar[bool] = False
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(1e-2),
+        "small": Sourced(1e-2),
+        "paper": Sourced(1e-2),
+    }
+
+    def check(self) -> None:
+        if self.tokens < 1:
+            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
+
+    def fits(self, model: nn.Module) -> None:
+        kind = str(getattr(model.config, "model_type", ""))
+        if kind not in ("bert", "roberta", "xlm-roberta", "electra", "llama"):
+            raise NotApplicable(f"prefix: models of type '{kind}' take no past keys and values; use bert or roberta")
+
+    def packs_with(self) -> str:
+        return f"prefix of {self.tokens} tokens"
+
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.replica_linear import attach_heads
+        from methods.layers.replicas import Prefixed, attached, replica_group
+
+        model.requires_grad_(False)
+        streams = [m.streams for m in members]
+        head = attach_heads(model, streams)
+        group = replica_group(model, [("prefix", lambda s: self.start(s, model.config))], streams)
+        return attached(group, Prefixed(model, group.leaves["prefix"])).join(head)
+
+    def start(self, streams: Streams, config: Any) -> Tensor:
+        """Keys and values [layers, 2, heads, tokens, d / heads]."""
+        import torch
+
+        heads = config.num_attention_heads
+        shape = (config.num_hidden_layers, 2, heads, self.tokens, config.hidden_size // heads)
+        return torch.randn(shape, dtype=torch.float64, generator=streams.torch("init", "prefix"))

@@ -1,0 +1,60 @@
+"""Prompt tuning (arXiv 2104.08691): trained vectors before the word embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.groups import Attached
+    from harness.seeds import Streams
+
+
+@METHODS.register("prompt")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompt(Method):
+    """`tokens` vectors, each started from the embedding of a random word; the input grows by as many positions."""
+
+    tokens: int = 10
+
+    name: ClassVar[str] = "prompt"
+    paper: ClassVar[str | None] = "arXiv 2104.08691"
+    summary: ClassVar[str] = "trained vectors before the word embeddings"
+    family: ClassVar[str | None] = "prompt"
+    starts_at_base: ClassVar[bool] = False
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(1e-2),
+        "small": Sourced(1e-2),
+        "paper": Sourced(1e-2),
+    }
+
+    def check(self) -> None:
+        if self.tokens < 1:
+            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
+
+    def packs_with(self) -> str:
+        return f"prompt of {self.tokens} tokens"
+
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.replica_linear import attach_heads
+        from methods.layers.replicas import Prompted, attached, replica_group
+
+        model.requires_grad_(False)
+        streams = [m.streams for m in members]
+        head = attach_heads(model, streams)
+        words: Any = model.get_input_embeddings()  # type: ignore[operator]
+        group = replica_group(model, [("prompt", lambda s: self.start(s, words.weight))], streams)
+        return attached(group, Prompted(model, group.leaves["prompt"])).join(head)
+
+    def start(self, streams: Streams, words: Tensor) -> Tensor:
+        """Embeddings of random words [tokens, d]."""
+        import torch
+
+        chosen = torch.randint(len(words), (self.tokens,), generator=streams.torch("init", "prompt"))
+        return words[chosen.to(words.device)].detach().double().cpu()

@@ -1,0 +1,44 @@
+"""SHiRA (arXiv 2406.13175): a sparse part of the weight trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from harness.contracts import METHODS, Member, Sourced
+from harness.errors import UserError
+from methods.from_peft import FromPeft
+
+
+@METHODS.register("shira")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shira(FromPeft):
+    """Random entries of each target weight train, as many as a LoRA of this rank has."""
+
+    rank: int = 16
+    target: tuple[str, ...] = ("query", "value")
+
+    name: ClassVar[str] = "shira"
+    paper: ClassVar[str | None] = "arXiv 2406.13175"
+    summary: ClassVar[str] = "a random sparse part of the weight trains"
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(3e-3),
+        "small": Sourced(1e-3),
+        "paper": Sourced(1e-3),
+    }
+
+    def check(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
+
+    @property
+    def sites(self) -> tuple[tuple[str, ...], int]:
+        return self.target, self.rank
+
+    def config(self, targets: list[str], member: Member) -> Any:
+        from peft import ShiraConfig
+
+        return ShiraConfig(
+            r=self.rank, target_modules=targets, random_seed=member.streams.integer("mask", "shira") >> 32
+        )

@@ -1,0 +1,48 @@
+"""VeRA (arXiv 2310.11454): shared random matrices, trained vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from harness.contracts import METHODS, Member, Sourced
+from harness.errors import UserError
+from methods.from_peft import FromPeft
+
+
+@METHODS.register("vera")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vera(FromPeft):
+    """One frozen random pair of matrices for all sites; a vector of rank and one of outputs train at each."""
+
+    rank: int = 64
+    dropout: float = 0.0
+    target: tuple[str, ...] = ("query", "value")
+
+    name: ClassVar[str] = "vera"
+    paper: ClassVar[str | None] = "arXiv 2310.11454"
+    summary: ClassVar[str] = "one frozen random pair for all sites, with trained scaling vectors"
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(3e-2),
+        "small": Sourced(1e-2, "arXiv 2310.11454, upper end of its GLUE rates"),
+        "paper": Sourced(1e-2, "arXiv 2310.11454, upper end of its GLUE rates"),
+    }
+
+    def check(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
+
+    @property
+    def sites(self) -> tuple[tuple[str, ...], int]:
+        return self.target, self.rank
+
+    def config(self, targets: list[str], member: Member) -> Any:
+        from peft import VeraConfig
+
+        return VeraConfig(
+            r=self.rank,
+            vera_dropout=self.dropout,
+            target_modules=targets,
+            projection_prng_key=member.streams.integer("init", "projection") >> 32,
+        )
