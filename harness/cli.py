@@ -44,7 +44,7 @@ def run(spec_file: Path | None, as_json: bool, **flags: Any) -> None:
     """
     from harness.run import run as run_spec
 
-    spec = make_spec(_given(flags), spec_file)
+    spec = make_spec({name: value for name, value in flags.items() if value not in (None, ())}, spec_file)
     outcome = run_spec(spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: listener(as_json, total))
     if as_json:
         answer = {
@@ -83,19 +83,10 @@ def listener(as_json: bool, total: int) -> Listener:
     return Live(sys.stderr, total) if sys.stderr.isatty() else Plain(sys.stderr, total)
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that the user wrote; comma lists are split."""
-    given = {k: v for k, v in flags.items() if v is not None and v != ()}
-    for name in ("suite", "tasks"):
-        if name in given:
-            given[name] = tuple(part for text in given[name] for part in text.split(",") if part)
-    return given
-
-
 def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path], "profile": bool, "retry": bool}
-    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file")}
+    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
     kinds |= {n: float for n in ("lr", "epochs")}
     kinds |= {n: int for n in ("max_steps", "batch_size", "max_length", "train_rows", "eval_rows", "pack", "threads")}
     made = []

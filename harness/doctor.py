@@ -14,8 +14,8 @@ from harness.model_source import INSTALL_MINILM, resolve
 from harness.presets import PRESETS
 from harness.provenance import version
 
-NEEDED = ("torch", "transformers", "pydantic", "typer", "rich", "pandas", "pyarrow", "matplotlib", "scipy", "jinja2")
-OPTIONAL = {"bitsandbytes": "quant", "peft": "dev"}
+NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
+OPTIONAL = {"bitsandbytes": "quant"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.cell import Cell, Protocol
-from harness.contracts import METHODS, Method
+from harness.contracts import METHODS, STRATEGIES, Method
 from harness.errors import UserError, unknown
 from harness.seeds import STREAMS, equal
 
@@ -23,6 +23,11 @@ OVERRIDES: dict[str, Any] = {
     **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize")},
 }
 """Fields of the protocol and of precision that a method may set for itself: `lora:lr=1e-3`."""
+
+
+_NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}
+SHORT: dict[str, tuple[str, dict[str, str]]] = {"qlora": ("lora", _NF4), "qlorasp": ("lorasp", _NF4)}
+"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +46,27 @@ def parse_methods(text: str) -> list[MethodCall]:
     for name, options in _pieces(text):
         if name == "all":
             calls += [_call(n, {}, named=False) for n in METHODS.names()]
+            calls += [_call("lorasp", {"select": s}, named=False) for s in STRATEGIES.names() if s != "random"]
             continue
-        METHODS.get(name)
+        name, meant = short_name(name)
+        options = meant | options
         keys = list(options)
         products = list(itertools.product(*(options[k].split("|") for k in keys)))
         calls += [_call(name, dict(zip(keys, values, strict=True)), named=len(products) == 1) for values in products]
     return calls
+
+
+def short_name(name: str) -> tuple[str, dict[str, str]]:
+    """What a short name stands for: `qlora`, `qlorasp`, `lorasp-STRATEGY`. Raises UserError for no method's name."""
+    if name in METHODS:
+        return name, {}
+    if name in SHORT:
+        return SHORT[name]
+    method, dash, rest = name.partition("-")
+    if method == "lorasp" and dash:
+        STRATEGIES.get(rest)
+        return method, {"select": rest}
+    raise unknown("method", name, [*METHODS.names(), *SHORT, *(f"lorasp-{s}" for s in STRATEGIES.names()), "all"])
 
 
 def _pieces(text: str) -> list[tuple[str, dict[str, str]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from harness.cell import Cell, Protocol
@@ -20,13 +21,22 @@ BUDGET = ("lr", "epochs", "max_steps", "batch_size", "max_length", "train_rows",
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Cells in order (task, method, seed) and what they need; `dropped` says what was left out and why."""
+    """Cells in order (task, method, seed) and what they need; `dropped` says what was left out and why.
+
+    `named` are the keys of cells that the user asked for by name, not as one of a product or of `all`.
+    """
 
     cells: tuple[Cell, ...]
     data: Mapping[tuple[str, str], TaskData]
     models: Mapping[str, ModelSource]
     methods: Mapping[str, Method]
     dropped: tuple[str, ...]
+    named: frozenset[str] = frozenset()
+
+    def without(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
+        """The plan less some cells, with lines that say why."""
+        cells = tuple(c for c in self.cells if c.key not in keys)
+        return dataclasses.replace(self, cells=cells, dropped=(*self.dropped, *lines))
 
 
 def make_plan(spec: Spec) -> Plan:
@@ -40,21 +50,27 @@ def make_plan(spec: Spec) -> Plan:
     data, dropped = _load(spec, chosen, suites, tasks)
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
-    for suite, task in data:
-        for call in calls:
-            try:
-                made = [
-                    _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], call, s) for s in seeds
-                ]
-            except NotApplicable as error:
-                if call.named:
-                    raise
-                dropped.append(f"{call.method.name} on {suite}/{task}: not applicable: {error}")
-                continue
-            for cell, method in made:
-                cells.setdefault(cell.key, cell)
-                methods.setdefault(cell.key, method)
-    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)))
+    named: set[str] = set()
+    axes = list(itertools.product(spec.quantize, spec.dtype))
+    for (suite, task), call, (quantize, dtype) in itertools.product(data, calls, axes):
+        precision = {"quantize": quantize, "dtype": dtype} | call.overrides
+        asked = dataclasses.replace(call, overrides=precision, named=call.named and len(axes) == 1)
+        try:
+            made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
+        except NotApplicable as error:
+            if asked.named:
+                raise
+            dropped.append(not_applicable(f"{call.method.name} on {suite}/{task}", error))
+            continue
+        for cell, method in made:
+            cells.setdefault(cell.key, cell)
+            methods.setdefault(cell.key, method)
+        named |= {cell.key for cell, _ in made if asked.named}
+    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)), frozenset(named))
+
+
+def not_applicable(what: str, error: UserError) -> str:
+    return f"{what}: not applicable: {error}"
 
 
 def method_of(cell: Cell) -> Method:
@@ -105,7 +121,7 @@ def _cell(
     if spec.protocol == "paper":
         extra = {k: v for k, v in method.paper_options.items() if k not in call.given}
         method = dataclasses.replace(method, **extra)
-    quantize = call.overrides.get("quantize", spec.quantize)
+    quantize = call.overrides["quantize"]
     if quantize != "none" and not method.quantizable:
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
     cell = Cell(
@@ -120,7 +136,7 @@ def _cell(
         data=data.fingerprint,
         protocol=protocol_of(spec, chosen, method, call.overrides),
         seeds=seeds,
-        dtype=call.overrides.get("dtype", spec.dtype),
+        dtype=call.overrides["dtype"],
         quantize=quantize,
     )
     return cell, method

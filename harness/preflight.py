@@ -8,21 +8,29 @@ from harness.cell import Cell
 from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.models import skeleton
-from harness.plan import Plan
+from harness.plan import Plan, not_applicable
 
 
-def check_fit(plan: Plan, cells: Sequence[Cell]) -> None:
-    """Raise UserError naming the first method, and its task, that its model has no place for."""
-    seen: set[tuple[str, str]] = set()
+def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
+    """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
+
+    Raises UserError where the user asked for such a cell by name.
+    """
+    refused: dict[tuple[str, str], UserError | None] = {}
     models = {}
     for cell in cells:
-        if (cell.suite, cell.label) in seen:
+        if (cell.suite, cell.label) in refused:
             continue
-        seen.add((cell.suite, cell.label))
         if cell.suite not in models:
             outputs = SUITES.get(cell.suite).tasks[cell.task].outputs
             models[cell.suite] = skeleton(plan.models[cell.suite], outputs)
         try:
             plan.methods[cell.key].fits(models[cell.suite])
+            refused[cell.suite, cell.label] = None
         except UserError as error:
-            raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
+            if cell.key in plan.named:
+                raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
+            refused[cell.suite, cell.label] = error
+    keys = {c.key for c in cells if refused[c.suite, c.label]}
+    lines = [not_applicable(f"{label} on {suite}", error) for (suite, label), error in refused.items() if error]
+    return plan.without(keys, lines) if keys else plan

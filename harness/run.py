@@ -45,6 +45,11 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
         plan = make_plan(spec)
         records, set_aside = store.read()
         todo = missing(plan.cells, records, retry=spec.retry)
+        if todo:
+            from harness.preflight import fitting
+
+            plan = fitting(plan, todo)
+            todo = missing(plan.cells, records, retry=spec.retry)
         store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped)
         listener = listen(len(todo))
         try:
@@ -54,9 +59,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
             if todo:
                 from harness.execute import execute
-                from harness.preflight import check_fit
 
-                check_fit(plan, todo)
                 execute(plan, todo, spec, store, listener)
             profiles = _profiles(plan, spec, store, listener)
         finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.cell import Precision, Quantize
 from harness.errors import UserError, unknown
@@ -16,13 +16,24 @@ MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry"})
 """Fields that change no result: not in the name of the output folder."""
 
 
+def _words(value: Any) -> Any:
+    """'a,b', ['a,b', 'c'] -> words; what is no text is left for pydantic to refuse."""
+    parts = [value] if isinstance(value, str) else value
+    if isinstance(parts, (list, tuple)) and all(isinstance(p, str) for p in parts):
+        return tuple(word for part in parts for word in part.split(",") if word)
+    return value
+
+
+Words = BeforeValidator(_words)
+
+
 class Spec(BaseModel):
     """One run. Each field is a flag of `run` and a key of the TOML file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suite: tuple[str, ...] = Field(default=("glue",), description="suites")
-    tasks: tuple[str, ...] = Field(default=(), description="tasks; none: all of the suites")
+    suite: Annotated[tuple[str, ...], Words] = Field(default=("glue",), description="suites")
+    tasks: Annotated[tuple[str, ...], Words] = Field(default=(), description="tasks; none: all of the suites")
     methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
     seeds: str = Field(default="5", description="a number of paired seeds, or named streams: init=0,mask=0..9")
     preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
@@ -39,8 +50,12 @@ class Spec(BaseModel):
     max_length: int | None = Field(default=None, ge=4, description="tokens per row at most")
     train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
     eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split at most")
-    dtype: Precision = Field(default="fp32", description="precision of the frozen backbone")
-    quantize: Quantize = Field(default="none", description="quantization of the frozen backbone (bitsandbytes)")
+    dtype: Annotated[tuple[Precision, ...], Words] = Field(
+        default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
+    )
+    quantize: Annotated[tuple[Quantize, ...], Words] = Field(
+        default=("none",), description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
     pack: int | None = Field(default=None, ge=1, description="cells that train as one batch at most; 1: each alone")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")

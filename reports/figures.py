@@ -71,8 +71,33 @@ def _halves(estimates: Sequence[Estimate]) -> list[float]:
     return [value.half or 0.0 for value in estimates]
 
 
+MOST_COLOURS = len(PALETTE)
+"""More methods than this are told apart by place, not by colour."""
+
+
+def many_scores(grid: Grid) -> Figure | None:
+    """One panel a task, one line a method: each seed as a faint dot, and the mean."""
+    figure = _figure(2.0 + 1.9 * len(grid.tasks), 0.9 + 0.2 * len(grid.methods))
+    panels = figure.subplots(1, len(grid.tasks), sharey=True, squeeze=False)[0]
+    for axes, task in zip(panels, grid.tasks, strict=True):
+        for y, method in enumerate(grid.methods):
+            value = task_estimate(grid, task, method, grid.averages[0])
+            own = list(by_seed(grid, task, method, grid.averages[0]).values())
+            axes.plot(own, [y] * len(own), ".", color=colour(0), alpha=0.35, markersize=4)
+            if value is not None:
+                axes.plot([value.mean], [y], "o", color=colour(0), markersize=4)
+        axes.set_title(task, fontsize=9, loc="left")
+        axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel("points")
+    panels[0].set_yticks(range(len(grid.methods)), grid.methods)
+    panels[0].invert_yaxis()
+    return figure if any(record.status == "ok" for record in grid.records) else None
+
+
 def scores(grid: Grid) -> Figure | None:
     """Each seed as a faint dot, the mean and its interval beside it; one group of dots a task."""
+    if len(grid.methods) > MOST_COLOURS:
+        return many_scores(grid)
     figure = _figure(max(5.0, 1.1 * len(grid.tasks)), 3.4)
     axes = figure.subplots()
     step = 0.7 / len(grid.methods)
@@ -109,6 +134,8 @@ def differences(grid: Grid) -> Figure | None:
     first, *others = grid.methods
     cover = coverage(grid, grid.averages[0])
     rows = [*grid.tasks, cover.label]
+    if len(others) >= MOST_COLOURS:
+        return None
     figure = _figure(5.6, 0.8 + 0.32 * len(rows) * max(1, len(others) * 0.6))
     axes = figure.subplots()
     for i, method in enumerate(others):
@@ -131,7 +158,9 @@ def differences(grid: Grid) -> Figure | None:
 
 
 def losses(grid: Grid) -> Figure | None:
-    """Training loss, mean over seeds; one panel a task."""
+    """Training loss, mean over seeds; one panel a task. Too many curves show nothing."""
+    if len(grid.methods) > MOST_COLOURS:
+        return None
     columns = min(3, len(grid.tasks))
     lines = -(-len(grid.tasks) // columns)
     figure = _figure(2.4 * columns, 1.7 * lines + 0.4)

@@ -66,7 +66,19 @@ def score_table(grid: Grid, average: str) -> Table:
     notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
-    return Table(f"Scores, average '{average}'", ("task", "score", "constant", *grid.methods), rows, notes)
+    table = Table(f"Scores, average '{average}'", ("task", "score", "constant", *grid.methods), rows, notes)
+    return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
+
+
+MOST_COLUMNS = 6
+"""A table of more methods than this has them as its rows."""
+
+
+def turned(table: Table, labels: int, corner: str) -> Table:
+    """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
+    columns = list(zip(table.head, *table.rows, strict=True))
+    head = (corner, *columns[0][1:])
+    return Table(table.title, head, [*columns[1:labels], *columns[labels:]], table.notes)
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -110,7 +122,8 @@ def metric_table(grid: Grid) -> Table:
         for metric in dict.fromkeys(name for r in grid.of_task(task) for name in r.scores):
             cells = [shown(estimate(metric_by_seed(grid, task, m, metric))) for m in grid.methods]
             rows.append((task, metric, *cells))
-    return Table("Every metric", ("task", "metric", *grid.methods), rows)
+    table = Table("Every metric", ("task", "metric", *grid.methods), rows)
+    return turned(table, 2, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 
 def size(count: int | None) -> str:

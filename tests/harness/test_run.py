@@ -34,10 +34,10 @@ class Breaks(Lora):
 
     name: ClassVar[str] = "breaks"
 
-    def pairs(self, model: Any, streams: Streams) -> Any:
+    def start(self, site: Any, model: Any, streams: Streams, memo: Any) -> Any:
         if streams.seeds["init"] == 1:
             raise ZeroDivisionError("on purpose")
-        return super().pairs(model, streams)
+        return super().start(site, model, streams, memo)
 
 
 def test_again_runs_only_what_is_missing(tmp_path: Path) -> None:

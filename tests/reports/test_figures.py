@@ -30,3 +30,13 @@ def test_what_has_no_numbers_is_not_drawn() -> None:
     assert list(figures(grid, [])) == ["scores", "loss"]
     (grid,) = grids([record(None, loss_curve=[])])
     assert figures(grid, [profile("other")]) == {}
+
+
+def test_many_methods_get_a_line_each() -> None:
+    (grid,) = grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
+    drawn = figures(grid, [])
+    assert list(drawn) == ["scores"]
+    axes = drawn["scores"].axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == list(grid.methods)
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert means == [60.5 + i for i in range(12)]

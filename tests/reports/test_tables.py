@@ -99,3 +99,11 @@ def test_size(count: int | None, text: str) -> None:
 
 def test_shown_without_a_value() -> None:
     assert shown(None) == "-"
+
+
+def test_many_methods_become_rows() -> None:
+    (grid,) = grids(grid_of({("cola", f"lora{i}"): [60.0 + i] for i in range(9)}))
+    table = score_table(grid, "glue")
+    assert table.head == ("method", "cola", "mean of 1 named task")
+    assert table.rows[0] == ("score", "accuracy", "cola") and table.rows[1] == ("constant", "50.0", "")
+    assert table.rows[2] == ("lora0", "60.0", "60.0") and len(table.rows) == 11
