@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.dropout import CounterDropout
-from harness.groups import Attached, Leaf, ParameterGroup
+from harness.groups import Attached, ParameterGroup
+from methods.layers.frozen import FrozenLevel
+from methods.layers.packed import Packed
 from methods.layers.replica_linear import put, trained_dtype
 
 
 @dataclasses.dataclass
 class Pair:
-    """One replica's low-rank pair at one site: A [rank, d_in], B [d_out, rank]; masks are True where trained."""
+    """One replica's low-rank pair at one site: A [rank, d_in], B [d_out, rank]; masks are True where trained.
+
+    `frozen` is how entries that do not train are stored; with `moves`, which ones train changes while training.
+    """
 
     a: Tensor
     b: Tensor
@@ -25,102 +31,134 @@ class Pair:
     scale: float
     dropout: float
     lr_ratio: float = 1.0
+    frozen: FrozenLevel = "none"
+    moves: bool = False
 
     def without_dead_ranks(self) -> Pair:
         """The same pair less the ranks that neither train nor, one factor being zero, add anything."""
         trains = self.train_a.any(1) | self.train_b.any(0)
         adds = (self.a.numpy().any(1)) & (self.b.numpy().any(0))
         alive = np.flatnonzero(trains | adds)
-        if len(alive) == len(self.a):
+        if self.moves or len(alive) == len(self.a):
             return self
         a, b = self.a[alive], self.b[:, alive]
         return dataclasses.replace(self, a=a, b=b, train_a=self.train_a[alive], train_b=self.train_b[:, alive])
 
 
-@dataclasses.dataclass
-class Packed:
-    """A matrix of K replicas, some of whose entries train: `leaf` [K, M] holds those, `index` says where they go.
+class Reading:
+    """What the sites of one module read, in the precision of the matrix product: query and value share one copy.
 
-    `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index.
+    Holds its last input only until each of its `sites` has read it.
     """
 
-    shape: tuple[int, int, int]
-    frozen: Tensor | None
-    index: Tensor | None
-    leaf: Leaf | None = None
+    def __init__(self) -> None:
+        self.sites: list[Packed] = []
+        self._left = 0
+        self._x: Tensor | None = None
+        self._made: dict[object, Tensor] = {}
 
-    def dense(self) -> Tensor:
-        """The matrices [K, rows, columns]; the gradient that comes back is packed again."""
-        if self.index is None and self.leaf is not None:
-            return self.leaf.tensor
-        size = torch.Size(self.shape).numel()
-        if self.leaf is None or self.index is None:
-            assert self.frozen is not None
-            return self.frozen[:size].view(self.shape)
-        values = self.leaf.tensor
-        # one slot beyond the end takes the padding of replicas that train fewer entries than their neighbours
-        start = values.new_zeros(size + 1) if self.frozen is None else self.frozen
-        return start.index_copy(0, self.index, values.flatten())[:size].view(self.shape)
+    def join(self, a: Packed) -> None:
+        """Take a site, also again when its replicas have changed: equal columns are one tensor from then on."""
+        if a not in self.sites:
+            self.sites.append(a)
+        for other in self.sites:
+            if a.columns is not None and other.columns is not None and torch.equal(a.columns, other.columns):
+                a.columns = other.columns
+                return
 
-    def keep(self, rows: Sequence[int]) -> None:
-        k, *rest = self.shape
-        size = torch.Size(rest).numel()
-        self.shape = (len(rows), self.shape[1], self.shape[2])
-        chosen = list(rows)
-        if self.frozen is not None:
-            self.frozen = torch.cat([self.frozen[:-1].view(k, size)[chosen].flatten(), self.frozen[-1:]])
-        if self.index is not None:
-            old = torch.arange(k, device=self.index.device)[:, None] * size
-            own = self.index.view(k, -1) - old
-            own = torch.where(self.index.view(k, -1) == k * size, len(rows) * size, own)[chosen]
-            new = torch.arange(len(rows), device=own.device)[:, None] * size
-            self.index = torch.where(own == len(rows) * size, own, own + new).flatten()
+    def take(self, x: Tensor, k: int, dtype: torch.dtype, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
+        if self._x is not x:
+            self._x, self._left, self._made = x, len(self.sites), {}
+        rows = self._made.get(dtype)
+        if rows is None:
+            rows = self._made[dtype] = x.detach().reshape(k, -1, x.shape[-1]).to(dtype)
+        kept = rows
+        if columns is not None:
+            kept = self._columns(rows, columns)
+        self._left -= 1
+        if self._left <= 0:
+            self._x, self._made = None, {}
+        return rows, kept
+
+    def _columns(self, rows: Tensor, columns: Tensor) -> Tensor:
+        key = (rows.dtype, id(columns))
+        if key not in self._made:
+            self._made[key] = rows.gather(2, columns[:, None, :].expand(-1, rows.shape[1], -1))
+        return self._made[key]
 
 
-def pack(matrices: Sequence[Tensor], masks: Sequence[np.ndarray]) -> tuple[Packed, Tensor | None]:
-    """K matrices of one shape and their masks -> (where the trained entries go, their start values [K, M])."""
-    k, size = len(matrices), matrices[0].numel()
-    shape = (k, matrices[0].shape[0], matrices[0].shape[1])
-    dense = torch.stack([m.flatten() for m in matrices])
-    positions = [np.flatnonzero(m) for m in masks]
-    most = max(len(p) for p in positions)
-    if most == 0:
-        return Packed(shape, torch.cat([dense.flatten(), dense.new_zeros(1)]), None), None
-    if all(len(p) == size for p in positions):
-        return Packed(shape, None, None), dense.view(shape)
-    index = np.full((k, most), k * size, dtype=np.int64)
-    values = dense.new_zeros(k, most)
-    for row, where in enumerate(positions):
-        index[row, : len(where)] = where + row * size
-        values[row, : len(where)] = dense[row, torch.from_numpy(where).to(dense.device)]
-    frozen = torch.cat([dense.flatten(), dense.new_zeros(1)])
-    flat = torch.from_numpy(index).flatten().to(dense.device)
-    frozen[flat] = 0
-    return Packed(shape, frozen if bool(frozen.any()) else None, flat), values
+class _LowRank(torch.autograd.Function):
+    """scale * B A x, [K*B, ..., d_out].
+
+    Keeps x only where A trains, and of it the columns that train; keeps A x only where B trains.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor | None, b: Tensor | None, layer: LowRankLinear) -> Tensor:
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        k = len(layer.scales)
+        rows, kept = layer.reading.take(x, k, dtype, layer.a.columns)
+        scale = layer.scale_as(rows)
+        h = torch.bmm(rows, layer.a.dense().to(dtype).transpose(1, 2)) * scale
+        y = torch.bmm(h, layer.b.dense().to(dtype).transpose(1, 2))
+        ctx.layer, ctx.shape, ctx.dtype = layer, x.shape, x.dtype
+        ctx.save_for_backward(kept if a is not None else None, h if b is not None else None, scale)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        kept, h, scale = ctx.saved_tensors
+        layer: LowRankLinear = ctx.layer
+        dy = grads[0].reshape(len(layer.scales), -1, grads[0].shape[-1]).to(scale.dtype)
+        dx = da = db = None
+        if h is not None:
+            db = layer.b.gradient(torch.bmm(dy.transpose(1, 2), h))
+        if kept is not None or ctx.needs_input_grad[0]:
+            dh = torch.bmm(dy, layer.b.dense(again=True).to(dy.dtype)) * scale
+            if kept is not None:
+                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer.a))
+            if ctx.needs_input_grad[0]:
+                dx = torch.bmm(dh, layer.a.dense(again=True).to(dy.dtype)).view(ctx.shape).to(ctx.dtype)
+        return dx, da, db, None
+
+
+def _spread(gradient: Tensor, a: Packed) -> Tensor:
+    """[K, rank, c] of the columns that train -> [K, rank, d_in]."""
+    if a.columns is None:
+        return gradient
+    where = a.columns[:, None, :].expand_as(gradient)
+    return gradient.new_zeros(a.shape).scatter(2, where, gradient)
 
 
 class LowRankLinear(nn.Module):
     """A frozen linear layer with K low-rank pairs beside it, for x [K*B, ..., d_in]."""
 
-    def __init__(self, base: nn.Module, a: Packed, b: Packed, scales: Sequence[float], drop: CounterDropout) -> None:
+    def __init__(
+        self, base: nn.Module, a: Packed, b: Packed, scales: Sequence[float], drop: CounterDropout, reading: Reading
+    ) -> None:
         super().__init__()
-        self.base, self.a, self.b, self.drop = base, a, b, drop
+        self.base, self.a, self.b, self.drop, self.reading = base, a, b, drop, reading
+        reading.join(a)
         self.scales = torch.tensor(list(scales), dtype=torch.float64)
         self._cast: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
-        k = len(self.scales)
-        rows = self.drop(x).reshape(k, -1, x.shape[-1])
-        h = torch.bmm(rows, self.a.dense().to(x.dtype).transpose(1, 2))
-        if self._cast is None:
-            self._cast = self.scales[:, None, None].to(h)
-        h = h * self._cast
-        return y + torch.bmm(h, self.b.dense().to(x.dtype).transpose(1, 2)).view(y.shape)
+        a, b = (p.leaf.tensor if p.leaf is not None else None for p in (self.a, self.b))
+        low: Tensor = _LowRank.apply(self.drop(x), a, b, self)  # type: ignore[no-untyped-call]
+        return y + low
+
+    def scale_as(self, like: Tensor) -> Tensor:
+        """[K, 1, 1] in the precision and on the device of `like`."""
+        if self._cast is None or self._cast.dtype != like.dtype:
+            self._cast = self.scales[:, None, None].to(like)
+        return self._cast
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         self.a.keep(rows)
         self.b.keep(rows)
+        self.reading.join(self.a)
         self.scales, self._cast = self.scales[list(rows)], None
 
 
@@ -145,19 +183,21 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     """Wrap each linear layer named by any member; returns the group "adapter" (none if nothing trains)."""
     device, dtype = next(model.parameters()).device, trained_dtype(model)
     names = [name for name, _ in model.named_modules() if any(name in m for m in members)]
-    made: list[Packed] = []
     values: list[tuple[str, Tensor]] = []
+    readings: dict[str, Reading] = {}
     layers: list[LowRankLinear] = []
     for name in names:
         present = [m[name] for m in members if name in m]
         rank = max(pair.a.shape[0] for pair in present)
         pairs = [_padded(m.get(name), rank, present[0]) for m in members]
-        a, start_a = pack([p.a.to(device, dtype) for p in pairs], [p.train_a for p in pairs])
-        b, start_b = pack([p.b.to(device, dtype) for p in pairs], [p.train_b for p in pairs])
-        values += [(f"{name}.{part}", v) for part, v in (("a", start_a), ("b", start_b)) if v is not None]
-        made += [a, b]
+        level, moves = present[0].frozen, any(pair.moves for pair in present)
+        a = Packed([p.a.to(device, dtype) for p in pairs], [p.train_a for p in pairs], level, moves)
+        b = Packed([p.b.to(device, dtype) for p in pairs], [p.train_b for p in pairs], level, moves)
+        values += [(f"{name}.{part}", p.start) for part, p in (("a", a), ("b", b)) if p.start is not None]
+        a.start = b.start = None
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
-        layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop))
+        reading = readings.setdefault(name.rpartition(".")[0], Reading())
+        layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
     groups = _groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
     total = [sum(p.a.numel() + p.b.numel() for p in m.values()) for m in members]
