@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["fp32", "bf16"]
-Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq"]
+Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq", "sim2", "sim3", "sim6"]
+SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
+"""Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
 
 
 class Frozen(BaseModel):
@@ -70,6 +73,17 @@ class Cell(Frozen):
         content["protocol"].pop("lr_source", None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the backbone's quantization is simulated: scores only."""
+        return self.quantize in SIMULATED
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone, for reading: 'bf16, nf4' or 'fp32, sim3 (simulated)'."""
+        levels = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
+        return ", ".join(levels) + (" (simulated)" if self.simulated else "")
 
     @property
     def label(self) -> str:

@@ -7,8 +7,8 @@ values; in a pack, shorter replicas are padded with columns whose gradient is al
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,41 @@ class Leaf:
     tensor: Tensor
 
 
+class Projector(Protocol):
+    """Puts one leaf's gradient into a smaller space, where the optimizer keeps its moments, and an update back."""
+
+    size: int
+    """Numbers of a projected gradient."""
+    own_size: int
+    """Numbers that the projector itself keeps between steps."""
+
+    def project(self, grad: Tensor, step: int) -> Tensor:
+        """[*shape] -> [size]; `step` counts from 0."""
+
+    def lift(self, update: Tensor) -> Tensor:
+        """[size] -> [*shape]."""
+
+    def state(self) -> Tensor | None:
+        """What it keeps between steps."""
+
+    def restore(self, state: Tensor | None) -> None:
+        """Go on from what `state` gave."""
+
+
+class Stateful(Protocol):
+    """Something beside the groups that training changes: a checkpoint holds its tensors, numbers and texts."""
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
 class ParameterGroup:
     """Named trained values of K replicas.
 
     `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
-    leaves named in `decayed` come first, so weight decay is one operation on a slice of columns.
+    leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
+    for each leaf and K = 1, the moments have the size of the projected gradients.
     """
 
     def __init__(
@@ -38,6 +68,7 @@ class ParameterGroup:
         *,
         undecayed: frozenset[str] = frozenset(),
         lr_scale: Sequence[float] | None = None,
+        projectors: Mapping[str, Projector] | None = None,
     ) -> None:
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
@@ -47,6 +78,9 @@ class ParameterGroup:
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
         self.grad = torch.zeros_like(self.theta)
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
+        self.projectors = dict(projectors or {})
+        if self.projectors and (len(counts) != 1 or set(self.projectors) != set(self.leaves)):
+            raise ValueError("projectors: one for each leaf of a group of one replica")
         self._bind()
 
     def _bind(self) -> None:
@@ -67,9 +101,28 @@ class ParameterGroup:
         self.lr_scale = [self.lr_scale[r] for r in rows]
         self._bind()
 
+    @property
+    def moment_columns(self) -> int:
+        """Columns of each AdamW moment."""
+        return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
+
     def bytes_of(self, replica: int) -> int:
-        """Bytes of one replica's trained values; its gradient takes the same, its AdamW moments twice that."""
+        """Bytes of one replica's trained values; its gradient takes the same."""
         return self.counts[replica] * self.theta.element_size()
+
+    def state_bytes(self, replica: int) -> int:
+        """Bytes that the optimizer keeps for one replica: two moments, and the projectors where there are any."""
+        if not self.projectors:
+            return 2 * self.bytes_of(replica)
+        numbers = sum(2 * p.size + p.own_size for p in self.projectors.values())
+        return numbers * self.theta.element_size()
+
+    def projected(self) -> Iterator[tuple[Projector, Leaf, int, int]]:
+        """Each leaf with its projector and its columns, start and stop, in the moments."""
+        start = 0
+        for name, projector in self.projectors.items():
+            yield projector, self.leaves[name], start, start + projector.size
+            start += projector.size
 
 
 @dataclasses.dataclass
@@ -77,7 +130,8 @@ class Attached:
     """What a method made of the model: groups that train, and what is stored without training, per replica.
 
     `after_step` is called with the number of steps taken after each; `penalty` is added to the losses [K]; `model` is
-    called in place of the backbone where the method wraps it; `extra` goes into the record.
+    called in place of the backbone where the method wraps it; `extra` goes into the record; `kept` is what training
+    changes beside the groups.
     """
 
     groups: list[ParameterGroup]
@@ -87,6 +141,7 @@ class Attached:
     penalty: Callable[[], Tensor] | None = None
     model: nn.Module | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kept: list[Stateful] = dataclasses.field(default_factory=list)
 
     def join(self, other: Attached) -> Attached:
         """Both together: an adapter and its head, say."""

@@ -122,6 +122,8 @@ def _profile(question: Question, status: str) -> Profile:
             "method": cell.label,
             "model": cell.model.name,
             "model_revision": cell.model.revision,
+            "dtype": cell.dtype,
+            "quantize": cell.quantize,
             "device": question.device,
             "batch_size": cell.protocol.batch_size,
             "length": question.length,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.cell import Precision, Quantize
+from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
+from harness.simulated import simulate
 
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
@@ -48,9 +49,13 @@ def load_tokenizer(source: ModelSource) -> Any:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
 
 
+FULL_PRECISION = ["classifier", "pooler", "score", "lm_head"]
+"""Linear layers that no level quantizes."""
+
+
 def quantization(quantize: Quantize, heads: list[str]) -> Any:
-    """The bitsandbytes configuration of a level; None for none. Raises UserError where it is not installed."""
-    if quantize == "none":
+    """The bitsandbytes configuration of a level; None where it has none. Raises UserError where it is not installed."""
+    if quantize == "none" or quantize in SIMULATED:
         return None
     import importlib.util
 
@@ -114,13 +119,15 @@ def load_encoder(
                 dtype=kind,
                 local_files_only=True,
                 attn_implementation=_attention(config, device),
-                quantization_config=quantization(quantize, ["classifier", "pooler", "score", "lm_head"]),
+                quantization_config=quantization(quantize, FULL_PRECISION),
             )
     except UserError:
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise UserError(f"model '{source.name}' does not load as a classifier: {_first_line(error)}") from error
-    if quantize == "none":
+    if quantize in SIMULATED:
+        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ class ReplicaAdamW:
         self, groups: Sequence[ParameterGroup], protocols: Sequence[Protocol], rates: Sequence[Sequence[float]]
     ) -> None:
         self.groups = list(groups)
-        self.first = [torch.zeros_like(g.theta) for g in groups]
-        self.second = [torch.zeros_like(g.theta) for g in groups]
+        self.first = [g.theta.new_zeros(len(g.counts), g.moment_columns) for g in groups]
+        self.second = [torch.zeros_like(m) for m in self.first]
         self.device = groups[0].theta.device
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
@@ -58,6 +59,9 @@ class ReplicaAdamW:
         norm = torch.stack(squares).sum(0).sqrt()
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
+            if group.projectors:
+                self._update_projected(index, group, factor)
+                continue
             for start in range(0, group.theta.shape[1], CHUNK):
                 self._update(index, group, start, min(start + CHUNK, group.theta.shape[1]), factor)
         self.steps += 1
@@ -68,16 +72,53 @@ class ReplicaAdamW:
             group.grad.zero_()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
-        theta, first = group.theta[:, start:stop], self.first[index][:, start:stop]
-        second, grad = self.second[index][:, start:stop], group.grad[:, start:stop]
+        theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
         grad.mul_(factor)
-        decayed = max(0, min(stop, group.decayed) - start)
-        if decayed:
-            theta[:, :decayed].mul_(1 - self.shrink[self.steps][:, None] * self.scales[index])
+        self._decay(index, theta, max(0, min(stop, group.decayed) - start))
+        theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
+
+    def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+        """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
+        group.grad.mul_(factor)
+        self._decay(index, group.theta, group.decayed)
+        for projector, leaf, start, stop in group.projected():
+            assert leaf.tensor.grad is not None
+            small = projector.project(leaf.tensor.grad[0], self.steps)[None]
+            update = self._direction(index, small, start, stop) * self._rate(index)
+            leaf.tensor[0].sub_(projector.lift(update[0]))
+
+    def _decay(self, index: int, theta: Tensor, columns: int) -> None:
+        if columns:
+            theta[:, :columns].mul_(1 - self.shrink[self.steps][:, None] * self.scales[index])
+
+    def _rate(self, index: int) -> Tensor:
+        return self.step_size[self.steps][:, None] * self.scales[index]
+
+    def _direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
+        """Move these columns of the moments by their gradient; the first over the root of the second."""
+        first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
-        below = second.sqrt().div_(self.root[self.steps][:, None]).add_(self.epsilon)
-        theta.sub_(first / below * (self.step_size[self.steps][:, None] * self.scales[index]))
+        return first / second.sqrt().div_(self.root[self.steps][:, None]).add_(self.epsilon)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of the moments, the projectors' own values and the step."""
+        return {
+            "steps": self.steps,
+            "first": [m.clone() for m in self.first],
+            "second": [v.clone() for v in self.second],
+            "projectors": [[p.state() for p in g.projectors.values()] for g in self.groups],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same groups, at the same replicas."""
+        self.steps = state["steps"]
+        for moments, saved in ((self.first, state["first"]), (self.second, state["second"])):
+            for moment, value in zip(moments, saved, strict=True):
+                moment.copy_(value)
+        for group, values in zip(self.groups, state["projectors"], strict=True):
+            for projector, value in zip(group.projectors.values(), values, strict=True):
+                projector.restore(value)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Compact to `rows`, after the groups were."""

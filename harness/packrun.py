@@ -20,6 +20,7 @@ from harness.packs import Pack
 from harness.record import Parameters, Phases, TrainState
 from harness.schedule import total_steps
 from harness.seeds import Streams
+from harness.simulated import NOTE
 from harness.tokens import Inputs, Split
 from harness.train import Trained, Trainer, replica_losses
 
@@ -100,7 +101,8 @@ def counts(model_size: int, attached: Attached, slot: int) -> tuple[Parameters, 
         backbone_trained=attached.count("backbone", slot),
     )
     held = sum(g.bytes_of(slot) for g in attached.groups)
-    return parameters, TrainState(weights=held, gradients=held, optimizer=2 * held)
+    optimizer = sum(g.state_bytes(slot) for g in attached.groups)
+    return parameters, TrainState(weights=held, gradients=held, optimizer=optimizer)
 
 
 def run_pack(work: Work, progress: Progress) -> list[Result]:
@@ -142,7 +144,8 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         train=time.perf_counter() - ready - scoring,
         evaluate=scoring,
     )
-    return [dataclasses.replace(results[i], phases=phases, extra=attached.extra) for i in range(len(protocols))]
+    extra = attached.extra | ({"quantize": NOTE} if cell.simulated else {})
+    return [dataclasses.replace(results[i], phases=phases, extra=extra) for i in range(len(protocols))]
 
 
 def _scored(

@@ -35,11 +35,11 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None) -> st
 
 
 def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
-    """The profiles that a plan's report needs, by key."""
+    """The profiles that a plan's report needs, by key; none of a simulated level."""
     from harness.measure import Question
 
     found: dict[str, Question] = {}
-    for cell in plan.cells:
+    for cell in (c for c in plan.cells if not c.simulated):
         length = cell.protocol.max_length
         key = profile_key(cell, length, device, spec.threads)
         task = SUITES.get(cell.suite).tasks[cell.task]
@@ -62,6 +62,8 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener) ->
     from harness.execute import choose_device
 
     wanted = questions(plan, spec, choose_device(spec.device))
+    for level in dict.fromkeys(c.quantize for c in plan.cells if c.simulated):
+        listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
     have = {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.measure"])

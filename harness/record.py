@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cell import Cell
+from harness.cell import Cell, Precision, Quantize
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
@@ -39,7 +39,7 @@ class TrainState(Strict):
 
     weights: int
     gradients: int
-    optimizer: int = Field(description="both AdamW moments")
+    optimizer: int = Field(description="both AdamW moments, and the projectors of a projected gradient")
 
 
 class Phases(Strict):
@@ -130,6 +130,8 @@ class Profile(Strict):
     method: str = Field(description="the method as it is written on the command line")
     model: str
     model_revision: str
+    dtype: Precision = "fp32"
+    quantize: Quantize = "none"
     device: str
     batch_size: int
     length: int = Field(description="tokens per row of the timed batches")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.errors import UserError
 from harness.plan import Plan, make_plan
 from harness.progress import Listener
 from harness.record import Profile, Record
@@ -50,6 +51,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
             plan = fitting(plan, todo)
             todo = missing(plan.cells, records, retry=spec.retry)
+        if not plan.cells:
+            raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
         store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped)
         listener = listen(len(todo))
         try:

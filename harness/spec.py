@@ -54,7 +54,8 @@ class Spec(BaseModel):
         default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
     )
     quantize: Annotated[tuple[Quantize, ...], Words] = Field(
-        default=("none",), description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq"
+        default=("none",),
+        description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
     pack: int | None = Field(default=None, ge=1, description="cells that train as one batch at most; 1: each alone")

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,12 +96,11 @@ class Trainer:
         self._since = 0
 
     def run(self, finished: Finished, progress: Callable[[int, Sequence[float]], None]) -> list[Trained]:
-        """Train all; `progress` gets the step and the mean losses of the members that still train."""
+        """Train all, from the present step; `progress` gets the step and the members' mean losses."""
         every = max(1, max(self.totals) // CURVE_POINTS)
-        step = 0
         while self.members:
-            self.one_step(step)
-            step += 1
+            self.one_step(self.optimizer.steps)
+            step = self.optimizer.steps
             ends = [i for i, m in enumerate(self.members) if self.totals[m] == step]
             if step % every == 0 or ends:
                 progress(step, self._note_curve(step))
@@ -150,12 +150,43 @@ class Trainer:
 
     def _leave(self, ends: Sequence[int], finished: Finished) -> None:
         """Hand over the pack for scoring, then go on with those that have steps left."""
-        stay = [i for i in range(len(self.members)) if i not in ends]
         finished(list(self.members))
+        self._keep([i for i in range(len(self.members)) if i not in ends])
+
+    def _keep(self, stay: Sequence[int]) -> None:
+        """Compact everything to the rows `stay`."""
         if stay:
             self.attached.keep(stay)
             self.optimizer.keep(stay)
             self.order.keep(stay)
             compact_dropout(self.model, self.clock, stay)
-            self._sums = self._sums[stay]
+            self._sums = self._sums[list(stay)]
         self.members = [self.members[i] for i in stay]
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that training has changed: tensors, numbers and texts, fit for torch.save.
+
+        The order of rows and the dropout masks follow from seeds and step, so they need none.
+        """
+        return {
+            "members": list(self.members),
+            "theta": [g.theta.detach().clone() for g in self.attached.groups],
+            "optimizer": self.optimizer.state(),
+            "kept": [part.state() for part in self.attached.kept],
+            "trained": [dataclasses.asdict(t) for t in self.trained],
+            "sums": self._sums.clone(),
+            "since": self._since,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, bit by bit as if never stopped; this trainer is a fresh one of the same pack."""
+        if state["members"] != self.members:
+            self._keep([self.members.index(member) for member in state["members"]])
+        for group, saved in zip(self.attached.groups, state["theta"], strict=True):
+            group.theta.detach().copy_(saved)
+        self.optimizer.restore(state["optimizer"])
+        for part, saved in zip(self.attached.kept, state["kept"], strict=True):
+            part.restore(saved)
+        self.trained = [Trained(**fields) for fields in state["trained"]]
+        self._sums.copy_(state["sums"])
+        self._since = state["since"]

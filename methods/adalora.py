@@ -66,8 +66,27 @@ class AdaLora(FromPeft):
 
     def hooks(self, tuner: Any, attached: Attached) -> None:
         attached.after_step.append(tuner.update_and_allocate)
+        attached.kept.append(Importance(tuner))
         if self.orthogonal:
             attached.penalty = lambda: self.orthogonal * _orthogonality(tuner.model)
+
+
+class Importance:
+    """What peft's rank allocator knows of each entry, and the ranks that it has kept so far."""
+
+    FIELDS = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+    def __init__(self, tuner: Any) -> None:
+        self.allocator, self.config = tuner.rankallocator, tuner.peft_config["default"]
+
+    def state(self) -> dict[str, Any]:
+        held = {field: {n: v.clone() for n, v in getattr(self.allocator, field).items()} for field in self.FIELDS}
+        return held | {"rank_pattern": self.config.rank_pattern}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for field in self.FIELDS:
+            setattr(self.allocator, field, {n: v.clone() for n, v in state[field].items()})
+        self.config.rank_pattern = state["rank_pattern"]
 
 
 def _orthogonality(model: nn.Module) -> Tensor:

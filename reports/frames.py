@@ -85,6 +85,8 @@ def _told_apart(records: Sequence[Record]) -> dict[str, str]:
             values[field][record.cell.task].add(value)
     # What varies only from task to task (a rate tuned per task, say) does not make two methods.
     varying = [field for field, tasks in values.items() if any(len(found) > 1 for found in tasks.values())]
+    if "quantize" not in varying and any(r.cell.simulated for r in records):
+        varying.append("quantize")  # a simulated level never goes without saying
     names = {}
     for record in records:
         fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
@@ -110,6 +112,8 @@ def _identity(cell: Cell) -> dict[str, str]:
 
 def _shown(field: str, cell: Cell) -> str:
     # A model's name is not in its key, so it tells no two methods apart; it is only easier to read.
+    if field == "quantize" and cell.simulated:
+        return f"{cell.quantize}, simulated"
     if field == "model":
         return f"{cell.model.name}@{cell.model.revision[:8]}"
     return cell.data[:8] if field == "data" else _identity(cell)[field]

@@ -160,17 +160,25 @@ def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
         "Memory and speed come from runs alone in a process of their own, never from a pack; empty: not measured.",
         "samples/s: median over the timed steps, with the 10th and 90th percentile.",
     ]
+    levels = sorted({r.cell.quantize for r in grid.records if r.cell.simulated})
+    if levels:
+        notes.append(
+            f"{', '.join(levels)}: simulated in floating point, scores only; memory and speed are not measured."
+        )
     return Table("Cost", (*head, peak, "samples/s", f"speed / {grid.methods[0]}"), rows, notes)
 
 
 def profile_of(record: Record, profiles: Sequence[Profile]) -> Profile | None:
-    """The profile of a record's method, model and batch."""
+    """The profile of a record's method, model and batch; none for a simulated level."""
     cell = record.cell
+    if cell.simulated:
+        return None
     fits = [
         p
         for p in profiles
-        if (p.method, p.model_revision, p.batch_size) == (cell.label, cell.model.revision, cell.protocol.batch_size)
-        and p.length == cell.protocol.max_length
+        if (p.method, p.model_revision, p.dtype, p.quantize)
+        == (cell.label, cell.model.revision, cell.dtype, cell.quantize)
+        and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
     ]
     return fits[-1] if fits else None
 
@@ -194,7 +202,7 @@ def protocol_table(grid: Grid) -> Table:
         budget = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
         seeds = len({seed_text(r.cell.seeds) for r in grid.of_method(method)})
         shape = f"{p.batch_size} x {p.max_length}"
-        precision = record.cell.dtype + ("" if record.cell.quantize == "none" else f", {record.cell.quantize}")
+        precision = record.cell.precision
         rows.append((method, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
     head = (
         "method",
@@ -222,8 +230,9 @@ def protocol_table(grid: Grid) -> Table:
 def failure_table(grid: Grid) -> Table | None:
     """Cells without a score, with the reason."""
     rows = [
-        (r.cell.task, r.cell.label, seed_text(r.cell.seeds), r.status, r.reason or "")
-        for r in grid.records
+        (task, method, seed_text(r.cell.seeds), r.status, r.reason or "")
+        for (task, method), group in grid.cells.items()
+        for r in group
         if r.status != "ok"
     ]
     return Table("Cells without a score", ("task", "method", "seeds", "status", "reason"), rows) if rows else None

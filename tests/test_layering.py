@@ -18,7 +18,7 @@ ALLOWED = {
     "suites": {f"harness.{m}" for m in BUILDING},
     "reports": {"harness.record", "harness.cell", "harness.errors"},
 }
-TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "evaluate", "models", "packrun", "measure"}
+TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "evaluate", "models", "packrun", "measure", "simulated"}
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 

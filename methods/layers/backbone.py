@@ -6,13 +6,19 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from harness.groups import Attached, ParameterGroup
+from harness.groups import Attached, ParameterGroup, Projector
 
 
-def adopt(group: str, named: Mapping[str, nn.Parameter], undecayed: frozenset[str] = frozenset()) -> ParameterGroup:
+def adopt(
+    group: str,
+    named: Mapping[str, nn.Parameter],
+    undecayed: frozenset[str] = frozenset(),
+    projectors: Mapping[str, Projector] | None = None,
+) -> ParameterGroup:
     """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least."""
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
-    made = ParameterGroup(group, values, [sum(p.numel() for p in named.values())], undecayed=undecayed)
+    count = sum(p.numel() for p in named.values())
+    made = ParameterGroup(group, values, [count], undecayed=undecayed, projectors=projectors)
     for name, parameter in named.items():
         leaf = made.leaves[name].tensor
         parameter.data = leaf.detach()[0]
@@ -22,9 +28,16 @@ def adopt(group: str, named: Mapping[str, nn.Parameter], undecayed: frozenset[st
     return made
 
 
-def attach_backbone(model: nn.Module) -> Attached:
-    """Every weight; no decay on biases and normalisation weights. Returns the group "backbone"."""
+def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None = None) -> Attached:
+    """Every weight; no decay on biases and normalisation weights. Returns the group "backbone".
+
+    The weights that have a projector come as a group of their own, of the same name.
+    """
     named = dict(model.named_parameters())
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}
     undecayed = frozenset(n for n in named if n.endswith("bias") or n in norms)
-    return Attached([adopt("backbone", named, undecayed)], stored=[0])
+    plain = {n: p for n, p in named.items() if n not in (projectors or {})}
+    groups = [adopt("backbone", plain, undecayed)]
+    if projectors:
+        groups.append(adopt("backbone", {n: named[n] for n in projectors}, undecayed, projectors))
+    return Attached(groups, stored=[0])

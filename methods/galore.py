@@ -1,0 +1,79 @@
+"""GaLore (arXiv 2403.03507): full fine-tuning whose optimizer sees the gradients in a low-rank subspace."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import METHODS, Calibration, Member, Method, Site, Sourced
+from harness.errors import UserError
+from methods.lowrank import find_sites
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.groups import Attached
+
+
+@METHODS.register("galore")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaLore(Method):
+    """Every weight trains; the moments of the target layers' weights have rank `rank`.
+
+    Rank 4 and scale 4 are of the paper's GLUE runs, 200 steps between projections of its text. `all-linear` means the
+    linear layers of attention and feed-forward part of every block.
+    """
+
+    rank: int = 4
+    update_every: int = 200
+    scale: float = 4.0
+    target: tuple[str, ...] = ("all-linear",)
+
+    name: ClassVar[str] = "galore"
+    paper: ClassVar[str | None] = "arXiv 2403.03507"
+    summary: ClassVar[str] = "full fine-tuning with the optimizer's moments in a low-rank subspace of the gradient"
+    quantizable: ClassVar[bool] = False
+    trains_backbone: ClassVar[bool] = True
+    learning_rates: ClassVar[Mapping[str, Sourced]] = {
+        "quick": Sourced(5e-4),
+        "small": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
+        "paper": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
+    }
+
+    def check(self) -> None:
+        for name, value in (("rank", self.rank), ("update_every", self.update_every)):
+            if value < 1:
+                raise UserError(f"{name}={value}: allowed: a whole number of 1 or more")
+        if not self.scale > 0:
+            raise UserError(f"scale={self.scale}: allowed: a number above 0")
+        if not self.target:
+            raise UserError("target is empty: name linear layers, e.g. target=all-linear")
+
+    def fits(self, model: nn.Module) -> None:
+        for site in self.sites(model):
+            least = min(site.d_in, site.d_out)
+            if self.rank > least:
+                raise UserError(f"rank={self.rank}: {site.name} is {least} wide; allowed: {least} at most")
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        """The layers whose gradients are projected."""
+        from torch import nn
+
+        if "all-linear" not in self.target:
+            return find_sites(model, self.target, self.rank)
+        base = getattr(model, "base_model", model)
+        names = {n.rpartition(".")[2] for n, m in base.named_modules() if isinstance(m, nn.Linear)}
+        return [site for site in find_sites(model, sorted(names), self.rank) if site.layer >= 0]
+
+    def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.backbone import attach_backbone
+        from methods.layers.projection import GradientProjector
+        from methods.layers.replica_linear import attach_heads
+
+        head = attach_heads(model, [m.streams for m in members])
+        projectors = {
+            f"{s.name}.weight": GradientProjector((s.d_out, s.d_in), self.rank, self.update_every, self.scale)
+            for s in self.sites(model)
+        }
+        return attach_backbone(model, projectors).join(head)

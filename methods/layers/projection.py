@@ -1,0 +1,46 @@
+"""The gradient of a weight in a subspace of rank r (GaLore, arXiv 2403.03507)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class GradientProjector:
+    """Projects on the leading singular vectors of the gradient, found again every `every` steps.
+
+    A gradient [m, n] becomes [m, r] for m >= n, by its right singular vectors, else [r, n], by its left ones: so `size`
+    is r * max(m, n) and the basis r * min(m, n). The moments go on unchanged where the basis is found anew, as in the
+    paper's code. An update comes back times `scale`.
+    """
+
+    def __init__(self, shape: tuple[int, int], rank: int, every: int, scale: float) -> None:
+        self.tall = shape[0] >= shape[1]
+        self.rank, self.every, self.scale = rank, every, scale
+        self.size, self.own_size = rank * max(shape), rank * min(shape)
+        self.basis: Tensor | None = None
+
+    def project(self, grad: Tensor, step: int) -> Tensor:
+        """[m, n] -> [size]."""
+        if self.basis is None or step % self.every == 0:
+            self.basis = self._leading(grad)
+        small = grad @ self.basis.T if self.tall else self.basis.T @ grad
+        return small.flatten()
+
+    def lift(self, update: Tensor) -> Tensor:
+        """[size] -> [m, n]."""
+        assert self.basis is not None
+        wide = update.view(-1, self.rank) @ self.basis if self.tall else self.basis @ update.view(self.rank, -1)
+        return wide * self.scale
+
+    def _leading(self, grad: Tensor) -> Tensor:
+        if not bool(grad.isfinite().all()):  # svd would raise; so the loss shows it
+            return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
+        u, _, v = torch.linalg.svd(grad, full_matrices=False)
+        return v[: self.rank].contiguous() if self.tall else u[:, : self.rank].contiguous()
+
+    def state(self) -> Tensor | None:
+        return None if self.basis is None else self.basis.clone()
+
+    def restore(self, state: Tensor | None) -> None:
+        self.basis = None if state is None else state.clone()
