@@ -49,8 +49,8 @@ def load_tokenizer(source: ModelSource) -> Any:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
 
 
-FULL_PRECISION = ["classifier", "pooler", "score", "lm_head"]
-"""Linear layers that no level quantizes."""
+FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
+"""Linear layers that no level quantizes: a path that starts or ends so."""
 
 
 def quantization(quantize: Quantize, heads: list[str]) -> Any:

@@ -25,7 +25,7 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
     blocks = nn.functional.pad(wide.flatten(), (0, -weight.numel() % BLOCK)).view(-1, BLOCK)
     top = blocks.abs().amax(1, keepdim=True)
     steps = (blocks / torch.where(top > 0, top, 1) * most).round()
-    values: Tensor = (steps * top / most).flatten()[: weight.numel()]
+    values: Tensor = (steps / most * top).flatten()[: weight.numel()]
     return values.view(weight.shape).to(weight.dtype)
 
 

@@ -30,14 +30,15 @@ class GradientProjector:
     def lift(self, update: Tensor) -> Tensor:
         """[size] -> [m, n]."""
         assert self.basis is not None
-        wide = update.view(-1, self.rank) @ self.basis if self.tall else self.basis @ update.view(self.rank, -1)
+        wide: Tensor = update.view(-1, self.rank) @ self.basis if self.tall else self.basis @ update.view(self.rank, -1)
         return wide * self.scale
 
     def _leading(self, grad: Tensor) -> Tensor:
         if not bool(grad.isfinite().all()):  # svd would raise; so the loss shows it
             return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
         u, _, v = torch.linalg.svd(grad, full_matrices=False)
-        return v[: self.rank].contiguous() if self.tall else u[:, : self.rank].contiguous()
+        leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]
+        return leading.contiguous()
 
     def state(self) -> Tensor | None:
         return None if self.basis is None else self.basis.clone()

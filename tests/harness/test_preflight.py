@@ -1,0 +1,60 @@
+"""Combinations that cannot be: one line at planning, exit 2, nothing trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "1", "--eval-rows", "20", "--no-profile"]
+
+
+def trained(folder: Path) -> int:
+    return len(list(folder.glob("cells/*")))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lorasp:ratio=0.0001"], "lorasp:ratio=0.0001 on embedded:encoder: ratio=0.0001: leaves none of 1024 entries"),
+        (["lora,lorasp:target=qeury"], "lorasp:target=qeury on embedded:encoder: target=qeury: this model has no such"),
+        (["lora,dora:target=gate"], "dora:target=gate on embedded:encoder: target=gate: this model has no such"),
+        (["lora:rank=65"], "lora:rank=65 on embedded:encoder: rank=65: "),
+        (["galore:rank=65"], "galore:rank=65 on embedded:encoder: rank=65: "),
+        (["full", "--quantize", "nf4"], "method 'full' trains the backbone itself, which quantize=nf4 rules out"),
+        (["lora,full:quantize=nf4"], "method 'full' trains the backbone itself, which quantize=nf4 rules out"),
+        (["galore", "--quantize", "sim3"], "method 'galore' trains the backbone itself, which quantize=sim3 rules out"),
+        (["lorasp:select=randon"], "did you mean 'random'"),
+        (["lorasp-colum"], "did you mean 'column'"),
+        (["lorasp:select=complementary,ratio=0.25"], "halves that complete each other are 0.5"),
+        (["lora", "--quantize", "sim4"], "'sim2', 'sim3' or 'sim6'"),
+        (["full", "--quantize", "int8,nf4"], "nothing is left to run: full on glue/rte: not applicable"),
+    ],
+)
+def test_refused_in_one_line_before_anything_trains(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--methods", *words, *SMALL, "--out", str(tmp_path)]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and says in errors[0] and trained(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [
+        (["full,lora", "--quantize", "nf4"], "full on glue/rte: not applicable: method 'full' trains the backbone"),
+        (["lora:rank=8|65"], "lora:rank=65 on glue: not applicable: rank=65"),
+        (["lorasp:ratio=0.0001|0.5"], "lorasp:ratio=0.0001 on glue: not applicable: ratio=0.0001"),
+    ],
+)
+def test_dropped_from_a_product_and_listed(
+    words: list[str], listed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "nf4" in words:
+        pytest.importorskip("bitsandbytes")
+    assert main(["run", "--methods", *words, *SMALL, "--out", str(tmp_path)]) == 0
+    assert listed in capsys.readouterr().err
+    assert len(list(tmp_path.glob("cells/*.json"))) == 1
+    assert listed in (tmp_path / "report" / "report.md").read_text()
