@@ -42,7 +42,7 @@ class Order:
     def __init__(self, streams: Sequence[Streams], rows: int, batch_size: int) -> None:
         self.streams, self.rows, self.batch_size = list(streams), rows, batch_size
         self.per_epoch = math.ceil(rows / batch_size)
-        self._epoch, self._orders = -1, np.zeros((0, 0), dtype=np.int64)
+        self._epoch, self._orders = -1, np.zeros((len(streams), 0), dtype=np.int64)
 
     def at(self, step: int) -> np.ndarray:
         """Row numbers [K * B] of a step; the last batch of an epoch may be short."""

@@ -64,6 +64,13 @@ class AdaLora(FromPeft):
             orth_reg_weight=self.orthogonal,
         )
 
+    def tuner(self, model: nn.Module, config: Any) -> Any:
+        made = super().tuner(model, config)
+        for name, parameter in model.named_parameters():
+            if ".ranknum." in name:  # a constant; where peft casts it to the backbone's dtype it would train and decay
+                parameter.requires_grad_(False)
+        return made
+
     def hooks(self, tuner: Any, attached: Attached) -> None:
         attached.after_step.append(tuner.update_and_allocate)
         attached.kept.append(Importance(tuner))

@@ -11,32 +11,63 @@ from torch import nn
 from harness.contracts import METHODS, Member
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
+from methods.layers.lowrank import LowRankLinear
 from tests.harness.training import protocol, rows, train, trainer
+from tests.methods.checks import EVERY, SELECTED, disturb, global_state, tensors, watch_masks
 
 NAMES = METHODS.names()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_step_zero_is_the_base_model_and_randomness_comes_from_the_streams(
     name: str, tiny_bert: Callable[..., nn.Module]
 ) -> None:
-    method = METHODS.get(name)()
+    method = EVERY[name]
     batch = rows().batch(torch.arange(8).numpy())
-    base = tiny_bert().eval()
-    expected = base.bert(**batch).pooler_output  # type: ignore[operator]
-    thetas = []
+    expected = tiny_bert().eval().bert(**batch).pooler_output  # type: ignore[operator,union-attr]
+    made = []
     for noise in (1, 2):
-        torch.manual_seed(noise)
-        before = torch.random.get_rng_state()
+        disturb(noise)
+        before = global_state()
         model = tiny_bert().eval()
-        attached = method.attach(model, [Member(method, Streams(equal(5)))], calibration_of(rows()))
-        assert torch.equal(torch.random.get_rng_state(), before)
+        attached = method.attach(model, [Member(method, Streams(equal(5)), 20)], calibration_of(rows()))
+        assert global_state() == before
         if method.starts_at_base:
             with torch.no_grad():
-                found = model.bert(**batch).pooler_output  # type: ignore[operator]
+                found = model.bert(**batch).pooler_output  # type: ignore[operator,union-attr]
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 if name == "pissa" else 0)
+        made.append([*tensors(model).values(), *(g.theta for g in attached.groups), *indices(model)])
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_training_draws_from_the_streams_alone(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    thetas = []
+    for noise in (1, 2):
+        made, attached = trainer(tiny_bert(dropout=0.1), [EVERY[name]], [protocol(max_steps=3)], [0], rows())
+        disturb(noise)
+        before = global_state()
+        train(made)
+        assert global_state() == before
         thetas.append([g.theta.clone() for g in attached.groups])
     assert all(torch.equal(a, b) for a, b in zip(*thetas, strict=True))
+
+
+@pytest.mark.parametrize("name", SELECTED)
+def test_same_seed_same_mask(name: str, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch_masks(monkeypatch)
+    method = EVERY[name]
+    for seed in (3, 3):
+        disturb(seed + len(seen))
+        method.attach(tiny_bert(), [Member(method, Streams(equal(seed)), 20)], calibration_of(rows()))
+    (first, _), (again, _) = seen
+    assert all((x == y).all() for n in first for x, y in zip(first[n], again[n], strict=True))
+
+
+def indices(model: nn.Module) -> list[torch.Tensor]:
+    """Where the trained entries of A and B go."""
+    layers = [m for m in model.modules() if isinstance(m, LowRankLinear)]
+    return [p.index for layer in layers for p in (layer.a, layer.b) if p.index is not None]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,17 +86,6 @@ def test_only_the_returned_groups_change_and_the_loss_falls(name: str, tiny_bert
         frozen = [n for n in before if not n.startswith("classifier")]
         assert frozen and all(torch.equal(inside[n], before[n]) for n in frozen)
     assert all(bool((g.theta != 0).any()) for g in attached.groups)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_moments_and_gradient_have_the_size_of_the_trained_values(
-    name: str, tiny_bert: Callable[..., nn.Module]
-) -> None:
-    made, attached = trainer(tiny_bert(), [METHODS.get(name)()], [protocol()], [0], rows())
-    made.one_step(0)
-    for i, group in enumerate(attached.groups):
-        count = group.counts[0]
-        assert [t.numel() for t in (group.grad, made.optimizer.first[i], made.optimizer.second[i])] == [count] * 3
 
 
 PACKABLE = [n for n in NAMES if METHODS.get(n).family is not None]

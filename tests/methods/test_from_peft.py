@@ -47,6 +47,9 @@ def plain(model: Any, name: str, settings: Any) -> Any:
         linear.bias.data.copy_(bias)
     wrapped = quietly(lambda: peft.PeftModel(model, config), STREAMS.integer("init", "peft"))
     _starts(wrapped, name)
+    for path, parameter in model.named_parameters():
+        if ".ranknum." in path:  # frozen by peft, until its cast to float64 forgets that
+            parameter.requires_grad_(False)
     head = [p.requires_grad_() for p in model.classifier.parameters()]
     adapter = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("classifier")]
     groups = [{"params": adapter + head[:1], "weight_decay": 0.01}, {"params": head[1:], "weight_decay": 0.0}]

@@ -1,0 +1,105 @@
+"""Exact counts of what trains, and the bytes of the record, for every method and strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from harness.contracts import METHODS, STRATEGIES
+from harness.groups import ParameterGroup
+from harness.packrun import counts
+from methods.layers.projection import GradientProjector
+from tests.harness.training import protocol, rows, trainer
+from tests.methods.checks import EVERY, watch_masks
+
+LORASP = METHODS.get("lorasp")
+SITES = ("query", "value", "intermediate.dense")
+
+
+def size(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def projector_bytes(group: ParameterGroup) -> int:
+    bases = [p.basis for p in group.projectors.values() if isinstance(p, GradientProjector)]
+    return sum(size(b) for b in bases if b is not None)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    made, attached = trainer(tiny_bert(dtype=torch.float32), [EVERY[name]], [protocol()], [0], rows())
+    parameters, state = counts(0, attached, 0)
+    made.one_step(0)
+    assert state.weights == sum(size(g.theta) for g in attached.groups)
+    assert state.gradients == sum(size(g.grad) for g in attached.groups)
+    moments = [*made.optimizer.first, *made.optimizer.second]
+    assert state.optimizer == sum(map(size, moments)) + sum(projector_bytes(g) for g in attached.groups)
+    numbers = parameters.adapter_trained + parameters.head_trained + parameters.backbone_trained
+    assert state.weights == 4 * numbers and parameters.adapter_frozen >= 0
+
+
+@pytest.mark.parametrize("scope", ["matrix", "pair", "model"])
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+@pytest.mark.parametrize("select", STRATEGIES.names())
+def test_exactly_the_share_trains_at_odd_sizes(
+    select: str, ratio: float, scope: str, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 3 and 5 at sites of 32 x 32 and 32 x 64: 5 * 32 = 160 and 3 * 32 = 96 entries, 3 * 64 = 192 ..."""
+    if STRATEGIES.get(select).twins and ratio != 0.5:
+        pytest.skip("complementary halves are halves; tests/methods/test_masks.py has the refusal")
+    for rank, target in ((3, ("query", "dense")), (5, ("value",))):
+        method = LORASP(select=select, ratio=ratio, scope=scope, rank=rank, target=target)
+        seen = watch_masks(monkeypatch)
+        made, attached = trainer(tiny_bert(), [method], [protocol()], [1], rows())
+        ((masks, starts),) = seen
+        shapes = [tuple(m.shape) for pair in starts.values() for m in pair]
+        sizes = [m * n for m, n in shapes]
+        if scope == "model":
+            wanted = round(ratio * sum(sizes))
+        elif scope == "pair":
+            wanted = sum(round(ratio * (a + b)) for a, b in zip(sizes[::2], sizes[1::2], strict=True))
+        else:
+            wanted = sum(round(ratio * n) for n in sizes)
+        assert attached.count("adapter", 0) == wanted == sum(int(m.sum()) for pair in masks.values() for m in pair)
+        adapter = [g for g in attached.groups if g.name == "adapter"]
+        index = [attached.groups.index(g) for g in adapter]
+        assert sum(made.optimizer.first[i].numel() for i in index) == sum(g.grad.numel() for g in adapter) == wanted
+        monkeypatch.undo()
+
+
+def test_counts_of_every_baseline(tiny_bert: Callable[..., nn.Module]) -> None:
+    """By hand: two layers of width 32, inner width 64, vocabulary 50, 32 positions, at each method's defaults."""
+    sites, width, inner = 4, 32, 64
+    lora = sites * 2 * 16 * width
+    layer_biases = 5 * width + inner + 2 * width  # q, k, v and two outputs, the inner one, two norms
+    block = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
+    whole = (50 + 32 + 2) * width + 2 * width + 2 * block + width * width + width
+    wanted = {
+        "lora": lora,
+        "lorasp": lora // 2,
+        "lora-fa": lora // 2,
+        "rslora": lora,
+        "loraplus": lora,
+        "pissa": lora,
+        "dora": lora + sites * width,
+        "vera": sites * (64 + width),
+        "adalora": sites * (2 * 24 * width + 24),
+        "ia3": sites * width,
+        "shira": lora,
+        "bitfit": 2 * layer_biases + 2 * width,
+        "adapter": 2 * (2 * 16 * width + 16 + width),
+        "prompt": 10 * width,
+        "prefix": 2 * 2 * 10 * width,
+        "full": whole,
+        "galore": whole,
+        "head": 0,
+    }
+    found = {}
+    for name in wanted:
+        _, attached = trainer(tiny_bert(), [METHODS.get(name)()], [protocol()], [0], rows())
+        found[name] = attached.count("adapter", 0) + attached.count("backbone", 0)
+        assert attached.count("head", 0) == 2 * width + 2
+    assert found == wanted
