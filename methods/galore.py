@@ -36,7 +36,7 @@ class GaLore(Method):
     quantizable: ClassVar[bool] = False
     trains_backbone: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
-        "quick": Sourced(5e-4),
+        "quick": Sourced(5e-4, "grid of four on the embedded tasks' dev sets"),
         "small": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
         "paper": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
     }

@@ -16,7 +16,8 @@ from tests.harness.training import protocol, rows, trainer
 from tests.methods.checks import EVERY, watch_masks
 
 LORASP = METHODS.get("lorasp")
-SITES = ("query", "value", "intermediate.dense")
+SHARES = [(name, ratio) for name, s in STRATEGIES for ratio in (0.25, 0.5) if ratio == 0.5 or not s.twins]
+"""Complementary halves are halves; tests/methods/test_masks.py has their refusal at other ratios."""
 
 
 def size(tensor: torch.Tensor) -> int:
@@ -42,14 +43,11 @@ def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Mo
 
 
 @pytest.mark.parametrize("scope", ["matrix", "pair", "model"])
-@pytest.mark.parametrize("ratio", [0.25, 0.5])
-@pytest.mark.parametrize("select", STRATEGIES.names())
+@pytest.mark.parametrize(("select", "ratio"), SHARES)
 def test_exactly_the_share_trains_at_odd_sizes(
     select: str, ratio: float, scope: str, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rank 3 and 5 at sites of 32 x 32 and 32 x 64: 5 * 32 = 160 and 3 * 32 = 96 entries, 3 * 64 = 192 ..."""
-    if STRATEGIES.get(select).twins and ratio != 0.5:
-        pytest.skip("complementary halves are halves; tests/methods/test_masks.py has the refusal")
+    """Ranks 3 and 5 at sites of three widths."""
     for rank, target in ((3, ("query", "dense")), (5, ("value",))):
         method = LORASP(select=select, ratio=ratio, scope=scope, rank=rank, target=target)
         seen = watch_masks(monkeypatch)

@@ -80,6 +80,28 @@ def test_cost_comes_from_profiles_of_the_same_shape_only() -> None:
     assert failed[0][6] == "oom"
 
 
+def test_a_profile_belongs_to_one_precision() -> None:
+    cells = [cell(), cell(quantize="nf4"), cell(dtype="bf16", quantize="nf4"), cell(quantize="sim3")]
+    (grid,) = grids([record(60.0, made) for made in cells])
+    profiles = [profile(peak_bytes=2**20), profile(quantize="nf4", peak_bytes=2**21)]
+    table = cost_table(grid, profiles)
+    assert [row[6] for row in table.rows] == ["1.00 MiB", "2.00 MiB", "", ""]
+
+
+def test_a_simulated_level_says_so_wherever_its_method_is_named() -> None:
+    made = [record(60.0, cell(quantize="sim3")), record(None, cell("rte", quantize="sim3"))]
+    (grid,) = grids(made)
+    name, note = "lora [quantize=sim3, simulated]", "sim3: simulated in floating point, scores only"
+    assert score_table(grid, "glue").head[-1] == metric_table(grid).head[-1] == name
+    failures, costs = failure_table(grid), cost_table(grid, [profile(), profile(quantize="sim3")])
+    assert failures is not None and failures.rows[0][1] == name and costs.rows[0][0] == name
+    assert costs.rows[0][6:] == ("", "", "") and any(n.startswith(note) for n in costs.notes)
+    assert protocol_table(grid).rows[0][0] == name and "fp32, sim3 (simulated)" in protocol_table(grid).rows[0]
+    assert name in scores_csv(made) and name in cells_csv(made)
+    (plain,) = grids([record(60.0)])
+    assert not any("simulated" in n for n in cost_table(plain, []).notes)
+
+
 def test_failures_and_protocol() -> None:
     (grid,) = grids(grid_of(SCORES))
     table = failure_table(grid)
