@@ -179,7 +179,10 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, bit by bit as if never stopped. This trainer is a fresh one of the same pack; the tensors lie on its device."""
+        """Go on from `state`, bit by bit as if never stopped.
+
+        This trainer is a fresh one of the same pack; the tensors lie on its device.
+        """
         if state["members"] != self.members:
             self._keep([self.members.index(member) for member in state["members"]])
         for group, saved in zip(self.attached.groups, state["theta"], strict=True):
