@@ -57,7 +57,8 @@ class ParameterGroup:
 
     `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
     leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
-    for each leaf and K = 1, the moments have the size of the projected gradients.
+    for each leaf and K = 1, the moments have the size of the projected gradients. `restarts` are steps per replica
+    after which its moments start anew (0: never), set before training.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ParameterGroup:
         self.name = name
         self.counts = tuple(counts)
         self.lr_scale = list(lr_scale or [1.0] * len(counts))
+        self.restarts = [0] * len(counts)
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
         self.grad = torch.zeros_like(self.theta)
@@ -99,6 +101,7 @@ class ParameterGroup:
         self.grad = torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
         self.lr_scale = [self.lr_scale[r] for r in rows]
+        self.restarts = [self.restarts[r] for r in rows]
         self._bind()
 
     @property
@@ -130,8 +133,9 @@ class Attached:
     """What a method made of the model: groups that train, and what is stored without training, per replica.
 
     `after_step` is called with the number of steps taken after each; `penalty` is added to the losses [K]; `model` is
-    called in place of the backbone where the method wraps it; `extra` goes into the record; `kept` is what training
-    changes beside the groups.
+    called in place of the backbone where the method wraps it; `extra` goes into the record, and what `extra_of` gives
+    for a replica; `kept` is what training changes beside the groups; `frozen_bytes` per replica are those of adapter
+    entries stored without training, maps of the trained ones included.
     """
 
     groups: list[ParameterGroup]
@@ -141,7 +145,9 @@ class Attached:
     penalty: Callable[[], Tensor] | None = None
     model: nn.Module | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extra_of: list[Callable[[int], dict[str, Any]]] = dataclasses.field(default_factory=list)
     kept: list[Stateful] = dataclasses.field(default_factory=list)
+    frozen_bytes: Sequence[int] = ()
 
     def join(self, other: Attached) -> Attached:
         """Both together: an adapter and its head, say."""
@@ -157,6 +163,14 @@ class Attached:
         for callback in self.keep_rows:
             callback(rows)
         self.stored = [self.stored[r] for r in rows]
+        self.frozen_bytes = [self.frozen_bytes[r] for r in rows] if self.frozen_bytes else ()
+
+    def extra_for(self, replica: int) -> dict[str, Any]:
+        """What the record of one replica gets beside the usual fields."""
+        made = dict(self.extra)
+        for give in self.extra_of:
+            made |= give(replica)
+        return made
 
     def group(self, name: str) -> ParameterGroup | None:
         return next((g for g in self.groups if g.name == name), None)

@@ -32,7 +32,10 @@ class ReplicaAdamW:
         self._tables()
 
     def _tables(self) -> None:
-        """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it."""
+        """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it.
+
+        Bias correction is per group: it counts the steps since the moments last started.
+        """
         longest = max(len(r) for r in self.rates)
 
         def wide(values: object) -> Tensor:
@@ -40,12 +43,15 @@ class ReplicaAdamW:
 
         dtype = self.groups[0].theta.dtype
         rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
-        count = wide(list(range(1, longest + 1)))[:, None]
+        counts = [
+            wide([[step % (every or longest) + 1 for every in g.restarts] for step in range(longest)])
+            for g in self.groups
+        ]
         self.beta1 = wide([p.beta1 for p in self.protocols])
         self.beta2 = wide([p.beta2 for p in self.protocols])
         decay = wide([p.weight_decay for p in self.protocols])
-        self.step_size = (rates / (1 - self.beta1**count)).to(dtype)
-        self.root = (1 - self.beta2**count).sqrt().to(dtype)
+        self.step_size = [(rates / (1 - self.beta1**count)).to(dtype) for count in counts]
+        self.root = [(1 - self.beta2**count).sqrt().to(dtype) for count in counts]
         self.shrink = (rates * decay).to(dtype)
         self.clip = torch.tensor([p.clip for p in self.protocols], dtype=dtype, device=self.device)
         self.epsilon = torch.tensor([p.epsilon for p in self.protocols], dtype=dtype, device=self.device)[:, None]
@@ -59,6 +65,7 @@ class ReplicaAdamW:
         norm = torch.stack(squares).sum(0).sqrt()
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
+            self._restart(index, group)
             if group.projectors:
                 self._update_projected(index, group, factor)
                 continue
@@ -66,6 +73,13 @@ class ReplicaAdamW:
                 self._update(index, group, start, min(start + CHUNK, group.theta.shape[1]), factor)
         self.steps += 1
         return norm
+
+    def _restart(self, index: int, group: ParameterGroup) -> None:
+        """Empty the moments of the replicas whose group starts anew at this step."""
+        rows = [row for row, every in enumerate(group.restarts) if every and self.steps % every == 0]
+        if rows:
+            self.first[index][rows] = 0
+            self.second[index][rows] = 0
 
     def zero_grad(self) -> None:
         for group in self.groups:
@@ -92,14 +106,14 @@ class ReplicaAdamW:
             theta[:, :columns].mul_(1 - self.shrink[self.steps][:, None] * self.scales[index])
 
     def _rate(self, index: int) -> Tensor:
-        return self.step_size[self.steps][:, None] * self.scales[index]
+        return self.step_size[index][self.steps][:, None] * self.scales[index]
 
     def _direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
         """Move these columns of the moments by their gradient; the first over the root of the second."""
         first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
-        return first / second.sqrt().div_(self.root[self.steps][:, None]).add_(self.epsilon)
+        return first / second.sqrt().div_(self.root[index][self.steps][:, None]).add_(self.epsilon)
 
     def state(self) -> dict[str, Any]:
         """A copy of the moments, the projectors' own values and the step."""

@@ -121,6 +121,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
     trainer = Trainer(model, attached, split, protocols, streams, autocast=autocast)
     scoring = 0.0
+    note = {"quantize": NOTE} if cell.simulated else {}
 
     def finished(members: Sequence[int]) -> None:
         nonlocal scoring
@@ -133,7 +134,8 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         for slot, member in enumerate(members):
             if member in done:
                 own = {name: values[slot] for name, values in logits.items()}
-                results[member] = _scored(work, trainer.trained[member], own, *measured[member])
+                made = _scored(work, trainer.trained[member], own, *measured[member])
+                results[member] = dataclasses.replace(made, extra=attached.extra_for(slot) | note)
         scoring += time.perf_counter() - before
 
     trainer.run(finished, progress)
@@ -144,8 +146,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         train=time.perf_counter() - ready - scoring,
         evaluate=scoring,
     )
-    extra = attached.extra | ({"quantize": NOTE} if cell.simulated else {})
-    return [dataclasses.replace(results[i], phases=phases, extra=extra) for i in range(len(protocols))]
+    return [dataclasses.replace(results[i], phases=phases) for i in range(len(protocols))]
 
 
 def _scored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,7 +14,10 @@ from methods.lowrank import LowRank, Memo, find_sites, start_values
 from methods.masks import choose, share
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
+
+    from methods.layers.lowrank import Pair
 
 
 @METHODS.register("lorasp")
@@ -21,13 +25,17 @@ if TYPE_CHECKING:
 class LoraSP(LowRank):
     """`ratio` of the entries train, chosen by the strategy `select`; the rest never moves.
 
-    `scope` is where the share is exact and `zero` which matrix starts at zero; auto: as the strategy says.
+    `scope` is where the share is exact and `zero` which matrix starts at zero; auto: as the strategy says. `frozen` is
+    how the rest is stored: block-wise codes of 8 or 4 bits, or floating point. `resample` is the number of steps after
+    which the mask is drawn anew, 0 for never: entries keep their values, the adapter's moments start again from zero.
     """
 
     select: str = "random"
     ratio: float = 0.5
     scope: Literal["auto", "matrix", "pair", "model"] = "auto"
     zero: Literal["auto", "a", "b"] = "auto"
+    frozen: Literal["none", "int8", "fp4", "nf4"] = "none"
+    resample: int = 0
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -42,10 +50,20 @@ class LoraSP(LowRank):
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
             )
+        if self.resample < 0:
+            raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
+        if self.resample and (self.strategy.scores or self.exact_in != "matrix"):
+            raise NotApplicable(
+                f"resample={self.resample} with select={self.select}, scope={self.exact_in}: a mask drawn anew needs a"
+                " strategy without scores and the share exact in each matrix (scope=matrix)"
+            )
 
     @property
     def strategy(self) -> Strategy:
         return STRATEGIES.get(self.select)
+
+    def packs_with(self) -> str | None:
+        return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
 
     @property
     def exact_in(self) -> Scope:
@@ -53,6 +71,8 @@ class LoraSP(LowRank):
 
     def fits(self, model: nn.Module) -> None:
         super().fits(model)
+        if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
+            raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
         sizes = [a * b for site in sites for a, b in site.shapes]
         for size in sizes if self.exact_in == "matrix" else [sum(sizes)]:
@@ -63,6 +83,16 @@ class LoraSP(LowRank):
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         return choose(self.strategy, sites, self.ratio, self.exact_in, streams, scores)
+
+    @property
+    def redraws(self) -> int:
+        return self.resample
+
+    def redrawn(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
+        return choose(self.strategy, sites, self.ratio, self.exact_in, streams, None, draw)
+
+    def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
+        return dataclasses.replace(super().pair(start, masks), frozen=self.frozen, moves=bool(self.resample))
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         zero = self.strategy.zero if self.zero == "auto" else self.zero

@@ -86,6 +86,15 @@ class LowRank(Method):
         """What trains at each site; None: every entry."""
         return None
 
+    @property
+    def redraws(self) -> int:
+        """Steps after which what trains is drawn anew; 0: never."""
+        return 0
+
+    def redrawn(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
+        """What trains after the mask was drawn anew for the time number `draw`."""
+        raise NotImplementedError(f"{self.name} never draws its masks anew")
+
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         """A [rank, d_in] and B [d_out, rank] before training; what replicas share may be kept in `memo`."""
         return start_values(site, streams)
@@ -102,6 +111,7 @@ class LowRank(Method):
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads
+        from methods.resampling import resampled
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
@@ -110,6 +120,8 @@ class LowRank(Method):
         scores, cost = measured(model, layouts, calibration)
         adapter = attach_pairs(model, [made.pairs(own) for made, own in zip(layouts, scores, strict=True)])
         adapter.extra = cost
+        if any(made.method.redraws for made in layouts):
+            resampled(model, layouts, [m.steps for m in members], adapter)
         return adapter.join(head)
 
 

@@ -12,13 +12,22 @@ from harness.seeds import Streams
 
 
 def choose(
-    strategy: Strategy, sites: Sequence[Site], ratio: float, scope: Scope, streams: Streams, scores: PerSite | None
+    strategy: Strategy,
+    sites: Sequence[Site],
+    ratio: float,
+    scope: Scope,
+    streams: Streams,
+    scores: PerSite | None,
+    draw: int = 0,
 ) -> Masks:
-    """The masks of a strategy. Raises CellFailed where it returns something else than an order of every entry."""
+    """The masks of a strategy; each `draw` has a stream of its own.
+
+    Raises CellFailed where it returns something else than an order of every entry.
+    """
     seed = streams.seeds["mask"]
     if strategy.twins:
         streams = Streams({**streams.seeds, "mask": seed // 2})
-    rng = streams.numpy("mask", strategy.name)
+    rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
     order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
     masks = highest(_checked(strategy.name, sites, order), sites, ratio, scope)
     if strategy.twins and seed % 2:

@@ -33,8 +33,21 @@ class Store(abc.ABC):
         """Drop all rows but these."""
 
     @abc.abstractmethod
-    def bytes_of_row(self) -> int:
-        """Bytes that one row takes."""
+    def bytes_for(self, size: int) -> int:
+        """Bytes that a row of `size` numbers takes."""
+
+    @abc.abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What is stored."""
+
+    def state(self) -> list[Tensor]:
+        """A copy of what is stored."""
+        return [tensor.clone() for tensor in self.tensors()]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for tensor, saved in zip(self.tensors(), state, strict=True):
+            tensor.copy_(saved)
 
 
 class Dense(Store):
@@ -62,8 +75,11 @@ class Dense(Store):
     def keep(self, rows: Sequence[int]) -> None:
         self.flat = torch.cat([self.flat[:-1].view(-1, self.size)[list(rows)].flatten(), self.flat[-1:]])
 
-    def bytes_of_row(self) -> int:
-        return self.size * self.flat.element_size()
+    def bytes_for(self, size: int) -> int:
+        return size * self.flat.element_size()
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.flat,)
 
 
 class Quantized(Store):
@@ -123,8 +139,13 @@ class Quantized(Store):
     def keep(self, rows: Sequence[int]) -> None:
         self.codes, self.scales = self.codes[list(rows)], self.scales[list(rows)]
 
-    def bytes_of_row(self) -> int:
-        return self.codes[0].nbytes + self.scales[0].nbytes
+    def bytes_for(self, size: int) -> int:
+        blocks = -(-size // BLOCK)
+        per_block = BLOCK if self.level == "int8" else BLOCK // 2
+        return blocks * (per_block * self.codes.element_size() + self.scales.element_size())
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.codes, self.scales)
 
 
 def store(values: Tensor, level: FrozenLevel) -> Store:

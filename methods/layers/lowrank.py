@@ -206,7 +206,17 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
         put(model, name, layer)
     stored = [t - n for t, n in zip(total, trained, strict=True)]
-    return Attached(groups, stored, [layer.keep_rows for layer in layers])
+    beside = [_bytes_beside(m, dict(zip(names, layers, strict=True))) for m in members]
+    return Attached(groups, stored, [layer.keep_rows for layer in layers], frozen_bytes=beside)
+
+
+def _bytes_beside(member: Mapping[str, Pair], layers: Mapping[str, LowRankLinear]) -> int:
+    """Bytes of one replica's frozen entries and of the maps of its trained ones."""
+    made = 0
+    for name, pair in member.items():
+        made += layers[name].a.bytes_beside(pair.a.numel(), int(pair.train_a.sum()))
+        made += layers[name].b.bytes_beside(pair.b.numel(), int(pair.train_b.sum()))
+    return made
 
 
 def _groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mapping[str, Pair]]) -> list[ParameterGroup]:

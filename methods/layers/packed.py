@@ -50,7 +50,7 @@ class Packed:
         if most == 0:
             return None
         self.index = torch.from_numpy(index).flatten().to(dense.device)
-        self.columns = self._columns(masks)
+        self.columns = None if moves else self._columns(masks)
         return values
 
     def _columns(self, masks: Sequence[np.ndarray]) -> Tensor | None:
@@ -108,25 +108,32 @@ class Packed:
     def move(self, row: int, mask: np.ndarray) -> float:
         """Let other entries of one replica train, as many as before; each keeps its value.
 
-        Returns the sum of absolute errors made by quantizing the entries that are frozen now.
+        Returns the sum of absolute errors made by storing those that are frozen now.
         """
         if self.leaf is None or self.index is None or self.frozen is None:
             return 0.0
         now = self.dense()[row].flatten().clone()
-        where = torch.from_numpy(np.flatnonzero(mask)).to(now.device)
+        more = [(0, have - own) for have, own in zip(self.shape[1:], mask.shape, strict=True)]
+        where = torch.from_numpy(np.flatnonzero(np.pad(mask, more))).to(now.device)
         self.leaf.tensor[row, : len(where)] = now[where]
         self.index.view(self.shape[0], -1)[row, : len(where)] = (where + row * self.size).int()
         now[where] = 0
-        if self.columns is not None:
-            found = torch.from_numpy(np.flatnonzero(mask.any(0))).to(now.device)
-            self.columns[row] = found[0]
-            self.columns[row, : len(found)] = found
         return self.frozen.set_row(row, now)
 
-    def frozen_bytes(self) -> int:
-        """Bytes of one replica's frozen entries."""
-        return 0 if self.frozen is None else self.frozen.bytes_of_row()
+    def state(self) -> list[Tensor]:
+        """A copy of all but the trained values."""
+        index = [] if self.index is None else [self.index.clone()]
+        return index + ([] if self.frozen is None else self.frozen.state())
 
-    def index_bytes(self) -> int:
-        """Bytes of one replica's map of trained entries."""
-        return 0 if self.index is None else self.index.nbytes // self.shape[0]
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go on from what `state` gave."""
+        own = list(state)
+        if self.index is not None:
+            self.index.copy_(own.pop(0))
+        if self.frozen is not None:
+            self.frozen.restore(own)
+
+    def bytes_beside(self, size: int, trained: int) -> int:
+        """Bytes kept for a replica of so many entries beside the trained ones: frozen entries, map of the trained."""
+        frozen = 0 if self.frozen is None else self.frozen.bytes_for(size)
+        return frozen + (0 if self.index is None else trained * self.index.element_size())
