@@ -111,7 +111,7 @@ class LowRank(Method):
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads
-        from methods.resampling import resampled
+        from methods.layers.resampling import resampled
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])

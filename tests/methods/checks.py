@@ -17,7 +17,9 @@ from methods.layers.lowrank import LowRankLinear
 
 EVERY: dict[str, Method] = {name: METHODS.get(name)() for name in METHODS.names()}
 EVERY |= {f"lorasp-{name}": METHODS.get("lorasp")(select=name) for name in STRATEGIES.names()}
-"""Each method at its defaults, and lorasp with each strategy."""
+for option in ({"frozen": "int8"}, {"frozen": "nf4"}, {"resample": 4}):
+    EVERY["lorasp:" + ",".join(f"{k}={v}" for k, v in option.items())] = METHODS.get("lorasp")(**option)
+"""Each method at its defaults, lorasp with each strategy and with what changes its core."""
 
 SELECTED = [name for name in EVERY if name.startswith("lorasp-")]
 
