@@ -37,6 +37,10 @@ class Protocol(Frozen):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention probabilities")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="of the cross-entropy over tokens or classes")
+    max_target_length: int = Field(default=128, ge=2, description="tokens of a written text at most, also of the label")
+    beams: int = Field(default=1, ge=1, description="beams of the search that writes texts; 1 is greedy")
+    shots: int = Field(default=0, ge=0, description="solved examples before each question of a language model")
     train_rows: int | None = Field(default=None, ge=1, description="first rows of the task's shuffled train split")
     eval_rows: int | None = Field(default=None, ge=1, description="first rows of each eval split")
 

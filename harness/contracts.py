@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,12 +13,18 @@ from harness.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from torch import Tensor, nn
 
+    from harness.cell import Protocol
     from harness.groups import Attached
     from harness.seeds import Streams
 
-Label = int | float
+Label = int | float | str
+"""Class id, real number, or the text to be written."""
+
+TaskKind = Literal["classification", "translation", "instruction"]
+"""How a task trains and predicts, a file each in harness/task_types; regression is a classification without labels."""
 
 
 # ---------------------------------------------------------------- suites
@@ -25,7 +32,7 @@ Label = int | float
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One row of a task: a stable id, one or two texts, and its label (class id, or a real number)."""
+    """One row of a task: a stable id, one or two texts, and its label."""
 
     id: str
     texts: tuple[str, ...]
@@ -40,11 +47,12 @@ class Task:
     labels: tuple[str, ...]
     eval_splits: tuple[str, ...]
     metrics: tuple[str, ...]
+    kind: TaskKind = "classification"
 
     @property
-    def outputs(self) -> int:
-        """Width of the head: one per class, 1 for regression."""
-        return len(self.labels) or 1
+    def outputs(self) -> int | None:
+        """Width of the head: one per class, 1 for regression; None where a language model writes text."""
+        return (len(self.labels) or 1) if self.kind == "classification" else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +82,23 @@ class Average:
     scores: Mapping[str, tuple[str, ...]]
 
 
+@dataclasses.dataclass
+class Evaluated:
+    """What an evaluator found for one replica: scores in points, per-example predictions, what else the record gets."""
+
+    scores: dict[str, float]
+    predictions: pd.DataFrame
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Evaluator(typing.Protocol):
+    """Scores K replicas of a trained model at once."""
+
+    def __call__(
+        self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
+    ) -> list[Evaluated]: ...
+
+
 class Suite(abc.ABC):
     """Names of tasks; rows from a source; scores in points (0 to 100; correlations times 100)."""
 
@@ -89,7 +114,11 @@ class Suite(abc.ABC):
 
     @abc.abstractmethod
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Scores of one eval split; predictions are class ids [n] int64 or values [n] float64."""
+        """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n]."""
+
+    def evaluator(self, task: str, data: TaskData) -> Evaluator | None:
+        """What scores a task whose evaluation is not a prediction per row; None: `score` does."""
+        return None
 
     @abc.abstractmethod
     def majority(self, task: str, data: TaskData) -> float | None:

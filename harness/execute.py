@@ -16,12 +16,12 @@ from harness.provenance import environment, utc_now
 from harness.record import AverageInfo, PackInfo, Record, Status
 
 if TYPE_CHECKING:
+    from harness.inputs import Inputs
     from harness.packrun import Result, Work
     from harness.plan import Plan
     from harness.progress import Listener
     from harness.spec import Spec
     from harness.store import Store
-    from harness.tokens import Inputs
 
 
 def choose_device(asked: str) -> str:
@@ -120,17 +120,18 @@ class Executor:
 
     def _read(self, cell: Cell, suite: Suite) -> tuple[Inputs, float]:
         """Tokenised rows; those of the last task are kept."""
+        from harness.inputs import read_inputs
         from harness.models import load_tokenizer
-        from harness.tokens import read_inputs
 
         p = cell.protocol
-        name = f"{cell.suite} {cell.task} {cell.data} {p.max_length} {p.train_rows} {p.eval_rows}"
+        lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows}"
+        name = f"{cell.suite} {cell.task} {cell.data} {lengths}"
         if self._inputs is None or self._inputs[0] != name:
             started = time.perf_counter()
             if cell.suite not in self._tokenizers:
                 self._tokenizers[cell.suite] = load_tokenizer(self.plan.models[cell.suite])
             tokenizer, data = self._tokenizers[cell.suite], self.plan.data[cell.suite, cell.task]
-            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p.max_length, p.train_rows, p.eval_rows)
+            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p)
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 

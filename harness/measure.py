@@ -16,12 +16,12 @@ import torch
 from harness.cell import Cell
 from harness.contracts import Method, Task
 from harness.execute import choose_threads, out_of_memory
-from harness.models import load_encoder
+from harness.models import load_model
 from harness.packrun import attach_pack, counts
 from harness.packs import Pack
 from harness.provenance import environment, utc_now
 from harness.record import Profile
-from harness.tokens import Split
+from harness.task_types import task_type
 from harness.train import Trainer
 
 if TYPE_CHECKING:
@@ -42,18 +42,6 @@ class Question:
     length: int
     device: str
     threads: int | None
-
-
-def synthetic(question: Question, vocabulary: int) -> Split:
-    """Random token ids of the full length: the same work for each method."""
-    rows = question.cell.protocol.batch_size * 4
-    rng = np.random.default_rng(0)
-    ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, question.length), dtype=np.int32))
-    labels = rng.integers(0, max(1, question.task.outputs), rows)
-    kind = torch.int64 if question.task.labels else torch.float32
-    lengths = np.full(rows, question.length, dtype=np.int64)
-    names = [str(i) for i in range(rows)]
-    return Split(names, ids, None, lengths, torch.from_numpy(labels).to(kind), np.zeros(rows, bool))
 
 
 class RssPeak:
@@ -143,7 +131,7 @@ def _vocabulary(model: torch.nn.Module) -> int:
 
 def _measure(question: Question, empty: Profile) -> Profile:
     cell = question.cell
-    model = load_encoder(
+    model = load_model(
         question.source,
         question.task.outputs,
         dtype=cell.dtype,
@@ -156,11 +144,13 @@ def _measure(question: Question, empty: Profile) -> Profile:
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
-    split = synthetic(question, _vocabulary(model)).to(question.device)
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split)
+    kind = task_type(question.task.kind)
+    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model))
+    split, losses = made.to(question.device), kind.losses(cell.protocol)
+    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
     _, state = counts(0, attached, 0)
     protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
+    trainer = Trainer(model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16")
     seconds = []
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         with _synchronised(question.device):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from harness.cell import ModelRef
 from harness.errors import UserError
-from harness.presets import EMBEDDED_ENCODER, MINILM, Preset
+from harness.presets import EMBEDDED, MINILM, Preset
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
@@ -39,8 +39,8 @@ def resolve(preset: Preset, suite: str, model: str | None) -> ModelSource:
     name = model or preset.models.get(suite)
     if name is None:
         raise UserError(f"preset '{preset.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
-    if name == EMBEDDED_ENCODER:
-        return _local(name, _embedded("encoder"), stand_in=True)
+    if name.startswith(EMBEDDED):
+        return _local(name, _embedded(name.removeprefix(EMBEDDED)), stand_in=True)
     if name == MINILM:
         return _checked_minilm(name, _minilm_folder())
     if Path(name).is_dir():

@@ -1,4 +1,4 @@
-"""Loading tokenizers and encoders, quietly and the same each time."""
+"""Loading tokenizers and models, quietly and the same each time."""
 
 from __future__ import annotations
 
@@ -75,21 +75,19 @@ def quantization(quantize: Quantize, heads: list[str]) -> Any:
     )
 
 
-def skeleton(source: ModelSource, outputs: int) -> nn.Module:
-    """The classifier's shapes without its weights, on the device meta. Raises UserError."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
+def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
+    """The model's shapes without its weights, on the device meta; see `load_model`. Raises UserError."""
     try:
         with _quiet(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs, local_files_only=True)
-            return AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-any-return]
+            config = _config(source, outputs)
+            return _auto(config, outputs).from_config(config)  # type: ignore[no-any-return]
     except (ValueError, OSError, KeyError, ImportError) as error:
-        raise UserError(f"model '{source.name}' is no classifier: {_first_line(error)}") from error
+        raise _refused(source, outputs, error) from error
 
 
-def load_encoder(
+def load_model(
     source: ModelSource,
-    outputs: int,
+    outputs: int | None,
     *,
     dtype: Precision = "fp32",
     quantize: Quantize = "none",
@@ -97,23 +95,22 @@ def load_encoder(
     attention_dropout: float = 0.0,
     trained_backbone: bool = False,
 ) -> nn.Module:
-    """AutoModelForSequenceClassification with `outputs` outputs; float32 where the backbone itself trains.
+    """A classifier with `outputs` outputs; for None a language model, encoder-decoder or causal as its config says.
 
-    Weights that the file lacks (a fresh head, a pooler) are drawn from a fixed seed. Raises UserError.
+    float32 where the backbone itself trains. Weights that the file lacks (a fresh head, a pooler) are drawn from a
+    fixed seed. Raises UserError.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
     if attention_dropout > 0:
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
     try:
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
-            config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs, local_files_only=True)
+            config = _config(source, outputs)
             for field in ("attention_probs_dropout_prob", "attention_dropout"):
                 if hasattr(config, field):
                     setattr(config, field, 0.0)
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model = _auto(config, outputs).from_pretrained(
                 str(source.path),
                 config=config,
                 dtype=kind,
@@ -124,12 +121,44 @@ def load_encoder(
     except UserError:
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
-        raise UserError(f"model '{source.name}' does not load as a classifier: {_first_line(error)}") from error
+        raise _refused(source, outputs, error) from error
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+def _config(source: ModelSource, outputs: int | None) -> Any:
+    from transformers import AutoConfig
+
+    own = {} if outputs is None else {"num_labels": outputs}
+    return AutoConfig.from_pretrained(str(source.path), local_files_only=True, **own)
+
+
+def _auto(config: Any, outputs: int | None) -> Any:
+    """The class of transformers that loads the model. Raises ValueError where the model is no language model."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if outputs is not None:
+        return transformers.AutoModelForSequenceClassification
+    if config.is_encoder_decoder:
+        return transformers.AutoModelForSeq2SeqLM
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
+        raise ValueError(f"models of type '{config.model_type}' are encoders, and write no text")
+    return transformers.AutoModelForCausalLM
+
+
+ENCODERS = frozenset("bert roberta xlm-roberta electra camembert deberta-v2 distilbert".split())
+"""Types that transformers also offers as decoders, though their weights were trained to look both ways."""
+
+
+def _refused(source: ModelSource, outputs: int | None, error: Exception) -> UserError:
+    if outputs is not None:
+        return UserError(f"model '{source.name}' does not load as a classifier: {_first_line(error)}")
+    allowed = "give an encoder-decoder (t5, mbart, marian) or a causal model (llama, gpt) with --model SUITE=PATH"
+    return UserError(f"model '{source.name}' does not load as a language model: {_first_line(error)}; {allowed}")
 
 
 def _attention(config: Any, device: str) -> str | None:

@@ -8,23 +8,26 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from harness.contracts import Calibration, Member, Suite, TaskData
+from harness.contracts import Calibration, Evaluated, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
-from harness.evaluate import decisions, predict
 from harness.groups import Attached
-from harness.models import load_encoder
+from harness.inputs import Inputs
+from harness.models import load_model
 from harness.packs import Pack
 from harness.record import Parameters, Phases, TrainState
 from harness.schedule import total_steps
+from harness.scoring import score_pack
 from harness.seeds import Streams
 from harness.simulated import NOTE
-from harness.tokens import Inputs, Split
-from harness.train import Trained, Trainer, replica_losses
+from harness.task_types import task_type
+from harness.task_types.base import Losses, Split
+from harness.train import Trained, Trainer
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.model_source import ModelSource
 
 Progress = Callable[[int, Sequence[float]], None]
@@ -59,7 +62,7 @@ class Work:
 def load_backbone(work: Work) -> torch.nn.Module:
     """A fresh backbone, frozen unless the method trains it."""
     cell = work.pack.cells[0]
-    return load_encoder(
+    return load_model(
         work.source,
         work.suite.tasks[cell.task].outputs,
         dtype=cell.dtype,
@@ -73,20 +76,20 @@ def load_backbone(work: Work) -> torch.nn.Module:
 CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 16
 
 
-def calibration_of(split: Split) -> Calibration:
+def calibration_of(split: Split, losses: Losses) -> Calibration:
     """The first rows of a fixed shuffle of the training rows, the same for each seed and method."""
     chosen = np.random.default_rng(0).permutation(len(split))[:CALIBRATION_ROWS]
     parts = [chosen[i : i + CALIBRATION_BATCH] for i in range(0, len(chosen), CALIBRATION_BATCH)]
-    return Calibration([(split.batch(rows), split.labels[torch.from_numpy(rows)]) for rows in parts], replica_losses)
+    return Calibration([(split.batch(rows), split.targets(rows)) for rows in parts], losses)
 
 
-def attach_pack(model: torch.nn.Module, pack: Pack, split: Split) -> tuple[Attached, list[Streams]]:
+def attach_pack(model: torch.nn.Module, pack: Pack, split: Split, losses: Losses) -> tuple[Attached, list[Streams]]:
     """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
     steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
     members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
     try:
-        return pack.methods[0].attach(model, members, calibration_of(split)), streams
+        return pack.methods[0].attach(model, members, calibration_of(split, losses)), streams
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
 
@@ -112,30 +115,26 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     model = load_backbone(work)
     loaded = time.perf_counter()
     split = work.inputs.splits["train"].to(work.device)
-    attached, streams = attach_pack(model, work.pack, split)
+    losses = task_type(work.suite.tasks[cell.task].kind).losses(cell.protocol)
+    attached, streams = attach_pack(model, work.pack, split, losses)
     frozen = sum(p.numel() for p in model.parameters())
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16"
     protocols = [c.protocol for c in work.pack.cells]
     results: dict[int, Result] = {}
     measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
-    trainer = Trainer(model, attached, split, protocols, streams, autocast=autocast)
+    trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     scoring = 0.0
     note = {"quantize": NOTE} if cell.simulated else {}
 
     def finished(members: Sequence[int]) -> None:
         nonlocal scoring
         before = time.perf_counter()
-        done = [m for m in members if trainer.totals[m] == trainer.optimizer.steps]
-        logits = {
-            name: predict(trainer.model, work.inputs.splits[name].to(work.device), len(members), autocast=autocast)
-            for name in work.suite.tasks[cell.task].eval_splits
-        }
+        scored = score_pack(work, trainer.model, len(members), autocast=autocast)
         for slot, member in enumerate(members):
-            if member in done:
-                own = {name: values[slot] for name, values in logits.items()}
-                made = _scored(work, trainer.trained[member], own, *measured[member])
-                results[member] = dataclasses.replace(made, extra=attached.extra_for(slot) | note)
+            if trainer.totals[member] == trainer.optimizer.steps:
+                extra = attached.extra_for(slot) | note
+                results[member] = _result(trainer.trained[member], scored[slot], *measured[member], extra)
         scoring += time.perf_counter() - before
 
     trainer.run(finished, progress)
@@ -149,20 +148,10 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     return [dataclasses.replace(results[i], phases=phases) for i in range(len(protocols))]
 
 
-def _scored(
-    work: Work, trained: Trained, logits: dict[str, np.ndarray], parameters: Parameters, state: TrainState
+def _result(
+    trained: Trained, scored: Evaluated | None, parameters: Parameters, state: TrainState, extra: dict[str, Any]
 ) -> Result:
-    task = work.pack.cells[0].task
-    scores: dict[str, float] = {}
-    frames = []
-    for name, values in logits.items():
-        split = work.inputs.splits[name]
-        targets = split.labels.cpu().numpy()
-        if not np.isfinite(values).all():
-            trained.broke_at = trained.broke_at or trained.steps
-            return Result(trained, {}, None, parameters, state)
-        said = decisions(values)
-        scores |= work.suite.score(task, name, said, targets)
-        frame = {"id": split.example_ids, "split": name, "target": targets.astype(float), "prediction": said}
-        frames.append(pd.DataFrame(frame | {"logits": list(values)}))
-    return Result(trained, scores, pd.concat(frames, ignore_index=True), parameters, state)
+    if scored is None:
+        trained.broke_at = trained.broke_at or trained.steps
+        return Result(trained, {}, None, parameters, state, extra=extra)
+    return Result(trained, scored.scores, scored.predictions, parameters, state, extra=extra | scored.extra)

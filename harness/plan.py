@@ -16,7 +16,8 @@ from harness.presets import Preset, preset
 from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
-BUDGET = ("lr", "epochs", "max_steps", "batch_size", "max_length", "train_rows", "eval_rows")
+BUDGET = tuple("lr epochs max_steps batch_size max_length train_rows eval_rows".split())
+TEXT = tuple("label_smoothing max_target_length beams shots".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _cell(
         preset=chosen.name,
         model=model.ref,
         data=data.fingerprint,
-        protocol=protocol_of(spec, chosen, method, call.overrides),
+        protocol=protocol_of(spec, chosen, suite.name, method, call.overrides),
         seeds=seeds,
         dtype=call.overrides["dtype"],
         quantize=quantize,
@@ -143,15 +144,15 @@ def _cell(
     return cell, method
 
 
-def protocol_of(spec: Spec, chosen: Preset, method: Method, overrides: Mapping[str, Any]) -> Protocol:
-    """Preset, then the method's declared rate, then the paper's protocol, then flags, then the method's own."""
-    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol}
+def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+    """Preset, what it says of the suite, the method's declared rate, the paper's protocol, flags, the method's own."""
+    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **chosen.suites.get(suite, {})}
     declared = method.learning_rates.get(chosen.name)
     if declared is not None:
         fields |= {"lr": declared.value, "lr_source": declared.source}
     if spec.protocol == "paper":
         fields |= PAPER
-    given = {k: v for k in BUDGET if (v := getattr(spec, k)) is not None}
+    given = {k: v for k in (*BUDGET, *TEXT) if (v := getattr(spec, k)) is not None}
     for step in (given, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
         if "epochs" in step and "max_steps" not in step:
             fields["max_steps"] = None

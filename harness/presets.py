@@ -8,25 +8,30 @@ from typing import Any, Literal
 
 from harness.errors import unknown
 
-EMBEDDED_ENCODER = "embedded:encoder"
+EMBEDDED = "embedded:"
+"""Leads the names of models that ship with the package."""
 MINILM = "all-MiniLM-L6-v2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of harness.cell.Protocol."""
+    """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of harness.cell.Protocol.
+
+    `suites` has the fields that a suite sets for itself.
+    """
 
     name: str
     summary: str
     models: Mapping[str, str]
     source: Literal["embedded", "hub"]
     protocol: Mapping[str, Any]
+    suites: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 _QUICK = Preset(
     "quick",
     "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
-    {"glue": EMBEDDED_ENCODER},
+    {"glue": "embedded:encoder"},
     "embedded",
     {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
 )

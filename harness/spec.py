@@ -48,6 +48,10 @@ class Spec(BaseModel):
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
     batch_size: int | None = Field(default=None, ge=1, description="rows per step")
     max_length: int | None = Field(default=None, ge=4, description="tokens per row at most")
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
+    max_target_length: int | None = Field(default=None, ge=2, description="tokens of a written text at most")
+    beams: int | None = Field(default=None, ge=1, description="beams of the search that writes texts; 1 is greedy")
+    shots: int | None = Field(default=None, ge=0, description="solved examples before each question (mmlu)")
     train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
     eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split at most")
     dtype: Annotated[tuple[Precision, ...], Words] = Field(

@@ -19,7 +19,7 @@ from harness.groups import Attached
 from harness.optimizer import ReplicaAdamW
 from harness.schedule import learning_rates, total_steps
 from harness.seeds import Streams
-from harness.tokens import Split
+from harness.task_types.base import Losses, Split
 
 CURVE_POINTS = 20
 
@@ -58,16 +58,6 @@ class Order:
         self._orders = self._orders[list(rows)]
 
 
-def replica_losses(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Mean loss per replica [K] from logits [K*B, c] and labels [K*B]: cross-entropy, or squared error for c = 1."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    if labels.is_floating_point():
-        rows = nn.functional.mse_loss(wide.squeeze(-1), labels.to(wide), reduction="none")
-    else:
-        rows = nn.functional.cross_entropy(wide, labels, reduction="none")
-    return rows.view(k, -1).mean(1)
-
-
 class Trainer:
     """K members on one attached model; `run` trains each to its own last step."""
 
@@ -78,6 +68,7 @@ class Trainer:
         split: Split,
         protocols: Sequence[Protocol],
         streams: Sequence[Streams],
+        losses: Losses,
         *,
         autocast: bool = False,
     ) -> None:
@@ -89,8 +80,8 @@ class Trainer:
         self.optimizer = ReplicaAdamW(attached.groups, protocols, rates)
         self.order = Order(streams, len(split), protocols[0].batch_size)
         seeds = [s.integer("dropout", "") for s in streams]
-        self.device = split.ids.device
-        self.clock = install_dropout(model, seeds, protocols[0].max_length, self.device)
+        self.device, self.losses = split.device, losses
+        self.clock = install_dropout(model, seeds, max(protocols[0].max_length, split.positions), self.device)
         self.autocast = autocast
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
@@ -114,10 +105,10 @@ class Trainer:
         self.clock.step.fill_(step)
         rows = self.order.at(step)
         batch = self.split.batch(rows)
-        labels = self.split.labels[torch.from_numpy(rows).to(self.device)]
+        targets = self.split.targets(rows)
         with self._precision():
             logits = self.model(**batch).logits
-        losses = replica_losses(logits, labels, len(self.members))
+        losses = self.losses(logits, targets, len(self.members))
         total = losses if self.attached.penalty is None else losses + self.attached.penalty()
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.errors import NotApplicable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,12 @@ class Head(Method):
         "small": Sourced(1e-3, "this project's choice, not tuned"),
         "paper": Sourced(1e-3, "this project's choice, not tuned"),
     }
+
+    def fits(self, model: nn.Module) -> None:
+        from methods.layers.replica_linear import head_linears
+
+        if not head_linears(model):
+            raise NotApplicable("head: a language model has no classification head; use lora or bitfit")
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.replica_linear import attach_heads

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 Memo = dict[Any, Any]
 
-# what the field calls query, key and value, and what the encoders of transformers call them
+# what the field calls query, key and value, and what the models of transformers call them
 ALIASES: Mapping[str, frozenset[str]] = {
-    "query": frozenset({"query", "query_proj", "q_proj", "q_lin"}),
-    "key": frozenset({"key", "key_proj", "k_proj", "k_lin"}),
-    "value": frozenset({"value", "value_proj", "v_proj", "v_lin"}),
+    "query": frozenset({"query", "query_proj", "q_proj", "q_lin", "q"}),
+    "key": frozenset({"key", "key_proj", "k_proj", "k_lin", "k"}),
+    "value": frozenset({"value", "value_proj", "v_proj", "v_lin", "v"}),
 }
 
 
@@ -182,12 +182,9 @@ def low_rank(method: Method) -> LowRank:
 
 def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]:
     """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one."""
-    from torch import nn
+    from methods.layers.replica_linear import backbone_linears
 
-    from methods.layers.replica_linear import head_linears
-
-    heads = {name for name, _ in head_linears(model)}
-    linears = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in heads]
+    linears = backbone_linears(model)
     wanted = {name: ALIASES.get(name, frozenset({name})) for name in target}
     have = {n.rpartition(".")[2] for n, _ in linears}
     for name, aliases in wanted.items():

@@ -37,10 +37,27 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """The linear layers outside the pretrained backbone (`base_model` of transformers), by path."""
+    """The linear layers outside the pretrained backbone (`base_model` of transformers), by path.
+
+    A language model has none: the layer that gives its words' logits is pretrained.
+    """
     base = getattr(model, "base_model", None)
     inside = set(base.modules()) if isinstance(base, nn.Module) and base is not model else set()
+    inside |= {m for m in (_word_logits(model),) if m is not None}
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m not in inside]
+
+
+def _word_logits(model: nn.Module) -> nn.Module | None:
+    """The layer from hidden states to a language model's logits; None for a classifier."""
+    get = getattr(model, "get_output_embeddings", None)
+    return get() if get is not None else None
+
+
+def backbone_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The linear layers of the pretrained backbone, by path, less the one that gives a language model's logits."""
+    heads = {name for name, _ in head_linears(model)}
+    words = _word_logits(model)
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in heads and m is not words]
 
 
 def fresh_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:
@@ -57,10 +74,12 @@ def trained_dtype(model: nn.Module) -> torch.dtype:
 
 
 def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
-    """Replace each head layer by a ReplicaLinear with fresh weights; returns the group "head"."""
+    """Replace each head layer by a ReplicaLinear with fresh weights; returns the group "head", or none."""
     std = float(getattr(getattr(model, "config", None), "initializer_range", 0.02))
     device, dtype = next(model.parameters()).device, trained_dtype(model)
     linears = head_linears(model)
+    if not linears:
+        return Attached([], stored=[0] * len(streams))
     values: list[tuple[str, Tensor]] = []
     for path, linear in linears:
         drawn = [fresh_head(path, linear, s, std) for s in streams]

@@ -14,10 +14,11 @@ from harness.cell import ModelRef
 from harness.contracts import METHODS, Member
 from harness.errors import UserError
 from harness.model_source import ModelSource, resolve
-from harness.models import load_encoder, load_tokenizer, skeleton
+from harness.models import load_model, load_tokenizer, skeleton
 from harness.packrun import calibration_of
 from harness.presets import PRESETS
 from harness.seeds import Streams, equal
+from harness.task_types.classification import replica_losses
 from tests.harness.training import protocol, rows, train, trainer
 
 SHAPE = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -41,7 +42,7 @@ def saved(config: PreTrainedConfig, folder: Path, dtype: torch.dtype = torch.flo
 @pytest.mark.parametrize("name", CONFIGS)
 def test_lora_trains_on_each_shape_of_encoder(name: str, tmp_path: Path) -> None:
     source = saved(CONFIGS[name], tmp_path)
-    model = load_encoder(source, 2)
+    model = load_model(source, 2)
     method = METHODS.get("lorasp")(rank=4)
     method.fits(skeleton(source, 2))
     before = {n: p.clone() for n, p in model.named_parameters()}
@@ -55,7 +56,7 @@ def test_lora_trains_on_each_shape_of_encoder(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_padding_and_neighbours_do_not_move_a_row(name: str, tmp_path: Path) -> None:
-    model = load_encoder(saved(CONFIGS[name], tmp_path), 2).eval()
+    model = load_model(saved(CONFIGS[name], tmp_path), 2).eval()
     split = rows(count=8)
     shortest = int(split.lengths.argmin())
     with torch.no_grad():
@@ -68,32 +69,32 @@ def test_a_fresh_head_is_the_same_each_time_and_the_global_generator_stays(tmp_p
     source = saved(CONFIGS["bert"], tmp_path)
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
-    first = load_encoder(source, 3)
+    first = load_model(source, 3)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(2)
-    again = load_encoder(source, 3)
+    again = load_model(source, 3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
 def test_attention_probabilities_are_not_dropped(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path)
-    assert load_encoder(source, 2).config.attention_probs_dropout_prob == 0.0  # type: ignore[union-attr]
+    assert load_model(source, 2).config.attention_probs_dropout_prob == 0.0  # type: ignore[union-attr]
     with pytest.raises(UserError, match=r"attention_dropout=0.1: allowed: 0"):
-        load_encoder(source, 2, attention_dropout=0.1)
+        load_model(source, 2, attention_dropout=0.1)
 
 
 def test_half_precision_weights_load_as_float32_or_bf16(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path, torch.float16)
-    assert {p.dtype for p in load_encoder(source, 2).parameters()} == {torch.float32}
-    assert {p.dtype for p in load_encoder(source, 2, dtype="bf16").parameters()} == {torch.bfloat16}
-    full = load_encoder(source, 2, dtype="bf16", trained_backbone=True)
+    assert {p.dtype for p in load_model(source, 2).parameters()} == {torch.float32}
+    assert {p.dtype for p in load_model(source, 2, dtype="bf16").parameters()} == {torch.bfloat16}
+    full = load_model(source, 2, dtype="bf16", trained_backbone=True)
     assert {p.dtype for p in full.parameters()} == {torch.float32} and all(p.requires_grad for p in full.parameters())
 
 
 def test_a_model_that_is_no_classifier_is_one_line(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-kind"}))
-    for load in (lambda: skeleton(source, 2), lambda: load_encoder(source, 2)):
+    for load in (lambda: skeleton(source, 2), lambda: load_model(source, 2)):
         with pytest.raises(UserError, match="model 'made'") as caught:
             load()
         assert "\n" not in str(caught.value)
@@ -109,8 +110,10 @@ def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path: Path) -> None:
 
 def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
     source = resolve(PRESETS["quick"], "glue", None)
-    model = load_encoder(source, 2)
+    model = load_model(source, 2)
     assert model.num_labels == 2 and sum(p.numel() for p in model.parameters()) * 4 < 2 * 2**20
     method: Any = METHODS.get("lora")()
-    attached = method.attach(model, [Member(method, Streams(equal(s))) for s in (0, 1)], calibration_of(rows()))
+    attached = method.attach(
+        model, [Member(method, Streams(equal(s))) for s in (0, 1)], calibration_of(rows(), replica_losses)
+    )
     assert attached.group("adapter").theta.shape == (2, 3 * 2 * 16 * (64 + 64))

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import profile
 from harness.cell import SIMULATED
-from harness.models import FULL_PRECISION, load_encoder
+from harness.models import FULL_PRECISION, load_model
 from harness.plan import make_plan
 from harness.progress import Plain
 from harness.run import run
@@ -72,8 +72,8 @@ def test_a_block_of_zeros_stays() -> None:
 def test_the_layers_are_those_of_bitsandbytes(name: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     source = saved(CONFIGS[name], tmp_path)
-    plain, simulated = load_encoder(source, 2), load_encoder(source, 2, quantize="sim2")
-    real = load_encoder(source, 2, quantize="nf4")
+    plain, simulated = load_model(source, 2), load_model(source, 2, quantize="sim2")
+    real = load_model(source, 2, quantize="nf4")
     converted = {n for n, m in real.named_modules() if type(m).__name__ == "Linear4bit"}
     moved = {
         n.removesuffix(".weight")

@@ -1,61 +1,24 @@
-"""Tokenised rows, truncation, and predictions in the order of the split."""
+"""Padding, batches of like length, and the rows that a cell reads."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pytest
-import torch
-from torch import nn
 
-from harness.contracts import Example, Task, TaskData
-from harness.evaluate import decisions, predict
-from harness.model_source import resolve
-from harness.models import load_tokenizer
-from harness.presets import preset
-from harness.tokens import chosen_rows, read_inputs, tokenise
-from tests.harness.training import rows
+from harness.contracts import Example
+from harness.tokens import batches_by_length, chosen_rows, padded
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return load_tokenizer(resolve(preset("quick"), "glue", None))
+def test_rows_are_padded_to_the_longest() -> None:
+    ids, lengths = padded([[5, 6, 7], [8]], 9)
+    assert ids.tolist() == [[5, 6, 7], [8, 9, 9]] and lengths.tolist() == [3, 1]
 
 
-EXAMPLES = [
-    Example("a", ("the cat sleeps", "the dog runs"), 0),
-    Example("b", ("a " * 30, "the dog"), 1),
-    Example("c", ("the", "cat"), 1),
-]
-
-
-def test_rows_are_what_the_tokenizer_gives_one_by_one(tokenizer: Any) -> None:
-    split = tokenise(tokenizer, EXAMPLES, 12, regression=False)
-    for i, example in enumerate(EXAMPLES):
-        alone = tokenizer(*example.texts, truncation=True, max_length=12)
-        n = int(split.lengths[i])
-        assert split.ids[i, :n].tolist() == alone["input_ids"]
-        assert split.types is not None and split.types[i, :n].tolist() == alone["token_type_ids"]
-        assert (split.ids[i, n:] == tokenizer.pad_token_id).all()
-    assert split.cut.tolist() == [False, True, False] and int(split.lengths.max()) == 12
-    assert split.labels.dtype == torch.int64 and split.example_ids == ["a", "b", "c"]
-    assert tokenise(tokenizer, EXAMPLES, 12, regression=True).labels.dtype == torch.float32
-
-
-def test_a_batch_is_padded_to_its_longest_row(tokenizer: Any) -> None:
-    split = tokenise(tokenizer, EXAMPLES, 32, regression=False)
-    batch = split.batch(np.array([2, 0]))
-    assert batch["input_ids"].shape[1] == int(split.lengths[0])
-    assert batch["attention_mask"].sum(1).tolist() == [split.lengths[2], split.lengths[0]]
-
-
-def test_what_was_cut_is_counted_by_split(tokenizer: Any) -> None:
-    task = Task("t", ("no", "yes"), ("validation",), ("accuracy",))
-    data = TaskData({"train": tuple(EXAMPLES), "validation": tuple(EXAMPLES[:1])}, "f", "s")
-    inputs = read_inputs(tokenizer, task, data, 12, None, None)
-    assert inputs.truncation.rows == {"train": 1, "validation": 0}
-    assert inputs.truncation.total == inputs.rows == {"train": 3, "validation": 1}
+def test_batches_cover_each_row_once_shortest_first_within_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, 100)
+    parts = list(batches_by_length(lengths, 3, "cpu", budget=240))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
+    assert all(len(p) == 1 or 3 * len(p) * int(lengths[p].max()) <= 240 for p in parts)
+    assert [int(lengths[p].max()) for p in parts] == sorted(int(lengths[p].max()) for p in parts)
 
 
 def test_fewer_training_rows_are_a_fixed_sample_and_fewer_eval_rows_the_first() -> None:
@@ -66,17 +29,3 @@ def test_fewer_training_rows_are_a_fixed_sample_and_fewer_eval_rows_the_first() 
     assert list(chosen_rows(many, 20, "train"))[:10] == list(some)
     assert chosen_rows(many, 10, "validation") == many[:10]
     assert chosen_rows(many, None, "train") is many and chosen_rows(many, 50, "train") is many
-
-
-def test_predictions_stand_in_the_order_of_the_split(tiny_bert: Any) -> None:
-    model: nn.Module = tiny_bert().eval()
-    split = rows(count=30)
-    found = predict(model, split, 1)
-    with torch.no_grad():
-        alone = [model(**split.batch(np.array([i]))).logits[0].float().numpy() for i in range(30)]
-    assert found.shape == (1, 30, 2) and np.allclose(found[0], alone, atol=1e-6)
-
-
-def test_decisions() -> None:
-    assert decisions(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist() == [1, 0]
-    assert decisions(np.array([[0.25], [-1.0]])).tolist() == [0.25, -1.0]

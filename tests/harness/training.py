@@ -14,18 +14,19 @@ from harness.groups import Attached
 from harness.packrun import calibration_of
 from harness.schedule import total_steps
 from harness.seeds import Streams, equal
-from harness.tokens import Split
+from harness.task_types.base import Split
+from harness.task_types.classification import LabelledRows, replica_losses
 from harness.train import Trainer
 
 
-def rows(count: int = 44, outputs: int = 2, seed: int = 0) -> Split:
+def rows(count: int = 44, outputs: int = 2, seed: int = 0) -> LabelledRows:
     """Random rows of 4 to 12 tokens; with one output the labels are float64."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(4, 13, count)
     ids = torch.from_numpy(rng.integers(1, 50, (count, 12), dtype=np.int32))
     ids[torch.arange(12)[None, :] >= torch.from_numpy(lengths)[:, None]] = 0
     labels = torch.from_numpy(rng.integers(0, outputs, count)) if outputs > 1 else torch.from_numpy(rng.random(count))
-    return Split([str(i) for i in range(count)], ids, None, lengths, labels, np.zeros(count, bool))
+    return LabelledRows([str(i) for i in range(count)], ids, None, lengths, labels, np.zeros(count, bool))
 
 
 def protocol(**fields: object) -> Protocol:
@@ -39,8 +40,8 @@ def trainer(
     streams = [Streams(equal(s)) for s in seeds]
     steps = [total_steps(p, len(split)) for p in protocols]
     members = [Member(m, s, n) for m, s, n in zip(methods, streams, steps, strict=True)]
-    attached = members[0].method.attach(model, members, calibration_of(split))
-    return Trainer(model, attached, split, protocols, streams), attached
+    attached = members[0].method.attach(model, members, calibration_of(split, replica_losses))
+    return Trainer(model, attached, split, protocols, streams, replica_losses), attached
 
 
 def train(made: Trainer) -> list[float]:

@@ -13,6 +13,7 @@ from torch import nn
 from harness.contracts import METHODS, Member
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
+from harness.task_types.classification import replica_losses
 from methods.calibration import gradient_scores, gradient_sums, weight_scores
 from methods.lowrank import find_sites, start_values
 from tests.harness.training import rows
@@ -49,7 +50,7 @@ def test_sums_are_autograds(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert().eval()
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]
-    calibration = calibration_of(rows())
+    calibration = calibration_of(rows(), replica_losses)
     sites = find_sites(model, ("query", "value"), 4)
     starts = {s.name: start_values(s, Streams(equal(0)))[0] for s in sites}
     expected = reference(model, starts, calibration)
@@ -79,7 +80,7 @@ def test_a_pack_measures_what_each_replica_measures_alone(select: str, tiny_bert
 
     def trained(members: list[Member]) -> list[torch.Tensor]:
         model = tiny_bert()
-        method.attach(model, members, calibration_of(rows()))
+        method.attach(model, members, calibration_of(rows(), replica_losses))
         layers = [model.get_submodule(s) for s in ("bert.encoder.layer.0.attention.self.query",)]
         return [layer.a.index.view(len(members), -1)[-1] - (len(members) - 1) * 4 * 32 for layer in layers]  # type: ignore[union-attr,operator]
 
@@ -95,7 +96,10 @@ def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., n
     before = {n: p.clone() for n, p in model.named_parameters()}
     sites = find_sites(model, ("query",), 2)
     gradient_sums(
-        model, {0: {s.name: torch.ones(2, 32, dtype=torch.float64) for s in sites}}, 1, calibration_of(rows())
+        model,
+        {0: {s.name: torch.ones(2, 32, dtype=torch.float64) for s in sites}},
+        1,
+        calibration_of(rows(), replica_losses),
     )
     assert model.training and not any(m._forward_hooks for m in model.modules())
     assert all(torch.equal(p, before[n]) and p.grad is None for n, p in model.named_parameters())
@@ -103,7 +107,7 @@ def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., n
 
 def test_measuring_leaves_no_gradient_behind(tiny_bert: Callable[..., nn.Module]) -> None:
     method = METHODS.get("lorasp")(select="snip")
-    attached = method.attach(tiny_bert(), [Member(method, Streams(equal(0)))], calibration_of(rows()))
+    attached = method.attach(tiny_bert(), [Member(method, Streams(equal(0)))], calibration_of(rows(), replica_losses))
     assert [g.name for g in attached.groups] == ["adapter", "head"]
     assert not any(bool(g.grad.any()) for g in attached.groups)
     assert attached.extra["calibration_rows"] == 44 and attached.extra["calibration_seconds"] > 0

@@ -11,6 +11,7 @@ from torch import nn
 from harness.contracts import METHODS, Member
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
+from harness.task_types.classification import replica_losses
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, disturb, global_state, tensors, watch_masks
@@ -30,7 +31,7 @@ def test_step_zero_is_the_base_model_and_randomness_comes_from_the_streams(
         disturb(noise)
         before = global_state()
         model = tiny_bert().eval()
-        attached = method.attach(model, [Member(method, Streams(equal(5)), 20)], calibration_of(rows()))
+        attached = method.attach(model, [Member(method, Streams(equal(5)), 20)], calibration_of(rows(), replica_losses))
         assert global_state() == before
         if method.starts_at_base:
             with torch.no_grad():
@@ -59,7 +60,7 @@ def test_same_seed_same_mask(name: str, tiny_bert: Callable[..., nn.Module], mon
     method = EVERY[name]
     for seed in (3, 3):
         disturb(seed + len(seen))
-        method.attach(tiny_bert(), [Member(method, Streams(equal(seed)), 20)], calibration_of(rows()))
+        method.attach(tiny_bert(), [Member(method, Streams(equal(seed)), 20)], calibration_of(rows(), replica_losses))
     (first, _), (again, _) = seen
     assert all((x == y).all() for n in first for x, y in zip(first[n], again[n], strict=True))
 
