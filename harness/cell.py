@@ -28,6 +28,7 @@ class Protocol(Frozen):
     epochs: float = Field(default=3.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most; null: as epochs say")
     batch_size: int = Field(default=16, ge=1)
+    group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
     max_length: int = Field(default=128, ge=4, description="tokens per row at most; longer rows are cut and counted")
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")

@@ -80,7 +80,9 @@ def calibration_of(split: Split, losses: Losses) -> Calibration:
     """The first rows of a fixed shuffle of the training rows, the same for each seed and method."""
     chosen = np.random.default_rng(0).permutation(len(split))[:CALIBRATION_ROWS]
     parts = [chosen[i : i + CALIBRATION_BATCH] for i in range(0, len(chosen), CALIBRATION_BATCH)]
-    return Calibration([(split.batch(rows), split.targets(rows)) for rows in parts], losses)
+    return Calibration(
+        [(split.batch(rows), split.targets(split.place(rows), split.shape(rows))) for rows in parts], losses
+    )
 
 
 def attach_pack(model: torch.nn.Module, pack: Pack, split: Split, losses: Losses) -> tuple[Attached, list[Streams]]:

@@ -48,6 +48,7 @@ class Spec(BaseModel):
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
     batch_size: int | None = Field(default=None, ge=1, description="rows per step")
     max_length: int | None = Field(default=None, ge=4, description="tokens per row at most")
+    group_by_length: bool | None = Field(default=None, description="batches of rows of like length: less padding")
     label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
     max_target_length: int | None = Field(default=None, ge=2, description="tokens of a written text at most")
     beams: int | None = Field(default=None, ge=1, description="beams of the search that writes texts; 1 is greedy")

@@ -76,4 +76,6 @@ class GaLore(Method):
             f"{s.name}.weight": GradientProjector((s.d_out, s.d_in), self.rank, self.update_every, self.scale)
             for s in self.sites(model)
         }
-        return attach_backbone(model, projectors).join(head)
+        made = attach_backbone(model, projectors)
+        made.host_steps.append(lambda step: step % self.update_every == 0)
+        return made.join(head)
