@@ -168,6 +168,7 @@ class Method(abc.ABC):
     """A fine-tuning method; the fields of the frozen dataclass are its options.
 
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
+    With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
     `learning_rates` maps a preset to its declared default and the source of that;
     `paper_options` are defaults under `--protocol paper`.
     """
@@ -179,6 +180,7 @@ class Method(abc.ABC):
     family: ClassVar[str | None] = None
     quantizable: ClassVar[bool] = True
     trains_backbone: ClassVar[bool] = False
+    autocasts: ClassVar[bool] = False
     paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.contracts import SUITES, Suite
 from harness.errors import CellFailed, UserError
-from harness.packs import Pack, group
+from harness.packs import MOST, Pack, group
 from harness.provenance import environment, utc_now
 from harness.record import AverageInfo, PackInfo, Record, Status
 
@@ -201,5 +201,5 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
     executor = Executor(plan, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
-    for pack in group(cells, methods, spec.pack):
+    for pack in group(cells, methods, spec.pack or MOST[executor.device]):
         executor.run(pack)

@@ -150,7 +150,9 @@ def _measure(question: Question, empty: Profile) -> Profile:
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
     _, state = counts(0, attached, 0)
     protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16")
+    trainer = Trainer(
+        model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16" and question.method.autocasts
+    )
     seconds = []
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         with _synchronised(question.device):

@@ -53,8 +53,8 @@ FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 """Linear layers that no level quantizes: a path that starts or ends so."""
 
 
-def quantization(quantize: Quantize, heads: list[str]) -> Any:
-    """The bitsandbytes configuration of a level; None where it has none. Raises UserError where it is not installed."""
+def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
+    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none. Raises UserError where it is not installed."""
     if quantize == "none" or quantize in SIMULATED:
         return None
     import importlib.util
@@ -70,7 +70,7 @@ def quantization(quantize: Quantize, heads: list[str]) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="fp4" if quantize == "fp4" else "nf4",
         bnb_4bit_use_double_quant=quantize == "nf4-dq",
-        bnb_4bit_compute_dtype=torch.float32,
+        bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=heads,
     )
 
@@ -116,7 +116,7 @@ def load_model(
                 dtype=kind,
                 local_files_only=True,
                 attn_implementation=_attention(config, device),
-                quantization_config=quantization(quantize, FULL_PRECISION),
+                quantization_config=quantization(quantize, FULL_PRECISION, kind),
             )
     except UserError:
         raise

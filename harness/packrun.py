@@ -121,7 +121,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     attached, streams = attach_pack(model, work.pack, split, losses)
     frozen = sum(p.numel() for p in model.parameters())
     ready = time.perf_counter()
-    autocast = cell.dtype == "bf16"
+    autocast = cell.dtype == "bf16" and work.pack.methods[0].autocasts
     protocols = [c.protocol for c in work.pack.cells]
     results: dict[int, Result] = {}
     measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
@@ -136,6 +136,8 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         for slot, member in enumerate(members):
             if trainer.totals[member] == trainer.optimizer.steps:
                 extra = attached.extra_for(slot) | note
+                if trainer.runner.fallback:
+                    extra["not captured"] = trainer.runner.fallback
                 results[member] = _result(trainer.trained[member], scored[slot], *measured[member], extra)
         scoring += time.perf_counter() - before
 
@@ -144,7 +146,8 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
         load=loaded - started,
         input=work.input_seconds,
         attach=ready - loaded,
-        train=time.perf_counter() - ready - scoring,
+        train=time.perf_counter() - ready - scoring - trainer.runner.seconds,
+        capture=trainer.runner.seconds,
         evaluate=scoring,
     )
     return [dataclasses.replace(results[i], phases=phases) for i in range(len(protocols))]

@@ -49,6 +49,7 @@ class Phases(Strict):
     input: float = Field(description="reading, rendering and tokenising rows")
     attach: float
     train: float
+    capture: float = Field(default=0.0, description="CUDA graphs of the step, one a shape; not in train")
     evaluate: float
 
 

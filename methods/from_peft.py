@@ -22,6 +22,7 @@ class FromPeft(Method):
     """One replica; the adapter is what peft makes trainable, under the seed of the init stream."""
 
     family: ClassVar[str | None] = None
+    autocasts: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod

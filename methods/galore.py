@@ -35,6 +35,7 @@ class GaLore(Method):
     summary: ClassVar[str] = "full fine-tuning with the optimizer's moments in a low-rank subspace of the gradient"
     quantizable: ClassVar[bool] = False
     trains_backbone: ClassVar[bool] = True
+    autocasts: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(5e-4, "grid of four on the embedded tasks' dev sets"),
         "small": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),

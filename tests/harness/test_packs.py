@@ -11,7 +11,7 @@ from harness.plan import method_of
 from tests.reports.records import cell
 
 
-def grouped(cells: list[Cell], most: int | None = None) -> list[Pack]:
+def grouped(cells: list[Cell], most: int = 16) -> list[Pack]:
     methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
     return group(cells, methods, most)
 
@@ -35,6 +35,8 @@ def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
         {"protocol": {"max_length": 64}},
         {"protocol": {"train_rows": 10}},
         {"protocol": {"eval_rows": 10}},
+        {"protocol": {"group_by_length": True}},
+        {"protocol": {"label_smoothing": 0.1}},
     ],
 )
 def test_what_changes_the_batch_or_the_backbone_parts_them(other: dict[str, object]) -> None:
