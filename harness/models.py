@@ -54,7 +54,10 @@ FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 
 
 def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
-    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none. Raises UserError where it is not installed."""
+    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
+
+    Raises UserError where bitsandbytes is not installed.
+    """
     if quantize == "none" or quantize in SIMULATED:
         return None
     import importlib.util

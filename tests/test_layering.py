@@ -21,19 +21,6 @@ ALLOWED = {
 TORCH = set(
     "capture dropout dropout_kernel groups measure models optimizer packrun scoring simulated tokens train".split()
 )
-    "capture",
-    "dropout_kernel",
-    "train",
-    "tokens",
-    "optimizer",
-    "dropout",
-    "groups",
-    "models",
-    "packrun",
-    "scoring",
-    "measure",
-    "simulated",
-}
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
