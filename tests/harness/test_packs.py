@@ -48,9 +48,9 @@ def test_full_fine_tuning_trains_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "sizes"), [(10, None, [10]), (20, None, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
+    ("count", "most", "sizes"), [(10, 16, [10]), (20, 16, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
 )
-def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int | None, sizes: list[int]) -> None:
+def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int, sizes: list[int]) -> None:
     cells = [cell(seed=s) for s in range(count)]
     packs = grouped(cells, most)
     assert sorted(len(p.cells) for p in packs) == sorted(sizes)
