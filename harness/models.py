@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
+from harness.shapes import config_of
 from harness.simulated import simulate
 
 if TYPE_CHECKING:
@@ -113,14 +115,13 @@ def load_model(
             for field in ("attention_probs_dropout_prob", "attention_dropout"):
                 if hasattr(config, field):
                     setattr(config, field, 0.0)
-            model = _auto(config, outputs).from_pretrained(
-                str(source.path),
-                config=config,
-                dtype=kind,
-                local_files_only=True,
-                attn_implementation=_attention(config, device),
-                quantization_config=quantization(quantize, FULL_PRECISION, kind),
-            )
+            auto = _auto(config, outputs)
+            options = {"dtype": kind, "attn_implementation": _attention(config, device)}
+            quantized = quantization(quantize, FULL_PRECISION, kind)
+            with _weights(source, auto, config, device) as path:
+                model = auto.from_pretrained(
+                    path, config=config, local_files_only=True, quantization_config=quantized, **options
+                )
     except UserError:
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
@@ -132,10 +133,24 @@ def load_model(
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
 
 
+@contextlib.contextmanager
+def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
+    """The folder to load from; random weights of a shape are written to one that is gone afterwards."""
+    if source.shape is None:
+        yield str(source.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.device(device):
+            auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        yield folder
+
+
 def _config(source: ModelSource, outputs: int | None) -> Any:
     from transformers import AutoConfig
 
     own = {} if outputs is None else {"num_labels": outputs}
+    if source.shape is not None:
+        return config_of(source.shape, own)
     return AutoConfig.from_pretrained(str(source.path), local_files_only=True, **own)
 
 
