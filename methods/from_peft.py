@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Calibration, Member, Method
-from harness.errors import CellFailed
+from harness.contracts import Calibration, Member, Method, Site
+from harness.errors import CellFailed, UserError
 from methods.lowrank import find_sites
 
 if TYPE_CHECKING:
@@ -36,7 +36,16 @@ class FromPeft(Method):
         """Hang peft's schedule into the training loop."""
 
     def fits(self, model: nn.Module) -> None:
-        find_sites(model, *self.sites)
+        for site in find_sites(model, *self.sites):
+            most = self.most(site)
+            if site.rank > most:
+                raise UserError(
+                    f"rank {site.rank}: {site.name} maps {site.d_in} to {site.d_out}; allowed: {most} at most"
+                )
+
+    def most(self, site: Site) -> int:
+        """The largest rank that a site has room for."""
+        return min(site.d_in, site.d_out)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from harness.groups import Attached

@@ -32,6 +32,9 @@ class Lora(LowRank):
     def site_rank(self) -> int:
         return self.rank if self.match == "none" else math.ceil(self.rank / 2)
 
+    def strategies(self) -> tuple[str, ...]:
+        return ("random",) if self.match != "none" and self.rank % 2 else ()
+
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         if self.match == "none" or self.rank % 2 == 0:
             return None

@@ -50,6 +50,12 @@ class LoraSP(LowRank):
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
             )
+        other = "ab".replace(self.strategy.trains or "", "")
+        if self.strategy.trains and self.zero == other and self.ratio <= 0.5:
+            raise NotApplicable(
+                f"select={self.select} with zero={other}: {other.upper()} at zero never trains, so nothing is learned;"
+                f" use zero={self.strategy.trains} or auto"
+            )
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         if self.resample and (self.strategy.scores or self.exact_in != "matrix"):
@@ -61,6 +67,9 @@ class LoraSP(LowRank):
     @property
     def strategy(self) -> Strategy:
         return STRATEGIES.get(self.select)
+
+    def strategies(self) -> tuple[str, ...]:
+        return (self.select,)
 
     def packs_with(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
@@ -74,8 +83,13 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
-        sizes = [a * b for site in sites for a, b in site.shapes]
-        for size in sizes if self.exact_in == "matrix" else [sum(sizes)]:
+        pairs = [tuple(m * n for m, n in site.shapes) for site in sites]
+        sizes = {
+            "matrix": [size for pair in pairs for size in pair],
+            "pair": [sum(pair) for pair in pairs],
+            "model": [sum(map(sum, pairs))],
+        }
+        for size in sizes[self.exact_in]:
             share(size, self.ratio)
 
     def score_kind(self) -> ScoreKind | None:

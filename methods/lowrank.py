@@ -181,21 +181,36 @@ def low_rank(method: Method) -> LowRank:
 
 
 def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]:
-    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one."""
+    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one.
+
+    `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
+    part too.
+    """
     from torch import nn
 
     from methods.layers.replica_linear import head_linears
 
     heads = {name for name, _ in head_linears(model)}
     linears = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in heads]
-    wanted = {name: ALIASES.get(name, frozenset({name})) for name in target}
-    have = {n.rpartition(".")[2] for n, _ in linears}
-    for name, aliases in wanted.items():
-        if not aliases & have:
-            raise UserError(f"target={name}: this model has no such linear layer; it has: {', '.join(sorted(have))}")
-    names = frozenset().union(*wanted.values())
-    chosen = [(n, m) for n, m in linears if n.rpartition(".")[2] in names]
+    found = {name: {n for n, _ in linears if _means(name, n)} for name in target}
+    have = sorted({n.rpartition(".")[2] for n, _ in linears})
+    for name, paths in found.items():
+        if not paths:
+            raise UserError(
+                f"target={name}: this model has no such linear layer; it has: {', '.join(have)}, attention, all-linear"
+            )
+    chosen = [(n, m) for n, m in linears if any(n in paths for paths in found.values())]
     return [Site(n, m.in_features, m.out_features, rank, _layer(n), _reads(n, m.in_features)) for n, m in chosen]
+
+
+def _means(name: str, path: str) -> bool:
+    """Whether a word of `target` means the linear layer at this path."""
+    parents, _, last = path.rpartition(".")
+    if name == "all-linear":
+        return _layer(path) >= 0
+    if name == "attention":
+        return _layer(path) >= 0 and bool(re.search(r"attention|attn", parents))
+    return last in ALIASES.get(name, frozenset({name}))
 
 
 def _reads(path: str, d_in: int) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Site, Sourced
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -35,6 +35,9 @@ class Shira(FromPeft):
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
+
+    def most(self, site: Site) -> int:
+        return site.d_in * site.d_out // (site.d_in + site.d_out)  # so many numbers train as the weight has entries
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import ShiraConfig

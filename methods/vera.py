@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Site, Sourced
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -36,6 +36,9 @@ class Vera(FromPeft):
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
+
+    def most(self, site: Site) -> int:
+        return self.rank  # its vectors scale random directions, which may be more than the layer is wide
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import VeraConfig
