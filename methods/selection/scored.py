@@ -9,7 +9,6 @@ import numpy as np
 from harness.contracts import PerSite, Saving, Site, strategy
 from methods.selection.entries import random
 
-
 STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
 
 

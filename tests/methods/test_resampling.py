@@ -39,7 +39,7 @@ def test_each_span_is_adamw_from_zero_on_the_entries_of_its_mask(
 ) -> None:
     """Gradients are the model's; torch's AdamW takes them, fresh for each span, and frozen entries are put back."""
     method, model, bare = LORASP(rank=4, resample=3), tiny_bert(), tiny_bert()
-    settings = protocol(max_steps=8, clip=1e9, weight_decay=0.1)
+    settings = protocol(max_steps=8, warmup=0.0, clip=1e9, weight_decay=0.1)
     made, _ = trainer(model, [method], [settings], [1], rows())
     grads: list[dict[str, Tensor]] = []
     step = made.optimizer.step
