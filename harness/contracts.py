@@ -134,6 +134,11 @@ class Sourced:
     source: str = "this project's choice, not tuned"
 
 
+def option(default: Any, meaning: str, allowed: str = "") -> Any:
+    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "allowed": allowed})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
     """A fine-tuning method; the fields of the frozen dataclass are its options.

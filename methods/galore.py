@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
 from harness.errors import UserError
 from methods.lowrank import find_sites
 
@@ -25,10 +25,10 @@ class GaLore(Method):
     linear layers of attention and feed-forward part of every block.
     """
 
-    rank: int = 4
-    update_every: int = 200
-    scale: float = 4.0
-    target: tuple[str, ...] = ("all-linear",)
+    rank: int = option(4, "rank of the space of the moments", "1 up to the layer's width")
+    update_every: int = option(200, "steps after which the space is found anew", "1 or more")
+    scale: float = option(4.0, "the projected update is multiplied by it", "above 0")
+    target: tuple[str, ...] = option(("all-linear",), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "galore"
     paper: ClassVar[str | None] = "arXiv 2403.03507"

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy
+from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
 from methods.lowrank import LowRank, Memo, find_sites, start_values
@@ -30,12 +30,16 @@ class LoraSP(LowRank):
     which the mask is drawn anew, 0 for never: entries keep their values, the adapter's moments start again from zero.
     """
 
-    select: str = "random"
-    ratio: float = 0.5
-    scope: Literal["auto", "matrix", "pair", "model"] = "auto"
-    zero: Literal["auto", "a", "b"] = "auto"
-    frozen: Literal["none", "int8", "fp4", "nf4"] = "none"
-    resample: int = 0
+    select: str = option("random", "strategy that says which entries train", "a strategy's name")
+    ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
+    scope: Literal["auto", "matrix", "pair", "model"] = option(
+        "auto", "where the share is exact; auto: as the strategy says"
+    )
+    zero: Literal["auto", "a", "b"] = option(
+        "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
+    )
+    frozen: Literal["none", "int8", "fp4", "nf4"] = option("none", "codes that frozen entries are stored in")
+    resample: int = option(0, "steps after which the mask is drawn anew; 0: never", "0 or more")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced
+from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced, option
 from harness.errors import UserError
 from harness.seeds import Streams
 
@@ -34,10 +34,10 @@ ALIASES: Mapping[str, frozenset[str]] = {
 class LowRank(Method):
     """Options that every member of the family shares; a member says what trains, from which start, at which scale."""
 
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
