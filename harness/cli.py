@@ -214,6 +214,25 @@ def _print_page(item: dict[str, Any], page: Callable[[Any], list[str]], as_json:
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+) -> None:
+    """Write a strategy or a method that works, with its test, to build on.
+
+    Example: python -m harness new strategy mine
+    """
+    from harness.new import write_new
+    from harness.registry import load_all
+
+    load_all()
+    plugin, test = write_new(kind, name, out)
+    call = f"lorasp:select={name}" if kind == "strategy" else name
+    print(f"{plugin}\n{test}\nrun it: python -m harness run --plugin {plugin} --methods {call} --tasks rte")
+
+
+@app.command()
 def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] = "record") -> None:
     """Print the JSON Schema of the stored files.
 

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from harness.cell import SIMULATED, Quantize
+from harness.cell import Quantize
 from harness.contracts import METHODS, STRATEGIES, SUITES, Method, Strategy
 from harness.footprint import MEASURED_ON, shares
 from harness.grammar import SHORT, short_name
