@@ -48,6 +48,8 @@ class FromPeft(Method):
         return min(site.d_in, site.d_out)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from torch import Tensor
+
         from harness.groups import Attached
         from methods.layers.backbone import adopt
         from methods.layers.replica_linear import attach_heads
@@ -61,9 +63,11 @@ class FromPeft(Method):
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not trained:
             raise CellFailed(f"{self.name}: peft made nothing trainable")
-        new = {id(t): t.numel() for t in (*model.parameters(), *model.buffers()) if id(t) not in before}
+        ours = {id(p) for p in trained.values()}
+        new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
         group = adopt("adapter", trained)
-        made = Attached([group], stored=[sum(new.values()) - group.counts[0]])
+        stored, size = (sum(count(t) for t in new.values()) for count in (Tensor.numel, lambda t: t.nbytes))
+        made = Attached([group], stored=[stored], frozen_bytes=[size])
         self.hooks(tuner, made)
         return made.join(head)
 

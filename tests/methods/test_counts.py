@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.backbone import Held
 from harness.contracts import METHODS, STRATEGIES
 from harness.groups import ParameterGroup
 from harness.packrun import counts
@@ -32,7 +33,7 @@ def projector_bytes(group: ParameterGroup) -> int:
 @pytest.mark.parametrize("name", EVERY)
 def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     made, attached = trainer(tiny_bert(dtype=torch.float32), [EVERY[name]], [protocol()], [0], rows())
-    parameters, state = counts(0, attached, 0)
+    parameters, state = counts(Held(0, 0, 0), attached, 0)
     made.one_step(0)
     assert state.weights == sum(size(g.theta) for g in attached.groups)
     assert state.gradients == sum(size(g.grad) for g in attached.groups)
