@@ -67,3 +67,15 @@ def test_the_calibration_pass_hides_no_scale() -> None:
     with torch.no_grad():
         model(**rows().batch(torch.arange(4).numpy()))
     assert held(model, own) == before and before.quantization > 0
+
+
+def test_an_evaluation_pass_leaves_four_bit_weights_as_they_are() -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes repacks them, and later training steps would multiply in bf16."""
+    pytest.importorskip("bitsandbytes")
+    model = load_encoder(resolve(preset("quick"), "glue", None), 2, quantize="nf4")
+    batch = rows().batch(torch.arange(4).numpy())
+    before = model.train()(**batch).logits
+    stored = {name: p.clone() for name, p in model.named_parameters()}
+    model.eval()(**batch)
+    assert torch.equal(model.train()(**batch).logits, before)
+    assert all(torch.equal(p, stored[name]) for name, p in model.named_parameters())
