@@ -69,6 +69,10 @@ class Cell(Frozen):
     seeds: dict[str, int]
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    parts: dict[str, str] = Field(
+        default_factory=dict,
+        description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
+    )
 
     @property
     def key(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from harness.backbone import Held, held
 from harness.contracts import Calibration, Evaluated, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.groups import Attached
@@ -96,18 +97,26 @@ def attach_pack(model: torch.nn.Module, pack: Pack, split: Split, losses: Losses
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
 
 
-def counts(model_size: int, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
+def counts(backbone: Held, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
     """Numbers of one member, from the groups that really train."""
     parameters = Parameters(
         adapter_trained=attached.count("adapter", slot),
         adapter_frozen=attached.stored[slot],
         head_trained=attached.count("head", slot),
-        backbone=model_size,
+        backbone=backbone.numbers,
         backbone_trained=attached.count("backbone", slot),
     )
-    held = sum(g.bytes_of(slot) for g in attached.groups)
+    trained = sum(g.bytes_of(slot) for g in attached.groups)
     optimizer = sum(g.state_bytes(slot) for g in attached.groups)
-    return parameters, TrainState(weights=held, gradients=held, optimizer=optimizer)
+    state = TrainState(
+        weights=trained,
+        gradients=trained,
+        optimizer=optimizer,
+        frozen=attached.frozen_bytes[slot] if attached.frozen_bytes else None if attached.stored[slot] else 0,
+        backbone=backbone.weights,
+        quantization=backbone.quantization,
+    )
+    return parameters, state
 
 
 def run_pack(work: Work, progress: Progress) -> list[Result]:
@@ -115,16 +124,17 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     started = time.perf_counter()
     cell = work.pack.cells[0]
     model = load_backbone(work)
+    own = list(model.parameters())
     loaded = time.perf_counter()
     split = work.inputs.splits["train"].to(work.device)
     losses = task_type(work.suite.tasks[cell.task].kind).losses(cell.protocol)
     attached, streams = attach_pack(model, work.pack, split, losses)
-    frozen = sum(p.numel() for p in model.parameters())
+    backbone = held(model, own)
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16" and work.pack.methods[0].autocasts
     protocols = [c.protocol for c in work.pack.cells]
     results: dict[int, Result] = {}
-    measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
+    measured = [counts(backbone, attached, slot) for slot in range(len(protocols))]
     trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     scoring = 0.0
     note = {"quantize": NOTE} if cell.simulated else {}

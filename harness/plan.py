@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from harness.cell import Cell, Protocol
-from harness.contracts import METHODS, SUITES, Method, SourceRequest, Suite, TaskData
+from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.errors import NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
 from harness.model_source import ModelSource, resolve
 from harness.presets import Preset, preset
+from harness.registry import Registry
 from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
@@ -126,6 +127,8 @@ def _cell(
     quantize = call.overrides["quantize"]
     if quantize != "none" and not method.quantizable:
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
+    if quantize in method.unfit_levels:
+        raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {method.unfit_levels[quantize]}")
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -140,8 +143,18 @@ def _cell(
         seeds=seeds,
         dtype=call.overrides["dtype"],
         quantize=quantize,
+        parts=_parts(suite, method),
     )
     return cell, method
+
+
+def _parts(suite: Suite, method: Method) -> dict[str, str]:
+    """What changes results and has no field of its own: sources of plugins, versions of strategies above 1."""
+    used: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
+    used += [(STRATEGIES, name) for name in method.strategies()]
+    found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
+    versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
+    return {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | found
 
 
 def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:

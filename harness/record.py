@@ -35,11 +35,16 @@ class Parameters(Strict):
 
 
 class TrainState(Strict):
-    """Bytes of what training keeps for this cell's trained values."""
+    """Bytes of the tensors that training keeps: this cell's own, and the backbone that its pack shares."""
 
     weights: int
     gradients: int
     optimizer: int = Field(description="both AdamW moments, and the projectors of a projected gradient")
+    frozen: int | None = Field(
+        default=None, description="the adapter's entries that do not train, and the map of those that do"
+    )
+    backbone: int | None = Field(default=None, description="the backbone's weights as they are stored")
+    quantization: int | None = Field(default=None, description="scales and tables of the backbone's quantization")
 
 
 class Phases(Strict):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced
+from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced, option
 from harness.errors import UserError
 from harness.seeds import Streams
 
@@ -34,10 +34,10 @@ ALIASES: Mapping[str, frozenset[str]] = {
 class LowRank(Method):
     """Options that every member of the family shares; a member says what trains, from which start, at which scale."""
 
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
@@ -181,18 +181,33 @@ def low_rank(method: Method) -> LowRank:
 
 
 def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]:
-    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one."""
+    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one.
+
+    `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
+    part too.
+    """
     from methods.layers.replica_linear import backbone_linears
 
     linears = backbone_linears(model)
-    wanted = {name: ALIASES.get(name, frozenset({name})) for name in target}
-    have = {n.rpartition(".")[2] for n, _ in linears}
-    for name, aliases in wanted.items():
-        if not aliases & have:
-            raise UserError(f"target={name}: this model has no such linear layer; it has: {', '.join(sorted(have))}")
-    names = frozenset().union(*wanted.values())
-    chosen = [(n, m) for n, m in linears if n.rpartition(".")[2] in names]
+    found = {name: {n for n, _ in linears if _means(name, n)} for name in target}
+    have = sorted({n.rpartition(".")[2] for n, _ in linears})
+    for name, paths in found.items():
+        if not paths:
+            raise UserError(
+                f"target={name}: this model has no such linear layer; it has: {', '.join(have)}, attention, all-linear"
+            )
+    chosen = [(n, m) for n, m in linears if any(n in paths for paths in found.values())]
     return [Site(n, m.in_features, m.out_features, rank, _layer(n), _reads(n, m.in_features)) for n, m in chosen]
+
+
+def _means(name: str, path: str) -> bool:
+    """Whether a word of `target` means the linear layer at this path."""
+    parents, _, last = path.rpartition(".")
+    if name == "all-linear":
+        return _layer(path) >= 0
+    if name == "attention":
+        return _layer(path) >= 0 and bool(re.search(r"attention|attn", parents, re.IGNORECASE))
+    return last in ALIASES.get(name, frozenset({name}))
 
 
 def _reads(path: str, d_in: int) -> str:

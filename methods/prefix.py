@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
 from harness.errors import NotApplicable, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Prefix(Method):
     """`tokens` keys and values a layer, drawn from N(0, 1) as peft does, without a reparametrization."""
 
-    tokens: int = 10
+    tokens: int = option(10, "trained keys and values of each layer", "1 or more")
 
     name: ClassVar[str] = "prefix"
     paper: ClassVar[str | None] = "arXiv 2101.00190"

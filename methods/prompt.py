@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """`tokens` vectors, each started from the embedding of a random word; the input grows by as many positions."""
 
-    tokens: int = 10
+    tokens: int = option(10, "trained vectors before the words", "1 or more")
 
     name: ClassVar[str] = "prompt"
     paper: ClassVar[str | None] = "arXiv 2104.08691"

@@ -26,7 +26,7 @@ def test_readme_shows_the_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(CODE[0])
+    (tmp_path / "first.py").write_text(CODE[0])
     words = shlex.split(command)[3:]
     if words[0] == "run":
         words += [*SHORT, "--out", "out"]
