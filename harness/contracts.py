@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.errors import NotApplicable
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -107,12 +108,36 @@ class Suite(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
+class Initial:
+    """An adapter trained before: (A, B, scale) by site, and the tensors of its head, by their names in the model.
+
+    `rank` is the one it was made with; a site may have fewer.
+    """
+
+    rank: int
+    pairs: Mapping[str, tuple[Tensor, Tensor, float]]
+    head: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A trained adapter as peft writes it: peft's configuration, and tensors by peft's names."""
+
+    config: Any
+    tensors: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
 class Member:
-    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take."""
+    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take.
+
+    `initial` is the adapter that it starts from, where the user gave one.
+    """
 
     method: Method
     streams: Streams
     steps: int = 0
+    initial: Initial | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +165,7 @@ class Method(abc.ABC):
 
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
     `learning_rates` maps a preset to its declared default and the source of that;
-    `paper_options` are defaults under `--protocol paper`.
+    `paper_options` are defaults under `--protocol paper`. `exports`: peft can express what it trains.
     """
 
     name: ClassVar[str]
@@ -152,6 +177,7 @@ class Method(abc.ABC):
     trains_backbone: ClassVar[bool] = False
     paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
+    exports: ClassVar[bool] = False
     learning_rates: ClassVar[Mapping[str, Sourced]]
 
     def packs_with(self) -> str | None:
@@ -170,6 +196,21 @@ class Method(abc.ABC):
 
         Called on the first member's method. Randomness comes only from the members' streams.
         """
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """What one replica has learned, head and all, for a base model that nothing has touched."""
+        raise NotImplementedError(f"{self.name}: peft cannot express it")
+
+    def check_initial(self) -> None:
+        """Raise NotApplicable where the method cannot start from an adapter trained before."""
+        raise NotApplicable(f"method '{self.name}' starts from no adapter; with --init-from: those of the LoRA family")
+
+    def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
+        """Raise UserError where the adapter does not fit; returns the head layers that it has no values for.
+
+        The model holds shapes only (device meta).
+        """
+        return []
 
     def options(self) -> dict[str, Any]:
         """Options that differ from their defaults, as they go into the cell key."""

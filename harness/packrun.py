@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from harness.contracts import Calibration, Member, Suite, TaskData
+from harness.contracts import Calibration, Exported, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.evaluate import decisions, predict
 from harness.groups import Attached
@@ -41,11 +41,12 @@ class Result:
     state: TrainState
     phases: Phases | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adapter: Exported | None = None
 
 
 @dataclasses.dataclass
 class Work:
-    """All that a pack needs; no step reads anything else."""
+    """All that a pack needs; no step reads anything else. `initials`: what each member starts from, if anything."""
 
     pack: Pack
     suite: Suite
@@ -54,6 +55,8 @@ class Work:
     inputs: Inputs
     input_seconds: float
     device: str
+    initials: Sequence[Initial | None] = ()
+    save_adapters: bool = False
 
 
 def load_backbone(work: Work) -> torch.nn.Module:
@@ -80,11 +83,14 @@ def calibration_of(split: Split) -> Calibration:
     return Calibration([(split.batch(rows), split.labels[torch.from_numpy(rows)]) for rows in parts], replica_losses)
 
 
-def attach_pack(model: torch.nn.Module, pack: Pack, split: Split) -> tuple[Attached, list[Streams]]:
+def attach_pack(
+    model: torch.nn.Module, pack: Pack, split: Split, initials: Sequence[Initial | None] = ()
+) -> tuple[Attached, list[Streams]]:
     """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
     steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
-    members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
+    given = initials or [None] * len(streams)
+    members = [Member(*facts) for facts in zip(pack.methods, streams, steps, given, strict=True)]
     try:
         return pack.methods[0].attach(model, members, calibration_of(split)), streams
     except UserError as error:
@@ -112,7 +118,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     model = load_backbone(work)
     loaded = time.perf_counter()
     split = work.inputs.splits["train"].to(work.device)
-    attached, streams = attach_pack(model, work.pack, split)
+    attached, streams = attach_pack(model, work.pack, split, work.initials)
     frozen = sum(p.numel() for p in model.parameters())
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16"
@@ -136,6 +142,9 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
                 own = {name: values[slot] for name, values in logits.items()}
                 made = _scored(work, trainer.trained[member], own, *measured[member])
                 results[member] = dataclasses.replace(made, extra=attached.extra_for(slot) | note)
+                method = work.pack.methods[member]
+                if work.save_adapters and method.exports and made.trained.broke_at is None:
+                    results[member].adapter = method.export(model, attached, slot)
         scoring += time.perf_counter() - before
 
     trainer.run(finished, progress)

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Calibration, Member, Method
+from harness.contracts import Calibration, Exported, Member, Method
 from harness.errors import CellFailed
 from methods.lowrank import find_sites
 
@@ -22,6 +22,7 @@ class FromPeft(Method):
     """One replica; the adapter is what peft makes trainable, under the seed of the init stream."""
 
     family: ClassVar[str | None] = None
+    exports: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
@@ -54,9 +55,14 @@ class FromPeft(Method):
             raise CellFailed(f"{self.name}: peft made nothing trainable")
         new = {id(t): t.numel() for t in (*model.parameters(), *model.buffers()) if id(t) not in before}
         group = adopt("adapter", trained)
-        made = Attached([group], stored=[sum(new.values()) - group.counts[0]])
+        made = Attached([group], stored=[sum(new.values()) - group.counts[0]], tuner=tuner)
         self.hooks(tuner, made)
         return made.join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        from methods.layers.exporting import from_tuner
+
+        return from_tuner(model, attached)
 
     def tuner(self, model: nn.Module, config: Any) -> Any:
         """peft's tuner, its layers put into the model."""
