@@ -91,7 +91,8 @@ class LowRank(Method):
 
     def check_initial(self) -> None:
         if self.score_kind() not in (None, "weight"):
-            raise NotApplicable(f"method '{self.name}' measures its scores at a start of zero, --init-from is no such")
+            why = f"{self.score_kind()} scores are measured where B is zero"
+            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
 
     def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
         from methods.layers.initial import check_pairs, check_rest
