@@ -25,13 +25,16 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"--out {out}: it is there already; give a new folder")
     from peft import PeftModel
+    from transformers import AutoConfig
 
-    base = load_encoder(source, _outputs(adapter))
+    outputs = _outputs(adapter)
+    base = load_encoder(source, outputs)
     try:
         whole = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
+    whole.config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs)  # dropout as it was, not as scored
     whole.save_pretrained(out)
     load_tokenizer(source).save_pretrained(out)
     return out

@@ -68,7 +68,8 @@ class Spec(BaseModel):
     out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
     profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
     save_adapters: bool = Field(
-        default=False, description="save each adapter with its head for peft, under OUT/adapters"
+        default=False,
+        description="save adapters and heads for peft, as OUT/adapters/KEY; finished cells without one run again",
     )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")

@@ -42,7 +42,7 @@ def logits_by_peft(out: Path, record: Record) -> np.ndarray:
 
 
 def test_each_cell_of_a_pack_is_saved_and_peft_repeats_its_predictions(tmp_path: Path) -> None:
-    outcome, said = go(tmp_path, methods="lora,lorasp,head", save_adapters=True)
+    outcome, said = go(tmp_path, methods="lora:max_steps=2,lora,lorasp,head", save_adapters=True)
     assert "not expressible in peft: head; not saved" in said and outcome.failed == 0
     for record in outcome.records:
         if record.cell.method == "head":
@@ -54,7 +54,7 @@ def test_each_cell_of_a_pack_is_saved_and_peft_repeats_its_predictions(tmp_path:
         frame = pd.read_parquet(tmp_path / "cells" / f"{record.key}.parquet")
         wanted = np.stack(frame["logits"].to_list())
         np.testing.assert_allclose(logits_by_peft(tmp_path, record), wanted, rtol=0, atol=1e-5)
-    assert len({r.adapter.sha256 for r in outcome.records if r.adapter}) == 4
+    assert len({r.adapter.sha256 for r in outcome.records if r.adapter}) == 6
 
 
 def test_a_finished_cell_runs_again_only_for_an_adapter_that_is_not_there(tmp_path: Path) -> None:
@@ -93,10 +93,11 @@ def run(out: Path, *words: str) -> dict[str, Record]:
 
 def test_from_a_run_of_one_task_to_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = run(tmp_path / "mnli", "--methods", "lora,lorasp", "--tasks", "mnli", "--save-adapters")
-    plain = run(tmp_path / "plain", "--methods", "lora,lorasp", "--tasks", "rte")
+    slow = ("--methods", "lora,lorasp", "--tasks", "rte", "--lr", "1e-6")
+    plain = run(tmp_path / "plain", *slow)
     capsys.readouterr()
     start = f"{tmp_path}/mnli:mnli"
-    words = ("--methods", "lora,lorasp", "--tasks", "rte", "--init-from", start, "--save-adapters")
+    words = (*slow, "--init-from", start, "--save-adapters")
     started = run(tmp_path / "started", *words)
     assert "glue/rte: --init-from has no head of 2 outputs: classifier drawn afresh" in capsys.readouterr().err
     assert len(started) == len(plain) == 4 and not set(started) & set(plain)
@@ -110,12 +111,13 @@ def test_from_a_run_of_one_task_to_another(tmp_path: Path, capsys: pytest.Captur
             load_file(folder / r.adapter.path / "adapter_model.safetensors")  # type: ignore[union-attr]
             for folder, r in ((tmp_path / "mnli", source), (tmp_path / "started", record))
         )
-        pairs = [n for n in before if "lora_B" in n]
+        pairs = [n for n in before if "lora_" in n]
+        assert all(float(before[n].abs().max()) > 1e-3 for n in pairs)
         gap = max(float((before[n] - after[n]).abs().max()) for n in pairs)
-        assert 0 < gap < 5 * record.cell.protocol.lr * 1.2  # AdamW moves an entry by about its rate a step
+        assert 0 < gap < 1e-5  # AdamW moves an entry by about its rate a step
         if record.cell.method == "lorasp":
-            kept = sum(int((before[n] == after[n]).sum()) for n in before if "lora_" in n)
-            total = sum(v.numel() for n, v in before.items() if "lora_" in n)
+            kept = sum(int((before[n] == after[n]).sum()) for n in pairs)
+            total = sum(before[n].numel() for n in pairs)
             assert kept >= total // 2
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.cli import main
 from harness.plan import make_plan
@@ -49,6 +49,8 @@ def test_merged_logits_are_those_of_base_and_adapter(method: str, trained: Path,
         warnings.simplefilter("ignore")
         base, untouched = (AutoModelForSequenceClassification.from_pretrained(ENCODER, num_labels=2) for _ in "ab")
     wanted = logits(peft.PeftModel.from_pretrained(base, str(adapter)))
+    stored, own = (AutoConfig.from_pretrained(path).attention_probs_dropout_prob for path in (out, ENCODER))
+    assert stored == own > 0
     merged = AutoModelForSequenceClassification.from_pretrained(out)
     torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-5)
     name = "encoder.layer.0.attention.self.query.weight"

@@ -99,3 +99,12 @@ def test_dead_ranks_are_not_saved(tiny_bert: Callable[..., Any], tmp_path: Path)
     _, model, attached = trained(tiny_bert, [method], torch.float64)
     config = method.export(model, attached, 0).config
     assert config.r == 3 and config.rank_pattern and set(config.rank_pattern.values()) <= {1, 2}
+
+
+def test_a_rank_that_adds_nothing_yet_is_saved(tiny_bert: Callable[..., Any]) -> None:
+    model = tiny_bert()
+    method = METHODS.get("lora")(rank=4)
+    _, attached = trainer(model, [method], [protocol()], [0], rows())
+    exported = method.export(model, attached, 0)
+    shapes = {tuple(v.shape) for n, v in exported.tensors.items() if "lora_" in n}
+    assert shapes == {(4, 32), (32, 4)} and exported.config.rank_pattern == {}

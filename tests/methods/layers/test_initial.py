@@ -119,7 +119,10 @@ def test_a_head_of_another_width_is_drawn_afresh(tiny_bert: Callable[..., Any]) 
 def test_only_the_member_with_an_adapter_starts_from_it(tiny_bert: Callable[..., Any]) -> None:
     model, initial, method = tiny_bert(), adapter(tiny_bert()), METHODS.get("lora")(rank=RANK)
     members = [Member(method, Streams(equal(0)), 5, given) for given in (None, initial)]
-    method.attach(model, members, calibration_of(rows()))
+    head = method.attach(model, members, calibration_of(rows())).group("head")
+    assert head is not None
+    heads = head.leaves["classifier.weight"].tensor
+    assert torch.equal(heads[1], initial.head["classifier.weight"]) and not torch.equal(heads[0], heads[1])
     name = next(iter(initial.pairs))
     b = model.get_submodule(name).b.dense()
     assert not b[0].any() and b[1].any()
