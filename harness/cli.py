@@ -1,4 +1,4 @@
-"""The command line: run, report, methods, strategies, suites, new, schema, doctor."""
+"""The command line: run, report, merge, methods, strategies, suites, new, schema, doctor."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def listener(as_json: bool, total: int) -> Listener:
 def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path]}
-    kinds |= {n: bool for n in ("profile", "retry", "group_by_length")}
+    kinds |= {n: bool for n in ("profile", "retry", "save_adapters", "group_by_length")}
     kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
     kinds |= {n: float for n in ("lr", "epochs", "label_smoothing")}
     whole = "max_steps batch_size max_length max_target_length beams shots train_rows eval_rows pack threads"
@@ -95,7 +95,7 @@ def _run_parameters() -> list[inspect.Parameter]:
     made = []
     for name, field in Spec.model_fields.items():
         flag = "--" + name.replace("_", "-")
-        declared = [f"{flag}/--no-{name}"] if kinds.get(name) is bool else [flag]
+        declared = [f"{flag}/--no-{flag[2:]}"] if kinds.get(name) is bool else [flag]
         option = typer.Option(*declared, help=field.description, show_default=False)
         kind = Annotated[kinds.get(name, str) | None, option]  # type: ignore[valid-type]
         made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
@@ -136,6 +136,21 @@ def report(out: Annotated[Path, typer.Argument(help="the folder of a run")]) -> 
     for line in lines:
         print(line, file=sys.stderr)
     print(f"report: {path}")
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="a saved adapter: RUN/adapters/KEY")],
+    model: Annotated[str, typer.Option(help="the model it was trained on: a folder or hub id")],
+    out: Annotated[Path, typer.Option(help="a new folder")],
+) -> None:
+    """Merge a saved adapter into its model: one plain folder for transformers.
+
+    Example: python -m harness merge RUN/adapters/0123456789abcdef --model BASE --out MERGED
+    """
+    from harness.merging import merge as write
+
+    print(f"model: {write(adapter, model, out)}")
 
 
 Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]

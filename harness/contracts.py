@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.errors import NotApplicable
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -136,12 +137,36 @@ class Suite(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
+class Initial:
+    """An adapter trained before: (A, B, scale) by site, and the tensors of its head, by their names in the model.
+
+    `rank` is the one it was made with; a site may have fewer.
+    """
+
+    rank: int
+    pairs: Mapping[str, tuple[Tensor, Tensor, float]]
+    head: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A trained adapter as peft writes it: peft's configuration, and tensors by peft's names."""
+
+    config: Any
+    tensors: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
 class Member:
-    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take."""
+    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take.
+
+    `initial` is the adapter that it starts from, where the user gave one.
+    """
 
     method: Method
     streams: Streams
     steps: int = 0
+    initial: Initial | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +201,7 @@ class Method(abc.ABC):
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
     `unfit_levels` maps a level of quantization that it cannot train on to the reason.
     `learning_rates` maps a preset to its declared default and the source of that;
-    `paper_options` are defaults under `--protocol paper`.
+    `paper_options` are defaults under `--protocol paper`. `exports`: peft can express what it trains.
     """
 
     name: ClassVar[str]
@@ -190,6 +215,7 @@ class Method(abc.ABC):
     autocasts: ClassVar[bool] = False
     paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
+    exports: ClassVar[bool] = False
     learning_rates: ClassVar[Mapping[str, Sourced]]
 
     def packs_with(self) -> str | None:
@@ -212,6 +238,21 @@ class Method(abc.ABC):
     def strategies(self) -> tuple[str, ...]:
         """Names of the selection strategies that it uses: what they are goes into the cell key."""
         return ()
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """What one replica has learned, head and all, for a base model that nothing has touched."""
+        raise NotImplementedError(f"{self.name}: peft cannot express it")
+
+    def check_initial(self) -> None:
+        """Raise NotApplicable where the method cannot start from an adapter trained before."""
+        raise NotApplicable(f"method '{self.name}' starts from no adapter; with --init-from: those of the LoRA family")
+
+    def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
+        """Raise UserError where the adapter does not fit; returns the head layers that it has no values for.
+
+        The model holds shapes only (device meta).
+        """
+        return []
 
     def options(self) -> dict[str, Any]:
         """Options that differ from their defaults, as they go into the cell key."""

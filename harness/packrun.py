@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from harness.backbone import Held, held
-from harness.contracts import Calibration, Evaluated, Member, Suite, TaskData
+from harness.contracts import Calibration, Evaluated, Exported, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.groups import Attached
 from harness.inputs import Inputs
@@ -45,11 +45,12 @@ class Result:
     state: TrainState
     phases: Phases | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adapter: Exported | None = None
 
 
 @dataclasses.dataclass
 class Work:
-    """All that a pack needs; no step reads anything else."""
+    """All that a pack needs; no step reads anything else. `initials`: what each member starts from, if anything."""
 
     pack: Pack
     suite: Suite
@@ -58,6 +59,8 @@ class Work:
     inputs: Inputs
     input_seconds: float
     device: str
+    initials: Sequence[Initial | None] = ()
+    save_adapters: bool = False
 
 
 def load_backbone(work: Work) -> torch.nn.Module:
@@ -86,11 +89,14 @@ def calibration_of(split: Split, losses: Losses) -> Calibration:
     )
 
 
-def attach_pack(model: torch.nn.Module, pack: Pack, split: Split, losses: Losses) -> tuple[Attached, list[Streams]]:
+def attach_pack(
+    model: torch.nn.Module, pack: Pack, split: Split, losses: Losses, initials: Sequence[Initial | None] = ()
+) -> tuple[Attached, list[Streams]]:
     """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
     steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
-    members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
+    given = initials or [None] * len(streams)
+    members = [Member(*facts) for facts in zip(pack.methods, streams, steps, given, strict=True)]
     try:
         return pack.methods[0].attach(model, members, calibration_of(split, losses)), streams
     except UserError as error:
@@ -128,7 +134,7 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     loaded = time.perf_counter()
     split = work.inputs.splits["train"].to(work.device)
     losses = task_type(work.suite.tasks[cell.task].kind).losses(cell.protocol)
-    attached, streams = attach_pack(model, work.pack, split, losses)
+    attached, streams = attach_pack(model, work.pack, split, losses, work.initials)
     backbone = held(model, own)
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16" and work.pack.methods[0].autocasts
@@ -148,7 +154,11 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
                 extra = attached.extra_for(slot) | note
                 if trainer.runner.fallback:
                     extra["not captured"] = trainer.runner.fallback
-                results[member] = _result(trainer.trained[member], scored[slot], *measured[member], extra)
+                made = _result(trainer.trained[member], scored[slot], *measured[member], extra)
+                method = work.pack.methods[member]
+                if work.save_adapters and method.exports and made.trained.broke_at is None:
+                    made.adapter = method.export(model, attached, slot)
+                results[member] = made
         scoring += time.perf_counter() - before
 
     trainer.run(finished, progress)

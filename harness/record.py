@@ -24,6 +24,13 @@ class Predictions(Strict):
     rows: int
 
 
+class AdapterInfo(Strict):
+    """The trained adapter with its head, in a folder that peft loads."""
+
+    path: str = Field(description="folder below that of the run: adapters/KEY")
+    sha256: str = Field(description="of its adapter_model.safetensors")
+
+
 class Parameters(Strict):
     """Counts of numbers, not bytes. The head is counted apart from the adapter."""
 
@@ -113,6 +120,7 @@ class Record(Strict):
     rows: dict[str, int] = Field(default_factory=dict, description="rows used, by split")
     truncation: Truncation | None = None
     predictions: Predictions | None = None
+    adapter: AdapterInfo | None = Field(default=None, description="null if not asked for or peft has no form")
     loss_curve: list[tuple[int, float]] = Field(default_factory=list, description="(step, mean training loss since)")
     steps: int | None = None
     parameters: Parameters | None = None

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Calibration, Member, Method, Site
+from harness.contracts import Calibration, Exported, Member, Method, Site
 from harness.errors import CellFailed, UserError
 from methods.lowrank import find_sites
 
@@ -23,6 +23,7 @@ class FromPeft(Method):
 
     family: ClassVar[str | None] = None
     autocasts: ClassVar[bool] = True
+    exports: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
@@ -68,9 +69,14 @@ class FromPeft(Method):
         new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
         group = adopt("adapter", trained)
         stored, size = (sum(count(t) for t in new.values()) for count in (Tensor.numel, lambda t: t.nbytes))
-        made = Attached([group], stored=[stored], frozen_bytes=[size])
+        made = Attached([group], stored=[stored], frozen_bytes=[size], tuner=tuner)
         self.hooks(tuner, made)
         return made.join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        from methods.layers.exporting import from_tuner
+
+        return from_tuner(model, attached)
 
     def tuner(self, model: nn.Module, config: Any) -> Any:
         """peft's tuner, its layers put into the model."""

@@ -9,8 +9,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced, option
-from harness.errors import UserError
+from harness.contracts import (
+    Calibration,
+    Exported,
+    Initial,
+    Masks,
+    Member,
+    Method,
+    PerSite,
+    ScoreKind,
+    Site,
+    Sourced,
+    option,
+)
+from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ class LowRank(Method):
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
+    exports: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(3e-3, "grid of four on the embedded tasks' dev sets"),
         "small": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
@@ -61,6 +74,11 @@ class LowRank(Method):
         return self.alpha / self.rank
 
     @property
+    def rank_stabilized(self) -> bool:
+        """Whether alpha is divided by the root of the rank."""
+        return False
+
+    @property
     def lr_ratio(self) -> float:
         """Learning rate of B over that of A."""
         return 1.0
@@ -70,6 +88,11 @@ class LowRank(Method):
         """The rank that each site gets."""
         return self.rank
 
+    @property
+    def stored_rank(self) -> int:
+        """The rank of what is beside the weight, frozen ranks included."""
+        return self.site_rank
+
     def fits(self, model: nn.Module) -> None:
         for site in find_sites(model, self.target, self.site_rank):
             if self.rank > min(site.d_in, site.d_out):
@@ -77,6 +100,23 @@ class LowRank(Method):
                 raise UserError(
                     f"rank={self.rank}: {site.name} maps {width}; allowed: {min(site.d_in, site.d_out)} at most"
                 )
+
+    def check_initial(self) -> None:
+        if self.score_kind() not in (None, "weight"):
+            why = f"{self.score_kind()} scores are measured where B is zero"
+            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
+
+    def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
+        from methods.layers.initial import check_pairs, check_rest
+
+        check_pairs(initial, find_sites(model, self.target, self.site_rank), self.site_rank)
+        return check_rest(model, initial)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """A plain LoRA of peft, whatever part of it trained."""
+        from methods.layers.exporting import lora
+
+        return lora(model, slot, rank=self.stored_rank, dropout=self.dropout, rslora=self.rank_stabilized)
 
     def score_kind(self) -> ScoreKind | None:
         """What `masks` wants measured before training."""
@@ -109,12 +149,14 @@ class LowRank(Method):
         return Pair(*start, train_a, train_b, self.scale, self.dropout, self.lr_ratio)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.initial import set_heads
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads
         from methods.layers.resampling import resampled
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
+        set_heads(head.groups[0], [m.initial for m in members])
         memo: Memo = {}
         layouts = [layout(model, m, memo) for m in members]
         scores, cost = measured(model, layouts, calibration)
@@ -144,9 +186,14 @@ class Layout:
 
 def layout(model: nn.Module, member: Member, memo: Memo) -> Layout:
     """Sites and start values of a member."""
+    from methods.layers.initial import given
+
     method = low_rank(member.method)
     sites = find_sites(model, method.target, method.site_rank)
     starts = {s.name: method.start(s, model, member.streams, memo) for s in sites}
+    if member.initial is not None:
+        pairs = member.initial.pairs
+        starts = {name: given(drawn, pairs.get(name), method.scale) for name, drawn in starts.items()}
     return Layout(method, member.streams, sites, starts)
 
 

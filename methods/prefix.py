@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
+from harness.contracts import METHODS, Calibration, Exported, Member, Method, Sourced, option
 from harness.errors import NotApplicable, UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Prefix(Method):
     summary: ClassVar[str] = "trained keys and values before those of each layer"
     family: ClassVar[str | None] = "prefix"
     starts_at_base: ClassVar[bool] = False
+    exports: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(1e-2),
         "small": Sourced(1e-2),
@@ -55,6 +56,15 @@ class Prefix(Method):
         head = attach_heads(model, streams)
         group = replica_group(model, [("prefix", lambda s: self.start(s, model.config))], streams)
         return attached(group, Prefixed(model, group.leaves["prefix"])).join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """peft has one row [layers * 2 * d] a token."""
+        from peft import PrefixTuningConfig
+
+        from methods.layers.exporting import virtual_tokens
+
+        values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
+        return virtual_tokens(PrefixTuningConfig, values, model, slot)
 
     def start(self, streams: Streams, config: Any) -> Tensor:
         """Keys and values [layers, 2, heads, tokens, d / heads]."""

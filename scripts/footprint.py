@@ -23,7 +23,8 @@ from harness.packrun import calibration_of
 from harness.presets import preset
 from harness.registry import load_all
 from harness.seeds import Streams, equal
-from harness.tokens import Split
+from harness.task_types.base import Split
+from harness.task_types.classification import LabelledRows, replica_losses
 from harness.train import Trainer
 
 OUT = Path(__file__).parent.parent / "results" / "footprint.tsv"
@@ -33,8 +34,8 @@ ROWS, LENGTH = 16, 32
 def step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol) -> dict[str, int]:
     """Numbers and bytes of one training step: what the method trains, what is kept for backward, and operations."""
     streams = Streams(equal(0))
-    attached = method.attach(model, [Member(method, streams, 2)], calibration_of(split))
-    made = Trainer(model, attached, split, [protocol], [streams])
+    attached = method.attach(model, [Member(method, streams, 2)], calibration_of(split, replica_losses))
+    made = Trainer(model, attached, split, [protocol], [streams], replica_losses)
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     own |= {g.theta.untyped_storage().data_ptr() for g in attached.groups}
     kept: dict[int, int] = {}
@@ -68,7 +69,7 @@ def measured() -> dict[str, Mapping[str, int]]:
     ids = torch.from_numpy(rng.integers(5, 399, (ROWS, LENGTH), dtype=np.int32))
     labels = torch.from_numpy(rng.integers(0, 2, ROWS))
     lengths = np.full(ROWS, LENGTH)
-    split = Split([str(i) for i in range(ROWS)], ids, None, lengths, labels, np.zeros(ROWS, bool))
+    split = LabelledRows([str(i) for i in range(ROWS)], ids, None, lengths, labels, np.zeros(ROWS, bool))
     protocol = Protocol(lr=1e-3, epochs=100.0, max_steps=2, batch_size=ROWS, max_length=LENGTH)
     methods = {name: METHODS.get(name)() for name in METHODS.names()}
     methods |= {f"lorasp-{name}": METHODS.get("lorasp")(select=name) for name in STRATEGIES.names()}

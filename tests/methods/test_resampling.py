@@ -42,13 +42,13 @@ def test_each_span_is_adamw_from_zero_on_the_entries_of_its_mask(
     settings = protocol(max_steps=8, warmup=0.0, clip=1e9, weight_decay=0.1)
     made, _ = trainer(model, [method], [settings], [1], rows())
     grads: list[dict[str, Tensor]] = []
-    step = made.optimizer.step
+    step = made.optimizer.update
 
     def watched() -> Tensor:
         grads.append(_dense_grads(model))
         return step()
 
-    monkeypatch.setattr(made.optimizer, "step", watched)
+    monkeypatch.setattr(made.optimizer, "update", watched)
     twin = {name: nn.Parameter(value) for name, value in dense(model).items()}
     for taken in range(8):
         mask = masks(method, bare, 1, taken // 3)
