@@ -124,6 +124,7 @@ def _profile(question: Question, status: str) -> Profile:
             "model_revision": cell.model.revision,
             "dtype": cell.dtype,
             "quantize": cell.quantize,
+            "recompute": cell.recompute,
             "device": question.device,
             "batch_size": cell.protocol.batch_size,
             "length": question.length,

@@ -17,6 +17,7 @@ from harness.evaluate import decisions, predict
 from harness.groups import Attached
 from harness.models import load_encoder
 from harness.packs import Pack
+from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
 from harness.schedule import total_steps
 from harness.seeds import Streams
@@ -86,9 +87,11 @@ def attach_pack(model: torch.nn.Module, pack: Pack, split: Split) -> tuple[Attac
     steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
     members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
     try:
-        return pack.methods[0].attach(model, members, calibration_of(split)), streams
+        attached = pack.methods[0].attach(model, members, calibration_of(split))
+        recompute(model, pack.cells[0].recompute, attached)
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
+    return attached, streams
 
 
 def counts(model_size: int, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:

@@ -37,7 +37,7 @@ def shared(cell: Cell, method: Method) -> str:
     protocol = cell.protocol
     common = {
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
-        "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize],
+        "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
         "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
         "attention_dropout": protocol.attention_dropout,
         "family": method.packs_with() or cell.key,

@@ -108,8 +108,8 @@ class Trainer:
                 self._leave(ends, finished)
         return self.trained
 
-    def one_step(self, step: int) -> Tensor:
-        """Forward, backward, update; returns the losses [K]."""
+    def losses(self, step: int) -> Tensor:
+        """Of the step's rows, [K]."""
         self.model.train()
         self.clock.step.fill_(step)
         rows = self.order.at(step)
@@ -117,7 +117,11 @@ class Trainer:
         labels = self.split.labels[torch.from_numpy(rows).to(self.device)]
         with self._precision():
             logits = self.model(**batch).logits
-        losses = replica_losses(logits, labels, len(self.members))
+        return replica_losses(logits, labels, len(self.members))
+
+    def one_step(self, step: int) -> Tensor:
+        """Forward, backward, update; returns the losses [K]."""
+        losses = self.losses(step)
         total = losses if self.attached.penalty is None else losses + self.attached.penalty()
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group
