@@ -25,7 +25,7 @@ def held_bytes(forward: Callable[[], Tensor]) -> int:
 
 
 class _Storages(TorchDispatchMode):
-    """Watches the storages that operations make. A weak reference keeps the address of its storage from being reused."""
+    """Watches the storages that operations make. A weak reference keeps a storage's address from being used again."""
 
     def __init__(self) -> None:
         super().__init__()

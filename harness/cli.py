@@ -1,4 +1,4 @@
-"""The command line: run, report, methods, suites, schema, doctor."""
+"""The command line: run, report, methods, suites, schema, bench, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.bench.commands import bench
 from harness.errors import UserError
 from harness.spec import Spec, make_spec
 
@@ -180,6 +181,9 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     if what not in kinds:
         raise unknown("schema", what, kinds)
     print(json.dumps(kinds[what].model_json_schema(), indent=1))
+
+
+app.add_typer(bench, name="bench")
 
 
 @app.command()

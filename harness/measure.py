@@ -142,9 +142,10 @@ def _vocabulary(model: torch.nn.Module) -> int:
     return int(table.num_embeddings)
 
 
-def _measure(question: Question, empty: Profile) -> Profile:
+def load_alone(question: Question) -> torch.nn.Module:
+    """The cell's backbone."""
     cell = question.cell
-    model = load_encoder(
+    return load_encoder(
         question.source,
         question.task.outputs,
         dtype=cell.dtype,
@@ -153,23 +154,36 @@ def _measure(question: Question, empty: Profile) -> Profile:
         attention_dropout=cell.protocol.attention_dropout,
         trained_backbone=question.method.trains_backbone,
     )
-    cuda = question.device == "cuda"
+
+
+def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The cell's method on its backbone, ready for so many steps on made-up rows."""
+    cell = question.cell
+    split = synthetic(question, _vocabulary(model)).to(question.device)
+    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split)
+    protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
+    return Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
+
+
+def timed_step(trainer: Trainer, step: int, device: str) -> float:
+    """Seconds of one step."""
+    with _synchronised(device):
+        start = time.perf_counter()
+        trainer.one_step(step)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def _measure(question: Question, empty: Profile) -> Profile:
+    cell, cuda = question.cell, question.device == "cuda"
+    model = load_alone(question)
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
-    split = synthetic(question, _vocabulary(model)).to(question.device)
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split)
-    _, state = counts(0, attached, 0)
-    protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(model, attached, split, [protocol], streams, autocast=cell.dtype == "bf16")
-    seconds = []
-    for step in range(WARMUP_STEPS + TIMED_STEPS):
-        with _synchronised(question.device):
-            start = time.perf_counter()
-            trainer.one_step(step)
-            if cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+    trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
+    _, state = counts(0, trainer.attached, 0)
+    seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS:]
     return empty.model_copy(
         update={

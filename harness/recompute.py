@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
@@ -28,6 +28,9 @@ PRODUCTS = frozenset(
 )
 """What a linear layer's matrix product is, quantized or not."""
 
+ADDS_IN_PLACE = frozenset({"deberta"})
+"""Types of models (DeBERTa's first version) whose kept products would be written over."""
+
 
 def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
     """Make each block of a model that a method is attached to compute its activations again.
@@ -40,6 +43,8 @@ def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
     found = blocks(model)
     if not found:
         raise UserError(f"recompute={how}: this model has no list of blocks; allowed: none")
+    if how == "selective" and getattr(getattr(model, "config", None), "model_type", "") in ADDS_IN_PLACE:
+        raise UserError("recompute=selective: this model adds to what its linear layers give; allowed: none, full")
     contexts: Callable[[], Any] = noop_context_fn
     if how == "selective":
         kept = LinearProducts()
@@ -110,9 +115,7 @@ def _recomputed(forward: Forward, contexts: Callable[[], Any]) -> Forward:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # CounterDropout needs no generator's state put back, but some blocks (BART's) call torch's own dropout
-        return checkpoint(
-            run, *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts, **kwargs
-        )
+        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts, **kwargs)
 
     return recomputed
 

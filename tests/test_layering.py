@@ -19,6 +19,7 @@ ALLOWED = {
     "reports": {"harness.record", "harness.cell", "harness.errors"},
 }
 TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "evaluate", "models", "packrun", "measure", "simulated"}
+TORCH |= {"recompute", "activations"}
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
