@@ -27,9 +27,8 @@ PRODUCTS = frozenset(
     | {f"bitsandbytes::{name}" for name in ("gemm_4bit", "gemv_4bit", "int8_scaled_mm", "int8_linear_matmul")}
 )
 """What a linear layer's matrix product is, quantized or not."""
-
-ADDS_IN_PLACE = frozenset({"deberta"})
-"""Types of models (DeBERTa's first version) whose kept products would be written over."""
+WRITTEN = ("base_layer", "in_proj", "pos_q_proj")
+"""Layers whose result is written over in place: under peft's AdaLoRA, and in DeBERTa's first version."""
 
 
 def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
@@ -43,13 +42,11 @@ def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
     found = blocks(model)
     if not found:
         raise UserError(f"recompute={how}: this model has no list of blocks; allowed: none")
-    if how == "selective" and getattr(getattr(model, "config", None), "model_type", "") in ADDS_IN_PLACE:
-        raise UserError("recompute=selective: this model adds to what its linear layers give; allowed: none, full")
     contexts: Callable[[], Any] = noop_context_fn
     if how == "selective":
         kept = LinearProducts()
-        for linear in backbone_linears(found, attached):
-            kept.mark(linear)
+        for name, linear in backbone_linears(found, attached):
+            kept.mark(linear, written=name.endswith(WRITTEN))
         contexts = functools.partial(create_selective_checkpoint_contexts, kept.policy)
     for block in found:
         # the module stays in place: paths name the dropout sites, so a wrapper around it would draw other masks
@@ -71,15 +68,15 @@ def _is_block(module: nn.Module) -> bool:
     return sum(p.dim() > 1 for p in module.parameters()) > 1
 
 
-def backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[nn.Module]:
-    """The linear layers in blocks, less those that the adapter trains (peft's factors are linear layers too)."""
+def backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tuple[str, nn.Module]]:
+    """The linear layers in blocks, by path, less those that the adapter trains: peft's factors are such too."""
     from transformers.pytorch_utils import Conv1D
 
     adapter = {g.theta.untyped_storage().data_ptr() for g in attached.groups if g.name == "adapter"}
     for block in found:
-        for module in block.modules():
+        for name, module in block.named_modules():
             if isinstance(module, (nn.Linear, Conv1D)) and module.weight.untyped_storage().data_ptr() not in adapter:
-                yield module
+                yield name, module
 
 
 class LinearProducts:
@@ -88,15 +85,18 @@ class LinearProducts:
     def __init__(self) -> None:
         self._running = False
 
-    def mark(self, linear: nn.Module) -> None:
+    def mark(self, linear: nn.Module, *, written: bool) -> None:
+        """`written`: what the layer gives is written over later, so the kept product must be another tensor."""
         forward: Forward = linear.forward
 
         def marked(*args: Any, **kwargs: Any) -> Any:
+            _compute_as_autocast(linear)
             before, self._running = self._running, True
             try:
-                return forward(*args, **kwargs)
+                out = forward(*args, **kwargs)
             finally:  # a recomputation ends by an exception as soon as it has all that is needed
                 self._running = before
+            return out.clone() if written else out
 
         linear.forward = marked
 
@@ -104,6 +104,13 @@ class LinearProducts:
         if self._running and op._schema.name in PRODUCTS:
             return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _compute_as_autocast(linear: nn.Module) -> None:
+    """Autocast does not reach into bitsandbytes' product while its result is kept: give it the precision directly."""
+    weight: Any = linear.weight
+    if hasattr(linear, "compute_dtype") and torch.is_autocast_enabled(weight.device.type):
+        linear.compute_dtype = torch.get_autocast_dtype(weight.device.type)
 
 
 def _recomputed(forward: Forward, contexts: Callable[[], Any]) -> Forward:

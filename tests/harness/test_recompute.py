@@ -52,6 +52,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, tuple[str, ...] | None]] = {
     "Albert": (ENCODER | {"embedding_size": 16, "hidden_dropout_prob": P}, 1, QV),
     "MPNet": (ENCODER | {"hidden_dropout_prob": P}, 3, ("q", "v")),
     "DebertaV2": (ENCODER | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, 3, None),
+    "Deberta": (ENCODER | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, 3, None),
     "T5": (ANY | T5 | {"decoder_start_token_id": 0, "eos_token_id": 1}, 4, ("q", "v")),
     "Bart": (ANY | BART | ENDS, 4, QV),
     "Llama": (ENCODER | {"num_key_value_heads": 2}, 3, QV),
@@ -196,10 +197,17 @@ def test_a_model_that_cannot_is_refused(tiny_bert: Callable[..., nn.Module]) -> 
     model, made = nn.Linear(2, 2), prepared("Bert", "none")
     with pytest.raises(UserError, match="no list of blocks"):
         recompute(model, "full", made.attached)
-    bert = tiny_bert()
-    bert.config.model_type = "deberta"  # type: ignore[union-attr]
-    with pytest.raises(CellFailed, match="allowed: none, full"):
-        attach_pack(bert, Pack((cell(recompute="selective"),), (METHODS.get("lora")(),)), rows())
+    pack = Pack((cell(recompute="selective"),), (METHODS.get("head")(),))
+    with pytest.raises(CellFailed, match="allowed: none"):
+        attach_pack(Unlisted(tiny_bert()), pack, rows())
+
+
+class Unlisted(nn.Module):
+    """A model whose blocks are in no list."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(32, 2, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4"])
@@ -239,7 +247,7 @@ def test_a_run_with_recomputation_end_to_end(tmp_path: Path, capsys: pytest.Capt
     words = ["run", "--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile"]
     axis = ["--recompute", "none,selective,full", "--methods", "lorasp", "--out", str(tmp_path)]
     assert main([*words, *axis]) == 0
-    records = Store(tmp_path).records()
+    records, _ = Store(tmp_path).read()
     assert {r.cell.recompute for r in records.values()} == set(WAYS)
     assert len({tuple(r.loss_curve) for r in records.values()}) == 1
     report = (tmp_path / "report" / "report.md").read_text()
