@@ -19,7 +19,7 @@ def held_bytes(forward: Callable[[], Tensor]) -> int:
     """
     with _Storages() as made:
         result = forward()
-    held = made.bytes_alive()
+    held: int = made.bytes_alive()
     del result
     return held
 
@@ -28,7 +28,7 @@ class _Storages(TorchDispatchMode):
     """Watches the storages that operations make. A weak reference keeps a storage's address from being used again."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seen: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

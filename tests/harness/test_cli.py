@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "methods", "suites", "schema", "doctor")
+VERBS = ("run", "report", "methods", "suites", "schema", "bench", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
