@@ -106,11 +106,11 @@ class LinearProducts:
         return CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def _compute_as_autocast(linear: nn.Module) -> None:
+def _compute_as_autocast(linear: Any) -> None:
     """Autocast does not reach into bitsandbytes' product while its result is kept: give it the precision directly."""
-    weight: Any = linear.weight
-    if hasattr(linear, "compute_dtype") and torch.is_autocast_enabled(weight.device.type):
-        linear.compute_dtype = torch.get_autocast_dtype(weight.device.type)
+    device = linear.weight.device.type
+    if hasattr(linear, "compute_dtype") and torch.is_autocast_enabled(device):
+        linear.compute_dtype = torch.get_autocast_dtype(device)
 
 
 def _recomputed(forward: Forward, contexts: Callable[[], Any]) -> Forward:

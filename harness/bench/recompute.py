@@ -82,7 +82,8 @@ def _subject(question: Question, steps: int) -> Subject:
 
 
 def _ratios(subject: Subject, plain: Subject) -> np.ndarray:
-    return np.array(subject.seconds) / np.array(plain.seconds)
+    ratios: np.ndarray = np.array(subject.seconds) / np.array(plain.seconds)
+    return ratios
 
 
 def _row(subject: Subject, plain: Subject) -> dict[str, str]:
