@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.cell import Precision, Quantize
+from harness.cell import Precision, Quantize, Recompute
 from harness.errors import UserError, unknown
 
 MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters"})
@@ -61,6 +61,9 @@ class Spec(BaseModel):
     quantize: Annotated[tuple[Quantize, ...], Words] = Field(
         default=("none",),
         description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
+    )
+    recompute: Annotated[tuple[Recompute, ...], Words] = Field(
+        default=("none",), description="activations that the backward pass computes again: none,selective,full"
     )
     init_from: str | None = Field(
         default=None,
