@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-bench = typer.Typer(help="Measure what a choice of the harness costs.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Model = Annotated[str | None, typer.Option(help="a model folder or hub id; none: the embedded encoder")]
 Methods = Annotated[str, typer.Option(help="methods with options, as for run")]
