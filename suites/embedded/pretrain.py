@@ -66,7 +66,8 @@ def train(model: Pretrainer, text: Text, recipe: Recipe, tables: tuple[Tensor, T
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: slope(step, recipe))
     recent = torch.zeros(3)
     started = time.monotonic()
-    for step, rows in zip(range(recipe.steps), batches(text, recipe), strict=False):
+    order = batches(text.first_size + text.second_size, recipe.batch)
+    for step, rows in zip(range(recipe.steps), order, strict=False):
         parts = losses(model, text, rows, recipe, tables)
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
         optimizer.zero_grad(set_to_none=True)
