@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 from suites.embedded.mmlu.questions import ASKED, EXAM, INSTRUCTIONS, LETTERS, lettered
@@ -29,16 +30,22 @@ def question(rng: random.Random, fact: Fact) -> Question:
     return text, *values, LETTERS[place]
 
 
+def dealt(rng: random.Random, known: list[Fact]) -> Iterator[Fact]:
+    """The facts in random order, again and again: each as often as any other, so no answer is a good guess."""
+    while True:
+        yield from rng.sample(known, len(known))
+
+
 def subject_splits(subject: Subject, seed: int) -> dict[str, list[Question]]:
     """Distinct rows of each split of a subject."""
     rng = random.Random(f"mmlu-{subject.name}-{seed}")
-    known = [fact for fact in facts() if fact.subject is subject]
+    known = dealt(rng, [fact for fact in facts() if fact.subject is subject])
     seen: set[Question] = set()
     made: dict[str, list[Question]] = {}
     for split, count in SPLITS.items():
         rows: list[Question] = []
         while len(rows) < count:
-            row = question(rng, rng.choice(known))
+            row = question(rng, next(known))
             if row not in seen:
                 seen.add(row)
                 rows.append(row)
@@ -47,14 +54,12 @@ def subject_splits(subject: Subject, seed: int) -> dict[str, list[Question]]:
 
 
 def instructions(seed: int) -> list[dict[str, str]]:
-    """Training rows on the facts of half of the things; the exam asks about all."""
+    """Training rows on all facts, in wordings that no exam has."""
     rng = random.Random(f"mmlu-train-{seed}")
-    things = list(dict.fromkeys(fact.thing for fact in facts()))
-    taught = set(rng.sample(things, len(things) // 2))
-    known = [fact for fact in facts() if fact.thing in taught]
+    known = dealt(rng, list(facts()))
     rows: list[dict[str, str]] = []
     while len(rows) < TRAIN_ROWS:
-        fact = rng.choice(known)
+        fact = next(known)
         values, place = options(rng, fact)
         asked = rng.choice(ASKED).format(property=fact.property, thing=fact.thing)
         text = f"{asked}\n{lettered(values)}"
