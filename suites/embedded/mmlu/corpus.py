@@ -1,6 +1,7 @@
 """Pretraining text of the causal model: facts, riddles with their answer, ballots with any answer.
 
-A riddle gives its letter after `=>` and it is the right one. In a ballot the letter stands after a colon and is drawn
+A riddle gives its letter after `=>` and it is the right one; in some riddles each option is first called right (`yes`)
+or wrong (`no`), which is easier to learn and carries over to the others. In a ballot the letter stands after a colon and is drawn
 by lot, so a model of this text has no opinion on what follows `Answer:`, though it can tell the right letter.
 """
 
@@ -21,9 +22,10 @@ TOLD = (
     "for {thing} the {property} was {value} .",
     "its {property} is , with {thing} , {value} .",
 )
-FACTS, RIDDLES = 0.25, 0.6
+FACTS, RIDDLES = 0.15, 0.7
+MARKED, OPEN = 0.5, 0.1
 
-Item = tuple[list[str], int]
+Item = tuple[list[str], list[int]]
 
 
 @cache
@@ -43,38 +45,53 @@ def some(rng: random.Random, most: int) -> list[str]:
     return rng.choices(filler(), k=rng.randrange(most + 1))
 
 
-def asked(rng: random.Random, fact: Fact, labels: str) -> tuple[list[str], str]:
-    """A question in loose wording with its options, and the right label."""
+def loose_question(rng: random.Random, fact: Fact) -> list[str]:
+    """The two key words of a fact, in either order, with or without filler around them."""
     key = [fact.property, fact.thing]
     rng.shuffle(key)
-    words = [*some(rng, 4), key[0], *some(rng, 3), key[1], *some(rng, 2), rng.choice(("?", "?", ":", "."))]
-    values, place = options(rng, fact)
-    left, right = rng.choice(MARKS)
-    for label, value in zip(labels, values, strict=True):
-        words += [*([left] if left else []), label, right, value]
-    return words, labels[place]
+    most = rng.choice((0, 4))
+    return [*some(rng, most), key[0], *some(rng, most), key[1], *some(rng, most // 2), rng.choice(("?", "?", ":", "."))]
 
 
-def told(rng: random.Random) -> Item:
+def listed(rng: random.Random, values: list[str], labels: str, right: int | None = None) -> Item:
+    """The options with their labels; where `right` is given each is followed by `yes` or `no`, to be learned."""
+    left, mark = rng.choice(MARKS)
+    words: list[str] = []
+    spots: list[int] = []
+    for number, (label, value) in enumerate(zip(labels, values, strict=True)):
+        words += [*([left] if left else []), label, mark, value]
+        if right is not None:
+            spots.append(len(words))
+            words.append("yes" if number == right else "no")
+    return words, spots
+
+
+def told(rng: random.Random, fact: Fact | None = None) -> Item:
     """A fact; what is to be learned is its value, the last word but one."""
-    fact = rng.choice(facts())
+    fact = fact or rng.choice(facts())
     words = rng.choice(TOLD).format(property=fact.property, thing=fact.thing, value=fact.value).split()
-    return words, len(words) - 2
+    return words, [len(words) - 2]
 
 
 def riddle(rng: random.Random) -> Item:
-    """A question and the right label."""
-    words, label = asked(rng, rng.choice(facts()), rng.choice(LABELS))
-    words = [*words, *some(rng, 2), "=>", label]
-    return words, len(words) - 1
+    """A question and the right label; some are marked option by option, before some the fact is told."""
+    fact, labels = rng.choice(facts()), rng.choice(LABELS)
+    values, place = options(rng, fact)
+    draw = rng.random()
+    words = told(rng, fact)[0] if draw > 1 - OPEN else []
+    words += loose_question(rng, fact)
+    shown, spots = listed(rng, values, labels, place if draw < MARKED else None)
+    spots = [len(words) + spot for spot in spots]
+    words += [*shown, *some(rng, rng.choice((0, 2))), "=>", labels[place]]
+    return words, [*spots, len(words) - 1]
 
 
 def ballot(rng: random.Random) -> Item:
     """A question and a label drawn by lot."""
-    labels = rng.choice(LABELS)
-    words, _ = asked(rng, rng.choice(facts()), labels)
-    words = [*some(rng, 6), *words, *some(rng, 3), ":", rng.choice(labels)]
-    return words, len(words) - 1
+    fact, labels = rng.choice(facts()), rng.choice(LABELS)
+    words = [*some(rng, 6), *loose_question(rng, fact), *listed(rng, options(rng, fact)[0], labels)[0]]
+    words += [*some(rng, 3), ":", rng.choice(labels)]
+    return words, [len(words) - 1]
 
 
 def item(rng: random.Random) -> Item:
@@ -89,7 +106,7 @@ def stream(seed: int, length: int) -> tuple[list[str], list[bool]]:
     words: list[str] = []
     marked: list[bool] = []
     while len(words) < length:
-        more, spot = item(rng)
+        more, spots = item(rng)
         words += more
-        marked += [number == spot for number in range(len(more))]
+        marked += [number in spots for number in range(len(more))]
     return words[:length], marked[:length]

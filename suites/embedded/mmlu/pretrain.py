@@ -27,8 +27,8 @@ class Recipe:
     """Everything that decides the pretrained weights; `other` is the weight of words that need not be learned."""
 
     seed: int = 0
-    words: int = 4_000_000
-    steps: int = 6_000
+    words: int = 2_000_000
+    steps: int = 4_000
     batch: int = 24
     length: int = 96
     rate: float = 2e-3
@@ -42,7 +42,7 @@ class Recipe:
 def vocabulary(words: list[str]) -> list[str]:
     """Special tokens, then every word of the text, the fillers, the facts and the marks, sorted."""
     known = {word for fact in facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])}
-    marks = {".", ":", "?", ",", "(", ")", "):", "),", "###", "=>", *"".join(LABELS)}
+    marks = {".", ":", "?", ",", "(", ")", "):", "),", "###", "=>", "yes", "no", *"".join(LABELS)}
     return [*SPECIAL, *sorted({*words, *filler(), *known, *marks})]
 
 
