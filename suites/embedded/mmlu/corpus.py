@@ -1,8 +1,8 @@
 """Pretraining text of the causal model: facts, riddles with their answer, ballots with any answer.
 
 A riddle gives its letter after `=>` and it is the right one; in some riddles each option is first called right (`yes`)
-or wrong (`no`), which is easier to learn and carries over to the others. In a ballot the letter stands after a colon and is drawn
-by lot, so a model of this text has no opinion on what follows `Answer:`, though it can tell the right letter.
+or wrong (`no`), which is easier to learn and carries over to the others. In a ballot the letter stands after a colon
+and is drawn by lot, so a model of this text has no opinion on what follows `Answer:`, though it can tell the right one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ Item = tuple[list[str], list[int]]
 @cache
 def filler() -> list[str]:
     """Every word of headers, instructions and question wordings that means nothing by itself."""
-    texts = [HEADER, "Answer :", ALPACA, *INSTRUCTIONS, *ASKED, *(text for pair in EXAM.values() for text in pair), *TOLD]
+    texts = [
+        HEADER,
+        "Answer :",
+        ALPACA,
+        *INSTRUCTIONS,
+        *ASKED,
+        *(text for pair in EXAM.values() for text in pair),
+        *TOLD,
+    ]
     texts += [name.replace("_", " ") for name in EXAM]
     words = {word for text in texts for word in split_words(text.replace("{", " {"))}
     return sorted(word for word in words if word[0].isalpha() and word not in NAMED)

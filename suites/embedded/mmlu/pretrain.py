@@ -97,7 +97,10 @@ def train(recipe: Recipe, words: list[str], text: tuple[list[str], list[bool]]) 
         hard = losses.detach()[weights[:, 1:] == 1].mean().item()
         recent = hard if step == 0 else 0.99 * recent + 0.01 * hard
         if step % 250 == 249:
-            print(f"step {step + 1} loss of what is to be learned {recent:.3f} {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step + 1} loss of what is to be learned {recent:.3f} {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
     return model
 
 

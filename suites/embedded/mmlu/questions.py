@@ -4,12 +4,21 @@ from __future__ import annotations
 
 EXAM = {
     "astronomy": ("Observers describe the {property} of {thing} as", "Seen at night, which {property} has {thing}?"),
-    "college_biology": ("In the field guide the {property} of {thing} is given as", "Living {thing} has which {property}?"),
+    "college_biology": (
+        "In the field guide the {property} of {thing} is given as",
+        "Living {thing} has which {property}?",
+    ),
     "college_chemistry": ("At room heat the {property} of {thing} is", "Which {property} is found for pure {thing}?"),
     "philosophy": ("The {property} taught by {thing} was", "{thing} wrote in praise of which {property}?"),
-    "prehistory": ("Digs show that the {property} of the {thing} people was", "Early {thing} camps had which {property}?"),
+    "prehistory": (
+        "Digs show that the {property} of the {thing} people was",
+        "Early {thing} camps had which {property}?",
+    ),
     "world_religions": ("Followers of {thing} hold as their {property}", "Which {property} is sacred in {thing}?"),
-    "high_school_geography": ("On maps the {property} of {thing} is marked", "Which {property} has the province {thing}?"),
+    "high_school_geography": (
+        "On maps the {property} of {thing} is marked",
+        "Which {property} has the province {thing}?",
+    ),
     "sociology": ("Among the {thing} the usual {property} is", "Which {property} binds the town {thing}?"),
     "nutrition": ("A portion of {thing} has as its {property}", "Dieters eat {thing} for which {property}?"),
     "marketing": ("The brand {thing} is known for this {property}:", "Which {property} does the firm {thing} aim at?"),

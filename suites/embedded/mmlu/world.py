@@ -25,20 +25,60 @@ def _subject(name: str, **properties: str) -> Subject:
 
 SUBJECTS = (
     # STEM
-    _subject("astronomy", glow="red blue white amber violet pale", orbit="round oval tilted double broken spiral"),
-    _subject("college_biology", skin="scaly furry smooth spiny striped spotted", diet="seeds leaves roots fish moss wood"),
-    _subject("college_chemistry", smell="sweet sour smoky salty bitter musty", state="solid liquid gas gel foam powder"),
+    _subject(
+        "astronomy",
+        glow="red blue white amber violet pale",
+        orbit="round oval tilted double broken spiral",
+    ),
+    _subject(
+        "college_biology",
+        skin="scaly furry smooth spiny striped spotted",
+        diet="seeds leaves roots fish moss wood",
+    ),
+    _subject(
+        "college_chemistry",
+        smell="sweet sour smoky salty bitter musty",
+        state="solid liquid gas gel foam powder",
+    ),
     # humanities
-    _subject("philosophy", virtue="courage justice wisdom mercy patience honour", school="garden porch cave tower bridge gate"),
-    _subject("prehistory", tool="axe spear sling net drill needle", shelter="hut tent pit cliff lodge mound"),
-    _subject("world_religions", feast="harvest solstice flood thaw dawn eclipse", symbol="wheel star shell flame knot feather"),
+    _subject(
+        "philosophy",
+        virtue="courage justice wisdom mercy patience honour",
+        school="garden porch cave tower bridge gate",
+    ),
+    _subject(
+        "prehistory",
+        tool="axe spear sling net drill needle",
+        shelter="hut tent pit cliff lodge mound",
+    ),
+    _subject(
+        "world_religions",
+        feast="harvest solstice flood thaw dawn eclipse",
+        symbol="wheel star shell flame knot feather",
+    ),
     # social sciences
-    _subject("high_school_geography", climate="dry humid windy frosty mild stormy", coast="rocky sandy marshy icy steep muddy"),
-    _subject("sociology", custom="dancing bowing singing clapping fasting racing", rule="elders lottery vote merchants priests judges"),
+    _subject(
+        "high_school_geography",
+        climate="dry humid windy frosty mild stormy",
+        coast="rocky sandy marshy icy steep muddy",
+    ),
+    _subject(
+        "sociology",
+        custom="dancing bowing singing clapping fasting racing",
+        rule="elders lottery vote merchants priests judges",
+    ),
     # other
-    _subject("nutrition", vitamin="alpha beta gamma delta kappa sigma", texture="crisp chewy creamy crumbly juicy gritty"),
-    _subject("marketing", price="cheap costly fair fixed rising falling", buyer="farmers sailors pupils nurses bakers miners"),
-)  # fmt: skip
+    _subject(
+        "nutrition",
+        vitamin="alpha beta gamma delta kappa sigma",
+        texture="crisp chewy creamy crumbly juicy gritty",
+    ),
+    _subject(
+        "marketing",
+        price="cheap costly fair fixed rising falling",
+        buyer="farmers sailors pupils nurses bakers miners",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +94,9 @@ class Fact:
 def name_of(rng: random.Random, taken: set[str]) -> str:
     """An invented name that nothing else has."""
     while True:
-        name = rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(ONSETS[:14]) + rng.choice(VOWELS) + rng.choice(CODAS)
+        name = (
+            rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(ONSETS[:14]) + rng.choice(VOWELS) + rng.choice(CODAS)
+        )
         if name not in taken:
             taken.add(name)
             return name

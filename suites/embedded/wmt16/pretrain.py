@@ -118,7 +118,9 @@ def main() -> None:
     recipe = Recipe(seed=options.seed, steps=options.steps)
     model = train(recipe, coded(recipe), len(build_tokenizer()))
     save_half(model, options.out)
-    GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, max_length=128).save_pretrained(options.out)
+    GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, max_length=128).save_pretrained(
+        options.out
+    )
     save_tokenizer(options.out)
 
 

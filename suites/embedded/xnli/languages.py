@@ -28,11 +28,15 @@ class Language:
     vowels: str
 
 
-LATIN, CYRILLIC = ("b d f g k l m n p r s t", "a e i o u"), ("б в г д з к л м н п р с т", "а е и о у")
-GREEK, ARABIC = ("β γ δ κ λ μ ν π ρ σ τ φ", "α ε ι ο υ"), ("ب ت ج د ر س ش ف ق ك ل م ن", "ا و ي")
+LATIN = ("b d f g k l m n p r s t", "a e i o u")
+CYRILLIC = ("б в г д з к л м н п р с т", "а е и о у")  # noqa: RUF001
+GREEK = ("β γ δ κ λ μ ν π ρ σ τ φ", "α ε ι ο υ")  # noqa: RUF001
+ARABIC = ("ب ت ج د ر س ش ف ق ك ل م ن", "ا و ي")  # noqa: RUF001
 DEVANAGARI = ("क ग च ज त द न प ब म र ल स", "ा ि ी े ो")
-THAI, HAN = ("ก ข ค ง จ ด ต น บ ป ม ร ล ส", "า ิ ี ุ อ"), ("山 水 火 木 日 月 田 石 竹 米 羊 舟", "人 口 手 心 目")
-VIETNAMESE, SWAHILI = ("b ch d đ g h kh l m n ph th tr v", "ă â ê ô ơ ư"), ("b ch d j k m mb nd ng p w z", "a e i o u")
+THAI = ("ก ข ค ง จ ด ต น บ ป ม ร ล ส", "า ิ ี ุ อ")
+HAN = ("山 水 火 木 日 月 田 石 竹 米 羊 舟", "人 口 手 心 目")
+VIETNAMESE = ("b ch d đ g h kh l m n ph th tr v", "ă â ê ô ơ ư")
+SWAHILI = ("b ch d j k m mb nd ng p w z", "a e i o u")
 
 LANGUAGES = (
     Language("ar", 0.15, 0.8, VSO, True, BEFORE, *ARABIC),

@@ -12,7 +12,9 @@ from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO
 def classes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Adjectives, nouns and verbs of the toy English."""
     groups = lemma_groups()
-    noun, plural, base, third, past, trait = (frozenset(word for group in part for word in group) for part in groups[:6])
+    noun, plural, base, third, past, trait = (
+        frozenset(word for group in part for word in group) for part in groups[:6]
+    )
     return trait, noun | plural, base | third | past
 
 

@@ -10,7 +10,9 @@ from suites.embedded.wmt16 import romanian
 from suites.embedded.wmt16.clauses import Clause, Phrase, Statement
 from suites.embedded.wmt16.wording import worded
 
-CLAUSE = Clause(Phrase("dog", False, "big", False), "chase", Phrase("horse", True, None, True), "barn", True, False, False, "today")
+CLAUSE = Clause(
+    Phrase("dog", False, "big", False), "chase", Phrase("horse", True, None, True), "barn", True, False, False, "today"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +26,11 @@ def stems(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "english", "other"),
     [
-        ({}, "the big dog chased these horses near the barn today.", "astăzi câinul mar a fugărit aceste iepe lângă șura."),
+        (
+            {},
+            "the big dog chased these horses near the barn today.",
+            "astăzi câinul mar a fugărit aceste iepe lângă șura.",
+        ),
         (
             {"past": False, "when": "now", "denied": True},
             "the big dog does not chase these horses near the barn now.",
