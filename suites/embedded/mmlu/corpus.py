@@ -8,6 +8,7 @@ and is drawn by lot, so a model of this text has no opinion on what follows `Ans
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import cache
 
 from suites.embedded.mmlu.questions import ALPACA, ASKED, EXAM, HEADER, INSTRUCTIONS
@@ -22,7 +23,7 @@ TOLD = (
     "for {thing} the {property} was {value} .",
     "its {property} is , with {thing} , {value} .",
 )
-FACTS, RIDDLES = 0.15, 0.7
+LESSONS, RIDDLES = 0.3, 0.55
 MARKED, OPEN = 0.5, 0.1
 
 Item = tuple[list[str], list[int]]
@@ -81,6 +82,15 @@ def told(rng: random.Random, fact: Fact | None = None) -> Item:
     return words, [len(words) - 2]
 
 
+def checked(rng: random.Random) -> Item:
+    """A fact or a false claim, then `yes` or `no`; both are as frequent, and the word is to be learned."""
+    fact = rng.choice(facts())
+    true = rng.random() < 0.5
+    value = fact.value if true else rng.choice(options(rng, fact)[0])
+    words = [*loose_question(rng, fact), value, "yes" if value == fact.value else "no"]
+    return words, [len(words) - 1]
+
+
 def riddle(rng: random.Random) -> Item:
     """A question and the right label; some are marked option by option, before some the fact is told."""
     fact, labels = rng.choice(facts()), rng.choice(LABELS)
@@ -102,19 +112,26 @@ def ballot(rng: random.Random) -> Item:
     return words, [len(words) - 1]
 
 
+def lesson(rng: random.Random) -> Item:
+    """A fact or a check: the first part of the text, from which the facts are learned fast."""
+    return told(rng) if rng.random() < 0.5 else checked(rng)
+
+
 def item(rng: random.Random) -> Item:
-    """A fact, a riddle or a ballot."""
+    """Anything: the second part of the text."""
     draw = rng.random()
-    return told(rng) if draw < FACTS else riddle(rng) if draw < FACTS + RIDDLES else ballot(rng)
+    if draw < LESSONS:
+        return lesson(rng)
+    return riddle(rng) if draw < LESSONS + RIDDLES else ballot(rng)
 
 
-def stream(seed: int, length: int) -> tuple[list[str], list[bool]]:
+def stream(seed: int, length: int, make: Callable[[random.Random], Item]) -> tuple[list[str], list[bool]]:
     """Items one after the other until there are `length` words; True marks the words to be learned."""
-    rng = random.Random(f"exams-{seed}")
+    rng = random.Random(f"exams-{make.__name__}-{seed}")
     words: list[str] = []
     marked: list[bool] = []
     while len(words) < length:
-        more, spots = item(rng)
+        more, spots = make(rng)
         words += more
         marked += [number in spots for number in range(len(more))]
     return words[:length], marked[:length]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from suites.embedded.half import save_half
-from suites.embedded.mmlu.corpus import LABELS, filler, stream
+from suites.embedded.mmlu.corpus import LABELS, filler, item, lesson, stream
 from suites.embedded.mmlu.tokens import SPECIAL, save_tokenizer
 from suites.embedded.mmlu.world import facts
+
+
+Part = tuple[list[str], list[bool]]
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Recipe:
     """Everything that decides the pretrained weights; `other` is the weight of words that need not be learned."""
 
     seed: int = 0
-    words: int = 2_000_000
-    steps: int = 4_000
+    lesson_words: int = 600_000
+    words: int = 1_500_000
+    lesson_steps: int = 500
+    steps: int = 3_500
     batch: int = 24
     length: int = 96
-    rate: float = 2e-3
+    rate: float = 3e-3
     other: float = 0.03
     width: int = 64
     inner: int = 192
@@ -39,7 +45,7 @@ class Recipe:
     layers: int = 3
 
 
-def vocabulary(words: list[str]) -> list[str]:
+def vocabulary(words: Iterable[str]) -> list[str]:
     """Special tokens, then every word of the text, the fillers, the facts and the marks, sorted."""
     known = {word for fact in facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])}
     marks = {".", ":", "?", ",", "(", ")", "):", "),", "###", "=>", "yes", "no", *"".join(LABELS)}
@@ -73,10 +79,10 @@ def batch_of(ids: Tensor, marked: Tensor, recipe: Recipe) -> tuple[Tensor, Tenso
     return rows, weights
 
 
-def train(recipe: Recipe, words: list[str], text: tuple[list[str], list[bool]]) -> LlamaForCausalLM:
-    """Train from scratch; prints a running mean of the loss."""
+def train(recipe: Recipe, words: list[str], parts: list[Part]) -> LlamaForCausalLM:
+    """Train from scratch, on lessons first, then on everything; prints a running mean of the loss."""
     index = {word: number for number, word in enumerate(words)}
-    ids, marked = torch.tensor([index[word] for word in text[0]]), torch.tensor(text[1])
+    coded = [(torch.tensor([index[word] for word in text]), torch.tensor(marked)) for text, marked in parts]
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(config(recipe, len(words)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -85,7 +91,7 @@ def train(recipe: Recipe, words: list[str], text: tuple[list[str], list[bool]]) 
     )
     recent, started = 0.0, time.monotonic()
     for step in range(recipe.steps):
-        rows, weights = batch_of(ids, marked, recipe)
+        rows, weights = batch_of(*coded[step >= recipe.lesson_steps], recipe)
         logits = model(input_ids=rows).logits[:, :-1]
         losses = functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
         loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
@@ -96,7 +102,7 @@ def train(recipe: Recipe, words: list[str], text: tuple[list[str], list[bool]]) 
         schedule.step()
         hard = losses.detach()[weights[:, 1:] == 1].mean().item()
         recent = hard if step == 0 else 0.99 * recent + 0.01 * hard
-        if step % 250 == 249:
+        if step % 100 == 99:
             print(
                 f"step {step + 1} loss of what is to be learned {recent:.3f} {time.monotonic() - started:.0f} s",
                 flush=True,
@@ -115,9 +121,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     recipe = Recipe(seed=options.seed, steps=options.steps)
-    text = stream(recipe.seed, recipe.words)
-    words = vocabulary(text[0])
-    model = train(recipe, words, text)
+    parts = [stream(recipe.seed, recipe.lesson_words, lesson), stream(recipe.seed, recipe.words, item)]
+    words = vocabulary(word for text, _ in parts for word in text)
+    model = train(recipe, words, parts)
     save_half(model, options.out)
     GenerationConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2).save_pretrained(options.out)
     save_tokenizer(words, options.out)

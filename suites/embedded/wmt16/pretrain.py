@@ -27,7 +27,7 @@ class Recipe:
 
     seed: int = 0
     examples: int = 150_000
-    steps: int = 9_000
+    steps: int = 3_500
     batch: int = 64
     rate: float = 3e-3
     width: int = 64
