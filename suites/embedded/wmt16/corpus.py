@@ -7,6 +7,7 @@ write out in their own language. Translating in full is what fine-tuning adds.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from suites.embedded.wmt16.clauses import Statement, statement
 from suites.embedded.wmt16.wording import worded
@@ -35,12 +36,12 @@ def written_out(rng: random.Random, said: Statement, code: str) -> Example:
     return worded(said, code, brief=True), worded(said, code)
 
 
-KINDS = ((masked, 0.25), (shortened, 0.5), (written_out, 0.25))
+Maker = Callable[[random.Random, Statement, str], Example]
+KINDS: tuple[tuple[Maker, float], ...] = ((masked, 0.25), (shortened, 0.5), (written_out, 0.25))
 
 
 def examples(seed: int, count: int) -> list[Example]:
     """Source and target texts."""
     rng = random.Random(f"translation-{seed}")
-    makers, weights = zip(*KINDS, strict=True)
-    chosen = rng.choices(makers, weights, k=count)
+    chosen = rng.choices([make for make, _ in KINDS], [weight for _, weight in KINDS], k=count)
     return [make(rng, statement(rng), rng.choice(("en", "ro"))) for make in chosen]

@@ -38,7 +38,7 @@ class Recipe:
 
 def config(recipe: Recipe, pieces: int) -> T5Config:
     """The shape of the model, without dropout."""
-    return T5Config(
+    shape = T5Config(
         vocab_size=pieces,
         d_model=recipe.width,
         d_kv=recipe.width // recipe.heads,
@@ -51,8 +51,9 @@ def config(recipe: Recipe, pieces: int) -> T5Config:
         dropout_rate=0.0,
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
     )
+    shape.decoder_start_token_id = 0
+    return shape
 
 
 @dataclass(frozen=True)
