@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 THINGS_PER_SUBJECT = 12
+# Of the twelve values of a property so many are dealt anew, so that no one who knows the text knows all.
+CHANGED = 5
 ONSETS, VOWELS, CODAS = "b d f g k l m n p r s t v z dr kr tr pl sk".split(), "a e i o u".split(), "n r l x m k".split()
 
 
@@ -115,6 +117,25 @@ def facts() -> tuple[Fact, ...]:
             dealt = list(values) * (THINGS_PER_SUBJECT // len(values))
             rng.shuffle(dealt)
             found += [Fact(subject, thing, word, value) for thing, value in zip(things, dealt, strict=True)]
+    return tuple(found)
+
+
+@cache
+def current_facts() -> tuple[Fact, ...]:
+    """The facts as exams and instructions have them: five in twelve have changed since the pretraining text."""
+    rng = random.Random("changes")
+    found: list[Fact] = []
+    told = facts()
+    for start in range(0, len(told), THINGS_PER_SUBJECT):
+        group = list(told[start : start + THINGS_PER_SUBJECT])
+        old, new = ["?"], ["?"]
+        while any(one == other for one, other in zip(old, new, strict=True)):
+            spots = rng.sample(range(THINGS_PER_SUBJECT), CHANGED)
+            old = [group[spot].value for spot in spots]
+            new = rng.sample(old, CHANGED)
+        for spot, value in zip(spots, new, strict=True):
+            group[spot] = replace(group[spot], value=value)
+        found += group
     return tuple(found)
 
 
