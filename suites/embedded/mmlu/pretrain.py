@@ -22,7 +22,6 @@ from suites.embedded.mmlu.corpus import LABELS, filler, item, lesson, stream
 from suites.embedded.mmlu.tokens import SPECIAL, save_tokenizer
 from suites.embedded.mmlu.world import facts
 
-
 Part = tuple[list[str], list[bool]]
 
 
