@@ -87,7 +87,7 @@ def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path], "profile": bool, "retry": bool}
     kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
-    kinds |= {n: float for n in ("lr", "epochs")}
+    kinds |= {n: float for n in ("lr", "epochs", "margin")}
     kinds |= {n: int for n in ("max_steps", "batch_size", "max_length", "train_rows", "eval_rows", "pack", "threads")}
     made = []
     for name, field in Spec.model_fields.items():

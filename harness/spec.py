@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.cell import Precision, Quantize
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry"})
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "margin"})
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -62,6 +62,9 @@ class Spec(BaseModel):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")
     out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
     profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
+    margin: float | None = Field(
+        default=None, gt=0, description="points within which two methods count as equal; name it before the run"
+    )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LEVEL = 0.95
@@ -59,11 +59,6 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 def no_spread(values: Sequence[float]) -> bool:
     """Whether two or more values are the same but for rounding."""
     return statistics.stdev(values) <= ROUNDING * max(1.0, *map(abs, values))
-
-
-def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """a - b over the keys in both."""
-    return {key: value - b[key] for key, value in a.items() if key in b}
 
 
 def quantile(df: float, level: float = LEVEL) -> float:

@@ -20,6 +20,7 @@ ALLOWED = {
 }
 TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "evaluate", "models", "packrun", "measure", "simulated"}
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
+HEAVY |= {"statsmodels", "sacrebleu"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

@@ -44,7 +44,9 @@ def difference_of_iqm(method: Scores, first: Scores, rng: np.random.Generator) -
 
     drawn = indices(rng, [len(s) for s in method])
     resampled = middle_mean(resample(method, drawn)) - middle_mean(resample(first, drawn))
-    value = float(np.subtract(*(middle_mean(np.concatenate([np.asarray(s) for s in x])[None])[0] for x in (method, first))))
+    value = float(
+        np.subtract(*(middle_mean(np.concatenate([np.asarray(s) for s in x])[None])[0] for x in (method, first)))
+    )
     return Aggregate(value, studentised(value, resampled, gaps(method, first)))
 
 

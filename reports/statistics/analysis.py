@@ -88,9 +88,7 @@ def analyse(
     every = [c for suite in suites for c in suite.comparisons]
     tests = corrected(every, margin)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
-    judged = tuple(
-        _judged(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True)
-    )
+    judged = tuple(_judged(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True))
     parts = [frames.component_parts(suite.grid) for suite in suites]
     return Analysis(
         judged=judged,
@@ -133,7 +131,12 @@ def opponents(grid: Grid) -> list[tuple[str, str]]:
     found = [(method, grid.methods[0]) for method in grid.methods[1:]]
     for method, first in itertools.permutations(grid.methods, 2):
         known = (method, first) in found or (first, method) in found
-        if not known and of(method).method == SUBJECT and of(first).method in REFERENCES and alike(of(method), of(first)):
+        if (
+            not known
+            and of(method).method == SUBJECT
+            and of(first).method in REFERENCES
+            and alike(of(method), of(first))
+        ):
             found.append((method, first))
     return found
 
@@ -167,4 +170,6 @@ def _judged(
 ) -> Judged:
     place = c.tasks[0] if c.tasks else ""
     saved = saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
-    return Judged(c, tests, saved, verdict(c, tests, margin, sentence(saved, c.method, c.first), late))
+    # Said once for two methods: with their mean over tasks, or with their only task.
+    words = sentence(saved, c.method, c.first) if c.whole or len(grid.tasks) == 1 else ""
+    return Judged(c, tests, saved, verdict(c, tests, margin, words, late))

@@ -12,7 +12,7 @@ from reports.statistics.clusters import clusters
 from reports.statistics.weighted import METRICS
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow
 
 COLUMNS = ["id", "split", "target", "prediction"]
 
@@ -57,8 +57,8 @@ def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str,
     kept = [r for r in records if r.key in scores]
     if not kept or any(r.predictions is None for r in kept):
         raise NoExamples("no predictions were kept")
-    frames = [read(cells / f"{r.key}.parquet") for r in kept]
-    found = Examples({r.key: i for i, r in enumerate(kept)}, _splits(frames, metrics))
+    tables = [read(cells / f"{r.key}.parquet") for r in kept]
+    found = Examples({r.key: i for i, r in enumerate(kept)}, _splits(tables, metrics))
     import numpy as np
 
     again = headline(found, [np.ones((1, split.predictions.shape[1])) for split in found.splits])[0]
@@ -67,32 +67,30 @@ def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str,
     return found
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path) -> pyarrow.Table:
     """Raises NoExamples."""
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path, columns=COLUMNS, use_threads=False).to_pandas()
+        return pyarrow.parquet.read_table(path, columns=COLUMNS, use_threads=False)
     except (OSError, ValueError) as error:
         raise NoExamples(f"{path.name} does not read") from error
 
 
-def _splits(frames: Sequence[pd.DataFrame], metrics: Sequence[str]) -> tuple[Split, ...]:
+def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Split, ...]:
     import numpy as np
 
-    first = frames[0]
-    identity = [(f["id"].to_numpy(), f["split"].to_numpy(), f["target"].to_numpy()) for f in frames]
+    first = tables[0].to_pandas()
     if first.duplicated(["id", "split"]).any():
         raise NoExamples("an example's id comes twice")
-    if any(not all(np.array_equal(a, b) for a, b in zip(other, identity[0], strict=True)) for other in identity):
+    if any(not t.column(name).equals(tables[0].column(name)) for t in tables for name in COLUMNS[:3]):
         raise NoExamples("its cells were not scored on the same examples in the same order")
-    said = np.stack([f["prediction"].to_numpy() for f in frames])
-    targets = first["target"].to_numpy()
+    said, targets = np.stack([t.column("prediction").to_numpy() for t in tables]), first["target"].to_numpy()
     names = list(dict.fromkeys(first["split"]))
-    places = {metric: place(metric, names) for metric in metrics}
+    places = [place(metric, names) for metric in metrics]
     made = []
     for name in names:
-        own = tuple(base for base, split in places.values() if split == name)
+        own = tuple(base for base, split in places if split == name)
         at = (first["split"] == name).to_numpy()
         if own:
             made.append(Split(name, said[:, at], targets[at], clusters(list(first["id"][at]), name), own))

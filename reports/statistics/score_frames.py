@@ -84,9 +84,13 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
         shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
         if method == first or not all(shared):
             continue
-        x, y = ([[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first))
+        x, y = (
+            [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
+        )
         rng = generator(seed, "improvement", grid.suite, method)
-        made.append(_aggregate(grid, method, x, f"interquartile mean less that of {first}", difference_of_iqm(x, y, rng)))
+        made.append(
+            _aggregate(grid, method, x, f"interquartile mean less that of {first}", difference_of_iqm(x, y, rng))
+        )
         better = probability_of_improvement(x, y, rng)
         made.append(_aggregate(grid, method, x, f"probability of a run above one of {first}", better, unit=True))
     return made

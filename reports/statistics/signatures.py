@@ -52,15 +52,21 @@ def degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) -> Sig
         return Signature(name, True, f"{'; '.join(worse)}.")
     silent = sum(v.kind not in ("better", "equivalent", "non-inferior") for _, v in found)
     if not found or silent == len(found):
-        return Signature(name, None, f"Not decided: {len(found)} comparisons of lorasp with lora or full, none conclusive.")
+        return Signature(
+            name, None, f"Not decided: {len(found)} comparisons of lorasp with lora or full, none conclusive."
+        )
     return Signature(name, False, f"Not seen in {len(found)} comparisons, of which {silent} are not conclusive.")
 
 
 def memory(grid: Grid, profiles: Sequence[Profile]) -> Signature:
     """Peak memory of lorasp, measured alone, not below that of lora."""
     name = "memory does not fall"
-    peaks = {m: p.peak_bytes for m in grid.methods if (p := profile_of(grid.of_method(m)[0], profiles)) and p.peak_bytes}
-    pairs = [(s, r) for s in methods_of(grid, [SUBJECT]) for r in methods_of(grid, ["lora"]) if s in peaks and r in peaks]
+    peaks = {
+        m: p.peak_bytes for m in grid.methods if (p := profile_of(grid.of_method(m)[0], profiles)) and p.peak_bytes
+    }
+    pairs = [
+        (s, r) for s in methods_of(grid, [SUBJECT]) for r in methods_of(grid, ["lora"]) if s in peaks and r in peaks
+    ]
     if not pairs:
         return Signature(name, None, "Not checked: no profiles of lorasp and lora.")
     high = [f"{s} peaks at {size(peaks[s])}, {r} at {size(peaks[r])}" for s, r in pairs if peaks[s] >= peaks[r]]
@@ -101,7 +107,7 @@ def rises(losses: Sequence[float]) -> bool:
     # Steps from point to point hold twice the noise's variance and little of a trend.
     noise = (statistics.fmean(s * s for s in steps) / 2) ** 0.5 * (2 / window) ** 0.5
     best = min(means)
-    return means[-1] - best > max(0.5 * (means[0] - best), 3 * noise)
+    return bool(means[-1] - best > max(0.5 * (means[0] - best), 3 * noise))
 
 
 def masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> Signature:
@@ -117,7 +123,11 @@ def masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> S
         mask = next(c for c in every if c.stream == "mask")
         others = sum(c.variance for c in every if c.stream not in ("mask", REST))
         if mask.variance > others and (mask.p is None or mask.p < 0.05):
-            high.append(f"{method} on {task}: sd {mask.variance**0.5:.1f} over masks, {others**0.5:.1f} over other seeds")
+            high.append(
+                f"{method} on {task}: sd {mask.variance**0.5:.1f} over masks, {others**0.5:.1f} over other seeds"
+            )
     if high:
         return Signature(name, True, f"{'; '.join(high)} points.")
-    return Signature(name, False, f"Not seen on {len(found)} tasks and methods: masks move scores no more than other seeds.")
+    return Signature(
+        name, False, f"Not seen on {len(found)} tasks and methods: masks move scores no more than other seeds."
+    )

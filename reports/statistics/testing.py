@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import equivalence_p, non_inferiority_p
@@ -38,8 +39,10 @@ def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[T
     equal = [equivalence_p(e, margin) if e and margin else None for e in estimates]
     no_worse = [non_inferiority_p(e, margin) if e and margin else None for e in estimates]
     family = sum(p is not None for p in differ)
-    columns = zip(comparisons, differ, holm(differ), holm(equal), holm(no_worse), strict=True)
-    return [Tests(*row, *_power(c, margin), family) for c, *row in columns]
+    columns = zip(
+        differ, holm(differ), holm(equal), holm(no_worse), map(_power, comparisons, repeat(margin)), strict=True
+    )
+    return [Tests(p, h, e, n, *power, family) for p, h, e, n, power in columns]
 
 
 def _power(c: Comparison, margin: float | None) -> tuple[float | None, float | None, int | None]:

@@ -35,7 +35,9 @@ def paired_translation(
     if importlib.util.find_spec("sacrebleu") is None:
         raise UserError("tests of translations need sacrebleu, which is not installed; pip install sacrebleu")
     if not len(first) == len(method) == len(references):
-        raise UserError(f"{len(first)} and {len(method)} hypotheses for {len(references)} references; give one for each")
+        raise UserError(
+            f"{len(first)} and {len(method)} hypotheses for {len(references)} references; give one for each"
+        )
     from sacrebleu.metrics import BLEU, CHRF
     from sacrebleu.significance import PairedTest
 

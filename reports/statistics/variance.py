@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.intervals import no_spread
+
 REST = "rest"
 """What no stream explains: their interactions, and what differs between runs of the same seeds."""
 
@@ -15,8 +17,8 @@ class Component:
     """One source of variance.
 
     `stream`: its name; streams that always move together are one ("init + mask"). `levels`: different seeds seen.
-    `variance`: in points squared, a negative estimate told as 0. `share` of the sum. `p`: F-test of 'no variance' on
-    a balanced grid (each combination of seeds once), None elsewhere and for the rest.
+    `variance`: in points squared, a negative estimate told as 0. `share` of the sum. `p`: F-test of 'no variance',
+    None for the rest and where nothing varies.
     """
 
     stream: str
@@ -27,31 +29,64 @@ class Component:
 
 
 def components(scores: Sequence[float], seeds: Sequence[Mapping[str, int]]) -> tuple[Component, ...]:
-    """Random-effects decomposition of one task's runs of one method; () of fewer than three runs or no free streams.
+    """Random-effects decomposition of one task's runs of one method; () where seeds leave nothing to tell apart.
 
-    Method of moments: each stream's sum of squares is set equal to its expectation under independent additive effects
-    (MINQUE(0), Rao 1971), which is the analysis of variance on a balanced grid and is unbiased on any other.
+    Method of moments by fitting constants (Henderson 1953, method 3): the rest is what all streams together do not
+    fit, a stream is what it fits beyond all others. On a balanced grid it is the analysis of variance; with holes it is
+    unbiased still, and the F-test exact.
     """
     import numpy as np
 
-    y = np.asarray(scores, dtype=float)
-    factors = moving(seeds)
-    levels = {name: int(codes.max()) + 1 for name, codes in factors.items()}
-    if len(y) < 3 or not factors or max(levels.values()) == len(y):
-        return ()  # where a stream has a new seed for each run, it can't be told from the rest
-    designs = [np.eye(levels[name])[codes] for name, codes in factors.items()] + [np.eye(len(y))]
-    centred = [z - z.mean(axis=0) for z in designs]
-    expected = np.array([[float(np.sum((a.T @ b) ** 2)) for b in centred] for a in centred])
-    observed = np.array([float(np.sum((z.T @ y) ** 2)) for z in centred])
-    try:
-        found = np.clip(np.linalg.solve(expected, observed), 0.0, None)
-    except np.linalg.LinAlgError:
+    if len(scores) < 2:
         return ()
-    shares = found / found.sum() if found.sum() > 0 else np.zeros_like(found)
-    tests: list[float | None] = [*f_tests(y, list(factors.values())), None]
-    names = [*factors, REST]
-    sizes = [*levels.values(), len(y)]
-    return tuple(Component(*each) for each in zip(names, sizes, found.tolist(), shares.tolist(), tests, strict=True))
+    y = np.zeros(len(scores)) if no_spread(scores) else np.asarray(scores) - np.mean(scores)
+    factors = moving(seeds)
+    designs = [np.eye(int(codes.max()) + 1)[codes] for codes in factors.values()]
+    basis = fitted(designs, len(y))
+    free = len(y) - basis.shape[1]
+    if not factors or free < 1:
+        return ()
+    rest = unfitted(y, basis) / free
+    found = [_component(y, designs, i, basis.shape[1], rest, free) for i in range(len(designs))]
+    variances = [variance for variance, _ in found] + [rest]
+    total = sum(variances) or 1.0
+    names, sizes = [*factors, REST], [*(d.shape[1] for d in designs), len(y)]
+    tests = [*(p for _, p in found), None]
+    return tuple(
+        Component(name, size, variance, variance / total, p)
+        for name, size, variance, p in zip(names, sizes, variances, tests, strict=True)
+    )
+
+
+def _component(
+    y: Any, designs: Sequence[Any], which: int, rank: int, rest: float, free: int
+) -> tuple[float, float | None]:
+    """Variance of one stream and p of 'none'; 0 and None where the other streams fit all that it fits."""
+    from scipy.special import fdtrc
+
+    others = fitted([d for i, d in enumerate(designs) if i != which], len(y))
+    own = rank - others.shape[1]
+    if own < 1:
+        return 0.0, None
+    gained = unfitted(y, others) - rest * free
+    variance = max(0.0, (gained - rest * own) / unfitted(designs[which], others))
+    return variance, float(fdtrc(own, free, max(0.0, gained) / own / rest)) if rest > 1e-18 else None
+
+
+def fitted(designs: Sequence[Any], n: int) -> Any:
+    """Orthonormal basis [n, rank] of a constant and all designs."""
+    import numpy as np
+
+    left, sizes, _ = np.linalg.svd(np.hstack([np.ones((n, 1)), *designs]), full_matrices=False)
+    return left[:, sizes > 1e-9 * sizes[0]]
+
+
+def unfitted(values: Any, basis: Any) -> float:
+    """Sum of squares that the basis leaves; of a design, the trace of what it leaves."""
+    import numpy as np
+
+    left = values - basis @ (basis.T @ values)
+    return float(np.sum(left * left))
 
 
 def moving(seeds: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -71,21 +106,3 @@ def moving(seeds: Sequence[Mapping[str, int]]) -> dict[str, Any]:
 def one_to_one(a: Any, b: Any) -> bool:
     pairs = set(zip(a.tolist(), b.tolist(), strict=True))
     return len(pairs) == len(set(a.tolist())) == len(set(b.tolist()))
-
-
-def f_tests(y: Any, factors: Sequence[Any]) -> list[float | None]:
-    """p of each stream's mean square over that of the rest, on a grid with each combination once; else None."""
-    import numpy as np
-    from scipy.special import fdtrc
-
-    sizes = [int(codes.max()) + 1 for codes in factors]
-    cells = set(zip(*(codes.tolist() for codes in factors), strict=True))
-    df = len(y) - 1 - sum(size - 1 for size in sizes)
-    if len(cells) != len(y) or len(y) != np.prod(sizes) or df < 1:
-        return [None] * len(factors)
-    means = [np.bincount(codes, y) * size / len(y) for codes, size in zip(factors, sizes, strict=True)]
-    squares = [float(np.sum((m - y.mean()) ** 2)) * len(y) / size for m, size in zip(means, sizes, strict=True)]
-    rest = (float(np.sum((y - y.mean()) ** 2)) - sum(squares)) / df
-    if rest <= 0:
-        return [None] * len(factors)
-    return [float(fdtrc(k - 1, df, s / (k - 1) / rest)) for s, k in zip(squares, sizes, strict=True)]

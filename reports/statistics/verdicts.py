@@ -10,7 +10,9 @@ from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_AL
 from reports.statistics.power import ALPHA, MOST_SEEDS
 from reports.statistics.testing import Tests
 
-Kind = Literal["better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"]
+Kind = Literal[
+    "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
+]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ def verdict(c: Comparison, tests: Tests, margin: float | None, saved: str = "", 
     kind = kind_of(c, tests)
     parts = [_claim(kind, c, tests, margin), _missing(c)]
     if kind in ("better", "worse", "equivalent", "non-inferior", "undecided"):
-        parts += [_margin(kind, tests, margin, late), _power(tests) if kind == "undecided" else "", _unseen(c), saved]
+        parts += [_alone(c, tests), _margin(kind, tests, margin, late)]
+        parts += [_power(tests) if kind == "undecided" else "", _unseen(c), saved]
     return Verdict(kind, " ".join(part for part in parts if part))
 
 
@@ -49,7 +52,7 @@ def _below(p: float | None, alpha: float) -> bool:
 
 def _claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str:
     place = f"the {c.place}" if c.whole else c.place
-    who, numbers = f"{c.method} and {c.first} on {place}", _numbers(c, tests)
+    who, numbers = f"{c.method} and {c.first} on {place}", _numbers(kind, c, tests)
     said = {
         "better": f"{c.method} is better than {c.first} on {place}: {numbers}.",
         "worse": f"{c.method} is worse than {c.first} on {place}: {numbers}.",
@@ -61,14 +64,20 @@ def _claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str
 
 
 def _no_verdict(kind: Kind, c: Comparison, who: str) -> str:
-    seen = "" if c.difference is None else f" The {_count(c)} that {_have(c)} a score differ by {c.difference:+.1f} points."
+    seen = (
+        ""
+        if c.difference is None
+        else f" The {_count(c)} that {_have(c)} a score differ by {c.difference:+.1f} points."
+    )
     if kind == "failed":
         more = f" and {len(c.failed) - 3} more" if len(c.failed) > 3 else ""
         return f"No verdict on {who}: {len(c.failed)} cells failed ({'; '.join(c.failed[:3])}{more}).{seen}"
     if kind == "unpaired":
         return f"No verdict on {who}: no two cells have the same seeds, data and scored rows."
     if kind == "one seed":
-        return f"No verdict on {who}: {_gap(c)} with one paired seed, and one value has no spread to make an interval of."
+        return (
+            f"No verdict on {who}: {_gap(c)} with one paired seed, and one value has no spread to make an interval of."
+        )
     return f"No verdict on {who}: {_gap(c)} with each of {c.pairs} paired seeds; without spread there is no interval."
 
 
@@ -84,13 +93,15 @@ def _have(c: Comparison) -> str:
     return "has" if c.pairs == 1 else "have"
 
 
-def _numbers(c: Comparison, tests: Tests) -> str:
+def _numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
+    """The p shown is that of the claim: of a difference, of equivalence or of non-inferiority."""
     if c.estimate is None:
         return ""
     e = c.estimate
     interval = f"95 % interval {e.low:+.1f} to {e.high:+.1f} for {c.target}"
     family = f"Holm over {tests.family}" if tests.family > 1 else "one comparison"
-    return f"{e.value:+.1f} points ({interval}; {c.pairs} paired seeds; {_p(tests.holm)}, {family})"
+    p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
+    return f"{e.value:+.1f} points ({interval}; {c.pairs} paired seeds; {_p(p)}, {family})"
 
 
 def _p(p: float | None) -> str:
@@ -99,6 +110,13 @@ def _p(p: float | None) -> str:
 
 def _points(margin: float | None) -> str:
     return f"{margin or 0.0:g} points"
+
+
+def _alone(c: Comparison, tests: Tests) -> str:
+    """Where an interval by itself excludes 0 and the corrected test does not."""
+    if tests.p is None or tests.holm is None or not tests.p < ALPHA <= tests.holm:
+        return ""
+    return f"By itself the interval excludes 0; among {tests.family} comparisons that is not enough."
 
 
 def _margin(kind: Kind, tests: Tests, margin: float | None, late: bool) -> str:
