@@ -150,7 +150,7 @@ def _suite(grid: Grid, cells: Path | None, seed: int) -> _Suite:
     for method, first in opponents(grid):
         parts = {task: paired(grid, task, method, first, average, found[task]) for task in grid.tasks}
         comparisons += [on_task(grid, task, method, first, one, seed) for task, one in parts.items()]
-        if len(grid.declared(average)) > 1 or cover.missing:
+        if len(grid.declared(average)) > 1:
             comparisons.append(on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], seed))
         for task, one in parts.items():
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}

@@ -10,7 +10,7 @@ from reports.intervals import no_spread
 from reports.statistics.bootstrap import DRAWS, counts
 from reports.statistics.examples import Examples, headline
 from reports.statistics.power import Noise
-from reports.statistics.student import Student, satterthwaite
+from reports.statistics.student import Student, cochran
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def crossed(gaps: Any, on_examples: Any, groups: int, rng: np.random.Generator) 
     of_examples = held * groups / (groups - 1) if groups > 1 else 0.0
     twice = max(0.0, at_once - held - of_seeds * (n - 1) / n) * n / (n - 1)
     total = max(of_seeds, of_examples, of_seeds + of_examples - twice)
-    df = satterthwaite([of_seeds, of_examples], [n - 1, max(1, groups - 1)])
+    df = float(cochran([of_seeds, of_examples], [n - 1, max(1, groups - 1)]))
     return Crossed(
         seeds=Student(value, math.sqrt(of_seeds), n - 1),
         examples=Student(value, math.sqrt(of_examples), groups - 1) if of_examples > 0 else None,

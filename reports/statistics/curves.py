@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from reports.statistics.aggregates import Scores
-from reports.statistics.bootstrap import indices
+from reports.statistics.bootstrap import DRAWS, counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +30,9 @@ def performance_profiles(methods: Mapping[str, Scores], rng: np.random.Generator
     taus = np.linspace(min(every), max(every), STEPS)
     frames = []
     for method, scores in methods.items():
-        drawn = indices(rng, [len(s) for s in scores])
-        bands = np.mean([shares(np.asarray(s)[rows], taus) for s, rows in zip(scores, drawn, strict=True)], axis=0)
-        share = np.mean([shares(np.asarray(s)[None], taus)[0] for s in scores], axis=0)
+        above = [np.asarray(s)[:, None] > taus for s in scores]
+        share = np.mean([a.mean(axis=0) for a in above], axis=0)
+        bands = np.mean([counts(rng, DRAWS, len(a)) @ a / len(a) for a in above], axis=0)
         low, high = np.quantile(bands, [0.025, 0.975], axis=0)
         frames.append(pd.DataFrame({"method": method, "score": taus, "share": share, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)
-
-
-def shares(runs: Any, taus: Sequence[float] | np.ndarray) -> Any:
-    """Share of runs above each tau; runs [draws, n] -> [draws, taus]."""
-    import numpy as np
-
-    ordered = np.sort(runs, axis=1)
-    return np.stack([1 - np.searchsorted(row, taus, side="right") / len(row) for row in ordered])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.intervals import quantile
+from reports.statistics.student import cochran
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +43,11 @@ def seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
     import numpy as np
 
-    counts = np.arange(2, MOST_SEEDS + 1)
-    enough = np.flatnonzero(power(abs(effect), noise, counts) >= POWER)
-    return int(counts[enough[0]]) if len(enough) else None
+    for counts in np.split(np.arange(2, MOST_SEEDS + 1), [20, 100, 400]):
+        enough = np.flatnonzero(power(abs(effect), noise, counts) >= POWER)
+        if len(enough):
+            return int(counts[enough[0]])
+    return None
 
 
 def power(effect: float, noise: Noise, counts: np.ndarray) -> Any:
@@ -54,7 +57,7 @@ def power(effect: float, noise: Noise, counts: np.ndarray) -> Any:
 
     of_seeds = noise.seed_variance / counts
     total = of_seeds + noise.floor
-    df = total**2 / (of_seeds**2 / (counts - 1) + noise.floor**2 / noise.floor_df)
+    df = cochran([of_seeds, noise.floor], [counts - 1, noise.floor_df])
     shift = effect / np.sqrt(total)
     critical = stdtrit(df, 1 - ALPHA / 2)
     # scipy's noncentral t gives NaN far out, where the power is 1.

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reports.intervals import LEVEL, no_spread, quantile
 
@@ -69,3 +70,17 @@ def combined(parts: Sequence[Student]) -> Student:
 def satterthwaite(variances: Sequence[float], dfs: Sequence[float]) -> float:
     """Degrees of freedom of a sum of independent variance estimates."""
     return sum(variances) ** 2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True) if v > 0)
+
+
+def cochran(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
+    """Degrees of freedom of a sum of two sources of unequal worth: numbers, or arrays of one shape.
+
+    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), told as the
+    degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples: where
+    the seeds' variance comes out small by chance, it takes the sum for well known.
+    """
+    from scipy.special import stdtridf, stdtrit
+
+    point = 0.5 + LEVEL / 2
+    weighted = sum(v * stdtrit(df, point) for v, df in zip(variances, dfs, strict=True))
+    return stdtridf(point, weighted / sum(variances))

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from reports.statistics.equivalence import equivalence_p, non_inferiority_p
-from reports.statistics.student import combined, of_values
+from reports.statistics.student import cochran, combined, of_values
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
@@ -49,3 +49,20 @@ def test_independent_parts_combine_as_welch() -> None:
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0], [0.1 + 0.2, 0.3]])
 def test_no_spread_no_interval(values: list[float]) -> None:
     assert of_values(values) is None
+
+
+def test_cochrans_quantile_lies_between_its_sources() -> None:
+    for weight in (0.0, 0.1, 0.5, 1.0):
+        df = cochran([weight, 1 - weight], [2, 400])
+        expected = weight * stats.t.ppf(0.975, 2) + (1 - weight) * stats.t.ppf(0.975, 400)
+        assert stats.t.ppf(0.975, df) == pytest.approx(expected, rel=1e-6)
+
+
+def test_cochran_covers_where_satterthwaite_does_not() -> None:
+    """Three seeds and a tenth of their variance from examples, known well."""
+    rng = np.random.default_rng(0)
+    seen, error = rng.chisquare(2, 20_000) / 2, rng.normal(0, 1.1**0.5, 20_000)
+    found = stats.t.ppf(0.975, cochran([seen, 0.1], [2, 400])) * np.sqrt(seen + 0.1)
+    other = stats.t.ppf(0.975, (seen + 0.1) ** 2 / (seen**2 / 2 + 0.1**2 / 400)) * np.sqrt(seen + 0.1)
+    assert 0.945 < np.mean(np.abs(error) <= found) < 0.97
+    assert np.mean(np.abs(error) <= other) < 0.935
