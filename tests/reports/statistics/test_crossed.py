@@ -83,7 +83,7 @@ def test_coverage_of_three_seeds() -> None:
 @pytest.mark.parametrize("sds", [SEEDS_RULE, EXAMPLES_RULE, EVEN])
 def test_coverage(seeds: int, sds: tuple[float, float, float]) -> None:
     found, _ = _coverage(seeds, sds, 3000)
-    assert 0.935 < found < 0.98
+    assert 0.935 < found < 0.975
 
 
 @pytest.mark.slow
