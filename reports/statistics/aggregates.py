@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Scores = Sequence[Sequence[float]]
-"""One sequence of run scores per task; where two methods are given, the runs of a task are in the same order of seeds."""
+"""One sequence of run scores per task; of two methods, the runs of a task are in the same order of seeds."""
 
 
 @dataclass(frozen=True)

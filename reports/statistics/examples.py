@@ -100,7 +100,7 @@ def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Sp
 
 
 def place(metric: str, splits: Sequence[str]) -> tuple[str, str]:
-    """('accuracy', 'validation_matched') of 'accuracy_matched'. Raises NoExamples for a metric without a resampled form."""
+    """('accuracy', 'validation_matched') of 'accuracy_matched'. Raises NoExamples for other metrics."""
     for base in METRICS:
         ending = metric.removeprefix(base)
         fits = [s for s in splits if s.endswith(ending)]

@@ -1,4 +1,4 @@
-"""What a method saves beside another: trained numbers, training state, memory and speed, each from where it is measured."""
+"""What a method saves beside another: trained numbers, training state, memory and speed."""
 
 from __future__ import annotations
 

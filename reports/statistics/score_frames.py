@@ -54,7 +54,7 @@ def _row(grid: Grid, average: str, task: str, method: str, values: Sequence[floa
 
 
 def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> dict[str, Any]:
-    """Clustered standard error of accuracy in points, each example's share of right answers being the mean over seeds."""
+    """Clustered standard error of accuracy in points, each example's share of right answers taken over seeds."""
     if isinstance(found, str) or [m for s in found.examples.splits for m in s.metrics] != ["accuracy"]:
         return {}
     split = found.examples.splits[0]
@@ -67,7 +67,7 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
 
 
 def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
-    """Interquartile mean of each method; beside the first method also its difference and the probability of improvement.
+    """Interquartile mean of each method; of all but the first also its difference and probability of improvement.
 
     Over the tasks that every method has; differences over the seeds that both have.
     """

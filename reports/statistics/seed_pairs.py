@@ -48,7 +48,7 @@ def rows(pair: tuple[Record, Record], examples: Examples, gap: float, on_example
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Exact two-sided p: examples that only one of two models has right are a fair coin's throws under no difference."""
+    """Exact two-sided p: with no difference, examples that only one model has right fall like a fair coin."""
     from scipy.special import bdtr
 
     return 1.0 if won == lost else min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5)))

@@ -1,7 +1,8 @@
-"""Signs that LoRA-SP (arXiv 2403.08822) fails: lower scores, memory that does not fall, unstable runs, masks that matter."""
+"""Signs that LoRA-SP (arXiv 2403.08822) fails: lower scores, memory that stays, unstable runs, masks that matter."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ FEWEST_POINTS = 8
 
 @dataclass(frozen=True)
 class Signature:
-    """One check. `seen`: True, False, or None where it could not be checked; `sentence` says what was found or why not."""
+    """One check. `seen`: True, False, or None where it can't be checked; `sentence` says what was found or why not."""
 
     name: str
     seen: bool | None
@@ -103,7 +104,7 @@ def rises(losses: Sequence[float]) -> bool:
     """Whether the last quarter has lost more than half of what was gained at best, beyond three times the noise."""
     window = max(2, len(losses) // 4)
     means = [statistics.fmean(losses[i : i + window]) for i in range(len(losses) - window + 1)]
-    steps = [b - a for a, b in zip(losses, losses[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(losses)]
     # Steps from point to point hold twice the noise's variance and little of a trend.
     noise = (statistics.fmean(s * s for s in steps) / 2) ** 0.5 * (2 / window) ** 0.5
     best = min(means)

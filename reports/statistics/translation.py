@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from harness.errors import UserError
 
@@ -38,11 +38,16 @@ def paired_translation(
         raise UserError(
             f"{len(first)} and {len(method)} hypotheses for {len(references)} references; give one for each"
         )
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.significance import PairedTest
 
-    metrics = {"BLEU": BLEU(references=[list(references)]), "chrF2": CHRF(references=[list(references)])}
-    systems = [("first", list(first)), ("method", list(method))]
+    metrics: dict[str, Any] = {
+        "BLEU": BLEU(references=[list(references)]),
+        "chrF2": CHRF(references=[list(references)]),
+    }
+    systems: list[Any] = [("first", list(first)), ("method", list(method))]
+    found: Any
     _, found = PairedTest(systems, metrics, references=None, test_type=test, n_samples=samples)()
     made = []
     for name in metrics:

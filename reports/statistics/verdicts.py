@@ -24,7 +24,7 @@ class Verdict:
 
 
 def verdict(c: Comparison, tests: Tests, margin: float | None, saved: str = "", late: bool = False) -> Verdict:
-    """The verdict of one comparison; `saved` is the sentence of savings, `late` a margin named after results were in."""
+    """The verdict of one comparison; `saved`: the sentence of savings; `late`: the margin was named after results."""
     kind = kind_of(c, tests)
     parts = [_claim(kind, c, tests, margin), _missing(c)]
     if kind in ("better", "worse", "equivalent", "non-inferior", "undecided"):
@@ -57,7 +57,9 @@ def _claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str
         "better": f"{c.method} is better than {c.first} on {place}: {numbers}.",
         "worse": f"{c.method} is worse than {c.first} on {place}: {numbers}.",
         "equivalent": f"{who} are equivalent within the margin of {_points(margin)}: {numbers}.",
-        "non-inferior": f"{c.method} is not worse than {c.first} on {place} by the margin of {_points(margin)}: {numbers}.",
+        "non-inferior": (
+            f"{c.method} is not worse than {c.first} on {place} by the margin of {_points(margin)}: {numbers}."
+        ),
         "undecided": f"{who} are not told apart, which does not show that they are equal: {numbers}.",
     }
     return said[kind] if kind in said else _no_verdict(kind, c, who)

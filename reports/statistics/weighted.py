@@ -1,7 +1,7 @@
 """Metrics of resampled examples: each counted as often as it was drawn, over many draws and replicas at once.
 
-weights W [draws, n] · predictions P [replicas, n] · targets y [n] -> points [draws, replicas]. Undefined is 0, as in the
-scores of the suites.
+weights W [draws, n] · predictions P [replicas, n] · targets y [n] -> points [draws, replicas]. Undefined is 0, as in
+the scores of the suites.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ METRICS: Mapping[str, Weighted] = {
 
 
 def tied(w: Any, values: Any) -> tuple[Any, Any, Any]:
-    """Order of the examples, where each group of equal values starts in it, and copies in each group [groups, draws]."""
+    """Order of the examples, where each group of equals starts in it, and copies in each group [groups, draws]."""
     import numpy as np
 
     order = np.argsort(values, kind="stable")

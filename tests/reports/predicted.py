@@ -27,7 +27,7 @@ def kept(
     tasks: Sequence[str] = ("rte",),
     **fields: Any,
 ) -> Record:
-    """A record of one split 'validation', its accuracy in points unless `score` is given; its predictions in `folder`."""
+    """A record of one split 'validation' with its predictions in `folder`; its score is accuracy unless given."""
     made = cell(task, method, seed, **fields)
     frame = pd.DataFrame(
         {

@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from harness.record import AverageInfo, Record
+from reports.frames import grids
 from reports.statistics.analysis import analyse, opponents
 from reports.statistics.clusters import clustered_mean
-from reports.frames import grids
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, record
 

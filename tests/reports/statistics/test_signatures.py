@@ -47,7 +47,12 @@ def test_memory(peak: int | None, seen: bool | None) -> None:
 def _curve(kind: str, seed: int, points: int = 20) -> list[float]:
     rng = np.random.default_rng(seed)
     t = np.linspace(0, 1, points)
-    shapes = {"falls": 0.7 - 0.5 * t, "flat": 0.7 + 0 * t, "rises": 0.7 + 0.4 * t, "turns": 0.7 - 1.6 * t * (1 - t) ** 0.5}
+    shapes = {
+        "falls": 0.7 - 0.5 * t,
+        "flat": 0.7 + 0 * t,
+        "rises": 0.7 + 0.4 * t,
+        "turns": 0.7 - 1.6 * t * (1 - t) ** 0.5,
+    }
     shapes["turns"] = np.where(t < 0.5, 0.7 - t, 0.2 + 0.9 * (t - 0.5))
     return (shapes[kind] + rng.normal(0, 0.02, points)).tolist()
 

@@ -14,7 +14,9 @@ from statsmodels.formula.api import ols
 from reports.statistics.variance import Component, components
 
 
-def _grid(seed: int, sds: tuple[float, float, float], a: int = 5, b: int = 5) -> tuple[np.ndarray, list[dict[str, int]]]:
+def _grid(
+    seed: int, sds: tuple[float, float, float], a: int = 5, b: int = 5
+) -> tuple[np.ndarray, list[dict[str, int]]]:
     """Scores of init x mask, with the standard deviation of each and of the rest."""
     rng = np.random.default_rng(seed)
     own, other = rng.normal(0, sds[0], a), rng.normal(0, sds[1], b)

@@ -48,7 +48,12 @@ def _shift(by: float, spread: float = 1.0) -> list[float]:
         (_shift(-0.5, 9), 1.0, "undecided", "points four times in five; for 1.0 points it takes"),
         ([2.0], None, "one seed", "a difference of +2.0 points with one paired seed, and one value has no spread"),
         ([2.0] * 5, None, "no spread", "+2.0 points with each of 5 paired seeds; without spread there is no interval."),
-        ([0.1, None, -0.2, None, 0.2], 1.0, "failed", "2 cells failed (lorasp on rte, seeds 1: ValueError: on purpose;"),
+        (
+            [0.1, None, -0.2, None, 0.2],
+            1.0,
+            "failed",
+            "2 cells failed (lorasp on rte, seeds 1: ValueError: on purpose;",
+        ),
         ([0.1, None, -0.2, None, 0.2], 1.0, "failed", "The 3 of 5 pairs that have a score differ by +0.0 points."),
         ([3.0, 3.1, 2.9, 3.0, math.nan], None, "failed", "lorasp on rte, seeds 4: its score is not a number"),
     ],
@@ -136,8 +141,14 @@ def test_examples_count_where_predictions_are_kept(tmp_path: Path) -> None:
             records.append(kept(tmp_path, one, targets, method=method, seed=seed))
     without = _judged(records)
     found = _judged(records, cells=tmp_path)
-    assert without.comparison.target == "new seeds, these examples" and "no folder of predictions" in without.verdict.sentence
-    assert found.comparison.target == "new seeds and new examples" and "new seeds and new examples" in found.verdict.sentence
+    assert (
+        without.comparison.target == "new seeds, these examples"
+        and "no folder of predictions" in without.verdict.sentence
+    )
+    assert (
+        found.comparison.target == "new seeds and new examples"
+        and "new seeds and new examples" in found.verdict.sentence
+    )
     assert found.comparison.estimate is not None and without.comparison.estimate is not None
     assert found.comparison.estimate.se > without.comparison.estimate.se
     assert found.comparison.seeds == without.comparison.estimate
