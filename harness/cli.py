@@ -90,7 +90,7 @@ def _run_parameters() -> list[inspect.Parameter]:
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path]}
     kinds |= {n: bool for n in ("profile", "retry", "save_adapters", "group_by_length")}
     kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize", "recompute")}
-    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing")}
+    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing", "margin")}
     whole = "max_steps batch_size max_length max_target_length beams shots train_rows eval_rows pack threads"
     kinds |= {n: int for n in whole.split()}
     made = []

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.cell import Precision, Quantize, Recompute
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters"})
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin"})
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -78,6 +78,9 @@ class Spec(BaseModel):
     save_adapters: bool = Field(
         default=False,
         description="save adapters and heads for peft, as OUT/adapters/KEY; finished cells without one run again",
+    )
+    margin: float | None = Field(
+        default=None, gt=0, description="points within which two methods count as equal; name it before the run"
     )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")

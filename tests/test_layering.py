@@ -23,6 +23,7 @@ TORCH = set(
     "tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
+HEAVY |= {"statsmodels", "sacrebleu"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 
