@@ -1,4 +1,4 @@
-"""The command line: run, report, methods, suites, schema, doctor."""
+"""The command line: run, report, show, compare, watch, methods, suites, schema, doctor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import inspect
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.errors import UserError
-from harness.spec import Spec, make_spec
+from harness.spec import SHOWN, Spec, make_spec
 
 if TYPE_CHECKING:
     from harness.progress import Listener
@@ -83,14 +84,16 @@ def listener(as_json: bool, total: int) -> Listener:
     return Live(sys.stderr, total) if sys.stderr.isatty() else Plain(sys.stderr, total)
 
 
-def _run_parameters() -> list[inspect.Parameter]:
-    """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
+def _parameters(names: Iterable[str]) -> list[inspect.Parameter]:
+    """One flag per named field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path], "profile": bool, "retry": bool}
+    kinds |= {"published": bool, "tensorboard": bool, "formats": list[str], "figures": list[str]}
     kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
     kinds |= {n: float for n in ("lr", "epochs")}
     kinds |= {n: int for n in ("max_steps", "batch_size", "max_length", "train_rows", "eval_rows", "pack", "threads")}
     made = []
-    for name, field in Spec.model_fields.items():
+    for name in names:
+        field = Spec.model_fields[name]
         flag = "--" + name.replace("_", "-")
         declared = [f"{flag}/--no-{name}"] if kinds.get(name) is bool else [flag]
         option = typer.Option(*declared, help=field.description, show_default=False)
@@ -113,7 +116,7 @@ def _command(function: Any) -> Any:
         annotation=Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")],
     )
     as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    command.__signature__ = inspect.Signature([spec_file, as_json, *_run_parameters()])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([spec_file, as_json, *_parameters(Spec.model_fields)])  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     return command
 
@@ -121,18 +124,94 @@ def _command(function: Any) -> Any:
 app.command("run")(_command(run))
 
 
-@app.command()
-def report(out: Annotated[Path, typer.Argument(help="the folder of a run")]) -> None:
+def report(out: Path, **flags: Any) -> None:
     """Write the report again from a run's folder.
 
-    Example: python -m harness report results/runs/glue-quick-1a2b3c4d
+    Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
     """
     from harness.run import report as write
 
-    path, lines = write(out)
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items() if v not in (None, [])}
+    path, lines = write(out, make_spec(given))
     for line in lines:
         print(line, file=sys.stderr)
     print(f"report: {path}")
+
+
+def _report_command() -> Any:
+    """`report` as typer sees it: the folder, and the flags of Spec that say what is written."""
+
+    def command(out: Path, **flags: Any) -> None:
+        report(out, **flags)
+
+    folder = Annotated[Path, typer.Argument(help="the folder of a run")]
+    where = inspect.Parameter("out", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=folder)
+    shown = [name for name in Spec.model_fields if name in SHOWN]
+    command.__signature__ = inspect.Signature([where, *_parameters(shown)])  # type: ignore[attr-defined]
+    command.__doc__ = report.__doc__
+    return command
+
+
+app.command("report")(_report_command())
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="a cell's key, or its first characters")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print all that is stored of one cell: what it was, scores, seeds, pack, environment, files.
+
+    Example: python -m harness show 0347bf69 results/reference/glue-minilm-h100
+    """
+    from harness.show import find, lines
+
+    folder, record = find(key, out)
+    print(record.model_dump_json() if as_json else "\n".join(lines(folder, record)))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="the folder of a run")],
+    b: Annotated[Path, typer.Argument(help="the folder of the run to hold against it")],
+    fail_if_worse: Annotated[
+        float | None, typer.Option(help="exit code 1 where B is below A by more points than this, beyond seed noise")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what changed between two runs, and which score differences lie within seed noise.
+
+    Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
+    """
+    from harness.run import stored
+    from reports.changes import compare_runs
+
+    found = compare_runs(stored(a)[0], stored(b)[0])
+    print(
+        json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
+    )
+    raise typer.Exit(1 if fail_if_worse is not None and found.worse(fail_if_worse) else 0)
+
+
+@app.command()
+def watch(
+    out: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
+    once: Annotated[bool, typer.Option("--once", help="Print one plain table and end.")] = False,
+    seconds: Annotated[float, typer.Option(help="seconds between two looks", min=0.2)] = 2.0,
+) -> None:
+    """Show how far a running grid is, from its folder; ends when each cell has its record.
+
+    Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
+    """
+    from harness.watch import Watched, follow
+
+    if once or not sys.stdout.isatty():
+        print("\n".join(Watched(out).look().lines()))
+    else:
+        follow(Watched(out), seconds)
 
 
 @app.command()

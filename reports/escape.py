@@ -22,9 +22,9 @@ LATEX = str.maketrans(
         "`": r"\textasciigrave{}",
         "-": "{-}",
         "±": r"\textpm{}",
-        "×": r"\texttimes{}",
+        "\u00d7": r"\texttimes{}",
         "†": r"\textdagger{}",
-        "–": r"\textendash{}",
+        "\u2013": r"\textendash{}",
         "…": r"\textellipsis{}",
     }
 )

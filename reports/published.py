@@ -48,7 +48,7 @@ def _same_average(grid: Grid) -> Coverage | None:
     return next((cover for cover in reversed(covers) if cover.full and len(cover.tasks) == 8), None)
 
 
-def _own(grid: Grid, method: str, columns: Sequence[COLUMN]) -> tuple[str, ...]:
+def _own(grid: Grid, method: str, columns: Sequence[Column]) -> tuple[str, ...]:
     record = grid.of_method(method)[0]
     counts = next((r.parameters for r in grid.of_method(method) if r.parameters), None)
     trained = f"{counts.adapter_trained + counts.backbone_trained:,}" if counts else ""
@@ -63,7 +63,7 @@ def _own(grid: Grid, method: str, columns: Sequence[COLUMN]) -> tuple[str, ...]:
     return ("this run", record.cell.model.name, Text(method, method=method), trained, *cells)
 
 
-def _others(rows: Sequence[Row], columns: Sequence[COLUMN]) -> list[tuple[str, ...]]:
+def _others(rows: Sequence[Row], columns: Sequence[Column]) -> list[tuple[str, ...]]:
     """One row per method of a source."""
     found: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in rows:
@@ -83,7 +83,7 @@ def _value(values: Mapping[str, Mapping[str, str]], task: str, metric: str) -> s
     return next(iter(of_task.values()), "-") if task == AVERAGE else of_task.get(metric, "-")
 
 
-def _notes(grid: Grid, rows: Sequence[Row], columns: Sequence[COLUMN]) -> list[str]:
+def _notes(grid: Grid, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     notes = ["Published figures are of other models, data parts and budgets: they show a range, not a rank."]
     if any(r.stand_in for r in grid.records):
         notes.append("This run is on generated stand-ins: its numbers and the published ones have nothing in common.")

@@ -69,7 +69,9 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
     """The figures' files, and under vector/ the SVG that goes into the HTML; each is drawn once."""
     files = {}
     for name, drawing in report.figures.items():
-        drawn = {kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)}
+        drawn = {
+            kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)
+        }
         files |= {f"figures/{name}.{kind}": content for kind, content in drawn.items() if kind in images}
         if "html" in formats:
             files[f"vector/{name}"] = drawn["svg"]

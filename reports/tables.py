@@ -60,9 +60,7 @@ def score_table(grid: Grid, average: str) -> Table:
         outside = "" if task in grid.declared(average) else " (not in the average)"
         best = "-" if majority is None else f"{majority:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
-    means = [
-        Text(shown(average_estimate(grid, m, cover)), runs=runs_of(grid, m, cover.tasks)) for m in grid.methods
-    ]
+    means = [Text(shown(average_estimate(grid, m, cover)), runs=runs_of(grid, m, cover.tasks)) for m in grid.methods]
     label = Text(cover.label, total=True)
     rows.append((label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
     notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
@@ -150,7 +148,13 @@ def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
         rate = profile.samples_per_second if profile else None
         first_rate = first_rate or rate
         rows.append(
-            (Text(method, method=method), *counts, held, *_profile_cells(profile), f"{rate / first_rate:.2f}" if rate and first_rate else "")
+            (
+                Text(method, method=method),
+                *counts,
+                held,
+                *_profile_cells(profile),
+                f"{rate / first_rate:.2f}" if rate and first_rate else "",
+            )
         )
     head = ("method", "adapter trained", "adapter frozen", "head", "backbone trained", "gradients + moments")
     kinds = sorted({p.peak_kind for p in profiles})

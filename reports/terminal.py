@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.record import Profile, Record
-from reports.frames import grids
 from reports.document import Table
+from reports.frames import grids
 from reports.tables import cost_table, score_table
 
 if TYPE_CHECKING:

@@ -11,15 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports")
-WIRING = {"harness/run.py", "harness/cli.py", "harness/__main__.py"}
+WIRING = {"harness/run.py", "harness/cli.py", "harness/__main__.py", "results/job.py"}
 BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {f"harness.{m}" for m in BUILDING},
     "suites": {f"harness.{m}" for m in BUILDING},
     "reports": {"harness.record", "harness.cell", "harness.errors"},
+    "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "evaluate", "models", "packrun", "measure", "simulated"}
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
+HEAVY |= {"jinja2", "tensorboard"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

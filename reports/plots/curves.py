@@ -32,7 +32,7 @@ def losses(grid: Grid) -> Drawing | None:
     for axes in panels[: len(grid.tasks)][-columns:]:
         axes.set_xlabel("step")
     legend(figure, panels[0], len(grid.methods))
-    alt = f"Line plots of the training loss of {listed(grid.methods)} by step, one panel for each of {listed(grid.tasks, 10)}."
+    alt = f"Training loss of {listed(grid.methods)} by step, one panel for each of {listed(grid.tasks, 10)}."
     return Drawing(figure, "Training loss, mean over seeds", alt)
 
 
@@ -72,6 +72,7 @@ def performance_profiles(grid: Grid) -> Drawing | None:
     axes.set_xlabel("points behind the best mean of the task, at most")
     axes.set_ylabel("share of runs")
     axes.set_ylim(0, 1.02)
+    axes.set_xlim(0, None)
     legend(figure, axes, len(gaps))
     alt = f"Performance profiles of {listed(alive)} over {tasks} tasks: a higher curve is closer to the best."
     return Drawing(figure, f"Performance profiles over {tasks} tasks", alt)

@@ -94,5 +94,6 @@ def heat_map(grid: Grid) -> Drawing | None:
     axes.set_yticks(range(len(rows)), [method for method, _ in rows])
     axes.grid(False)
     figure.colorbar(image, ax=axes, label=f"points above {first}")
-    alt = f"Heat map, {len(rows)} methods by {len(grid.tasks)} tasks, of points above {first}; each square has its number."
+    what = f"Heat map, {len(rows)} methods by {len(grid.tasks)} tasks, of points above {first}"
+    alt = f"{what}; each square has its number."
     return Drawing(figure, f"Paired difference to {first} by method and task", alt)

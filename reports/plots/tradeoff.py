@@ -34,7 +34,7 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
     cover = coverage(grid, grid.averages[0])
     means = {m: value.mean for m in grid.methods if (value := average_estimate(grid, m, cover))}
     found = [
-        ("trained parameters, head apart", _parameters(grid, means)),
+        ("trained parameters, with the head", _parameters(grid, means)),
         (f"peak MiB alone, {_peak_kind(profiles)}", _memory(grid, means, profiles)),
     ]
     panels = [(label, spots) for label, spots in found if len(spots) > 1]
@@ -42,7 +42,9 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
         return None
     figure = new_figure(0.8 + 3.4 * len(panels), 3.4)
     drawing = Drawing(figure, f"Score ({cover.label}) against cost, with the Pareto front", _alt(grid, panels))
-    for i, (axes, (label, spots)) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)):
+    for i, (axes, (label, spots)) in enumerate(
+        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
+    ):
         _panel(axes, grid, drawing, spots)
         axes.set_xlabel(label)
         axes.set_ylabel(f"points, {cover.label}" if i == 0 else "")
@@ -53,7 +55,9 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
 
 def _panel(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]) -> None:
     best = front(spots)
-    axes.plot([x for _, x, _ in best], [y for _, _, y in best], color=INK, linewidth=1, alpha=0.6, drawstyle="steps-post")
+    axes.plot(
+        [x for _, x, _ in best], [y for _, _, y in best], color=INK, linewidth=1, alpha=0.6, drawstyle="steps-post"
+    )
     for i, x, y in spots:
         method = grid.methods[i]
         (line,) = axes.plot([x], [y], marker(i), color=colour(i), label=method, markersize=6)
@@ -69,7 +73,8 @@ def _parameters(grid: Grid, means: dict[str, float]) -> list[Spot]:
     for i, method in enumerate(grid.methods):
         counts = next((r.parameters for r in grid.of_method(method) if r.parameters), None)
         if counts and method in means:
-            spots.append((i, float(counts.adapter_trained + counts.backbone_trained), means[method]))
+            trained = counts.adapter_trained + counts.head_trained + counts.backbone_trained
+            spots.append((i, float(trained), means[method]))
     return spots
 
 
@@ -108,7 +113,9 @@ def cost(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
         start = [a + b for a, b in zip(start, sizes, strict=True)]
     for y, (method, profile) in enumerate(found):
         i = grid.methods.index(method)
-        right.barh(y, profile.samples_per_second or 0, color=colour(i) if len(grid.methods) <= MOST_COLOURS else colour(0))
+        right.barh(
+            y, profile.samples_per_second or 0, color=colour(i) if len(grid.methods) <= MOST_COLOURS else colour(0)
+        )
     left.set_yticks(range(len(found)), [m for m, _ in found])
     left.invert_yaxis()
     left.locator_params(axis="x", nbins=5)
