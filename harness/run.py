@@ -76,7 +76,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
 def check_shown(spec: Spec) -> None:
     """Raise UserError for a format that is not there, before any training."""
-    from reports.render import FORMATS, IMAGES, check
+    from reports.figures import IMAGES
+    from reports.render import FORMATS, check
 
     check("format", spec.formats, FORMATS)
     check("figure format", spec.figures, IMAGES)

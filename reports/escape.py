@@ -40,7 +40,7 @@ def one_line(text: str) -> str:
 def markdown(value: object) -> str:
     """As it is read, in a paragraph or a table cell of GitHub's Markdown."""
     text = one_line(str(value)).translate(MARKDOWN)
-    return re.sub(r"^([#+-]|\d+[.)])(?= )", r"\\\1", text)
+    return re.sub(r"^(\d*)([#+.)-])(?= )", r"\1\\\2", text)
 
 
 def markdown_code(value: object) -> str:

@@ -67,7 +67,7 @@ def _linked(kind: str, images: Sequence[str]) -> str:
 
 def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> dict[str, bytes]:
     """The figures' files, and under vector/ the SVG that goes into the HTML; each is drawn once."""
-    files = {}
+    files: dict[str, bytes] = {}
     for name, drawing in report.figures.items():
         drawn = {
             kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)

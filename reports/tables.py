@@ -92,7 +92,7 @@ def difference_table(grid: Grid, average: str) -> Table | None:
     if not others:
         return None
     cover = coverage(grid, average)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for method in others:
         for task in grid.tasks:
             gap, runs = task_difference(grid, task, method, first, average), runs_of(grid, method, [task])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ def _page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
         "style": (FOLDER / "report.css").read_text(),
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "vectors": {name: themed(name, element) for name, element in vectors.items()},
+        "vectors": {k: themed(k, element, report.figures[k].alt) for k, element in vectors.items()},
         "points": _points(report),
     }
 
@@ -102,11 +103,12 @@ def _points(report: Report) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def themed(name: str, element: str) -> str:
-    """The figure with ids of its own in the page, and the page's colours for ink and ground."""
+def themed(name: str, element: str, alt: str) -> str:
+    """The figure with ids of its own in the page, the page's colours for ink and ground, and its text for no eyes."""
+    element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.S)
     element = re.sub(r'\bid="', f'id="{name}-', element)
     element = re.sub(r'href="#', f'href="#{name}-', element)
     element = element.replace("url(#", f"url(#{name}-")
     for colour, variable in ((INK, "--ink"), ("#000000", "--ink"), (PAPER, "--paper")):
         element = re.sub(f"(fill|stroke): {colour}\\b", f"\\1: var({variable})", element)
-    return element.replace("<svg ", '<svg role="img" ', 1)
+    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)

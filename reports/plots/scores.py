@@ -37,8 +37,7 @@ def scores(grid: Grid) -> Drawing | None:
         if not found:
             continue
         own = [(x - step / 5, *dot) for x, _, group in found for dot in group]
-        faint = {"color": colour(i), "alpha": 0.35, "markersize": 4}
-        (line,) = axes.plot([x for x, _, _ in own], [y for _, y, _ in own], ".", **faint)
+        (line,) = axes.plot([x for x, _, _ in own], [y for _, y, _ in own], ".", color=colour(i), alpha=0.35, ms=4)
         drawing.trace(line, [(key,) for _, _, key in own])
         means, spread = [value.mean for _, value, _ in found], halves([value for _, value, _ in found])
         bars = axes.errorbar([x for x, _, _ in found], means, yerr=spread, color=colour(i), label=method, **POINT)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "methods", "suites", "schema", "doctor")
+VERBS = ("run", "report", "show", "compare", "watch", "methods", "suites", "schema", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -39,6 +39,11 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["rum"], "run"),
         (["schema", "recrod"], "did you mean 'record'"),
         (["report", "/nowhere"], "holds no run"),
+        (["run", "--formats", "htm"], "did you mean 'html'"),
+        (["run", "--figures", "pgn"], "did you mean 'png'"),
+        (["show", "abc", "/nowhere"], "no stored cells in /nowhere"),
+        (["compare", "/nowhere", "/nowhere"], "holds no run"),
+        (["watch", "/nowhere"], "holds no run"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
