@@ -40,7 +40,8 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
     panels = [(label, spots) for label, spots in found if len(spots) > 1]
     if not panels:
         return None
-    figure = new_figure(0.8 + 3.4 * len(panels), 3.4)
+    lines = -(-len(means) // 4)
+    figure = new_figure(0.8 + 3.4 * len(panels), 3.2 + 0.2 * lines)
     drawing = Drawing(figure, f"Score ({cover.label}) against cost, with the Pareto front", _alt(grid, panels))
     for i, (axes, (label, spots)) in enumerate(
         zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
@@ -54,6 +55,8 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
 
 
 def _panel(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]) -> None:
+    from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
+
     best = front(spots)
     axes.plot(
         [x for _, x, _ in best], [y for _, _, y in best], color=INK, linewidth=1, alpha=0.6, drawstyle="steps-post"
@@ -62,10 +65,16 @@ def _panel(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]) -> N
         method = grid.methods[i]
         (line,) = axes.plot([x], [y], marker(i), color=colour(i), label=method, markersize=6)
         drawing.trace(line, [[record.key for record in grid.of_method(method)]])
-    if max(x for _, x, _ in spots) > 20 * min(x for _, x, _ in spots) > 0:
+    largest, smallest = max(x for _, x, _ in spots), min(x for _, x, _ in spots)
+    if largest > 20 * smallest > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.locator_params(axis="x", nbins=4)
+    if largest >= 10_000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _parameters(grid: Grid, means: dict[str, float]) -> list[Spot]:

@@ -125,6 +125,21 @@ def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
     assert all(b"frac" in image(made[name], "svg") for name in ("scores", "tradeoff"))
 
 
+def test_no_label_is_left_in_the_language_of_formulas() -> None:
+    made = [record(60.0 + i, cell(method=f"m{i}")) for i in range(3)]
+    counts = [10**k for k in (2, 4, 6)]
+    made = [
+        r.model_copy(update={"parameters": r.parameters.model_copy(update={"adapter_trained": n})})
+        for r, n in zip(made, counts, strict=True)
+        if r.parameters
+    ]
+    (grid,) = grids(made)
+    drawing = figures(grid, [])["tradeoff"]
+    assert drawing.figure.axes[0].get_xscale() == "log"
+    labels = [label.get_text() for label in drawing.figure.axes[0].get_xticklabels()]
+    assert {"1k", "10k", "1M"} <= set(labels) and not any("$" in label for label in labels)
+
+
 def test_many_methods_and_seeds_stay_readable() -> None:
     (grid,) = grids(many(methods=12, seeds=3))
     width, height = figures(grid, [])["heatmap"].figure.get_size_inches()
