@@ -25,7 +25,8 @@ def published_table(grid: Grid, rows: Sequence[Row]) -> Table | None:
     A published average has a column only where ours is over as many tasks.
     """
     ours = {(task, metric) for task in grid.tasks for r in grid.of_task(task) for metric in r.scores}
-    columns = [c for c in dict.fromkeys(column(row) for row in rows if row["task"] != AVERAGE) if c in ours]
+    stated = dict.fromkeys(column(row) for row in rows if row["task"] != AVERAGE)
+    columns = sorted((c for c in stated if c in ours), key=lambda c: grid.tasks.index(c[0]))
     cover = _same_average(grid)
     if cover is not None and any(row["metric"] == OF_EIGHT for row in rows):
         columns.append((AVERAGE, cover.average))
