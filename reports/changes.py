@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.cell import Cell
 from harness.record import Record
-from reports.frames import score
+from reports.frames import method_names, score
 from reports.intervals import Estimate, estimate
 
 Place = tuple[str, str, str]
@@ -173,17 +173,17 @@ def _values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
 
 
 def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
-    """Pairs by all that a cell is less the code's versions; where that finds none, by task, method and seeds."""
-    pairing = "cell, versions of the code apart"
-    pairs = _pairs(a, b, _identity)
-    if not pairs:
-        pairing, pairs = "task, method and seeds", _pairs(a, b, _loosely)
+    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+    pairing, pairs = next(
+        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), ("nothing", [])
+    )
+    names = method_names(a)
     gaps: dict[Place, list[tuple[float, float]]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
         values = score(left, average), score(right, average)
         if values[0] is not None and values[1] is not None:
-            place = left.cell.suite, left.cell.task, left.cell.label
+            place = left.cell.suite, left.cell.task, names[left.key]
             gaps.setdefault(place, []).append((values[0], values[1]))
     alone = len(a) - len(pairs), len(b) - len(pairs)
     return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone)
@@ -208,3 +208,10 @@ def _identity(cell: Cell) -> str:
 
 def _loosely(cell: Cell) -> str:
     return f"{cell.suite}/{cell.task}/{cell.label}/{sorted(cell.seeds.items())}"
+
+
+IDENTITIES: Mapping[str, Callable[[Cell], str]] = {
+    "cell, versions of the code apart": _identity,
+    "task, method, precision and seeds": lambda cell: f"{_loosely(cell)}/{cell.precision}",
+    "task, method and seeds": _loosely,
+}

@@ -50,10 +50,18 @@ def test_a_new_version_of_the_code_still_pairs_and_is_named() -> None:
 def test_other_data_or_protocol_pairs_by_task_method_and_seed() -> None:
     after = run([b + 1 for b in BEFORE], data="other rows", protocol={"lr": 2e-3})
     found = compare_runs(run(BEFORE), after)
-    assert found.pairing == "task, method and seeds" and found.gaps[0].difference.mean == pytest.approx(1.0)
+    assert found.pairing == "task, method, precision and seeds" and found.gaps[0].difference.mean == pytest.approx(1.0)
     told = {(c.part, c.what): (c.a, c.b) for c in found.changes}
     assert told["data", "cola"] == (("rows of cola"[:12],), ("other rows",))
     assert told["spec", "lr of lora"] == (("0.001",), ("0.002",))
+
+
+def test_precisions_are_kept_apart_and_paired_across_only_where_nothing_else_is() -> None:
+    both = run(BEFORE) + run([1.0, 2.0], dtype="bf16")
+    gaps = compare_runs(both, both).gaps
+    assert [(gap.place[2], gap.difference.n) for gap in gaps] == [("lora [dtype=fp32]", 5), ("lora [dtype=bf16]", 2)]
+    found = compare_runs(run(BEFORE), run(BEFORE, dtype="bf16"))
+    assert found.pairing == "task, method and seeds" and found.gaps[0].difference.n == 5
 
 
 def test_cells_of_one_run_only_are_counted_and_named() -> None:
