@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,11 @@ HEAD = ("task", "method", "done", "failed", "score", "loss")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a folder held at one moment: records of the run's cells, and how many cells it asks for."""
+    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when."""
 
     title: str
     total: int
+    since: datetime
     records: tuple[Record, ...]
 
     @property
@@ -43,13 +44,12 @@ class Snapshot:
 
     @property
     def left(self) -> str:
-        """Time left, from the span between the first start and the last end of what is stored."""
+        """Time left, from the cells that finished since the run was last begun."""
         todo = self.total - len(self.finished)
-        if not self.finished or not todo:
+        ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
+        if not ends or not todo:
             return ""
-        first = min(datetime.fromisoformat(r.started) for r in self.finished)
-        last = max(datetime.fromisoformat(r.finished) for r in self.finished)
-        return f"about {(last - first).total_seconds() / len(self.finished) * todo:.0f} s left"
+        return f"about {(max(ends) - self.since).total_seconds() / len(ends) * todo:.0f} s left"
 
     def rows(self) -> list[tuple[str, ...]]:
         """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
@@ -68,6 +68,7 @@ class Snapshot:
     def table(self) -> Group:
         """For a terminal."""
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -77,7 +78,8 @@ class Snapshot:
             made.add_column(name, justify="left" if i < 2 else "right")
         for row in self.rows():
             made.add_row(*map(Text, row))
-        return Group(made, ProgressBar(max(1, self.total), len(self.finished), width=60), Text(self.summary))
+        bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
+        return Group(made, Padding(bar, 0), Text(self.summary))
 
 
 def _told(group: Sequence[Record]) -> tuple[str, ...]:
@@ -101,7 +103,8 @@ class Watched:
         asked = self.store.read_run()
         found = {path.stem: self._record(path) for path in self.store.cells.glob("*.json")}
         records = (found.get(key) for key in asked["order"])
-        return Snapshot(asked["title"], len(asked["order"]), tuple(r for r in records if r is not None))
+        since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
+        return Snapshot(asked["title"], len(asked["order"]), since, tuple(r for r in records if r is not None))
 
     def _record(self, path: Path) -> Record | None:
         """None for a file that is not a record of this harness: the run itself will set it aside."""

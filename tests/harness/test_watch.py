@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ SCORES = {("cola", "lora"): [60.0, 63.0, 61.0], ("cola", "lorasp"): [59.0, None,
 def test_counts_means_and_time_left(tmp_path: Path) -> None:
     made = grid_of(SCORES)
     store_of(tmp_path, made)
+    begun = datetime.fromisoformat("2026-01-01T00:00:00+00:00").timestamp()
+    os.utime(tmp_path / "run.json", (begun, begun))
     for late in made[-2:]:
         (tmp_path / "cells" / f"{late.key}.json").unlink()
     watched = Watched(tmp_path)
@@ -29,6 +33,8 @@ def test_counts_means_and_time_left(tmp_path: Path) -> None:
     snapshot = watched.look()
     assert snapshot.summary == "5 of 6 cells done; 1 failed; about 12 s left"
     assert snapshot.rows()[1] == ("cola", "lorasp", "2", "1", "59.0", "0.500")
+    os.utime(tmp_path / "run.json", (begun + 90, begun + 90))  # begun again: what was there tells nothing of the speed
+    assert "left" not in watched.look().summary
 
 
 def test_a_record_is_read_again_only_when_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
