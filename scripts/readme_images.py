@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.spec import Spec
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-NAMES = {"glue-scores": "quick-scores", "glue-differences": "quick-differences", "glue-tradeoff": "quick-tradeoff"}
+NAMES = {"glue-scores": "quick-scores", "glue-differences": "quick-differences"}
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --hide-scrollbars --window-size=1000,620"
