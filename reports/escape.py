@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 MARKDOWN = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\`*_[]|$~"},
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\`*_|$~"},
 )
 LATEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "&%$#_{}"}
@@ -38,9 +38,14 @@ def one_line(text: str) -> str:
 
 
 def markdown(value: object) -> str:
-    """As it is read, in a paragraph or a table cell of GitHub's Markdown."""
-    text = one_line(str(value)).translate(MARKDOWN)
+    """As it is read, in a paragraph or a table cell of GitHub's Markdown; a bracket stays where it makes no link."""
+    text = re.sub(r"\](?=[(\[:])", r"\\]", one_line(str(value)).translate(MARKDOWN))
     return re.sub(r"^(\d*)([#+.)-])(?= )", r"\1\\\2", text)
+
+
+def markdown_alt(value: object) -> str:
+    """As `markdown`, within the brackets of an image."""
+    return re.sub(r"(?<!\\)([\[\]])", r"\\\1", markdown(value))
 
 
 def markdown_code(value: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.document import Report, Text
-from reports.escape import latex, markdown, markdown_code
+from reports.escape import latex, markdown, markdown_alt, markdown_code
 from reports.latex import columns, numeric
 from reports.plots.style import INK, PAPER
 
@@ -57,7 +57,11 @@ def _environment(**options: Any) -> jinja2.Environment:
 
 def _markdown() -> jinja2.Environment:
     made = _environment(finalize=lambda value: _safely(value, markdown))
-    made.filters |= {"code": lambda value: Safe(markdown_code(value)), "raw": Safe}
+    made.filters |= {
+        "code": lambda value: Safe(markdown_code(value)),
+        "alt": lambda value: Safe(markdown_alt(value)),
+        "raw": Safe,
+    }
     return made
 
 

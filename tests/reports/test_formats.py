@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from scipy import stats
 
 from harness.record import Record
-from reports.escape import latex, markdown, markdown_code
+from reports.escape import latex, markdown, markdown_alt, markdown_code
 from reports.figures import IMAGES
 from reports.render import FORMATS, write_report
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
@@ -233,4 +233,6 @@ def test_escapes() -> None:
     assert latex("\\") == r"\textbackslash{}" and latex("中") == r"\unicode{4E2D}{中}"
     assert markdown("# a\n- b | c") == r"\# a - b \| c" and markdown("-5.2 ± 1") == "-5.2 ± 1"
     assert markdown("1. x") == r"1\. x" and markdown("<b>&") == "&lt;b&gt;&amp;"
+    assert markdown("lora [lr=1] [l](u) [l][u]") == r"lora [lr=1] [l\](u) [l\][u]"
+    assert markdown_alt("a]b [c](d)") == r"a\]b \[c\](d)"
     assert markdown_code("a`b") == "`` a`b ``"
