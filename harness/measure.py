@@ -145,7 +145,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
     kind = task_type(question.task.kind)
-    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model))
+    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model), model.config)
     split, losses = made.to(question.device), kind.losses(cell.protocol)
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
     _, state = counts(0, attached, 0)
