@@ -58,12 +58,11 @@ class GaLore(Method):
 
     def sites(self, model: nn.Module) -> list[Site]:
         """The layers whose gradients are projected."""
-        from torch import nn
+        from methods.layers.replica_linear import backbone_linears
 
         if "all-linear" not in self.target:
             return find_sites(model, self.target, self.rank)
-        base = getattr(model, "base_model", model)
-        names = {n.rpartition(".")[2] for n, m in base.named_modules() if isinstance(m, nn.Linear)}
+        names = {n.rpartition(".")[2] for n, _ in backbone_linears(model)}
         return [site for site in find_sites(model, sorted(names), self.rank) if site.layer >= 0]
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:

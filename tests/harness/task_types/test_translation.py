@@ -15,7 +15,7 @@ from harness.cell import ModelRef
 from harness.contracts import METHODS, SUITES, Method
 from harness.errors import UserError
 from harness.model_source import ModelSource
-from harness.models import load_tokenizer
+from harness.models import load_model, load_tokenizer
 from harness.task_types.generation import written
 from harness.task_types.text_rows import IGNORED
 from harness.task_types.translation import TASK_TYPE, decoder_start, token_losses
@@ -120,6 +120,24 @@ def test_a_pack_trains_and_writes_as_each_replica_alone(kind: str) -> None:
             told = written(alone.model, rows(kind, seed=1), 1, Plain(), protocol(beams=beams), autocast=False)
             assert told[0] == found[str(beams)][i]
     assert found["1"][0] != found["1"][1] and found["1"] != found["4"]
+
+
+@pytest.mark.parametrize("kind", ["t5", "llama"])
+def test_on_a_backbone_in_nf4_a_pack_trains_as_each_replica_alone(kind: str, tmp_path: Path) -> None:
+    """float32 on four-bit weights: within 1e-4 of logits of size 1."""
+    pytest.importorskip("bitsandbytes")
+    folder = save_model(tmp_path, kind, dropout=0.1)
+    source = ModelSource(kind, folder, ModelRef(name=kind, revision="0"), "as stored", False)
+    methods = [m for m, _ in MIXED]
+    own = protocol(max_steps=5)
+    packed, _ = trainer(load_model(source, None, quantize="nf4"), methods, [own] * 3, [0, 1, 2], rows(kind))
+    found: list[torch.Tensor] = []
+    packed.run(lambda _: found.append(logits(packed.model, kind, 3)), lambda *_: None)
+    assert any("4bit" in type(m).__name__ for m in packed.model.modules())
+    for i, each in enumerate(methods):
+        alone, _ = trainer(load_model(source, None, quantize="nf4"), [each], [own], [i], rows(kind))
+        alone.run(lambda _: None, lambda *_: None)
+        torch.testing.assert_close(logits(alone.model, kind, 1)[0], found[0][i], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["t5", "llama"])
