@@ -82,4 +82,4 @@ def count_calls(path: str, module: nn.Module) -> None:
         with _Counting(calls):
             return inner(*args, **kwargs)
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward

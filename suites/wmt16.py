@@ -117,7 +117,7 @@ def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) 
             if not path.is_file():
                 pairs = f"--data-file wmt16/{split}=FILE.en,FILE.ro"
                 raise UserError(f"{path}: no such file, expected both sides of {STEMS[used]}; {HINT}, or {pairs}")
-        rows[split] = read_pairs(*paths, split)
+        rows[split] = read_pairs(paths[0], paths[1], split)
     return rows, notes
 
 

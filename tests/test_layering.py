@@ -20,7 +20,19 @@ ALLOWED = {
 }
 TORCH = {"train", "tokens", "optimizer", "dropout", "groups", "models", "packrun", "scoring", "measure", "simulated"}
 TORCH |= {"functional_dropout"}
-HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft", "sacrebleu"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "pandas",
+    "pyarrow",
+    "datasets",
+    "evaluate",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "peft",
+    "sacrebleu",
+}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

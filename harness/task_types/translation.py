@@ -49,9 +49,7 @@ class Translation(TaskType):
             for own, ok in zip(texts, fine, strict=True)
         ]
 
-    def synthetic(
-        self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
-    ) -> TextRows:
+    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> TextRows:
         """Sources of `length` tokens and targets of the most that are allowed."""
         count, rng = protocol.batch_size * 4, np.random.default_rng(0)
         names, uncut = [str(i) for i in range(count)], np.zeros(count, bool)
@@ -127,9 +125,7 @@ def causal_rows(
     ids, lengths = padded([p + t for p, t in zip(prompts, told, strict=True)], fill)
     starts = np.array([len(p) for p in prompts], dtype=np.int64)
     cut = long | over if train else long
-    return CausalRows(
-        [e.id for e in examples], ids, lengths, starts, fill, [str(e.label) for e in examples], cut
-    )
+    return CausalRows([e.id for e in examples], ids, lengths, starts, fill, [str(e.label) for e in examples], cut)
 
 
 def _cut(
@@ -142,7 +138,8 @@ def _cut(
     if not long.any():
         return plain, long
     where = np.flatnonzero(long)
-    short = tokenizer(**{name: [texts[i] for i in where]}, truncation=True, max_length=most, verbose=False)["input_ids"]
+    again = {name: [texts[int(i)] for i in where]}
+    short = tokenizer(**again, truncation=True, max_length=most, verbose=False)["input_ids"]
     for i, row in zip(where, short, strict=True):
         plain[i] = row
     return plain, long

@@ -34,21 +34,21 @@ def read_pairs(source: Traversable, target: Traversable, split: str, start: int 
 
     Raises UserError naming file and line where they differ in length, hold an empty line, or are no UTF-8.
     """
-    sides = [lines(path) for path in (source, target)]
-    for path, own, other in ((source, *sides), (target, *reversed(sides))):
-        if len(own) < len(other):
-            longer = target if path is source else source
-            raise UserError(
-                f"{path} line {len(own) + 1}: expected a sentence, found the end of the file; "
-                f"{longer} has {len(other)} lines, both sides must have the same number"
-            )
-    for path, own in zip((source, target), sides, strict=True):
+    sides = (source, lines(source)), (target, lines(target))
+    (short, fewer), (long, more) = sorted(sides, key=lambda side: len(side[1]))
+    if len(fewer) < len(more):
+        raise UserError(
+            f"{short} line {len(fewer) + 1}: expected a sentence, found the end of the file; "
+            f"{long} has {len(more)} lines, both sides must have the same number"
+        )
+    for path, own in sides:
         if not own:
             raise UserError(f"{path} line 1: expected a sentence, found an empty file")
         for number, text in enumerate(own, 1):
             if not text.strip():
                 raise UserError(f"{path} line {number}: expected a sentence, found an empty line")
-    return [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(zip(*sides, strict=True), start)]
+    pairs = zip(sides[0][1], sides[1][1], strict=True)
+    return [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(pairs, start)]
 
 
 def lines(path: Traversable) -> list[str]:

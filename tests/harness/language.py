@@ -26,31 +26,35 @@ WORDS = 40
 PAD, EOS = 0, 1
 
 
-def config(kind: str, dropout: float = 0.0, words: int = WORDS) -> Any:
+def config(kind: str, dropout: float = 0.0, words: int = WORDS, width: int = 16) -> Any:
     """The configuration of a tiny model: t5, bart, marian, mbart or llama."""
     import transformers
 
     names = {"vocab_size": words, "pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": EOS}
     if kind == "t5":
-        shape = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_heads": 4, "num_layers": 2}
+        shape = {"d_model": width, "d_kv": width // 4, "d_ff": 2 * width, "num_heads": 4, "num_layers": 2}
         return transformers.T5Config(**names, **shape, dropout_rate=dropout, decoder_start_token_id=PAD)
     if kind == "llama":
-        shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2, "num_attention_heads": 4}
         return transformers.LlamaConfig(**names, **shape, max_position_embeddings=64)
-    sides = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 32))}
+    sides = {
+        f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 2 * width))
+    }
     heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
     rates = {"dropout": dropout, "activation_dropout": dropout, "attention_dropout": 0.0}
     made = {"bart": transformers.BartConfig, "marian": transformers.MarianConfig, "mbart": transformers.MBartConfig}
     start = {} if kind == "mbart" else {"decoder_start_token_id": PAD if kind == "marian" else EOS}
-    more = {"max_position_embeddings": 64, "d_model": 16, "forced_eos_token_id": None}
+    more = {"max_position_embeddings": 64, "d_model": width, "forced_eos_token_id": None}
     return made[kind](**names, **sides, **heads, **rates, **start, **more)
 
 
-def make_model(kind: str, dropout: float = 0.0, words: int = WORDS, dtype: torch.dtype = torch.float64) -> nn.Module:
+def make_model(
+    kind: str, dropout: float = 0.0, words: int = WORDS, dtype: torch.dtype = torch.float64, width: int = 16
+) -> nn.Module:
     """The same random model each time, frozen, its weights large enough that its inputs matter."""
     import transformers
 
-    made = config(kind, dropout, words)
+    made = config(kind, dropout, words, width)
     auto = transformers.AutoModelForSeq2SeqLM if made.is_encoder_decoder else transformers.AutoModelForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -117,7 +121,7 @@ SENTENCES = [
 EXAMPLES = [Example(f"train/{i}", (en,), ro) for i, (en, ro) in enumerate(SENTENCES)]
 
 
-def save_model(folder: Path, kind: str, dropout: float = 0.0) -> Path:
+def save_model(folder: Path, kind: str, dropout: float = 0.0, width: int = 16) -> Path:
     """A folder with a tiny model and a tokenizer of whole words, as save_pretrained leaves them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -129,8 +133,10 @@ def save_model(folder: Path, kind: str, dropout: float = 0.0) -> Path:
     if kind != "llama":
         core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=["input_ids", "attention_mask"], **names)
-    model = make_model(kind, dropout, core.get_vocab_size(), torch.float32)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, model_input_names=["input_ids", "attention_mask"], **names
+    )
+    model = make_model(kind, dropout, max(WORDS, core.get_vocab_size()), torch.float32, width)
     model.save_pretrained(folder)  # type: ignore[operator]
     tokenizer.save_pretrained(folder)
     return folder

@@ -74,7 +74,7 @@ def test_a_pack_that_shrinks_and_a_second_clock() -> None:
 
 @pytest.mark.parametrize("kind", ["t5", "bart", "marian", "mbart"])
 def test_no_model_draws_a_mask_from_the_global_generator(kind: str) -> None:
-    """BART's kin draw one number a layer for layer drop, which is off: so not the state, but the logits are compared."""
+    """BART's kin draw a number a layer for layer drop, which is off: so the logits are compared, not the state."""
     import numpy as np
 
     batch = rows(kind).batch(np.arange(4))

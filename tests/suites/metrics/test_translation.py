@@ -36,7 +36,9 @@ def test_the_command_line_prints_the_same(metric: str, tmp_path: Path) -> None:
 def test_normalised_bleu_is_bleu_of_normalised_texts(tmp_path: Path) -> None:
     value, _ = score("bleu_normalised", HYPOTHESES, REFERENCES)
     plain = [["Pisica vede un caine mare.", "El a spus ca vine miine, nu azi.", "Tara este mare", "x y z w"]]
-    plain.append(["Pisica vede cainele mare.", "El a spus ca va veni maine, nu azi.", "Tara este foarte mare.", "a b c d"])
+    plain.append(
+        ["Pisica vede cainele mare.", "El a spus ca va veni maine, nu azi.", "Tara este foarte mare.", "a b c d"]
+    )
     assert f"{value:.14f}" == command_line(tmp_path, *plain, "bleu")[0]
     assert value > score("bleu", HYPOTHESES, REFERENCES)[0]
 
