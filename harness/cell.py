@@ -28,6 +28,7 @@ class Protocol(Frozen):
     epochs: float = Field(default=3.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most; null: as epochs say")
     batch_size: int = Field(default=16, ge=1)
+    group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
     max_length: int = Field(default=128, ge=4, description="tokens per row at most; longer rows are cut and counted")
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
@@ -52,6 +53,14 @@ class ModelRef(Frozen):
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
 
 
+class InitialRef(Frozen):
+    """The adapter that a cell starts from. Only its content is in the key, not its name."""
+
+    name: str = Field(description="as the user named it; not in the key")
+    revision: str = Field(description="sha256 of its weights file")
+    scaling: str = Field(description="what its scale is read from: alpha, or the fields of adapter_config.json")
+
+
 class Cell(Frozen):
     """One run. `key` hashes what can change its result; K, pack, executor and output flags are not here."""
 
@@ -68,6 +77,11 @@ class Cell(Frozen):
     seeds: dict[str, int]
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    parts: dict[str, str] = Field(
+        default_factory=dict,
+        description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
+    )
+    initial: InitialRef | None = Field(default=None, description="the adapter that it starts from")
 
     @property
     def key(self) -> str:
@@ -75,6 +89,7 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
+        content.get("initial", {}).pop("name", None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

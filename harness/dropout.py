@@ -7,7 +7,10 @@ advances a global generator, which makes it fit for graph capture.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import importlib
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,7 +113,14 @@ class CounterDropout(nn.Module):
         if self.clock is None:
             raise RuntimeError("CounterDropout has no clock: call install_dropout after the method is attached")
         k = len(self.p)
-        index = _positions((x.shape[0] // k, *x.shape[1:]), self.clock.stride, x.device)
+        per_row, width = _layout(x.shape, self.clock.stride)
+        if x.is_cuda and (kernel := _kernel()) is not None:
+            clock, flat = self.clock, x.reshape(k, -1)
+            made: Tensor = kernel.apply(
+                flat, clock.seeds, clock.step, self.threshold, self.scale, self.site, per_row, width
+            )
+            return made.view(x.shape)
+        index = _positions(x.shape[0] // k, per_row, width, x.device)
         keep = _uniform(index, self.clock.keys(self.site)) >= self.threshold
         y: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
             x.reshape(k, -1), keep, self.scale.to(x.dtype)
@@ -118,11 +128,23 @@ class CounterDropout(nn.Module):
         return y.view(x.shape)
 
 
-def _positions(shape: tuple[int, ...], stride: int, device: torch.device) -> Tensor:
-    """int32 [1, n]: row * stride * width + offset in the row, the same at each padded length."""
-    per_row = torch.Size(shape[1:]).numel()
-    width = stride * shape[-1] if len(shape) > 2 else per_row
-    row = torch.arange(shape[0], dtype=torch.int32, device=device)[:, None]
+@functools.cache
+def _kernel() -> Any:
+    """The module of the fused kernel; None without Triton."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("harness.dropout_kernel")
+
+
+def _layout(shape: torch.Size, stride: int) -> tuple[int, int]:
+    """Elements of a row of x [rows, ..., d], and those that the longest row may have: rows begin so far apart."""
+    per_row = shape[1:].numel()
+    return per_row, stride * shape[-1] if len(shape) > 2 else per_row
+
+
+def _positions(rows: int, per_row: int, width: int, device: torch.device) -> Tensor:
+    """int32 [1, n]: row * width + offset in the row, the same at each padded length."""
+    row = torch.arange(rows, dtype=torch.int32, device=device)[:, None]
     offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]
     return (row * width + offset).reshape(1, -1)
 

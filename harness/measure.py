@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness.backbone import held
 from harness.cell import Cell
 from harness.contracts import Method, Task
 from harness.execute import choose_threads, out_of_memory
@@ -144,13 +145,16 @@ def _measure(question: Question, empty: Profile) -> Profile:
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
+    own = list(model.parameters())
     kind = task_type(question.task.kind)
     made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model), model.config)
     split, losses = made.to(question.device), kind.losses(cell.protocol)
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
-    _, state = counts(0, attached, 0)
+    _, state = counts(held(model, own), attached, 0)
     protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16")
+    trainer = Trainer(
+        model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16" and question.method.autocasts
+    )
     seconds = []
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         with _synchronised(question.device):

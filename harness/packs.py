@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from harness.cell import Cell
 from harness.contracts import Method
 
-MOST = 16  # replicas beyond this gain nothing measurable on two cores
+MOST = {"cpu": 16, "cuda": 32}
+"""Replicas of a pack at most: beyond these the time per replica hardly falls (docs/lab-log.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,13 @@ def shared(cell: Cell, method: Method) -> str:
     common = {
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
         "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize],
-        "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
+        "rows": [
+            protocol.batch_size,
+            protocol.max_length,
+            protocol.train_rows,
+            protocol.eval_rows,
+            protocol.group_by_length,
+        ],
         "text": [protocol.label_smoothing, protocol.max_target_length, protocol.beams, protocol.shots],
         "attention_dropout": protocol.attention_dropout,
         "family": method.packs_with() or cell.key,
@@ -46,14 +53,14 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: int | None = None) -> list[Pack]:
-    """Packs of at most `most` cells (None: `MOST`), of even size, in the order of the cells."""
+def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: int) -> list[Pack]:
+    """Packs of at most `most` cells, of even size, in the order of the cells."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(shared(cell, methods[cell.key]), []).append(cell)
     packs = []
     for members in groups.values():
-        count = math.ceil(len(members) / (most or MOST))
+        count = math.ceil(len(members) / most)
         bounds = [round(i * len(members) / count) for i in range(count + 1)]
         for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))

@@ -34,6 +34,8 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads, cpu_name(), version("torch")],
     }
+    if cell.parts:
+        content["parts"] = [f"{k} {v}" for k, v in sorted(cell.parts.items())]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

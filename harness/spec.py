@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.cell import Precision, Quantize
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry"})
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters"})
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -51,6 +51,7 @@ class Spec(BaseModel):
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
     batch_size: int | None = Field(default=None, ge=1, description="rows per step")
     max_length: int | None = Field(default=None, ge=4, description="tokens per row at most")
+    group_by_length: bool | None = Field(default=None, description="batches of rows of like length: less padding")
     label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
     max_target_length: int | None = Field(default=None, ge=2, description="tokens of a written text at most")
     beams: int | None = Field(default=None, ge=1, description="beams of the search that writes texts; 1 is greedy")
@@ -64,11 +65,20 @@ class Spec(BaseModel):
         default=("none",),
         description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
     )
+    init_from: str | None = Field(
+        default=None,
+        description="an adapter to start from: a folder of peft's layout, a file of microsoft/LoRA's (FILE:alpha=16),"
+        " or a run that saved its adapters (RUN:TASK, of the same method and seeds)",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
     pack: int | None = Field(default=None, ge=1, description="cells that train as one batch at most; 1: each alone")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")
     out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
     profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
+    save_adapters: bool = Field(
+        default=False,
+        description="save adapters and heads for peft, as OUT/adapters/KEY; finished cells without one run again",
+    )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
 

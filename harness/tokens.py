@@ -21,6 +21,11 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarray
     return torch.from_numpy(out), lengths
 
 
+def padded_length(longest: int, ids: Tensor) -> int:
+    """What rows of `longest` tokens at most are padded to: a multiple of 8 on a GPU, so few shapes are captured."""
+    return longest if ids.device.type == "cpu" else min(-(-longest // 8) * 8, ids.shape[1])
+
+
 def batches_by_length(lengths: np.ndarray, k: int, device: str, budget: int | None = None) -> Iterator[np.ndarray]:
     """Row numbers, shortest rows first; K replicas of a batch have about `budget` tokens together."""
     order = np.argsort(lengths, kind="stable")

@@ -9,17 +9,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.capture import runner
 from harness.cell import Protocol
 from harness.dropout import compact_dropout, install_dropout
 from harness.groups import Attached
 from harness.optimizer import ReplicaAdamW
+from harness.order import Order
 from harness.schedule import learning_rates, total_steps
 from harness.seeds import Streams
-from harness.task_types.base import Losses, Split
+from harness.task_types.base import Losses, Shape, Split
 
 CURVE_POINTS = 20
 
@@ -34,28 +35,6 @@ class Trained:
     steps: int
     curve: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     broke_at: int | None = None
-
-
-class Order:
-    """The rows each replica sees: an own permutation per epoch, from its stream alone."""
-
-    def __init__(self, streams: Sequence[Streams], rows: int, batch_size: int) -> None:
-        self.streams, self.rows, self.batch_size = list(streams), rows, batch_size
-        self.per_epoch = math.ceil(rows / batch_size)
-        self._epoch, self._orders = -1, np.zeros((len(streams), 0), dtype=np.int64)
-
-    def at(self, step: int) -> np.ndarray:
-        """Row numbers [K * B] of a step; the last batch of an epoch may be short."""
-        epoch, place = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            drawn = [s.numpy("order", f"epoch {epoch}").permutation(self.rows) for s in self.streams]
-            self._epoch, self._orders = epoch, np.stack(drawn)
-        start = place * self.batch_size
-        return self._orders[:, start : start + self.batch_size].reshape(-1)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self.streams = [self.streams[r] for r in rows]
-        self._orders = self._orders[list(rows)]
 
 
 class Trainer:
@@ -78,54 +57,64 @@ class Trainer:
         self.trained = [Trained(t) for t in self.totals]
         rates = [learning_rates(p, t) for p, t in zip(protocols, self.totals, strict=True)]
         self.optimizer = ReplicaAdamW(attached.groups, protocols, rates)
-        self.order = Order(streams, len(split), protocols[0].batch_size)
+        first = protocols[0]
+        self.order = Order(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
         self.device, self.losses = split.device, losses
-        self.clock = install_dropout(model, seeds, max(protocols[0].max_length, split.positions), self.device)
+        self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
+        self.runner = runner(self._compute, self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
 
     def run(self, finished: Finished, progress: Callable[[int, Sequence[float]], None]) -> list[Trained]:
         """Train all, from the present step; `progress` gets the step and the members' mean losses."""
         every = max(1, max(self.totals) // CURVE_POINTS)
-        while self.members:
-            self.one_step(self.optimizer.steps)
-            step = self.optimizer.steps
-            ends = [i for i, m in enumerate(self.members) if self.totals[m] == step]
-            if step % every == 0 or ends:
-                progress(step, self._note_curve(step))
-            if ends:
-                self._leave(ends, finished)
+        with self.runner.stream():
+            while self.members:
+                self.one_step(self.optimizer.steps)
+                step = self.optimizer.steps
+                ends = [i for i, m in enumerate(self.members) if self.totals[m] == step]
+                if step % every == 0 or ends:
+                    progress(step, self._note_curve(step))
+                if ends:
+                    self._leave(ends, finished)
         return self.trained
 
     def one_step(self, step: int) -> Tensor:
-        """Forward, backward, update; returns the losses [K]."""
+        """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
         self.model.train()
         self.clock.step.fill_(step)
-        rows = self.order.at(step)
-        batch = self.split.batch(rows)
-        targets = self.split.targets(rows)
+        self.optimizer.begin(step)
+        rows = torch.from_numpy(self.order.at(step)).to(self.device, non_blocking=True)
+        shape = self.split.shape(self.order.alike(step))
+        losses = self.runner.step(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
+        self.optimizer.steps = step + 1
+        for called in self.attached.after_step:
+            called(step + 1)
+        self._since += 1
+        return losses
+
+    def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
+        """All of a step that happens on the device."""
+        self.optimizer.zero_grad()
         with self._precision():
-            logits = self.model(**batch).logits
-        losses = self.losses(logits, targets, len(self.members))
+            logits = self.model(**self.split.gather(rows, shape)).logits
+        losses = self.losses(logits, self.split.targets(rows, shape), len(self.members))
         total = losses if self.attached.penalty is None else losses + self.attached.penalty()
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             total.sum().backward()
-        self.optimizer.step()
-        for called in self.attached.after_step:
-            called(step + 1)
-        self.optimizer.zero_grad()
+        self.optimizer.update()
         self._sums += losses.detach()
-        self._since += 1
         return losses.detach()
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         if not self.autocast:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        # a graph must not read the casts that an earlier step has cached
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not self.runner.capturing)
 
     def _note_curve(self, step: int) -> list[float]:
         means = (self._sums / self._since).tolist()
@@ -152,6 +141,7 @@ class Trainer:
             self.order.keep(stay)
             compact_dropout(self.model, self.clock, stay)
             self._sums = self._sums[list(stay)]
+            self.runner.reset()
         self.members = [self.members[i] for i in stay]
 
     def state(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Full(Method):
     summary: ClassVar[str] = "full fine-tuning: every weight trains"
     quantizable: ClassVar[bool] = False
     trains_backbone: ClassVar[bool] = True
+    autocasts: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(5e-4, "grid of four on the embedded tasks' dev sets"),
         "small": Sourced(5e-5, "arXiv 1810.04805, upper end of BERT's grid"),

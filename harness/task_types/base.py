@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from harness.cell import Protocol
@@ -15,6 +16,10 @@ from harness.contracts import Example, Task
 
 Losses = Callable[[Tensor, Tensor, int], Tensor]
 """(logits of K replicas, their targets, K) -> mean loss per replica [K]."""
+
+
+Shape = tuple[int, ...]
+"""Lengths that the sequences of a batch are padded to."""
 
 
 class Split(abc.ABC):
@@ -45,12 +50,24 @@ class Split(abc.ABC):
     def references(self) -> np.ndarray: ...
 
     @abc.abstractmethod
-    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Model inputs of the given rows [m], padded to the longest of them."""
+    def shape(self, rows: np.ndarray) -> Shape:
+        """The lengths that the given rows [m] are padded to."""
 
     @abc.abstractmethod
-    def targets(self, rows: np.ndarray) -> Tensor:
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        """Model inputs of the given rows, [m] int64 on the device; the host decides nothing here."""
+
+    @abc.abstractmethod
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
         """What the loss of these rows compares the logits with."""
+
+    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Model inputs of the given rows [m], padded to the longest of them."""
+        return self.gather(self.place(rows), self.shape(rows))
+
+    def place(self, rows: np.ndarray) -> Tensor:
+        """Row numbers on the device."""
+        return torch.from_numpy(rows).to(self.device)
 
     @abc.abstractmethod
     def to(self, device: Any) -> Split: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from harness.cell import Protocol
 from harness.contracts import Example, Task
-from harness.task_types.base import Losses, Predicted, Split, TaskType
-from harness.tokens import batches_by_length, padded
+from harness.task_types.base import Losses, Predicted, Shape, Split, TaskType
+from harness.tokens import batches_by_length, padded, padded_length
 
 
 @dataclasses.dataclass
@@ -35,20 +36,26 @@ class LabelledRows(Split):
     def references(self) -> np.ndarray:
         return np.asarray(self.labels.cpu().numpy())
 
-    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        n = int(self.lengths[rows].max())
-        where = torch.from_numpy(rows).to(self.ids.device)
-        lengths = torch.from_numpy(self.lengths[rows]).to(self.ids.device)
+    def shape(self, rows: np.ndarray) -> Shape:
+        return (padded_length(int(self.lengths[rows].max()), self.ids),)
+
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        (n,) = shape
+        places = torch.arange(n, device=self.ids.device)
         out = {
-            "input_ids": self.ids[where, :n].long(),
-            "attention_mask": (torch.arange(n, device=self.ids.device)[None, :] < lengths[:, None]).long(),
+            "input_ids": self.ids[:, :n].index_select(0, rows).long(),
+            "attention_mask": (places[None, :] < self._length.index_select(0, rows)[:, None]).long(),
         }
         if self.types is not None:
-            out["token_type_ids"] = self.types[where, :n].long()
+            out["token_type_ids"] = self.types[:, :n].index_select(0, rows).long()
         return out
 
-    def targets(self, rows: np.ndarray) -> Tensor:
-        return self.labels[torch.from_numpy(rows).to(self.labels.device)]
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
+        return self.labels.index_select(0, rows)
+
+    @functools.cached_property
+    def _length(self) -> Tensor:
+        return torch.from_numpy(self.lengths).to(self.ids.device)
 
     def to(self, device: torch.device | str) -> LabelledRows:
         types = None if self.types is None else self.types.to(device)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.task_types.base import Split
+from harness.task_types.base import Shape, Split
+from harness.tokens import padded_length
 
 IGNORED = -100
 """The target of a position that has no part in the loss."""
@@ -76,17 +78,32 @@ class EncoderDecoderRows(TextRows):
         return {"decoder_start_token_id": self.start, **more}
 
     def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
-        ids, mask = _cut_to_longest(self.ids, self.lengths, rows)
-        return {"input_ids": ids, "attention_mask": mask.long()}
+        return self._read(self.place(rows), self.shape(rows)[0])
 
-    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        written, _ = _cut_to_longest(self.written, self.written_lengths, rows)
+    def shape(self, rows: np.ndarray) -> Shape:
+        """Positions of the sources and of the targets."""
+        read, told = int(self.lengths[rows].max()), int(self.written_lengths[rows].max())
+        return padded_length(read, self.ids), padded_length(told, self.written)
+
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        written = _rows(self.written, rows, shape[1])
         first = written.new_full((len(rows), 1), self.start)
-        return {**self.prompts(rows), "decoder_input_ids": torch.cat([first, written[:, :-1]], 1)}
+        return {**self._read(rows, shape[0]), "decoder_input_ids": torch.cat([first, written[:, :-1]], 1)}
 
-    def targets(self, rows: np.ndarray) -> Tensor:
-        written, mask = _cut_to_longest(self.written, self.written_lengths, rows)
-        return written.masked_fill(~mask, IGNORED)
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
+        used = _used(self._written_length, rows, shape[1])
+        return _rows(self.written, rows, shape[1]).masked_fill(~used, IGNORED)
+
+    def _read(self, rows: Tensor, n: int) -> dict[str, Tensor]:
+        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+
+    @functools.cached_property
+    def _length(self) -> Tensor:
+        return self.place(self.lengths)
+
+    @functools.cached_property
+    def _written_length(self) -> Tensor:
+        return self.place(self.written_lengths)
 
     def to(self, device: torch.device | str) -> EncoderDecoderRows:
         return dataclasses.replace(self, ids=self.ids.to(device), written=self.written.to(device))
@@ -117,30 +134,43 @@ class CausalRows(TextRows):
 
     def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Padded on the left, so that what is written follows the last token of each row."""
-        ids, mask = _cut_to_longest(self.ids, self.starts, rows)
-        gaps = torch.from_numpy(ids.shape[1] - self.starts[rows]).to(ids.device)
-        places = torch.arange(ids.shape[1], device=ids.device)[None, :] - gaps[:, None]
-        moved = ids.masked_fill(~mask, self.fill).gather(1, places % ids.shape[1])
-        return {"input_ids": moved, "attention_mask": (places >= 0).long()}
+        n, chosen = int(self.starts[rows].max()), self.place(rows)
+        ids = _rows(self.ids, chosen, n).masked_fill(~_used(self._start, chosen, n), self.fill)
+        gaps = n - self._start.index_select(0, chosen)
+        places = torch.arange(n, device=ids.device)[None, :] - gaps[:, None]
+        return {"input_ids": ids.gather(1, places % n), "attention_mask": (places >= 0).long()}
 
-    def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
-        ids, mask = _cut_to_longest(self.ids, self.lengths, rows)
-        return {"input_ids": ids, "attention_mask": mask.long()}
+    def shape(self, rows: np.ndarray) -> Shape:
+        return (padded_length(int(self.lengths[rows].max()), self.ids),)
 
-    def targets(self, rows: np.ndarray) -> Tensor:
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        (n,) = shape
+        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
         """At each position the token that follows it."""
-        ids, mask = _cut_to_longest(self.ids, self.lengths, rows)
-        begin = torch.from_numpy(self.starts[rows]).to(ids.device)[:, None]
-        follows = mask & (torch.arange(ids.shape[1], device=ids.device)[None, :] >= begin)
-        return ids.masked_fill(~follows, IGNORED).roll(-1, 1).index_fill(1, ids.new_tensor([ids.shape[1] - 1]), IGNORED)
+        (n,) = shape
+        follows = _used(self._length, rows, n) & ~_used(self._start, rows, n)
+        ids = _rows(self.ids, rows, n).masked_fill(~follows, IGNORED)
+        return torch.cat([ids[:, 1:], ids.new_full((len(ids), 1), IGNORED)], 1)
+
+    @functools.cached_property
+    def _length(self) -> Tensor:
+        return self.place(self.lengths)
+
+    @functools.cached_property
+    def _start(self) -> Tensor:
+        return self.place(self.starts)
 
     def to(self, device: torch.device | str) -> CausalRows:
         return dataclasses.replace(self, ids=self.ids.to(device))
 
 
-def _cut_to_longest(ids: Tensor, lengths: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The given rows [m, longest of them] as int64, and where they have tokens."""
-    n = int(lengths[rows].max())
-    chosen = ids[torch.from_numpy(rows).to(ids.device), :n].long()
-    own = torch.from_numpy(lengths[rows]).to(ids.device)
-    return chosen, torch.arange(n, device=ids.device)[None, :] < own[:, None]
+def _rows(ids: Tensor, rows: Tensor, n: int) -> Tensor:
+    """The first n positions of the given rows, int64."""
+    return ids[:, :n].index_select(0, rows).long()
+
+
+def _used(lengths: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Which of n positions lie within the given rows' lengths."""
+    return torch.arange(n, device=lengths.device)[None, :] < lengths.index_select(0, rows)[:, None]

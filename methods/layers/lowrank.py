@@ -53,6 +53,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.sites: list[Packed] = []
+        self._narrow: dict[int, bool] = {}
         self._left = 0
         self._x: Tensor | None = None
         self._made: dict[object, Tensor] = {}
@@ -64,7 +65,15 @@ class Reading:
         for other in self.sites:
             if a.columns is not None and other.columns is not None and torch.equal(a.columns, other.columns):
                 a.columns = other.columns
-                return
+                break
+        width = a.shape[2]
+        alike = [site for site in self.sites if site.shape[2] == width and site.trains]
+        kept = {id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike}
+        self._narrow[width] = sum(kept.values()) <= width
+
+    def columns(self, a: Packed) -> Tensor | None:
+        """The columns that are kept for a site's gradient; None for all, where the choices together are no fewer."""
+        return a.columns if self._narrow[a.shape[2]] else None
 
     def take(self, x: Tensor, k: int, dtype: torch.dtype, columns: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
@@ -98,7 +107,7 @@ class _LowRank(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, a: Tensor | None, b: Tensor | None, layer: LowRankLinear) -> Tensor:
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         k = len(layer.scales)
-        rows, kept = layer.reading.take(x, k, dtype, layer.a.columns)
+        rows, kept = layer.reading.take(x, k, dtype, layer.reading.columns(layer.a))
         scale = layer.scale_as(rows)
         h = torch.bmm(rows, layer.a.dense().to(dtype).transpose(1, 2)) * scale
         y = torch.bmm(h, layer.b.dense().to(dtype).transpose(1, 2))
@@ -117,18 +126,18 @@ class _LowRank(torch.autograd.Function):
         if kept is not None or ctx.needs_input_grad[0]:
             dh = torch.bmm(dy, layer.b.dense(again=True).to(dy.dtype)) * scale
             if kept is not None:
-                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer.a))
+                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer))
             if ctx.needs_input_grad[0]:
                 dx = torch.bmm(dh, layer.a.dense(again=True).to(dy.dtype)).view(ctx.shape).to(ctx.dtype)
         return dx, da, db, None
 
 
-def _spread(gradient: Tensor, a: Packed) -> Tensor:
-    """[K, rank, c] of the columns that train -> [K, rank, d_in]."""
-    if a.columns is None:
+def _spread(gradient: Tensor, layer: LowRankLinear) -> Tensor:
+    """[K, rank, c] of the columns that were kept -> [K, rank, d_in]."""
+    columns = layer.reading.columns(layer.a)
+    if columns is None:
         return gradient
-    where = a.columns[:, None, :].expand_as(gradient)
-    return gradient.new_zeros(a.shape).scatter(2, where, gradient)
+    return gradient.new_zeros(layer.a.shape).scatter(2, columns[:, None, :].expand_as(gradient), gradient)
 
 
 class LowRankLinear(nn.Module):

@@ -92,6 +92,11 @@ def rows(kind: str, count: int = 24, seed: int = 0) -> TextRows:
     return CausalRows(names, torch.from_numpy(joined), lengths + sizes, lengths, PAD, names, uncut)
 
 
+def targets(split: TextRows, chosen: np.ndarray) -> torch.Tensor:
+    """What the loss of the given rows looks at."""
+    return split.targets(split.place(chosen), split.shape(chosen))
+
+
 def protocol(**fields: object) -> Protocol:
     start = {"lr": 1e-2, "epochs": 100.0, "max_steps": 12, "batch_size": 6, "max_length": 8, "warmup": 0.1}
     return Protocol.model_validate(start | {"max_target_length": 8} | fields)

@@ -11,7 +11,7 @@ from harness.plan import method_of
 from tests.reports.records import cell
 
 
-def grouped(cells: list[Cell], most: int | None = None) -> list[Pack]:
+def grouped(cells: list[Cell], most: int = 16) -> list[Pack]:
     methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
     return group(cells, methods, most)
 
@@ -35,6 +35,8 @@ def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
         {"protocol": {"max_length": 64}},
         {"protocol": {"train_rows": 10}},
         {"protocol": {"eval_rows": 10}},
+        {"protocol": {"group_by_length": True}},
+        {"protocol": {"label_smoothing": 0.1}},
     ],
 )
 def test_what_changes_the_batch_or_the_backbone_parts_them(other: dict[str, object]) -> None:
@@ -46,9 +48,9 @@ def test_full_fine_tuning_trains_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "sizes"), [(10, None, [10]), (20, None, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
+    ("count", "most", "sizes"), [(10, 16, [10]), (20, 16, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
 )
-def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int | None, sizes: list[int]) -> None:
+def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int, sizes: list[int]) -> None:
     cells = [cell(seed=s) for s in range(count)]
     packs = grouped(cells, most)
     assert sorted(len(p.cells) for p in packs) == sorted(sizes)

@@ -27,7 +27,18 @@ def test_a_run_learns_and_the_stored_texts_score_the_same(kind: str, method: str
     folder = save_model(data / "model", kind)
     words = ["run", "--suite", "wmt16", "--tasks", "en-ro", "--model", f"wmt16={folder}", "--data-dir", str(data)]
     words += ["--data-file", f"wmt16/train={data}/own.en,{data}/own.ro", "--methods", method, "--seeds", "1"]
-    words += ["--epochs", "100", "--max-steps", "100", "--lr", "2e-2", "--max-length", "16", "--max-target-length", "16"]
+    words += [
+        "--epochs",
+        "100",
+        "--max-steps",
+        "100",
+        "--lr",
+        "2e-2",
+        "--max-length",
+        "16",
+        "--max-target-length",
+        "16",
+    ]
     out = data / "out"
     assert main([*words, "--no-profile", "--out", str(out), "--threads", "1"]) == 0
     (path,) = out.glob("cells/*.json")

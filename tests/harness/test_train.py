@@ -11,9 +11,8 @@ from torch import nn
 
 from harness.contracts import METHODS, Method
 from harness.dropout import CounterDropout
+from harness.order import Order
 from harness.schedule import learning_rates
-from harness.seeds import Streams, equal
-from harness.train import Order
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.training import protocol, rows, train, trainer
 
@@ -204,16 +203,6 @@ def plain_loop(model: nn.Module, order: Order, own: object, split: object, clock
         nn.functional.cross_entropy(logits, split.labels[torch.from_numpy(where)]).backward()  # type: ignore[attr-defined]
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-
-
-def test_order_is_a_permutation_per_epoch_and_keeps_the_short_last_batch() -> None:
-    order = Order([Streams(equal(0)), Streams(equal(1))], 10, 4)
-    first = [order.at(s).reshape(2, -1) for s in range(3)]
-    assert [b.shape[1] for b in first] == [4, 4, 2]
-    for slot in range(2):
-        assert sorted(np.concatenate([b[slot] for b in first])) == list(range(10))
-    assert not np.array_equal(first[0][0], first[0][1])
-    assert not np.array_equal(order.at(3).reshape(2, -1), first[0])
 
 
 def test_regression_uses_squared_error(tiny_bert: Callable[..., nn.Module]) -> None:

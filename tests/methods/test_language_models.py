@@ -8,7 +8,7 @@ import torch
 from harness.contracts import METHODS
 from harness.errors import NotApplicable
 from harness.task_types.generation import written
-from tests.harness.language import make_model, protocol, rows, trainer
+from tests.harness.language import make_model, protocol, rows, targets, trainer
 from tests.harness.task_types.test_translation import Plain
 
 NAMES = METHODS.names()
@@ -22,7 +22,7 @@ CASES = [(kind, name) for kind in CANNOT for name in NAMES]
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_it_trains_or_says_that_it_is_not_applicable(kind: str, name: str) -> None:
-    model = make_model(kind, dtype=torch.float32)
+    model = make_model(kind, dtype=torch.float32, width=32)
     short = {"rank": 4} if "rank" in METHODS.get(name).__dataclass_fields__ else {}  # type: ignore[attr-defined]
     method = METHODS.get(name)(**short)
     if name in CANNOT[kind]:
@@ -62,7 +62,7 @@ def test_full_moves_tied_weights_as_torch_does() -> None:
     made, _ = trainer(model, [METHODS.get("full")()], [own], [0], rows("t5"))
     order = made.order.at(0)
     made.one_step(0)
-    batch, labels = rows("t5").batch(order), rows("t5").targets(order)
+    batch, labels = rows("t5").batch(order), targets(rows("t5"), order)
     optimizer = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.0)
     logits = other(**batch).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100).backward()

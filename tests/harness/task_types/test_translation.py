@@ -20,7 +20,7 @@ from harness.task_types.generation import written
 from harness.task_types.text_rows import IGNORED
 from harness.task_types.translation import TASK_TYPE, decoder_start, token_losses
 from methods.layers.lowrank import LowRankLinear
-from tests.harness.language import EOS, EXAMPLES, PAD, config, make_model, protocol, rows, save_model, trainer
+from tests.harness.language import EOS, EXAMPLES, PAD, config, make_model, protocol, rows, save_model, targets, trainer
 
 SEQ2SEQ = ["t5", "bart", "marian", "mbart"]
 ALL = [*SEQ2SEQ, "llama"]
@@ -44,9 +44,9 @@ def method(name: str, **options: object) -> Method:
 @pytest.mark.parametrize("kind", SEQ2SEQ)
 def test_the_decoder_reads_what_the_models_own_rule_gives(kind: str) -> None:
     split = rows(kind)
-    expected = make_model(kind).prepare_decoder_input_ids_from_labels(split.targets(EVERY_ROW))  # type: ignore[operator]
+    expected = make_model(kind).prepare_decoder_input_ids_from_labels(targets(split, EVERY_ROW))  # type: ignore[operator]
     found = split.batch(EVERY_ROW)["decoder_input_ids"]
-    used = split.targets(EVERY_ROW) != IGNORED
+    used = targets(split, EVERY_ROW) != IGNORED
     assert torch.equal(found[used], expected[used])
     assert rows(kind).start == decoder_start(config(kind), [7, EOS])  # type: ignore[attr-defined]
 
@@ -54,15 +54,15 @@ def test_the_decoder_reads_what_the_models_own_rule_gives(kind: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_the_loss_is_the_models_own(kind: str) -> None:
     split, model = rows(kind), make_model(kind).eval()
-    batch, targets = split.batch(EVERY_ROW), split.targets(EVERY_ROW)
+    batch, told = split.batch(EVERY_ROW), targets(split, EVERY_ROW)
     if kind == "llama":
         own = batch["input_ids"].clone()
-        own[:, 1:] = targets[:, :-1]
+        own[:, 1:] = told[:, :-1]
         own[:, 0] = IGNORED
         expected = model(**batch, labels=own).loss
     else:
-        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=targets).loss
-    found = token_losses(model(**batch).logits, targets, 1)
+        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=told).loss
+    found = token_losses(model(**batch).logits, told, 1)
     atol = 1e-6 if kind == "llama" else 1e-12  # transformers computes it in float32
     torch.testing.assert_close(found[0], expected.double(), rtol=0, atol=atol)
 
@@ -194,7 +194,7 @@ def test_sources_and_targets_are_what_the_tokenizer_gives(tokenizers: Any) -> No
     assert batch["input_ids"][1, -1] == EOS  # cut, and still ended
     words = tokenizer("pisica doarme .", add_special_tokens=False)["input_ids"]
     assert batch["decoder_input_ids"][0].tolist() == [PAD, *words, EOS]
-    assert split.targets(np.array([2, 0]))[0].tolist() == [*words, EOS, IGNORED]
+    assert targets(split, np.array([2, 0]))[0].tolist() == [*words, EOS, IGNORED]
     assert split.references.tolist() == [e.label for e in EXAMPLES]
     assert split.cut.tolist() == [True, True, False, False, False, True, True, True]
 
@@ -207,7 +207,7 @@ def test_a_causal_model_reads_the_source_and_learns_the_target_only(tokenizers: 
     target = tokenizer("pisica doarme .", add_special_tokens=False)["input_ids"]
     batch = split.batch(np.array([2]))
     assert batch["input_ids"][0].tolist() == [*source, *newline, *target, EOS]
-    assert split.targets(np.array([2]))[0].tolist() == [IGNORED] * len(source) + [*target, EOS, IGNORED]
+    assert targets(split, np.array([2]))[0].tolist() == [IGNORED] * len(source) + [*target, EOS, IGNORED]
     prompts = split.prompts(np.array([2, 0]))
     gap = prompts["input_ids"].shape[1] - len(source) - 1
     assert gap == 2 and prompts["input_ids"][0].tolist() == [PAD] * gap + [*source, *newline]

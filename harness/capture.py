@@ -1,0 +1,94 @@
+"""A training step as a CUDA graph per shape: small models are bound by the launches of their kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Compute = Callable[[Tensor, Any], Tensor]
+"""(row numbers on the device, shape) -> losses [K]; reads and writes nothing but tensors that stay where they are."""
+
+
+class Eager:
+    """Runs each step as it comes: the CPU's way, and the way of what cannot be captured."""
+
+    capturing = False
+    seconds = 0.0
+    fallback: str | None = None
+
+    def __init__(self, compute: Compute) -> None:
+        self.compute = compute
+
+    def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
+        return self.compute(rows, shape)
+
+    def reset(self) -> None:
+        """Forget what was captured: the tensors have moved."""
+
+    def stream(self) -> contextlib.AbstractContextManager[Any]:
+        """What a run happens in."""
+        return contextlib.nullcontext()
+
+
+class Captured(Eager):
+    """The first step of a shape runs as it comes, which warms up; the second is captured, all later ones replayed.
+
+    A capture that fails leaves the run eager, with the reason in `fallback`.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        super().__init__(compute)
+        self.side = torch.cuda.Stream()
+        self._seen: set[Hashable] = set()
+        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
+        key = (len(rows), shape)
+        if plain or self.fallback is not None or key not in self._seen:
+            self._seen |= set() if plain else {key}
+            return self.compute(rows, shape)
+        if key not in self._graphs and not self._capture(key, rows, shape):
+            return self.compute(rows, shape)
+        graph, own, losses = self._graphs[key]
+        own.copy_(rows)
+        graph.replay()
+        return losses
+
+    def _capture(self, key: Hashable, rows: Tensor, shape: Hashable) -> bool:
+        started = time.perf_counter()
+        graph, own = torch.cuda.CUDAGraph(), torch.empty_like(rows)
+        self.capturing = True
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self.side):
+                losses = self.compute(own, shape)
+            self._graphs[key] = graph, own, losses
+        except RuntimeError as error:
+            self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            self.reset()
+        finally:
+            self.capturing = False
+            self.seconds += time.perf_counter() - started
+        return self.fallback is None
+
+    def reset(self) -> None:
+        self._seen.clear()
+        self._graphs.clear()
+
+    @contextlib.contextmanager
+    def stream(self) -> Any:
+        """One side stream for all steps: what a graph captures must not lie on the default one."""
+        self.side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.side):
+            yield
+        torch.cuda.current_stream().wait_stream(self.side)
+
+
+def runner(compute: Compute, device: torch.device) -> Eager:
+    """The way to run steps on a device."""
+    return Captured(compute) if device.type == "cuda" else Eager(compute)

@@ -1,0 +1,49 @@
+"""Rows per step: permutations, groups of like length, and what does not depend on the pack."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.order import BUCKETS, Order
+from harness.seeds import Streams, equal
+
+LENGTHS = np.random.default_rng(0).integers(4, 60, 203)
+
+
+def streams(*seeds: int) -> list[Streams]:
+    return [Streams(equal(seed)) for seed in seeds]
+
+
+def test_order_is_a_permutation_per_epoch_and_keeps_the_short_last_batch() -> None:
+    order = Order(streams(0, 1), np.ones(10), 4)
+    first = [order.at(s).reshape(2, -1) for s in range(3)]
+    assert [b.shape[1] for b in first] == [4, 4, 2]
+    for slot in range(2):
+        assert sorted(np.concatenate([b[slot] for b in first])) == list(range(10))
+    assert not np.array_equal(first[0][0], first[0][1])
+    assert not np.array_equal(order.at(3).reshape(2, -1), first[0])
+
+
+def test_groups_hold_rows_of_like_length_and_each_row_comes_once_an_epoch() -> None:
+    order = Order(streams(0, 1), LENGTHS, 8, by_length=True)
+    for epoch in (0, 1):
+        steps = [order.at(epoch * 26 + s).reshape(2, -1) for s in range(26)]
+        for slot in range(2):
+            assert sorted(np.concatenate([b[slot] for b in steps])) == list(range(203))
+    spread = [np.ptp(LENGTHS[order.at(s)]) for s in range(26)]
+    alone = Order(streams(0, 1), LENGTHS, 8)
+    assert np.mean(spread) < np.mean([np.ptp(LENGTHS[alone.at(s)]) for s in range(26)]) / 3
+
+
+def test_a_step_pads_to_the_same_length_in_any_pack_and_few_lengths_occur() -> None:
+    together, alone = (Order(streams(*seeds), LENGTHS, 8, by_length=True) for seeds in ((0, 1, 2), (2,)))
+    padded = [int(LENGTHS[together.alike(s)].max()) for s in range(52)]
+    assert padded == [int(LENGTHS[alone.alike(s)].max()) for s in range(52)] and len(set(padded)) <= BUCKETS
+    assert all(LENGTHS[together.at(s)].max() <= padded[s] for s in range(52))
+    assert all(np.array_equal(together.at(s).reshape(3, -1)[2], alone.at(s)) for s in range(52))
+
+
+def test_groups_come_in_another_order_each_epoch() -> None:
+    order = Order(streams(0), LENGTHS, 8, by_length=True)
+    first, second = ([int(LENGTHS[order.alike(e * 26 + s)].max()) for s in range(26)] for e in (0, 1))
+    assert first != second and sorted(first) == sorted(second)
