@@ -89,10 +89,10 @@ def given_pairs(what: str, paths: Sequence[Traversable], direction: Direction, *
 
 
 def language_of(name: str) -> str | None:
-    """The language that a file's name tells; None where it tells none or several."""
-    parts = set(re.split(r"[^a-z]+", name.lower()))
-    found = [language for language, names in LANGUAGE_NAMES.items() if parts & set(names)]
-    return found[0] if len(found) == 1 else None
+    """The language that a file's name tells, the last part that is one: RO-STS.train.en is English."""
+    names = {part: language for language, parts in LANGUAGE_NAMES.items() for part in parts}
+    found = [names[part] for part in re.split(r"[^a-z]+", name.lower()) if part in names]
+    return found[-1] if found else None
 
 
 def from_hub(repository: str, configuration: str, hint: str) -> dict[str, Any]:

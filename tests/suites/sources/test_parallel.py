@@ -48,9 +48,9 @@ def test_errors_name_file_line_and_expectation(tmp_path: Path, en: str, ro: str 
 
 
 def test_names_tell_the_language() -> None:
-    names = ("x.en", "RO-STS.train.ro", "newstest2019-ref.ron.txt", "eng.devtest")
-    assert [language_of(name) for name in names] == ["en", "ro", "ro", "en"]
-    assert language_of("pairs.txt") is None and language_of("en-ro.txt") is None
+    names = ("x.en", "RO-STS.train.ro", "RO-STS.train.en", "train.en-ro.ro", "newstest2019-ref.ron.txt", "eng.devtest")
+    assert [language_of(name) for name in names] == ["en", "ro", "en", "ro", "ro", "en"]
+    assert language_of("pairs.txt") is None and language_of("rows.tsv") is None
 
 
 def test_given_pairs_turn_to_the_direction_and_add_up(tmp_path: Path) -> None:
