@@ -68,7 +68,10 @@ class TaskData:
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}."""
+    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}.
+
+    A suite whose tasks share their files may be named in the place of the task.
+    """
 
     kind: Literal["embedded", "data-dir", "hub"]
     data_dir: Path | None = None
@@ -116,6 +119,10 @@ class Suite(abc.ABC):
     @abc.abstractmethod
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n]."""
+
+    def notes(self, task: str) -> dict[str, Any]:
+        """What a record gets beside the scores: how they were computed."""
+        return {}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator | None:
         """What scores a task whose evaluation is not a prediction per row; None: `score` does."""

@@ -120,9 +120,10 @@ def _load(
     """Rows of each task; a task without them is dropped with its reason while others run."""
     kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
     request = SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
-    for task, _ in request.files:
-        if task not in {t for _, t in tasks}:
-            raise unknown("task in --data-file", task, {t for _, t in tasks})
+    known = {name for named in tasks for name in named}
+    for name, _ in request.files:
+        if name not in known:
+            raise unknown("task or suite in --data-file", name, known)
     data, problems = {}, []
     for suite, task in tasks:
         try:

@@ -44,7 +44,10 @@ class Spec(BaseModel):
     )
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
-    data_file: tuple[str, ...] = Field(default=(), description="TASK/SPLIT=PATH: rows that are not the official file")
+    data_file: tuple[str, ...] = Field(
+        default=(),
+        description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
+    )
     lr: float | None = Field(default=None, gt=0, description="peak learning rate of every method")
     epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")

@@ -28,8 +28,8 @@ ALLOWED = {
     "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = set(
-    "activations capture dropout dropout_kernel groups measure models optimizer packrun recompute scoring simulated "
-    "tokens train".split()
+    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute "
+    "scoring simulated tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"statsmodels", "sacrebleu", "jinja2", "tensorboard"}

@@ -105,5 +105,5 @@ class TaskType(abc.ABC):
         """Predictions of each of K replicas, in the order of the split."""
 
     @abc.abstractmethod
-    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int) -> Split:
-        """Rows of random tokens, all of the full length: the same work for each method."""
+    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> Split:
+        """Rows of random tokens, all of the full length: the same work for each method. `config` is the model's."""
