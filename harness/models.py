@@ -110,6 +110,8 @@ def load_model(
             for field in ("attention_probs_dropout_prob", "attention_dropout"):
                 if hasattr(config, field):
                     setattr(config, field, 0.0)
+            if outputs is None and not config.is_encoder_decoder:
+                config.use_cache = False  # nothing here goes on from kept keys and values
             model = _auto(config, outputs).from_pretrained(
                 str(source.path),
                 config=config,
