@@ -141,6 +141,7 @@ def _cell(
         dtype=call.overrides["dtype"],
         quantize=quantize,
     )
+    suite.check(task, data, cell.protocol)
     return cell, method
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.models import skeleton
 from harness.plan import Plan, not_applicable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.contracts import Task
+    from harness.model_source import ModelSource
 
 
 def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
@@ -22,8 +29,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         if (cell.suite, cell.label) in refused:
             continue
         if cell.suite not in models:
-            outputs = SUITES.get(cell.suite).tasks[cell.task].outputs
-            models[cell.suite] = skeleton(plan.models[cell.suite], outputs)
+            models[cell.suite] = _shapes(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task])
         try:
             plan.methods[cell.key].fits(models[cell.suite])
             refused[cell.suite, cell.label] = None
@@ -34,3 +40,13 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     keys = {c.key for c in cells if refused[c.suite, c.label]}
     lines = [not_applicable(f"{label} on {suite}", error) for (suite, label), error in refused.items() if error]
     return plan.without(keys, lines) if keys else plan
+
+
+def _shapes(source: ModelSource, task: Task) -> nn.Module:
+    """The model's shapes. Raises UserError where it is of no kind that the task can train."""
+    model = skeleton(source, task.outputs)
+    config: Any = model.config
+    if task.kind == "instruction" and config.is_encoder_decoder:
+        what = f"models of type '{config.model_type}' are encoder-decoders"
+        raise UserError(f"model '{source.name}': {what}; {task.name} needs a causal model (llama, gpt): --model PATH")
+    return model

@@ -31,9 +31,10 @@ class Preset:
 _QUICK = Preset(
     "quick",
     "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
-    {"glue": "embedded:encoder"},
+    {"glue": "embedded:encoder", "mmlu": "embedded:causal"},
     "embedded",
     {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
+    {"mmlu": {"max_length": 96, "template": "plain"}},
 )
 _SMALL = Preset(
     "small",
@@ -45,9 +46,10 @@ _SMALL = Preset(
 _PAPER = Preset(
     "paper",
     "roberta-base on real data: the paper's tables",
-    {"glue": "FacebookAI/roberta-base"},
+    {"glue": "FacebookAI/roberta-base", "mmlu": "huggyllama/llama-7b"},
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+    {"mmlu": {"batch_size": 128, "max_length": 512, "warmup": 0.03}},
 )
 
 PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}

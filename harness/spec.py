@@ -55,7 +55,9 @@ class Spec(BaseModel):
     template: Template | None = Field(default=None, description="wording around an instruction: alpaca or plain (mmlu)")
     packed: bool | None = Field(default=None, description="several instructions in one row of max-length tokens (mmlu)")
     train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
-    eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split (mmlu: of each subject) at most")
+    eval_rows: int | None = Field(
+        default=None, ge=1, description="rows of each eval split (mmlu: of each subject) at most"
+    )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
     )

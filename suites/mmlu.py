@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import collections
+import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
-from harness.errors import unknown
+from harness.errors import UserError, unknown
+from suites.sources.mmlu_files import subject_of
 from suites.sources.mmlu_rows import load_rows
 from suites.sources.mmlu_subjects import GROUPS
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from harness.cell import Protocol
 
 TASK = Task("mmlu", (), (), ("accuracy", "accuracy_by_subject", *GROUPS), kind="instruction")
 
@@ -32,6 +37,17 @@ class Mmlu(Suite):
         """Instructions as "train", questions as "dev" (the solved ones) and "test". Raises UserError."""
         self._check(task)
         return load_rows(request)
+
+    def check(self, task: str, data: TaskData, protocol: Protocol) -> None:
+        """Refuse where lm-eval is not installed, or a subject has fewer solved questions than `shots`."""
+        if importlib.util.find_spec("lm_eval") is None:
+            raise UserError("suite mmlu needs lm-eval: pip install 'lorasp-harness[mmlu]'")
+        solved = collections.Counter(subject_of(question) for question in data.splits["dev"])
+        least = min(solved, key=lambda subject: solved[subject])
+        if protocol.shots > solved[least]:
+            raise UserError(
+                f"--shots {protocol.shots}: {least} has {solved[least]} solved questions; give that at most"
+            )
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""

@@ -35,7 +35,7 @@ class Answered(NamedTuple):
 class AnsweredRows(Split):
     """ids [n, longest] int32; answer [n, longest] bool; lengths [n]; cut [examples].
 
-    segments [n, longest] int32 numbers the examples within a row, -1 in the padding; None where each row is one example.
+    segments [n, longest] int32 numbers the examples within a row, -1 in the padding; None: each row is one example.
     """
 
     example_ids: list[str]
@@ -97,16 +97,19 @@ def separate(names: Sequence[str], rows: Sequence[Answered], fill: int) -> Answe
     ids, lengths = padded([rows[i].ids for i in kept], fill)
     answer, _ = padded([rows[i].answer for i in kept], 0)
     cut = np.array([rows[i].cut for i in kept])
-    return AnsweredRows([names[i] for i in kept], ids, answer.bool(), None, lengths, cut, _dropped(len(rows), len(kept)))
+    return AnsweredRows(
+        [names[i] for i in kept], ids, answer.bool(), None, lengths, cut, _dropped(len(rows), len(kept))
+    )
 
 
 def packed(names: Sequence[str], rows: Sequence[Answered], room: int, fill: int) -> AnsweredRows:
     """Several examples a row, `room` tokens at most; the same rows whatever the seed."""
     kept = [rows[i] for i in _learnable(rows)]
     made = [[kept[i] for i in row] for row in fitted([len(row.ids) for row in kept], room)]
-    ids, lengths = padded([sum((e.ids for e in row), []) for row in made], fill)
-    answer, _ = padded([sum(([False, *e.answer[1:]] for e in row), []) for row in made], 0)
-    segments, _ = padded([np.repeat(np.arange(len(row)), [len(e.ids) for e in row]).tolist() for row in made], -1)
+    ids, lengths = padded([[token for e in row for token in e.ids] for row in made], fill)
+    # an example's first token has none of its own before it
+    answer, _ = padded([[own and i > 0 for e in row for i, own in enumerate(e.answer)] for row in made], 0)
+    segments, _ = padded([[number for number, e in enumerate(row) for _ in e.ids] for row in made], -1)
     note = f"packed: {len(kept)} training examples in {len(made)} rows of {room} tokens at most"
     names = [f"packed/{i}" for i in range(len(made))]
     cut = np.array([row.cut for row in kept])

@@ -52,12 +52,11 @@ def _subject(folder: Path, subject: str) -> dict[str, Any]:
     }
 
 
-
 def _installed(name: str) -> dict[str, Any]:
     """A task file of the installed lm-eval; its includes stay names."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    return load_yaml(_default() / f"{name}.yaml", recursive=False)
+    return load_yaml(_default() / f"{name}.yaml", recursive=False)  # type: ignore[no-any-return]
 
 
 def _default() -> Path:

@@ -18,9 +18,7 @@ import numpy as np
 import pandas as pd
 
 from harness.contracts import Evaluated, Example
-from harness.errors import UserError
 from suites.lm_evaluation.definitions import write_definitions
-from suites.sources.mmlu_files import subject_of
 from suites.sources.mmlu_subjects import GROUPS, SUBJECTS
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ class MmluEvaluator:
     def __call__(
         self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
     ) -> list[Evaluated | None]:
-        self._check_shots(protocol.shots)
         with quiet():
             from suites.lm_evaluation.replicas import ReplicaLM
 
@@ -54,14 +51,6 @@ class MmluEvaluator:
                 found = self._evaluate(lm, tasks, protocol, several=k > 1)
                 made.append(evaluated(found, protocol.shots, lm.truncated))
         return made
-
-    def _check_shots(self, shots: int) -> None:
-        solved: dict[str, int] = {}
-        for question in self.dev:
-            solved[subject_of(question)] = solved.get(subject_of(question), 0) + 1
-        least = min(solved, key=lambda subject: solved[subject])
-        if shots > solved[least]:
-            raise UserError(f"--shots {shots}: subject {least} has {solved[least]} solved questions in dev; give fewer")
 
     def _tasks(self, shots: int) -> Mapping[str, Any]:
         """Task and group objects of lm-eval."""

@@ -18,7 +18,7 @@ Request = tuple[tuple[str, str], list[int], list[int]]
 Answers = list[tuple[float, bool]]
 
 
-class ReplicaLM(HFLM):
+class ReplicaLM(HFLM):  # type: ignore[misc]
     """K replicas; `replica` is the one whose answers the next evaluation gets.
 
     The first evaluation computes the answers of all, the others are given theirs, as long as they ask the same.

@@ -35,7 +35,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
 
 def _read(path: Traversable, lead: str) -> list[Example]:
     table = open_table(path)
-    rows = []
+    rows: list[Example] = []
     for number, cells in table.rows:
         if len(cells) != 6:
             raise table.error(number, f"{len(cells)} columns, expected 6 ({COLUMNS})")

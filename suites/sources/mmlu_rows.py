@@ -6,6 +6,7 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from harness.contracts import Example, SourceRequest, TaskData
 from harness.errors import UserError, unknown
@@ -81,7 +82,7 @@ def _hub_instructions() -> tuple[Rows, list[str]]:
     return numbered(from_records(INSTRUCTIONS, _fetch(INSTRUCTIONS, None)["train"]), several=False)
 
 
-def _fetch(repository: str, name: str | None) -> Mapping[str, Sequence[dict[str, object]]]:
+def _fetch(repository: str, name: str | None) -> Mapping[str, Sequence[dict[str, Any]]]:
     try:
         import datasets
 
