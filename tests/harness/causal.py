@@ -28,7 +28,7 @@ def model(
 ) -> nn.Module:
     """The same weights each time.
 
-    `kind` opt computes in `dtype` throughout; norms of llama are in float32 always.
+    `kind` opt with sdpa computes in `dtype` throughout; norms of llama, and softmax in eager attention, are float32.
     """
     from transformers import AutoModelForCausalLM, LlamaConfig, OPTConfig
 
