@@ -44,9 +44,15 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
 
 def _shapes(source: ModelSource, task: Task) -> nn.Module:
     """The model's shapes. Raises UserError where it is of no kind that the task can train."""
-    model = skeleton(source, task.outputs)
+    if task.kind != "instruction":
+        return skeleton(source, task.outputs)
+    needs = f"{task.name} needs a causal model (llama, gpt): --model PATH"
+    try:
+        model = skeleton(source, task.outputs)
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
     config: Any = model.config
-    if task.kind == "instruction" and config.is_encoder_decoder:
+    if config.is_encoder_decoder:
         what = f"models of type '{config.model_type}' are encoder-decoders"
-        raise UserError(f"model '{source.name}': {what}; {task.name} needs a causal model (llama, gpt): --model PATH")
+        raise UserError(f"model '{source.name}': {what}; {needs}")
     return model
