@@ -86,7 +86,8 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert methods["lorasp"]["options"]["ratio"] == {"type": "float", "default": 0.5}
     assert "random" in methods["lorasp"]["options"]["select"]["allowed"]
     assert main(["suites", "--json"]) == 0
-    (glue,) = json.loads(capsys.readouterr().out)
+    suites = {s["name"]: s for s in json.loads(capsys.readouterr().out)}
+    glue = suites["glue"]
     assert len(glue["tasks"]) == 9 and len(glue["averages"]["glue"]) == 8
     assert main(["schema", "record"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Record"
