@@ -96,11 +96,11 @@ class Evaluated:
 
 
 class Evaluator(typing.Protocol):
-    """Scores K replicas of a trained model at once."""
+    """Scores K replicas of a trained model at once; None for one whose outputs are not finite."""
 
     def __call__(
         self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
-    ) -> list[Evaluated]: ...
+    ) -> Sequence[Evaluated | None]: ...
 
 
 class Suite(abc.ABC):
@@ -115,6 +115,9 @@ class Suite(abc.ABC):
     @abc.abstractmethod
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one task. Raises UserError naming the file, the line and what was expected."""
+
+    def check(self, task: str, data: TaskData, protocol: Protocol) -> None:  # noqa: B027 - most take any
+        """Raise UserError where the rows, or what is installed, cannot do what the protocol asks."""
 
     @abc.abstractmethod
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -122,6 +122,8 @@ def load_model(
             for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
                 if hasattr(config, field):
                     setattr(config, field, 0.0)
+            if outputs is None and not config.is_encoder_decoder:
+                config.use_cache = False  # training and scoring go on from no kept keys and values
             auto = _auto(config, outputs)
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)

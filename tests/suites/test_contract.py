@@ -11,7 +11,8 @@ import pytest
 from harness.contracts import SUITES, SourceRequest, Suite, Task, TaskData
 from harness.errors import CellFailed, UserError
 
-CASES = [(suite, task) for suite, kind in SUITES for task in kind.tasks]
+# tasks of other kinds have tests of their own
+CASES = [(suite, name) for suite, kind in SUITES for name, task in kind.tasks.items() if task.kind == "classification"]
 each_task = pytest.mark.parametrize(("suite", "task"), CASES)
 each_classification = pytest.mark.parametrize(
     ("suite", "task"), [(s, t) for s, t in CASES if SUITES.get(s).tasks[t].kind == "classification"]
