@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.flags import with_flags
 from harness.spec import SHOWN, Spec
 from harness.verbs import machine, registered, running, stored
+from harness.verbs import studies as studying
 
 app = typer.Typer(
     name="harness",
@@ -39,11 +40,14 @@ def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) 
 
 
 app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
+STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (studying.Json, False)}
+app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty)}))
 SHORT: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),
     *(registered.methods, registered.strategies, registered.suites, registered.new),
     *(machine.schema, machine.doctor),
+    studying.studies,
 )
 for verb in SHORT:
     app.command()(verb)

@@ -55,8 +55,9 @@ SHAPES: Mapping[str, Shape] = {
     "llama-3b": _llama(28, 3072, 24, 8192, 8, 128256),
     "llama-7b": _llama(32, 4096, 32, 11008, 32),
     "llama-13b": _llama(40, 5120, 40, 13824, 40),
+    "llama-30b": _llama(60, 6656, 52, 17920, 52),
 }
-"""By name; llama-1b and -3b are those of Llama 3.2, -7b and -13b those of arXiv 2302.13971."""
+"""By name; llama-1b and -3b are those of Llama 3.2, -7b, -13b and -30b (33B there) those of arXiv 2302.13971."""
 
 
 def shape(name: str) -> Shape:

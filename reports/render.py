@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError, unknown
 from harness.record import Profile, Record
@@ -49,6 +50,20 @@ def write_report(
             to_bytes = to_csv if kind == "csv" else to_parquet
             files |= {f"scores.{kind}": to_bytes(score_rows(records)), f"cells.{kind}": to_bytes(cell_rows(records))}
     _write(folder, files)
+    return _first(folder, files)
+
+
+def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> Path:
+    """A report without records in the formats of text; returns the path of the HTML, or of the first file."""
+    check("format", formats, FORMATS)
+    kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
+    extra: dict[str, Any] = {"html": {"vectors": {}}}
+    files = {TEXTS[k]: fill(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
+    _write(folder, files)
+    return _first(folder, files)
+
+
+def _first(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder / next((name for name in ("report.html", *TEXTS.values()) if name in files), next(iter(files)))
 
 

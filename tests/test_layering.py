@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("harness", "methods", "suites", "results", "reports")
+PACKAGES = ("harness", "methods", "suites", "results", "reports", "studies")
 WIRING = {
     "harness/verbs/running.py",
     "harness/verbs/stored.py",
     "harness/verbs/registered.py",
+    "harness/verbs/studies.py",
     "harness/run.py",
     "harness/cli.py",
     "harness/__main__.py",
     "results/job.py",
+    "studies/runner.py",
+    "studies/counting.py",
 }
 BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {

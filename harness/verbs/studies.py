@@ -1,0 +1,69 @@
+"""studies, study: questions with their grids, and what the runs answer."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from harness.verbs.running import listener
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+FLAGS = frozenset(
+    "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
+    " device pack threads out margin retry formats figures plugin".split()
+)
+"""Fields of Spec that the user may set over those of a study."""
+Name = Annotated[str, typer.Argument(help="a study's name; `studies` lists them")]
+
+
+def studies(as_json: Json = False) -> None:
+    """List the declared studies: what each asks, and what of the paper it tests.
+
+    Example: python -m harness studies
+    """
+    from studies.study import load, names
+
+    found = [load(name) for name in names()]
+    if as_json:
+        print(json.dumps([study.model_dump(mode="json") for study in found]))
+        return
+    from reports.columns import aligned
+
+    print("\n".join(aligned([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in found)])))
+    print("python -m harness study NAME runs one; stand-ins unless --preset small or paper")
+
+
+def study(name: str, as_json: bool, flags: dict[str, Any]) -> None:
+    """Run what a study lacks, judge its claim, and write the report with the verdict on top.
+
+    Example: python -m harness study parity --preset small --data-dir DATA
+    """
+    from studies.runner import run_study
+    from studies.study import load
+
+    chosen = load(name)
+    command = f"python -m harness {shlex.join(sys.argv[1:])}"
+    outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total))
+    if as_json:
+        answer = {
+            "study": name,
+            "out": str(outcome.out),
+            "verdict": outcome.answer.kind,
+            "sentence": outcome.answer.sentence,
+            "stand_in": outcome.stand_in,
+            "cells": outcome.cells,
+            "failed": outcome.failed,
+            "seconds": round(outcome.seconds, 2),
+            "report": str(outcome.report),
+        }
+        print(json.dumps(answer))
+    else:
+        print("\n".join([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"]))
+        print(f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}")
+        print(f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed")
+        print(f"report: {outcome.report}")
+    raise typer.Exit(1 if outcome.failed else 0)

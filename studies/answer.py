@@ -1,0 +1,55 @@
+"""What a rule finds: a verdict with its sentence, verdicts of its parts, and the rows of evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.record import Profile, Record
+from reports.statistics.analysis import Analysis
+from studies.study import Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The verdict on one comparison or one share."""
+
+    kind: Kind
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys."""
+
+    kind: Kind
+    sentence: str
+    parts: Mapping[str, Part]
+    rows: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """All that a study's runs left; `margin` in points, as named before the run."""
+
+    records: Sequence[Record] = ()
+    profiles: Sequence[Profile] = ()
+    analysis: Analysis | None = None
+    margin: float | None = None
+    cells: Path | None = None
+    root: Path | None = None
+
+    @property
+    def stand_in(self) -> bool:
+        return any(r.stand_in for r in self.records)
+
+
+def together(kinds: Iterable[Kind]) -> Kind:
+    """Of parts that must all hold: one contradicted contradicts, one undecided leaves it open, none decides nothing."""
+    found = set(kinds)
+    if "contradicted" in found:
+        return "contradicted"
+    return "confirmed" if found == {"confirmed"} else "undecided"

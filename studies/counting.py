@@ -1,0 +1,72 @@
+"""Exact numbers and bytes of LoRA's pairs on a known shape; models hold shapes only (device meta)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FLOAT = 4
+"""Bytes of a trained number, of its gradient, and of each AdamW moment: all float32."""
+ABSMAX_BLOCK = 64
+"""Weights per float32 scale in bitsandbytes' 4-bit codes."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of a backbone: all numbers, and those in linear layers that a level quantizes."""
+
+    numbers: int
+    quantized: int
+
+    @property
+    def bf16(self) -> int:
+        return 2 * self.numbers
+
+    @property
+    def nf4(self) -> int:
+        """Codes of half a byte and their scales; the rest in bf16."""
+        return self.quantized // 2 + FLOAT * (self.quantized // ABSMAX_BLOCK) + 2 * (self.numbers - self.quantized)
+
+
+@functools.cache
+def model(shape: str, suite: str) -> Any:
+    """The skeleton of a shape as the suite's tasks would train it."""
+    from harness.contracts import SUITES
+    from harness.model_source import resolve
+    from harness.models import skeleton
+    from harness.presets import preset
+
+    outputs = next(iter(SUITES.get(suite).tasks.values())).outputs
+    return skeleton(resolve(preset("quick"), suite, f"shape:{shape}"), outputs)
+
+
+def trained(shape: str, suite: str, target: Sequence[str], rank: int, ratio: float) -> int:
+    """Trained entries of A and B, the share exact in each matrix."""
+    from methods.lowrank import find_sites
+    from methods.masks import share
+
+    sites = find_sites(model(shape, suite), target, rank)
+    return sum(share(m * n, ratio) for site in sites for m, n in site.shapes)
+
+
+def head(shape: str, suite: str) -> int:
+    """Numbers of the classification head."""
+    found = model(shape, suite)
+    return sum(p.numel() for name, p in found.named_parameters() if not name.startswith(found.base_model_prefix))
+
+
+def weights(shape: str, suite: str) -> Weights:
+    """Of the whole model."""
+    from methods.layers.replica_linear import backbone_linears
+
+    found = model(shape, suite)
+    return Weights(
+        sum(p.numel() for p in found.parameters()), sum(m.weight.numel() for _, m in backbone_linears(found))
+    )
+
+
+def state_bytes(count: int) -> int:
+    """Gradient and both moments of so many trained numbers."""
+    return 3 * FLOAT * count

@@ -1,0 +1,64 @@
+"""Which choice of modules, rank and share gives the number of trained parameters that the paper tells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from studies import counting
+from studies.answer import Answer, Gathered, Part
+from studies.study import Kind, Study
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to count."""
+
+    target: str
+    rank: int
+    ratio: float
+    trained: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.target} at rank {self.rank}, {'half' if self.ratio == 0.5 else 'all'} of the entries"
+
+
+def answer(study: Study, seen: Gathered) -> Answer:
+    """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told` (numbers), `tolerance` (share)."""
+    o = study.options
+    found = [
+        Choice(t, r, share, counting.trained(o["shape"], o["suite"], t.split("+"), r, share))
+        for t, r, share in itertools.product(o["targets"], o["ranks"], o["ratios"])
+    ]
+    head = counting.head(o["shape"], o["suite"])
+    part = judged(found, int(o["told"]), float(o["tolerance"]), head)
+    rows = [_row(c, int(o["told"]), head) for c in found]
+    notes = [f"counted on {o['shape']} without weights; the head of {head:,} numbers is apart"]
+    return Answer(part.kind, part.sentence, {"trained parameters": part}, rows, notes)
+
+
+def judged(found: Sequence[Choice], told: int, tolerance: float, head: int) -> Part:
+    """Confirmed where a choice of LoRA-SP, half of the entries, comes within the tolerance of what is told."""
+    halves = [c for c in found if c.ratio == 0.5]
+    near = min(halves, key=lambda c: abs(c.trained - told))
+    kind: Kind = "confirmed" if abs(near.trained - told) <= tolerance * told else "contradicted"
+    off = 100 * (near.trained - told) / told
+    same = [c.words for c in found if c.trained == near.trained and c != near]
+    sentence = f"Nearest to {told:,}: {near.words}, {near.trained:,} ({off:+.1f} %)"
+    sentence += f"; the same number: {'; '.join(same)}" if same else ""
+    fits = [c for c in halves if abs(c.trained + head - told) <= tolerance * told]
+    with_head = "one choice fits" if fits else "no choice fits"
+    return Part(kind, f"{sentence}. With the head counted in, {with_head}.")
+
+
+def _row(choice: Choice, told: int, head: int) -> dict[str, str]:
+    return {
+        "modules": choice.target,
+        "rank": str(choice.rank),
+        "entries": "half" if choice.ratio == 0.5 else "all",
+        "trained": f"{choice.trained:,}",
+        "of what is told": f"{100 * choice.trained / told:.1f} %",
+        "with the head": f"{choice.trained + head:,}",
+    }

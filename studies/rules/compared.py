@@ -1,0 +1,97 @@
+"""Methods against the first one, or against those named, on all tasks together, at the study's margin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.statistics.analysis import Judged
+from studies.answer import Answer, Gathered, Part, together
+from studies.rules.margins import Sense, decide, interval
+from studies.study import Kind, Study
+
+MEANING: dict[Sense, dict[Kind, str]] = {
+    "not worse": {
+        "confirmed": "surely not worse than {first} by the margin",
+        "contradicted": "surely worse than {first} by more than the margin",
+        "undecided": "not shown to be within the margin of {first}, nor to be worse by more",
+    },
+    "equal": {
+        "confirmed": "surely within the margin of {first}",
+        "contradicted": "surely further from {first} than the margin",
+        "undecided": "neither shown to be within the margin of {first} nor beyond it",
+    },
+    "not better": {
+        "confirmed": "surely not better than {first} by the margin",
+        "contradicted": "surely better than {first} by more than the margin",
+        "undecided": "neither shown to be better than {first} by more than the margin nor not to be",
+    },
+}
+
+
+def answer(study: Study, seen: Gathered) -> Answer:
+    """Options: `sense`; `subject` and `against` (methods; none: all against the first); `deciding` (methods)."""
+    sense: Sense = study.options["sense"]
+    margin = seen.margin or 0.0
+    chosen = comparisons(study, seen)
+    kinds = decide([None if j.comparison.failed else j.comparison.estimate for j in chosen], margin, sense)
+    parts = {
+        _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.")
+        for j, kind in zip(chosen, kinds, strict=True)
+    }
+    deciding = [parts[_name(j)] for j in chosen if _decides(j, study.options.get("deciding"))]
+    kind = together(p.kind for p in deciding)
+    told = [p for p in deciding if p.kind == kind] or deciding
+    sentence = " ".join(p.sentence for p in told[:4]) or "No comparison could be made."
+    if len(told) > 4:
+        sentence += f" {len(told) - 4} more stand in the evidence."
+    rows = [_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
+    return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points; one-sided tests, Holm over the rows"])
+
+
+def comparisons(study: Study, seen: Gathered) -> list[Judged]:
+    """Those of the mean over tasks where there are several tasks, else those of the task."""
+    if seen.analysis is None:
+        return []
+    subject, against = study.options.get("subject"), study.options.get("against")
+    several = len({r.cell.task for r in seen.records}) > 1
+    found = [j for j in seen.analysis.judged if j.comparison.whole == several]
+    first = found[0].comparison.first if found else ""
+    return [
+        j
+        for j in found
+        if (subject is None or j.comparison.method == subject)
+        and j.comparison.first in (against if against is not None else [first])
+    ]
+
+
+def _decides(judged: Judged, deciding: Sequence[str] | None) -> bool:
+    return deciding is None or judged.comparison.method in deciding or _name(judged) in deciding
+
+
+def _name(judged: Judged) -> str:
+    return f"{judged.comparison.method} against {judged.comparison.first}"
+
+
+def _meaning(judged: Judged, kind: Kind, sense: Sense) -> str:
+    if judged.comparison.failed:
+        return f"not compared with {judged.comparison.first}, as {len(judged.comparison.failed)} cells failed"
+    return MEANING[sense][kind].format(first=judged.comparison.first)
+
+
+def _numbers(judged: Judged) -> str:
+    c = judged.comparison
+    return f"{interval(c.estimate)} points on {c.place}, {c.pairs} paired seeds"
+
+
+def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:
+    c = judged.comparison
+    return {
+        "method": c.method,
+        "against": c.first,
+        "on": c.place,
+        "difference (95 %)": interval(c.estimate),
+        "holds for": c.target if c.estimate else c.why,
+        "pairs": str(c.pairs),
+        "margin": f"{margin:g}",
+        "verdict": kind,
+    }

@@ -1,0 +1,138 @@
+"""Does freezing regularise? The gap between loss on unseen and on training rows, paired by seed with plain LoRA."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.record import Record
+from reports.frames import Seeds, grids, score, seeds_of
+from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
+from reports.statistics.holm import holm
+from reports.statistics.student import Student, of_values
+from studies.answer import Answer, Gathered, Part, together
+from studies.rules.margins import decide, interval
+from studies.study import Kind, Study
+
+LAST = 4
+"""The training loss is the mean over the last 1/LAST of the loss curve."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one cell fits: mean losses in nats, score in points."""
+
+    train: float
+    dev: float
+    score: float
+
+    @property
+    def gap(self) -> float:
+        return self.dev - self.train
+
+
+def answer(study: Study, seen: Gathered) -> Answer:
+    """Options: `against` (the unregularised method), `deciding` (methods whose verdict is the study's)."""
+    fits = fits_of(seen)
+    first = study.options["against"]
+    others = [m for m in fits if m != first]
+    paired = {m: _paired(fits[m], fits.get(first, {})) for m in others}
+    gaps = [of_values([a.gap - b.gap for a, b in paired[m]]) for m in others]
+    devs = [of_values([a.dev - b.dev for a, b in paired[m]]) for m in others]
+    scores = [of_values([a.score - b.score for a, b in paired[m]]) for m in others]
+    kinds = regularises(gaps, devs, scores, seen.margin or 0.0)
+    parts = {
+        m: Part(k, f"{m} against {first}: gap {interval(g)} and unseen loss {interval(d)} nats, score {interval(s)}.")
+        for m, k, g, d, s in zip(others, kinds, gaps, devs, scores, strict=True)
+    }
+    deciding = [p for m, p in parts.items() if m in study.options["deciding"]]
+    rows = [_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
+    sentence = " ".join(p.sentence for p in deciding) or "No cell kept its predictions."
+    return Answer(together(p.kind for p in deciding), sentence, parts, rows, [*NOTES])
+
+
+NOTES = (
+    "gap: loss on unseen rows less the mean training loss over the last quarter of the steps. Positive differences"
+    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small.",
+    "confirmed: a surely smaller gap, with an unseen loss surely lower or a score surely not worse by the margin."
+    " contradicted: a surely larger gap, or a surely higher unseen loss.",
+)
+
+
+def regularises(
+    gaps: Sequence[Student | None], devs: Sequence[Student | None], scores: Sequence[Student | None], margin: float
+) -> list[Kind]:
+    """One verdict a method; each of the tests is a Holm family over the methods."""
+    smaller = _sure([None if e is None else e.p_below(0.0) for e in gaps])
+    larger = _sure([None if e is None else e.p_above(0.0) for e in gaps])
+    lower = _sure([None if e is None else e.p_below(0.0) for e in devs])
+    higher = _sure([None if e is None else e.p_above(0.0) for e in devs])
+    kept = [kind == "confirmed" for kind in decide(scores, margin, "not worse")]
+    return [
+        "contradicted" if up or worse else "confirmed" if down and (better or same) else "undecided"
+        for down, up, better, worse, same in zip(smaller, larger, lower, higher, kept, strict=True)
+    ]
+
+
+def _sure(values: Sequence[float | None]) -> list[bool]:
+    return [p is not None and p < NON_INFERIORITY_ALPHA for p in holm(values)]
+
+
+def fits_of(seen: Gathered) -> dict[str, dict[Seeds, Fit]]:
+    """Method -> seeds -> means over the tasks of the fits; only seeds that have them all."""
+    found: dict[str, dict[Seeds, Fit]] = {}
+    for grid in grids(seen.records):
+        for method in grid.methods:
+            each = [{seeds_of(r): f for r in grid.of(t, method) if (f := fit(r, seen.cells))} for t in grid.tasks]
+            common = [s for s in each[0] if all(s in other for other in each)] if each else []
+            found[method] = {s: _mean([other[s] for other in each]) for s in common}
+    return found
+
+
+def fit(record: Record, cells: Path | None) -> Fit | None:
+    """None without a score, a loss curve or kept logits of classes."""
+    import pandas as pd
+
+    value = score(record, next(iter(record.averages), ""))
+    if value is None or cells is None or record.predictions is None or not record.loss_curve:
+        return None
+    frame = pd.read_parquet(cells / record.predictions.path)
+    if "logits" not in frame or len(frame["logits"].iloc[0]) < 2:
+        return None
+    losses = [loss for _, loss in record.loss_curve]
+    return Fit(statistics.fmean(losses[-max(1, math.ceil(len(losses) / LAST)) :]), unseen_loss(frame), value)
+
+
+def unseen_loss(frame: Any) -> float:
+    """Mean cross-entropy in nats of the kept logits."""
+    import numpy as np
+    from scipy.special import logsumexp
+
+    logits = np.stack(frame["logits"].to_numpy()).astype(float)
+    own = logits[np.arange(len(frame)), frame["target"].to_numpy().astype(int)]
+    return float(np.mean(logsumexp(logits, axis=1) - own))
+
+
+def _mean(fits: Sequence[Fit]) -> Fit:
+    return Fit(*(statistics.fmean(getattr(f, name) for f in fits) for name in ("train", "dev", "score")))
+
+
+def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> list[tuple[Fit, Fit]]:
+    return [(fit, first[seeds]) for seeds, fit in method.items() if seeds in first]
+
+
+def _row(method: str, fits: Sequence[Fit], first: str, part: Part | None) -> dict[str, str]:
+    whole = _mean(fits) if fits else None
+    return {
+        "method": method,
+        "train loss": "" if whole is None else f"{whole.train:.3f}",
+        "unseen loss": "" if whole is None else f"{whole.dev:.3f}",
+        "gap": "" if whole is None else f"{whole.gap:+.3f}",
+        "score": "" if whole is None else f"{whole.score:.1f}",
+        "seeds": str(len(fits)),
+        "verdict": part.kind if part else "reference" if method == first else "",
+    }

@@ -1,0 +1,49 @@
+"""Comparisons held against a margin: surely within, surely beyond, or open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA, equivalence_p
+from reports.statistics.holm import holm
+from reports.statistics.student import Student
+from studies.study import Kind
+
+Sense = Literal["not worse", "equal", "not better"]
+ALPHA = {"not worse": NON_INFERIORITY_ALPHA, "not better": NON_INFERIORITY_ALPHA, "equal": EQUIVALENCE_ALPHA}
+
+
+def decide(estimates: Sequence[Student | None], margin: float, sense: Sense) -> list[Kind]:
+    """Confirmed: surely within the margin in this sense. Contradicted: surely beyond it. Else undecided.
+
+    Both tests are one-sided and each a Holm family of its own. A difference that is not significant confirms nothing.
+    """
+    within = holm([None if e is None else _within(e, margin, sense) for e in estimates])
+    beyond = holm([None if e is None else _beyond(e, margin, sense) for e in estimates])
+    return [_kind(w, b, ALPHA[sense]) for w, b in zip(within, beyond, strict=True)]
+
+
+def _within(e: Student, margin: float, sense: Sense) -> float:
+    """p of 'the truth lies at or beyond the margin'."""
+    if sense == "equal":
+        return equivalence_p(e, margin)
+    return e.p_above(-margin) if sense == "not worse" else e.p_below(margin)
+
+
+def _beyond(e: Student, margin: float, sense: Sense) -> float:
+    """p of 'the truth lies at or within the margin'."""
+    if sense == "equal":
+        return min(1.0, 2 * min(e.p_above(margin), e.p_below(-margin)))
+    return e.p_below(-margin) if sense == "not worse" else e.p_above(margin)
+
+
+def _kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
+    if within is not None and within < alpha:
+        return "confirmed"
+    return "contradicted" if beyond is not None and beyond < alpha else "undecided"
+
+
+def interval(e: Student | None) -> str:
+    """For reading: '+0.3 (-0.4 to +1.0)'."""
+    return "no spread or one seed" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"

@@ -1,0 +1,83 @@
+"""What halving saves as models grow: counted exactly on large shapes, measured on small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.record import Profile
+from studies import counting
+from studies.answer import Answer, Gathered, Part, together
+from studies.study import Kind, Study
+
+GIB = 2**30
+
+
+def answer(study: Study, seen: Gathered) -> Answer:
+    """Options: `shapes` (name -> suite), `target`, `rank`, `memories` (GiB), `threshold` (share that counts)."""
+    o = study.options
+    counted = {shape: _count(shape, suite, o) for shape, suite in o["shapes"].items()}
+    parts = {shape: _part(shape, c, float(o["threshold"])) for shape, c in counted.items()}
+    kind = together(p.kind for p in parts.values())
+    rows = [_row(shape, c, o["memories"]) for shape, c in counted.items()] + [_measured(p) for p in seen.profiles]
+    notes = [
+        "counted: weights, gradients and both AdamW moments of LoRA's pairs, float32, embeddings and head in bf16;"
+        " activations, buffers and the head's own training are not in it, so what fits is an upper limit",
+        "measured: peak of a solo profile with random weights, one measurement each",
+    ]
+    return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes)
+
+
+def _count(shape: str, suite: str, o: Mapping[str, object]) -> dict[str, int]:
+    target, rank = str(o["target"]).split("+"), int(str(o["rank"]))
+    whole, half = (counting.trained(shape, suite, target, rank, ratio) for ratio in (1.0, 0.5))
+    weights = counting.weights(shape, suite)
+    return {"lora": whole, "lorasp": half, "numbers": weights.numbers, "bf16": weights.bf16, "nf4": weights.nf4}
+
+
+def saved_share(counted: Mapping[str, int], level: str) -> float:
+    """What halving saves of weights, pair, gradients and moments of LoRA; the frozen half itself stays stored."""
+    saved = counting.state_bytes(counted["lora"]) - counting.state_bytes(counted["lorasp"])
+    return saved / _total(counted, level, "lora")
+
+
+def _total(counted: Mapping[str, int], level: str, method: str) -> int:
+    pairs = counting.FLOAT * counted["lora"]
+    return counted[level] + pairs + counting.state_bytes(counted[method])
+
+
+def _part(shape: str, counted: Mapping[str, int], threshold: float) -> Part:
+    bf16, nf4 = (saved_share(counted, level) for level in ("bf16", "nf4"))
+    kind: Kind = (
+        "confirmed" if min(bf16, nf4) >= threshold else "contradicted" if max(bf16, nf4) < threshold else "undecided"
+    )
+    return Part(kind, f"On {shape} halving saves {100 * bf16:.2f} % of the bytes in bf16, {100 * nf4:.2f} % in nf4.")
+
+
+def _row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) -> dict[str, str]:
+    saved = counting.state_bytes(counted["lora"]) - counting.state_bytes(counted["lorasp"])
+    row = {
+        "shape": shape,
+        "method": "lora / lorasp",
+        "trained": f"{counted['lora']:,} / {counted['lorasp']:,}",
+        "gradients and moments GiB": " / ".join(
+            f"{counting.state_bytes(counted[m]) / GIB:.3f}" for m in ("lora", "lorasp")
+        ),
+        "weights GiB, bf16 / nf4": f"{counted['bf16'] / GIB:.1f} / {counted['nf4'] / GIB:.1f}",
+        "saved by half": f"{saved / GIB:.3f} GiB",
+    }
+    fits = {level: [m for m in memories if _total(counted, level, "lorasp") <= m * GIB] for level in ("bf16", "nf4")}
+    row["smallest memory, bf16 / nf4"] = " / ".join(f"{min(f)} GiB" if f else "none" for f in fits.values())
+    return row
+
+
+def _measured(profile: Profile) -> dict[str, str]:
+    state, peak = profile.train_state, profile.peak_bytes
+    return {
+        "shape": profile.model,
+        "method": f"{profile.method}, measured",
+        "trained": "",
+        "gradients and moments GiB": "" if state is None else f"{(state.gradients + state.optimizer) / GIB:.4f}",
+        "weights GiB, bf16 / nf4": "",
+        "saved by half": "",
+        "smallest memory, bf16 / nf4": profile.status if peak is None else f"peak {peak / GIB:.3f} GiB",
+    }

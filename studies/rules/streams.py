@@ -1,0 +1,118 @@
+"""Does the score depend on which half is drawn? Variance components of a grid of init seeds x mask seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.record import Record
+from reports.frames import FIRST_METRIC, score
+from reports.intervals import no_spread
+from reports.statistics.holm import holm
+from reports.statistics.variance import Component, components
+from studies.answer import Answer, Gathered, Part, together
+from studies.study import Kind, Study
+
+VARIED = ("init", "mask")
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Scores of one task by (init, mask), a full rectangle, and the scores of runs that vary all streams."""
+
+    scores: Mapping[tuple[int, int], float]
+    every: Sequence[float]
+
+
+def answer(study: Study, seen: Gathered) -> Answer:
+    """Confirmed: the spread over masks is surely below the margin. Contradicted: it is real, and above the margin."""
+    margin = seen.margin or 0.0
+    tasks = list(dict.fromkeys(r.cell.task for r in seen.records))
+    found = {task: c for task in tasks if (c := crossed([r for r in seen.records if r.cell.task == task]))}
+    parts_of = {task: _components(c) for task, c in found.items()}
+    corrected = holm([p.p if (p := _of(parts_of[task], "mask")) else None for task in found])
+    parts, rows = {}, []
+    for (task, c), p in zip(found.items(), corrected, strict=True):
+        upper = upper_sd([_mean(c, mask) for mask in _levels(c, 1)])
+        mask = _of(parts_of[task], "mask")
+        sd = mask.variance**0.5 if mask else 0.0
+        kind = kind_of(sd, upper, p, margin)
+        known = "no bound" if upper is None else f"surely below {upper:.1f}"
+        parts[task] = Part(kind, f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {known}).")
+        rows += [_row(task, x.stream, x.variance**0.5, x.levels, x.share, x.p, kind) for x in parts_of[task]]
+        if len(c.every) > 1:
+            rows.append(_row(task, "all streams", statistics.stdev(c.every), len(c.every), None, None, kind))
+    kind = together(p.kind for p in parts.values())
+    sentence = " ".join(p.sentence for p in parts.values()) or "No full grid of init and mask seeds was scored."
+    return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points of standard deviation over masks"])
+
+
+def crossed(records: Sequence[Record]) -> Crossed | None:
+    """None where the rectangle of init and mask seeds has a hole, or is one row."""
+    scores, every = {}, []
+    for r in records:
+        value = score(r, next(iter(r.averages), FIRST_METRIC))
+        if len(set(r.cell.seeds.values())) == 1 and value is not None:
+            every.append(value)
+        if any(seed for stream, seed in r.cell.seeds.items() if stream not in VARIED):
+            continue
+        if value is None:
+            return None
+        scores[r.cell.seeds["init"], r.cell.seeds["mask"]] = value
+    found = Crossed(scores, every)
+    sides = len(_levels(found, 0)), len(_levels(found, 1))
+    return found if min(sides) > 1 and len(scores) == sides[0] * sides[1] else None
+
+
+def upper_sd(means: Sequence[float]) -> float | None:
+    """One-sided 95 % bound of the standard deviation over masks.
+
+    Of the means per mask, whose spread holds a part of the other noise too: the bound is never too low for normal
+    scores. None of fewer than two, or where they are all the same (scores that never left the constant, say).
+    """
+    from scipy.special import chdtri
+
+    if len(means) < 2 or no_spread(means):
+        return None
+    df = len(means) - 1
+    return statistics.stdev(means) * math.sqrt(df / float(chdtri(df, 0.95)))
+
+
+def kind_of(sd: float, upper: float | None, p: float | None, margin: float) -> Kind:
+    """`p` is that of no variance over masks, corrected over tasks."""
+    if upper is not None and upper < margin:
+        return "confirmed"
+    return "contradicted" if p is not None and p < 0.05 and sd > margin else "undecided"
+
+
+def _levels(found: Crossed, side: int) -> list[int]:
+    return sorted({key[side] for key in found.scores})
+
+
+def _mean(found: Crossed, mask: int) -> float:
+    return statistics.fmean(value for key, value in found.scores.items() if key[1] == mask)
+
+
+def _components(found: Crossed) -> tuple[Component, ...]:
+    seeds = [dict(zip(VARIED, key, strict=True)) for key in found.scores]
+    return components(list(found.scores.values()), seeds)
+
+
+def _of(parts: Sequence[Component], stream: str) -> Component | None:
+    return next((c for c in parts if c.stream == stream), None)
+
+
+def _row(
+    task: str, stream: str, sd: float, levels: int, share: float | None, p: float | None, kind: Kind
+) -> dict[str, str]:
+    return {
+        "task": task,
+        "varied": stream,
+        "levels": str(levels),
+        "sd": f"{sd:.2f}",
+        "share of variance": "" if share is None else f"{100 * share:.0f} %",
+        "p": "" if p is None else f"{p:.3f}",
+        "verdict of the task": kind,
+    }

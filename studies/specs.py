@@ -1,0 +1,55 @@
+"""A study and the user's flags to specs: one for each grid, all in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import STRATEGIES
+from harness.spec import MACHINE, Spec, make_spec
+from studies.study import Study
+
+OWN = frozenset({"quick"})
+RUNS = Path("results/runs")
+
+
+def specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
+    """The runs that a study asks for. Strategies must be registered. Raises UserError."""
+    made = [make_spec(_fields(study, grid, flags)) for grid in study.grids]
+    out = flags.get("out") or folder(study, made, str(flags.get("preset", "quick")))
+    return [spec.model_copy(update={"out": out}) for spec in made]
+
+
+def folder(study: Study, made: list[Spec], preset: str) -> Path:
+    """Where a study's results go: the same for the same question."""
+    content = "\n".join(spec.model_dump_json(exclude=set(MACHINE)) for spec in made)
+    return RUNS / f"study-{study.name}-{preset}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in grid.items() if name not in OWN}
+    if flags.get("preset", "quick") == "quick":
+        fields |= grid.get("quick", {})
+    if study.margin is not None:
+        fields["margin"] = study.margin
+    given = dict(flags)
+    if "seeds" in given:
+        given["seeds"] = reseeded(str(fields.get("seeds", "")), str(given["seeds"]))
+    fields |= given
+    fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(every_strategy()))
+    return fields
+
+
+def every_strategy() -> list[str]:
+    """All registered strategies but the paper's own."""
+    return [name for name in STRATEGIES.names() if name != "random"]
+
+
+def reseeded(declared: str, given: str) -> str:
+    """The given seeds; a plain number sets the length of each named stream's range where a study names streams."""
+    if "=" not in declared or not given.strip().isdigit():
+        return given
+    return re.sub(r"=\d+\.\.\d+", f"=0..{max(0, int(given) - 1)}", declared)
