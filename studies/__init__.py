@@ -1,1 +1,1 @@
-"""Questions about LoRA-SP with their grids, and the rules that turn records into an answer. Start at `runner.run_study`."""
+"""Questions about LoRA-SP: grids, and rules that turn their records into an answer. Start at `runner.run_study`."""

@@ -56,9 +56,7 @@ def run_study(study: Study, flags: Mapping[str, Any], command: str, listen: Call
     return Outcome(out, report, answer, len(seen.records), failed, seen.stand_in, time.monotonic() - started)
 
 
-def gather(
-    study: Study, made: list[Spec], command: str, listen: Callable[[int], Listener], out: Path
-) -> Gathered:
+def gather(study: Study, made: list[Spec], command: str, listen: Callable[[int], Listener], out: Path) -> Gathered:
     """Run every grid into the one folder; what it then holds of them."""
     from reports.statistics.analysis import analyse
 

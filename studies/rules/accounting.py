@@ -26,7 +26,7 @@ class Choice:
 
 
 def answer(study: Study, seen: Gathered) -> Answer:
-    """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told` (numbers), `tolerance` (share)."""
+    """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told`, `tolerance` (a share)."""
     o = study.options
     found = [
         Choice(t, r, share, counting.trained(o["shape"], o["suite"], t.split("+"), r, share))

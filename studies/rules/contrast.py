@@ -68,9 +68,9 @@ def _scores(record: Record, kind: str) -> Mapping[str, float]:
     return {} if value is None else {record.cell.task: value}
 
 
-def _row(place: str, first: Mapping[Seeds, float], own: Mapping[Seeds, float], lost: Mapping[Seeds, float]) -> dict[
-    str, str
-]:
+def _row(
+    place: str, first: Mapping[Seeds, float], own: Mapping[Seeds, float], lost: Mapping[Seeds, float]
+) -> dict[str, str]:
     return {
         "place": place,
         "reference": f"{statistics.fmean(first.values()):.1f}" if first else "",

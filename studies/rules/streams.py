@@ -32,7 +32,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
     tasks = list(dict.fromkeys(r.cell.task for r in seen.records))
     found = {task: c for task in tasks if (c := crossed([r for r in seen.records if r.cell.task == task]))}
     parts_of = {task: _components(c) for task, c in found.items()}
-    corrected = holm([p.p if (p := _of(parts_of[task], "mask")) else None for task in found])
+    corrected = holm([found_p(parts_of[task]) for task in found])
     parts, rows = {}, []
     for (task, c), p in zip(found.items(), corrected, strict=True):
         upper = upper_sd([_mean(c, mask) for mask in _levels(c, 1)])
@@ -98,6 +98,12 @@ def _mean(found: Crossed, mask: int) -> float:
 def _components(found: Crossed) -> tuple[Component, ...]:
     seeds = [dict(zip(VARIED, key, strict=True)) for key in found.scores]
     return components(list(found.scores.values()), seeds)
+
+
+def found_p(parts: Sequence[Component]) -> float | None:
+    """p of no variance over masks."""
+    mask = _of(parts, "mask")
+    return mask.p if mask else None
 
 
 def _of(parts: Sequence[Component], stream: str) -> Component | None:
