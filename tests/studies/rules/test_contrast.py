@@ -1,0 +1,47 @@
+"""Losses near and far of made-up records."""
+
+from __future__ import annotations
+
+import pytest
+
+from studies.answer import Gathered
+from studies.rules.contrast import answer
+from studies.study import load
+from tests.reports.records import cell, grid_of, record
+
+NOISE = (0.3, -0.2, 0.1, -0.3)
+TASKS = ("d000", "d050", "d100")
+
+
+def by_task(cost: float) -> Gathered:
+    """lorasp loses 3 points near and 3 + cost far."""
+    made: dict[tuple[str, str], list[float | None]] = {}
+    for task in TASKS:
+        far = 0.0 if task == "d000" else cost
+        made[task, "lora"] = [80.0 + 2 * n for n in NOISE]
+        made[task, "lorasp"] = [77.0 - far + (n if task == "d000" else -n) for n in NOISE]
+    return Gathered(grid_of(made, TASKS), margin=2.0)
+
+
+@pytest.mark.parametrize(("cost", "kind"), [(0.0, "confirmed"), (8.0, "contradicted"), (2.2, "undecided")])
+def test_tasks(cost: float, kind: str) -> None:
+    found = answer(load("domain"), by_task(cost))
+    assert found.kind == kind and len(found.rows) == 3
+    assert f"{-cost:+.2f}".replace("-0.00", "") in found.sentence
+
+
+@pytest.mark.parametrize(("cost", "kind"), [(0.0, "confirmed"), (8.0, "contradicted")])
+def test_metrics(cost: float, kind: str) -> None:
+    records = []
+    for seed, n in enumerate(NOISE):
+        for method, far in (("lora", 0.0), ("lorasp", cost)):
+            scores = {"accuracy_en": 80.0 + n, "accuracy_sw": 70.0 - far + n * (2 if far == 0 else 3)}
+            scores["accuracy_sw"] += seed * 0.05 if method == "lora" else 0.0
+            records.append(record(1.0, cell("en", method, seed), ("en",), scores=scores))
+    assert answer(load("multilingual"), Gathered(records, margin=2.0)).kind == kind
+
+
+def test_without_the_near_place_nothing_is_decided() -> None:
+    seen = by_task(0.0)
+    left = [r for r in seen.records if r.cell.task != "d000"]
+    assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"

@@ -1,0 +1,65 @@
+"""Verdicts on regularisation of made-up losses; the unseen loss against scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss
+
+from harness.record import Predictions, Record
+from reports.statistics.student import Student
+from studies.answer import Gathered
+from studies.rules.gaps import answer, regularises, unseen_loss
+from studies.study import load
+from tests.reports.records import cell, record
+
+LESS, MORE, NONE = Student(-1.0, 0.1, 4), Student(1.0, 0.1, 4), Student(0.0, 1.0, 4)
+SAME, FALLS, OPEN = Student(0.0, 0.2, 4), Student(-9.0, 0.2, 4), Student(0.0, 5.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("gap", "dev", "score", "kind"),
+    [
+        (LESS, NONE, SAME, "confirmed"),
+        (LESS, LESS, OPEN, "confirmed"),
+        (LESS, NONE, OPEN, "undecided"),
+        (NONE, NONE, SAME, "undecided"),
+        (MORE, NONE, SAME, "contradicted"),
+        (LESS, MORE, FALLS, "contradicted"),
+        (None, None, None, "undecided"),
+    ],
+)
+def test_known_truth(gap: Student | None, dev: Student | None, score: Student | None, kind: str) -> None:
+    assert regularises([gap], [dev], [score], 2.0) == [kind]
+
+
+def test_unseen_loss() -> None:
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    frame = pd.DataFrame({"logits": list(logits), "target": targets.astype(float)})
+    assert unseen_loss(frame) == pytest.approx(log_loss(targets, shares, labels=[0, 1, 2]))
+
+
+def stored(folder: Path, method: str, seed: int, train: float, dev: float) -> Record:
+    """A record whose loss on unseen rows is `dev` nats: one logit, two classes."""
+    margin = -np.log(np.exp(dev) - 1)
+    frame = pd.DataFrame({"logits": [[0.0, float(margin)]] * 4, "target": [1.0] * 4})
+    name = f"{method.replace(':', '-')}-{seed}.parquet"
+    frame.to_parquet(folder / name)
+    options = {"resample": 10} if "resample" in method else {}
+    own = cell("rte", method.partition(":")[0], seed, options=options)
+    kept = Predictions(path=name, sha256="", rows=4)
+    curve = [(step, 2.0) for step in range(1, 7)] + [(7, train), (8, train)]
+    return record(70.0 + 0.1 * seed * len(method), own, ("rte",), predictions=kept, loss_curve=curve)
+
+
+def test_gap_is_read_from_curve_and_predictions(tmp_path: Path) -> None:
+    records = [stored(tmp_path, "lora", s, 0.1, 0.9 + 0.01 * s) for s in range(4)]
+    records += [stored(tmp_path, "lorasp", s, 0.3, 0.6 + 0.02 * s) for s in range(4)]
+    found = answer(load("regularisation"), Gathered(records, margin=2.0, cells=tmp_path))
+    assert found.kind == "confirmed"
+    assert [row["gap"] for row in found.rows] == ["+0.815", "+0.330"]

@@ -1,0 +1,61 @@
+"""Shares of made-up profiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.record import Profile, TrainState
+from studies.answer import Gathered
+from studies.rules.memory import answer
+from studies.study import load
+from tests.reports.records import profile
+
+MIB = 2**20
+
+
+def way(method: str, quantize: str, recompute: str, backbone: int, state: int, peak: int, **fields: Any) -> Profile:
+    """MiB."""
+    kept = TrainState(weights=0, gradients=state * MIB, optimizer=0, backbone=backbone * MIB, quantization=0)
+    names = {"key": f"{method} {quantize} {recompute}", "quantize": quantize, "recompute": recompute}
+    return profile(method, train_state=kept, peak_bytes=peak * MIB, **names, **fields)
+
+
+def ways(all_three: int = 10, state: int = 2, **fields: Any) -> list[Profile]:
+    return [
+        way("lora", "none", "none", 100, 4, 100, **fields),
+        way("lorasp", "none", "none", 100, state, 100, **fields),
+        way("lorasp", "nf4", "none", 20, state, 100, **fields),
+        way("lorasp", "none", "full", 100, state, 40, **fields),
+        way("lorasp", "nf4", "full", 20, state, all_three, **fields),
+    ]
+
+
+def test_parts() -> None:
+    found = answer(load("memory"), Gathered(profiles=ways()))
+    assert found.kind == "confirmed"
+    assert {name: part.kind for name, part in found.parts.items()} == {
+        "half frozen": "contradicted",  # 2 of 200 MiB
+        "quantization": "confirmed",  # 80
+        "recomputation": "confirmed",  # 60
+        "together": "confirmed",  # 170
+    }
+    assert "170.00 of 200.0 MiB (85.0 %)" in found.sentence
+    assert [row["total MiB"] for row in found.rows] == ["200.00", "200.00", "120.00", "140.00", "30.00"]
+
+
+def test_nothing_saved_contradicts() -> None:
+    assert answer(load("memory"), Gathered(profiles=ways(all_three=170))).kind == "contradicted"
+
+
+def test_on_a_gpu_the_peak_has_the_backbone_in_it() -> None:
+    found = answer(load("memory"), Gathered(profiles=ways(peak_kind="cuda allocated")))
+    assert found.rows[0]["total MiB"] == "100.00"
+
+
+@pytest.mark.parametrize("lost", range(5))
+def test_a_missing_profile_decides_nothing(lost: int) -> None:
+    made = ways()
+    del made[lost]
+    assert answer(load("memory"), Gathered(profiles=made)).kind == "undecided"

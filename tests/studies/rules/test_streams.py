@@ -1,0 +1,65 @@
+"""Spread over masks of made-up grids, with the bound against its closed form and its coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.record import Record
+from harness.seeds import equal
+from studies.answer import Gathered
+from studies.rules.streams import answer, crossed, upper_sd
+from studies.study import load
+from tests.reports.records import cell, record
+
+
+def grid(mask_sd: float, init_sd: float, rest: float, seed: int = 0) -> list[Record]:
+    rng = np.random.default_rng(seed)
+    masks, inits = rng.normal(0, mask_sd, 5), rng.normal(0, init_sd, 5)
+    return [
+        record(
+            70 + float(masks[m] + inits[i] + rng.normal(0, rest)),
+            cell("rte", "lorasp", seeds=equal(0) | {"init": i, "mask": m}),
+            ("rte",),
+        )
+        for i in range(5)
+        for m in range(5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mask", "init", "rest", "kind"),
+    [(0.1, 5.0, 0.2, "confirmed"), (8.0, 0.1, 0.5, "contradicted"), (1.5, 1.0, 3.0, "undecided")],
+)
+def test_known_truth(mask: float, init: float, rest: float, kind: str) -> None:
+    found = answer(load("seed-sensitivity"), Gathered(grid(mask, init, rest), margin=2.0))
+    assert found.kind == kind
+    assert {row["varied"] for row in found.rows} == {"init", "mask", "rest"}
+
+
+def test_a_hole_in_the_grid_is_undecided() -> None:
+    records = grid(0.1, 5.0, 0.2)[:-1]
+    assert crossed(records) is None
+    assert answer(load("seed-sensitivity"), Gathered(records, margin=2.0)).kind == "undecided"
+
+
+def test_runs_of_all_streams_are_told_apart() -> None:
+    extra = [record(60.0 + i, cell("rte", "lorasp", i), ("rte",)) for i in range(1, 4)]
+    found = crossed([*grid(1.0, 1.0, 1.0), *extra])
+    assert found is not None and len(found.scores) == 25 and len(found.every) == 4
+
+
+def test_upper_bound() -> None:
+    values = [1.0, 2.0, 4.0, 5.0]
+    wanted = math.sqrt(3 * np.var(values, ddof=1) / stats.chi2.ppf(0.05, 3))
+    assert upper_sd(values) == pytest.approx(wanted)
+    assert upper_sd([3.0]) is None and upper_sd([3.0, 3.0, 3.0]) is None
+
+
+def test_the_bound_covers() -> None:
+    rng = np.random.default_rng(2)
+    above = [(upper_sd(rng.normal(0, 1.0, 5).tolist()) or 0.0) >= 1.0 for _ in range(4000)]
+    assert 0.94 < np.mean(above) < 0.96
