@@ -28,7 +28,7 @@ ALLOWED = {
     "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = set(
-    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute "
+    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute rival "
     "scoring simulated tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
