@@ -86,7 +86,7 @@ def listener(as_json: bool, total: int) -> Listener:
 def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path]}
-    kinds |= {n: bool for n in ("profile", "retry", "group_by_length")}
+    kinds |= {n: bool for n in ("profile", "retry", "cache", "group_by_length")}
     kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
     kinds |= {n: float for n in ("lr", "epochs", "label_smoothing")}
     whole = "max_steps batch_size max_length max_target_length beams shots train_rows eval_rows pack threads"

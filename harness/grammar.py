@@ -151,13 +151,22 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     return [equal(0) | dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
 
 
+def task_name(path: Path) -> str:
+    """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
+    return re.sub(r"\W+", "_", path.stem)
+
+
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}. Raises UserError."""
+    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}; a file alone is all rows of a task of its name. Raises UserError."""
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
         found = re.fullmatch(r"(\w+)/(\w+)=(.+)", text)
+        if not found and Path(text).expanduser().is_file():
+            path = Path(text).expanduser()
+            files[task_name(path), "train"] = (*files.get((task_name(path), "train"), ()), path)
+            continue
         if not found:
-            raise UserError(f"--data-file '{text}': allowed: TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv")
+            raise UserError(f"--data-file '{text}': allowed: TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv; or a file")
         path = Path(found[3]).expanduser()
         if not path.is_file():
             raise UserError(f"--data-file '{text}': no such file")

@@ -8,10 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from harness.cell import Cell, Protocol
-from harness.contracts import METHODS, SUITES, Method, SourceRequest, Suite, TaskData
+from harness.contracts import METHODS, SUITES, Method, SourceRequest, Suite, Task, TaskData
 from harness.errors import NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.label_order import label_notes
 from harness.model_source import ModelSource, resolve
+from harness.overlap import overlap_notes
 from harness.presets import Preset, preset
 from harness.spec import Spec
 
@@ -33,6 +35,7 @@ class Plan:
     methods: Mapping[str, Method]
     dropped: tuple[str, ...]
     named: frozenset[str] = frozenset()
+    suites: Mapping[str, Suite] = dataclasses.field(default_factory=dict)
 
     def without(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
         """The plan less some cells, with lines that say why."""
@@ -44,11 +47,15 @@ def make_plan(spec: Spec) -> Plan:
     """All cells of a spec. Raises UserError for anything that cannot be, before any training."""
     chosen = preset(spec.preset)
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
-    suites = {name: SUITES.get(name)() for name in spec.suite}
+    request = _request(spec, chosen)
+    suites = {name: SUITES.get(name)().configured(request, spec.tasks) for name in spec.suite}
     tasks = _tasks(suites, spec.tasks)
     given = parse_models(spec.model)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
-    data, dropped = _load(spec, chosen, suites, tasks)
+    data, dropped = _load(request, suites, tasks)
+    data = {
+        (suite, task): checked(rows, suites[suite].tasks[task], models[suite]) for (suite, task), rows in data.items()
+    }
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
     named: set[str] = set()
@@ -68,7 +75,7 @@ def make_plan(spec: Spec) -> Plan:
             cells.setdefault(cell.key, cell)
             methods.setdefault(cell.key, method)
         named |= {cell.key for cell, _ in made if asked.named}
-    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)), frozenset(named))
+    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)), frozenset(named), suites)
 
 
 def not_applicable(what: str, error: UserError) -> str:
@@ -89,15 +96,25 @@ def _tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str,
     return [(s, t) for t in named for s, own in every if own == t] if named else every
 
 
+def _request(spec: Spec, chosen: Preset) -> SourceRequest:
+    kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
+    columns = tuple(spec.text.split("+")) if spec.text else ()
+    return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file), columns, spec.label, spec.labels)
+
+
+def checked(data: TaskData, task: Task, model: ModelSource) -> TaskData:
+    """The rows with notes on what train and eval splits share, and on a model's own order of the labels."""
+    return dataclasses.replace(data, notes=(*data.notes, *overlap_notes(data), *label_notes(task.labels, model)))
+
+
 def _load(
-    spec: Spec, chosen: Preset, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
+    request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
     """Rows of each task; a task without them is dropped with its reason while others run."""
-    kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
-    request = SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
-    for task, _ in request.files:
-        if task not in {t for _, t in tasks}:
-            raise unknown("task in --data-file", task, {t for _, t in tasks})
+    known = {name for named in tasks for name in named}
+    for name, _ in request.files:
+        if name not in known:
+            raise unknown("task or suite in --data-file", name, known)
     data, problems = {}, []
     for suite, task in tasks:
         try:

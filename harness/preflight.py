@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.cell import Cell
-from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.models import skeleton
 from harness.plan import Plan, not_applicable
@@ -22,7 +21,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         if (cell.suite, cell.label) in refused:
             continue
         if cell.suite not in models:
-            outputs = SUITES.get(cell.suite).tasks[cell.task].outputs
+            outputs = plan.suites[cell.suite].tasks[cell.task].outputs
             models[cell.suite] = skeleton(plan.models[cell.suite], outputs)
         try:
             plan.methods[cell.key].fits(models[cell.suite])

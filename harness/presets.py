@@ -31,21 +31,29 @@ class Preset:
 _QUICK = Preset(
     "quick",
     "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
-    {"glue": "embedded:encoder"},
+    {
+        "glue": "embedded:encoder",
+        "xnli": "embedded:multilingual",
+        "domain": "embedded:encoder",
+        "table": "embedded:encoder",
+    },
     "embedded",
     {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
 )
 _SMALL = Preset(
     "small",
     "all-MiniLM-L6-v2 (22M parameters) on real data: a laptop or one GPU",
-    {"glue": MINILM},
+    {suite: MINILM for suite in ("glue", "xnli", "domain", "table")},
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
 )
 _PAPER = Preset(
     "paper",
     "roberta-base on real data: the paper's tables",
-    {"glue": "FacebookAI/roberta-base"},
+    {
+        **{suite: "FacebookAI/roberta-base" for suite in ("glue", "domain", "table")},
+        "xnli": "FacebookAI/xlm-roberta-base",
+    },
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
 )

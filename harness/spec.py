@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.cell import Precision, Quantize
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry"})
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "cache"})
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -43,6 +43,11 @@ class Spec(BaseModel):
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
     data_file: tuple[str, ...] = Field(default=(), description="TASK/SPLIT=PATH: rows that are not the official file")
+    text: str | None = Field(default=None, description="columns of text, joined by + (suite table)")
+    label: str | None = Field(default=None, description="column of the label (suite table)")
+    labels: Literal["class", "number"] | None = Field(
+        default=None, description="read labels as classes or numbers; none: as they look (suite table)"
+    )
     lr: float | None = Field(default=None, gt=0, description="peak learning rate of every method")
     epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
@@ -67,6 +72,7 @@ class Spec(BaseModel):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")
     out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
     profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
+    cache: bool = Field(default=True, description="keep tokenised rows under ~/.cache/lorasp-harness")
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "reports": {"harness.record", "harness.cell", "harness.errors"},
 }
 TORCH = set(
-    "capture dropout dropout_kernel groups measure models optimizer packrun scoring simulated tokens train".split()
+    "capture dropout dropout_kernel groups measure models optimizer packrun scoring simulated token_cache tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
