@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.record import Profile, Record
 from reports.figures import figures
 from reports.frames import Grid, grids
+from reports.languages import language_table
 from reports.tables import (
     Table,
     cells_csv,
@@ -74,7 +75,7 @@ def tables(grid: Grid, profiles: Sequence[Profile]) -> list[Table]:
     first = grid.averages[0]
     made = [failure_table(grid), score_table(grid, first), difference_table(grid, first), cost_table(grid, profiles)]
     made += [score_table(grid, name) for name in grid.averages[1:]]
-    made += [metric_table(grid), protocol_table(grid)]
+    made += [language_table(grid), metric_table(grid), protocol_table(grid)]
     return [table for table in made if table is not None]
 
 
