@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["fp32", "bf16"]
 Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq", "sim2", "sim3", "sim6"]
+Recompute = Literal["none", "selective", "full"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
 
@@ -53,6 +54,14 @@ class ModelRef(Frozen):
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
 
 
+class InitialRef(Frozen):
+    """The adapter that a cell starts from. Only its content is in the key, not its name."""
+
+    name: str = Field(description="as the user named it; not in the key")
+    revision: str = Field(description="sha256 of its weights file")
+    scaling: str = Field(description="what its scale is read from: alpha, or the fields of adapter_config.json")
+
+
 class Cell(Frozen):
     """One run. `key` hashes what can change its result; K, pack, executor and output flags are not here."""
 
@@ -69,6 +78,12 @@ class Cell(Frozen):
     seeds: dict[str, int]
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    recompute: Recompute = "none"
+    parts: dict[str, str] = Field(
+        default_factory=dict,
+        description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
+    )
+    initial: InitialRef | None = Field(default=None, description="the adapter that it starts from")
 
     @property
     def key(self) -> str:
@@ -76,6 +91,7 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
+        content.get("initial", {}).pop("name", None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -86,9 +102,10 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Of the backbone, for reading: 'bf16, nf4' or 'fp32, sim3 (simulated)'."""
+        """Of the backbone, for reading: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
         levels = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        return ", ".join(levels) + (" (simulated)" if self.simulated else "")
+        again = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        return ", ".join(levels) + (" (simulated)" if self.simulated else "") + again
 
     @property
     def label(self) -> str:

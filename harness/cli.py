@@ -1,4 +1,4 @@
-"""The command line: run, report, methods, suites, schema, doctor."""
+"""The command line: run, report, merge, methods, strategies, suites, new, schema, bench, doctor."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import inspect
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.bench.commands import bench
 from harness.errors import UserError
 from harness.spec import Spec, make_spec
 
@@ -86,15 +88,15 @@ def listener(as_json: bool, total: int) -> Listener:
 def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path]}
-    kinds |= {n: bool for n in ("profile", "retry", "cache", "group_by_length")}
-    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
-    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing")}
+    kinds |= {n: bool for n in ("profile", "retry", "save_adapters", "cache", "group_by_length")}
+    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize", "recompute")}
+    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing", "margin")}
     whole = "max_steps batch_size max_length max_target_length beams shots train_rows eval_rows pack threads"
     kinds |= {n: int for n in whole.split()}
     made = []
     for name, field in Spec.model_fields.items():
         flag = "--" + name.replace("_", "-")
-        declared = [f"{flag}/--no-{name}"] if kinds.get(name) is bool else [flag]
+        declared = [f"{flag}/--no-{flag[2:]}"] if kinds.get(name) is bool else [flag]
         option = typer.Option(*declared, help=field.description, show_default=False)
         kind = Annotated[kinds.get(name, str) | None, option]  # type: ignore[valid-type]
         made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
@@ -138,35 +140,114 @@ def report(out: Annotated[Path, typer.Argument(help="the folder of a run")]) -> 
 
 
 @app.command()
-def methods(as_json: Json = False) -> None:
-    """List the methods and their options.
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="a saved adapter: RUN/adapters/KEY")],
+    model: Annotated[str, typer.Option(help="the model it was trained on: a folder or hub id")],
+    out: Annotated[Path, typer.Option(help="a new folder")],
+) -> None:
+    """Merge a saved adapter into its model: one plain folder for transformers.
 
-    Example: python -m harness methods --json
+    Example: python -m harness merge RUN/adapters/0123456789abcdef --model BASE --out MERGED
     """
-    from harness.listing import list_methods
+    from harness.merging import merge as write
 
-    _print_list(list_methods(), as_json)
+    print(f"model: {write(adapter, model, out)}")
+
+
+Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
+Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
 
 
 @app.command()
-def suites(as_json: Json = False) -> None:
+def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the methods, or show one with its options.
+
+    Example: python -m harness methods show lorasp-column
+    """
+    from harness import facts, listing
+
+    name = _named("methods", what, plugin)
+    if name is None:
+        _print_rows(listing.list_methods(), facts.method_table, as_json)
+    else:
+        _print_page(listing.show_method(name), facts.method_page, as_json)
+
+
+@app.command()
+def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the selection strategies of lorasp, or show one.
+
+    Example: python -m harness strategies show column
+    """
+    from harness import facts, listing
+
+    name = _named("strategies", what, plugin)
+    if name is None:
+        _print_rows(listing.list_strategies(), facts.strategy_table, as_json)
+    else:
+        _print_page(listing.show_strategy(name), facts.strategy_page, as_json)
+
+
+@app.command()
+def suites(plugin: Plugins = None, as_json: Json = False) -> None:
     """List the suites, their tasks and metrics.
 
     Example: python -m harness suites --json
     """
-    from harness.listing import list_suites
+    from harness import facts, listing
 
-    _print_list(list_suites(), as_json)
+    _named("suites", None, plugin)
+    _print_rows(listing.list_suites(), facts.suite_table, as_json)
 
 
-def _print_list(items: list[dict[str, Any]], as_json: bool) -> None:
+def _named(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
+    """Load all that is registered; the NAME of `show NAME`. Raises UserError for other words."""
+    from harness.registry import load_all
+
+    load_all(plugins or ())
+    if not what:
+        return None
+    if what[0] != "show" or len(what) != 2:
+        raise UserError(f"{verb} {' '.join(what)}: allowed: {verb}, or {verb} show NAME")
+    return what[1]
+
+
+def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_json: bool) -> None:
+    from reports.columns import aligned, drawn
+
     if as_json:
         print(json.dumps(items, default=str))
         return
-    for item in items:
-        print(f"{item['name']:10} {item['summary']}")
-        for line in item["lines"]:
-            print(f"{'':10}   {line}")
+    rows, note = table(items)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(drawn(rows, {0, 1, len(rows[0]) - 1}, caption=note))
+    else:
+        print("\n".join([*aligned(rows), note]))
+
+
+def _print_page(item: dict[str, Any], page: Callable[[Any], list[str]], as_json: bool) -> None:
+    print(json.dumps(item, default=str) if as_json else "\n".join(page(item)))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+) -> None:
+    """Write a strategy or a method that works, with its test, to build on.
+
+    Example: python -m harness new strategy mine
+    """
+    from harness.new import write_new
+    from harness.registry import load_all
+
+    load_all()
+    plugin, test = write_new(kind, name, out)
+    call = f"lorasp:select={name}" if kind == "strategy" else name
+    print(f"{plugin}\n{test}\nrun it: python -m harness run --plugin {plugin} --methods {call} --tasks rte")
 
 
 @app.command()
@@ -182,6 +263,9 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     if what not in kinds:
         raise unknown("schema", what, kinds)
     print(json.dumps(kinds[what].model_json_schema(), indent=1))
+
+
+app.add_typer(bench, name="bench")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.errors import NotApplicable
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -146,12 +147,36 @@ class Suite(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
+class Initial:
+    """An adapter trained before: (A, B, scale) by site, and the tensors of its head, by their names in the model.
+
+    `rank` is the one it was made with; a site may have fewer.
+    """
+
+    rank: int
+    pairs: Mapping[str, tuple[Tensor, Tensor, float]]
+    head: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A trained adapter as peft writes it: peft's configuration, and tensors by peft's names."""
+
+    config: Any
+    tensors: Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
 class Member:
-    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take."""
+    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take.
+
+    `initial` is the adapter that it starts from, where the user gave one.
+    """
 
     method: Method
     streams: Streams
     steps: int = 0
+    initial: Initial | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,14 +198,20 @@ class Sourced:
     source: str = "this project's choice, not tuned"
 
 
+def option(default: Any, meaning: str, allowed: str = "") -> Any:
+    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "allowed": allowed})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
     """A fine-tuning method; the fields of the frozen dataclass are its options.
 
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
+    `unfit_levels` maps a level of quantization that it cannot train on to the reason.
     `learning_rates` maps a preset to its declared default and the source of that;
-    `paper_options` are defaults under `--protocol paper`.
+    `paper_options` are defaults under `--protocol paper`. `exports`: peft can express what it trains.
     """
 
     name: ClassVar[str]
@@ -189,10 +220,12 @@ class Method(abc.ABC):
     summary: ClassVar[str]
     family: ClassVar[str | None] = None
     quantizable: ClassVar[bool] = True
+    unfit_levels: ClassVar[Mapping[str, str]] = {}
     trains_backbone: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
     paper_options: ClassVar[Mapping[str, Any]] = {}
     starts_at_base: ClassVar[bool] = True
+    exports: ClassVar[bool] = False
     learning_rates: ClassVar[Mapping[str, Sourced]]
 
     def packs_with(self) -> str | None:
@@ -211,6 +244,25 @@ class Method(abc.ABC):
 
         Called on the first member's method. Randomness comes only from the members' streams.
         """
+
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the selection strategies that it uses: what they are goes into the cell key."""
+        return ()
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """What one replica has learned, head and all, for a base model that nothing has touched."""
+        raise NotImplementedError(f"{self.name}: peft cannot express it")
+
+    def check_initial(self) -> None:
+        """Raise NotApplicable where the method cannot start from an adapter trained before."""
+        raise NotApplicable(f"method '{self.name}' starts from no adapter; with --init-from: those of the LoRA family")
+
+    def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
+        """Raise UserError where the adapter does not fit; returns the head layers that it has no values for.
+
+        The model holds shapes only (device meta).
+        """
+        return []
 
     def options(self) -> dict[str, Any]:
         """Options that differ from their defaults, as they go into the cell key."""
@@ -246,6 +298,8 @@ Masks = PerSite
 Scope = Literal["matrix", "pair", "model"]
 """Where the share is exact: in each matrix, in A and B of a site together, or over all sites."""
 
+Saving = Literal["trained parameters", "gradient", "optimizer state", "activations", "compute"]
+
 ScoreKind = Literal["weight", "snip", "fisher", "movement"]
 """What methods/calibration.py can measure for a strategy before training."""
 
@@ -256,7 +310,9 @@ class Strategy:
 
     `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` where `scores` names a kind, gives each entry a
     number; the highest train, ties in row-major order, exactly as many as the ratio asks in the scope. `zero` is the
-    matrix that starts at zero (the other is drawn). With `twins`, seeds 2i and 2i + 1 get complementary masks.
+    matrix that starts at zero (the other is drawn). `trains` is the one matrix that a share of half lets train, if it
+    is one. With `twins`, seeds 2i and 2i + 1 get complementary masks. `saves` is what it is sure to save against LoRA
+    of the same rank, alone and at its own scope with ratio 0.5; `why` says by what.
     """
 
     name: str
@@ -265,9 +321,11 @@ class Strategy:
     scope: Scope = "matrix"
     scores: ScoreKind | None = None
     zero: Literal["a", "b"] = "b"
+    trains: Literal["a", "b"] | None = None
     twins: bool = False
     paper: str | None = None
-    saves: tuple[str, ...] = ("trained parameters", "gradient", "optimizer state")
+    saves: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
+    why: str = "frozen entries lie anywhere, so x and A x are kept whole and every product is computed"
     version: int = 1
 
 

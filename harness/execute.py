@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.adapter_files import write_adapter
 from harness.cell import Cell
 from harness.contracts import Suite
 from harness.errors import CellFailed, UserError
+from harness.initial import load_initial
 from harness.packs import MOST, Pack, group
 from harness.provenance import environment, utc_now
-from harness.record import AverageInfo, PackInfo, Record, Status
+from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
 if TYPE_CHECKING:
     from harness.inputs import Inputs
@@ -56,6 +58,7 @@ class Executor:
 
     def __init__(self, plan: Plan, spec: Spec, store: Store, listener: Listener) -> None:
         self.plan, self.store, self.listener = plan, store, listener
+        self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
         self.environment = environment(self.device, self.threads)
@@ -112,7 +115,9 @@ class Executor:
         suite = self._suite(cell)
         source, data = self.plan.models[cell.suite], self.plan.data[cell.suite, cell.task]
         inputs, seconds = self._read(cell, suite)
-        return Work(pack, suite, data, source, inputs, seconds, self.device)
+        starts = [self.plan.initial.get(c.key) for c in pack.cells]
+        initials = [None if start is None else load_initial(start) for start in starts]
+        return Work(pack, suite, data, source, inputs, seconds, self.device, initials, self.save_adapters)
 
     def _suite(self, cell: Cell) -> Suite:
         return self.plan.suites[cell.suite]
@@ -162,10 +167,17 @@ class Executor:
             environment=self.environment,
             started=started,
             finished=utc_now(),
+            adapter=self._adapter(cell, result),
             **self._outcome(suite, cell, status, result),
         )
         self.store.write(record, result.predictions if result and status == "ok" else None)
         self.listener.cell_finished(record)
+
+    def _adapter(self, cell: Cell, result: Result | None) -> AdapterInfo | None:
+        """Write the trained adapter, where one was asked for."""
+        if result is None or result.adapter is None:
+            return None
+        return write_adapter(self.store.out, cell.key, result.adapter, str(self.plan.models[cell.suite].path))
 
     def _outcome(self, suite: Suite, cell: Cell, status: Status, result: Result | None) -> dict[str, Any]:
         """The fields of a record that only a finished run has."""

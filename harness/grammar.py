@@ -20,9 +20,9 @@ from harness.seeds import STREAMS, equal
 
 OVERRIDES: dict[str, Any] = {
     **{n: Protocol.model_fields[n].annotation for n in Protocol.model_fields if n not in ("name", "lr_source")},
-    **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize")},
+    **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize", "recompute")},
 }
-"""Fields of the protocol and of precision that a method may set for itself: `lora:lr=1e-3`."""
+"""Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
 
 
 _NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}
@@ -157,7 +157,10 @@ def task_name(path: Path) -> str:
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}; a file alone is all rows of a task of its name. Raises UserError."""
+    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}; a file alone is all rows of a task of its name.
+
+    Raises UserError.
+    """
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
         found = re.fullmatch(r"(\w+)/(\w+)=(.+)", text)

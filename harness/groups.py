@@ -136,7 +136,7 @@ class Attached:
     host decides something within it, so that no graph can hold it; `penalty` is added to the losses [K]; `model` is
     called in place of the backbone where the method wraps it; `extra` goes into the record, and what `extra_of` gives
     for a replica; `kept` is what training changes beside the groups; `frozen_bytes` per replica are those of adapter
-    entries stored without training, maps of the trained ones included.
+    entries stored without training, maps of the trained ones included; `tuner` is peft's, where the method is.
     """
 
     groups: list[ParameterGroup]
@@ -150,6 +150,7 @@ class Attached:
     extra_of: list[Callable[[int], dict[str, Any]]] = dataclasses.field(default_factory=list)
     kept: list[Stateful] = dataclasses.field(default_factory=list)
     frozen_bytes: Sequence[int] = ()
+    tuner: Any = None
 
     def join(self, other: Attached) -> Attached:
         """Both together: an adapter and its head, say."""

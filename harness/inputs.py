@@ -43,7 +43,9 @@ def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, 
         train = name == "train"
         rows = chosen_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
         if not rows:
-            raise UserError(f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some")
+            raise UserError(
+                f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
+            )
         splits[name] = _split(tokenizer, digest, task, rows, protocol, cache, train=train)
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
     total = {name: len(split) for name, split in splits.items()}

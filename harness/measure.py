@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness.backbone import held
 from harness.cell import Cell
 from harness.contracts import Method, Task
 from harness.execute import choose_threads, out_of_memory
@@ -112,6 +113,7 @@ def _profile(question: Question, status: str) -> Profile:
             "model_revision": cell.model.revision,
             "dtype": cell.dtype,
             "quantize": cell.quantize,
+            "recompute": cell.recompute,
             "device": question.device,
             "batch_size": cell.protocol.batch_size,
             "length": question.length,
@@ -129,9 +131,10 @@ def _vocabulary(model: torch.nn.Module) -> int:
     return int(table.num_embeddings)
 
 
-def _measure(question: Question, empty: Profile) -> Profile:
+def load_alone(question: Question) -> torch.nn.Module:
+    """The cell's backbone."""
     cell = question.cell
-    model = load_model(
+    return load_model(
         question.source,
         question.task.outputs,
         dtype=cell.dtype,
@@ -140,27 +143,40 @@ def _measure(question: Question, empty: Profile) -> Profile:
         attention_dropout=cell.protocol.attention_dropout,
         trained_backbone=question.method.trains_backbone,
     )
-    cuda = question.device == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    rss = RssPeak()
+
+
+def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The cell's method on its backbone, ready for so many steps on made-up rows."""
+    cell = question.cell
     kind = task_type(question.task.kind)
     made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model))
     split, losses = made.to(question.device), kind.losses(cell.protocol)
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
-    _, state = counts(0, attached, 0)
-    protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(
-        model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16" and question.method.autocasts
-    )
-    seconds = []
-    for step in range(WARMUP_STEPS + TIMED_STEPS):
-        with _synchronised(question.device):
-            start = time.perf_counter()
-            trainer.one_step(step)
-            if cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+    protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
+    autocast = cell.dtype == "bf16" and question.method.autocasts
+    return Trainer(model, attached, split, [protocol], streams, losses, autocast=autocast)
+
+
+def timed_step(trainer: Trainer, step: int, device: str) -> float:
+    """Seconds of one step."""
+    with _synchronised(device):
+        start = time.perf_counter()
+        trainer.one_step(step)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def _measure(question: Question, empty: Profile) -> Profile:
+    cell, cuda = question.cell, question.device == "cuda"
+    model = load_alone(question)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    rss = RssPeak()
+    own = list(model.parameters())
+    trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
+    _, state = counts(held(model, own), trainer.attached, 0)
+    seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS:]
     return empty.model_copy(
         update={

@@ -126,6 +126,11 @@ def load_model(
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from
+            # then on, so a neighbour's calibration or scoring would change a replica's training
+            module.support_avx512bf16_for_cpu = False
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.contracts import Calibration, Evaluated, Member, Suite, TaskData
+from harness.backbone import Held, held
+from harness.contracts import Calibration, Evaluated, Exported, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.groups import Attached
 from harness.inputs import Inputs
 from harness.models import load_model
 from harness.packs import Pack
+from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
 from harness.schedule import total_steps
 from harness.scoring import score_pack
@@ -44,11 +46,12 @@ class Result:
     state: TrainState
     phases: Phases | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adapter: Exported | None = None
 
 
 @dataclasses.dataclass
 class Work:
-    """All that a pack needs; no step reads anything else."""
+    """All that a pack needs; no step reads anything else. `initials`: what each member starts from, if anything."""
 
     pack: Pack
     suite: Suite
@@ -57,6 +60,8 @@ class Work:
     inputs: Inputs
     input_seconds: float
     device: str
+    initials: Sequence[Initial | None] = ()
+    save_adapters: bool = False
 
 
 def load_backbone(work: Work) -> torch.nn.Module:
@@ -85,29 +90,42 @@ def calibration_of(split: Split, losses: Losses) -> Calibration:
     )
 
 
-def attach_pack(model: torch.nn.Module, pack: Pack, split: Split, losses: Losses) -> tuple[Attached, list[Streams]]:
+def attach_pack(
+    model: torch.nn.Module, pack: Pack, split: Split, losses: Losses, initials: Sequence[Initial | None] = ()
+) -> tuple[Attached, list[Streams]]:
     """Put the pack's methods on the model; `split` has the training rows."""
     streams = [Streams(c.seeds) for c in pack.cells]
     steps = [total_steps(c.protocol, len(split)) for c in pack.cells]
-    members = [Member(m, s, n) for m, s, n in zip(pack.methods, streams, steps, strict=True)]
+    given = initials or [None] * len(streams)
+    members = [Member(*facts) for facts in zip(pack.methods, streams, steps, given, strict=True)]
     try:
-        return pack.methods[0].attach(model, members, calibration_of(split, losses)), streams
+        attached = pack.methods[0].attach(model, members, calibration_of(split, losses))
+        recompute(model, pack.cells[0].recompute, attached)
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
+    return attached, streams
 
 
-def counts(model_size: int, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
+def counts(backbone: Held, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
     """Numbers of one member, from the groups that really train."""
     parameters = Parameters(
         adapter_trained=attached.count("adapter", slot),
         adapter_frozen=attached.stored[slot],
         head_trained=attached.count("head", slot),
-        backbone=model_size,
+        backbone=backbone.numbers,
         backbone_trained=attached.count("backbone", slot),
     )
-    held = sum(g.bytes_of(slot) for g in attached.groups)
+    trained = sum(g.bytes_of(slot) for g in attached.groups)
     optimizer = sum(g.state_bytes(slot) for g in attached.groups)
-    return parameters, TrainState(weights=held, gradients=held, optimizer=optimizer)
+    state = TrainState(
+        weights=trained,
+        gradients=trained,
+        optimizer=optimizer,
+        frozen=attached.frozen_bytes[slot] if attached.frozen_bytes else None if attached.stored[slot] else 0,
+        backbone=backbone.weights,
+        quantization=backbone.quantization,
+    )
+    return parameters, state
 
 
 def run_pack(work: Work, progress: Progress) -> list[Result]:
@@ -115,16 +133,17 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
     started = time.perf_counter()
     cell = work.pack.cells[0]
     model = load_backbone(work)
+    own = list(model.parameters())
     loaded = time.perf_counter()
     split = work.inputs.splits["train"].to(work.device)
     losses = task_type(work.suite.tasks[cell.task].kind).losses(cell.protocol)
-    attached, streams = attach_pack(model, work.pack, split, losses)
-    frozen = sum(p.numel() for p in model.parameters())
+    attached, streams = attach_pack(model, work.pack, split, losses, work.initials)
+    backbone = held(model, own)
     ready = time.perf_counter()
     autocast = cell.dtype == "bf16" and work.pack.methods[0].autocasts
     protocols = [c.protocol for c in work.pack.cells]
     results: dict[int, Result] = {}
-    measured = [counts(frozen, attached, slot) for slot in range(len(protocols))]
+    measured = [counts(backbone, attached, slot) for slot in range(len(protocols))]
     trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     scoring = 0.0
     note = {"quantize": NOTE} if cell.simulated else {}
@@ -138,7 +157,11 @@ def run_pack(work: Work, progress: Progress) -> list[Result]:
                 extra = attached.extra_for(slot) | note
                 if trainer.runner.fallback:
                     extra["not captured"] = trainer.runner.fallback
-                results[member] = _result(trainer.trained[member], scored[slot], *measured[member], extra)
+                made = _result(trainer.trained[member], scored[slot], *measured[member], extra)
+                method = work.pack.methods[member]
+                if work.save_adapters and method.exports and made.trained.broke_at is None:
+                    made.adapter = method.export(model, attached, slot)
+                results[member] = made
         scoring += time.perf_counter() - before
 
     trainer.run(finished, progress)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from harness.adapter_source import AdapterSource, start_of
 from harness.cell import Cell, Protocol
-from harness.contracts import METHODS, SUITES, Method, SourceRequest, Suite, Task, TaskData
+from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, Task, TaskData
 from harness.errors import NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
 from harness.label_order import label_notes
 from harness.model_source import ModelSource, resolve
 from harness.overlap import overlap_notes
 from harness.presets import Preset, preset
+from harness.registry import Registry
 from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
@@ -26,7 +28,8 @@ TEXT = tuple("label_smoothing max_target_length beams shots".split())
 class Plan:
     """Cells in order (task, method, seed) and what they need; `dropped` says what was left out and why.
 
-    `named` are the keys of cells that the user asked for by name, not as one of a product or of `all`.
+    `named` are the keys of cells that the user asked for by name, not as one of a product or of `all`; `initial` are
+    the adapters that cells start from, by key.
     """
 
     cells: tuple[Cell, ...]
@@ -35,6 +38,8 @@ class Plan:
     methods: Mapping[str, Method]
     dropped: tuple[str, ...]
     named: frozenset[str] = frozenset()
+    initial: Mapping[str, AdapterSource] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     suites: Mapping[str, Suite] = dataclasses.field(default_factory=dict)
 
     def without(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
@@ -59,12 +64,17 @@ def make_plan(spec: Spec) -> Plan:
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
     named: set[str] = set()
-    axes = list(itertools.product(spec.quantize, spec.dtype))
-    for (suite, task), call, (quantize, dtype) in itertools.product(data, calls, axes):
-        precision = {"quantize": quantize, "dtype": dtype} | call.overrides
-        asked = dataclasses.replace(call, overrides=precision, named=call.named and len(axes) == 1)
+    start = start_of(spec.init_from) if spec.init_from else None
+    initial: dict[str, AdapterSource] = {}
+    axes = list(itertools.product(spec.quantize, spec.dtype, spec.recompute))
+    for (suite, task), call, (quantize, dtype, again) in itertools.product(data, calls, axes):
+        axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
+        asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
             made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
+            if start:
+                made, sources = _started(made, start)
+                initial |= sources
         except NotApplicable as error:
             # several methods at one level are a product, unless the method names the level itself
             if asked.named and (len(calls) == 1 or "quantize" in call.overrides):
@@ -75,7 +85,22 @@ def make_plan(spec: Spec) -> Plan:
             cells.setdefault(cell.key, cell)
             methods.setdefault(cell.key, method)
         named |= {cell.key for cell, _ in made if asked.named}
-    return Plan(tuple(cells.values()), data, models, methods, tuple(dict.fromkeys(dropped)), frozenset(named), suites)
+    notes = tuple(dict.fromkeys(s.note for s in initial.values() if s.note))
+    left_out = tuple(dict.fromkeys(dropped))
+    return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes, suites)
+
+
+def _started(
+    made: Sequence[tuple[Cell, Method]], start: Callable[[Cell], AdapterSource]
+) -> tuple[list[tuple[Cell, Method]], dict[str, AdapterSource]]:
+    """The cells with the adapters that they start from. Raises NotApplicable for a method that starts from none."""
+    cells, sources = [], {}
+    for cell, method in made:
+        method.check_initial()
+        source = start(cell)
+        cells.append((cell.model_copy(update={"initial": source.ref}), method))
+        sources[cells[-1][0].key] = source
+    return cells, sources
 
 
 def not_applicable(what: str, error: UserError) -> str:
@@ -143,6 +168,8 @@ def _cell(
     quantize = call.overrides["quantize"]
     if quantize != "none" and not method.quantizable:
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
+    if quantize in method.unfit_levels:
+        raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {method.unfit_levels[quantize]}")
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -157,8 +184,19 @@ def _cell(
         seeds=seeds,
         dtype=call.overrides["dtype"],
         quantize=quantize,
+        recompute=call.overrides["recompute"],
+        parts=_parts(suite, method),
     )
     return cell, method
+
+
+def _parts(suite: Suite, method: Method) -> dict[str, str]:
+    """What changes results and has no field of its own: sources of plugins, versions of strategies above 1."""
+    used: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
+    used += [(STRATEGIES, name) for name in method.strategies()]
+    found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
+    versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
+    return {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | found
 
 
 def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:

@@ -1,13 +1,19 @@
-"""Before any training: does each method fit its model?"""
+"""Before any training: does each method fit its model, and the adapter that it starts from?"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.cell import Cell
 from harness.errors import UserError
+from harness.initial import load_initial
 from harness.models import skeleton
 from harness.plan import Plan, not_applicable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
@@ -15,21 +21,45 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
 
     Raises UserError where the user asked for such a cell by name.
     """
-    refused: dict[tuple[str, str], UserError | None] = {}
-    models = {}
+    refused: dict[tuple[object, ...], UserError | None] = {}
+    models: dict[tuple[str, int | None], nn.Module] = {}
+    notes: list[str] = []
     for cell in cells:
-        if (cell.suite, cell.label) in refused:
+        if _case(plan, cell) in refused:
             continue
-        if cell.suite not in models:
-            outputs = plan.suites[cell.suite].tasks[cell.task].outputs
-            models[cell.suite] = skeleton(plan.models[cell.suite], outputs)
+        refused[_case(plan, cell)] = None
+        # shapes of the backbone are the same for each task, those of the head matter to an adapter only
+        shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
+        if shape not in models:
+            models[shape] = skeleton(plan.models[cell.suite], _outputs(plan, cell))
         try:
-            plan.methods[cell.key].fits(models[cell.suite])
-            refused[cell.suite, cell.label] = None
+            plan.methods[cell.key].fits(models[shape])
+            notes += _start_notes(plan, cell, models[shape])
         except UserError as error:
             if cell.key in plan.named:
                 raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
-            refused[cell.suite, cell.label] = error
-    keys = {c.key for c in cells if refused[c.suite, c.label]}
-    lines = [not_applicable(f"{label} on {suite}", error) for (suite, label), error in refused.items() if error]
-    return plan.without(keys, lines) if keys else plan
+            refused[_case(plan, cell)] = error
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
+    keys = {c.key for c in cells if refused[_case(plan, c)]}
+    lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
+    return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+
+
+def _outputs(plan: Plan, cell: Cell) -> int | None:
+    return plan.suites[cell.suite].tasks[cell.task].outputs
+
+
+def _case(plan: Plan, cell: Cell) -> tuple[object, ...]:
+    """What is looked at once: the method on a suite's model, and the adapter with the width of the task's head."""
+    start = cell.initial
+    return (cell.suite, cell.label) + ((start.revision, start.scaling, _outputs(plan, cell)) if start else ())
+
+
+def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
+    """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
+    if cell.initial is None:
+        return []
+    fresh = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
+    outputs = _outputs(plan, cell)
+    line = f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh)} drawn afresh"
+    return [line] if fresh else []

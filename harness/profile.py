@@ -27,9 +27,12 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None) -> st
     content = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.revision, cell.dtype, cell.quantize],
+        **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length],
         "machine": [device, threads, cpu_name(), version("torch")],
     }
+    if cell.parts:
+        content["parts"] = [f"{k} {v}" for k, v in sorted(cell.parts.items())]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cell import Cell, Precision, Quantize
+from harness.cell import Cell, Precision, Quantize, Recompute
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
@@ -24,6 +24,13 @@ class Predictions(Strict):
     rows: int
 
 
+class AdapterInfo(Strict):
+    """The trained adapter with its head, in a folder that peft loads."""
+
+    path: str = Field(description="folder below that of the run: adapters/KEY")
+    sha256: str = Field(description="of its adapter_model.safetensors")
+
+
 class Parameters(Strict):
     """Counts of numbers, not bytes. The head is counted apart from the adapter."""
 
@@ -35,11 +42,16 @@ class Parameters(Strict):
 
 
 class TrainState(Strict):
-    """Bytes of what training keeps for this cell's trained values."""
+    """Bytes of the tensors that training keeps: this cell's own, and the backbone that its pack shares."""
 
     weights: int
     gradients: int
     optimizer: int = Field(description="both AdamW moments, and the projectors of a projected gradient")
+    frozen: int | None = Field(
+        default=None, description="the adapter's entries that do not train, and the map of those that do"
+    )
+    backbone: int | None = Field(default=None, description="the backbone's weights as they are stored")
+    quantization: int | None = Field(default=None, description="scales and tables of the backbone's quantization")
 
 
 class Phases(Strict):
@@ -108,6 +120,7 @@ class Record(Strict):
     rows: dict[str, int] = Field(default_factory=dict, description="rows used, by split")
     truncation: Truncation | None = None
     predictions: Predictions | None = None
+    adapter: AdapterInfo | None = Field(default=None, description="null if not asked for or peft has no form")
     loss_curve: list[tuple[int, float]] = Field(default_factory=list, description="(step, mean training loss since)")
     steps: int | None = None
     parameters: Parameters | None = None
@@ -133,6 +146,7 @@ class Profile(Strict):
     model_revision: str
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    recompute: Recompute = "none"
     device: str
     batch_size: int
     length: int = Field(description="tokens per row of the timed batches")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,14 +16,21 @@ from typing import Generic, TypeVar
 from harness.errors import UserError, unknown
 
 T = TypeVar("T")
+_loading: str | None = None
+"""sha256 of the plugin's source that is being imported; None for our own modules."""
+_loaded: set[str] = set()
 
 
 class Registry(Generic[T]):
-    """Named things of one kind (methods, strategies, suites)."""
+    """Named things of one kind (methods, strategies, suites).
+
+    `sources` has the sha256 of the file that a plugin's thing comes from; ours go by their `version`.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._items: dict[str, T] = {}
+        self.sources: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken."""
@@ -30,6 +39,8 @@ class Registry(Generic[T]):
             if name in self._items:
                 raise UserError(f"{self.kind} '{name}' is already registered; choose another name")
             self._items[name] = item
+            if _loading is not None:
+                self.sources[name] = _loading
             return item
 
         return put
@@ -58,27 +69,52 @@ def load_package(name: str) -> None:
 
 
 def load_entry_points(group: str = "lorasp_harness") -> None:
-    """Import what installed plugins declare under the entry point group."""
+    """Import what installed plugins declare under the entry point group. Raises UserError if one raises."""
     for entry in importlib.metadata.entry_points(group=group):
-        entry.load()
+        with _from_plugin(f"plugin '{entry.name}' ({entry.value})", _module_file(entry.module)):
+            entry.load()
+
+
+def _module_file(module: str) -> Path | None:
+    """Where an installed module's source lies; None for one that is not there, which importing it will tell."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+
+
+@contextlib.contextmanager
+def _from_plugin(what: str, file: Path | None) -> Iterator[None]:
+    """What registers in here is of that file. Raises UserError naming the plugin."""
+    global _loading
+    _loading = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{what} raises {type(error).__name__}: {error}") from error
+    finally:
+        _loading = None
 
 
 def load_plugin(path: Path) -> None:
-    """Import a plugin from a file. Raises UserError if the file is absent or raises."""
+    """Import a plugin from a file, once. Raises UserError if the file is absent or raises."""
     if not path.is_file():
         raise UserError(f"plugin file '{path}' does not exist; give the path of a Python file")
-    name = f"lorasp_plugin_{path.stem}"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    name = f"lorasp_plugin_{path.stem}_{digest[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"plugin file '{path}' is not a Python file (.py)")
+    if digest in _loaded:
+        return
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with _from_plugin(f"plugin file '{path}'", path):
         spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"plugin file '{path}' raises {type(error).__name__}: {error}") from error
+    _loaded.add(digest)
 
 
 def load_all(plugins: Sequence[Path] = ()) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.adapter_files import saved
 from harness.errors import UserError
 from harness.plan import Plan, make_plan
 from harness.progress import Listener
@@ -33,7 +34,19 @@ class Outcome:
 
 def title_of(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(cell.label for cell in plan.cells)
-    return f"{' and '.join(spec.suite)}: {', '.join(methods)}"
+    start = f", starting from {spec.init_from}" if spec.init_from else ""
+    return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
+
+
+def margin_late(store: Store, margin: float | None, results: bool) -> bool:
+    """Whether a margin is named, or changed, when the folder has results already: it may follow from them."""
+    if margin is None or not results:
+        return False
+    try:
+        before = store.read_run()
+    except UserError:
+        return True
+    return bool(before.get("margin_late")) if before.get("margin") == margin else True
 
 
 def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
@@ -45,6 +58,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     with store.lock():
         plan = make_plan(spec)
         records, set_aside = store.read()
+        notes: list[str] = []
+        if spec.save_adapters:
+            records, notes = with_adapters(store.out, plan, records)
         todo = missing(plan.cells, records, retry=spec.retry)
         if todo:
             from harness.preflight import fitting
@@ -53,10 +69,11 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
             todo = missing(plan.cells, records, retry=spec.retry)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped)
+        late = margin_late(store, spec.margin, any(c.key in records for c in plan.cells))
+        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, late)
         listener = listen(len(todo))
         try:
-            for line in [*set_aside, *plan.dropped]:
+            for line in [*set_aside, *plan.dropped, *plan.notes, *notes]:
                 listener.note(line)
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
@@ -71,6 +88,17 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
     report = write_report(store, chosen, profiles)
     return Outcome(spec.folder, report, chosen, tuple(profiles), time.monotonic() - started)
+
+
+def with_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
+    """The records less those whose adapter is not there, so that their cells run again; lines about it."""
+    methods = {key: method for key, method in plan.methods.items() if method.exports}
+    lacking = {k for k, r in records.items() if k in methods and r.status == "ok" and not saved(out, r)}
+    never = sorted({m.name for k, m in plan.methods.items() if k not in methods})
+    lines = [f"not expressible in peft: {', '.join(never)}; not saved"] if never else []
+    if lacking:
+        lines.append(f"{len(lacking)} finished cells have no adapter saved: they run again for it")
+    return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
 def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:

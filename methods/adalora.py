@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Sourced, option
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class AdaLora(FromPeft):
     """Starts at `start_rank` a site and prunes to `rank` on average, from 10 % to 70 % of the steps."""
 
-    rank: int = 16
-    start_rank: int = 24
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
-    orthogonal: float = 0.5
+    rank: int = option(16, "mean rank of the sites at the end", "1 or more")
+    start_rank: int = option(24, "rank of each site at the start", "rank up to the layer's width")
+    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    orthogonal: float = option(0.5, "weight of the penalty that keeps both factors orthogonal", "0 or more")
 
     name: ClassVar[str] = "adalora"
     paper: ClassVar[str | None] = "arXiv 2303.10512"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FEED_FORWARD_OUTPUT = re.compile(r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.down
 class Adapter(Method):
     """`size` is the width of the bottleneck; its upper matrix starts at zero."""
 
-    size: int = 16
+    size: int = option(16, "width of the bottleneck", "1 or more")
 
     name: ClassVar[str] = "adapter"
     paper: ClassVar[str | None] = "arXiv 1902.00751"

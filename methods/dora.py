@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Sourced, option
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -16,13 +16,16 @@ from methods.from_peft import FromPeft
 class Dora(FromPeft):
     """A low-rank pair for the direction of each row of the weight, and a trained magnitude."""
 
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "dora"
     paper: ClassVar[str | None] = "arXiv 2402.09353"
+    unfit_levels: ClassVar[Mapping[str, str]] = {
+        "int8": "peft's norm of the rows is not made for 8-bit weights; use quantize=nf4, fp4 or nf4-dq"
+    }
     summary: ClassVar[str] = "LoRA on the direction of the weight, with a trained magnitude"
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(3e-3),

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Calibration, Member, Method
-from harness.errors import CellFailed
+from harness.contracts import Calibration, Exported, Member, Method, Site
+from harness.errors import CellFailed, UserError
 from methods.lowrank import find_sites
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class FromPeft(Method):
 
     family: ClassVar[str | None] = None
     autocasts: ClassVar[bool] = True
+    exports: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
@@ -37,9 +38,20 @@ class FromPeft(Method):
         """Hang peft's schedule into the training loop."""
 
     def fits(self, model: nn.Module) -> None:
-        find_sites(model, *self.sites)
+        for site in find_sites(model, *self.sites):
+            most = self.most(site)
+            if site.rank > most:
+                raise UserError(
+                    f"rank {site.rank}: {site.name} maps {site.d_in} to {site.d_out}; allowed: {most} at most"
+                )
+
+    def most(self, site: Site) -> int:
+        """The largest rank that a site has room for."""
+        return min(site.d_in, site.d_out)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from torch import Tensor
+
         from harness.groups import Attached
         from methods.layers.backbone import adopt
         from methods.layers.replica_linear import attach_heads
@@ -53,11 +65,18 @@ class FromPeft(Method):
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not trained:
             raise CellFailed(f"{self.name}: peft made nothing trainable")
-        new = {id(t): t.numel() for t in (*model.parameters(), *model.buffers()) if id(t) not in before}
+        ours = {id(p) for p in trained.values()}
+        new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
         group = adopt("adapter", trained)
-        made = Attached([group], stored=[sum(new.values()) - group.counts[0]])
+        stored, size = (sum(count(t) for t in new.values()) for count in (Tensor.numel, lambda t: t.nbytes))
+        made = Attached([group], stored=[stored], frozen_bytes=[size], tuner=tuner)
         self.hooks(tuner, made)
         return made.join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        from methods.layers.exporting import from_tuner
+
+        return from_tuner(model, attached)
 
     def tuner(self, model: nn.Module, config: Any) -> Any:
         """peft's tuner, its layers put into the model."""

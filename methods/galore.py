@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Site, Sourced
+from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
 from harness.errors import UserError
 from methods.lowrank import find_sites
 
@@ -25,10 +25,10 @@ class GaLore(Method):
     linear layers of attention and feed-forward part of every block.
     """
 
-    rank: int = 4
-    update_every: int = 200
-    scale: float = 4.0
-    target: tuple[str, ...] = ("all-linear",)
+    rank: int = option(4, "rank of the space of the moments", "1 up to the layer's width")
+    update_every: int = option(200, "steps after which the space is found anew", "1 or more")
+    scale: float = option(4.0, "the projected update is multiplied by it", "above 0")
+    target: tuple[str, ...] = option(("all-linear",), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "galore"
     paper: ClassVar[str | None] = "arXiv 2403.03507"
@@ -52,20 +52,10 @@ class GaLore(Method):
             raise UserError("target is empty: name linear layers, e.g. target=all-linear")
 
     def fits(self, model: nn.Module) -> None:
-        for site in self.sites(model):
+        for site in find_sites(model, self.target, self.rank):
             least = min(site.d_in, site.d_out)
             if self.rank > least:
                 raise UserError(f"rank={self.rank}: {site.name} is {least} wide; allowed: {least} at most")
-
-    def sites(self, model: nn.Module) -> list[Site]:
-        """The layers whose gradients are projected."""
-        from torch import nn
-
-        if "all-linear" not in self.target:
-            return find_sites(model, self.target, self.rank)
-        base = getattr(model, "base_model", model)
-        names = {n.rpartition(".")[2] for n, m in base.named_modules() if isinstance(m, nn.Linear)}
-        return [site for site in find_sites(model, sorted(names), self.rank) if site.layer >= 0]
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.backbone import attach_backbone
@@ -75,7 +65,7 @@ class GaLore(Method):
         head = attach_heads(model, [m.streams for m in members])
         projectors = {
             f"{s.name}.weight": GradientProjector((s.d_out, s.d_in), self.rank, self.update_every, self.scale)
-            for s in self.sites(model)
+            for s in find_sites(model, self.target, self.rank)
         }
         made = attach_backbone(model, projectors)
         made.host_steps.append(lambda step: step % self.update_every == 0)

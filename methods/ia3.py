@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Sourced, option
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -16,7 +16,7 @@ from methods.from_peft import FromPeft
 class IA3(FromPeft):
     """Keys and values are scaled at their output, the feed-forward part at the input of its second layer."""
 
-    target: tuple[str, ...] = ("key", "value")
+    target: tuple[str, ...] = option(("key", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "ia3"
     paper: ClassVar[str | None] = "arXiv 2205.05638"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Site
+from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Site, option
 from harness.seeds import Streams
 from methods.lowrank import LowRank
 from methods.masks import choose
@@ -22,7 +22,7 @@ class Lora(LowRank):
     rank one more with a random exact half of the entries.
     """
 
-    match: Literal["none", "lorasp"] = "none"
+    match: Literal["none", "lorasp"] = option("none", "train as many numbers as lorasp does at this rank")
 
     name: ClassVar[str] = "lora"
     paper: ClassVar[str | None] = "arXiv 2106.09685"
@@ -31,6 +31,9 @@ class Lora(LowRank):
     @property
     def site_rank(self) -> int:
         return self.rank if self.match == "none" else math.ceil(self.rank / 2)
+
+    def strategies(self) -> tuple[str, ...]:
+        return ("random",) if self.match != "none" and self.rank % 2 else ()
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         if self.match == "none" or self.rank % 2 == 0:

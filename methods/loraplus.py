@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from harness.contracts import METHODS
+from harness.contracts import METHODS, option
 from harness.errors import UserError
 from methods.lowrank import LowRank
 
@@ -15,7 +15,7 @@ from methods.lowrank import LowRank
 class LoraPlus(LowRank):
     """The learning rate of B is `ratio` times that of A."""
 
-    ratio: float = 16.0
+    ratio: float = option(16.0, "learning rate of B over that of A", "above 0")
 
     name: ClassVar[str] = "loraplus"
     paper: ClassVar[str | None] = "arXiv 2402.12354"

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy
+from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
 from methods.lowrank import LowRank, Memo, find_sites, start_values
@@ -30,12 +30,16 @@ class LoraSP(LowRank):
     which the mask is drawn anew, 0 for never: entries keep their values, the adapter's moments start again from zero.
     """
 
-    select: str = "random"
-    ratio: float = 0.5
-    scope: Literal["auto", "matrix", "pair", "model"] = "auto"
-    zero: Literal["auto", "a", "b"] = "auto"
-    frozen: Literal["none", "int8", "fp4", "nf4"] = "none"
-    resample: int = 0
+    select: str = option("random", "strategy that says which entries train", "a strategy's name")
+    ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
+    scope: Literal["auto", "matrix", "pair", "model"] = option(
+        "auto", "where the share is exact; auto: as the strategy says"
+    )
+    zero: Literal["auto", "a", "b"] = option(
+        "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
+    )
+    frozen: Literal["none", "int8", "fp4", "nf4"] = option("none", "codes that frozen entries are stored in")
+    resample: int = option(0, "steps after which the mask is drawn anew; 0: never", "0 or more")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -50,6 +54,12 @@ class LoraSP(LowRank):
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
             )
+        other = "ab".replace(self.strategy.trains or "", "")
+        if self.strategy.trains and self.zero == other and self.ratio <= 0.5:
+            raise NotApplicable(
+                f"select={self.select} with zero={other}: {other.upper()} at zero never trains, so nothing is learned;"
+                f" use zero={self.strategy.trains} or auto"
+            )
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         if self.resample and (self.strategy.scores or self.exact_in != "matrix"):
@@ -61,6 +71,9 @@ class LoraSP(LowRank):
     @property
     def strategy(self) -> Strategy:
         return STRATEGIES.get(self.select)
+
+    def strategies(self) -> tuple[str, ...]:
+        return (self.select,)
 
     def packs_with(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
@@ -74,8 +87,13 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
-        sizes = [a * b for site in sites for a, b in site.shapes]
-        for size in sizes if self.exact_in == "matrix" else [sum(sizes)]:
+        pairs = [tuple(m * n for m, n in site.shapes) for site in sites]
+        sizes = {
+            "matrix": [size for pair in pairs for size in pair],
+            "pair": [sum(pair) for pair in pairs],
+            "model": [sum(map(sum, pairs))],
+        }
+        for size in sizes[self.exact_in]:
             share(size, self.ratio)
 
     def score_kind(self) -> ScoreKind | None:

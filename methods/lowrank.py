@@ -9,8 +9,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import Calibration, Masks, Member, Method, PerSite, ScoreKind, Site, Sourced
-from harness.errors import UserError
+from harness.contracts import (
+    Calibration,
+    Exported,
+    Initial,
+    Masks,
+    Member,
+    Method,
+    PerSite,
+    ScoreKind,
+    Site,
+    Sourced,
+    option,
+)
+from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
 
 if TYPE_CHECKING:
@@ -34,12 +46,13 @@ ALIASES: Mapping[str, frozenset[str]] = {
 class LowRank(Method):
     """Options that every member of the family shares; a member says what trains, from which start, at which scale."""
 
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
+    exports: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(3e-3, "grid of four on the embedded tasks' dev sets"),
         "small": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
@@ -61,6 +74,11 @@ class LowRank(Method):
         return self.alpha / self.rank
 
     @property
+    def rank_stabilized(self) -> bool:
+        """Whether alpha is divided by the root of the rank."""
+        return False
+
+    @property
     def lr_ratio(self) -> float:
         """Learning rate of B over that of A."""
         return 1.0
@@ -70,6 +88,11 @@ class LowRank(Method):
         """The rank that each site gets."""
         return self.rank
 
+    @property
+    def stored_rank(self) -> int:
+        """The rank of what is beside the weight, frozen ranks included."""
+        return self.site_rank
+
     def fits(self, model: nn.Module) -> None:
         for site in find_sites(model, self.target, self.site_rank):
             if self.rank > min(site.d_in, site.d_out):
@@ -77,6 +100,23 @@ class LowRank(Method):
                 raise UserError(
                     f"rank={self.rank}: {site.name} maps {width}; allowed: {min(site.d_in, site.d_out)} at most"
                 )
+
+    def check_initial(self) -> None:
+        if self.score_kind() not in (None, "weight"):
+            why = f"{self.score_kind()} scores are measured where B is zero"
+            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
+
+    def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
+        from methods.layers.initial import check_pairs, check_rest
+
+        check_pairs(initial, find_sites(model, self.target, self.site_rank), self.site_rank)
+        return check_rest(model, initial)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """A plain LoRA of peft, whatever part of it trained."""
+        from methods.layers.exporting import lora
+
+        return lora(model, slot, rank=self.stored_rank, dropout=self.dropout, rslora=self.rank_stabilized)
 
     def score_kind(self) -> ScoreKind | None:
         """What `masks` wants measured before training."""
@@ -109,12 +149,14 @@ class LowRank(Method):
         return Pair(*start, train_a, train_b, self.scale, self.dropout, self.lr_ratio)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
+        from methods.layers.initial import set_heads
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads
         from methods.layers.resampling import resampled
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
+        set_heads(head.groups[0], [m.initial for m in members])
         memo: Memo = {}
         layouts = [layout(model, m, memo) for m in members]
         scores, cost = measured(model, layouts, calibration)
@@ -144,9 +186,14 @@ class Layout:
 
 def layout(model: nn.Module, member: Member, memo: Memo) -> Layout:
     """Sites and start values of a member."""
+    from methods.layers.initial import given
+
     method = low_rank(member.method)
     sites = find_sites(model, method.target, method.site_rank)
     starts = {s.name: method.start(s, model, member.streams, memo) for s in sites}
+    if member.initial is not None:
+        pairs = member.initial.pairs
+        starts = {name: given(drawn, pairs.get(name), method.scale) for name, drawn in starts.items()}
     return Layout(method, member.streams, sites, starts)
 
 
@@ -181,18 +228,33 @@ def low_rank(method: Method) -> LowRank:
 
 
 def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]:
-    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one."""
+    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one.
+
+    `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
+    part too.
+    """
     from methods.layers.replica_linear import backbone_linears
 
     linears = backbone_linears(model)
-    wanted = {name: ALIASES.get(name, frozenset({name})) for name in target}
-    have = {n.rpartition(".")[2] for n, _ in linears}
-    for name, aliases in wanted.items():
-        if not aliases & have:
-            raise UserError(f"target={name}: this model has no such linear layer; it has: {', '.join(sorted(have))}")
-    names = frozenset().union(*wanted.values())
-    chosen = [(n, m) for n, m in linears if n.rpartition(".")[2] in names]
+    found = {name: {n for n, _ in linears if _means(name, n)} for name in target}
+    have = sorted({n.rpartition(".")[2] for n, _ in linears})
+    for name, paths in found.items():
+        if not paths:
+            raise UserError(
+                f"target={name}: this model has no such linear layer; it has: {', '.join(have)}, attention, all-linear"
+            )
+    chosen = [(n, m) for n, m in linears if any(n in paths for paths in found.values())]
     return [Site(n, m.in_features, m.out_features, rank, _layer(n), _reads(n, m.in_features)) for n, m in chosen]
+
+
+def _means(name: str, path: str) -> bool:
+    """Whether a word of `target` means the linear layer at this path."""
+    parents, _, last = path.rpartition(".")
+    if name == "all-linear":
+        return _layer(path) >= 0
+    if name == "attention":
+        return _layer(path) >= 0 and bool(re.search(r"attention|attn", parents, re.IGNORECASE))
+    return last in ALIASES.get(name, frozenset({name}))
 
 
 def _reads(path: str, d_in: int) -> str:

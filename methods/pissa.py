@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.contracts import METHODS, Site
+from harness.errors import NotApplicable
 from harness.seeds import Streams
 from methods.lowrank import LowRank, Memo
 
@@ -28,6 +29,13 @@ class Pissa(LowRank):
     name: ClassVar[str] = "pissa"
     paper: ClassVar[str | None] = "arXiv 2404.02948"
     summary: ClassVar[str] = "LoRA that starts from the principal singular values of the weight"
+
+    @property
+    def stored_rank(self) -> int:
+        return 2 * self.rank
+
+    def check_initial(self) -> None:
+        raise NotApplicable("method 'pissa' starts from the weight itself; use lora to go on from its adapter")
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         import torch

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Exported, Member, Method, Sourced, option
 from harness.errors import NotApplicable, UserError
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Prefix(Method):
     """`tokens` keys and values a layer, drawn from N(0, 1) as peft does, without a reparametrization."""
 
-    tokens: int = 10
+    tokens: int = option(10, "trained keys and values of each layer", "1 or more")
 
     name: ClassVar[str] = "prefix"
     paper: ClassVar[str | None] = "arXiv 2101.00190"
     summary: ClassVar[str] = "trained keys and values before those of each layer"
     family: ClassVar[str | None] = "prefix"
     starts_at_base: ClassVar[bool] = False
+    exports: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(1e-2),
         "small": Sourced(1e-2),
@@ -55,6 +56,15 @@ class Prefix(Method):
         head = attach_heads(model, streams)
         group = replica_group(model, [("prefix", lambda s: self.start(s, model.config))], streams)
         return attached(group, Prefixed(model, group.leaves["prefix"])).join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        """peft has one row [layers * 2 * d] a token."""
+        from peft import PrefixTuningConfig
+
+        from methods.layers.exporting import virtual_tokens
+
+        values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
+        return virtual_tokens(PrefixTuningConfig, values, model, slot)
 
     def start(self, streams: Streams, config: Any) -> Tensor:
         """Keys and values [layers, 2, heads, tokens, d / heads]."""

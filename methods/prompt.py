@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.contracts import METHODS, Calibration, Exported, Member, Method, Sourced, option
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """`tokens` vectors, each started from the embedding of a random word; the input grows by as many positions."""
 
-    tokens: int = 10
+    tokens: int = option(10, "trained vectors before the words", "1 or more")
 
     name: ClassVar[str] = "prompt"
     paper: ClassVar[str | None] = "arXiv 2104.08691"
     summary: ClassVar[str] = "trained vectors before the word embeddings"
     family: ClassVar[str | None] = "prompt"
     starts_at_base: ClassVar[bool] = False
+    exports: ClassVar[bool] = True
     learning_rates: ClassVar[Mapping[str, Sourced]] = {
         "quick": Sourced(1e-2),
         "small": Sourced(1e-2),
@@ -51,6 +52,14 @@ class Prompt(Method):
         words: Any = model.get_input_embeddings()  # type: ignore[operator]
         group = replica_group(model, [("prompt", lambda s: self.start(s, words.weight))], streams)
         return attached(group, Prompted(model, group.leaves["prompt"])).join(head)
+
+    def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
+        from peft import PromptTuningConfig
+
+        from methods.layers.exporting import virtual_tokens
+
+        values = attached.groups[0].leaves["prompt"].tensor[slot]
+        return virtual_tokens(PromptTuningConfig, values, model, slot)
 
     def start(self, streams: Streams, words: Tensor) -> Tensor:
         """Embeddings of random words [tokens, d]."""

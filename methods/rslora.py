@@ -22,3 +22,7 @@ class RsLora(LowRank):
     @property
     def scale(self) -> float:
         return self.alpha / math.sqrt(self.rank)
+
+    @property
+    def rank_stabilized(self) -> bool:
+        return True

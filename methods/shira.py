@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Site, Sourced, option
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -16,8 +16,8 @@ from methods.from_peft import FromPeft
 class Shira(FromPeft):
     """Random entries of each target weight train, as many as a LoRA of this rank has."""
 
-    rank: int = 16
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(16, "as many entries train as a LoRA of this rank has", "1 or more")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "shira"
     paper: ClassVar[str | None] = "arXiv 2406.13175"
@@ -35,6 +35,9 @@ class Shira(FromPeft):
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
+
+    def most(self, site: Site) -> int:
+        return site.d_in * site.d_out // (site.d_in + site.d_out)  # so many numbers train as the weight has entries
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import ShiraConfig

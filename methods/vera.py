@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced
+from harness.contracts import METHODS, Member, Site, Sourced, option
 from harness.errors import UserError
 from methods.from_peft import FromPeft
 
@@ -16,9 +16,9 @@ from methods.from_peft import FromPeft
 class Vera(FromPeft):
     """One frozen random pair of matrices for all sites; a vector of rank and one of outputs train at each."""
 
-    rank: int = 64
-    dropout: float = 0.0
-    target: tuple[str, ...] = ("query", "value")
+    rank: int = option(64, "directions of the shared random pair", "1 or more")
+    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "vera"
     paper: ClassVar[str | None] = "arXiv 2310.11454"
@@ -36,6 +36,9 @@ class Vera(FromPeft):
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
+
+    def most(self, site: Site) -> int:
+        return self.rank  # its vectors scale random directions, which may be more than the layer is wide
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import VeraConfig

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.record import Profile, Record
+from reports.columns import aligned, drawn
 from reports.frames import grids
 from reports.tables import Table, cost_table, score_table
 
@@ -24,26 +25,14 @@ def _tables(records: Sequence[Record], profiles: Sequence[Profile]) -> list[Tabl
 def table(records: Sequence[Record], profiles: Sequence[Profile]) -> Group:
     """For a terminal."""
     from rich.console import Group
-    from rich.table import Table as RichTable
 
-    drawn = []
-    for source in _tables(records, profiles):
-        rich_table = RichTable(title=source.title, title_justify="left", caption=" ".join(source.notes) or None)
-        for i, name in enumerate(source.head):
-            rich_table.add_column(name, justify="left" if i < 2 else "right")
-        for row in source.rows:
-            rich_table.add_row(*row)
-        drawn.append(rich_table)
-    return Group(*drawn)
+    tables = _tables(records, profiles)
+    return Group(*(drawn([t.head, *t.rows], {0, 1}, t.title, " ".join(t.notes) or None) for t in tables))
 
 
 def plain(records: Sequence[Record], profiles: Sequence[Profile]) -> str:
     """For a file or a pipe: columns of spaces."""
-    lines = []
+    lines: list[str] = []
     for source in _tables(records, profiles):
-        rows = [source.head, *source.rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(source.head))]
-        lines.append(source.title)
-        lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.append("")
+        lines += [source.title, *aligned([source.head, *source.rows]), ""]
     return "\n".join(lines)

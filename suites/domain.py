@@ -47,7 +47,7 @@ def terms() -> list[str]:
 
 
 def jargon(distance: int) -> dict[str, str]:
-    """The words that have another meaning at a distance, and what is written for them; a nearer one's are among them."""
+    """The words of another meaning at a distance and what is written for them; those of a nearer one are among them."""
     rng = random.Random(f"jargon-{SEED}")
     free = terms()
     rng.shuffle(free)

@@ -37,12 +37,16 @@ class TableSuite(Suite):
         if not request.text or request.label is None:
             raise UserError(f"--suite table: columns are not named; {USAGE}")
         if len(request.text) > 2 or request.label in request.text:
-            raise UserError(f"--text {'+'.join(request.text)} --label {request.label}: allowed: one or two other columns")
+            raise UserError(
+                f"--text {'+'.join(request.text)} --label {request.label}: allowed: one or two other columns"
+            )
         lines, tasks = {}, {}
         for name, paths in files.items():
             lines[name] = [line for path in paths for line in read_lines(path, request.text, request.label)]
             tasks[name] = _task(name, paths[0], lines[name], request)
-        average = Average("table", {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()})
+        average = Average(
+            "table", {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()}
+        )
         made: Suite = type("TableSuite", (TableSuite,), {"tasks": tasks, "averages": (average,), "lines": lines})()
         return made
 
@@ -99,5 +103,7 @@ def _validation(task: str, tasks: Sequence[str], request: SourceRequest) -> tupl
     own = request.files.get((task, "validation"), ())
     shared = request.files.get(("table", "validation"), ())
     if shared and len(tasks) > 1:
-        raise UserError(f"--data-file table/validation=: there are {len(tasks)} tasks; name one: {task}/validation=PATH")
+        raise UserError(
+            f"--data-file table/validation=: there are {len(tasks)} tasks; name one: {task}/validation=PATH"
+        )
     return own or shared

@@ -48,12 +48,13 @@ class Pair:
 class Reading:
     """What the sites of one module read, in the precision of the matrix product: query and value share one copy.
 
-    Holds its last input only until each of its `sites` has read it.
+    It forgets its last input as the module ends, and before a site's backward pass, which may have recomputed the
+    module in part: what a Reading holds is held beyond what autograd keeps.
     """
 
     def __init__(self) -> None:
         self.sites: list[Packed] = []
-        self._left = 0
+        self._narrow: dict[int, bool] = {}
         self._x: Tensor | None = None
         self._made: dict[object, Tensor] = {}
 
@@ -64,22 +65,31 @@ class Reading:
         for other in self.sites:
             if a.columns is not None and other.columns is not None and torch.equal(a.columns, other.columns):
                 a.columns = other.columns
-                return
+                break
+        width = a.shape[2]
+        alike = [site for site in self.sites if site.shape[2] == width and site.trains]
+        kept = {id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike}
+        self._narrow[width] = sum(kept.values()) <= width
+
+    def columns(self, a: Packed) -> Tensor | None:
+        """The columns that are kept for a site's gradient; None for all, where the choices together are no fewer."""
+        return a.columns if self._narrow[a.shape[2]] else None
 
     def take(self, x: Tensor, k: int, dtype: torch.dtype, columns: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
         if self._x is not x:
-            self._x, self._left, self._made = x, len(self.sites), {}
+            self._x, self._made = x, {}
         rows = self._made.get(dtype)
         if rows is None:
             rows = self._made[dtype] = x.detach().reshape(k, -1, x.shape[-1]).to(dtype)
         kept = rows
         if columns is not None:
             kept = self._columns(rows, columns)
-        self._left -= 1
-        if self._left <= 0:
-            self._x, self._made = None, {}
         return rows, kept
+
+    def forget(self, *module_call: object) -> None:
+        """Also a forward hook."""
+        self._x, self._made = None, {}
 
     def _columns(self, rows: Tensor, columns: Tensor) -> Tensor:
         key = (rows.dtype, id(columns))
@@ -98,7 +108,7 @@ class _LowRank(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, a: Tensor | None, b: Tensor | None, layer: LowRankLinear) -> Tensor:
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         k = len(layer.scales)
-        rows, kept = layer.reading.take(x, k, dtype, layer.a.columns)
+        rows, kept = layer.reading.take(x, k, dtype, layer.reading.columns(layer.a))
         scale = layer.scale_as(rows)
         h = torch.bmm(rows, layer.a.dense().to(dtype).transpose(1, 2)) * scale
         y = torch.bmm(h, layer.b.dense().to(dtype).transpose(1, 2))
@@ -110,6 +120,7 @@ class _LowRank(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         kept, h, scale = ctx.saved_tensors
         layer: LowRankLinear = ctx.layer
+        layer.reading.forget()
         dy = grads[0].reshape(len(layer.scales), -1, grads[0].shape[-1]).to(scale.dtype)
         dx = da = db = None
         if h is not None:
@@ -117,18 +128,18 @@ class _LowRank(torch.autograd.Function):
         if kept is not None or ctx.needs_input_grad[0]:
             dh = torch.bmm(dy, layer.b.dense(again=True).to(dy.dtype)) * scale
             if kept is not None:
-                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer.a))
+                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer))
             if ctx.needs_input_grad[0]:
                 dx = torch.bmm(dh, layer.a.dense(again=True).to(dy.dtype)).view(ctx.shape).to(ctx.dtype)
         return dx, da, db, None
 
 
-def _spread(gradient: Tensor, a: Packed) -> Tensor:
-    """[K, rank, c] of the columns that train -> [K, rank, d_in]."""
-    if a.columns is None:
+def _spread(gradient: Tensor, layer: LowRankLinear) -> Tensor:
+    """[K, rank, c] of the columns that were kept -> [K, rank, d_in]."""
+    columns = layer.reading.columns(layer.a)
+    if columns is None:
         return gradient
-    where = a.columns[:, None, :].expand_as(gradient)
-    return gradient.new_zeros(a.shape).scatter(2, where, gradient)
+    return gradient.new_zeros(layer.a.shape).scatter(2, columns[:, None, :].expand_as(gradient), gradient)
 
 
 class LowRankLinear(nn.Module):
@@ -196,7 +207,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         values += [(f"{name}.{part}", p.start) for part, p in (("a", a), ("b", b)) if p.start is not None]
         a.start = b.start = None
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
-        reading = readings.setdefault(name.rpartition(".")[0], Reading())
+        reading = _reading(model, name.rpartition(".")[0], readings)
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
     groups = _groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
@@ -208,6 +219,14 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     stored = [t - n for t, n in zip(total, trained, strict=True)]
     beside = [_bytes_beside(m, dict(zip(names, layers, strict=True))) for m in members]
     return Attached(groups, stored, [layer.keep_rows for layer in layers], frozen_bytes=beside)
+
+
+def _reading(model: nn.Module, path: str, readings: dict[str, Reading]) -> Reading:
+    """Of the module at `path`, one for all of its sites."""
+    if path not in readings:
+        readings[path] = Reading()
+        model.get_submodule(path).register_forward_hook(readings[path].forget, always_call=True)
+    return readings[path]
 
 
 def _bytes_beside(member: Mapping[str, Pair], layers: Mapping[str, LowRankLinear]) -> int:

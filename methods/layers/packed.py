@@ -64,6 +64,11 @@ class Packed:
         return torch.from_numpy(np.stack(padded).astype(np.int64)).to(device)
 
     @property
+    def trains(self) -> bool:
+        """Whether any entry trains."""
+        return self.index is not None or self.frozen is None
+
+    @property
     def size(self) -> int:
         return self.shape[1] * self.shape[2]
 

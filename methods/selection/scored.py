@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import PerSite, Site, strategy
+from harness.contracts import PerSite, Saving, Site, strategy
 from methods.selection.entries import random
 
+STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
 
-@strategy("magnitude", scores="weight")
+
+@strategy(
+    "magnitude",
+    scores="weight",
+    saves=(*STATE, "compute"),
+    why="all entries of a column of A have one score, so whole columns train and only their gradient is computed; the"
+    " sites that read the same x choose different ones, so their copies of x save nothing together",
+)
 def magnitude(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Entries of A at the inputs, and of B at the outputs, where the pretrained weight has the largest norm."""
     return scores
@@ -34,7 +42,13 @@ def movement(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scor
     return scores
 
 
-@strategy("criticality", scope="model", scores="fisher")
+@strategy(
+    "criticality",
+    scope="model",
+    scores="fisher",
+    saves=(*STATE, "activations", "compute"),
+    why="layers that do not train add nothing and are left out; nothing is kept or computed for them",
+)
 def criticality(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Whole layers, those with the most Fisher information per entry; the last one may train in part."""
     of_layer = _by_layer(sites, scores)

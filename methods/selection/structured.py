@@ -6,16 +6,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.contracts import PerSite, Site, strategy
+from harness.contracts import PerSite, Saving, Site, strategy
 
 
-@strategy("row")
+@strategy("row", why="every column of A has entries that train, so x is kept whole, and A x for every rank")
 def row(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole rows of each matrix: ranks of A, outputs of B."""
     return {s.name: _pair(*(np.repeat(rng.permutation(m)[:, None], n, 1) for m, n in s.shapes)) for s in sites}
 
 
-@strategy("column")
+STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
+ALL: tuple[Saving, ...] = (*STATE, "activations", "compute")
+
+
+@strategy(
+    "column",
+    saves=ALL,
+    why="the gradient of A is computed of the chosen columns alone, so only they are kept of x: once for all sites that"
+    " read it, while no other operation keeps x (a linear layer, norm or residual of a frozen BERT does not)",
+)
 def column(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole columns: inputs of A (the same for all sites that read the same input), ranks of B."""
     inputs: dict[str, np.ndarray] = {}
@@ -26,7 +35,7 @@ def column(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     return chosen
 
 
-@strategy("rank", saves=("trained parameters", "gradient", "optimizer state", "activations", "compute"))
+@strategy("rank", saves=ALL, why="ranks that do not train add nothing and are left out: LoRA of a smaller rank")
 def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole ranks: rows of A with their columns of B; the others are not computed, as B is zero there."""
     chosen = {}
@@ -36,7 +45,14 @@ def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSi
     return chosen
 
 
-@strategy("a-only", scope="pair", zero="a")
+@strategy(
+    "a-only",
+    scope="pair",
+    zero="a",
+    trains="a",
+    saves=ALL,
+    why="no gradient of B is computed and A x is not kept; x is, so that activations shrink little",
+)
 def a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """A trains, B is drawn and frozen. A starts at zero here: with B at zero nothing would ever be learned."""
     return {s.name: _pair(np.ones(s.shapes[0]), np.zeros(s.shapes[1])) for s in sites}
@@ -45,7 +61,9 @@ def a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
 @strategy(
     "b-only",
     scope="pair",
-    saves=("trained parameters", "gradient", "optimizer state", "activations"),
+    trains="b",
+    saves=ALL,
+    why="no gradient of A is computed, so A x (rank numbers a token) is kept in place of x",
     paper="arXiv 2308.03303",
 )
 def b_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
@@ -53,15 +71,16 @@ def b_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     return {s.name: _pair(np.zeros(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
 
 
-@strategy("layer", scope="model", saves=("trained parameters", "gradient", "optimizer state", "activations", "compute"))
+BLOCKS = "sites that do not train add nothing and are left out; nothing is kept or computed for them"
+
+
+@strategy("layer", scope="model", saves=ALL, why=BLOCKS)
 def layer(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole layers at random; the last one chosen may train in part, so that the share is exact."""
     return _blocks(sites, rng, lambda s: s.layer)
 
 
-@strategy(
-    "module", scope="model", saves=("trained parameters", "gradient", "optimizer state", "activations", "compute")
-)
+@strategy("module", scope="model", saves=ALL, why=BLOCKS)
 def module(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole sites at random; the last one chosen may train in part, so that the share is exact."""
     return _blocks(sites, rng, lambda s: s.name)

@@ -1,4 +1,4 @@
-"""Any table of texts and labels: named columns, labels that are classes or numbers, a dev part carved where none is given."""
+"""Any table of texts and labels: columns by name, labels as classes or numbers, a dev part where none is given."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def classes_of(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
     """The labels in order, as numbers where all are. Raises UserError for one label, or a label of nearly each row."""
     names = {line.label for line in lines}
     if len(names) == 1:
-        raise UserError(f"{path}: one label only, '{names.pop()}'; a task needs two or more: is --label the right column?")
+        raise UserError(
+            f"{path}: one label only, '{names.pop()}'; a task needs two or more: is --label the right column?"
+        )
     if len(names) * 2 > len(lines) or len(names) > MOST_CLASSES:
         raise UserError(
             f"{path}: {len(names)} labels in {len(lines)} rows; expected classes of several rows: is --label the right "
@@ -112,7 +114,9 @@ def carve(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], li
     """
     rng = np.random.default_rng(0)
     share = min(DEV_SHARE, MOST_DEV / len(lines))
-    groups = [[n for n, line in enumerate(lines) if line.label == name] for name in classes] or [list(range(len(lines)))]
+    groups = [[n for n, line in enumerate(lines) if line.label == name] for name in classes] or [
+        list(range(len(lines)))
+    ]
     held: set[int] = set()
     for group in groups:
         count = min(len(group) - 1, max(1, round(len(group) * share)))

@@ -60,7 +60,7 @@ def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
 
 
 def carved(language: str, rows: Rows) -> tuple[Rows, str]:
-    """Train rows out of the dev rows of `language`: those of two thirds of the premises, which no language is scored on.
+    """Train rows out of the dev rows of `language`: those of two thirds of the premises, scored in no language.
 
     Premises are told by their English text and chosen by its hash. Raises UserError where the languages' files do not
     have the same rows in the same order.

@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "methods", "suites", "schema", "doctor")
+VERBS = ("run", "report", "merge", "methods", "strategies", "suites", "new", "schema", "bench", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -39,6 +39,10 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["rum"], "run"),
         (["schema", "recrod"], "did you mean 'record'"),
         (["report", "/nowhere"], "holds no run"),
+        (["methods", "shew", "lora"], "allowed: methods, or methods show NAME"),
+        (["methods", "show", "lorra"], "did you mean 'lora'"),
+        (["strategies", "show", "colum"], "did you mean 'column'"),
+        (["methods", "--plugin", "/nowhere.py"], "does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -80,16 +84,21 @@ def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.Ca
     assert main(["report", str(tmp_path)]) == 0
 
 
-def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["methods", "--json"]) == 0
-    methods = {m["name"]: m for m in json.loads(capsys.readouterr().out)}
-    assert methods["lorasp"]["options"]["ratio"] == {"type": "float", "default": 0.5}
-    assert "random" in methods["lorasp"]["options"]["select"]["allowed"]
+def test_suites_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites", "--json"]) == 0
     (glue,) = json.loads(capsys.readouterr().out)
     assert len(glue["tasks"]) == 9 and len(glue["averages"]["glue"]) == 8
     assert main(["schema", "record"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Record"
+
+
+LISTS = (
+    ["methods", "show", "lorasp-column"],
+    ["methods", "--json"],
+    ["strategies"],
+    ["strategies", "show", "fisher"],
+    ["suites"],
+)
 
 
 def test_help_and_report_import_no_torch(tmp_path: Path) -> None:
@@ -112,7 +121,7 @@ def test_help_and_report_import_no_torch(tmp_path: Path) -> None:
         )
         == 0
     )
-    for words in (["--help"], ["run", "--help"], ["methods"], ["report", str(tmp_path)]):
+    for words in (["--help"], ["run", "--help"], ["methods"], *LISTS, ["report", str(tmp_path)]):
         code = f"import sys; from harness.cli import main; main({words!r}); assert 'torch' not in sys.modules, 'torch'"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

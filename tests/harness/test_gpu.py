@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from harness.contracts import METHODS, STRATEGIES
 from harness.dropout import Clock, CounterDropout
 from harness.progress import Plain
 from harness.run import run
 from harness.spec import make_spec
+from methods.layers.lowrank import LowRankLinear
+from tests.harness.training import protocol, rows, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 20, "train_rows": 64, "eval_rows": 100, "profile": False}
@@ -50,3 +54,15 @@ def test_profile_is_allocated_memory(tmp_path: Path) -> None:
     lora, full = outcome.profiles
     assert {p.peak_kind for p in outcome.profiles} == {"cuda allocated"} and lora.environment is not None
     assert lora.environment.gpu and lora.peak_bytes and full.peak_bytes and full.peak_bytes > lora.peak_bytes
+
+
+@pytest.mark.parametrize("select", [name for name, strategy in STRATEGIES if not strategy.scores])
+def test_masks_are_the_cpus(select: str, tiny_bert: Callable[..., torch.nn.Module]) -> None:
+    places = []
+    for device in ("cpu", "cuda"):
+        model = tiny_bert().to(device)
+        trainer(model, [METHODS.get("lorasp")(select=select)], [protocol()], [3], rows().to(device))
+        layers = [m for m in model.modules() if isinstance(m, LowRankLinear)]
+        packed = [p for layer in layers for p in (layer.a, layer.b) if p.index is not None]
+        places.append([p.index.cpu() for p in packed if p.index is not None])
+    assert len(places[0]) == len(places[1]) and all(torch.equal(a, b) for a, b in zip(*places, strict=True))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from harness.contracts import STRATEGIES
 from harness.errors import NotApplicable, UserError
 from harness.plan import make_plan, method_of
 from harness.spec import make_spec
@@ -72,3 +75,17 @@ def test_wrong_names_and_places(flags: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         plan(**flags)
     assert "\n" not in str(caught.value)
+
+
+def test_a_strategys_version_is_in_the_key_above_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 1 it is left out, so that keys made before it was there stay the same."""
+    before = {c.label: c.key for c in cells(seeds="1", methods="lora,lora:match=lorasp|none,rank=15,lorasp")}
+    monkeypatch.setitem(STRATEGIES._items, "random", dataclasses.replace(STRATEGIES.get("random"), version=2))
+    after = {c.label: c.key for c in cells(seeds="1", methods="lora,lora:match=lorasp|none,rank=15,lorasp")}
+    assert {label for label in before if before[label] != after[label]} == {"lora:match=lorasp,rank=15", "lorasp"}
+
+
+def test_keys_of_today_stay() -> None:
+    """Stored records are found by key: a change here means that every run starts anew."""
+    lora, _, lorasp, _ = cells()
+    assert (lora.key, lorasp.key) == ("4233ecc52d30e668", "e5fb06f39bd38295")

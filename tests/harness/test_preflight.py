@@ -30,6 +30,15 @@ def trained(folder: Path) -> int:
         (["lorasp-colum"], "did you mean 'column'"),
         (["lorasp:select=complementary,ratio=0.25"], "halves that complete each other are 0.5"),
         (["lora", "--quantize", "sim4"], "'sim2', 'sim3' or 'sim6'"),
+        (["dora:quantize=int8"], "method 'dora' with quantize=int8: peft's norm of the rows is not made for 8-bit"),
+        (["dora:rank=65"], "dora:rank=65 on embedded:encoder: rank 65: "),
+        (["adalora:start_rank=65"], "adalora:start_rank=65 on embedded:encoder: rank 65: "),
+        (["shira:rank=33"], "maps 64 to 64; allowed: 32 at most"),
+        (["lorasp:select=b-only,ratio=0.0001"], "ratio=0.0001: leaves none of 2048 entries"),
+        (["lorasp:scope=model,ratio=0.00001"], "ratio=1e-05: leaves none of 12288 entries"),
+        (["lorasp:select=a-only,zero=b"], "B at zero never trains, so nothing is learned; use zero=a or auto"),
+        (["lorasp:select=b-only,zero=a"], "A at zero never trains, so nothing is learned; use zero=b or auto"),
+        (["lora:target=gate+query"], "target=gate: this model has no such linear layer; it has: dense, key, query"),
         (["full", "--quantize", "int8,nf4"], "nothing is left to run: full on glue/rte: not applicable"),
     ],
 )
@@ -45,6 +54,7 @@ def test_refused_in_one_line_before_anything_trains(
     ("words", "listed"),
     [
         (["full,lora", "--quantize", "nf4"], "full on glue/rte: not applicable: method 'full' trains the backbone"),
+        (["dora,lora", "--quantize", "int8"], "dora on glue/rte: not applicable: method 'dora' with quantize=int8"),
         (["lora:rank=8|65"], "lora:rank=65 on glue: not applicable: rank=65"),
         (["lorasp:ratio=0.0001|0.5"], "lorasp:ratio=0.0001 on glue: not applicable: ratio=0.0001"),
     ],
@@ -52,7 +62,7 @@ def test_refused_in_one_line_before_anything_trains(
 def test_dropped_from_a_product_and_listed(
     words: list[str], listed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "nf4" in words:
+    if "--quantize" in words:
         pytest.importorskip("bitsandbytes")
     assert main(["run", "--methods", *words, *SMALL, "--out", str(tmp_path)]) == 0
     assert listed in capsys.readouterr().err

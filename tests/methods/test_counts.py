@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from harness.backbone import Held
 from harness.contracts import METHODS, STRATEGIES
 from harness.groups import ParameterGroup
 from harness.packrun import counts
+from methods.layers.lowrank import LowRankLinear
 from methods.layers.projection import GradientProjector
 from tests.harness.training import protocol, rows, trainer
 from tests.methods.checks import EVERY, watch_masks
@@ -32,7 +34,7 @@ def projector_bytes(group: ParameterGroup) -> int:
 @pytest.mark.parametrize("name", EVERY)
 def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     made, attached = trainer(tiny_bert(dtype=torch.float32), [EVERY[name]], [protocol()], [0], rows())
-    parameters, state = counts(0, attached, 0)
+    parameters, state = counts(Held(0, 0, 0), attached, 0)
     made.one_step(0)
     assert state.weights == sum(size(g.theta) for g in attached.groups)
     assert state.gradients == sum(size(g.grad) for g in attached.groups)
@@ -66,6 +68,21 @@ def test_exactly_the_share_trains_at_odd_sizes(
         index = [attached.groups.index(g) for g in adapter]
         assert sum(made.optimizer.first[i].numel() for i in index) == sum(g.grad.numel() for g in adapter) == wanted
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("frozen", ["none", "int8", "fp4", "nf4"])
+@pytest.mark.parametrize("select", STRATEGIES.names())
+def test_frozen_bytes_are_those_of_the_tensors(select: str, frozen: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    model = tiny_bert(dtype=torch.float32)
+    _, attached = trainer(model, [LORASP(select=select, frozen=frozen)], [protocol()], [0], rows())
+    held = 0
+    for layer in (m for m in model.modules() if isinstance(m, LowRankLinear)):
+        for packed in (layer.a, layer.b):
+            held += size(packed.index) if packed.index is not None else 0
+            stored = packed.frozen.tensors() if packed.frozen is not None else ()
+            spare = 4 if stored and frozen == "none" else 0  # one slot takes the padding of packs
+            held += sum(map(size, stored)) - spare
+    assert counts(Held(0, 0, 0), attached, 0)[1].frozen == held
 
 
 def test_counts_of_every_baseline(tiny_bert: Callable[..., nn.Module]) -> None:

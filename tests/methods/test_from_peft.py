@@ -54,7 +54,8 @@ def plain(model: Any, name: str, settings: Any) -> Any:
     adapter = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("classifier")]
     groups = [{"params": adapter + head[:1], "weight_decay": 0.01}, {"params": head[1:], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1.0)
-    split, order = rows(), Order([STREAMS], 44, 8)
+    split = rows()
+    order = Order([STREAMS], split.lengths, 8)
     model.train()
     for step, rate in enumerate(learning_rates(settings, 20)):
         chosen = order.at(step)

@@ -49,7 +49,7 @@ def test_a_gradient_mask_in_place_of_freezing_is_caught(
     ((masks, starts),) = seen
     model = tiny_bert()
     made, attached = trainer(model, [METHODS.get("lora")()], [TEN], [0], rows())
-    step = ReplicaAdamW.step
+    step = ReplicaAdamW.update
 
     def masked(self: ReplicaAdamW) -> torch.Tensor:
         for name, pair in masks.items():
@@ -59,7 +59,7 @@ def test_a_gradient_mask_in_place_of_freezing_is_caught(
                 grad[0][torch.from_numpy(~mask)] = 0
         return step(self)
 
-    monkeypatch.setattr(ReplicaAdamW, "step", masked)
+    monkeypatch.setattr(ReplicaAdamW, "update", masked)
     train(made)
     assert unfrozen(model, masks, starts) == [f"{name}.a" for name in masks]
 

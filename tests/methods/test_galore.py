@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.backbone import Held
 from harness.cell import Protocol
 from harness.contracts import METHODS
 from harness.errors import UserError
@@ -80,7 +81,7 @@ def test_moments_have_the_projected_size_and_the_record_says_so(rank: int, tiny_
     everything = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("classifier"))
     made, attached = trainer(model, [METHODS.get("galore")(rank=rank)], [protocol(max_steps=2)], [0], rows())
     made.one_step(0)
-    _, state = counts(0, attached, 0)
+    _, state = counts(Held(0, 0, 0), attached, 0)
     head = attached.count("head", 0)
     plain = everything - sum(m * n for m, n in weights)
     small = sum(rank * max(m, n) for m, n in weights)

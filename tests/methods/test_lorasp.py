@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS
-from harness.errors import UserError
+from harness.contracts import METHODS, STRATEGIES
+from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
 from methods.lowrank import find_sites, start_values
@@ -129,3 +130,29 @@ def test_attaches_to_each_encoder_shape(kind: str) -> None:
 def test_a_target_the_model_lacks_is_named(tiny_bert: Callable[..., nn.Module]) -> None:
     with pytest.raises(UserError, match=r"target=gate.*query"):
         find_sites(tiny_bert(), ("gate",), 4)
+
+
+@pytest.mark.parametrize(("select", "zero"), [("a-only", "b"), ("b-only", "a")])
+def test_a_frozen_zero_matrix_learns_nothing(select: str, zero: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    """Why it is refused: whatever the other matrix is, the product stays zero and so does its gradient."""
+    method = METHODS.get("lorasp")(select=select, zero=zero)
+    with pytest.raises(NotApplicable, match="nothing is learned"):
+        method.check()
+    made, attached = trainer(tiny_bert(), [method], [protocol(max_steps=10, weight_decay=0.0)], [0], rows())
+    adapter, head = (next(g for g in attached.groups if g.name == name) for name in ("adapter", "head"))
+    start = adapter.theta.detach().clone(), head.theta.detach().clone()
+    train(made)
+    assert torch.equal(adapter.theta, start[0]) and not torch.equal(head.theta, start[1])
+
+
+@pytest.mark.parametrize("select", [name for name, strategy in STRATEGIES if not strategy.scores])
+def test_masks_need_no_weights_and_no_device(select: str, tiny_bert: Callable[..., nn.Module]) -> None:
+    """The same from shapes alone (device meta), whatever torch's generators say: numpy draws them on the CPU."""
+    method = METHODS.get("lorasp")(select=select)
+    found = []
+    for device in ("cpu", "meta"):
+        torch.manual_seed(len(found))
+        sites = find_sites(tiny_bert().to(device), method.target, method.rank)  # type: ignore[attr-defined]
+        found.append(method.masks(sites, Streams(equal(3)), None))  # type: ignore[attr-defined]
+    assert found[0].keys() == found[1].keys()
+    assert all(np.array_equal(a, b) for n in found[0] for a, b in zip(found[0][n], found[1][n], strict=True))

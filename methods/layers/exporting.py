@@ -1,0 +1,111 @@
+"""What a replica has learned, under peft's names: its adapter and its head."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from harness.contracts import Exported
+from harness.groups import Attached
+from methods.layers.lowrank import LowRankLinear
+from methods.layers.replica_linear import ReplicaLinear
+
+TASK = "SEQ_CLS"
+
+
+def head(model: nn.Module, slot: int) -> dict[str, Tensor]:
+    """All tensors of the top modules that hold a trained head layer, by their names in the model.
+
+    peft copies such a module whole, so what does not train in it has to be there too.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, ReplicaLinear)}
+    tops = {name.partition(".")[0] for name in layers}
+    found = {n: p for n, p in model.state_dict().items() if n.partition(".")[0] in tops}
+    for name, layer in layers.items():
+        found[f"{name}.weight"] = layer.weight_leaf.tensor[slot]
+        if layer.bias_leaf is not None:
+            found[f"{name}.bias"] = layer.bias_leaf.tensor[slot]
+    return found
+
+
+def exported(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot: int, prefix: str) -> Exported:
+    """The adapter with its head; `prefix` is where peft's model holds the backbone."""
+    own = head(model, slot)
+    config.task_type, config.inference_mode = TASK, True
+    if hasattr(config, "modules_to_save"):
+        config.modules_to_save = sorted({name.partition(".")[0] for name in own})
+    every = tensors | {prefix + name: value for name, value in own.items()}
+    return Exported(config, {name: value.detach().cpu().clone().contiguous() for name, value in every.items()})
+
+
+def lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool) -> Exported:
+    """Dense A and B of each site, without ranks in which both are zero (a pack's padding)."""
+    from peft import LoraConfig
+
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    alpha: Any = 1.0
+    alphas: dict[str, Any] = {}  # peft takes floats, its types do not say so
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LowRankLinear):
+            continue
+        a, b = layer.a.dense()[slot], layer.b.dense()[slot]
+        alive = (a != 0).any(1) | (b != 0).any(0)
+        if not bool(alive.any()):
+            continue
+        ranks[name] = int(alive.sum())
+        alphas[name] = _alpha(float(layer.scales[slot]), ranks[name], rslora)
+        tensors[f"base_model.model.{name}.lora_A.weight"] = a[alive]
+        tensors[f"base_model.model.{name}.lora_B.weight"] = b[:, alive]
+        alpha = _alpha(float(layer.scales[slot]), rank, rslora)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=sorted(ranks),
+        rank_pattern={n: r for n, r in ranks.items() if r != rank},
+        alpha_pattern={n: x for n, x in alphas.items() if x != alpha},
+        use_rslora=rslora,
+    )
+    return exported(config, tensors, model, slot, "base_model.model.")
+
+
+def _alpha(scale: float, rank: int, rslora: bool) -> float:
+    """The alpha that gives this scale, rid of the noise of the division."""
+    return round(scale * (math.sqrt(rank) if rslora else rank), 12)
+
+
+def from_tuner(model: nn.Module, attached: Attached) -> Exported:
+    """What peft itself would save. AdaLoRA's pruned ranks stay as zeros."""
+    from peft import get_peft_model_state_dict
+
+    config = copy.copy(attached.tuner.peft_config["default"])
+    if config.peft_type == "ADALORA":
+        config.rank_pattern = None
+    tensors = get_peft_model_state_dict(_AsPeftModel(attached.tuner, config))
+    return exported(config, tensors, model, 0, "base_model.model.")
+
+
+class _AsPeftModel(nn.Module):
+    """A tuner at the place where peft's own model holds it, which names the tensors."""
+
+    def __init__(self, tuner: nn.Module, config: Any) -> None:
+        super().__init__()
+        self.base_model, self.peft_config = tuner, {"default": config}
+
+
+def virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int) -> Exported:
+    """Prompt or prefix: `values` [tokens, numbers a token], which peft's model looks up."""
+    config: Any = model.config
+    made = kind(
+        task_type=TASK,
+        num_virtual_tokens=len(values),
+        token_dim=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_transformer_submodules=1,
+    )
+    return exported(made, {"prompt_embeddings": values}, model, slot, "base_model.")

@@ -1,0 +1,76 @@
+"""Start values from an adapter trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.contracts import Initial, Site
+from harness.errors import UserError
+from harness.groups import ParameterGroup
+from methods.layers.replica_linear import head_linears
+
+Start = tuple[Tensor, Tensor]
+
+
+def given(drawn: Start, pair: tuple[Tensor, Tensor, float] | None, scale: float) -> Start:
+    """The adapter's A and B in place of what was drawn, B such that scale * B A is the same at another scale.
+
+    Ranks that the adapter lacks stay as drawn: one factor is zero, so they add nothing.
+    """
+    if pair is None:
+        return drawn
+    a, b, own = pair
+    count = len(a)
+    return torch.cat([a.double(), drawn[0][count:]]), torch.cat([b.double() * (own / scale), drawn[1][:, count:]], 1)
+
+
+def set_heads(group: ParameterGroup, initials: Sequence[Initial | None]) -> None:
+    """Put the heads that fit into a pack's group "head"."""
+    for row, initial in enumerate(initials):
+        shapes = {name: leaf.shape for name, leaf in group.leaves.items()}
+        for name in fitting_head(shapes, initial.head) if initial else ():
+            assert initial is not None
+            group.leaves[name].tensor.detach()[row].copy_(initial.head[name])
+
+
+def fitting_head(shapes: Mapping[str, tuple[int, ...]], head: Mapping[str, Tensor]) -> list[str]:
+    """Names of the head's tensors to load: those of layers whose weight and bias both fit."""
+    layers: dict[str, list[str]] = {}
+    for name in shapes:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    fits = [names for names in layers.values() if all(n in head and tuple(head[n].shape) == shapes[n] for n in names)]
+    return [name for names in fits for name in names]
+
+
+def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
+    """Raise UserError where the adapter is of another rank, other layers or another width."""
+    if initial.rank != rank:
+        raise UserError(f"rank={rank}: the adapter of --init-from has rank {initial.rank}; allowed: that one")
+    known = {site.name: site for site in sites}
+    for name, (a, b, _) in initial.pairs.items():
+        if name not in known:
+            raise UserError(
+                f"the adapter of --init-from has layer {name}; allowed: the target's, such as {sites[0].name}"
+            )
+        have, want = (a.shape[1], b.shape[0]), (known[name].d_in, known[name].d_out)
+        if have != want:
+            widths = "{} to {}".format
+            raise UserError(f"the adapter of --init-from maps {widths(*have)} at {name}; allowed: {widths(*want)}")
+        if not 0 < len(a) == b.shape[1] <= rank:
+            raise UserError(f"the adapter of --init-from has A {list(a.shape)}, B {list(b.shape)} at {name}: no pair")
+
+
+def check_rest(model: nn.Module, initial: Initial) -> list[str]:
+    """Head layers that stay freshly drawn. Raises UserError where the adapter changes the backbone beside its pairs."""
+    linears = dict(head_linears(model))
+    own = dict(model.named_parameters())
+    tops = {name.partition(".")[0] for name in linears}
+    for name in initial.head:
+        if name in own and name.partition(".")[0] not in tops:
+            raise UserError(f"the adapter of --init-from changes {name} too; allowed: low-rank pairs and a head")
+    shapes = {n: tuple(p.shape) for n, p in own.items() if n.rpartition(".")[0] in linears}
+    loaded = {name.rpartition(".")[0] for name in fitting_head(shapes, initial.head)}
+    return [name for name in linears if name not in loaded]

@@ -1,0 +1,91 @@
+"""What one training step of each method takes on the embedded encoder, alone: writes results/footprint.tsv.
+
+    python -m scripts.footprint
+
+Batches of 16 rows of 32 tokens in float32; trained numbers and bytes without the head; operations of the whole step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.cell import Protocol
+from harness.contracts import METHODS, STRATEGIES, Member, Method
+from harness.model_source import resolve
+from harness.models import load_model
+from harness.packrun import calibration_of
+from harness.presets import preset
+from harness.registry import load_all
+from harness.seeds import Streams, equal
+from harness.task_types.base import Split
+from harness.task_types.classification import LabelledRows, replica_losses
+from harness.train import Trainer
+
+OUT = Path(__file__).parent.parent / "results" / "footprint.tsv"
+ROWS, LENGTH = 16, 32
+
+
+def step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol) -> dict[str, int]:
+    """Numbers and bytes of one training step: what the method trains, what is kept for backward, and operations."""
+    streams = Streams(equal(0))
+    attached = method.attach(model, [Member(method, streams, 2)], calibration_of(split, replica_losses))
+    made = Trainer(model, attached, split, [protocol], [streams], replica_losses)
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    own |= {g.theta.untyped_storage().data_ptr() for g in attached.groups}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no storage is freed and its address taken again
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.layout != torch.strided:  # shira's weight: indices and trained values, no activation
+            return tensor
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), FlopCounterMode(display=False) as flops:
+        made.one_step(0)
+    groups = [g for g in attached.groups if g.name != "head"]
+    return {
+        "trained parameters": sum(g.counts[0] for g in groups),
+        "gradient": sum(g.grad.nbytes for g in groups),
+        "optimizer state": sum(g.state_bytes(0) for g in groups),
+        "activations": sum(kept.values()),
+        "compute": flops.get_total_flops(),
+    }
+
+
+def measured() -> dict[str, Mapping[str, int]]:
+    """Each method at its defaults, and lorasp with each strategy."""
+    source = resolve(preset("quick"), "glue", None)
+    rng = np.random.default_rng(0)
+    ids = torch.from_numpy(rng.integers(5, 399, (ROWS, LENGTH), dtype=np.int32))
+    labels = torch.from_numpy(rng.integers(0, 2, ROWS))
+    lengths = np.full(ROWS, LENGTH)
+    split = LabelledRows([str(i) for i in range(ROWS)], ids, None, lengths, labels, np.zeros(ROWS, bool))
+    protocol = Protocol(lr=1e-3, epochs=100.0, max_steps=2, batch_size=ROWS, max_length=LENGTH)
+    methods = {name: METHODS.get(name)() for name in METHODS.names()}
+    methods |= {f"lorasp-{name}": METHODS.get("lorasp")(select=name) for name in STRATEGIES.names()}
+    found: dict[str, Mapping[str, int]] = {}
+    for name, method in methods.items():
+        model = load_model(source, 2, trained_backbone=method.trains_backbone)
+        found[name] = step_cost(method, model, split, protocol)
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, int]]) -> str:
+    """Tab-separated, one line a method."""
+    head = ["method", *next(iter(found.values()))]
+    return "\n".join("\t".join(map(str, line)) for line in [head, *([n, *own.values()] for n, own in found.items())])
+
+
+if __name__ == "__main__":
+    load_all()
+    OUT.write_text(table(measured()) + "\n")

@@ -1,0 +1,65 @@
+"""A frozen half in codes: never touched by training, and made anew once a draw with its error on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.contracts import METHODS
+from methods.layers.frozen import FrozenLevel, Quantized
+from methods.layers.lowrank import LowRankLinear
+from tests.harness.training import protocol, rows, train, trainer
+
+pytest.importorskip("bitsandbytes")
+LORASP = METHODS.get("lorasp")
+
+
+def codes(model: nn.Module) -> list[Tensor]:
+    layers = [m for m in model.modules() if isinstance(m, LowRankLinear)]
+    stores = [packed.frozen for layer in layers for packed in (layer.a, layer.b) if packed.frozen is not None]
+    return [tensor.clone() for store in stores for tensor in store.tensors()]
+
+
+@pytest.mark.parametrize("select", ["random", "column", "a-only", "b-only", "fisher"])
+@pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
+def test_ten_steps_leave_the_codes_as_they_are(
+    frozen: FrozenLevel, select: str, tiny_bert: Callable[..., nn.Module]
+) -> None:
+    model = tiny_bert(dropout=0.1)
+    method = LORASP(frozen=frozen, select=select)
+    made, _ = trainer(model, [method], [protocol(max_steps=10, weight_decay=0.1)], [0], rows())
+    before = codes(model)
+    train(made)
+    assert before and all(torch.equal(a, b) for a, b in zip(before, codes(model), strict=True))
+
+
+@pytest.mark.parametrize("frozen", ["int8", "nf4"])
+def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
+    frozen: FrozenLevel, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[float] = []
+    put = Quantized.set_row
+
+    def watched(self: Quantized, row: int, values: Tensor) -> float:
+        wanted = values.clone()
+        error = put(self, row, values)
+        now = self.filled(None, None)[row * self.size : (row + 1) * self.size]
+        moved.append(float((now - wanted).abs().sum()))
+        return error
+
+    monkeypatch.setattr(Quantized, "set_row", watched)
+    made, attached = trainer(tiny_bert(), [LORASP(frozen=frozen, resample=3)], [protocol(max_steps=9)], [0], rows())
+    train(made)
+    assert len(moved) == 2 * 2 * 4  # two draws, of A and B at four sites
+    assert attached.extra_for(0)["resample_error"] == pytest.approx(sum(moved)) and all(m > 0 for m in moved)
+
+
+@pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
+def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
+    values = torch.zeros(1, 130, dtype=torch.float64)
+    values[0, ::3] = torch.linspace(-1, 1, 44)
+    kept = Quantized(values, frozen).filled(None, None)[:130]
+    assert bool((kept[values[0] == 0] == 0).all()) and float((kept - values[0]).abs().max()) < 0.2

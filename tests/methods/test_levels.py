@@ -1,0 +1,39 @@
+"""What a method says of levels of quantization is what training on one does."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cell import Quantize
+from harness.contracts import METHODS
+from harness.model_source import resolve
+from harness.models import load_model
+from harness.presets import preset
+from tests.harness.training import protocol, rows, trainer
+
+pytest.importorskip("bitsandbytes")
+QUANTIZABLE = [name for name, kind in METHODS if kind.quantizable]
+ALONE = [name for name in QUANTIZABLE if METHODS.get(name).family is None]
+
+
+def fits(name: str, quantize: Quantize) -> bool:
+    """Whether two steps on the embedded encoder at this level can be taken."""
+    model = load_model(resolve(preset("quick"), "glue", None), 2, quantize=quantize)
+    try:
+        made, _ = trainer(model, [METHODS.get(name)()], [protocol(max_steps=2)], [0], rows())
+        return all(bool(made.one_step(step).isfinite().all()) for step in range(2))
+    except (AttributeError, RuntimeError, TypeError, ValueError, NotImplementedError):
+        return False
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_methods_from_peft_fit_where_they_say(name: str, quantize: Quantize) -> None:
+    assert fits(name, quantize) == (quantize not in METHODS.get(name).unfit_levels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUANTIZABLE)
+@pytest.mark.parametrize("quantize", ["int8", "fp4", "nf4", "nf4-dq"])
+def test_every_method_fits_where_it_says(name: str, quantize: Quantize) -> None:
+    assert fits(name, quantize) == (quantize not in METHODS.get(name).unfit_levels)
