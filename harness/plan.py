@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from harness.adapter_source import AdapterSource, start_of
 from harness.cell import Cell, Protocol
-from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, Task, TaskData
+from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.errors import NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
 from harness.label_order import label_notes
@@ -58,9 +58,7 @@ def make_plan(spec: Spec) -> Plan:
     given = parse_models(spec.model)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
     data, dropped = _load(request, suites, tasks)
-    data = {
-        (suite, task): checked(rows, suites[suite].tasks[task], models[suite]) for (suite, task), rows in data.items()
-    }
+    data = {place: _checked(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
     named: set[str] = set()
@@ -127,9 +125,20 @@ def _request(spec: Spec, chosen: Preset) -> SourceRequest:
     return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file), columns, spec.label, spec.labels)
 
 
-def checked(data: TaskData, task: Task, model: ModelSource) -> TaskData:
-    """The rows with notes on what train and eval splits share, and on a model's own order of the labels."""
-    return dataclasses.replace(data, notes=(*data.notes, *overlap_notes(data), *label_notes(task.labels, model)))
+def _checked(
+    data: TaskData,
+    suites: Mapping[str, Suite],
+    chosen: Preset,
+    models: Mapping[str, ModelSource],
+    suite: str,
+    task: str,
+) -> TaskData:
+    """The rows with notes on what train and eval splits share, and on the model's labels and language."""
+    model = models[suite]
+    notes = overlap_notes(data) + label_notes(suites[suite].tasks[task].labels, model)
+    if suite in chosen.notes and model.name == chosen.models[suite]:
+        notes.append(chosen.notes[suite])
+    return dataclasses.replace(data, notes=(*data.notes, *notes))
 
 
 def _load(

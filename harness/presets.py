@@ -17,7 +17,7 @@ MINILM = "all-MiniLM-L6-v2"
 class Preset:
     """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of harness.cell.Protocol.
 
-    `suites` has the fields that a suite sets for itself.
+    `suites` has the fields that a suite sets for itself, `notes` what a report must say of a suite's model here.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Preset:
     source: Literal["embedded", "hub"]
     protocol: Mapping[str, Any]
     suites: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _QUICK = Preset(
@@ -46,6 +47,7 @@ _SMALL = Preset(
     {suite: MINILM for suite in ("glue", "xnli", "domain", "table")},
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+    notes={"xnli": f"model: {MINILM} was trained on English; other languages reach it as word pieces it hardly knows"},
 )
 _PAPER = Preset(
     "paper",
