@@ -64,9 +64,9 @@ class Domain(Suite):
     """A shift of domain whose distance is known."""
 
     name = "domain"
-    summary = "generated reviews whose words change their meaning: d0 none of them, d100 all"
+    summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
     tasks: ClassVar[Mapping[str, Task]] = {
-        f"d{d}": Task(f"d{d}", ("negative", "positive"), ("validation",), ("accuracy",)) for d in DISTANCES
+        f"d{d:03}": Task(f"d{d:03}", ("negative", "positive"), ("validation",), ("accuracy",)) for d in DISTANCES
     }
     averages = (Average("domain", {name: ("accuracy",) for name in tasks}),)
 

@@ -15,7 +15,7 @@ from suites.domain import DISTANCES, GROUPS, Domain, jargon, terms
 
 
 def loaded(distance: int) -> TaskData:
-    return Domain().load(f"d{distance}", SourceRequest("embedded"))
+    return Domain().load(f"d{distance:03}", SourceRequest("embedded"))
 
 
 def test_labels_and_lengths_are_the_same_at_each_distance() -> None:
@@ -61,4 +61,4 @@ def test_files_are_refused() -> None:
     from pathlib import Path
 
     with pytest.raises(UserError, match="generated"):
-        Domain().load("d25", SourceRequest("embedded", None, {("d25", "train"): (Path("x.tsv"),)}))
+        Domain().load("d025", SourceRequest("embedded", None, {("d025", "train"): (Path("x.tsv"),)}))
