@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.cli import main
 from harness.contracts import Example, Task, TaskData
 from harness.errors import UserError
 from harness.inputs import Inputs, read_inputs
@@ -166,3 +167,11 @@ def test_a_split_without_rows_is_refused(tokenizer: Any) -> None:
     empty = TaskData({"train": EXAMPLES, "validation": ()}, "f", "s")
     with pytest.raises(UserError, match="t/validation: no rows to score"):
         read_inputs(tokenizer, TASK, empty, protocol())
+
+
+def test_no_cache_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORASP_HARNESS_CACHE", str(tmp_path / "cache"))
+    command = "run --tasks rte --methods head --seeds 1 --max-steps 1 --eval-rows 20 --no-profile"
+    for flag, count in (("--no-cache", 0), ("--cache", 2)):
+        assert main([*command.split(), flag, "--out", str(tmp_path / flag)]) == 0
+        assert len(files(tmp_path / "cache")) == count
