@@ -12,7 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.cell import Precision, Quantize, Recompute
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"})
+SHOWN = frozenset({"formats", "figures", "published", "tensorboard"})
+"""Fields of what is written beside the records."""
+MACHINE = (
+    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"}) | SHOWN
+)
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -89,6 +93,14 @@ class Spec(BaseModel):
     )
     cache: bool = Field(default=True, description="keep tokenised rows under ~/.cache/lorasp-harness")
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
+    formats: Annotated[tuple[str, ...], Words] = Field(
+        default=("md", "html", "csv"), description="formats of the report: md,html,latex,csv,parquet"
+    )
+    figures: Annotated[tuple[str, ...], Words] = Field(
+        default=("png", "svg"), description="formats of the figures' files: png,svg,pdf"
+    )
+    published: bool = Field(default=False, description="show published figures beside the results, in their own table")
+    tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from reports.document import Table, turned
 from reports.frames import Grid, Seeds, seeds_of
 from reports.intervals import estimate
-from reports.tables import MOST_COLUMNS, Table, shown, turned
+from reports.tables import MOST_COLUMNS, named, shown
 
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
 
@@ -20,7 +21,7 @@ def language_table(grid: Grid) -> Table | None:
             language = metric.removeprefix(METRIC)
             rows.append((task, language, *(_cell(grid, task, method, metric) for method in grid.methods)))
     notes = ["Accuracy in points; in brackets the score less that of English, paired by seed (below 0: a drop)."]
-    table = Table("Scores by language", ("trained on", "scored in", *grid.methods), rows, notes)
+    table = Table("Scores by language", ("trained on", "scored in", *named(grid.methods)), rows, notes)
     return turned(table, 2, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 

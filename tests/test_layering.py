@@ -11,19 +11,28 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports")
-WIRING = {"harness/run.py", "harness/cli.py", "harness/__main__.py"}
+WIRING = {
+    "harness/verbs/running.py",
+    "harness/verbs/stored.py",
+    "harness/verbs/registered.py",
+    "harness/run.py",
+    "harness/cli.py",
+    "harness/__main__.py",
+    "results/job.py",
+}
 BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {f"harness.{m}" for m in BUILDING},
     "suites": {f"harness.{m}" for m in BUILDING} | {"harness.cell", "harness.tokens"},
     "reports": {"harness.record", "harness.cell", "harness.errors"},
+    "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = set(
     "activations capture dropout dropout_kernel groups measure models optimizer packrun recompute scoring simulated "
     "token_cache tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
-HEAVY |= {"statsmodels", "sacrebleu"}
+HEAVY |= {"statsmodels", "sacrebleu", "jinja2", "tensorboard"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

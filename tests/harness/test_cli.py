@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "merge", "methods", "strategies", "suites", "new", "schema", "bench", "doctor")
+VERBS = tuple("run report show compare watch merge methods strategies suites new schema bench doctor".split())
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -43,6 +43,11 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["methods", "show", "lorra"], "did you mean 'lora'"),
         (["strategies", "show", "colum"], "did you mean 'column'"),
         (["methods", "--plugin", "/nowhere.py"], "does not exist"),
+        (["run", "--formats", "htm"], "did you mean 'html'"),
+        (["run", "--figures", "pgn"], "did you mean 'png'"),
+        (["show", "abc", "/nowhere"], "no stored cells in /nowhere"),
+        (["compare", "/nowhere", "/nowhere"], "holds no run"),
+        (["watch", "/nowhere"], "holds no run"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
