@@ -149,7 +149,7 @@ def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Train
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
     cell = question.cell
     kind = task_type(question.task.kind)
-    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model))
+    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model), model.config)
     split, losses = made.to(question.device), kind.losses(cell.protocol)
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
     protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})

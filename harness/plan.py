@@ -21,7 +21,7 @@ from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 BUDGET = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
-TEXT = tuple("label_smoothing max_target_length beams shots".split())
+TEXT = tuple("label_smoothing max_target_length beams shots template packed".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +196,7 @@ def _cell(
         recompute=call.overrides["recompute"],
         parts=_parts(suite, method),
     )
+    suite.check(task, data, cell.protocol)
     return cell, method
 
 

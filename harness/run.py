@@ -74,7 +74,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
         store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, late)
         listener = listen(len(todo))
         try:
-            for line in [*set_aside, *plan.dropped, *plan.notes, *notes]:
+            about = [f"{s}/{task}: {note}" for (s, task), data in plan.data.items() for note in data.notes]
+            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *about]:
                 listener.note(line)
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.cell import Precision, Quantize, Recompute
+from harness.cell import Precision, Quantize, Recompute, Template
 from harness.errors import UserError, unknown
 
 SHOWN = frozenset({"formats", "figures", "published", "tensorboard"})
@@ -46,7 +46,10 @@ class Spec(BaseModel):
     )
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
-    data_file: tuple[str, ...] = Field(default=(), description="TASK/SPLIT=PATH: rows that are not the official file")
+    data_file: tuple[str, ...] = Field(
+        default=(),
+        description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
+    )
     text: str | None = Field(default=None, description="columns of text, joined by + (suite table)")
     label: str | None = Field(default=None, description="column of the label (suite table)")
     labels: Literal["class", "number"] | None = Field(
@@ -62,8 +65,12 @@ class Spec(BaseModel):
     max_target_length: int | None = Field(default=None, ge=2, description="tokens of a written text at most")
     beams: int | None = Field(default=None, ge=1, description="beams of the search that writes texts; 1 is greedy")
     shots: int | None = Field(default=None, ge=0, description="solved examples before each question (mmlu)")
+    template: Template | None = Field(default=None, description="wording around an instruction: alpaca or plain (mmlu)")
+    packed: bool | None = Field(default=None, description="several instructions in one row of max-length tokens (mmlu)")
     train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
-    eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split at most")
+    eval_rows: int | None = Field(
+        default=None, ge=1, description="rows of each eval split (mmlu: of each subject) at most"
+    )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
     )

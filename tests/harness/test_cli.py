@@ -91,8 +91,10 @@ def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.Ca
 
 def test_suites_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites", "--json"]) == 0
-    glue = next(each for each in json.loads(capsys.readouterr().out) if each["name"] == "glue")
+    suites = {s["name"]: s for s in json.loads(capsys.readouterr().out)}
+    glue, wmt16 = suites["glue"], suites["wmt16"]
     assert len(glue["tasks"]) == 9 and len(glue["averages"]["glue"]) == 8
+    assert len(wmt16["tasks"]) == 2 and set(wmt16["averages"]) == {"wmt16"}
     assert main(["schema", "record"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Record"
 
