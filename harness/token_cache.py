@@ -41,7 +41,9 @@ def cache_folder() -> Path:
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:
-    """sha256 of what a fast tokenizer does to a text; None for a slow one, whose rows are not stored."""
+    """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, which says how a text written
+    by the model begins; None for a slow one, whose rows are not stored.
+    """
     import tokenizers
 
     core = getattr(tokenizer, "backend_tokenizer", None)
@@ -53,6 +55,8 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     own += [str(getattr(tokenizer, name, None)) for name in ("pad_token_id", "model_max_length", "truncation_side")]
     own += [repr(tokenizer.model_input_names), str(getattr(tokenizer, "src_lang", None))]
     own += [str(getattr(tokenizer, "tgt_lang", None)), str(getattr(tokenizer, "chat_template", None))]
+    config = Path(str(tokenizer.name_or_path)) / "config.json"
+    own.append(config.read_text() if config.is_file() else "")
     return hashlib.sha256("\0".join([*own, core.to_str()]).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from harness.cli import main
 from harness.contracts import Example, Task, TaskData
@@ -108,6 +109,15 @@ def test_the_tokenizer_s_digest_is_that_of_its_rules(tokenizer: Any) -> None:
     other.add_tokens(["newword"])
     assert tokenizer_digest(other) != before
     assert tokenizer_digest(object()) is None
+
+
+def test_the_config_beside_the_tokenizer_is_in_its_digest(tokenizer: Any, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(str(tmp_path))
+    found = set()
+    for start in (0, 1):
+        (tmp_path / "config.json").write_text(f'{{"model_type": "t5", "decoder_start_token_id": {start}}}')
+        found.add(tokenizer_digest(AutoTokenizer.from_pretrained(str(tmp_path))))
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "gone"])
