@@ -41,8 +41,9 @@ def cache_folder() -> Path:
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:
-    """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, which says how a text written
-    by the model begins; None for a slow one, whose rows are not stored.
+    """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, where it is saved with one.
+
+    The config says how a written text begins. None for a slow tokenizer, whose rows are not stored.
     """
     import tokenizers
 
