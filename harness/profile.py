@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cell import Cell
-from harness.contracts import SUITES
 from harness.provenance import cpu_name, version
 from harness.record import Profile
 
@@ -47,7 +46,7 @@ def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
     found: dict[str, Question] = {}
     for cell in (c for c in plan.cells if not c.simulated):
         length = cell.protocol.max_length
-        task = SUITES.get(cell.suite).tasks[cell.task]
+        task = plan.suites[cell.suite].tasks[cell.task]
         key = profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
         source = plan.models[cell.suite]
         if key not in found:

@@ -28,8 +28,8 @@ ALLOWED = {
     "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = set(
-    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute rival "
-    "scoring simulated tokens train".split()
+    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute "
+    "rival scoring simulated token_cache tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard"}
