@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from harness.backbone import held
-from harness.cell import Cell
+from harness.cell import Cell, Protocol
 from harness.contracts import Method, Task
 from harness.execute import choose_threads, out_of_memory
 from harness.models import load_model
@@ -23,6 +23,7 @@ from harness.packs import Pack
 from harness.provenance import environment, utc_now
 from harness.record import Profile
 from harness.task_types import task_type
+from harness.task_types.base import Losses, Split
 from harness.train import Trainer
 
 if TYPE_CHECKING:
@@ -125,14 +126,16 @@ def _profile(question: Question, status: str) -> Profile:
     )
 
 
-def _vocabulary(model: torch.nn.Module) -> int:
+def vocabulary(model: torch.nn.Module) -> int:
+    """Tokens that a model knows."""
     table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
     return int(table.num_embeddings)
 
 
-def _measure(question: Question, empty: Profile) -> Profile:
+def load_alone(question: Question) -> torch.nn.Module:
+    """The cell's backbone."""
     cell = question.cell
-    model = load_model(
+    return load_model(
         question.source,
         question.task.outputs,
         dtype=cell.dtype,
@@ -141,28 +144,44 @@ def _measure(question: Question, empty: Profile) -> Profile:
         attention_dropout=cell.protocol.attention_dropout,
         trained_backbone=question.method.trains_backbone,
     )
-    cuda = question.device == "cuda"
+
+
+def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
+    """Rows of random tokens, all of the full length, and the loss of their kind."""
+    kind = task_type(task.kind)
+    return kind.synthetic(task, protocol, length, vocabulary(model)), kind.losses(protocol)
+
+
+def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The cell's method on its backbone, ready for so many steps on made-up rows."""
+    cell = question.cell
+    made, losses = made_up_rows(question.task, cell.protocol, question.length, model)
+    split = made.to(question.device)
+    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
+    protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
+    autocast = cell.dtype == "bf16" and question.method.autocasts
+    return Trainer(model, attached, split, [protocol], streams, losses, autocast=autocast)
+
+
+def timed_step(trainer: Trainer, step: int, device: str) -> float:
+    """Seconds of one step."""
+    with _synchronised(device):
+        start = time.perf_counter()
+        trainer.one_step(step)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def _measure(question: Question, empty: Profile) -> Profile:
+    cell, cuda = question.cell, question.device == "cuda"
+    model = load_alone(question)
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
-    own = list(model.parameters())
-    kind = task_type(question.task.kind)
-    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model))
-    split, losses = made.to(question.device), kind.losses(cell.protocol)
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
-    _, state = counts(held(model, own), attached, 0)
-    protocol = cell.protocol.model_copy(update={"max_steps": WARMUP_STEPS + TIMED_STEPS, "epochs": 100.0})
-    trainer = Trainer(
-        model, attached, split, [protocol], streams, losses, autocast=cell.dtype == "bf16" and question.method.autocasts
-    )
-    seconds = []
-    for step in range(WARMUP_STEPS + TIMED_STEPS):
-        with _synchronised(question.device):
-            start = time.perf_counter()
-            trainer.one_step(step)
-            if cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+    trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
+    _, state = counts(0, trainer.attached, 0)
+    seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS:]
     return empty.model_copy(
         update={

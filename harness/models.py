@@ -90,6 +90,26 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
         raise _refused(source, outputs, error) from error
 
 
+def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
+    """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
+    try:
+        with _quiet():
+            config = _config(source, outputs)
+            _undropped(config)
+            return _auto(config, outputs).from_config(  # type: ignore[no-any-return]
+                config, attn_implementation=_attention(config, device), dtype=dtype
+            )
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise _refused(source, outputs, error) from error
+
+
+def _undropped(config: Any) -> None:
+    """Attention probabilities are not dropped."""
+    for field in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+
+
 def load_model(
     source: ModelSource,
     outputs: int | None,
@@ -112,9 +132,7 @@ def load_model(
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = _config(source, outputs)
-            for field in ("attention_probs_dropout_prob", "attention_dropout"):
-                if hasattr(config, field):
-                    setattr(config, field, 0.0)
+            _undropped(config)
             auto = _auto(config, outputs)
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)

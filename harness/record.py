@@ -133,6 +133,22 @@ class Record(Strict):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
+class MemoryShares(Strict):
+    """Bytes at the peak of a training step, by what they are for."""
+
+    weights: int
+    quantization: int = Field(description="scales and tables beside quantized weights")
+    adapters: int = Field(description="adapter and head, trained or not")
+    gradients: int
+    optimizer: int
+    activations: int = Field(description="what the forward pass keeps for the backward pass")
+    rest: int = Field(description="the peak less all the others")
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, name) for name in type(self).model_fields)
+
+
 class Profile(Strict):
     """Memory and throughput of one (method, model, batch shape), measured alone in a process of its own."""
 

@@ -41,9 +41,10 @@ def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
 
     A language model has none: the layer that gives its words' logits is pretrained.
     """
+    if _word_logits(model) is not None:
+        return []
     base = getattr(model, "base_model", None)
     inside = set(base.modules()) if isinstance(base, nn.Module) and base is not model else set()
-    inside |= {m for m in (_word_logits(model),) if m is not None}
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m not in inside]
 
 

@@ -1,0 +1,99 @@
+"""Predicted memory against what the CPU's allocator says of the same step, and against counts by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.contracts import METHODS, SUITES
+from harness.fake_model import fake_model
+from harness.live_storages import LiveStorages, storage_bytes
+from harness.measure import Question, load_alone, train_alone
+from harness.model_source import ModelSource
+from harness.plan import make_plan
+from harness.predict import Prediction, Step, fake_tensors, largest_pack, predict, trace
+from harness.record import MemoryShares
+from harness.spec import make_spec
+from tests.harness import pairs
+
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": (
+        "bert",
+        {"hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 1024},
+    ),
+    "t5": (
+        "t5",
+        {"d_model": 256, "d_kv": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "d_ff": 1024}
+        | {"decoder_start_token_id": 0, "eos_token_id": 1},
+    ),
+    "llama": (
+        "llama",
+        {"hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+        | {"intermediate_size": 704, "pad_token_id": 0},
+    ),
+}
+
+
+def source_of(name: str, folder: Path) -> ModelSource:
+    """A small model of a kind, with random weights, beside the embedded tokenizer."""
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"]
+    kind, fields = SMALL[name]
+    config = AutoConfig.for_model(kind, **fields, vocab_size=1000, num_labels=2)
+    auto = AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForSequenceClassification
+    auto.from_config(config).save_pretrained(folder)
+    return ModelSource(name, folder, own.ref, "as stored", stand_in=True)
+
+
+def step_of(source: ModelSource, method: str, length: int = 48, **flags: Any) -> Step:
+    asked = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 8, "max_length": length} | flags
+    plan = make_plan(make_spec(asked))
+    (cell,) = plan.cells
+    task = SUITES.get("glue").tasks["rte"]
+    if source.name == "t5":
+        task = dataclasses.replace(task, labels=(), kind="translation")
+    return Step((cell,), (plan.methods[cell.key],), task, source, length, "cpu")
+
+
+def allocated_peak(step: Step) -> tuple[int, int]:
+    """Bytes that a real step holds at most by the profiler's allocator events, and those of the state alone."""
+    from torch.profiler import ProfilerActivity, profile
+
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    model = load_alone(question)
+    trainer = train_alone(question, model, 3)
+    trainer.one_step(0)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        trainer.one_step(1)
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.first, *trainer.optimizer.second]
+    state += [t for g in trainer.attached.groups for t in (g.theta, g.grad)]
+    return most, storage_bytes(state) + sum(trainer.attached.frozen_bytes)
+
+
+@pytest.fixture(autouse=True)
+def pair_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "harness.task_types.translation", pairs)
+
+
+COMBINATIONS = [(name, method) for name in SMALL for method in ("lora", "lorasp", "full")]
+
+
+@pytest.mark.parametrize("name, method", COMBINATIONS)
+def test_peak_is_what_the_allocator_says(name: str, method: str, tmp_path: Path) -> None:
+    step = step_of(source_of(name, tmp_path), method)
+    predicted = predict(step)
+    transient, state = allocated_peak(step)
+    assert predicted.peak == pytest.approx(transient + state, rel=0.1)
+    assert predicted.shares.activations + predicted.shares.rest == pytest.approx(transient, rel=0.1)
