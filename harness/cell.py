@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["fp32", "bf16"]
 Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq", "sim2", "sim3", "sim6"]
+Recompute = Literal["none", "selective", "full"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
 
@@ -77,6 +78,7 @@ class Cell(Frozen):
     seeds: dict[str, int]
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    recompute: Recompute = "none"
     parts: dict[str, str] = Field(
         default_factory=dict,
         description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
@@ -100,9 +102,10 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Of the backbone, for reading: 'bf16, nf4' or 'fp32, sim3 (simulated)'."""
+        """Of the backbone, for reading: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
         levels = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        return ", ".join(levels) + (" (simulated)" if self.simulated else "")
+        again = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        return ", ".join(levels) + (" (simulated)" if self.simulated else "") + again
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""The command line: run, report, merge, methods, strategies, suites, new, schema, doctor."""
+"""The command line: run, report, merge, methods, strategies, suites, new, schema, bench, doctor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.bench.commands import bench
 from harness.errors import UserError
 from harness.spec import Spec, make_spec
 
@@ -88,8 +89,8 @@ def _run_parameters() -> list[inspect.Parameter]:
     """One flag per field of Spec, with its description: the flags and the TOML keys are the same words."""
     kinds: dict[str, Any] = {"data_dir": Path, "out": Path, "plugin": list[Path]}
     kinds |= {n: bool for n in ("profile", "retry", "save_adapters", "group_by_length")}
-    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize")}
-    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing")}
+    kinds |= {n: list[str] for n in ("suite", "tasks", "model", "data_file", "dtype", "quantize", "recompute")}
+    kinds |= {n: float for n in ("lr", "epochs", "label_smoothing", "margin")}
     whole = "max_steps batch_size max_length max_target_length beams shots train_rows eval_rows pack threads"
     kinds |= {n: int for n in whole.split()}
     made = []
@@ -262,6 +263,9 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     if what not in kinds:
         raise unknown("schema", what, kinds)
     print(json.dumps(kinds[what].model_json_schema(), indent=1))
+
+
+app.add_typer(bench, name="bench")
 
 
 @app.command()

@@ -20,9 +20,9 @@ from harness.seeds import STREAMS, equal
 
 OVERRIDES: dict[str, Any] = {
     **{n: Protocol.model_fields[n].annotation for n in Protocol.model_fields if n not in ("name", "lr_source")},
-    **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize")},
+    **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize", "recompute")},
 }
-"""Fields of the protocol and of precision that a method may set for itself: `lora:lr=1e-3`."""
+"""Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
 
 
 _NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}

@@ -114,6 +114,7 @@ def _profile(question: Question, status: str) -> Profile:
             "model_revision": cell.model.revision,
             "dtype": cell.dtype,
             "quantize": cell.quantize,
+            "recompute": cell.recompute,
             "device": question.device,
             "batch_size": cell.protocol.batch_size,
             "length": question.length,
@@ -179,8 +180,9 @@ def _measure(question: Question, empty: Profile) -> Profile:
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
+    own = list(model.parameters())
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
-    _, state = counts(0, trainer.attached, 0)
+    _, state = counts(held(model, own), trainer.attached, 0)
     seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS:]
     return empty.model_copy(

@@ -17,6 +17,7 @@ from harness.groups import Attached
 from harness.inputs import Inputs
 from harness.models import load_model
 from harness.packs import Pack
+from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
 from harness.schedule import total_steps
 from harness.scoring import score_pack
@@ -98,9 +99,11 @@ def attach_pack(
     given = initials or [None] * len(streams)
     members = [Member(*facts) for facts in zip(pack.methods, streams, steps, given, strict=True)]
     try:
-        return pack.methods[0].attach(model, members, calibration_of(split, losses)), streams
+        attached = pack.methods[0].attach(model, members, calibration_of(split, losses))
+        recompute(model, pack.cells[0].recompute, attached)
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
+    return attached, streams
 
 
 def counts(backbone: Held, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:

@@ -59,10 +59,10 @@ def make_plan(spec: Spec) -> Plan:
     named: set[str] = set()
     start = start_of(spec.init_from) if spec.init_from else None
     initial: dict[str, AdapterSource] = {}
-    axes = list(itertools.product(spec.quantize, spec.dtype))
-    for (suite, task), call, (quantize, dtype) in itertools.product(data, calls, axes):
-        precision = {"quantize": quantize, "dtype": dtype} | call.overrides
-        asked = dataclasses.replace(call, overrides=precision, named=call.named and len(axes) == 1)
+    axes = list(itertools.product(spec.quantize, spec.dtype, spec.recompute))
+    for (suite, task), call, (quantize, dtype, again) in itertools.product(data, calls, axes):
+        axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
+        asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
             made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
             if start:
@@ -167,6 +167,7 @@ def _cell(
         seeds=seeds,
         dtype=call.overrides["dtype"],
         quantize=quantize,
+        recompute=call.overrides["recompute"],
         parts=_parts(suite, method),
     )
     return cell, method

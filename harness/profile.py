@@ -28,6 +28,7 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None) -> st
     content = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.revision, cell.dtype, cell.quantize],
+        **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length],
         "machine": [device, threads, cpu_name(), version("torch")],
     }

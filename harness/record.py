@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cell import Cell, Precision, Quantize
+from harness.cell import Cell, Precision, Quantize, Recompute
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
@@ -162,6 +162,7 @@ class Profile(Strict):
     model_revision: str
     dtype: Precision = "fp32"
     quantize: Quantize = "none"
+    recompute: Recompute = "none"
     device: str
     batch_size: int
     length: int = Field(description="tokens per row of the timed batches")

@@ -38,6 +38,17 @@ def title_of(plan: Plan, spec: Spec) -> str:
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
 
+def margin_late(store: Store, margin: float | None, results: bool) -> bool:
+    """Whether a margin is named, or changed, when the folder has results already: it may follow from them."""
+    if margin is None or not results:
+        return False
+    try:
+        before = store.read_run()
+    except UserError:
+        return True
+    return bool(before.get("margin_late")) if before.get("margin") == margin else True
+
+
 def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     """Run what is missing and write the report. Raises UserError; KeyboardInterrupt leaves a folder that resumes."""
     started = time.monotonic()
@@ -58,7 +69,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
             todo = missing(plan.cells, records, retry=spec.retry)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped)
+        late = margin_late(store, spec.margin, any(c.key in records for c in plan.cells))
+        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, late)
         listener = listen(len(todo))
         try:
             for line in [*set_aside, *plan.dropped, *plan.notes, *notes]:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.cell import Precision, Quantize
+from harness.cell import Precision, Quantize, Recompute
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters"})
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin"})
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -62,6 +62,9 @@ class Spec(BaseModel):
         default=("none",),
         description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
     )
+    recompute: Annotated[tuple[Recompute, ...], Words] = Field(
+        default=("none",), description="activations that the backward pass computes again: none,selective,full"
+    )
     init_from: str | None = Field(
         default=None,
         description="an adapter to start from: a folder of peft's layout, a file of microsoft/LoRA's (FILE:alpha=16),"
@@ -75,6 +78,9 @@ class Spec(BaseModel):
     save_adapters: bool = Field(
         default=False,
         description="save adapters and heads for peft, as OUT/adapters/KEY; finished cells without one run again",
+    )
+    margin: float | None = Field(
+        default=None, gt=0, description="points within which two methods count as equal; name it before the run"
     )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")

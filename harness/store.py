@@ -119,9 +119,15 @@ class Store:
                 found[profile.key] = profile
         return found
 
-    def write_run(self, command: str, title: str, order: Sequence[str], dropped: Sequence[str]) -> None:
-        """What was asked, so that a report can be made from the folder alone."""
-        content = {"command": command, "title": title, "order": list(order), "dropped": list(dropped)}
+    def write_run(
+        self, command: str, title: str, order: Sequence[str], dropped: Sequence[str], margin: float | None, late: bool
+    ) -> None:
+        """What was asked, so that a report can be made from the folder alone.
+
+        `late`: the margin was named, or changed, when there were results already.
+        """
+        content: dict[str, Any] = {"command": command, "title": title, "order": list(order), "dropped": list(dropped)}
+        content |= {"margin": margin, "margin_late": late}
         write_atomically(self.out / "run.json", json.dumps(content, indent=1).encode())
 
     def read_run(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Trainer:
         first = protocols[0]
         self.order = Order(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
-        self.device, self.losses = split.device, losses
+        self.device, self._loss = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
         self.runner = runner(self._compute, self.device)
@@ -83,11 +83,7 @@ class Trainer:
 
     def one_step(self, step: int) -> Tensor:
         """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
-        self.model.train()
-        self.clock.step.fill_(step)
-        self.optimizer.begin(step)
-        rows = torch.from_numpy(self.order.at(step)).to(self.device, non_blocking=True)
-        shape = self.split.shape(self.order.alike(step))
+        rows, shape = self._begin(step)
         losses = self.runner.step(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
         self.optimizer.steps = step + 1
         for called in self.attached.after_step:
@@ -95,12 +91,28 @@ class Trainer:
         self._since += 1
         return losses
 
+    def losses(self, step: int) -> Tensor:
+        """Of the step's rows, [K]; nothing is updated."""
+        return self._forward(*self._begin(step))
+
+    def _begin(self, step: int) -> tuple[Tensor, Shape]:
+        """What the host decides before a step; its rows on the device, and their shape."""
+        self.model.train()
+        self.clock.step.fill_(step)
+        self.optimizer.begin(step)
+        rows = torch.from_numpy(self.order.at(step)).to(self.device, non_blocking=True)
+        return rows, self.split.shape(self.order.alike(step))
+
+    def _forward(self, rows: Tensor, shape: Shape) -> Tensor:
+        """Losses [K] that can be differentiated."""
+        with self._precision():
+            logits = self.model(**self.split.gather(rows, shape)).logits
+        return self._loss(logits, self.split.targets(rows, shape), len(self.members))
+
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
         """All of a step that happens on the device."""
         self.optimizer.zero_grad()
-        with self._precision():
-            logits = self.model(**self.split.gather(rows, shape)).logits
-        losses = self.losses(logits, self.split.targets(rows, shape), len(self.members))
+        losses = self._forward(rows, shape)
         total = losses if self.attached.penalty is None else losses + self.attached.penalty()
         with warnings.catch_warnings():
             # gradients are rows of a wider matrix on purpose: one buffer a group

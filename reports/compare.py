@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.record import Record
 from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
-from reports.intervals import Estimate, estimate, paired
+from reports.intervals import Estimate, estimate
 
 MAX_METRICS = 6
 """A task with more metrics than this gets no search for the ones its headline is the mean of."""
@@ -84,14 +84,21 @@ def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | Non
 # ---------------------------------------------------------------- paired differences
 
 
-def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Hashable, float]:
-    """Seeds -> score of method less score of first, where all seeds, the data and the rows scored are the same."""
+def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, tuple[Record, Record]]:
+    """Seeds -> records of method and first with a score, where all seeds, the data and the rows scored are the same."""
 
-    def scored(name: str) -> dict[Hashable, float]:
-        pairs = {(seeds_of(r), r.cell.data, r.cell.protocol.eval_rows): score(r, average) for r in grid.of(task, name)}
-        return {pair: value for pair, value in pairs.items() if value is not None}
+    def scored(name: str) -> dict[Hashable, Record]:
+        found = [r for r in grid.of(task, name) if score(r, average) is not None]
+        return {(seeds_of(r), r.cell.data, r.cell.protocol.eval_rows): r for r in found}
 
-    return {pair[0]: gap for pair, gap in paired(scored(method), scored(first)).items() if isinstance(pair, tuple)}
+    a, b = scored(method), scored(first)
+    return {seeds_of(record): (record, b[key]) for key, record in a.items() if key in b}
+
+
+def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, float]:
+    """Seeds -> score of method less score of first."""
+    found = pairs(grid, task, method, first, average)
+    return {seeds: (score(a, average) or 0.0) - (score(b, average) or 0.0) for seeds, (a, b) in found.items()}
 
 
 def task_difference(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
@@ -99,7 +106,7 @@ def task_difference(grid: Grid, task: str, method: str, first: str, average: str
 
 
 def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
-    per_task = [differences(grid, task, method, first, cover.average) for task in cover.tasks]
+    per_task: list[Mapping[Any, float]] = [differences(grid, t, method, first, cover.average) for t in cover.tasks]
     return estimate(list(mean_by_seed(per_task).values()))
 
 

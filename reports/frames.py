@@ -103,6 +103,7 @@ def _identity(cell: Cell) -> dict[str, str]:
         "model": cell.model.revision,
         "dtype": cell.dtype,
         "quantize": cell.quantize,
+        "recompute": cell.recompute,
         "method version": cell.method_version,
         "suite version": cell.suite_version,
         "data": cell.data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LEVEL = 0.95
@@ -51,19 +51,18 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     mean = statistics.fmean(values)
     if n == 1:
         return Estimate(mean, 1, None)
-    spread = statistics.stdev(values, mean)
-    if spread <= ROUNDING * max(1.0, *map(abs, values)):
+    if no_spread(values):
         return Estimate(mean, n, 0.0)
-    return Estimate(mean, n, quantile(n - 1) * spread / math.sqrt(n))
+    return Estimate(mean, n, quantile(n - 1) * statistics.stdev(values, mean) / math.sqrt(n))
 
 
-def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """a - b over the keys in both."""
-    return {key: value - b[key] for key, value in a.items() if key in b}
+def no_spread(values: Sequence[float]) -> bool:
+    """Whether two or more values are the same but for rounding."""
+    return statistics.stdev(values) <= ROUNDING * max(1.0, *map(abs, values))
 
 
-def quantile(df: int) -> float:
+def quantile(df: float, level: float = LEVEL) -> float:
     """Quantile of Student's t for a two-sided interval; scipy.special imports in half the time of scipy.stats."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(df, 0.5 + LEVEL / 2))
+    return float(stdtrit(df, 0.5 + level / 2))

@@ -176,8 +176,8 @@ def profile_of(record: Record, profiles: Sequence[Profile]) -> Profile | None:
     fits = [
         p
         for p in profiles
-        if (p.method, p.model_revision, p.dtype, p.quantize)
-        == (cell.label, cell.model.revision, cell.dtype, cell.quantize)
+        if (p.method, p.model_revision, p.dtype, p.quantize, p.recompute)
+        == (cell.label, cell.model.revision, cell.dtype, cell.quantize, cell.recompute)
         and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
     ]
     return fits[-1] if fits else None

@@ -19,9 +19,11 @@ ALLOWED = {
     "reports": {"harness.record", "harness.cell", "harness.errors"},
 }
 TORCH = set(
-    "capture dropout dropout_kernel groups measure models optimizer packrun scoring simulated tokens train".split()
+    "activations capture dropout dropout_kernel groups measure models optimizer packrun recompute scoring simulated "
+    "tokens train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
+HEAVY |= {"statsmodels", "sacrebleu"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

@@ -48,13 +48,13 @@ class Pair:
 class Reading:
     """What the sites of one module read, in the precision of the matrix product: query and value share one copy.
 
-    Holds its last input only until each of its `sites` has read it.
+    It forgets its last input as the module ends, and before a site's backward pass, which may have recomputed the
+    module in part: what a Reading holds is held beyond what autograd keeps.
     """
 
     def __init__(self) -> None:
         self.sites: list[Packed] = []
         self._narrow: dict[int, bool] = {}
-        self._left = 0
         self._x: Tensor | None = None
         self._made: dict[object, Tensor] = {}
 
@@ -78,17 +78,18 @@ class Reading:
     def take(self, x: Tensor, k: int, dtype: torch.dtype, columns: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
         if self._x is not x:
-            self._x, self._left, self._made = x, len(self.sites), {}
+            self._x, self._made = x, {}
         rows = self._made.get(dtype)
         if rows is None:
             rows = self._made[dtype] = x.detach().reshape(k, -1, x.shape[-1]).to(dtype)
         kept = rows
         if columns is not None:
             kept = self._columns(rows, columns)
-        self._left -= 1
-        if self._left <= 0:
-            self._x, self._made = None, {}
         return rows, kept
+
+    def forget(self, *module_call: object) -> None:
+        """Also a forward hook."""
+        self._x, self._made = None, {}
 
     def _columns(self, rows: Tensor, columns: Tensor) -> Tensor:
         key = (rows.dtype, id(columns))
@@ -119,6 +120,7 @@ class _LowRank(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         kept, h, scale = ctx.saved_tensors
         layer: LowRankLinear = ctx.layer
+        layer.reading.forget()
         dy = grads[0].reshape(len(layer.scales), -1, grads[0].shape[-1]).to(scale.dtype)
         dx = da = db = None
         if h is not None:
@@ -205,7 +207,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         values += [(f"{name}.{part}", p.start) for part, p in (("a", a), ("b", b)) if p.start is not None]
         a.start = b.start = None
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
-        reading = readings.setdefault(name.rpartition(".")[0], Reading())
+        reading = _reading(model, name.rpartition(".")[0], readings)
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
     groups = _groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
@@ -217,6 +219,14 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     stored = [t - n for t, n in zip(total, trained, strict=True)]
     beside = [_bytes_beside(m, dict(zip(names, layers, strict=True))) for m in members]
     return Attached(groups, stored, [layer.keep_rows for layer in layers], frozen_bytes=beside)
+
+
+def _reading(model: nn.Module, path: str, readings: dict[str, Reading]) -> Reading:
+    """Of the module at `path`, one for all of its sites."""
+    if path not in readings:
+        readings[path] = Reading()
+        model.get_submodule(path).register_forward_hook(readings[path].forget, always_call=True)
+    return readings[path]
 
 
 def _bytes_beside(member: Mapping[str, Pair], layers: Mapping[str, LowRankLinear]) -> int:

@@ -60,17 +60,14 @@ def losses(
     return word_loss, odd_loss, scene_loss
 
 
-def train(recipe: Recipe, words: list[str], text: Text) -> tuple[Pretrainer, list[float]]:
-    """Train all heads together; returns the model and the mean of its last losses."""
-    torch.manual_seed(recipe.seed)
-    model = Pretrainer(encoder_config(recipe, len(words)))
-    table, sizes = rivals(words)
-    tables = torch.from_numpy(table), torch.from_numpy(sizes)
+def train(model: Pretrainer, text: Text, recipe: Recipe, tables: tuple[Tensor, Tensor]) -> list[float]:
+    """Train all heads together; returns the mean of the last losses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: slope(step, recipe))
     recent = torch.zeros(3)
     started = time.monotonic()
-    for step, rows in zip(range(recipe.steps), batches(text, recipe), strict=False):
+    order = batches(text.first_size + text.second_size, recipe.batch)
+    for step, rows in zip(range(recipe.steps), order, strict=False):
         parts = losses(model, text, rows, recipe, tables)
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
         optimizer.zero_grad(set_to_none=True)
@@ -83,7 +80,7 @@ def train(recipe: Recipe, words: list[str], text: Text) -> tuple[Pretrainer, lis
         if step % 1000 == 999:
             shown = " ".join(f"{value:.3f}" for value in recent.tolist())
             print(f"step {step + 1} words/odd/scene {shown} {time.monotonic() - started:.0f} s", flush=True)
-    return model, recent.tolist()
+    return recent.tolist()
 
 
 def main() -> None:
@@ -102,7 +99,10 @@ def main() -> None:
     words = vocabulary(sentence for pair in pairs for sentence in pair)
     options.out.mkdir(parents=True, exist_ok=True)
     save_tokenizer(words, options.out)
-    model, last = train(recipe, words, encode(words, pairs))
+    torch.manual_seed(recipe.seed)
+    model = Pretrainer(encoder_config(recipe, len(words)))
+    table, sizes = rivals(words)
+    last = train(model, encode(words, pairs), recipe, (torch.from_numpy(table), torch.from_numpy(sizes)))
     model.encoder.save_pretrained(str(options.out))
     print("final losses", last)
 

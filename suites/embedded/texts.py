@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suites.embedded.recipe import Recipe
-
 
 @dataclass(frozen=True)
 class Text:
@@ -58,11 +56,10 @@ def compose(text: Text, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor,
     return ids, ((spot >= start_b) & mask).long(), mask.long()
 
 
-def batches(text: Text, recipe: Recipe) -> Iterator[Tensor]:
-    """Random row numbers without end; rows of like length share a batch to save padding."""
-    size = text.first_size + text.second_size
+def batches(size: Tensor, batch: int) -> Iterator[Tensor]:
+    """Random row numbers without end; rows of like size share a batch to save padding."""
     while True:
-        pool = torch.randint(len(size), (16 * recipe.batch,))
-        chunks = torch.split(pool[size[pool].argsort()], recipe.batch)
+        pool = torch.randint(len(size), (16 * batch,))
+        chunks = torch.split(pool[size[pool].argsort()], batch)
         for number in torch.randperm(16).tolist():
             yield chunks[number]

@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "merge", "methods", "strategies", "suites", "new", "schema", "doctor")
+VERBS = ("run", "report", "merge", "methods", "strategies", "suites", "new", "schema", "bench", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)

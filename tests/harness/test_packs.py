@@ -30,6 +30,7 @@ def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
         {"method": "head"},
         {"dtype": "bf16"},
         {"quantize": "int8"},
+        {"recompute": "full"},
         {"data": "other rows"},
         {"protocol": {"batch_size": 8}},
         {"protocol": {"max_length": 64}},

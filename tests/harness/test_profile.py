@@ -22,7 +22,8 @@ def test_key_follows_what_memory_and_speed_depend_on() -> None:
     assert profile.profile_key(cell("rte", seed=3, protocol={"lr": 0.5}), 128, "cpu", None) == base
     others = [cell(method="lorasp"), cell(options={"rank": 4}), cell(dtype="bf16"), cell(protocol={"batch_size": 4})]
     keys = {profile.profile_key(c, 128, "cpu", None) for c in others} | {profile.profile_key(cell(), 64, "cpu", None)}
-    assert len(keys) == 5 and base not in keys
+    keys.add(profile.profile_key(cell(recompute="full"), 128, "cpu", None))
+    assert len(keys) == 6 and base not in keys
 
 
 def test_one_question_a_method_and_shape() -> None:

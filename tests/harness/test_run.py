@@ -138,3 +138,17 @@ def test_profile_is_measured_alone(tmp_path: Path) -> None:
     assert lora.train_state is not None and lorasp.train_state is not None
     head = 4 * (64 * 2 + 2)
     assert lora.train_state.optimizer - 2 * head == 2 * (lorasp.train_state.optimizer - 2 * head)
+
+
+def test_the_margin_is_stored_with_the_run_and_a_late_one_is_told(tmp_path: Path) -> None:
+    def asked(**flags: Any) -> tuple[float | None, bool]:
+        go(tmp_path, methods="head", **flags)
+        stored = Store(tmp_path).read_run()
+        return stored["margin"], stored["margin_late"]
+
+    assert asked(margin=1.0) == (1.0, False)
+    assert asked(margin=1.0) == (1.0, False)  # going on changes nothing
+    assert asked(margin=2.0) == (2.0, True)
+    assert asked(margin=2.0) == (2.0, True)
+    assert asked() == (None, False)
+    assert asked(margin=1.0) == (1.0, True)

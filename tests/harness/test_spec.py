@@ -37,3 +37,13 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, says: str) -> None:
 def test_folder_depends_on_the_question_not_on_the_machine() -> None:
     assert make_spec({}).folder == make_spec({"pack": 1, "device": "cpu", "threads": 1}).folder
     assert make_spec({}).folder != make_spec({"lr": 0.1}).folder
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "x"])
+def test_a_margin_is_above_zero(margin: str) -> None:
+    with pytest.raises(UserError, match=f"margin='{margin}'"):
+        make_spec({"margin": margin})
+
+
+def test_a_margin_changes_no_result_and_no_folder() -> None:
+    assert make_spec({"margin": 1.0}).folder == make_spec({}).folder

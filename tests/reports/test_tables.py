@@ -82,10 +82,11 @@ def test_cost_comes_from_profiles_of_the_same_shape_only() -> None:
 
 def test_a_profile_belongs_to_one_precision() -> None:
     cells = [cell(), cell(quantize="nf4"), cell(dtype="bf16", quantize="nf4"), cell(quantize="sim3")]
+    cells.append(cell(recompute="full"))
     (grid,) = grids([record(60.0, made) for made in cells])
     profiles = [profile(peak_bytes=2**20), profile(quantize="nf4", peak_bytes=2**21)]
     table = cost_table(grid, profiles)
-    assert [row[6] for row in table.rows] == ["1.00 MiB", "2.00 MiB", "", ""]
+    assert [row[6] for row in table.rows] == ["1.00 MiB", "2.00 MiB", "", "", ""]
 
 
 def test_a_simulated_level_says_so_wherever_its_method_is_named() -> None:

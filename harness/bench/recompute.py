@@ -1,0 +1,107 @@
+"""What recomputation saves and costs: bytes kept for the backward pass, and time of a step, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.activations import held_bytes
+from harness.bench.table import Bench
+from harness.cell import Recompute
+from harness.contracts import SUITES
+from harness.errors import UserError
+from harness.execute import choose_device, choose_threads
+from harness.measure import Question, load_alone, timed_step, train_alone
+from harness.plan import make_plan
+from harness.provenance import cpu_name
+from harness.spec import Spec
+from harness.train import Trainer
+
+WARMUP_STEPS = 3
+TASK = "rte"  # only the width of its head matters: the rows are made up
+WAYS: tuple[Recompute, ...] = ("none", "selective", "full")
+
+
+@dataclasses.dataclass
+class Subject:
+    """One method with one way to recompute, and what was measured of it."""
+
+    method: str
+    how: Recompute
+    trainer: Trainer
+    held: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+
+def measure(spec: Spec, repeats: int) -> Bench:
+    """Every method of a spec under each way. Raises UserError.
+
+    The timed steps are interleaved, so a machine that slows down slows down all; a ratio is of steps in one round.
+    """
+    threads, device = choose_threads(spec.threads), choose_device(spec.device)
+    subjects = [_subject(question, WARMUP_STEPS + repeats) for question in _questions(spec, device)]
+    for subject in subjects:
+        for step in range(WARMUP_STEPS):
+            timed_step(subject.trainer, step, device)
+        subject.held = held_bytes(lambda s=subject: s.trainer.losses(WARMUP_STEPS))  # type: ignore[misc]
+    for step in range(WARMUP_STEPS, WARMUP_STEPS + repeats):
+        for subject in subjects if step % 2 else reversed(subjects):
+            subject.seconds.append(timed_step(subject.trainer, step, device))
+    plain = {s.method: s for s in subjects if s.how == "none"}
+    facts = {
+        "model": spec.model[0] if spec.model else "embedded encoder",
+        "batch": f"{spec.batch_size} x {spec.max_length}",
+        "dtype": spec.dtype[0],
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{cpu_name()} ({threads} threads)",
+        "repeats": repeats,
+    }
+    return Bench("recompute", facts, [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects])
+
+
+def _questions(spec: Spec, device: str) -> list[Question]:
+    """By method, then in the order of `WAYS`."""
+    plan = make_plan(spec.model_copy(update={"recompute": WAYS, "tasks": (TASK,), "seeds": "1"}))
+    task = SUITES.get(plan.cells[0].suite).tasks[TASK]
+    source = plan.models[plan.cells[0].suite]
+    made = [
+        Question(c.key, c, plan.methods[c.key], task, source, c.protocol.max_length, device, spec.threads)
+        for c in plan.cells
+    ]
+    by_label = {q.cell.label: {o.cell.recompute: o for o in made if o.cell.label == q.cell.label} for q in made}
+    if any(len(found) < len(WAYS) for found in by_label.values()):
+        raise UserError("bench recompute measures each way itself: leave recompute=... out of --methods")
+    return [found[how] for found in by_label.values() for how in WAYS]
+
+
+def _subject(question: Question, steps: int) -> Subject:
+    trainer = train_alone(question, load_alone(question), steps)
+    return Subject(question.cell.label, question.cell.recompute, trainer)
+
+
+def _ratios(subject: Subject, plain: Subject) -> np.ndarray:
+    ratios: np.ndarray = np.array(subject.seconds) / np.array(plain.seconds)
+    return ratios
+
+
+def _row(subject: Subject, plain: Subject) -> dict[str, str]:
+    low, middle, high = np.quantile(_ratios(subject, plain), [0.1, 0.5, 0.9])
+    return {
+        "method": subject.method,
+        "recompute": subject.how,
+        "kept for backward": f"{subject.held / 2**20:.2f} MiB",
+        "of none's": f"{subject.held / plain.held:.2f}",
+        "step": f"{1000 * np.median(subject.seconds):.1f} ms",
+        "time / none's (10 % to 90 %)": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+    }
+
+
+def _sample(subject: Subject) -> dict[str, Any]:
+    return {
+        "method": subject.method,
+        "recompute": subject.how,
+        "kept_bytes": subject.held,
+        "step_seconds": subject.seconds,
+    }

@@ -1,0 +1,32 @@
+"""What two groups of cells must share to be compared at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.cell import Cell
+from harness.errors import UserError
+from harness.record import Record
+
+SHARED: Mapping[str, Callable[[Cell], str]] = {
+    "protocol": lambda cell: cell.protocol.name,
+    "model": lambda cell: cell.model.revision[:12],
+    "data": lambda cell: cell.data[:12],
+    "suite version": lambda cell: str(cell.suite_version),
+}
+"""Field -> its value as shown. What a method sets for itself (rate, budget, precision) may differ: its name says so."""
+
+
+def check_comparable(records: Sequence[Record], what: str) -> None:
+    """Raise UserError naming the field in which cells of one task differ."""
+    by_task: dict[str, list[Cell]] = {}
+    for record in records:
+        by_task.setdefault(record.cell.task, []).append(record.cell)
+    for task, cells in by_task.items():
+        for field, shown in SHARED.items():
+            values = dict.fromkeys(shown(cell) for cell in cells)
+            if len(values) > 1:
+                raise UserError(
+                    f"{what} on {task} is no comparison: {field} differs ({', '.join(values)}); "
+                    f"give cells of one {field}"
+                )

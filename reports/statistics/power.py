@@ -1,0 +1,64 @@
+"""What a number of paired seeds can show: minimum detectable effect, and seeds needed (power 0.8, alpha 0.05)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reports.intervals import quantile
+from reports.statistics.student import cochran
+
+if TYPE_CHECKING:
+    import numpy as np
+
+POWER, ALPHA = 0.8, 0.05
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where the error of a mean paired difference comes from.
+
+    `seed_variance` is that of one pair and shrinks with the number of seeds; `floor` (points squared) is the part of
+    the examples, which no further seed lowers, with its degrees of freedom.
+    """
+
+    seed_variance: float
+    floor: float = 0.0
+    floor_df: float = math.inf
+
+
+def detectable(se: float, df: float) -> float:
+    """The true difference that a two-sided t-test of this standard error finds with 80 % power.
+
+    The other tail, which finds a difference of the wrong sign, is left out: below 1e-4 at this power.
+    """
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(df, 1 - POWER, quantile(df, 1 - ALPHA))) * se
+
+
+def seeds_needed(effect: float, noise: Noise) -> int | None:
+    """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
+    import numpy as np
+
+    for counts in np.split(np.arange(2, MOST_SEEDS + 1), [20, 100, 400]):
+        enough = np.flatnonzero(power(abs(effect), noise, counts) >= POWER)
+        if len(enough):
+            return int(counts[enough[0]])
+    return None
+
+
+def power(effect: float, noise: Noise, counts: np.ndarray) -> Any:
+    """Power of the two-sided t-test at each number of paired seeds [n]."""
+    import numpy as np
+    from scipy.special import nctdtr, stdtrit
+
+    of_seeds = noise.seed_variance / counts
+    total = of_seeds + noise.floor
+    df = cochran([of_seeds, noise.floor], [counts - 1, noise.floor_df])
+    shift = effect / np.sqrt(total)
+    critical = stdtrit(df, 1 - ALPHA / 2)
+    # scipy's noncentral t gives NaN far out, where the power is 1.
+    return np.nan_to_num(1 - nctdtr(df, shift, critical) + nctdtr(df, shift, -critical), nan=1.0)

@@ -1,0 +1,86 @@
+"""An estimate with a standard error and degrees of freedom: intervals and tests by Student's t."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.intervals import LEVEL, no_spread, quantile
+
+
+@dataclass(frozen=True)
+class Student:
+    """`value` in points; (value - truth) / `se` is read as Student's t with `df` degrees of freedom."""
+
+    value: float
+    se: float
+    df: float
+
+    @property
+    def half(self) -> float:
+        """Half of the two-sided 95 % interval."""
+        return quantile(self.df, LEVEL) * self.se
+
+    @property
+    def low(self) -> float:
+        return self.value - self.half
+
+    @property
+    def high(self) -> float:
+        return self.value + self.half
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no difference."""
+        return 2 * tail(abs(self.value) / self.se, self.df)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p of 'the truth is at most `bound`'."""
+        return tail((self.value - bound) / self.se, self.df)
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p of 'the truth is at least `bound`'."""
+        return tail((bound - self.value) / self.se, self.df)
+
+
+def tail(t: float, df: float) -> float:
+    """P(T > t)."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -t))
+
+
+def of_values(values: Sequence[float]) -> Student | None:
+    """Mean of independent values; None of fewer than two, or where they have no spread."""
+    if len(values) < 2 or no_spread(values):
+        return None
+    return Student(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1)
+
+
+def combined(parts: Sequence[Student]) -> Student:
+    """Mean of independent estimates, with Welch's and Satterthwaite's degrees of freedom."""
+    variances = [(part.se / len(parts)) ** 2 for part in parts]
+    df = satterthwaite(variances, [part.df for part in parts])
+    return Student(statistics.fmean(part.value for part in parts), math.sqrt(sum(variances)), df)
+
+
+def satterthwaite(variances: Sequence[float], dfs: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independent variance estimates."""
+    return sum(variances) ** 2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True) if v > 0)
+
+
+def cochran(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
+    """Degrees of freedom of a sum of two sources of unequal worth: numbers, or arrays of one shape.
+
+    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), told as
+    the degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples:
+    where the seeds' variance comes out small by chance, it takes the sum for well known.
+    """
+    from scipy.special import stdtridf, stdtrit
+
+    point = 0.5 + LEVEL / 2
+    weighted = sum(v * stdtrit(df, point) for v, df in zip(variances, dfs, strict=True))
+    return stdtridf(point, weighted / sum(variances))

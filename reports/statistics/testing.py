@@ -1,0 +1,52 @@
+"""The tests of a report's comparisons, corrected together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+from reports.statistics.comparisons import Comparison
+from reports.statistics.equivalence import equivalence_p, non_inferiority_p
+from reports.statistics.holm import holm
+from reports.statistics.power import detectable, seeds_needed
+
+
+@dataclass(frozen=True)
+class Tests:
+    """p and what Holm makes of it over `family` comparisons; None where there is nothing to test.
+
+    `detectable`: the true difference in points that this many seeds find with 80 % power. `seeds_needed`: to find
+    `effect` (the margin, else the difference seen); None where 1,000 do not.
+    """
+
+    __test__ = False  # for pytest: no class of tests
+
+    p: float | None
+    holm: float | None
+    equivalence_holm: float | None
+    non_inferiority_holm: float | None
+    detectable: float | None
+    effect: float | None
+    seeds_needed: int | None
+    family: int
+
+
+def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
+    """Tests of all comparisons in the same order; differences, equivalence, non-inferiority are a Holm family each."""
+    estimates = [None if c.failed else c.estimate for c in comparisons]
+    differ = [e.p if e else None for e in estimates]
+    equal = [equivalence_p(e, margin) if e and margin else None for e in estimates]
+    no_worse = [non_inferiority_p(e, margin) if e and margin else None for e in estimates]
+    family = sum(p is not None for p in differ)
+    columns = zip(
+        differ, holm(differ), holm(equal), holm(no_worse), map(_power, comparisons, repeat(margin)), strict=True
+    )
+    return [Tests(p, h, e, n, *power, family) for p, h, e, n, power in columns]
+
+
+def _power(c: Comparison, margin: float | None) -> tuple[float | None, float | None, int | None]:
+    if c.failed or c.estimate is None or c.noise is None:
+        return None, None, None
+    effect = margin or abs(c.estimate.value)
+    return detectable(c.estimate.se, c.estimate.df), effect, seeds_needed(effect, c.noise) if effect else None

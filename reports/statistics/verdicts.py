@@ -1,0 +1,156 @@
+"""Plain sentences: what a comparison shows, and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.statistics.comparisons import Comparison
+from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA
+from reports.statistics.power import ALPHA, MOST_SEEDS
+from reports.statistics.testing import Tests
+
+Kind = Literal[
+    "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` for machines, `sentence` for people."""
+
+    kind: Kind
+    sentence: str
+
+
+def verdict(c: Comparison, tests: Tests, margin: float | None, saved: str = "", late: bool = False) -> Verdict:
+    """The verdict of one comparison; `saved`: the sentence of savings; `late`: the margin was named after results."""
+    kind = kind_of(c, tests)
+    parts = [_claim(kind, c, tests, margin), _missing(c)]
+    if kind in ("better", "worse", "equivalent", "non-inferior", "undecided"):
+        parts += [_alone(c, tests), _margin(kind, tests, margin, late)]
+        parts += [_power(tests) if kind == "undecided" else "", _unseen(c), saved]
+    return Verdict(kind, " ".join(part for part in parts if part))
+
+
+def kind_of(c: Comparison, tests: Tests) -> Kind:
+    """A cell that failed rules out any claim; then come difference, equivalence and non-inferiority, Holm-corrected."""
+    if c.failed:
+        return "failed"
+    if c.estimate is None:
+        return "unpaired" if c.pairs == 0 else "one seed" if c.pairs == 1 else "no spread"
+    if tests.holm is not None and tests.holm < ALPHA:
+        return "better" if c.estimate.value > 0 else "worse"
+    if _below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
+        return "equivalent"
+    return "non-inferior" if _below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA) else "undecided"
+
+
+def _below(p: float | None, alpha: float) -> bool:
+    return p is not None and p < alpha
+
+
+def _claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str:
+    place = f"the {c.place}" if c.whole else c.place
+    who, numbers = f"{c.method} and {c.first} on {place}", _numbers(kind, c, tests)
+    said = {
+        "better": f"{c.method} is better than {c.first} on {place}: {numbers}.",
+        "worse": f"{c.method} is worse than {c.first} on {place}: {numbers}.",
+        "equivalent": f"{who} are equivalent within the margin of {_points(margin)}: {numbers}.",
+        "non-inferior": (
+            f"{c.method} is not worse than {c.first} on {place} by the margin of {_points(margin)}: {numbers}."
+        ),
+        "undecided": f"{who} are not told apart, which does not show that they are equal: {numbers}.",
+    }
+    return said[kind] if kind in said else _no_verdict(kind, c, who)
+
+
+def _no_verdict(kind: Kind, c: Comparison, who: str) -> str:
+    seen = (
+        ""
+        if c.difference is None
+        else f" The {_count(c)} that {_have(c)} a score differ by {c.difference:+.1f} points."
+    )
+    if kind == "failed":
+        more = f" and {len(c.failed) - 3} more" if len(c.failed) > 3 else ""
+        return f"No verdict on {who}: {len(c.failed)} cells failed ({'; '.join(c.failed[:3])}{more}).{seen}"
+    if kind == "unpaired":
+        return f"No verdict on {who}: no two cells have the same seeds, data and scored rows."
+    if kind == "one seed":
+        return (
+            f"No verdict on {who}: {_gap(c)} with one paired seed, and one value has no spread to make an interval of."
+        )
+    return f"No verdict on {who}: {_gap(c)} with each of {c.pairs} paired seeds; without spread there is no interval."
+
+
+def _gap(c: Comparison) -> str:
+    return f"a difference of {c.difference or 0.0:+.1f} points"
+
+
+def _count(c: Comparison) -> str:
+    return f"{c.pairs} of {c.asked} pairs"
+
+
+def _have(c: Comparison) -> str:
+    return "has" if c.pairs == 1 else "have"
+
+
+def _numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
+    """The p shown is that of the claim: of a difference, of equivalence or of non-inferiority."""
+    if c.estimate is None:
+        return ""
+    e = c.estimate
+    interval = f"95 % interval {e.low:+.1f} to {e.high:+.1f} for {c.target}"
+    family = f"Holm over {tests.family}" if tests.family > 1 else "one comparison"
+    p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
+    return f"{e.value:+.1f} points ({interval}; {c.pairs} paired seeds; {_p(p)}, {family})"
+
+
+def _p(p: float | None) -> str:
+    return "p < 0.001" if p is not None and p < 0.001 else f"p = {1.0 if p is None else p:.3f}"
+
+
+def _points(margin: float | None) -> str:
+    return f"{margin or 0.0:g} points"
+
+
+def _alone(c: Comparison, tests: Tests) -> str:
+    """Where an interval by itself excludes 0 and the corrected test does not."""
+    if tests.p is None or tests.holm is None or not tests.p < ALPHA <= tests.holm:
+        return ""
+    return f"By itself the interval excludes 0; among {tests.family} comparisons that is not enough."
+
+
+def _margin(kind: Kind, tests: Tests, margin: float | None, late: bool) -> str:
+    """What else the margin says, and that there is none."""
+    if margin is None:
+        return "" if kind in ("better", "worse") else "No margin was named (--margin), so equivalence was not tested."
+    named = "The margin was named after there were results: read it as a guess." if late else ""
+    if kind in ("better", "worse") and _below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
+        return f"The difference is smaller than the margin of {_points(margin)}. {named}".strip()
+    if kind == "worse" and _below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA):
+        return f"It is worse by less than the margin of {_points(margin)}. {named}".strip()
+    return named if kind in ("equivalent", "non-inferior") else ""
+
+
+def _power(tests: Tests) -> str:
+    if tests.detectable is None:
+        return ""
+    found = f"These seeds would find a true difference of {tests.detectable:.1f} points four times in five"
+    if not tests.effect:
+        return f"{found}."
+    if tests.seeds_needed is None:
+        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do."
+    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds."
+
+
+def _missing(c: Comparison) -> str:
+    if not c.missing:
+        return ""
+    why = "; ".join(f"{task}: {reason}" for task, reason in c.missing.items())
+    return f"The mean is over {', '.join(c.tasks) or 'no task'} only ({why})."
+
+
+def _unseen(c: Comparison) -> str:
+    """Why the interval knows nothing of new examples."""
+    return f"New examples are not in the interval: {c.why}." if c.why else ""

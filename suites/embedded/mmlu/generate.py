@@ -1,0 +1,97 @@
+"""Write the MMLU-shaped data: dev, val and test files of ten subjects, and instruction rows to train on.
+
+Run `python -m suites.embedded.mmlu.generate --out DIR`; the same seed gives the same bytes. The exam files have the
+official layout (no header: question, A, B, C, D, letter); `train.jsonl` has Alpaca rows (instruction, input, output).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from suites.embedded.mmlu.questions import ASKED, EXAM, INSTRUCTIONS, LETTERS, lettered
+from suites.embedded.mmlu.world import SUBJECTS, Fact, Subject, current_facts, options
+
+SPLITS = {"dev": 5, "val": 15, "test": 110}
+TRAIN_ROWS = 800
+
+Question = tuple[str, ...]
+
+
+def question(rng: random.Random, fact: Fact) -> Question:
+    """One exam row."""
+    values, place = options(rng, fact)
+    text = rng.choice(EXAM[fact.subject.name]).format(property=fact.property, thing=fact.thing)
+    return text, *values, LETTERS[place]
+
+
+def dealt(rng: random.Random, known: list[Fact]) -> Iterator[Fact]:
+    """The facts in random order, again and again: each as often as any other, so no answer is a good guess."""
+    while True:
+        yield from rng.sample(known, len(known))
+
+
+def subject_splits(subject: Subject, seed: int) -> dict[str, list[Question]]:
+    """Distinct rows of each split of a subject."""
+    rng = random.Random(f"mmlu-{subject.name}-{seed}")
+    known = dealt(rng, [fact for fact in current_facts() if fact.subject is subject])
+    seen: set[Question] = set()
+    made: dict[str, list[Question]] = {}
+    for split, count in SPLITS.items():
+        rows: list[Question] = []
+        while len(rows) < count:
+            row = question(rng, next(known))
+            if row not in seen:
+                seen.add(row)
+                rows.append(row)
+        made[split] = rows
+    return made
+
+
+def instructions(seed: int) -> list[dict[str, str]]:
+    """Training rows on the facts of half of the things, in wordings that no exam has."""
+    rng = random.Random(f"mmlu-train-{seed}")
+    things = list(dict.fromkeys(fact.thing for fact in current_facts()))
+    taught = set(rng.sample(things, len(things) // 2))
+    known = dealt(rng, [fact for fact in current_facts() if fact.thing in taught])
+    rows: list[dict[str, str]] = []
+    while len(rows) < TRAIN_ROWS:
+        fact = next(known)
+        values, place = options(rng, fact)
+        asked = rng.choice(ASKED).format(property=fact.property, thing=fact.thing)
+        text = f"{asked}\n{lettered(values)}"
+        row = {"instruction": rng.choice(INSTRUCTIONS), "input": text, "output": LETTERS[place]}
+        if row not in rows:
+            rows.append(row)
+    return rows
+
+
+def as_csv(rows: list[Question]) -> bytes:
+    """Rows in the official layout."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def main() -> None:
+    """Write all files under DIR/mmlu."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = options.out / "mmlu"
+    for subject in SUBJECTS:
+        for split, rows in subject_splits(subject, options.seed).items():
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            (folder / split / f"{subject.name}_{split}.csv").write_bytes(as_csv(rows))
+    lines = [json.dumps(row) + "\n" for row in instructions(options.seed)]
+    (folder / "train.jsonl").write_bytes("".join(lines).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Translation between the toy English and a generated language that looks like Romanian."""

@@ -1,0 +1,79 @@
+"""Lexicon and inflection of the generated Romanian: invented stems, two genders, endings in Romanian letters."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+from suites.embedded.words import GENRES, TRAITS, VERBS
+
+ONSETS = "b c d f g l m n p r s t v z ș ț br cr dr pl tr st".split()
+VOWELS = "a e i o u ă â î".split()
+CODAS = "c d l m n r s t ș ț z".split()
+# singular and plural; bare after a demonstrative, definite otherwise
+BARE = {"m": ("", "i"), "f": ("ă", "e")}
+DEFINITE = {"m": ("ul", "ii"), "f": ("a", "ele")}
+AGREEMENT = {"m": ("", "i"), "f": ("ă", "e")}
+PRESENT, PARTICIPLE = ("ește", "esc"), "it"
+THIS = {"m": ("acest", "acești"), "f": ("această", "aceste")}
+FUNCTION = {
+    "near": "lângă", "by": "de", "not": "nu", "and": "și", "but": "dar", "because": "fiindcă",
+    "yesterday": "ieri", "today": "astăzi", "always": "mereu", "now": "acum",
+}  # fmt: skip
+BE = {False: ("este", "sunt"), True: ("a fost", "au fost")}
+HAVE = ("a", "au")
+
+
+def nouns() -> list[str]:
+    """English nouns and places, both synonyms of each."""
+    words = [word for genre in GENRES for noun in (*genre.actors, *genre.objects) for word in noun.words]
+    return words + [word for genre in GENRES for pair in genre.places for word in pair]
+
+
+def lemmas() -> tuple[list[str], list[str], list[str]]:
+    """English nouns, adjectives and verbs, each in a fixed order."""
+    verbs = [word for pair in VERBS for word in pair]
+    return nouns(), [word for trait in TRAITS for word in trait.words], verbs
+
+
+@cache
+def lexicon() -> dict[str, str]:
+    """The stem for each English lemma."""
+    rng = random.Random("romanian")
+    taken: set[str] = set(FUNCTION.values())
+    found: dict[str, str] = {}
+    for word in (word for part in lemmas() for word in part):
+        while word not in found:
+            stem = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((1, 1, 2))))
+            stem += rng.choice(CODAS)
+            if stem not in taken:
+                taken.add(stem)
+                found[word] = stem
+    return found
+
+
+@cache
+def genders() -> dict[str, str]:
+    """The gender of each noun."""
+    rng = random.Random("genders")
+    return {word: rng.choice("mf") for word in nouns()}
+
+
+def noun(word: str, plural: bool, definite: bool) -> str:
+    """A noun with its ending."""
+    return lexicon()[word] + (DEFINITE if definite else BARE)[genders()[word]][plural]
+
+
+def agreeing(stem: str, word: str, plural: bool) -> str:
+    """An adjective or participle that agrees with the noun."""
+    return stem + AGREEMENT[genders()[word]][plural]
+
+
+def modernised(text: str) -> str:
+    """Comma letters for the older cedilla ones."""
+    return text.replace("ş", "ș").replace("ţ", "ț")
+
+
+def dated(text: str) -> str:
+    """The older cedilla letters that much Romanian text still has."""
+    return text.replace("ș", "ş").replace("ț", "ţ")

@@ -1,0 +1,64 @@
+"""Word order: a toy English sentence laid out as another language would."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from suites.embedded.vocabulary import lemma_groups
+from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO, VSO, Language, spell
+
+
+@cache
+def classes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Adjectives, nouns and verbs of the toy English."""
+    groups = lemma_groups()
+    noun, plural, base, third, past, trait = (
+        frozenset(word for group in part for word in group) for part in groups[:6]
+    )
+    return trait, noun | plural, base | third | past
+
+
+def phrases_turned(sentence: list[str], language: Language) -> list[str]:
+    """Adjective and article moved behind the noun, or the article dropped."""
+    adjectives, nouns, _ = classes()
+    words: list[str] = []
+    article: list[str] = []
+    for word in sentence:
+        if word == "the" and language.article == NONE:
+            continue
+        if word in ARTICLES and language.article == AFTER:
+            article = [word]
+            continue
+        words.append(word)
+        if word in nouns:
+            if language.adjective_last and len(words) > 1 and words[-2] in adjectives:
+                words[-2:] = [words[-1], words[-2]]
+            words += article
+            article = []
+    return words + article
+
+
+def verb_moved(sentence: list[str], language: Language) -> list[str]:
+    """The first verb moved to the front or the end of its sentence."""
+    _, _, verbs = classes()
+    spot = next((number for number, word in enumerate(sentence) if word in verbs), None)
+    if spot is None or language.order == SVO:
+        return sentence
+    verb, rest = sentence[spot], sentence[:spot] + sentence[spot + 1 :]
+    if language.order == VSO:
+        return [verb, *rest]
+    return [*rest[:-1], verb, "?"] if rest[-1:] == ["?"] else [*rest, verb]
+
+
+@cache
+def by_code() -> dict[str, Language]:
+    """The languages by their code."""
+    return {language.code: language for language in LANGUAGES}
+
+
+def translated(code: str, sentence: list[str]) -> list[str]:
+    """The sentence in the language."""
+    if code == "en" or not sentence:
+        return sentence
+    language = by_code()[code]
+    return spell(code, verb_moved(phrases_turned(sentence, language), language))

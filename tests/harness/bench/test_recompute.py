@@ -1,0 +1,39 @@
+"""`bench recompute` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+SMALL = ["bench", "recompute", "--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
+
+
+def test_every_way_side_by_side_as_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "found.json"
+    assert main([*SMALL, "--methods", "lora", "--out", str(out)]) == 0
+    facts, head, *rows = capsys.readouterr().out.strip().splitlines()
+    assert "batch 2 x 8" in facts and "kept for backward" in head
+    assert [row.split()[:2] for row in rows] == [["lora", "none"], ["lora", "selective"], ["lora", "full"]]
+    none, selective, full = json.loads(out.read_text())["results"]
+    assert full["kept_bytes"] < selective["kept_bytes"] < none["kept_bytes"]
+    assert f"{none['kept_bytes'] / 2**20:.2f} MiB" in rows[0] and " 1.00 (1.00 to 1.00)" in rows[0]
+    assert all(len(r["step_seconds"]) == 3 and min(r["step_seconds"]) > 0 for r in (none, selective, full))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--methods", "lora:recompute=full"], "leave recompute=... out of --methods"),
+        (["--methods", "lorra"], "did you mean 'lora'"),
+        (["--dtype", "fp8"], "dtype"),
+        (["--methods", "head", "--out", "/nowhere/x.json"], "--out /nowhere/x.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *more]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert says in line

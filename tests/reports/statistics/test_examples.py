@@ -1,0 +1,101 @@
+"""Kept predictions: lined up over cells, held against the recorded scores, refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from harness.record import Record
+from reports.statistics.crossed import resampled
+from reports.statistics.examples import NoExamples, load, place
+from tests.reports.predicted import guesses, kept
+
+
+def _load(records: list[Record], folder: Path, metrics: tuple[str, ...] = ("accuracy",)) -> Any:
+    return load(records, metrics, {r.key: r.scores["accuracy"] for r in records}, folder)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 200)
+    return [kept(tmp_path, guesses(rng, targets, 0.8), targets, seed=s) for s in range(3)]
+
+
+def test_resampled_scores_have_the_binomial_spread(tmp_path: Path, records: list[Record]) -> None:
+    examples = _load(records, tmp_path)
+    draws = resampled(examples, np.random.default_rng(0))
+    assert draws.shape == (1000, 3) and examples.groups == 200
+    share = records[1].scores["accuracy"] / 100
+    assert draws[:, 1].mean() == pytest.approx(100 * share, abs=0.3)
+    assert draws[:, 1].std() == pytest.approx(100 * np.sqrt(share * (1 - share) / 200), rel=0.08)
+
+
+def test_spearman_spread_is_that_of_scipys_bootstrap(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.round(rng.uniform(0, 5, 120), 1)
+    p = y + rng.normal(0, 2, 120)
+    made = kept(tmp_path, p, y, score=100 * stats.spearmanr(p, y).statistic)
+    examples = _load([made], tmp_path, ("spearman",))
+    expected = stats.bootstrap(
+        (p, y), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False, rng=0, n_resamples=1000
+    )
+    found = resampled(examples, np.random.default_rng(0)).std()
+    assert found == pytest.approx(100 * expected.standard_error, rel=0.1)
+
+
+def test_whole_subjects_are_drawn(tmp_path: Path) -> None:
+    """Answers that are the same within a subject have the spread of so many subjects, not of all questions."""
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.random(20) < 0.6, 25)
+    ids = [f"subject{i // 25}/{i % 25}" for i in range(500)]
+    made = kept(tmp_path, right.astype(int), np.ones(500, dtype=int), ids=ids)
+    examples = _load([made], tmp_path)
+    share = right.mean()
+    assert examples.groups == 20
+    spread = resampled(examples, np.random.default_rng(0)).std()
+    assert spread == pytest.approx(100 * np.sqrt(share * (1 - share) / 20), rel=0.08)
+
+
+def test_scores_that_the_predictions_do_not_give_are_refused(tmp_path: Path, records: list[Record]) -> None:
+    with pytest.raises(NoExamples, match="do not give the recorded scores"):
+        load(records, ("accuracy",), {r.key: 50.0 for r in records}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [("order", "same examples"), ("twice", "comes twice"), ("gone", "does not read"), ("targets", "same examples")],
+)
+def test_what_cannot_be_lined_up_is_refused(tmp_path: Path, records: list[Record], damage: str, says: str) -> None:
+    path = tmp_path / f"{records[0].key}.parquet"
+    frame = pd.read_parquet(path)
+    if damage == "gone":
+        path.unlink()
+    else:
+        changed = {
+            "order": frame[::-1],
+            "twice": frame.assign(id="validation/0"),
+            "targets": frame.assign(target=1 - frame.target),
+        }
+        changed[damage].to_parquet(path, index=False)
+    with pytest.raises(NoExamples, match=says):
+        _load(records, tmp_path)
+
+
+def test_no_predictions(tmp_path: Path, records: list[Record]) -> None:
+    with pytest.raises(NoExamples, match="no predictions were kept"):
+        _load([records[0].model_copy(update={"predictions": None})], tmp_path)
+
+
+def test_a_metric_finds_its_split() -> None:
+    splits = ("validation_matched", "validation_mismatched")
+    assert place("accuracy_matched", splits) == ("accuracy", "validation_matched")
+    assert place("f1", ("validation",)) == ("f1", "validation")
+    for metric in ("bleu", "accuracy", "f1_micro"):
+        with pytest.raises(NoExamples, match="no resampled form"):
+            place(metric, splits)

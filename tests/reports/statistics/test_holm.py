@@ -1,0 +1,18 @@
+"""Holm's correction against its definition, step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.statistics.holm import holm
+
+
+def test_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_comparisons_without_a_test_do_not_count() -> None:
+    found = holm([None, 0.02, None, 0.01])
+    assert (found[0], found[2]) == (None, None)
+    assert (found[1], found[3]) == (pytest.approx(0.02), pytest.approx(0.02))
+    assert holm([None]) == [None]

@@ -1,0 +1,54 @@
+"""Metrics of resampled examples against scikit-learn and scipy on the rows written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from reports.statistics.weighted import METRICS
+
+CLASSES = {
+    "accuracy": metrics.accuracy_score,
+    "f1": lambda y, p: metrics.f1_score(y, p, labels=[1], average="micro", zero_division=0),
+    "matthews_correlation": metrics.matthews_corrcoef,
+}
+VALUES = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+
+
+def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.array([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(7)] + [np.ones(n, dtype=int)])
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes(name: str, classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    y, p, w = rng.integers(0, classes, 40), rng.integers(0, classes, (4, 40)), _weights(rng, 40)
+    p[3] = 0
+    found = METRICS[name](w, p, y)
+    for i, row in enumerate(w):
+        for j, said in enumerate(p):
+            expected = CLASSES[name](np.repeat(y, row), np.repeat(said, row))
+            assert found[i, j] == pytest.approx(100 * expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_with_and_without_ties(name: str) -> None:
+    rng = np.random.default_rng(0)
+    y, w = np.round(rng.normal(3, 1, 50), 1), _weights(rng, 50)
+    p = np.stack([y + rng.normal(0, 1, 50), np.round(y), -y + rng.normal(0, 3, 50)])
+    found = METRICS[name](w, p, y)
+    for i, row in enumerate(w):
+        for j, said in enumerate(p):
+            expected = VALUES[name](np.repeat(said, row), np.repeat(y, row)).statistic
+            assert found[i, j] == pytest.approx(100 * expected, abs=1e-7)
+
+
+def test_undefined_is_zero() -> None:
+    y, w = np.array([1.0, 2.0, 3.0]), np.ones((1, 3), dtype=int)
+    for name in VALUES:
+        assert METRICS[name](w, np.full((1, 3), 0.7), y)[0, 0] == 0.0
+    for name in ("f1", "matthews_correlation"):
+        assert METRICS[name](w, np.zeros((1, 3), dtype=int), np.zeros(3))[0, 0] == 0.0
