@@ -1,4 +1,4 @@
-"""The command line: run, report, merge, methods, strategies, suites, new, schema, bench, doctor."""
+"""The command line: run, plan, profile, report, merge, methods, strategies, suites, new, schema, bench, doctor."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def _run_parameters() -> list[inspect.Parameter]:
     return made
 
 
-def _command(function: Any) -> Any:
-    """`run` as typer sees it: its own flags, then those of Spec."""
+def _command(function: Any, *own: inspect.Parameter) -> Any:
+    """A verb as typer sees it: its own flags, then those of Spec."""
 
     def command(**flags: Any) -> None:
         listed = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
@@ -117,12 +117,62 @@ def _command(function: Any) -> Any:
         annotation=Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")],
     )
     as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    command.__signature__ = inspect.Signature([spec_file, as_json, *_run_parameters()])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([spec_file, as_json, *own, *_run_parameters()])  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     return command
 
 
 app.command("run")(_command(run))
+
+
+def plan(spec_file: Path | None, as_json: bool, memory: str | None, **flags: Any) -> None:
+    """Say what a run would come to, without running it: packs, memory, time, and what will not fit.
+
+    Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
+    """
+    from harness.forecast import forecast, text
+    from harness.registry import load_all
+
+    spec = make_spec({name: value for name, value in flags.items() if value not in (None, ())}, spec_file)
+    load_all(spec.plugin)
+    made = forecast(spec, memory)
+    print(json.dumps(made) if as_json else text(made))
+
+
+def profile(spec_file: Path | None, as_json: bool, repeats: int, **flags: Any) -> None:
+    """Measure memory and speed of each method alone, in detail, and store it for the report of the same run.
+
+    Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
+    """
+    from harness.profile import profile as take
+    from harness.profile_text import text
+    from harness.registry import load_all
+
+    spec = make_spec({name: value for name, value in flags.items() if value not in (None, ())}, spec_file)
+    load_all(spec.plugin)
+    watched = listener(as_json, 0)
+    try:
+        found = take(spec, repeats, watched)
+    finally:
+        watched.close()
+    print(json.dumps([p.model_dump(mode="json") for p in found]) if as_json else text(found))
+    raise typer.Exit(0 if found and all(p.status == "ok" for p in found) else 1)
+
+
+MEMORY = inspect.Parameter(
+    "memory",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[str | None, typer.Option(help="plan for a device of so much: 24GiB; none: what is free")],
+)
+REPEATS = inspect.Parameter(
+    "repeats",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=3,
+    annotation=Annotated[int, typer.Option(min=1, help="blocks of 20 timed steps")],
+)
+app.command("plan")(_command(plan, MEMORY))
+app.command("profile")(_command(profile, REPEATS))
 
 
 @app.command()

@@ -15,7 +15,7 @@ import torch
 
 from harness.backbone import held
 from harness.cell import Cell, Protocol
-from harness.contracts import Method, Task
+from harness.contracts import Example, Method, Task
 from harness.execute import choose_threads, out_of_memory
 from harness.models import load_model
 from harness.packrun import attach_pack, counts
@@ -24,6 +24,7 @@ from harness.provenance import environment, utc_now
 from harness.record import Profile
 from harness.task_types import task_type
 from harness.task_types.base import Losses, Split
+from harness.trace import trace
 from harness.train import Trainer
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Question:
     length: int
     device: str
     threads: int | None
+    repeats: int = 0
+    """Blocks of timed steps; 0 for the short profile at the end of a run."""
+    rows: tuple[Example, ...] = ()
 
 
 class RssPeak:
@@ -96,6 +100,10 @@ def measure(question: Question) -> Profile:
     choose_threads(question.threads)
     empty = _profile(question, "failed")
     try:
+        if question.repeats:
+            from harness.detail import measure_in_detail
+
+            return measure_in_detail(question, empty)
         return _measure(question, empty)
     except Exception as error:
         status = "oom" if out_of_memory(error) else "failed"
@@ -183,8 +191,9 @@ def _measure(question: Question, empty: Profile) -> Profile:
     own = list(model.parameters())
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
-    seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
-    timed = seconds[WARMUP_STEPS:]
+    counted = trace(trainer, question.device)
+    seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
+    timed = seconds[WARMUP_STEPS - 1 :]
     return empty.model_copy(
         update={
             "status": "ok",
@@ -192,5 +201,8 @@ def _measure(question: Question, empty: Profile) -> Profile:
             "step_seconds": timed,
             "samples_per_second": cell.protocol.batch_size / float(np.median(timed)),
             "train_state": state,
+            "shares": counted.shares,
+            "flops": counted.flops,
+            "launches": counted.launches,
         }
     )

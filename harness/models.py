@@ -84,7 +84,7 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     """The model's shapes without its weights, on the device meta; see `load_model`. Raises UserError."""
     try:
         with _quiet(), torch.device("meta"):
-            config = _config(source, outputs)
+            config = config_for(source, outputs)
             return _auto(config, outputs).from_config(config)  # type: ignore[no-any-return]
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
@@ -94,7 +94,7 @@ def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dt
     """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
     try:
         with _quiet():
-            config = _config(source, outputs)
+            config = config_for(source, outputs)
             _undropped(config)
             return _auto(config, outputs).from_config(  # type: ignore[no-any-return]
                 config, attn_implementation=_attention(config, device), dtype=dtype
@@ -131,7 +131,7 @@ def load_model(
     try:
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
-            config = _config(source, outputs)
+            config = config_for(source, outputs)
             _undropped(config)
             auto = _auto(config, outputs)
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
@@ -168,7 +168,8 @@ def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterat
         yield folder
 
 
-def _config(source: ModelSource, outputs: int | None) -> Any:
+def config_for(source: ModelSource, outputs: int | None) -> Any:
+    """The configuration of a classifier with so many outputs; for None of a language model."""
     from transformers import AutoConfig
 
     own = {} if outputs is None else {"num_labels": outputs}

@@ -156,7 +156,8 @@ class LowRank(Method):
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
-        set_heads(head.groups[0], [m.initial for m in members])
+        for group in head.groups:  # a language model has no head
+            set_heads(group, [m.initial for m in members])
         memo: Memo = {}
         layouts = [layout(model, m, memo) for m in members]
         scores, cost = measured(model, layouts, calibration)
