@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Precision = Literal["fp32", "bf16"]
 Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq", "sim2", "sim3", "sim6"]
 Recompute = Literal["none", "selective", "full"]
+Template = Literal["alpaca", "plain"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
 
@@ -43,6 +44,8 @@ class Protocol(Frozen):
     max_target_length: int = Field(default=128, ge=2, description="tokens of a written text at most, also of the label")
     beams: int = Field(default=1, ge=1, description="beams of the search that writes texts; 1 is greedy")
     shots: int = Field(default=0, ge=0, description="solved examples before each question of a language model")
+    template: Template = Field(default="alpaca", description="wording around an instruction: alpaca or plain")
+    packed: bool = Field(default=False, description="several instructions in one row of max_length tokens")
     train_rows: int | None = Field(default=None, ge=1, description="first rows of the task's shuffled train split")
     eval_rows: int | None = Field(default=None, ge=1, description="first rows of each eval split")
 

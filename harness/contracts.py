@@ -68,7 +68,10 @@ class TaskData:
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}."""
+    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}.
+
+    A suite whose tasks share their files may be named in the place of the task.
+    """
 
     kind: Literal["embedded", "data-dir", "hub"]
     data_dir: Path | None = None
@@ -93,11 +96,11 @@ class Evaluated:
 
 
 class Evaluator(typing.Protocol):
-    """Scores K replicas of a trained model at once."""
+    """Scores K replicas of a trained model at once; None for one whose outputs are not finite."""
 
     def __call__(
         self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
-    ) -> list[Evaluated]: ...
+    ) -> Sequence[Evaluated | None]: ...
 
 
 class Suite(abc.ABC):
@@ -113,9 +116,16 @@ class Suite(abc.ABC):
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one task. Raises UserError naming the file, the line and what was expected."""
 
+    def check(self, task: str, data: TaskData, protocol: Protocol) -> None:  # noqa: B027 - most take any
+        """Raise UserError where the rows, or what is installed, cannot do what the protocol asks."""
+
     @abc.abstractmethod
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n]."""
+
+    def notes(self, task: str) -> dict[str, Any]:
+        """What a record gets beside the scores: how they were computed."""
+        return {}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator | None:
         """What scores a task whose evaluation is not a prediction per row; None: `score` does."""

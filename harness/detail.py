@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import torch
 
+from harness.backbone import held
 from harness.ceiling import matmul_flops
 from harness.contracts import Example
 from harness.gpu import Gpu
@@ -22,6 +23,8 @@ from harness.task_types import task_type
 from harness.trace import trace
 from harness.train import Trainer
 
+SHAPE_STEPS = 60
+"""Steps before rows of many lengths are timed on a GPU, so that most of their graphs are captured."""
 Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
@@ -66,19 +69,21 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     phases = Phases(device)
     model = load_alone(question)
     phases.end("load")
-    steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
+    own = list(model.parameters())
+    steps = 1 + 2 * (WARMUP_STEPS + SHAPE_STEPS + question.repeats * TIMED_STEPS)
     trainer = train_alone(question, model, steps)
     counted = trace(trainer, device)
     phases.end("first step")
     others, before = phases.gpu.others(), phases.gpu.joules()
-    timed = _timed(trainer, question)
+    with trainer.runner.stream():
+        timed = _timed(trainer, question, WARMUP_STEPS)
     after = phases.gpu.joules()
     phases.end("steady step")
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - phases.seen[0].rss
     real = _real_lengths(trainer, question)
     _evaluate(trainer, question, phases)
     others = sorted({*others, *phases.gpu.others()})
-    _, state = counts(0, trainer.attached, 0)
+    _, state = counts(held(model, own), trainer.attached, 0)
     found = {"status": "ok", "phases": phases.seen, "shares": counted.shares, "peak_bytes": max(0, peak)}
     found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
     if others:
@@ -90,13 +95,13 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
 
 
-def _timed(trainer: Trainer, question: Question) -> Timed:
+def _timed(trainer: Trainer, question: Question, warmup: int) -> Timed:
     """Warm up, then blocks of timed steps, from the trainer's present step."""
     tokens = positions = 0
     blocks: list[list[float]] = []
     for block in range(question.repeats + 1):
         own = []
-        for _ in range(TIMED_STEPS if block else WARMUP_STEPS):
+        for _ in range(TIMED_STEPS if block else warmup):
             step = trainer.optimizer.steps
             rows = trainer.order.at(step)
             own.append(timed_step(trainer, step, question.device))
@@ -117,7 +122,8 @@ def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
     lengths = trainer.split.lengths
     trainer.order = Order(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
     trainer.runner.reset()
-    return _timed(trainer, question)
+    with trainer.runner.stream():
+        return _timed(trainer, question, SHAPE_STEPS if question.device == "cuda" else WARMUP_STEPS)
 
 
 def _split(question: Question, rows: Sequence[Example], *, train: bool) -> Any:

@@ -150,15 +150,24 @@ def _positions(rows: int, per_row: int, width: int, device: torch.device) -> Ten
 
 
 def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
-    """Put CounterDropout in place of each nn.Dropout with p > 0, and give every one of the model the same clock."""
+    """Put CounterDropout in place of each nn.Dropout with p > 0 and of each call of nn.functional.dropout.
+
+    All of the model get the same clock.
+    """
+    from harness.functional_dropout import CountedCalls, count_calls, modules_that_call
+
     clock = Clock.start(seeds, stride, device)
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.Dropout) and module.p > 0:
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, CounterDropout([module.p] * len(seeds), path))
+    for path, module in modules_that_call(model):
+        count_calls(path, module)
     for module in model.modules():
         if isinstance(module, CounterDropout):
             module.bind(clock)
+        elif isinstance(module, CountedCalls):
+            module.clock = clock
     return clock
 
 

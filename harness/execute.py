@@ -130,7 +130,7 @@ class Executor:
         from harness.models import load_tokenizer
 
         p = cell.protocol
-        lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows}"
+        lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows} {p.template} {p.packed}"
         name = f"{cell.suite} {cell.task} {cell.data} {lengths}"
         if self._inputs is None or self._inputs[0] != name:
             started = time.perf_counter()
@@ -164,7 +164,7 @@ class Executor:
             majority=suite.majority(cell.task, data),
             stand_in=source.stand_in and data.source == "embedded",
             data_source=data.source,
-            data_notes=list(data.notes),
+            data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
             pack=PackInfo(keys=[c.key for c in pack.cells], slot=slot, size=len(pack.cells), threads=self.threads),
             environment=self.environment,
             started=started,

@@ -152,18 +152,26 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """`qnli/train=PATH` (repeatable) -> {(task, split): paths}. Raises UserError."""
+    """`qnli/train=PATH` or `wmt16/train=SRC,TGT` (repeatable) -> {(task or suite, split): paths}. Raises UserError."""
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
-        found = re.fullmatch(r"(\w+)/(\w+)=(.+)", text)
+        found = re.fullmatch(r"([\w-]+)/(\w+)=(.+)", text)
         if not found:
-            raise UserError(f"--data-file '{text}': allowed: TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv")
-        path = Path(found[3]).expanduser()
-        if not path.is_file():
-            raise UserError(f"--data-file '{text}': no such file")
+            allowed = "TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv, or SUITE/SPLIT=SRC,TGT, e.g. wmt16/train=a.en,a.ro"
+            raise UserError(f"--data-file '{text}': allowed: {allowed}")
         split = "validation" + found[2][3:] if found[2].startswith("dev") else found[2]
-        files[found[1], split] = (*files.get((found[1], split), ()), path)
+        files[found[1], split] = (*files.get((found[1], split), ()), *_paths(text, found[3]))
     return files
+
+
+def _paths(text: str, written: str) -> tuple[Path, ...]:
+    """One path, or two with a comma between them; a file that has the comma in its name is one path."""
+    whole = Path(written).expanduser()
+    paths = (whole,) if whole.is_file() else tuple(Path(part).expanduser() for part in written.split(","))
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"--data-file '{text}': no such file: {path}; give the path of a file")
+    return paths
 
 
 def parse_models(texts: Sequence[str]) -> dict[str, str]:

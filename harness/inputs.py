@@ -25,6 +25,11 @@ class Inputs:
     tokenizer: Any
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What tokenising made of the rows beside cutting them."""
+        return tuple(note for split in self.splits.values() for note in split.notes)
+
+    @property
     def rows(self) -> dict[str, int]:
         return {name: len(split) for name, split in self.splits.items()}
 
@@ -38,5 +43,5 @@ def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol) 
         rows = chosen_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
         splits[name] = kind.tokenise(tokenizer, task, rows, protocol, train=train)
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
-    total = {name: len(split) for name, split in splits.items()}
+    total = {name: len(split.cut) for name, split in splits.items()}
     return Inputs(splits, Truncation(rows=cut, total=total), tokenizer)

@@ -158,7 +158,7 @@ def load_alone(question: Question) -> torch.nn.Module:
 def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
     """Rows of random tokens, all of the full length, and the loss of their kind."""
     kind = task_type(task.kind)
-    return kind.synthetic(task, protocol, length, vocabulary(model)), kind.losses(protocol)
+    return kind.synthetic(task, protocol, length, vocabulary(model), model.config), kind.losses(protocol)
 
 
 def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:

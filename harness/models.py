@@ -51,6 +51,13 @@ def load_tokenizer(source: ModelSource) -> Any:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
 
 
+def config_beside(tokenizer: Any) -> Any:
+    """The configuration of the model that a tokenizer was loaded with."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True)
+
+
 FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 """Linear layers that no level quantizes: a path that starts or ends so."""
 
@@ -95,19 +102,22 @@ def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dt
     try:
         with _quiet():
             config = config_for(source, outputs)
-            _undropped(config)
-            return _auto(config, outputs).from_config(  # type: ignore[no-any-return]
-                config, attn_implementation=_attention(config, device), dtype=dtype
-            )
+            _undropped(config, outputs)
+            attention = _attention(config, device)
+            model = _auto(config, outputs).from_config(config, attn_implementation=attention, dtype=dtype)
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
+    keep_attention(model)
+    return model  # type: ignore[no-any-return]
 
 
-def _undropped(config: Any) -> None:
-    """Attention probabilities are not dropped."""
-    for field in ("attention_probs_dropout_prob", "attention_dropout"):
+def _undropped(config: Any, outputs: int | None) -> None:
+    """Attention probabilities and layers are not dropped, and training keeps no keys and values."""
+    for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
         if hasattr(config, field):
             setattr(config, field, 0.0)
+    if outputs is None and not config.is_encoder_decoder:
+        config.use_cache = False  # training and scoring go on from no kept keys and values
 
 
 def load_model(
@@ -132,7 +142,7 @@ def load_model(
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = config_for(source, outputs)
-            _undropped(config)
+            _undropped(config, outputs)
             auto = _auto(config, outputs)
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)
@@ -144,6 +154,7 @@ def load_model(
         raise
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
+    keep_attention(model)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from
@@ -154,6 +165,17 @@ def load_model(
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+LAYERDROP = ("encoder_layerdrop", "decoder_layerdrop")
+"""Rates of BART's kin at which whole layers are left out, for all rows of a batch at once: always 0 here."""
+
+
+def keep_attention(model: nn.Module) -> None:
+    """No dropout of attention probabilities where T5's attention takes its rate from the model's one rate."""
+    for module in model.modules():
+        if "attention" in type(module).__name__.lower() and isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ def shared(cell: Cell, method: Method) -> str:
         "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
         "group_by_length": protocol.group_by_length,
         "text": [protocol.label_smoothing, protocol.max_target_length, protocol.beams, protocol.shots],
+        "instruction": [protocol.template, protocol.packed],
         "attention_dropout": protocol.attention_dropout,
         "family": method.packs_with() or cell.key,
     }

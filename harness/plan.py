@@ -19,7 +19,7 @@ from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 BUDGET = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
-TEXT = tuple("label_smoothing max_target_length beams shots".split())
+TEXT = tuple("label_smoothing max_target_length beams shots template packed".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +120,10 @@ def _load(
     """Rows of each task; a task without them is dropped with its reason while others run."""
     kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
     request = SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
-    for task, _ in request.files:
-        if task not in {t for _, t in tasks}:
-            raise unknown("task in --data-file", task, {t for _, t in tasks})
+    known = {name for named in tasks for name in named}
+    for name, _ in request.files:
+        if name not in known:
+            raise unknown("task or suite in --data-file", name, known)
     data, problems = {}, []
     for suite, task in tasks:
         try:
@@ -170,6 +171,7 @@ def _cell(
         recompute=call.overrides["recompute"],
         parts=_parts(suite, method),
     )
+    suite.check(task, data, cell.protocol)
     return cell, method
 
 

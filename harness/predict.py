@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.cell import Cell
 from harness.contracts import Method, Task
+from harness.dropout import CounterDropout
 from harness.fake_model import fake_model
 from harness.measure import made_up_rows
 from harness.packrun import attach_pack
@@ -67,7 +70,12 @@ def prepared(step: Step) -> Trainer:
         attached, streams = attach_pack(model, Pack(step.cells, step.methods), split, losses)
         protocols = [c.protocol.model_copy(update={"max_steps": 2, "epochs": 100.0}) for c in step.cells]
         autocast = first.dtype == "bf16" and method.autocasts
-        return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
+        trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
+    if step.device == "cuda":
+        for module in trainer.model.modules():
+            if isinstance(module, CounterDropout):
+                module.forward = functools.partial(_as_the_kernel, module)  # type: ignore[method-assign]
+    return trainer
 
 
 def real_tensors() -> contextlib.AbstractContextManager[Any]:
@@ -75,3 +83,19 @@ def real_tensors() -> contextlib.AbstractContextManager[Any]:
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     return unset_fake_temporarily()
+
+
+def _as_the_kernel(module: CounterDropout, x: Tensor) -> Tensor:
+    """What harness/dropout_kernel.py takes: the result, and nothing kept for the backward pass."""
+    made: Tensor = _Dropped.apply(x) if module.training and any(module.p) else x  # type: ignore[no-untyped-call]
+    return made
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.empty_like(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return torch.empty_like(grads[0])

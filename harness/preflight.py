@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.contracts import SUITES
@@ -15,6 +15,9 @@ from harness.plan import Plan, not_applicable
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from harness.contracts import Task
+    from harness.model_source import ModelSource
 
 
 def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
@@ -32,7 +35,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         # shapes of the backbone are the same for each task, those of the head matter to an adapter only
         shape = (cell.suite, _outputs(cell) if cell.initial else 0)
         if shape not in models:
-            models[shape] = skeleton(plan.models[cell.suite], _outputs(cell))
+            models[shape] = _shapes(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task])
         try:
             plan.methods[cell.key].fits(models[shape])
             notes += _start_notes(plan, cell, models[shape])
@@ -44,6 +47,22 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     keys = {c.key for c in cells if refused[_case(c)]}
     lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+
+
+def _shapes(source: ModelSource, task: Task) -> nn.Module:
+    """The model's shapes. Raises UserError where it is of no kind that the task can train."""
+    if task.kind != "instruction":
+        return skeleton(source, task.outputs)
+    needs = f"{task.name} needs a causal model (llama, gpt): --model PATH"
+    try:
+        model = skeleton(source, task.outputs)
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
+    config: Any = model.config
+    if config.is_encoder_decoder:
+        what = f"models of type '{config.model_type}' are encoder-decoders"
+        raise UserError(f"model '{source.name}': {what}; {needs}")
+    return model
 
 
 def _outputs(cell: Cell) -> int | None:

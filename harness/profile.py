@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
-def profile_key(cell: Cell, length: int, device: str, threads: int | None) -> str:
-    """Hash of what memory and speed depend on; the seed, the rate and the task do not."""
+def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, writes: bool = False) -> str:
+    """Hash of what memory and speed depend on; the seed, the rate and the task do not.
+
+    A task that `writes` texts also trains on positions of the target.
+    """
     content = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.revision, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
-        "shape": [cell.protocol.batch_size, length],
+        "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads, cpu_name(), version("torch")],
     }
     if cell.parts:
@@ -45,8 +48,8 @@ def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
     found: dict[str, Question] = {}
     for cell in (c for c in plan.cells if not c.simulated):
         length = cell.protocol.max_length
-        key = profile_key(cell, length, device, spec.threads)
         task = SUITES.get(cell.suite).tasks[cell.task]
+        key = profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
         source = plan.models[cell.suite]
         if key not in found:
             found[key] = Question(key, cell, plan.methods[cell.key], task, source, length, device, spec.threads)

@@ -53,6 +53,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     """Run what is missing and write the report. Raises UserError; KeyboardInterrupt leaves a folder that resumes."""
     started = time.monotonic()
     load_all(spec.plugin)
+    check_shown(spec)
     store = Store(spec.folder)
     store.prepare()
     with store.lock():
@@ -73,7 +74,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
         store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, late)
         listener = listen(len(todo))
         try:
-            for line in [*set_aside, *plan.dropped, *plan.notes, *notes]:
+            about = [f"{s}/{task}: {note}" for (s, task), data in plan.data.items() for note in data.notes]
+            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *about]:
                 listener.note(line)
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
@@ -86,7 +88,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
             listener.close()
         records, _ = store.read()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    report = write_report(store, chosen, profiles)
+    report = write_report(store, chosen, profiles, spec)
     return Outcome(spec.folder, report, chosen, tuple(profiles), time.monotonic() - started)
 
 
@@ -101,6 +103,19 @@ def with_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[di
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
+def check_shown(spec: Spec) -> None:
+    """Raise UserError for a format that is not there, before any training."""
+    from reports.figures import IMAGES
+    from reports.render import FORMATS, check
+
+    check("format", spec.formats, FORMATS)
+    check("figure format", spec.figures, IMAGES)
+    if spec.tensorboard:
+        from reports.tensorboard import writer
+
+        writer()
+
+
 def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
     if not spec.profile:
         return []
@@ -109,19 +124,50 @@ def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[
     return profile_missing(plan, spec, store, listener)
 
 
-def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Path:
-    """The report of a folder, from what is stored there."""
+def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profile], spec: Spec) -> Path:
+    """The report of a folder, from what is stored there, as the spec's fields of SHOWN say."""
+    from reports.findings import findings
     from reports.render import write_report as render
+    from reports.statistics.analysis import analyse
 
     asked = store.read_run()
-    path: Path = render(records, profiles, store.out / "report", asked["title"], asked["command"], asked["dropped"])
+    late = bool(asked.get("margin_late"))
+    analysis = analyse(records, profiles, margin=asked.get("margin"), cells=store.cells, late=late)
+    path: Path = render(
+        records,
+        profiles,
+        store.out / "report",
+        asked["title"],
+        asked["command"],
+        asked["dropped"],
+        findings=findings(analysis),
+        published=_published() if spec.published else [],
+        formats=spec.formats,
+        images=spec.figures,
+    )
+    if spec.tensorboard:
+        from reports.tensorboard import write_events
+
+        write_events(records, store.out / "tensorboard")
     return path
 
 
-def report(out: Path) -> tuple[Path, list[str]]:
-    """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
+def _published() -> list[dict[str, str]]:
+    from results.published import read
+
+    return read()
+
+
+def stored(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
+    """Records in the order of the run, profiles, and lines about files set aside. Raises UserError."""
     store = Store(out)
     asked = store.read_run()
     records, lines = store.read()
     chosen = tuple(records[key] for key in asked["order"] if key in records)
-    return write_report(store, chosen, list(store.profiles().values())), lines
+    return chosen, list(store.profiles().values()), lines
+
+
+def report(out: Path, spec: Spec | None = None) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
+    records, profiles, lines = stored(out)
+    return write_report(Store(out), records, profiles, spec or Spec()), lines

@@ -42,4 +42,5 @@ def _scored(work: Work, found: Mapping[str, Predicted]) -> Evaluated | None:
         split = work.inputs.splits[name]
         scores |= work.suite.score(work.pack.cells[0].task, name, predicted.values, split.references)
         frames.append(pd.DataFrame({"id": list(split.example_ids), "split": name} | predicted.columns))
-    return Evaluated(scores, pd.concat(frames, ignore_index=True))
+    notes = work.suite.notes(work.pack.cells[0].task)
+    return Evaluated(scores, pd.concat(frames, ignore_index=True), notes)

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.cell import Precision, Quantize, Recompute
+from harness.cell import Precision, Quantize, Recompute, Template
 from harness.errors import UserError, unknown
 
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin"})
+SHOWN = frozenset({"formats", "figures", "published", "tensorboard"})
+"""Fields of what is written beside the records."""
+MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin"}) | SHOWN
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -42,7 +44,10 @@ class Spec(BaseModel):
     )
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
-    data_file: tuple[str, ...] = Field(default=(), description="TASK/SPLIT=PATH: rows that are not the official file")
+    data_file: tuple[str, ...] = Field(
+        default=(),
+        description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
+    )
     lr: float | None = Field(default=None, gt=0, description="peak learning rate of every method")
     epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most")
@@ -53,8 +58,12 @@ class Spec(BaseModel):
     max_target_length: int | None = Field(default=None, ge=2, description="tokens of a written text at most")
     beams: int | None = Field(default=None, ge=1, description="beams of the search that writes texts; 1 is greedy")
     shots: int | None = Field(default=None, ge=0, description="solved examples before each question (mmlu)")
+    template: Template | None = Field(default=None, description="wording around an instruction: alpaca or plain (mmlu)")
+    packed: bool | None = Field(default=None, description="several instructions in one row of max-length tokens (mmlu)")
     train_rows: int | None = Field(default=None, ge=1, description="training rows at most")
-    eval_rows: int | None = Field(default=None, ge=1, description="rows of each eval split at most")
+    eval_rows: int | None = Field(
+        default=None, ge=1, description="rows of each eval split (mmlu: of each subject) at most"
+    )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
     )
@@ -83,6 +92,14 @@ class Spec(BaseModel):
         default=None, gt=0, description="points within which two methods count as equal; name it before the run"
     )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
+    formats: Annotated[tuple[str, ...], Words] = Field(
+        default=("md", "html", "csv"), description="formats of the report: md,html,latex,csv,parquet"
+    )
+    figures: Annotated[tuple[str, ...], Words] = Field(
+        default=("png", "svg"), description="formats of the figures' files: png,svg,pdf"
+    )
+    published: bool = Field(default=False, description="show published figures beside the results, in their own table")
+    tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
 
     @property

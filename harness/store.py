@@ -120,7 +120,13 @@ class Store:
         return found
 
     def write_run(
-        self, command: str, title: str, order: Sequence[str], dropped: Sequence[str], margin: float | None, late: bool
+        self,
+        command: str,
+        title: str,
+        order: Sequence[str],
+        dropped: Sequence[str],
+        margin: float | None = None,
+        late: bool = False,
     ) -> None:
         """What was asked, so that a report can be made from the folder alone.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.groups import Attached
     from harness.seeds import Streams
 
-FEED_FORWARD_OUTPUT = re.compile(r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.down_proj)$")
+FEED_FORWARD_OUTPUT = re.compile(r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj)$")
 
 
 @METHODS.register("adapter")

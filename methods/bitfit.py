@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import METHODS, Calibration, Member, Method, Sourced
+from harness.errors import NotApplicable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,9 +30,12 @@ class BitFit(Method):
         "paper": Sourced(1e-3, "arXiv 2106.10199, upper end of its grid"),
     }
 
+    def fits(self, model: nn.Module) -> None:
+        if not _biased(model):
+            raise NotApplicable("bitfit: no layer of this model has a bias; use lora")
+
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         import torch
-        from torch import nn
 
         from methods.layers.replica_linear import attach_heads, put
         from methods.layers.replicas import ShiftedBias, attached, replica_group
@@ -39,11 +43,18 @@ class BitFit(Method):
         model.requires_grad_(False)
         streams = [m.streams for m in members]
         head = attach_heads(model, streams)
-        kinds = (nn.Linear, nn.LayerNorm)
-        found = [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and m.bias is not None]
+        found = _biased(model)
         sizes = {f"{n}.bias": m.bias.shape for n, m in found}
         drawn = [(n, lambda s, size=size: torch.zeros(size)) for n, size in sizes.items()]
         group = replica_group(model, drawn, streams)
         for name, module in found:
             put(model, name, ShiftedBias(module, group.leaves[f"{name}.bias"]))
         return attached(group).join(head)
+
+
+def _biased(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Linear layers and norms with a bias, by path."""
+    from torch import nn
+
+    kinds = (nn.Linear, nn.LayerNorm)
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and m.bias is not None]

@@ -58,7 +58,7 @@ def gradient_sums(model: nn.Module, starts: Starts, k: int, calibration: Calibra
         for batch, labels in calibration.batches:
             inputs = {name: value.repeat(k, 1) for name, value in batch.items()}
             with torch.enable_grad():
-                loss = calibration.loss(model(**inputs).logits, labels.repeat(k), k).sum()
+                loss = calibration.loss(model(**inputs).logits, labels.repeat(k, *[1] * (labels.dim() - 1)), k).sum()
             grads = torch.autograd.grad(loss, [y for _, y in seen.values()])
             for (name, (x, _)), dy in zip(seen.items(), grads, strict=True):
                 rows, grad = (t.reshape(k, -1, t.shape[-1]) for t in (x, dy))

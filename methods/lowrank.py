@@ -156,7 +156,7 @@ class LowRank(Method):
 
         model.requires_grad_(False)
         head = attach_heads(model, [m.streams for m in members])
-        for group in head.groups:  # a language model has no head
+        for group in head.groups:  # none in a language model
             set_heads(group, [m.initial for m in members])
         memo: Memo = {}
         layouts = [layout(model, m, memo) for m in members]

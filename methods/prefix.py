@@ -40,9 +40,13 @@ class Prefix(Method):
             raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
 
     def fits(self, model: nn.Module) -> None:
+        from methods.layers.replica_linear import head_linears
+
         kind = str(getattr(model.config, "model_type", ""))
         if kind not in ("bert", "roberta", "xlm-roberta", "electra", "llama"):
             raise NotApplicable(f"prefix: models of type '{kind}' take no past keys and values; use bert or roberta")
+        if head_linears(model) == []:
+            raise NotApplicable("prefix: a model that writes text keeps its own past keys and values; use lora")
 
     def packs_with(self) -> str:
         return f"prefix of {self.tokens} tokens"

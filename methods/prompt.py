@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import METHODS, Calibration, Exported, Member, Method, Sourced, option
-from harness.errors import UserError
+from harness.errors import NotApplicable, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +38,10 @@ class Prompt(Method):
     def check(self) -> None:
         if self.tokens < 1:
             raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
+
+    def fits(self, model: nn.Module) -> None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise NotApplicable("prompt: goes before the words of one text, an encoder-decoder has two; use lora")
 
     def packs_with(self) -> str:
         return f"prompt of {self.tokens} tokens"

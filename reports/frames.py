@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ class Grid:
     averages: tuple[str, ...]
     cells: Mapping[tuple[str, str], tuple[Record, ...]]
 
-    @property
+    @functools.cached_property
     def records(self) -> list[Record]:
         return [record for group in self.cells.values() for record in group]
 

@@ -1,12 +1,9 @@
-"""The report's tables as plain text cells; render.py gives them a form."""
+"""The report's tables as plain text cells; the templates give them a form."""
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from harness.record import Profile, Record
 from reports.compare import (
@@ -19,18 +16,9 @@ from reports.compare import (
     task_difference,
     task_estimate,
 )
-from reports.frames import Grid, method_names, seed_text
+from reports.document import Table, Text, turned
+from reports.frames import Grid, seed_text
 from reports.intervals import Estimate, estimate
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table with notes below it."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: list[str] = field(default_factory=list)
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -41,11 +29,22 @@ def shown(value: Estimate | None, sign: bool = False) -> str:
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"
 
 
-def with_n(grid: Grid, task: str, method: str, value: Estimate | None) -> str:
+def with_n(grid: Grid, task: str, method: str, value: Estimate | None) -> Text:
     """The estimate, with n where some of the method's cells have no score."""
     text = shown(value)
-    asked = len(grid.of(task, method))
-    return f"{text} (n={value.n} of {asked})" if value and value.n != asked else text
+    asked = grid.of(task, method)
+    if value and value.n != len(asked):
+        text = f"{text} (n={value.n} of {len(asked)})"
+    return Text(text, runs=(r.key for r in asked))
+
+
+def named(methods: Sequence[str]) -> list[Text]:
+    """The methods as the heads of columns or rows."""
+    return [Text(method, method=method) for method in methods]
+
+
+def runs_of(grid: Grid, method: str, tasks: Sequence[str]) -> list[str]:
+    return [record.key for task in tasks for record in grid.of(task, method)]
 
 
 def score_table(grid: Grid, average: str) -> Table:
@@ -55,30 +54,25 @@ def score_table(grid: Grid, average: str) -> Table:
     rows = []
     for task in grid.tasks:
         metrics = headline(grid.of_task(task), average)
-        name = f"{task}†" if task in partial else task
+        name = Text(f"{task}†" if task in partial else task, task=task)
         majority = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
         cells = [with_n(grid, task, m, task_estimate(grid, task, m, average)) for m in grid.methods]
         outside = "" if task in grid.declared(average) else " (not in the average)"
         best = "-" if majority is None else f"{majority:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
-    means = [shown(average_estimate(grid, m, cover)) for m in grid.methods]
-    rows.append((cover.label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
+    means = [Text(shown(average_estimate(grid, m, cover)), runs=runs_of(grid, m, cover.tasks)) for m in grid.methods]
+    label = Text(cover.label, total=True)
+    rows.append((label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
     notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
-    table = Table(f"Scores, average '{average}'", ("task", "score", "constant", *grid.methods), rows, notes)
+    head = ("task", "score", "constant", *named(grid.methods))
+    table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 
 MOST_COLUMNS = 6
 """A table of more methods than this has them as its rows."""
-
-
-def turned(table: Table, labels: int, corner: str) -> Table:
-    """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
-    columns = list(zip(table.head, *table.rows, strict=True))
-    head = (corner, *columns[0][1:])
-    return Table(table.title, head, [*columns[1:labels], *columns[labels:]], table.notes)
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -98,12 +92,13 @@ def difference_table(grid: Grid, average: str) -> Table | None:
     if not others:
         return None
     cover = coverage(grid, average)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for method in others:
         for task in grid.tasks:
-            gap = task_difference(grid, task, method, first, average)
-            rows.append((method, task, *_gap(gap)))
-        rows.append((method, cover.label, *_gap(average_difference(grid, method, first, cover))))
+            gap, runs = task_difference(grid, task, method, first, average), runs_of(grid, method, [task])
+            rows.append((Text(method, method=method), Text(task, task=task), *_gap(gap, runs)))
+        gap, runs = average_difference(grid, method, first, cover), runs_of(grid, method, cover.tasks)
+        rows.append((Text(method, method=method), cover.label, *_gap(gap, runs)))
     notes = [
         f"Same seeds, same data order and head: score of the method less that of {first}.",
         "Each interval stands for itself; with many rows some exclude 0 by chance (no correction is made).",
@@ -111,8 +106,10 @@ def difference_table(grid: Grid, average: str) -> Table | None:
     return Table(f"Paired difference to {first}", ("method", "task", "difference", "pairs", "reading"), rows, notes)
 
 
-def _gap(gap: Estimate | None) -> tuple[str, str, str]:
-    return ("-", "0", "no paired seeds") if gap is None else (shown(gap, sign=True), str(gap.n), gap.reading)
+def _gap(gap: Estimate | None, runs: Sequence[str]) -> tuple[str, str, str]:
+    if gap is None:
+        return "-", "0", "no paired seeds"
+    return Text(shown(gap, sign=True), runs=runs), str(gap.n), gap.reading
 
 
 def metric_table(grid: Grid) -> Table:
@@ -120,9 +117,10 @@ def metric_table(grid: Grid) -> Table:
     rows = []
     for task in grid.tasks:
         for metric in dict.fromkeys(name for r in grid.of_task(task) for name in r.scores):
-            cells = [shown(estimate(metric_by_seed(grid, task, m, metric))) for m in grid.methods]
-            rows.append((task, metric, *cells))
-    table = Table("Every metric", ("task", "metric", *grid.methods), rows)
+            found = [shown(estimate(metric_by_seed(grid, task, m, metric))) for m in grid.methods]
+            cells = [Text(s, runs=runs_of(grid, m, [task])) for s, m in zip(found, grid.methods, strict=True)]
+            rows.append((Text(task, task=task), metric, *cells))
+    table = Table("Every metric", ("task", "metric", *named(grid.methods)), rows)
     return turned(table, 2, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 
@@ -150,7 +148,13 @@ def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
         rate = profile.samples_per_second if profile else None
         first_rate = first_rate or rate
         rows.append(
-            (method, *counts, held, *_profile_cells(profile), f"{rate / first_rate:.2f}" if rate and first_rate else "")
+            (
+                Text(method, method=method),
+                *counts,
+                held,
+                *_profile_cells(profile),
+                f"{rate / first_rate:.2f}" if rate and first_rate else "",
+            )
         )
     head = ("method", "adapter trained", "adapter frozen", "head", "backbone trained", "gradients + moments")
     kinds = sorted({p.peak_kind for p in profiles})
@@ -203,7 +207,8 @@ def protocol_table(grid: Grid) -> Table:
         seeds = len({seed_text(r.cell.seeds) for r in grid.of_method(method)})
         shape = f"{p.batch_size} x {p.max_length}"
         precision = record.cell.precision
-        rows.append((method, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
+        name = Text(method, method=method)
+        rows.append((name, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
     head = (
         "method",
         "protocol",
@@ -230,42 +235,9 @@ def protocol_table(grid: Grid) -> Table:
 def failure_table(grid: Grid) -> Table | None:
     """Cells without a score, with the reason."""
     rows = [
-        (task, method, seed_text(r.cell.seeds), r.status, r.reason or "")
+        (Text(task, task=task), Text(method, method=method), seed_text(r.cell.seeds), r.status, r.reason or "")
         for (task, method), group in grid.cells.items()
         for r in group
         if r.status != "ok"
     ]
     return Table("Cells without a score", ("task", "method", "seeds", "status", "reason"), rows) if rows else None
-
-
-def scores_csv(records: Sequence[Record]) -> str:
-    """One row per metric of each cell; a cell without a score has one row without a value."""
-    names = method_names(records)
-    rows = [("suite", "task", "method", "seed", "metric", "value", "status")]
-    for r in records:
-        start = (r.cell.suite, r.cell.task, names[r.key], seed_text(r.cell.seeds))
-        found = [(*start, metric, repr(value), r.status) for metric, value in r.scores.items()]
-        rows += found or [(*start, "", "", r.status)]
-    return _csv(rows)
-
-
-def cells_csv(records: Sequence[Record]) -> str:
-    """One row per cell."""
-    names = method_names(records)
-    averages = list(dict.fromkeys(a for r in records for a in r.averages))
-    head = ("key", "suite", "task", "method", "seeds", "status", "reason", "lr", "steps", "adapter_trained")
-    rows = [(*head, "adapter_frozen", "head_trained", "backbone_trained", *averages)]
-    for r in records:
-        p = r.parameters
-        counts = (p.adapter_trained, p.adapter_frozen, p.head_trained, p.backbone_trained) if p else ("",) * 4
-        scores = [r.averages[a].score if a in r.averages else None for a in averages]
-        start = (r.key, r.cell.suite, r.cell.task, names[r.key], seed_text(r.cell.seeds), r.status, r.reason or "")
-        values = ["" if s is None else s for s in scores]
-        rows.append(tuple(map(str, (*start, r.cell.protocol.lr, r.steps or "", *counts, *values))))
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[tuple[str, ...]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()

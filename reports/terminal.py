@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.record import Profile, Record
 from reports.columns import aligned, drawn
+from reports.document import Table
 from reports.frames import grids
-from reports.tables import Table, cost_table, score_table
+from reports.tables import cost_table, score_table
 
 if TYPE_CHECKING:
     from rich.console import Group

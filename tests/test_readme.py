@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from tests.reports.records import record, store_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,7 +28,9 @@ def test_readme_shows_the_commands() -> None:
 def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first.py").write_text(CODE[0])
-    words = shlex.split(command)[3:]
+    run = store_of(tmp_path / "stored", [record(60.0)])
+    places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}
+    words = [places.get(word, word) for word in shlex.split(command)[3:]]
     if words[0] == "run":
         words += [*SHORT, "--out", "out"]
     code = main([w for w in words])

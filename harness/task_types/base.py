@@ -26,12 +26,14 @@ class Split(abc.ABC):
     """The tokenised rows of one split.
 
     `lengths` [n] are tokens per row, by which rows of like length share a batch; `cut` [n] says which rows were longer
-    than allowed; `references` [n] is what predictions are scored against.
+    than allowed (one entry for each row of the data); `references` [n] is what predictions are scored against; `notes`
+    tell of rows dropped or put together.
     """
 
     example_ids: Sequence[str]
     lengths: np.ndarray
     cut: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -105,5 +107,5 @@ class TaskType(abc.ABC):
         """Predictions of each of K replicas, in the order of the split."""
 
     @abc.abstractmethod
-    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int) -> Split:
-        """Rows of random tokens, all of the full length: the same work for each method."""
+    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> Split:
+        """Rows of random tokens, all of the full length: the same work for each method. `config` is the model's."""

@@ -136,7 +136,9 @@ class Classification(TaskType):
             made.append(Predicted(said, columns, finite=bool(np.isfinite(logits).all())))
         return made
 
-    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int) -> LabelledRows:
+    def synthetic(
+        self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
+    ) -> LabelledRows:
         rows = protocol.batch_size * 4
         rng = np.random.default_rng(0)
         ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, length), dtype=np.int32))

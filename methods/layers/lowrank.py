@@ -154,6 +154,11 @@ class LowRankLinear(nn.Module):
         self.scales = torch.tensor(list(scales), dtype=torch.float64)
         self._cast: Tensor | None = None
 
+    @property
+    def weight(self) -> Any:
+        """The wrapped layer's: T5 asks for its dtype."""
+        return self.base.weight
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
         a, b = (p.leaf.tensor if p.leaf is not None else None for p in (self.a, self.b))

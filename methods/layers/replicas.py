@@ -48,6 +48,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.base, self.leaves = base, list(leaves)
 
+    @property
+    def weight(self) -> Any:
+        """The wrapped layer's: T5 asks for its dtype."""
+        return self.base.weight
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
         down, down_bias, up, up_bias = (leaf.tensor.to(y.dtype) for leaf in self.leaves)
@@ -74,12 +79,23 @@ class Prompted(nn.Module):
         self.inner, self.prompt = model, prompt
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
-        words = self.inner.get_input_embeddings()(input_ids)  # type: ignore[operator]
         count = self.prompt.shape[0]
-        prompt = _repeated(self.prompt, len(words), words.dtype)
         more = {} if token_type_ids is None else {"token_type_ids": _longer(token_type_ids, count, 0)}
-        mask = _longer(attention_mask, count, 1)
-        return self.inner(inputs_embeds=torch.cat([prompt, words], 1), attention_mask=mask, **more)
+        made = self.inner(**self._longer_inputs(input_ids, attention_mask), **more)
+        if made.logits.dim() == 3:  # a language model: the caller's positions only
+            made.logits = made.logits[:, count:]
+        return made
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> Tensor:
+        """As transformers' generate of a causal model, the rows given before what is written."""
+        ids: Tensor = self.inner.generate(**self._longer_inputs(input_ids, attention_mask), **more)  # type: ignore[operator]
+        return torch.cat([input_ids, ids], 1)  # from embeddings, transformers returns new tokens only
+
+    def _longer_inputs(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        words = self.inner.get_input_embeddings()(input_ids)  # type: ignore[operator]
+        prompt = _repeated(self.prompt, len(words), words.dtype)
+        mask = _longer(attention_mask, self.prompt.shape[0], 1)
+        return {"inputs_embeds": torch.cat([prompt, words], 1), "attention_mask": mask}
 
 
 class Prefixed(nn.Module):

@@ -30,6 +30,11 @@ class Collection:
         `derived:` a split made in a way that is not official.
         """
         splits = ("train", *task.eval_splits)
+        for name, split in request.files:
+            if name == self.suite:
+                raise UserError(
+                    f"--data-file {name}/{split}: the tasks of {name} have own files; name one: TASK/{split}"
+                )
         given = _given(task, splits, request)
         missing = [split for split in splits if split not in given]
         found = self._found(task.name, request, missing) if missing else Recovered({})

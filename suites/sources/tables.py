@@ -39,7 +39,7 @@ def open_table(path: Traversable) -> Table:
     return READERS[suffix](str(path), content)
 
 
-def _text(name: str, content: bytes) -> str:
+def text_of(name: str, content: bytes) -> str:
     """UTF-8, with or without a byte order mark."""
     try:
         return content.decode("utf-8-sig")
@@ -52,7 +52,7 @@ def _text(name: str, content: bytes) -> str:
 
 def _tsv(name: str, content: bytes) -> Table:
     """Tab-separated; lines end at a newline only (texts may hold other separators); blank lines are skipped."""
-    lines = _text(name, content).split("\n")
+    lines = text_of(name, content).split("\n")
     return Table(
         name, ((n, line.rstrip("\r").split("\t")) for n, line in enumerate(lines, 1) if line not in ("", "\r"))
     )
@@ -60,7 +60,7 @@ def _tsv(name: str, content: bytes) -> Table:
 
 def _csv(name: str, content: bytes) -> Table:
     def rows() -> Rows:
-        reader = csv.reader(io.StringIO(_text(name, content), newline=""), strict=True)
+        reader = csv.reader(io.StringIO(text_of(name, content), newline=""), strict=True)
         try:
             yield from ((reader.line_num, cells) for cells in reader if cells)
         except csv.Error as error:
@@ -74,7 +74,7 @@ def _jsonl(name: str, content: bytes) -> Table:
 
     def rows() -> Rows:
         header: list[str] = []
-        for number, line in enumerate(_text(name, content).split("\n"), 1):
+        for number, line in enumerate(text_of(name, content).split("\n"), 1):
             if not line.strip():
                 continue
             item = _object(name, number, line)

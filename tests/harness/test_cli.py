@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 
-VERBS = ("run", "report", "merge", "methods", "strategies", "suites", "new", "schema", "bench", "doctor")
+VERBS = tuple("run report show compare watch merge methods strategies suites new schema bench doctor".split())
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -43,6 +43,11 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["methods", "show", "lorra"], "did you mean 'lora'"),
         (["strategies", "show", "colum"], "did you mean 'column'"),
         (["methods", "--plugin", "/nowhere.py"], "does not exist"),
+        (["run", "--formats", "htm"], "did you mean 'html'"),
+        (["run", "--figures", "pgn"], "did you mean 'png'"),
+        (["show", "abc", "/nowhere"], "no stored cells in /nowhere"),
+        (["compare", "/nowhere", "/nowhere"], "holds no run"),
+        (["watch", "/nowhere"], "holds no run"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -86,8 +91,10 @@ def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.Ca
 
 def test_suites_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites", "--json"]) == 0
-    (glue,) = json.loads(capsys.readouterr().out)
+    suites = {s["name"]: s for s in json.loads(capsys.readouterr().out)}
+    glue, wmt16 = suites["glue"], suites["wmt16"]
     assert len(glue["tasks"]) == 9 and len(glue["averages"]["glue"]) == 8
+    assert len(wmt16["tasks"]) == 2 and set(wmt16["averages"]) == {"wmt16"}
     assert main(["schema", "record"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Record"
 

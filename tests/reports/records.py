@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.cell import Cell, ModelRef, Protocol
 from harness.record import AverageInfo, Environment, Parameters, Profile, Record, TrainState
 from harness.seeds import equal
+from harness.store import Store
 
 TASKS = ("cola", "rte")
+EIGHT = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")
 ENVIRONMENT = Environment(
     python="3.11",
     torch="2.13",
@@ -95,3 +101,30 @@ def profile(method: str = "lora", seconds: Sequence[float] = (0.1, 0.2, 0.3), **
         "measured": "2026-01-01T00:02:00+00:00",
     }
     return Profile.model_validate(start | fields)
+
+
+def many(methods: int = 25, seeds: int = 10, tasks: Sequence[str] = TASKS) -> list[Record]:
+    """methods x tasks x seeds records, 2,000 by default with eight tasks; each method a little better than the last."""
+    rng = np.random.default_rng(0)
+    made = []
+    for task, number, seed in product(tasks, range(methods), range(seeds)):
+        own = cell(task, "lorasp", seed, options={"rank": number + 1})
+        curve = [(step, float(2 / step + rng.random() / 10)) for step in range(1, 41)]
+        counts = Parameters(
+            adapter_trained=1000 * (number + 1), adapter_frozen=0, head_trained=130, backbone=9999, backbone_trained=0
+        )
+        score = float(rng.normal(70 + number / 5, 1.5))
+        made.append(record(score, own, tasks, loss_curve=curve, parameters=counts))
+    return made
+
+
+def store_of(folder: Path, records: Sequence[Record], profiles: Sequence[Profile] = ()) -> Path:
+    """A run's folder that holds the records, as `run` leaves it."""
+    store = Store(folder)
+    store.prepare()
+    for made in records:
+        (store.cells / f"{made.key}.json").write_text(made.model_dump_json(indent=1))
+    for own in profiles:
+        store.write_profile(own)
+    store.write_run("python -m harness run", "glue: made up", [r.key for r in records], [])
+    return folder

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import io
-
-import pandas as pd
 import pytest
 
+from reports.document import Text
+from reports.flat import cell_rows, score_rows, to_csv
 from reports.frames import grids
 from reports.tables import (
-    cells_csv,
     cost_table,
     difference_table,
     failure_table,
     metric_table,
     protocol_table,
     score_table,
-    scores_csv,
     shown,
     size,
 )
 from tests.reports.records import cell, grid_of, profile, record
 
 SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.5, None], ("rte", "lora"): [70.0]}
-
-
-def test_scores_csv_has_one_row_a_metric_and_one_for_a_cell_without() -> None:
-    frame = pd.read_csv(io.StringIO(scores_csv(grid_of(SCORES))))
-    assert list(frame) == ["suite", "task", "method", "seed", "metric", "value", "status"]
-    assert len(frame) == 7 and frame["value"].isna().sum() == 1
-    means = frame[frame["status"] == "ok"].groupby(["task", "method"])["value"].mean()
-    assert means["cola", "lora"] == pytest.approx(62.0) and means["cola", "lorasp"] == pytest.approx(60.75)
-    assert frame.loc[frame["status"] == "failed", "seed"].tolist() == [2]
-
-
-def test_cells_csv_keeps_values_exactly_and_text_with_commas() -> None:
-    made = record(1 / 3, cell(method="lorasp", options={"ratio": 0.25, "select": "random"}))
-    frame = pd.read_csv(io.StringIO(cells_csv([made])), dtype=str)
-    assert frame.loc[0, "method"] == "lorasp:ratio=0.25,select=random"
-    assert float(frame.loc[0, "glue"]) == 1 / 3 and frame.loc[0, "adapter_trained"] == "1024"
 
 
 def test_score_table_shows_interval_count_and_constant() -> None:
@@ -98,7 +79,7 @@ def test_a_simulated_level_says_so_wherever_its_method_is_named() -> None:
     assert failures is not None and failures.rows[0][1] == name and costs.rows[0][0] == name
     assert costs.rows[0][6:] == ("", "", "") and any(n.startswith(note) for n in costs.notes)
     assert protocol_table(grid).rows[0][0] == name and "fp32, sim3 (simulated)" in protocol_table(grid).rows[0]
-    assert name in scores_csv(made) and name in cells_csv(made)
+    assert all(name in to_csv(rows).decode() for rows in (score_rows(made), cell_rows(made)))
     (plain,) = grids([record(60.0)])
     assert not any("simulated" in n for n in cost_table(plain, []).notes)
 
@@ -130,3 +111,16 @@ def test_many_methods_become_rows() -> None:
     assert table.head == ("method", "cola", "mean of 1 named task")
     assert table.rows[0] == ("score", "accuracy", "cola") and table.rows[1] == ("constant", "50.0", "")
     assert table.rows[2] == ("lora0", "60.0", "60.0") and len(table.rows) == 11
+
+
+def test_cells_know_their_runs_and_names_when_turned_too() -> None:
+    for methods in (2, 9):
+        records = grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0] for i in range(methods)})
+        (grid,) = grids(records)
+        table = score_table(grid, "glue")
+        cells = [cell for row in table.rows for cell in row if isinstance(cell, Text)]
+        names = [cell for cell in (*table.head, *cells) if isinstance(cell, Text) and cell.method]
+        own = next(cell for cell in cells if cell.startswith("60.5"))
+        assert own.runs == (records[0].key, records[1].key)
+        assert [name.method for name in names] == list(grid.methods)
+        assert any(cell.task == "cola" for cell in (*table.head, *cells) if isinstance(cell, Text))

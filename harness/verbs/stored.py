@@ -1,0 +1,97 @@
+"""report, show, compare, watch, merge: what is done with stored runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.spec import make_spec
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def report(out: Path, flags: dict[str, Any]) -> None:
+    """Write the report again from a run's folder.
+
+    Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
+    """
+    from harness.run import report as write
+
+    path, lines = write(out, make_spec(flags))
+    for line in lines:
+        print(line, file=sys.stderr)
+    print(f"report: {path}")
+
+
+def show(
+    key: Annotated[str, typer.Argument(help="a cell's key, or its first characters")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print all that is stored of one cell: what it was, scores, seeds, pack, environment, files.
+
+    Example: python -m harness show 0347bf69 results/reference/glue-minilm-h100
+    """
+    from harness.show import find, lines
+
+    folder, record = find(key, out)
+    print(record.model_dump_json() if as_json else "\n".join(lines(folder, record)))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="the folder of a run")],
+    b: Annotated[Path, typer.Argument(help="the folder of the run to hold against it")],
+    fail_if_worse: Annotated[
+        float | None, typer.Option(help="exit code 1 where B is below A by more points than this, beyond seed noise")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what changed between two runs, and which score differences lie within seed noise.
+
+    Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
+    """
+    from harness.run import stored
+    from reports.changes import compare_runs
+
+    found = compare_runs(stored(a)[0], stored(b)[0])
+    print(
+        json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
+    )
+    raise typer.Exit(1 if fail_if_worse is not None and found.worse(fail_if_worse) else 0)
+
+
+def watch(
+    out: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
+    once: Annotated[bool, typer.Option("--once", help="Print one plain table and end.")] = False,
+    seconds: Annotated[float, typer.Option(help="seconds between two looks", min=0.2)] = 2.0,
+) -> None:
+    """Show how far a running grid is, from its folder; ends when each cell has its record.
+
+    Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
+    """
+    from harness.watch import Watched, follow
+
+    if once or not sys.stdout.isatty():
+        print("\n".join(Watched(out).look().lines()))
+    else:
+        follow(Watched(out), seconds)
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="a saved adapter: RUN/adapters/KEY")],
+    model: Annotated[str, typer.Option(help="the model it was trained on: a folder or hub id")],
+    out: Annotated[Path, typer.Option(help="a new folder")],
+) -> None:
+    """Merge a saved adapter into its model: one plain folder for transformers.
+
+    Example: python -m harness merge RUN/adapters/0123456789abcdef --model BASE --out MERGED
+    """
+    from harness.merging import merge as write
+
+    print(f"model: {write(adapter, model, out)}")

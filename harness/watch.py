@@ -1,0 +1,129 @@
+"""`watch RUN`: how far a running grid is, read from its folder only."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from harness.record import Record
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+HEAD = ("task", "method", "done", "failed", "score", "loss")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when."""
+
+    title: str
+    total: int
+    since: datetime
+    records: tuple[Record, ...]
+
+    @property
+    def finished(self) -> tuple[Record, ...]:
+        return tuple(r for r in self.records if r.status != "cancelled")
+
+    @property
+    def summary(self) -> str:
+        status = Counter(r.status for r in self.records)
+        told = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
+        parts = [f"{len(self.finished)} of {self.total} cells done", told, self.left]
+        return "; ".join(part for part in parts if part)
+
+    @property
+    def left(self) -> str:
+        """Time left, from the cells that finished since the run was last begun."""
+        todo = self.total - len(self.finished)
+        ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
+        if not ends or not todo:
+            return ""
+        return f"about {(max(ends) - self.since).total_seconds() / len(ends) * todo:.0f} s left"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
+        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in self.records:
+            groups[record.cell.task, record.cell.label].append(record)
+        return [(*place, *_told(group)) for place, group in groups.items()]
+
+    def lines(self) -> list[str]:
+        """For a pipe: columns of spaces."""
+        rows = [HEAD, *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+        table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return [self.title, self.summary, *table]
+
+    def table(self) -> Group:
+        """For a terminal."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        made = Table(title=Text(self.title), title_justify="left")
+        for i, name in enumerate(HEAD):
+            made.add_column(name, justify="left" if i < 2 else "right")
+        for row in self.rows():
+            made.add_row(*map(Text, row))
+        bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
+        return Group(made, Padding(bar, 0), Text(self.summary))
+
+
+def _told(group: Sequence[Record]) -> tuple[str, ...]:
+    done = [r for r in group if r.status != "cancelled"]
+    scores = [next(iter(r.scores.values())) for r in group if r.scores]
+    losses = [r.loss_curve[-1][1] for r in group if r.loss_curve]
+    failed = sum(r.status in ("failed", "oom") for r in group)
+    score, loss = (f"{statistics.fmean(v):.{n}f}" if v else "-" for v, n in ((scores, 1), (losses, 3)))
+    return str(len(done)), str(failed or ""), score, loss
+
+
+class Watched:
+    """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written."""
+
+    def __init__(self, out: Path) -> None:
+        self.store = Store(out)
+        self.store.read_run()
+        self.read: dict[Path, tuple[int, Record | None]] = {}
+
+    def look(self) -> Snapshot:
+        asked = self.store.read_run()
+        found = {path.stem: self._record(path) for path in self.store.cells.glob("*.json")}
+        records = (found.get(key) for key in asked["order"])
+        since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
+        return Snapshot(asked["title"], len(asked["order"]), since, tuple(r for r in records if r is not None))
+
+    def _record(self, path: Path) -> Record | None:
+        """None for a file that is not a record of this harness: the run itself will set it aside."""
+        changed = path.stat().st_mtime_ns
+        if self.read.get(path, (None, None))[0] != changed:
+            try:
+                self.read[path] = changed, Record.model_validate_json(path.read_bytes())
+            except ValidationError:
+                self.read[path] = changed, None
+        return self.read[path][1]
+
+
+def follow(watched: Watched, seconds: float) -> None:
+    """Draw until each cell has its record; Ctrl-C ends it."""
+    from rich.live import Live
+
+    snapshot = watched.look()
+    with Live(snapshot.table(), auto_refresh=False) as live:
+        while len(snapshot.finished) < snapshot.total:
+            time.sleep(seconds)
+            snapshot = watched.look()
+            live.update(snapshot.table(), refresh=True)

@@ -1,0 +1,217 @@
+"""Two runs held against each other: what changed, and which score differences lie within seed noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cell import Cell
+from harness.record import Record
+from reports.frames import method_names, score
+from reports.intervals import Estimate, estimate
+
+Place = tuple[str, str, str]
+"""(suite, task, method)."""
+FREE = {"method_version", "suite_version"}
+"""Versions of the code are not part of what a cell is here: they are what may have changed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One fact of which the two runs differ: what only A has and what only B has."""
+
+    part: str
+    what: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Score of B less that of A on one task and method, over the pairs."""
+
+    place: Place
+    a: float
+    b: float
+    difference: Estimate
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval holds 0; a lone pair, or pairs without any spread, is judged by its mean."""
+        if self.difference.half:
+            return not self.difference.excludes_zero
+        return self.difference.mean == 0
+
+    @property
+    def reading(self) -> str:
+        if self.difference.mean == 0 and not self.difference.half:
+            return "the same"
+        return "within seed noise" if self.within_noise else self.difference.reading
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`pairing` says how cells were matched; `alone` counts the cells of A and of B without a partner."""
+
+    changes: tuple[Change, ...]
+    pairing: str
+    gaps: tuple[Gap, ...]
+    alone: tuple[int, int]
+
+    def worse(self, points: float) -> list[Gap]:
+        """Where B lies below A by more than `points`, beyond seed noise."""
+        return [gap for gap in self.gaps if gap.difference.mean < -points and not gap.within_noise]
+
+    def as_dict(self, points: float | None) -> dict[str, Any]:
+        gaps = [
+            {
+                **dict(zip(("suite", "task", "method"), gap.place, strict=True)),
+                "a": gap.a,
+                "b": gap.b,
+                "difference": gap.difference.mean,
+                "half_width": gap.difference.half,
+                "pairs": gap.difference.n,
+                "within_noise": gap.within_noise,
+            }
+            for gap in self.gaps
+        ]
+        changes = [{"part": c.part, "what": c.what, "a": c.a, "b": c.b} for c in self.changes]
+        worse = [] if points is None else [gap.place for gap in self.worse(points)]
+        return {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone, "worse": worse}
+
+    def lines(self, a: str, b: str, points: float | None) -> Iterable[str]:
+        """For reading."""
+        yield from (f"A: {a}", f"B: {b}")
+        for change in self.changes or ():
+            yield f"{change.part}, {change.what}: {_few(change.a)} -> {_few(change.b)}"
+        if not self.changes:
+            yield "no difference in spec, code, data or environment"
+        yield f"paired by {self.pairing}; without a partner: {self.alone[0]} of A, {self.alone[1]} of B"
+        for gap in self.gaps:
+            half = f" ± {gap.difference.half:.2f}" if gap.difference.half is not None else ""
+            reading = gap.reading
+            numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
+            yield f"{' '.join(gap.place)}: {numbers} ({gap.difference.n} pairs): {reading}"
+        if points is not None:
+            worse = [" ".join(gap.place) for gap in self.worse(points)]
+            yield f"worse by more than {points:g} points beyond seed noise: {', '.join(worse) or 'none'}"
+
+
+def _few(values: Sequence[str]) -> str:
+    shown = ", ".join(values[:6]) or "-"
+    return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
+
+
+# ---------------------------------------------------------------- what changed
+
+
+Facts = Callable[[Record], Mapping[str, Any]]
+
+
+def _spec(r: Record) -> Mapping[str, Any]:
+    protocol = r.cell.protocol.model_dump(exclude={"lr_source"})
+    per_method = {f"{name} of {r.cell.label}": value for name, value in protocol.items() if name in ("lr", "name")}
+    rest = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
+    return {
+        "suite": r.cell.suite,
+        "task": r.cell.task,
+        "method": r.cell.label,
+        "seeds": sorted(set(r.cell.seeds.values())),
+        "preset": r.cell.preset,
+        "model": f"{r.cell.model.name}@{r.cell.model.revision[:8]}",
+        "precision": r.cell.precision,
+        **rest,
+        **per_method,
+    }
+
+
+def _code(r: Record) -> Mapping[str, Any]:
+    versions = {f"method {r.cell.method}": r.cell.method_version, f"suite {r.cell.suite}": r.cell.suite_version}
+    return versions | ({"commit": r.environment.commit, "harness": r.environment.harness} if r.environment else {})
+
+
+def _data(r: Record) -> Mapping[str, Any]:
+    return {
+        r.cell.task: r.cell.data[:12],
+        "source": r.data_source,
+        **{f"{r.cell.task} {s}": n for s, n in r.rows.items()},
+    }
+
+
+def _environment(r: Record) -> Mapping[str, Any]:
+    return r.environment.model_dump(exclude={"commit", "harness"}) if r.environment else {}
+
+
+PARTS: Mapping[str, Facts] = {"spec": _spec, "code": _code, "data": _data, "environment": _environment}
+
+
+def changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
+    """Each fact whose values differ; of a task or method that one run lacks, only that it lacks it."""
+    found = []
+    for part, facts in PARTS.items():
+        told = [_values(records, facts) for records in (a, b)]
+        for what in dict.fromkeys([*told[0], *told[1]]):
+            left, right = (t.get(what) for t in told)
+            shared = part == "environment" or (left and right)
+            if shared and left != right:
+                only = [tuple(sorted((x or set()) - (y or set()))) for x, y in ((left, right), (right, left))]
+                found.append(Change(part, what, *only))
+    return found
+
+
+def _values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
+    told: dict[str, set[str]] = {}
+    for record in records:
+        for what, value in facts(record).items():
+            values = value if isinstance(value, list) else [value]
+            told.setdefault(what, set()).update(map(str, values))
+    return told
+
+
+# ---------------------------------------------------------------- scores
+
+
+def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
+    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+    pairing, pairs = next(
+        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), ("nothing", [])
+    )
+    names = method_names(a)
+    gaps: dict[Place, list[tuple[float, float]]] = {}
+    for left, right in pairs:
+        average = next(iter(left.averages), "")
+        values = score(left, average), score(right, average)
+        if values[0] is not None and values[1] is not None:
+            place = left.cell.suite, left.cell.task, names[left.key]
+            gaps.setdefault(place, []).append((values[0], values[1]))
+    alone = len(a) - len(pairs), len(b) - len(pairs)
+    return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone)
+
+
+def _gap(place: Place, values: Sequence[tuple[float, float]]) -> Gap:
+    difference = estimate([right - left for left, right in values])
+    means = [sum(side) / len(values) for side in zip(*values, strict=True)]
+    assert difference is not None
+    return Gap(place, means[0], means[1], difference)
+
+
+def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]) -> list[tuple[Record, Record]]:
+    partners = {identity(record.cell): record for record in b}
+    return [(record, partners[name]) for record in a if (name := identity(record.cell)) in partners]
+
+
+def _identity(cell: Cell) -> str:
+    versionless = cell.model_copy(update=dict.fromkeys(FREE, 0))
+    return versionless.key
+
+
+def _loosely(cell: Cell) -> str:
+    return f"{cell.suite}/{cell.task}/{cell.label}/{sorted(cell.seeds.items())}"
+
+
+IDENTITIES: Mapping[str, Callable[[Cell], str]] = {
+    "cell, versions of the code apart": _identity,
+    "task, method, precision and seeds": lambda cell: f"{_loosely(cell)}/{cell.precision}",
+    "task, method and seeds": _loosely,
+}

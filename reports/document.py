@@ -1,0 +1,111 @@
+"""The one model of a report that every format is made from: sections of tables, figures and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class Text(str):
+    """A table cell that knows the keys of the runs it is made of, or the task or method that it names.
+
+    `total` marks the first cell of a row that sums up the others: sorting leaves it at the end.
+    """
+
+    runs: tuple[str, ...]
+    task: str
+    method: str
+    total: bool
+
+    def __new__(
+        cls, text: str, *, runs: Iterable[str] = (), task: str = "", method: str = "", total: bool = False
+    ) -> Text:
+        made = super().__new__(cls, text)
+        made.runs, made.task, made.method, made.total = tuple(runs), task, method, total
+        return made
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table with notes below it. One that must give no ranking is not sortable."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: list[str] = field(default_factory=list)
+    sortable: bool = True
+
+    @classmethod
+    def of(cls, title: str, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+        """A frame as it stands, index left out; numbers to four figures, what is missing as '-'."""
+        rows = [tuple(_written(value) for value in row) for row in frame.itertuples(index=False, name=None)]
+        return cls(title, tuple(str(name) for name in frame.columns), rows, list(notes))
+
+
+def _written(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def turned(table: Table, labels: int, corner: str) -> Table:
+    """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
+    columns = list(zip(table.head, *table.rows, strict=True))
+    head = (corner, *columns[0][1:])
+    return Table(table.title, head, [*columns[1:labels], *columns[labels:]], table.notes, table.sortable)
+
+
+@dataclass
+class Drawing:
+    """A figure with what it says in words. `points` maps the id of an artist to the run keys of each of its points."""
+
+    figure: Figure
+    caption: str
+    alt: str
+    points: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+
+    def trace(self, artist: Any, runs: Sequence[Sequence[str]]) -> None:
+        """The artist's n-th marker is made of `runs[n]`."""
+        name = f"runs{len(self.points)}"
+        artist.set_gid(name)
+        self.points[name] = [tuple(keys) for keys in runs]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the statistics say, at the top of a report: sentences, and tables as (title, frame, notes)."""
+
+    sentences: Sequence[str] = ()
+    tables: Sequence[tuple[str, pd.DataFrame, Sequence[str]]] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One suite."""
+
+    title: str
+    tables: Sequence[Table]
+    figures: Mapping[str, Drawing]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says; `runs` has one row per cell and is written where a reader can filter it."""
+
+    title: str
+    command: str
+    facts: Sequence[str]
+    dropped: Sequence[str]
+    summary: Sequence[str]
+    extra: Sequence[Table]
+    sections: Sequence[Section]
+    runs: Table
+
+    @property
+    def figures(self) -> dict[str, Drawing]:
+        return {name: drawing for section in self.sections for name, drawing in section.figures.items()}

@@ -1,0 +1,71 @@
+"""Records as flat rows, one per score and one per cell: the CSV and Parquet files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from harness.record import Record
+from reports.frames import method_names, seed_text
+
+Row = dict[str, Any]
+
+
+def score_rows(records: Sequence[Record]) -> list[Row]:
+    """One row per metric of each cell; a cell without a score has one row without a value."""
+    names = method_names(records)
+    rows = []
+    for r in records:
+        start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": seed_text(r.cell.seeds)}
+        for metric, value in r.scores.items() or [(None, None)]:
+            rows.append({**start, "metric": metric, "value": value, "status": r.status, "key": r.key})
+    return rows
+
+
+def cell_rows(records: Sequence[Record]) -> list[Row]:
+    """One row per cell; None is what was not measured."""
+    names = method_names(records)
+    averages = list(dict.fromkeys(a for r in records for a in r.averages))
+    rows = []
+    for r in records:
+        p = r.parameters
+        rows.append(
+            {
+                "key": r.key,
+                "suite": r.cell.suite,
+                "task": r.cell.task,
+                "method": names[r.key],
+                "seeds": seed_text(r.cell.seeds),
+                "preset": r.cell.preset,
+                "status": r.status,
+                "reason": r.reason,
+                "lr": r.cell.protocol.lr,
+                "steps": r.steps,
+                "adapter_trained": p.adapter_trained if p else None,
+                "adapter_frozen": p.adapter_frozen if p else None,
+                "head_trained": p.head_trained if p else None,
+                "backbone_trained": p.backbone_trained if p else None,
+                **{a: r.averages[a].score if a in r.averages else None for a in averages},
+            }
+        )
+    return rows
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """Floats in full, so that they read back exactly; None is empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+def to_parquet(rows: Sequence[Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), stream)
+    return stream.getvalue()

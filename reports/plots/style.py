@@ -1,0 +1,89 @@
+"""What the figures share: colours that stay with a method, sizes, legends, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.intervals import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito: told apart with every common kind of colour blindness
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "osD^vPX*"
+INK, PAPER = "#1d1d1f", "#fffffe"
+"""Of text and ground: values that nothing else has, so that the HTML report can put its own theme's in their place."""
+SMALLEST = 9
+"""Points; no text in a figure is smaller."""
+STYLE: Any = {
+    "svg.hashsalt": "lorasp",
+    "font.size": SMALLEST,
+    "axes.titlesize": SMALLEST,
+    "axes.titlelocation": "left",
+    "axes.labelsize": SMALLEST,
+    "xtick.labelsize": SMALLEST,
+    "ytick.labelsize": SMALLEST,
+    "legend.fontsize": SMALLEST,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # a method's name may hold a dollar sign
+}
+POINT: Any = {"fmt": "o", "markersize": 4, "capsize": 2}
+MOST_COLOURS = len(PALETTE)
+"""More methods than this are told apart by place, not by colour."""
+
+
+def colour(index: int) -> str:
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """Beside the colour, and the one thing that tells the ninth method from the first."""
+    return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def place(figure: Figure) -> None:
+    """Lay out once, not again for each format."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, columns))
+
+
+def halves(estimates: Sequence[Estimate]) -> list[float]:
+    return [value.half or 0.0 for value in estimates]
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """'a, b and c', or the first few and how many more: for alternative texts."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

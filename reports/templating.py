@@ -1,0 +1,118 @@
+"""The report's templates: each escapes all that it is given, save what is marked as safe."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.document import Report, Text
+from reports.escape import latex, markdown, markdown_alt, markdown_code
+from reports.latex import columns, numeric
+from reports.plots.style import INK, PAPER
+
+if TYPE_CHECKING:
+    import jinja2
+
+FOLDER = Path(__file__).parent / "templates"
+BRACKETS = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
+
+
+class Safe(str):
+    """Text that is in the format's own language already."""
+
+
+def fill(name: str, report: Report, *, image: str = "", vectors: Mapping[str, str] | None = None) -> bytes:
+    """The text of report.md, report.tex or report.html; `vectors` are the figures' <svg> elements for the last."""
+    environment = {"report.md": _markdown, "report.tex": _latex, "report.html": _html}[name]()
+    more: dict[str, Any] = {"image": image}
+    if vectors is not None:
+        more = _page(report, vectors)
+    return environment.get_template(f"{name}.j2").render(report=report, **more).encode()
+
+
+def _environment(**options: Any) -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        **options,
+    )
+
+
+def _markdown() -> jinja2.Environment:
+    made = _environment(finalize=lambda value: _safely(value, markdown))
+    made.filters |= {
+        "code": lambda value: Safe(markdown_code(value)),
+        "alt": lambda value: Safe(markdown_alt(value)),
+        "raw": Safe,
+    }
+    return made
+
+
+def _latex() -> jinja2.Environment:
+    made = _environment(finalize=lambda value: _safely(value, latex), **BRACKETS)
+    made.filters |= {"columns": lambda table: Safe(columns(table)), "raw": Safe}
+    made.globals["end"] = lambda loop: Safe(r" \\" if loop.last else " & ")
+    return made
+
+
+def _safely(value: Any, escape: Any) -> str:
+    from markupsafe import Markup
+
+    return value if isinstance(value, (Safe, Markup)) else escape(value)
+
+
+# ---------------------------------------------------------------- HTML
+
+
+def _html() -> jinja2.Environment:
+    made = _environment(autoescape=True)
+    made.filters["numeric"] = lambda table: [numeric(table, i) for i in range(len(table.head))]
+    made.filters["texts"] = lambda row: [cell if isinstance(cell, Text) else Text(cell) for cell in row]
+    return made
+
+
+def _page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
+    """What the page holds beside the report: its style, its one script with the hash of it, figures, their points."""
+    script = (FOLDER / "report.js").read_text()
+    return {
+        "style": (FOLDER / "report.css").read_text(),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "vectors": {k: themed(k, element, report.figures[k].alt) for k, element in vectors.items()},
+        "points": _points(report),
+    }
+
+
+def _points(report: Report) -> str:
+    """JSON of {id of an artist: [keys of each of its markers]}; the signs that could end the element are escaped."""
+    found = {f"{name}-{gid}": runs for name, d in report.figures.items() for gid, runs in d.points.items()}
+    text = json.dumps(found, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def themed(name: str, element: str, alt: str) -> str:
+    """The figure with ids of its own in the page, the page's colours for ink and ground, and its text for no eyes."""
+    element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.S)
+    element = re.sub(r'\bid="', f'id="{name}-', element)
+    element = re.sub(r'href="#', f'href="#{name}-', element)
+    element = element.replace("url(#", f"url(#{name}-")
+    for colour, variable in ((INK, "--ink"), ("#000000", "--ink"), (PAPER, "--paper")):
+        element = re.sub(f"(fill|stroke): {colour}\\b", f"\\1: var({variable})", element)
+    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)

@@ -1,0 +1,48 @@
+"""Loss curves and scores as TensorBoard event files, one folder a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.record import Record
+from reports.frames import method_names, seed_text
+
+
+def writer() -> Any:
+    """The class that writes event files. Raises UserError where tensorboard is not installed."""
+    try:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError as error:
+        raise UserError("--tensorboard: not installed; pip install 'lorasp-harness[tensorboard]'") from error
+    return EventFileWriter
+
+
+def write_events(records: Sequence[Record], folder: Path) -> None:
+    """SUITE/TASK/METHOD/seed-SEEDS/events.*: `loss` by step, each score at the last step. Old ones are replaced."""
+    names = method_names(records)
+    for record in records:
+        words = (record.cell.suite, record.cell.task, names[record.key], f"seed-{seed_text(record.cell.seeds)}")
+        place = folder.joinpath(*(re.sub(r"[^\w.=+@,-]", "_", word) for word in words))
+        for old in place.glob("events.*"):
+            old.unlink()
+        if record.loss_curve or record.scores:
+            _write(record, place)
+
+
+def _write(record: Record, place: Path) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    at = datetime.fromisoformat(record.finished).timestamp()
+    points = [("loss", step, loss) for step, loss in record.loss_curve]
+    points += [(f"score/{name}", record.steps or 0, value) for name, value in record.scores.items()]
+    events = writer()(str(place))
+    for tag, step, number in points:
+        value = Summary.Value(tag=tag, simple_value=number)
+        events.add_event(Event(wall_time=at, step=step, summary=Summary(value=[value])))
+    events.close()

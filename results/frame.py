@@ -1,0 +1,87 @@
+"""Stored records as a pandas frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+from harness.record import Record
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "key": "the cell's key: the name of its files, and what `show` takes",
+    "suite": "the suite",
+    "task": "the task",
+    "method": "the method as it is written on the command line",
+    "preset": "quick, small or paper",
+    "model": "the backbone as it was named",
+    "precision": "of the backbone: fp32, bf16, with its quantization",
+    "protocol": "default, paper or tuned",
+    "lr": "peak learning rate",
+    "seed": "the seed where all streams have the same one, else missing",
+    "seed_init": "seed of A; seed_head, seed_mask, seed_order and seed_dropout likewise",
+    "status": "ok, failed, oom or cancelled",
+    "reason": "why there is no score; missing when ok",
+    "metric": "the metric; missing for a cell without a score",
+    "value": "its value in points (0 to 100; correlations times 100)",
+    "majority": "points of the best constant prediction, for the task's headline score",
+    "stand_in": "true for generated data and model: no evidence on real data",
+    "adapter_trained": "trained numbers of the adapter; head_trained and backbone_trained likewise",
+    "steps": "optimizer steps",
+    "data": "fingerprint of the task's rows",
+    "commit": "git commit of the harness",
+    "device": "GPU, or processor where there was none",
+    "finished": "when, in UTC",
+}
+"""What the columns of `load` are."""
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """The records of a run's folder, one row per cell and score; see COLUMNS. Raises UserError."""
+    import pandas as pd
+
+    records, _ = Store(Path(folder)).read()
+    if not records:
+        raise UserError(f"{folder}: no stored cells; give the folder of a run")
+    rows = [row for record in records.values() for row in _rows(record)]
+    frame = pd.DataFrame(rows).astype({"seed": "Int64"})
+    frame["finished"] = pd.to_datetime(frame["finished"])
+    return frame
+
+
+def _rows(record: Record) -> list[dict[str, Any]]:
+    cell, p, e = record.cell, record.parameters, record.environment
+    seeds = set(cell.seeds.values())
+    start = {
+        "key": record.key,
+        "suite": cell.suite,
+        "task": cell.task,
+        "method": cell.label,
+        "preset": cell.preset,
+        "model": cell.model.name,
+        "precision": cell.precision,
+        "protocol": cell.protocol.name,
+        "lr": cell.protocol.lr,
+        "seed": seeds.pop() if len(seeds) == 1 else None,
+        **{f"seed_{stream}": seed for stream, seed in cell.seeds.items()},
+        "status": record.status,
+        "reason": record.reason,
+    }
+    end = {
+        "majority": record.majority,
+        "stand_in": record.stand_in,
+        "adapter_trained": p.adapter_trained if p else None,
+        "head_trained": p.head_trained if p else None,
+        "backbone_trained": p.backbone_trained if p else None,
+        "steps": record.steps,
+        "data": cell.data,
+        "commit": e.commit if e else None,
+        "device": (e.gpu or e.cpu) if e else None,
+        "finished": record.finished,
+    }
+    scores = record.scores.items() or [(None, None)]
+    return [{**start, "metric": metric, "value": value, **end} for metric, value in scores]

@@ -1,0 +1,1 @@
+"""Evaluation by lm-eval: its tasks on our rows, and our replicas behind its model interface."""

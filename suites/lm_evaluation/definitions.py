@@ -1,0 +1,69 @@
+"""lm-eval's mmlu tasks, pointed at files of our own: its prompt, metric and groups stay as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Example
+from suites.sources.mmlu_files import subject_of
+from suites.sources.mmlu_subjects import GROUPS
+
+PARTS = ("dev", "test")
+
+
+def write_definitions(folder: Path, dev: Sequence[Example], test: Sequence[Example]) -> None:
+    """Rows and task files of the subjects in `test`: a folder for lm-eval's --include_path."""
+    for part, questions in zip(PARTS, (dev, test), strict=True):
+        _write_rows(folder, part, questions)
+    subjects = {subject_of(q) for q in test}
+    for subject in subjects:
+        _write(folder / f"mmlu_{subject}.yaml", _subject(folder, subject))
+    groups = [name for name, members in GROUPS.items() if subjects & set(members)]
+    for name in groups:
+        # members by name, not by lm-eval's tags: beside its own tasks, a tag would bring in what we lack
+        members = [f"mmlu_{subject}" for subject in GROUPS[name] if subject in subjects]
+        _write(folder / f"_mmlu_{name}.yaml", _installed(f"_mmlu_{name}") | {"task": members})
+    _write(folder / "_mmlu.yaml", _installed("_mmlu") | {"task": [f"mmlu_{name}" for name in groups]})
+
+
+def _write_rows(folder: Path, part: str, questions: Sequence[Example]) -> None:
+    """A file per subject, rows as the hub's cais/mmlu has them."""
+    lines: dict[str, list[str]] = {}
+    for question in questions:
+        row = {"question": question.texts[0], "choices": question.texts[1:], "answer": question.label}
+        lines.setdefault(subject_of(question), []).append(json.dumps(row) + "\n")
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    for subject, own in lines.items():
+        (folder / part / f"{subject}.jsonl").write_text("".join(own))
+
+
+def _subject(folder: Path, subject: str) -> dict[str, Any]:
+    files = {part: str(folder / part / f"{subject}.jsonl") for part in PARTS}
+    made = _installed(f"mmlu_{subject}")
+    del made["tag"]
+    return made | {
+        "include": str(_default() / made["include"]),
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / "datasets")},
+    }
+
+
+def _installed(name: str) -> dict[str, Any]:
+    """A task file of the installed lm-eval; its includes stay names."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    return load_yaml(_default() / f"{name}.yaml", recursive=False)  # type: ignore[no-any-return]
+
+
+def _default() -> Path:
+    import lm_eval.tasks
+
+    return Path(next(iter(lm_eval.tasks.__path__))) / "mmlu" / "default"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content))  # JSON is YAML

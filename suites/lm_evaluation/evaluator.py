@@ -1,0 +1,172 @@
+"""K replicas scored on MMLU by lm-eval, in one pass over its questions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.contracts import Evaluated, Example
+from suites.lm_evaluation.definitions import write_definitions
+from suites.sources.mmlu_subjects import GROUPS, SUBJECTS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.cell import Protocol
+
+FEWSHOT_SEED = 1234  # lm-eval's default; MMLU takes the first solved questions, so nothing is drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class MmluEvaluator:
+    """lm-eval's task `mmlu` over the subjects of `test`; `fingerprint` is that of all rows."""
+
+    dev: Sequence[Example]
+    test: Sequence[Example]
+    fingerprint: str
+
+    def __call__(
+        self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
+    ) -> list[Evaluated | None]:
+        with quiet():
+            from suites.lm_evaluation.replicas import ReplicaLM
+
+            lm = ReplicaLM(model, tokenizer, k, autocast=autocast)
+            tasks = self._tasks(protocol.shots)
+            made: list[Evaluated | None] = []
+            for replica in range(k):
+                lm.replica = replica
+                found = self._evaluate(lm, tasks, protocol, several=k > 1)
+                made.append(evaluated(found, protocol.shots, lm.truncated))
+        return made
+
+    def _tasks(self, shots: int) -> Mapping[str, Any]:
+        """Task and group objects of lm-eval."""
+        from lm_eval.tasks import TaskManager
+
+        folder = self._folder()
+        loaded = TaskManager(include_path=str(folder), include_defaults=False).load(["mmlu"])
+        for task in loaded["tasks"].values():
+            task.set_config("num_fewshot", shots)
+            task.set_fewshot_seed(FEWSHOT_SEED)
+        return loaded  # type: ignore[no-any-return]
+
+    def _folder(self) -> Path:
+        """Rows and definitions, written once in a process for the same rows."""
+        folder = scratch(self.fingerprint)
+        if not (folder / "_mmlu.yaml").is_file():
+            write_definitions(folder, self.dev, self.test)
+        return folder
+
+    def _evaluate(self, lm: Any, tasks: Mapping[str, Any], protocol: Protocol, *, several: bool) -> Mapping[str, Any]:
+        from lm_eval.evaluator import evaluate
+
+        # prompts are rendered once for all replicas; with a limit lm-eval would render all questions to store them
+        stored = several and protocol.eval_rows is None
+        with request_cache(self._folder() / "requests"):
+            found = evaluate(
+                lm,
+                tasks,
+                limit=protocol.eval_rows,
+                cache_requests=stored,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        return found  # type: ignore[no-any-return]
+
+
+@functools.cache
+def scratch(fingerprint: str) -> Path:
+    """A temporary folder of this process for one set of rows; gone at its end."""
+    made = tempfile.TemporaryDirectory(prefix="lorasp-mmlu-")
+    _OPEN.append(made)
+    return Path(made.name)
+
+
+_OPEN: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def evaluated(found: Mapping[str, Any], shots: int, truncated: int) -> Evaluated | None:
+    """Scores, predictions and provenance of one replica; None where a log-likelihood is not finite."""
+    samples = {name.removeprefix("mmlu_"): rows for name, rows in found["samples"].items()}
+    told = {subject: _predictions(subject, samples[subject]) for subject in sorted(samples)}
+    frame = pd.concat(told.values(), ignore_index=True)
+    if not np.isfinite(np.stack(frame["log_likelihoods"].tolist())).all():
+        return None
+    results = found["results"]
+    scores = {"accuracy": results["mmlu"]["acc,none"]}
+    scores["accuracy_by_subject"] = float(np.mean([results[f"mmlu_{s}"]["acc,none"] for s in told]))
+    scores |= {name: results[f"mmlu_{name}"]["acc,none"] for name in GROUPS if f"mmlu_{name}" in results}
+    return Evaluated({k: 100 * v for k, v in scores.items()}, frame, _extra(found, samples, shots, truncated))
+
+
+def _predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    ordered = sorted(rows, key=lambda row: row["doc_id"])
+    values = [[answer[0] for answer in row["filtered_resps"]] for row in ordered]
+    return pd.DataFrame(
+        {
+            "id": [f"{subject}/{row['doc_id']}" for row in ordered],
+            "split": "test",
+            "target": [int(row["target"]) for row in ordered],
+            "prediction": np.argmax(values, axis=1),
+            "log_likelihoods": values,
+        }
+    )
+
+
+def _extra(
+    found: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]], shots: int, truncated: int
+) -> dict[str, Any]:
+    """What lm-eval was asked: its version, those of its tasks, and a hash of every prompt in order."""
+    prompts = [row["prompt_hash"] for subject in sorted(samples) for row in samples[subject]]
+    versions = {name: str(v) for name, v in found["versions"].items()}
+    return {
+        "lm_eval": {
+            "version": importlib.metadata.version("lm_eval"),
+            "task_version": versions["mmlu"],
+            "subject_versions": sorted({v for n, v in versions.items() if n.removeprefix("mmlu_") in SUBJECTS}),
+            "prompts_sha256": hashlib.sha256("".join(prompts).encode()).hexdigest(),
+            "shots": shots,
+            "subjects": len(samples),
+            "questions": len(prompts),
+            "truncated_prompts": truncated,
+        }
+    }
+
+
+@contextlib.contextmanager
+def request_cache(folder: Path) -> Iterator[None]:
+    """lm-eval's cache of rendered prompts in a folder of these rows: its key names task and shots, not the data."""
+    import lm_eval.caching.cache as cache
+
+    before, cache.PATH = cache.PATH, str(folder)
+    try:
+        yield
+    finally:
+        cache.PATH = before
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines and no bars from lm-eval and datasets; levels are put back."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("lm_eval", "lm-eval", "datasets")}
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)

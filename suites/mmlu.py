@@ -1,0 +1,73 @@
+"""MMLU: four-choice questions on 57 subjects, asked by lm-eval's own tasks of a model trained on instructions."""
+
+from __future__ import annotations
+
+import collections
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
+from harness.errors import UserError, unknown
+from suites.sources.mmlu_files import subject_of
+from suites.sources.mmlu_rows import load_rows
+from suites.sources.mmlu_subjects import GROUPS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.cell import Protocol
+
+TASK = Task("mmlu", (), (), ("accuracy", "accuracy_by_subject", *GROUPS), kind="instruction")
+
+
+@SUITES.register("mmlu")
+class Mmlu(Suite):
+    """Massive Multitask Language Understanding (arXiv 2009.03300).
+
+    `accuracy` is over all questions, `accuracy_by_subject` the mean over subjects; a group's is over its questions.
+    """
+
+    name = "mmlu"
+    summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
+    tasks: ClassVar[Mapping[str, Task]] = {"mmlu": TASK}
+    averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))
+
+    def load(self, task: str, request: SourceRequest) -> TaskData:
+        """Instructions as "train", questions as "dev" (the solved ones) and "test". Raises UserError."""
+        self._check(task)
+        return load_rows(request)
+
+    def check(self, task: str, data: TaskData, protocol: Protocol) -> None:
+        """Refuse where lm-eval is not installed, or a subject has fewer solved questions than `shots`."""
+        if importlib.util.find_spec("lm_eval") is None:
+            raise UserError("suite mmlu needs lm-eval: pip install 'lorasp-harness[mmlu]'")
+        solved = collections.Counter(subject_of(question) for question in data.splits["dev"])
+        least = min(solved, key=lambda subject: solved[subject])
+        if protocol.shots > solved[least]:
+            raise UserError(
+                f"--shots {protocol.shots}: {least} has {solved[least]} solved questions; give that at most"
+            )
+
+    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Accuracy in points of choices told for "test" questions, 0 to 3."""
+        from suites.metrics import points
+
+        self._check(task)
+        if split != "test":
+            raise unknown(f"eval split of {task}", split, ["test"])
+        return {"accuracy": points.score("accuracy", predictions, targets)}
+
+    def evaluator(self, task: str, data: TaskData) -> Evaluator:
+        from suites.lm_evaluation.evaluator import MmluEvaluator
+
+        return MmluEvaluator(data.splits["dev"], data.splits["test"], data.fingerprint)
+
+    def majority(self, task: str, data: TaskData) -> float | None:
+        """Accuracy in points of the best constant letter."""
+        told = [row.label for row in data.splits["test"]]
+        return 100 * max(told.count(letter) for letter in range(4)) / len(told)
+
+    def _check(self, task: str) -> None:
+        if task not in self.tasks:
+            raise unknown("task of mmlu", task, self.tasks)

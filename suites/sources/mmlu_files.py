@@ -1,0 +1,93 @@
+"""MMLU's questions as its release has them: data/SPLIT/SUBJECT_SPLIT.csv without a header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from harness.contracts import Example
+from harness.errors import UserError
+from suites.sources.mmlu_subjects import SUBJECTS
+from suites.sources.tables import open_table
+
+COLUMNS = "question, four choices, answer letter"
+LETTERS = "ABCD"
+PARTS = ("dev", "test")
+
+
+def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
+    """Questions of the folder's subjects by split: texts are the question and its choices, the label is 0 to 3.
+
+    Their ids are SUBJECT/NUMBER, those of dev dev/SUBJECT/NUMBER. Raises UserError naming file, line and expectation.
+    """
+    found: dict[str, list[Example]] = {part: [] for part in PARTS}
+    for subject in SUBJECTS:
+        files = {part: folder / part / f"{subject}_{part}.csv" for part in PARTS}
+        if not files["test"].is_file():
+            continue
+        if not files["dev"].is_file():
+            raise UserError(f"{files['dev']}: no such file; each subject needs its dev and its test questions")
+        for part, path in files.items():
+            found[part] += _read(path, subject if part == "test" else f"dev/{subject}")
+    return {part: tuple(rows) for part, rows in found.items()}
+
+
+def _read(path: Traversable, lead: str) -> list[Example]:
+    table = open_table(path)
+    rows: list[Example] = []
+    for number, cells in table.rows:
+        if len(cells) != 6:
+            raise table.error(number, f"{len(cells)} columns, expected 6 ({COLUMNS})")
+        *texts, letter = cells
+        if letter not in LETTERS or len(letter) != 1:
+            raise table.error(number, f"answer '{letter}', expected one of A, B, C, D")
+        if not texts[0].strip():
+            raise table.error(number, "empty question, expected text")
+        rows.append(Example(f"{lead}/{len(rows)}", tuple(texts), LETTERS.index(letter)))
+    if not rows:
+        raise UserError(f"{path}: empty file, expected rows of {COLUMNS}")
+    return rows
+
+
+def subject_of(question: Example) -> str:
+    return question.id.split("/")[-2]
+
+
+def missing_note(questions: Sequence[Example]) -> tuple[str, ...]:
+    """One line on the subjects that are not there."""
+    absent = sorted(set(SUBJECTS) - {subject_of(q) for q in questions})
+    if not absent:
+        return ()
+    return (f"partial: {len(absent)} of the {len(SUBJECTS)} subjects are missing: {', '.join(absent)}",)
+
+
+def question_folder(data_dir: Path) -> Path:
+    """The folder with dev/ and test/; `data_dir` is it, the folder mmlu, or the parent of that. Raises UserError."""
+    places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
+    folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv"))), None)
+    if folder is None:
+        raise UserError(f"mmlu: no test/SUBJECT_test.csv in {data_dir}, its data/ or mmlu/data/; give --data-dir DIR")
+    return folder
+
+
+def instruction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """Training rows beside the questions, and a note: all of Alpaca, else parts of it, else Dolly.
+
+    Looked for in `alpaca` in the three folders above and at the questions'. Raises UserError where there is none.
+    """
+    roots = [folder, *folder.absolute().parents][:3]
+    for place in (root / "alpaca" for root in roots):
+        whole = place / "alpaca_data.json"
+        if whole.is_file():
+            return [whole], ()
+        if parts := sorted((place / "partial").glob("*.json*")):
+            names = ", ".join(path.name for path in parts)
+            return parts, (f"partial: train is the distinct rows of {names}, not all of alpaca_data.json",)
+    for place in (root / "alpaca" / name for root in roots for name in ("dolly15k", "dolly")):
+        if files := sorted(place.glob("*.json*")):
+            return files, ("derived: train is databricks-dolly-15k, as no Alpaca rows are there",)
+    raise UserError(
+        f"mmlu: no training rows: no alpaca/ with alpaca_data.json, partial/ or dolly15k/ in "
+        f"{' or '.join(map(str, roots))}; give --data-file mmlu/train=FILE (.json or .jsonl, Alpaca or Dolly fields)"
+    )

@@ -1,0 +1,133 @@
+"""WMT16 Romanian and English news translation, both directions, scored on newstest2016."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
+from harness.errors import UserError, unknown
+from suites.metrics import translation
+from suites.sources.fingerprint import fingerprint
+from suites.sources.parallel import Direction, from_hub, given_pairs, hub_pairs, read_pairs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+METRICS = ("bleu", "chrf2", "ter")
+TASKS = (
+    Task("en-ro", (), ("test",), (*METRICS, "bleu_normalised"), "translation"),
+    Task("ro-en", (), ("test",), METRICS, "translation"),
+)
+REPOSITORY, CONFIGURATION = "wmt/wmt16", "ro-en"
+STEMS = {"train": "train", "validation": "newsdev2016", "test": "newstest2016"}
+"""The files of a split: STEM.en and STEM.ro."""
+HINT = "give --data-dir DIR with newstest2016.en and newstest2016.ro in it"
+
+Rows = dict[str, list[Example]]
+
+
+@SUITES.register("wmt16")
+class Wmt16(Suite):
+    """The Romanian and English task of WMT16's news translation. The official test set is scored, once a cell."""
+
+    name = "wmt16"
+    summary = "news translation between English and Romanian, scored on newstest2016 (TER: lower is better)"
+    tasks: ClassVar[Mapping[str, Task]] = {task.name: task for task in TASKS}
+    averages = (Average("wmt16", {task.name: ("bleu",) for task in TASKS}),)
+
+    def load(self, task: str, request: SourceRequest) -> TaskData:
+        """Sentence pairs "train" and "test". Raises UserError naming file, line and what was expected."""
+        direction = Direction.of(self._task(task).name)
+        rows, notes = self._given(task, request, direction)
+        missing = [split for split in ("train", "test") if split not in rows]
+        found, more = self._found(request, direction, missing) if missing else ({}, [])
+        splits = {split: tuple((rows | found)[split]) for split in ("train", "test")}
+        source = f"hub {REPOSITORY}" if request.kind == "hub" else request.kind
+        source = source if not rows else f"{source} and data-file" if missing else "data-file"
+        return TaskData(splits, fingerprint(splits), source, (*notes, *more))
+
+    def _given(self, task: str, request: SourceRequest, direction: Direction) -> tuple[Rows, list[str]]:
+        """Splits from single files, named by task or for the whole suite."""
+        rows: Rows = {}
+        notes = []
+        for (name, split), paths in request.files.items():
+            if name not in (task, self.name):
+                continue
+            if split not in ("train", "test"):
+                raise unknown(f"split of {name}", split, ("train", "test"))
+            if split in rows:
+                raise UserError(f"--data-file: {split} is given for {self.name} and for {task}; give it once")
+            rows[split] = given_pairs(f"{name}/{split}", paths, direction, by_suite=name == self.name)
+            listed = ", ".join(path.name for path in paths)
+            notes.append(f"partial: {split} is read from {listed}, not official files")
+        return rows, notes
+
+    def _found(self, request: SourceRequest, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+        if request.kind == "hub":
+            return _from_hub(direction, missing)
+        if request.kind == "embedded":
+            return _from_folder(importlib.resources.files("suites.embedded") / "data" / self.name, direction, missing)
+        if request.data_dir is None:
+            raise UserError(f"{self.name}: no folder given; {HINT}")
+        return _from_folder(_folder(request.data_dir), direction, missing)
+
+    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Corpus scores in points; predictions and targets are texts [n]. Raises UserError for a wrong name."""
+        asked = self._task(task)
+        if split not in asked.eval_splits:
+            raise unknown(f"eval split of {task}", split, asked.eval_splits)
+        return {name: translation.score(name, predictions.tolist(), targets.tolist())[0] for name in asked.metrics}
+
+    def notes(self, task: str) -> dict[str, Any]:
+        """The signature of each score."""
+        return {"signatures": dict(translation.signatures(self._task(task).metrics))}
+
+    def majority(self, task: str, data: TaskData) -> None:
+        """No constant text means anything as a translation."""
+
+    def _task(self, name: str) -> Task:
+        if name not in self.tasks:
+            raise unknown("task of wmt16", name, self.tasks)
+        return self.tasks[name]
+
+
+def _folder(data_dir: Path) -> Path:
+    """`data_dir` or its folder wmt16, whichever has the test set."""
+    places = (data_dir, data_dir / "wmt16")
+    found = next((p for p in places if any((p / f"{STEMS['test']}.{side}").is_file() for side in ("en", "ro"))), None)
+    if found is None:
+        raise UserError(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
+    return found
+
+
+def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+    """The missing splits from STEM.en and STEM.ro; without a training part, newsdev2016 serves as one."""
+    rows, notes = {}, []
+    for split in missing:
+        used = split
+        if split == "train" and not any((folder / f"train.{side}").is_file() for side in ("en", "ro")):
+            used = "validation"
+            notes.append("derived: no train.en and train.ro, so newsdev2016 serves as the training part: not official")
+        paths = [folder / f"{STEMS[used]}.{side}" for side in (direction.source, direction.target)]
+        for path in paths:
+            if not path.is_file():
+                pairs = f"--data-file wmt16/{split}=FILE.en,FILE.ro"
+                raise UserError(f"{path}: no such file, expected both sides of {STEMS[used]}; {HINT}, or {pairs}")
+        rows[split] = read_pairs(paths[0], paths[1], split)
+    return rows, notes
+
+
+def _from_hub(direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+    loaded = from_hub(REPOSITORY, CONFIGURATION, HINT)
+    if absent := [split for split in missing if split not in loaded]:
+        raise UserError(f"{REPOSITORY}/{CONFIGURATION}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
+    rows: Rows = {}
+    notes: list[str] = []
+    for split in missing:
+        rows[split], dropped = hub_pairs(loaded[split], direction, split)
+        notes += dropped
+    return rows, notes

@@ -1,0 +1,98 @@
+"""Two runs held against each other, with scipy as the reference for seed noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.cli import main
+from harness.record import Record
+from reports.changes import compare_runs
+from tests.reports.records import ENVIRONMENT, cell, record, store_of
+
+BEFORE = [60.0, 62.0, 64.0, 61.0, 63.5]
+
+
+def run(scores: list[float], task: str = "cola", method: str = "lora", **fields: object) -> list[Record]:
+    return [record(value, cell(task, method, seed, **fields)) for seed, value in enumerate(scores)]
+
+
+def test_seed_noise_is_what_the_paired_t_test_says() -> None:
+    rng = np.random.default_rng(0)
+    readings = []
+    for shift in (0.0, 0.3, 1.0, 3.0):
+        after = [b + shift + float(rng.normal(0, 1.0)) for b in BEFORE]
+        (gap,) = compare_runs(run(BEFORE), run(after, method_version=2)).gaps
+        assert gap.difference.mean == pytest.approx(np.mean(after) - np.mean(BEFORE)) and gap.difference.n == 5
+        assert gap.within_noise == (stats.ttest_rel(after, BEFORE).pvalue > 0.05)
+        readings.append(gap.within_noise)
+    assert set(readings) == {True, False}
+
+
+def test_a_new_version_of_the_code_still_pairs_and_is_named() -> None:
+    environment = ENVIRONMENT.model_copy(update={"commit": "b" * 40, "torch": "2.14"})
+    after = [r.model_copy(update={"environment": environment}) for r in run(BEFORE, method_version=2)]
+    found = compare_runs(run(BEFORE), after)
+    assert found.pairing.startswith("cell") and found.alone == (0, 0)
+    told = {(c.part, c.what): (c.a, c.b) for c in found.changes}
+    assert told == {
+        ("code", "method lora"): (("1",), ("2",)),
+        ("code", "commit"): (("None",), ("b" * 40,)),
+        ("environment", "torch"): (("2.13",), ("2.14",)),
+    }
+    assert [gap.reading for gap in found.gaps] == ["the same"]
+
+
+def test_other_data_or_protocol_pairs_by_task_method_and_seed() -> None:
+    after = run([b + 1 for b in BEFORE], data="other rows", protocol={"lr": 2e-3})
+    found = compare_runs(run(BEFORE), after)
+    assert found.pairing == "task, method, precision and seeds" and found.gaps[0].difference.mean == pytest.approx(1.0)
+    told = {(c.part, c.what): (c.a, c.b) for c in found.changes}
+    assert told["data", "cola"] == (("rows of cola"[:12],), ("other rows",))
+    assert told["spec", "lr of lora"] == (("0.001",), ("0.002",))
+
+
+def test_precisions_are_kept_apart_and_paired_across_only_where_nothing_else_is() -> None:
+    both = run(BEFORE) + run([1.0, 2.0], dtype="bf16")
+    gaps = compare_runs(both, both).gaps
+    assert [(gap.place[2], gap.difference.n) for gap in gaps] == [("lora [dtype=fp32]", 5), ("lora [dtype=bf16]", 2)]
+    found = compare_runs(run(BEFORE), run(BEFORE, dtype="bf16"))
+    assert found.pairing == "task, method and seeds" and found.gaps[0].difference.n == 5
+
+
+def test_cells_of_one_run_only_are_counted_and_named() -> None:
+    found = compare_runs(run(BEFORE) + run([1.0], "rte"), run(BEFORE[:3]) + run([1.0, 2.0], method="full"))
+    assert found.alone == (3, 2) and [gap.place for gap in found.gaps] == [("glue", "cola", "lora")]
+    told = {(c.part, c.what): (c.a, c.b) for c in found.changes}
+    assert told["spec", "task"] == (("rte",), ()) and told["spec", "method"] == ((), ("full",))
+
+
+@pytest.mark.parametrize(
+    ("after", "worse"),
+    [
+        ([b - 1.0 + 0.01 * i for i, b in enumerate(BEFORE)], True),  # clear
+        ([b - 0.3 + 0.01 * i for i, b in enumerate(BEFORE)], False),  # clear, but less than is asked
+        ([40.0, 62.0, 64.0, 66.0, 63.5], False),  # far, but within noise
+        ([b - 1.0 for b in BEFORE], True),  # without any spread
+        ([b + 9.0 for b in BEFORE], False),
+    ],
+)
+def test_exit_code(after: list[float], worse: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(after, method_version=2))
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == int(worse)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"worse by more than 0.5 points beyond seed noise: {'glue cola lora' if worse else 'none'}"
+    assert main(["compare", str(a), str(b)]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5", "--json"]) == int(worse)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["worse"] == ([["glue", "cola", "lora"]] if worse else [])
+    assert answer["scores"][0]["difference"] == pytest.approx(np.mean(after) - np.mean(BEFORE))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    assert main(["compare", str(store_of(tmp_path / "a", run(BEFORE))), str(tmp_path / "b")]) == 2
