@@ -14,7 +14,8 @@ from harness.packs import MOST
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.predict import Prediction, Step
+    from harness.predict import Step
+    from harness.trace import Prediction
 
 USED_AT_MOST = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
@@ -123,7 +124,8 @@ def rough_bound(step: Step, k: int) -> float:
     length = step.length + (p.max_target_length if text else 0)
     rows = p.batch_size * k * length
     activations = 2 * layers * rows * (34 * hidden + 5 * heads * length) * (2 if text else 1)
-    return activations + (12 * rows * words if text else 0) + 16 * (24 * layers * hidden**2 + words * hidden)
+    words_out = 12 * rows * words if text else 0
+    return float(activations + words_out + 16 * (24 * layers * hidden**2 + words * hidden))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ class LiveStorages(TorchDispatchMode):
 
     def _count(self, op: Any, views: bool, args: Any, kwargs: Any, out: Any) -> None:
         writes = op._schema.is_mutable
-        if views and not writes or op in _FREE:
+        if (views and not writes) or op in _FREE:
             return
         self.launches += 1
         formula = flop_registry.get(op._overloadpacket)

@@ -25,6 +25,7 @@ from harness.train import Trainer
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
 
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """What a prediction needs: cells that train as one batch at `length` tokens a row, on a kind of device."""

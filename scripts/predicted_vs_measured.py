@@ -60,7 +60,13 @@ def step_of(asked: dict[str, Any], device: str) -> Any:
     levels = {name: (asked[name],) for name in ("quantize", "recompute")}
     shape = {"model": (f"shape:{asked['model']}",), "batch_size": batch, "max_length": length}
     dtype = "bf16" if asked["model"].startswith("llama") else "fp32"
-    flags = {"tasks": ("rte",), "seeds": "1", "methods": asked["method"], "dtype": (dtype,), "max_target_length": length}
+    flags = {
+        "tasks": ("rte",),
+        "seeds": "1",
+        "methods": asked["method"],
+        "dtype": (dtype,),
+        "max_target_length": length,
+    }
     plan = make_plan(make_spec(flags | shape | levels))
     (cell,) = plan.cells
     task = SUITES.get("glue").tasks["rte"]

@@ -12,7 +12,10 @@ from harness.spec import make_spec
 from harness.verbs.running import listener
 
 MEMORY = {
-    "memory": (Annotated[str | None, typer.Option(help="plan for a device of so much: 24GiB; none: what is free")], None)
+    "memory": (
+        Annotated[str | None, typer.Option(help="plan for a device of so much: 24GiB; none: what is free")],
+        None,
+    )
 }
 REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, help="blocks of 20 timed steps")], 3)}
 
