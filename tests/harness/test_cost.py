@@ -40,7 +40,7 @@ def test_two_profiles_give_a_rate_only() -> None:
 
 
 def test_others_machines_and_old_profiles_do_not_count() -> None:
-    apart = [profile(10**9, 9, 1.0, status="oom"), profile(10**9, 9, 1.0, flops=None)]
+    apart = [profile(10**9, 9, 1.0, status="oom"), profile(10**9, 9, 1.0).model_copy(update={"flops": None})]
     apart += [profile(10**9, 9, 1.0, environment=environment("cpu", 7)), profile(10**9, 9, 1.0, shared_with=[17])]
     assert calibrate(apart, "cpu", 1) is None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
+from harness.cli import main
 from harness.cost import NONE_YET
 from harness.forecast import forecast
 from harness.spec import make_spec
