@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -113,13 +114,16 @@ def rough_bound(step: Step, k: int) -> float:
     """Bytes of K replicas by closed form, to see at once that a small model fits.
 
     Activations as arXiv 2205.05198 counts them (equation 1, at four bytes a number), the logits three times, and four
-    numbers for each weight.
+    numbers for each weight. Infinite for a configuration of other words.
     """
     from harness.models import config_for
 
     config: Any = config_for(step.source, step.task.outputs)
-    layers, hidden, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-    words, p = config.vocab_size, step.cells[0].protocol
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    if any(not isinstance(getattr(config, name, None), int) for name in names):
+        return math.inf
+    layers, hidden, heads, words = (getattr(config, name) for name in names)
+    p = step.cells[0].protocol
     text = step.task.outputs is None
     length = step.length + (p.max_target_length if text else 0)
     rows = p.batch_size * k * length
@@ -157,6 +161,8 @@ def _changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
         made += [("recompute", "selective"), ("recompute", "full")]
     if method.quantizable and cell.quantize == "none":
         made.append(("quantize", "nf4"))
+    if cell.dtype == "fp32" and not method.trains_backbone:
+        made.append(("dtype", "bf16"))
     batch = cell.protocol.batch_size
     return made + [("batch_size", size) for size in (batch // 2, batch // 4, 1) if 0 < size < batch]
 

@@ -46,7 +46,7 @@ def stored_profiles(folders: Iterable[Path]) -> list[Profile]:
     return list(found.values())
 
 
-def calibrate(profiles: Sequence[Profile], device: str, threads: int) -> Cost | None:
+def calibrate(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:
     """Non-negative least squares on relative errors. With fewer than three profiles only the FLOPs count.
 
     None without a profile of this machine at so many threads.
@@ -54,7 +54,7 @@ def calibrate(profiles: Sequence[Profile], device: str, threads: int) -> Cost | 
     import numpy as np
     from scipy.optimize import nnls
 
-    own = [p for p in profiles if _usable(p, device, threads)]
+    own = [p for p in profiles if _usable(p, (device, cpu_name(), threads, gpu))]
     if not own:
         return None
     seconds = np.array([float(np.median(p.step_seconds)) for p in own])
@@ -68,8 +68,8 @@ def calibrate(profiles: Sequence[Profile], device: str, threads: int) -> Cost | 
     return Cost(fixed, per_flop, per_launch, len(own), error)
 
 
-def _usable(profile: Profile, device: str, threads: int) -> bool:
+def _usable(profile: Profile, machine: tuple[str, str, int, str | None]) -> bool:
     known = profile.environment
     if profile.status != "ok" or known is None or not profile.step_seconds or profile.flops is None:
         return False
-    return (profile.device, known.cpu, known.threads) == (device, cpu_name(), threads) and not profile.shared_with
+    return (profile.device, known.cpu, known.threads, known.gpu) == machine and not profile.shared_with

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+from collections import Counter
 from typing import Any
 
 from harness.bench.table import Bench
@@ -43,7 +45,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     device = _device(spec, memory)
     capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
     threads = spec.threads or os.cpu_count() or 1
-    cost = calibrate(stored_profiles([spec.folder]), device, threads)
+    cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
     packs = group(plan.cells, plan.methods, spec.pack or capacity.most)
     rows = [_row(plan, capacity, pack, cost) for pack in packs]
     timed = [r.seconds for r in rows if r.seconds is not None]
@@ -64,6 +66,12 @@ def _device(spec: Spec, memory: str | None) -> str:
     from harness.execute import choose_device
 
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)
+
+
+def _gpu(device: str) -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else None
 
 
 def _row(plan: Plan, capacity: Capacity, pack: Pack, cost: Cost | None) -> Row:
@@ -123,14 +131,26 @@ def size(count: int | None) -> str:
 def text(made: dict[str, Any]) -> str:
     """The forecast for reading."""
     rows = []
-    for pack in made["packs"]:
+    alike = Counter(json.dumps(pack) for pack in made["packs"])
+    for pack, count in ((json.loads(p), n) for p, n in alike.items()):
         parts = {name: size(value) for name, value in (pack["shares"] or {}).items()}
         blank = dict.fromkeys(MemoryShares.model_fields, "")
         time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
         fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
-        row = {"task": pack["task"], "methods": pack["methods"], "K": str(pack["k"]), "steps": str(pack["steps"])}
+        row = {
+            "task": pack["task"],
+            "methods": pack["methods"],
+            "packs": str(count),
+            "K": str(pack["k"]),
+            "steps": str(pack["steps"]),
+        }
         rows.append(row | {"peak": size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
-    facts = {"cells": made["cells"], "packs": len(rows), "device": made["device"], "memory": size(made["memory"])}
+    facts = {
+        "cells": made["cells"],
+        "packs": len(made["packs"]),
+        "device": made["device"],
+        "memory": size(made["memory"]),
+    }
     lines = [Bench("plan", facts, rows, []).text(), made["calibration"]]
     if made["device_hours"] is not None:
         lines.append(f"device hours: {made['device_hours']:.3f}")

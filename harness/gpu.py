@@ -24,9 +24,12 @@ class Gpu:
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
 
     def others(self) -> list[int]:
-        """Other processes that hold memory on the GPU."""
+        """Other processes that hold memory on the GPU, once this one holds some."""
         found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []
-        return sorted(p.pid for p in found if p.pid != os.getpid() and (p.usedGpuMemory or 0) > 0)
+        pids = [p.pid for p in found if p.usedGpuMemory is None or p.usedGpuMemory > 0]
+        if os.getpid() not in pids:
+            return sorted(pids)[1:]  # a container hides which of them is this one
+        return sorted(p for p in pids if p != os.getpid())
 
     def used(self) -> int | None:
         """Bytes in use on the whole device."""
