@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import unknown
 
 SHAPE = "shape:"
-"""Leads the names of such models: --model shape:roberta-base."""
+"""Leads the names of such models: --model shape:roberta-base, or shape:roberta-base@FOLDER for its tokenizer."""
 
 
 @dataclasses.dataclass(frozen=True)

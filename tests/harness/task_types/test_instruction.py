@@ -32,6 +32,11 @@ EXAMPLES = [
 ]
 
 
+def told(split: AnsweredRows, rows: np.ndarray) -> torch.Tensor:
+    """The targets of rows, as a step reads them."""
+    return split.targets(split.place(rows), split.shape(rows))
+
+
 def protocol(**fields: object) -> Protocol:
     # AdamW divides the rounding of a gradient near zero by epsilon
     start = {
@@ -55,7 +60,7 @@ def split(examples: Sequence[Example] = EXAMPLES, **fields: object) -> AnsweredR
 def token_losses(model: nn.Module, rows: AnsweredRows) -> list[list[float]]:
     """Each example's losses of its answer tokens, sorted, through a plain cross-entropy; row by row in batches."""
     every = np.arange(len(rows))
-    targets = rows.targets(every)
+    targets = told(rows, every)
     logits = model(**rows.batch(every)).logits
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     found = []
@@ -123,7 +128,7 @@ def test_what_is_learned_is_the_answer_and_the_end(template: str) -> None:
         before = tokenizer(prompt(example, template))["input_ids"]  # type: ignore[arg-type]
         n = int(rows.lengths[i])
         assert rows.ids[i, : len(before)].tolist() == before
-        learned = [t for t in rows.targets(np.array([i]))[0].tolist() if t >= 0]
+        learned = [t for t in told(rows, np.array([i]))[0].tolist() if t >= 0]
         assert tokenizer.decode(learned) == f"{example.label}</s>" and len(before) + len(learned) == n
 
 
@@ -137,7 +142,7 @@ def test_a_token_that_spans_prompt_and_answer_is_learned() -> None:
     made = TASK_TYPE.tokenise(
         PreTrainedTokenizerFast(tokenizer_object=inner), TASK, [Example("0", ("Q", ""), "A")], protocol(), train=True
     )
-    assert made.targets(np.array([0]))[0].tolist()[-2] == words["▁A"]
+    assert told(made, np.array([0]))[0].tolist()[-2] == words["▁A"]
 
 
 def test_rows_too_long_are_cut_counted_or_dropped() -> None:
@@ -243,7 +248,7 @@ def test_predictions_are_mean_losses_in_the_order_of_the_split() -> None:
     found = TASK_TYPE.predict(model, rows, 2, None, protocol(), autocast=False)
     for i in range(len(rows)):
         where = np.array([i])
-        ids, targets = rows.batch(where)["input_ids"], rows.targets(where)
+        ids, targets = rows.batch(where)["input_ids"], told(rows, where)
         labels = torch.cat([torch.tensor([[-100]]), targets[:, :-1]], dim=1)
         expected = float(model(input_ids=ids, labels=labels).loss)
         assert [p.values[i] for p in found] == pytest.approx([expected] * 2, abs=1e-6)
