@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapter_files import write_adapter
+from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.contracts import Suite
 from harness.errors import CellFailed, UserError
 from harness.initial import load_initial
-from harness.packs import MOST, Pack, group
+from harness.packs import Pack, group
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
@@ -219,5 +220,6 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
     executor = Executor(plan, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
-    for pack in group(cells, methods, spec.pack or MOST[executor.device]):
+    capacity = Capacity(plan, executor.device, free_memory(executor.device))
+    for pack in group(cells, methods, spec.pack or capacity.most):
         executor.run(pack)
