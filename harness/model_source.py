@@ -63,7 +63,7 @@ def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
     shape(known)
     preset_with = chosen if suite in chosen.models else preset("quick")
     own = resolve(preset_with, suite, folder or None)
-    ref = ModelRef(name=name, revision=f"random weights, tokenizer of {own.ref.revision}")
+    ref = ModelRef(name=name, revision=f"random weights of {known}, tokenizer of {own.ref.revision}")
     return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
 
 

@@ -58,6 +58,6 @@ def test_many_rows_make_each_harder() -> None:
 
 def test_false_verdicts_are_rare_at_the_margin() -> None:
     rng = np.random.default_rng(1)
-    kinds = [decide([of_values(rng.normal(-1.0, 1.0, 5).tolist())], 1.0, "not worse")[0] for _ in range(4000)]
+    kinds = [decide([of_values(rng.normal(-1.0, 1.0, 5).tolist())], 1.0, "not worse")[0] for _ in range(1000)]
     for kind in ("confirmed", "contradicted"):
-        assert 0.018 < kinds.count(kind) / 4000 < 0.033
+        assert 0.012 < kinds.count(kind) / 1000 < 0.04
