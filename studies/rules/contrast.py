@@ -31,7 +31,8 @@ def answer(study: Study, seen: Gathered) -> Answer:
         "contradicted": "surely loses more by over the margin",
         "undecided": "may or may not lose more by the margin",
     }
-    where = f"on {', '.join(far) or 'no place'} than on {', '.join(o['near'])}"
+    places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
+    where = f"on {places_far or 'no place'} than on {', '.join(o['near'])}"
     sentence = f"Against {o['against']}, {o['subject']} {said[kind]} {where}: {interval(contrast)} points."
     rows = [_row(place, first.get(place, {}), subject[place], by) for place, by in lost.items()]
     notes = [f"margin {seen.margin or 0:g} points, seeds paired; intervals are for new seeds, these examples"]

@@ -44,7 +44,8 @@ def answer(study: Study, seen: Gathered) -> Answer:
     gaps = [of_values([a.gap - b.gap for a, b in paired[m]]) for m in others]
     devs = [of_values([a.dev - b.dev for a, b in paired[m]]) for m in others]
     scores = [of_values([a.score - b.score for a, b in paired[m]]) for m in others]
-    kinds = regularises(gaps, devs, scores, seen.margin or 0.0)
+    noisy = {r.cell.label for r in seen.records if r.cell.options.get("dropout")}
+    kinds = regularises(gaps, devs, scores, seen.margin or 0.0, [m in noisy for m in others])
     parts = {
         m: Part(k, f"{m} against {first}: gap {interval(g)} and unseen loss {interval(d)} nats, score {interval(s)}.")
         for m, k, g, d, s in zip(others, kinds, gaps, devs, scores, strict=True)
@@ -57,24 +58,32 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 NOTES = (
     "gap: loss on unseen rows less the mean training loss over the last quarter of the steps. Positive differences"
-    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small.",
+    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small, and only a lower unseen loss confirms it.",
     "confirmed: a surely smaller gap, with an unseen loss surely lower or a score surely not worse by the margin."
     " contradicted: a surely larger gap, or a surely higher unseen loss.",
 )
 
 
 def regularises(
-    gaps: Sequence[Student | None], devs: Sequence[Student | None], scores: Sequence[Student | None], margin: float
+    gaps: Sequence[Student | None],
+    devs: Sequence[Student | None],
+    scores: Sequence[Student | None],
+    margin: float,
+    noisy: Sequence[bool],
 ) -> list[Kind]:
-    """One verdict a method; each of the tests is a Holm family over the methods."""
+    """One verdict a method; each of the tests is a Holm family over the methods.
+
+    `noisy`: dropout of its own raises the training loss, so the gap is no evidence for it and the unseen loss must be
+    lower.
+    """
     smaller = _sure([None if e is None else e.p_below(0.0) for e in gaps])
     larger = _sure([None if e is None else e.p_above(0.0) for e in gaps])
     lower = _sure([None if e is None else e.p_below(0.0) for e in devs])
     higher = _sure([None if e is None else e.p_above(0.0) for e in devs])
     kept = [kind == "confirmed" for kind in decide(scores, margin, "not worse")]
     return [
-        "contradicted" if up or worse else "confirmed" if down and (better or same) else "undecided"
-        for down, up, better, worse, same in zip(smaller, larger, lower, higher, kept, strict=True)
+        "contradicted" if up or worse else "confirmed" if down and (better or (same and not loud)) else "undecided"
+        for down, up, better, worse, same, loud in zip(smaller, larger, lower, higher, kept, noisy, strict=True)
     ]
 
 

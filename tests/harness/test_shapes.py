@@ -23,6 +23,7 @@ PUBLISHED = {
     "llama-3b": 3213,
     "llama-7b": 6738,
     "llama-13b": 13016,
+    "llama-30b": 32_529,
 }
 
 

@@ -33,7 +33,11 @@ SAME, FALLS, OPEN = Student(0.0, 0.2, 4), Student(-9.0, 0.2, 4), Student(0.0, 5.
     ],
 )
 def test_known_truth(gap: Student | None, dev: Student | None, score: Student | None, kind: str) -> None:
-    assert regularises([gap], [dev], [score], 2.0) == [kind]
+    assert regularises([gap], [dev], [score], 2.0, [False]) == [kind]
+
+
+def test_a_gap_that_dropout_makes_confirms_nothing() -> None:
+    assert regularises([LESS, LESS], [NONE, LESS], [SAME, SAME], 2.0, [True, True]) == ["undecided", "confirmed"]
 
 
 def test_unseen_loss() -> None:
