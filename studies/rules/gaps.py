@@ -58,7 +58,8 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 NOTES = (
     "gap: loss on unseen rows less the mean training loss over the last quarter of the steps. Positive differences"
-    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small, and only a lower unseen loss confirms it.",
+    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small, and"
+    " only a lower unseen loss confirms it.",
     "confirmed: a surely smaller gap, with an unseen loss surely lower or a score surely not worse by the margin."
     " contradicted: a surely larger gap, or a surely higher unseen loss.",
 )
