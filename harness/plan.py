@@ -51,7 +51,7 @@ def make_plan(spec: Spec) -> Plan:
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
     suites = {name: SUITES.get(name)() for name in spec.suite}
     tasks = _tasks(suites, spec.tasks)
-    given = parse_models(spec.model)
+    given = parse_models(spec.model, suites)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
     data, dropped = _load(spec, chosen, suites, tasks)
     cells: dict[str, Cell] = {}
@@ -129,6 +129,8 @@ def _load(
         try:
             data[suite, task] = suites[suite].load(task, request)
         except UserError as error:
+            if any(name in (suite, task) for name, _ in request.files):
+                raise  # files given by hand are asked for by name
             problems.append((suite, task, error))
     if not data:
         raise UserError("no task has its rows: " + "; ".join(str(e) for _, _, e in problems[:3]))
