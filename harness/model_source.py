@@ -58,10 +58,11 @@ def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
 
 
 def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
-    """Random weights of a known shape, with the tokenizer of the suite's own model."""
-    own = resolve(chosen, suite, None) if suite in chosen.models else resolve(preset("quick"), suite, None)
-    known = name.removeprefix(SHAPE)
+    """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after an @."""
+    known, _, folder = name.removeprefix(SHAPE).partition("@")
     shape(known)
+    preset_with = chosen if suite in chosen.models else preset("quick")
+    own = resolve(preset_with, suite, folder or None)
     ref = ModelRef(name=name, revision=f"random weights, tokenizer of {own.ref.revision}")
     return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
 
@@ -85,10 +86,7 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
     index = path / "model.safetensors.index.json"
-    if index.is_file():
-        files = _shards(name, index)
-    else:
-        files = [path / "model.safetensors"]
+    files = _shards(name, index) if index.is_file() else [path / "model.safetensors"]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
         raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")

@@ -145,7 +145,7 @@ class Store:
         path = self.out / "run.json"
         try:
             content: dict[str, Any] = json.loads(path.read_text())
-            if not RUN <= set(content):
+            if not RUN.issubset(content):
                 raise ValueError(f"keys other than {RUN}")
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.out} holds no run (no readable run.json); give the folder of `run`") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.errors import UserError
@@ -96,3 +98,13 @@ def test_files_and_models(tmp_path: object) -> None:
 def test_a_model_of_no_suite_is_not_passed_over(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         parse_models([text], ["glue", "wmt16"])
+
+
+def test_a_file_alone_is_a_task_of_its_name(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("my rows-2.csv", "dev.tsv")]
+    for path in paths:
+        path.write_text("")
+    found = parse_data_files([str(paths[0]), f"table/dev={paths[1]}"])
+    assert found == {("my_rows_2", "train"): (paths[0],), ("table", "validation"): (paths[1],)}
+    with pytest.raises(UserError, match="or a file"):
+        parse_data_files([str(tmp_path / "none.csv")])
