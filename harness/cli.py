@@ -14,7 +14,7 @@ from harness.bench.commands import bench
 from harness.errors import UserError
 from harness.flags import with_flags
 from harness.spec import SHOWN, Spec
-from harness.verbs import machine, registered, running, stored
+from harness.verbs import machine, measured, registered, running, stored
 
 app = typer.Typer(
     name="harness",
@@ -39,6 +39,8 @@ def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) 
 
 
 app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
+for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
+    app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
 app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty)}))
 SHORT: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),

@@ -71,11 +71,15 @@ class SourceRequest:
     """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}.
 
     A suite whose tasks share their files may be named in the place of the task.
+    `text`, `label` and `labels` say how a suite without columns of its own reads its files.
     """
 
     kind: Literal["embedded", "data-dir", "hub"]
     data_dir: Path | None = None
     files: Mapping[tuple[str, str], tuple[Path, ...]] = dataclasses.field(default_factory=dict)
+    text: tuple[str, ...] = ()
+    label: str | None = None
+    labels: Literal["class", "number"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +115,10 @@ class Suite(abc.ABC):
     summary: ClassVar[str]
     tasks: ClassVar[Mapping[str, Task]]
     averages: ClassVar[tuple[Average, ...]]
+
+    def configured(self, request: SourceRequest, named: Sequence[str]) -> Suite:
+        """The suite for one run, given its rows' source and the tasks that the user named: where tasks hang on them."""
+        return self
 
     @abc.abstractmethod
     def load(self, task: str, request: SourceRequest) -> TaskData:

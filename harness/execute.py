@@ -6,14 +6,16 @@ import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapter_files import write_adapter
+from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
-from harness.contracts import SUITES, Suite
+from harness.contracts import Suite
 from harness.errors import CellFailed, UserError
 from harness.initial import load_initial
-from harness.packs import MOST, Pack, group
+from harness.packs import Pack, group
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
@@ -61,7 +63,7 @@ class Executor:
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
         self.environment = environment(self.device, self.threads)
-        self.suites: dict[str, Suite] = {}
+        self.cache = _cache(spec)
         self._inputs: tuple[str, Inputs, float] | None = None
         self._tokenizers: dict[str, Any] = {}
 
@@ -119,9 +121,7 @@ class Executor:
         return Work(pack, suite, data, source, inputs, seconds, self.device, initials, self.save_adapters)
 
     def _suite(self, cell: Cell) -> Suite:
-        if cell.suite not in self.suites:
-            self.suites[cell.suite] = SUITES.get(cell.suite)()
-        return self.suites[cell.suite]
+        return self.plan.suites[cell.suite]
 
     def _read(self, cell: Cell, suite: Suite) -> tuple[Inputs, float]:
         """Tokenised rows; those of the last task are kept."""
@@ -136,7 +136,7 @@ class Executor:
             if cell.suite not in self._tokenizers:
                 self._tokenizers[cell.suite] = load_tokenizer(self.plan.models[cell.suite])
             tokenizer, data = self._tokenizers[cell.suite], self.plan.data[cell.suite, cell.task]
-            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p)
+            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p, self.cache)
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 
@@ -203,6 +203,13 @@ class Executor:
         }
 
 
+def _cache(spec: Spec) -> Path | None:
+    """The folder of tokenised rows, if they are kept."""
+    from harness.token_cache import cache_folder
+
+    return cache_folder() if spec.cache else None
+
+
 def _line(error: BaseException) -> str:
     """The first line of an error, as a reason."""
     text = str(error).strip().split("\n")[0]
@@ -213,5 +220,6 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
     executor = Executor(plan, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
-    for pack in group(cells, methods, spec.pack or MOST[executor.device]):
+    capacity = Capacity(plan, executor.device, free_memory(executor.device))
+    for pack in group(cells, methods, spec.pack or capacity.most):
         executor.run(pack)

@@ -151,14 +151,26 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     return [equal(0) | dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
 
 
+def task_name(path: Path) -> str:
+    """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
+    return re.sub(r"\W+", "_", path.stem)
+
+
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """`qnli/train=PATH` or `wmt16/train=SRC,TGT` (repeatable) -> {(task or suite, split): paths}. Raises UserError."""
+    """`qnli/train=PATH` or `wmt16/train=SRC,TGT` (repeatable) -> {(task or suite, split): paths}.
+
+    A file alone is all rows of a task of its name. Raises UserError.
+    """
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
         found = re.fullmatch(r"([\w-]+)/(\w+)=(.+)", text)
+        if not found and Path(text).expanduser().is_file():
+            path = Path(text).expanduser()
+            files[task_name(path), "train"] = (*files.get((task_name(path), "train"), ()), path)
+            continue
         if not found:
             allowed = "TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv, or SUITE/SPLIT=SRC,TGT, e.g. wmt16/train=a.en,a.ro"
-            raise UserError(f"--data-file '{text}': allowed: {allowed}")
+            raise UserError(f"--data-file '{text}': allowed: {allowed}; or a file (suite table)")
         split = "validation" + found[2][3:] if found[2].startswith("dev") else found[2]
         files[found[1], split] = (*files.get((found[1], split), ()), *_paths(text, found[3]))
     return files

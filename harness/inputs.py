@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.record import Truncation
 from harness.task_types import task_type
+from harness.token_cache import read_split, split_key, tokenizer_digest, write_split
 from harness.tokens import chosen_rows
 
 if TYPE_CHECKING:
     from harness.cell import Protocol
-    from harness.contracts import Task, TaskData
+    from harness.contracts import Example, Task, TaskData
     from harness.task_types.base import Split
 
 
@@ -34,14 +37,43 @@ class Inputs:
         return {name: len(split) for name, split in self.splits.items()}
 
 
-def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol) -> Inputs:
-    """Tokenise the train split and each eval split of a task."""
-    kind = task_type(task.kind)
+def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, cache: Path | None = None) -> Inputs:
+    """Tokenise the train split and each eval split of a task; what lies in the folder `cache` is read from there.
+
+    Raises UserError for a split without rows.
+    """
+    digest = None if cache is None else tokenizer_digest(tokenizer)
     splits = {}
     for name in ("train", *task.eval_splits):
         train = name == "train"
         rows = chosen_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
-        splits[name] = kind.tokenise(tokenizer, task, rows, protocol, train=train)
+        if not rows:
+            raise UserError(
+                f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
+            )
+        splits[name] = _split(tokenizer, digest, task, rows, protocol, cache, train=train)
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
     total = {name: len(split.cut) for name, split in splits.items()}
     return Inputs(splits, Truncation(rows=cut, total=total), tokenizer)
+
+
+def _split(
+    tokenizer: Any,
+    digest: str | None,
+    task: Task,
+    rows: Sequence[Example],
+    protocol: Protocol,
+    cache: Path | None,
+    *,
+    train: bool,
+) -> Split:
+    kind = task_type(task.kind)
+    if cache is None or digest is None:
+        return kind.tokenise(tokenizer, task, rows, protocol, train=train)
+    key = split_key(digest, task, rows, protocol, train=train, version=kind.version)
+    stored = read_split(cache, key)
+    if stored is not None:
+        return stored
+    made = kind.tokenise(tokenizer, task, rows, protocol, train=train)
+    write_split(cache, key, made)
+    return made

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from harness.backbone import held
-from harness.cell import Cell
-from harness.contracts import Method, Task
+from harness.cell import Cell, Protocol
+from harness.contracts import Example, Method, Task
 from harness.execute import choose_threads, out_of_memory
 from harness.models import load_model
 from harness.packrun import attach_pack, counts
@@ -23,6 +23,8 @@ from harness.packs import Pack
 from harness.provenance import environment, utc_now
 from harness.record import Profile
 from harness.task_types import task_type
+from harness.task_types.base import Losses, Split
+from harness.trace import trace
 from harness.train import Trainer
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ class Question:
     length: int
     device: str
     threads: int | None
+    repeats: int = 0
+    """Blocks of timed steps; 0 for the short profile at the end of a run."""
+    rows: tuple[Example, ...] = ()
 
 
 class RssPeak:
@@ -95,6 +100,10 @@ def measure(question: Question) -> Profile:
     choose_threads(question.threads)
     empty = _profile(question, "failed")
     try:
+        if question.repeats:
+            from harness.detail import measure_in_detail
+
+            return measure_in_detail(question, empty)
         return _measure(question, empty)
     except Exception as error:
         status = "oom" if out_of_memory(error) else "failed"
@@ -126,7 +135,8 @@ def _profile(question: Question, status: str) -> Profile:
     )
 
 
-def _vocabulary(model: torch.nn.Module) -> int:
+def vocabulary(model: torch.nn.Module) -> int:
+    """Tokens that a model knows."""
     table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
     return int(table.num_embeddings)
 
@@ -145,12 +155,17 @@ def load_alone(question: Question) -> torch.nn.Module:
     )
 
 
+def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
+    """Rows of random tokens, all of the full length, and the loss of their kind."""
+    kind = task_type(task.kind)
+    return kind.synthetic(task, protocol, length, vocabulary(model), model.config), kind.losses(protocol)
+
+
 def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
     cell = question.cell
-    kind = task_type(question.task.kind)
-    made = kind.synthetic(question.task, cell.protocol, question.length, _vocabulary(model), model.config)
-    split, losses = made.to(question.device), kind.losses(cell.protocol)
+    made, losses = made_up_rows(question.task, cell.protocol, question.length, model)
+    split = made.to(question.device)
     attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
     protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
     autocast = cell.dtype == "bf16" and question.method.autocasts
@@ -176,8 +191,9 @@ def _measure(question: Question, empty: Profile) -> Profile:
     own = list(model.parameters())
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
-    seconds = [timed_step(trainer, step, question.device) for step in range(WARMUP_STEPS + TIMED_STEPS)]
-    timed = seconds[WARMUP_STEPS:]
+    counted = trace(trainer, question.device)
+    seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
+    timed = seconds[WARMUP_STEPS - 1 :]
     return empty.model_copy(
         update={
             "status": "ok",
@@ -185,5 +201,8 @@ def _measure(question: Question, empty: Profile) -> Profile:
             "step_seconds": timed,
             "samples_per_second": cell.protocol.batch_size / float(np.median(timed)),
             "train_state": state,
+            "shares": counted.shares,
+            "flops": counted.flops,
+            "launches": counted.launches,
         }
     )

@@ -58,10 +58,11 @@ def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
 
 
 def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
-    """Random weights of a known shape, with the tokenizer of the suite's own model."""
-    own = resolve(chosen, suite, None) if suite in chosen.models else resolve(preset("quick"), suite, None)
-    known = name.removeprefix(SHAPE)
+    """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after an @."""
+    known, _, folder = name.removeprefix(SHAPE).partition("@")
     shape(known)
+    preset_with = chosen if suite in chosen.models else preset("quick")
+    own = resolve(preset_with, suite, folder or None)
     ref = ModelRef(name=name, revision=f"random weights, tokenizer of {own.ref.revision}")
     return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
 

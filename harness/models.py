@@ -91,10 +91,33 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     """The model's shapes without its weights, on the device meta; see `load_model`. Raises UserError."""
     try:
         with _quiet(), torch.device("meta"):
-            config = _config(source, outputs)
+            config = config_for(source, outputs)
             return _auto(config, outputs).from_config(config)  # type: ignore[no-any-return]
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
+
+
+def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
+    """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
+    try:
+        with _quiet():
+            config = config_for(source, outputs)
+            _undropped(config, outputs)
+            attention = _attention(config, device)
+            model = _auto(config, outputs).from_config(config, attn_implementation=attention, dtype=dtype)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise _refused(source, outputs, error) from error
+    keep_attention(model)
+    return model  # type: ignore[no-any-return]
+
+
+def _undropped(config: Any, outputs: int | None) -> None:
+    """Attention probabilities and layers are not dropped, and training keeps no keys and values."""
+    for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    if outputs is None and not config.is_encoder_decoder:
+        config.use_cache = False  # training and scoring go on from no kept keys and values
 
 
 def load_model(
@@ -118,12 +141,8 @@ def load_model(
     try:
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
-            config = _config(source, outputs)
-            for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
-                if hasattr(config, field):
-                    setattr(config, field, 0.0)
-            if outputs is None and not config.is_encoder_decoder:
-                config.use_cache = False  # training and scoring go on from no kept keys and values
+            config = config_for(source, outputs)
+            _undropped(config, outputs)
             auto = _auto(config, outputs)
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)
@@ -171,7 +190,8 @@ def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterat
         yield folder
 
 
-def _config(source: ModelSource, outputs: int | None) -> Any:
+def config_for(source: ModelSource, outputs: int | None) -> Any:
+    """The configuration of a classifier with so many outputs; for None of a language model."""
     from transformers import AutoConfig
 
     own = {} if outputs is None else {"num_labels": outputs}

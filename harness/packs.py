@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.cell import Cell
 from harness.contracts import Method
@@ -49,14 +49,20 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: int) -> list[Pack]:
-    """Packs of at most `most` cells, of even size, in the order of the cells."""
+def group(
+    cells: Sequence[Cell], methods: Mapping[str, Method], most: int | Callable[[Sequence[Cell]], int]
+) -> list[Pack]:
+    """Packs of at most `most` cells, of even size, in the order of the cells.
+
+    `most` is a number, or is asked for each set of cells that could share a pack.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(shared(cell, methods[cell.key]), []).append(cell)
     packs = []
     for members in groups.values():
-        count = math.ceil(len(members) / most)
+        limit = most if isinstance(most, int) else most(members)
+        count = math.ceil(len(members) / limit)
         bounds = [round(i * len(members) / count) for i in range(count + 1)]
         for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))

@@ -12,7 +12,9 @@ from harness.cell import Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.errors import NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.label_order import label_notes
 from harness.model_source import ModelSource, resolve
+from harness.overlap import overlap_notes
 from harness.presets import Preset, preset
 from harness.registry import Registry
 from harness.spec import Spec
@@ -38,6 +40,7 @@ class Plan:
     named: frozenset[str] = frozenset()
     initial: Mapping[str, AdapterSource] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    suites: Mapping[str, Suite] = dataclasses.field(default_factory=dict)
 
     def without(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
         """The plan less some cells, with lines that say why."""
@@ -49,11 +52,13 @@ def make_plan(spec: Spec) -> Plan:
     """All cells of a spec. Raises UserError for anything that cannot be, before any training."""
     chosen = preset(spec.preset)
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
-    suites = {name: SUITES.get(name)() for name in spec.suite}
+    request = _request(spec, chosen)
+    suites = {name: SUITES.get(name)().configured(request, spec.tasks) for name in spec.suite}
     tasks = _tasks(suites, spec.tasks)
     given = parse_models(spec.model)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
-    data, dropped = _load(spec, chosen, suites, tasks)
+    data, dropped = _load(request, suites, tasks)
+    data = {place: _checked(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
     named: set[str] = set()
@@ -80,7 +85,7 @@ def make_plan(spec: Spec) -> Plan:
         named |= {cell.key for cell, _ in made if asked.named}
     notes = tuple(dict.fromkeys(s.note for s in initial.values() if s.note))
     left_out = tuple(dict.fromkeys(dropped))
-    return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes)
+    return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes, suites)
 
 
 def _started(
@@ -114,12 +119,32 @@ def _tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str,
     return [(s, t) for t in named for s, own in every if own == t] if named else every
 
 
+def _request(spec: Spec, chosen: Preset) -> SourceRequest:
+    kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
+    columns = tuple(spec.text.split("+")) if spec.text else ()
+    return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file), columns, spec.label, spec.labels)
+
+
+def _checked(
+    data: TaskData,
+    suites: Mapping[str, Suite],
+    chosen: Preset,
+    models: Mapping[str, ModelSource],
+    suite: str,
+    task: str,
+) -> TaskData:
+    """The rows with notes on what train and eval splits share, and on the model's labels and language."""
+    model = models[suite]
+    notes = overlap_notes(data) + label_notes(suites[suite].tasks[task].labels, model)
+    if suite in chosen.notes and model.name == chosen.models[suite]:
+        notes.append(chosen.notes[suite])
+    return dataclasses.replace(data, notes=(*data.notes, *notes))
+
+
 def _load(
-    spec: Spec, chosen: Preset, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
+    request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
     """Rows of each task; a task without them is dropped with its reason while others run."""
-    kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
-    request = SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
     known = {name for named in tasks for name in named}
     for name, _ in request.files:
         if name not in known:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
-from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.initial import load_initial
 from harness.models import skeleton
@@ -29,22 +28,22 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     models: dict[tuple[str, int | None], nn.Module] = {}
     notes: list[str] = []
     for cell in cells:
-        if _case(cell) in refused:
+        if _case(plan, cell) in refused:
             continue
-        refused[_case(cell)] = None
+        refused[_case(plan, cell)] = None
         # shapes of the backbone are the same for each task, those of the head matter to an adapter only
-        shape = (cell.suite, _outputs(cell) if cell.initial else 0)
+        shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
         if shape not in models:
-            models[shape] = _shapes(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task])
+            models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
         try:
             plan.methods[cell.key].fits(models[shape])
             notes += _start_notes(plan, cell, models[shape])
         except UserError as error:
             if cell.key in plan.named:
                 raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
-            refused[_case(cell)] = error
+            refused[_case(plan, cell)] = error
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
-    keys = {c.key for c in cells if refused[_case(c)]}
+    keys = {c.key for c in cells if refused[_case(plan, c)]}
     lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
 
@@ -65,14 +64,14 @@ def _shapes(source: ModelSource, task: Task) -> nn.Module:
     return model
 
 
-def _outputs(cell: Cell) -> int | None:
-    return SUITES.get(cell.suite).tasks[cell.task].outputs
+def _outputs(plan: Plan, cell: Cell) -> int | None:
+    return plan.suites[cell.suite].tasks[cell.task].outputs
 
 
-def _case(cell: Cell) -> tuple[object, ...]:
+def _case(plan: Plan, cell: Cell) -> tuple[object, ...]:
     """What is looked at once: the method on a suite's model, and the adapter with the width of the task's head."""
     start = cell.initial
-    return (cell.suite, cell.label) + ((start.revision, start.scaling, _outputs(cell)) if start else ())
+    return (cell.suite, cell.label) + ((start.revision, start.scaling, _outputs(plan, cell)) if start else ())
 
 
 def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
@@ -80,6 +79,6 @@ def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
     if cell.initial is None:
         return []
     fresh = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
-    outputs = _outputs(cell)
+    outputs = _outputs(plan, cell)
     line = f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh)} drawn afresh"
     return [line] if fresh else []

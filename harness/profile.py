@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cell import Cell
-from harness.contracts import SUITES
 from harness.provenance import cpu_name, version
 from harness.record import Profile
 
@@ -47,12 +47,18 @@ def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
     found: dict[str, Question] = {}
     for cell in (c for c in plan.cells if not c.simulated):
         length = cell.protocol.max_length
-        task = SUITES.get(cell.suite).tasks[cell.task]
+        task = plan.suites[cell.suite].tasks[cell.task]
         key = profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
         source = plan.models[cell.suite]
         if key not in found:
             found[key] = Question(key, cell, plan.methods[cell.key], task, source, length, device, spec.threads)
     return found
+
+
+def _in_detail(question: Question, plan: Plan, repeats: int) -> Question:
+    cell = question.cell
+    rows = plan.data[cell.suite, cell.task].splits["train"][:ROWS]
+    return dataclasses.replace(question, repeats=repeats, rows=tuple(rows))
 
 
 def _take(question: Question, plugins: Sequence[Path]) -> Profile:
@@ -63,14 +69,39 @@ def _take(question: Question, plugins: Sequence[Path]) -> Profile:
     return measure(question)
 
 
-def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
-    """Take the profiles that are not stored yet; returns all that belong to the plan."""
+ROWS = 512
+"""Training rows at most whose lengths a detailed profile goes by."""
+
+
+def profile(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
+    """Profile each method of a spec in detail, whatever is stored of it. Raises UserError."""
+    from harness.plan import make_plan
+    from harness.preflight import fitting
+    from harness.store import Store
+
+    store = Store(spec.folder)
+    store.prepare()
+    with store.lock():
+        plan = make_plan(spec)
+        plan = fitting(plan, plan.cells)
+        for line in plan.dropped:
+            listener.note(line)
+        return profile_missing(plan, spec, store, listener, repeats)
+
+
+def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, repeats: int = 0) -> list[Profile]:
+    """Take the profiles that are not stored yet; returns all that belong to the plan.
+
+    With `repeats`, blocks of timed steps, all are taken anew and in detail.
+    """
     from harness.execute import choose_device
 
     wanted = questions(plan, spec, choose_device(spec.device))
     for level in dict.fromkeys(c.quantize for c in plan.cells if c.simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
-    have = {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
+    have = {} if repeats else {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
+    if repeats:
+        wanted = {k: _in_detail(q, plan, repeats) for k, q in wanted.items()}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.measure"])
     for key, question in wanted.items():

@@ -53,6 +53,15 @@ def cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def machine_name(device: str, threads: int) -> str:
+    """The GPU, or the processor with the threads used."""
+    if device != "cuda":
+        return f"{cpu_name()} ({threads} threads)"
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
 def environment(device: str, threads: int) -> Environment:
     """The present machine and versions; asks torch for the GPU's name on CUDA only."""
     gpu = None

@@ -72,10 +72,10 @@ def backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tup
     """The linear layers in blocks, by path, less those that the adapter trains: peft's factors are such too."""
     from transformers.pytorch_utils import Conv1D
 
-    adapter = {g.theta.untyped_storage().data_ptr() for g in attached.groups if g.name == "adapter"}
+    adapter = {g.theta.untyped_storage()._cdata for g in attached.groups if g.name == "adapter"}
     for block in found:
         for name, module in block.named_modules():
-            if isinstance(module, (nn.Linear, Conv1D)) and module.weight.untyped_storage().data_ptr() not in adapter:
+            if isinstance(module, (nn.Linear, Conv1D)) and module.weight.untyped_storage()._cdata not in adapter:
                 yield name, module
 
 

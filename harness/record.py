@@ -159,6 +159,32 @@ class Tuned(Strict):
     edges: dict[str, Edge] = Field(description="what of the chosen values is the lowest or highest tried")
 
 
+class MemoryShares(Strict):
+    """Bytes at the peak of a training step, by what they are for."""
+
+    weights: int
+    quantization: int = Field(description="scales and tables beside quantized weights")
+    adapters: int = Field(description="adapter and head, trained or not")
+    gradients: int
+    optimizer: int
+    activations: int = Field(description="what the forward pass keeps for the backward pass")
+    rest: int = Field(description="the peak less all the others")
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, name) for name in type(self).model_fields)
+
+
+class PhaseMemory(Strict):
+    """Peak bytes within one phase; null where the machine does not say."""
+
+    phase: Literal["load", "first step", "steady step", "evaluation", "generation"]
+    allocated: int | None = Field(default=None, description="CUDA allocator, in tensors")
+    reserved: int | None = Field(default=None, description="CUDA allocator, taken from the device")
+    rss: int = Field(description="resident memory of the process")
+    device: int | None = Field(default=None, description="used on the whole GPU by NVML, at the end of the phase")
+
+
 class Profile(Strict):
     """Memory and throughput of one (method, model, batch shape), measured alone in a process of its own."""
 
@@ -183,5 +209,18 @@ class Profile(Strict):
     step_seconds: list[float] = Field(default_factory=list, description="raw samples, one per timed step")
     samples_per_second: float | None = None
     train_state: TrainState | None = None
+    shares: MemoryShares | None = Field(default=None, description="bytes of one step's tensors, by what they are for")
+    phases: list[PhaseMemory] = Field(default_factory=list, description="memory by phase; of the `profile` verb")
+    blocks: list[float] = Field(default_factory=list, description="samples/s of each repeat")
+    step_percentiles: tuple[float, float, float] | None = Field(default=None, description="seconds: p10, p50, p90")
+    rows: Literal["full length", "real lengths"] | None = Field(default=None, description="of the batches of `blocks`")
+    tokens_per_second: float | None = Field(default=None, description="tokens of real rows, padding apart")
+    padding: float | None = Field(default=None, description="share of positions that is padding")
+    flops: int | None = Field(default=None, description="of a step's matrix products, forward and backward")
+    launches: int | None = Field(default=None, description="operations of a step, views apart")
+    ceiling_flops: float | None = Field(default=None, description="FLOP/s of a large matrix product in this process")
+    ceiling_share: float | None = Field(default=None, description="FLOP/s of a step over those")
+    joules_per_1000: float | None = Field(default=None, description="energy of the GPU for 1,000 samples")
+    shared_with: list[int] = Field(default_factory=list, description="other processes seen on the GPU")
     environment: Environment | None = None
     measured: str = Field(description="UTC, ISO 8601")

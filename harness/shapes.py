@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import unknown
 
 SHAPE = "shape:"
-"""Leads the names of such models: --model shape:roberta-base."""
+"""Leads the names of such models: --model shape:roberta-base, or shape:roberta-base@FOLDER for its tokenizer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _t5(layers: int, hidden: int, heads: int, inner: int) -> Shape:
 
 def _llama(layers: int, hidden: int, heads: int, inner: int, groups: int, vocabulary: int = 32000) -> Shape:
     fields = _encoder(layers, hidden, heads, inner) | {"num_key_value_heads": groups, "vocab_size": vocabulary}
-    return Shape("llama", fields | {"max_position_embeddings": 2048})
+    return Shape("llama", fields | {"max_position_embeddings": 2048, "pad_token_id": 0})
 
 
 SHAPES: Mapping[str, Shape] = {

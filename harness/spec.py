@@ -14,7 +14,9 @@ from harness.errors import UserError, unknown
 
 SHOWN = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
-MACHINE = frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin"}) | SHOWN
+MACHINE = (
+    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"}) | SHOWN
+)
 """Fields that change no result: not in the name of the output folder."""
 
 
@@ -55,6 +57,11 @@ class Spec(BaseModel):
     data_file: tuple[str, ...] = Field(
         default=(),
         description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
+    )
+    text: str | None = Field(default=None, description="columns of text, joined by + (suite table)")
+    label: str | None = Field(default=None, description="column of the label (suite table)")
+    labels: Literal["class", "number"] | None = Field(
+        default=None, description="read labels as classes or numbers; none: as they look (suite table)"
     )
     lr: float | None = Field(default=None, gt=0, description="peak learning rate of every method")
     epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
@@ -99,6 +106,7 @@ class Spec(BaseModel):
     margin: float | None = Field(
         default=None, gt=0, description="points within which two methods count as equal; name it before the run"
     )
+    cache: bool = Field(default=True, description="keep tokenised rows under ~/.cache/lorasp-harness")
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     formats: Annotated[tuple[str, ...], Words] = Field(
         default=("md", "html", "csv"), description="formats of the report: md,html,latex,csv,parquet"

@@ -60,7 +60,7 @@ class Trainer:
         first = protocols[0]
         self.order = Order(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
-        self.device, self._loss = split.device, losses
+        self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
         self.runner = runner(self._compute, self.device)
@@ -107,7 +107,7 @@ class Trainer:
         """Losses [K] that can be differentiated."""
         with self._precision():
             logits = self.model(**self.split.gather(rows, shape)).logits
-        return self._loss(logits, self.split.targets(rows, shape), len(self.members))
+        return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
         """All of a step that happens on the device."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.cell import Cell
-from harness.contracts import SUITES, Method, Range
+from harness.contracts import Method, Range
 from harness.plan import Plan
 from harness.search import Values, propose, space_of, start_of
-from harness.validation import carve
+from harness.validation import carve, scored_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,11 @@ def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tu
     space = space_of(method, first.protocol.lr)
     values = propose(space, start_of(method, first.protocol.lr, space), count)
     place = first.suite, first.task
-    data = own.data.get(place) or carve(
-        SUITES.get(first.suite).tasks[first.task], plan.data[place], first.protocol.train_rows
-    )
+    suites = dict(own.suites)
+    if place not in own.data:
+        suites[first.suite] = scored_once(suites[first.suite], first.task)
+    task = suites[first.suite].tasks[first.task]
+    data = own.data.get(place) or carve(task, plan.data[place], first.protocol.train_rows)
     made = []
     for number, tried in enumerate(values):
         cell, changed = with_values(first, method, tried, f"trial {number + 1} of {count}")
@@ -63,6 +65,7 @@ def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tu
     own = dataclasses.replace(
         own,
         cells=(*own.cells, *(cell for cell, _ in made)),
+        suites=suites,
         data={**own.data, place: data},
         methods={**own.methods, **dict(zip(keys, (m for _, m in made), strict=True))},
         named=own.named | (frozenset(keys) if first.key in plan.named else frozenset()),

@@ -12,7 +12,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from harness.chosen import applied, judge, judged_together, tried
-from harness.contracts import SUITES
 from harness.errors import UserError, unknown
 from harness.plan import Plan
 from harness.progress import Listener
@@ -67,7 +66,7 @@ def check(plan: Plan, spec: Spec) -> None:
         tuned_on = [t for s, t in plan.data if s == suite and (not spec.tune_tasks or t in spec.tune_tasks)]
         if not tuned_on:
             raise UserError(f"--tune-tasks names no task of {suite}: give one of each suite")
-        if task in tuned_on and SUITES.get(suite)().evaluator(task, plan.data[suite, task]):
+        if task in tuned_on and plan.suites[suite].evaluator(task, plan.data[suite, task]):
             raise UserError(
                 f"--tune: {suite}/{task} is not scored row by row, so no part of its train rows can score it"
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Example, Task, TaskData
+from harness.contracts import Example, Suite, Task, TaskData
 from harness.errors import UserError
+from harness.overlap import overlap_notes
 
 SHARE, MOST, SEED = 0.2, 1000, 0
 FEWEST = 5
@@ -17,7 +19,7 @@ FEWEST = 5
 
 
 def carve(task: Task, data: TaskData, rows: int | None = None) -> TaskData:
-    """The task with its train rows in two: the rest to train on, and the part in the place of each eval split.
+    """The task with its train rows in two: the rest to train on, and the part in the place of its first eval split.
 
     `rows`: only the train rows that a run limited to so many trains on. No eval row is in it. Raises UserError.
     """
@@ -32,13 +34,18 @@ def carve(task: Task, data: TaskData, rows: int | None = None) -> TaskData:
     part = tuple(row for i, row in enumerate(train) if i in held)
     rest = tuple(row for i, row in enumerate(train) if i not in held)
     text = f"{data.fingerprint} validation part of {rows} rows: {SHARE} {MOST} {SEED}"
+    made = TaskData({"train": rest, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source)
     note = f"tuning: {len(part)} of {len(train)} train rows are the validation part"
-    return dataclasses.replace(
-        data,
-        splits={"train": rest} | dict.fromkeys(task.eval_splits, part),
-        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-        notes=(*data.notes, note),
-    )
+    return dataclasses.replace(made, notes=(note, *overlap_notes(made)))
+
+
+def scored_once(suite: Suite, name: str) -> Suite:
+    """The suite with only the first eval split of a task: more of them would score the same part again."""
+    task = suite.tasks[name]
+    tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=task.eval_splits[:1])}
+    made = copy.copy(suite)
+    made.__class__ = type(type(suite).__name__, (type(suite),), {"tasks": tasks})
+    return made
 
 
 def held_out(train: Sequence[Example]) -> np.ndarray:

@@ -9,6 +9,7 @@ from harness.record import Profile, Record, Tuned
 from reports.document import Findings, Report, Section, Table, Text
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text
+from reports.languages import language_table
 from reports.published import published_table
 from reports.tables import (
     cost_table,
@@ -59,7 +60,7 @@ def tables(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[
     first = grid.averages[0]
     made = [failure_table(grid), score_table(grid, first), difference_table(grid, first), cost_table(grid, profiles)]
     made += [score_table(grid, name) for name in grid.averages[1:]]
-    made += [published_table(grid, published), metric_table(grid), protocol_table(grid)]
+    made += [published_table(grid, published), language_table(grid), metric_table(grid), protocol_table(grid)]
     return [table for table in made if table is not None]
 
 

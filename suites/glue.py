@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskData
 from harness.errors import unknown
+from suites.metrics.constant import best_constant
 from suites.sources.collection import Collection
 from suites.sources.glue_layouts import LAYOUTS
 
@@ -75,16 +76,7 @@ class Glue(Suite):
         The class is the best one, which for F1 need not be the most frequent. 0 for cola and stsb: a constant
         has no correlation.
         """
-        import numpy as np
-
-        asked = self._task(task)
-        targets = {split: np.array([row.label for row in data.splits[split]]) for split in asked.eval_splits}
-        best = 0.0
-        for constant in range(len(asked.labels)):
-            told = [self.score(task, split, np.full_like(true, constant), true) for split, true in targets.items()]
-            scores = [value for part in told for value in part.values()]
-            best = max(best, sum(scores) / len(scores))
-        return best
+        return best_constant(self, self._task(task), data)
 
     def _task(self, name: str) -> Task:
         if name not in self.tasks:

@@ -28,8 +28,8 @@ ALLOWED = {
     "results": {"harness.record", "harness.store", "harness.errors"},
 }
 TORCH = set(
-    "activations capture dropout dropout_kernel functional_dropout groups measure models optimizer packrun recompute "
-    "scoring simulated tokens train".split()
+    "activations capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups live_storages "
+    "measure models optimizer packrun predict recompute rival scoring simulated token_cache tokens trace train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
 
 from harness.activations import held_bytes
 from harness.bench.table import Bench
@@ -16,7 +15,7 @@ from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
 from harness.measure import Question, load_alone, timed_step, train_alone
 from harness.plan import make_plan
-from harness.provenance import cpu_name
+from harness.provenance import machine_name
 from harness.spec import Spec
 from harness.train import Trainer
 
@@ -55,7 +54,7 @@ def measure(spec: Spec, repeats: int) -> Bench:
         "model": spec.model[0] if spec.model else "embedded encoder",
         "batch": f"{spec.batch_size} x {spec.max_length}",
         "dtype": spec.dtype[0],
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{cpu_name()} ({threads} threads)",
+        "device": machine_name(device, threads),
         "repeats": repeats,
     }
     return Bench("recompute", facts, [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -89,7 +89,9 @@ class Predicted:
 
 
 class TaskType(abc.ABC):
-    """One kind of task. Stateless."""
+    """One kind of task. Stateless; `version` is raised when the same rows give other tensors."""
+
+    version: ClassVar[int] = 1
 
     @abc.abstractmethod
     def tokenise(

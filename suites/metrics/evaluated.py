@@ -50,6 +50,10 @@ class F1(PointsMetric):
     metric = "f1"
 
 
+class F1Macro(PointsMetric):
+    metric = "f1_macro"
+
+
 class MatthewsCorrelation(PointsMetric):
     metric = "matthews_correlation"
 
@@ -65,5 +69,5 @@ class Spearman(PointsMetric):
 
 
 EVALUATED: dict[str, type[PointsMetric]] = {
-    each.metric: each for each in (Accuracy, F1, MatthewsCorrelation, Pearson, Spearman)
+    each.metric: each for each in (Accuracy, F1, F1Macro, MatthewsCorrelation, Pearson, Spearman)
 }

@@ -29,6 +29,12 @@ def f1(predictions: Array, targets: Array) -> float:
     return 200.0 * hits / marked if marked else 0.0
 
 
+def f1_macro(predictions: Array, targets: Array) -> float:
+    """Mean F1 over the classes that are predicted or present, each counting the same; both [n]."""
+    classes = np.union1d(predictions, targets)
+    return float(np.mean([f1(predictions == each, targets == each) for each in classes]))
+
+
 def matthews_correlation(predictions: Array, targets: Array) -> float:
     """Matthews correlation of class ids, any number of classes; both [n]."""
     classes = np.union1d(predictions, targets)
@@ -71,6 +77,7 @@ def _ranks(values: Array) -> Array:
 METRICS: Mapping[str, Callable[[Array, Array], float]] = {
     "accuracy": accuracy,
     "f1": f1,
+    "f1_macro": f1_macro,
     "matthews_correlation": matthews_correlation,
     "pearson": pearson,
     "spearman": spearman,

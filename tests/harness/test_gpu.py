@@ -66,3 +66,30 @@ def test_masks_are_the_cpus(select: str, tiny_bert: Callable[..., torch.nn.Modul
         packed = [p for layer in layers for p in (layer.a, layer.b) if p.index is not None]
         places.append([p.index.cpu() for p in packed if p.index is not None])
     assert len(places[0]) == len(places[1]) and all(torch.equal(a, b) for a, b in zip(*places, strict=True))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_predicted_peak_is_the_allocators(method: str) -> None:
+    from harness.capacity import Capacity
+    from harness.measure import Question, load_alone, train_alone
+    from harness.plan import make_plan
+
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 32, "max_length": 128}
+    plan = make_plan(make_spec(flags | {"model": ("shape:roberta-base",)}))
+    step = Capacity(plan, "cuda", 0).step(plan.cells[0])
+    predicted = Capacity(plan, "cuda", 0).predicted(step)
+    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
+    trainer = train_alone(question, load_alone(question), 3)
+    torch.cuda.reset_peak_memory_stats()
+    trainer.one_step(0)
+    assert not isinstance(predicted, str)
+    assert predicted.peak == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.1)
+
+
+def test_a_detailed_profile_tells_allocated_from_reserved(tmp_path: Path) -> None:
+    from harness.profile import profile
+
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "device": "cuda", "out": tmp_path})
+    (made,) = profile(spec, 2, Plain(io.StringIO(), 0))
+    assert made.status == "ok", made.reason
+    assert all(p.allocated and p.reserved and p.allocated <= p.reserved for p in made.phases)

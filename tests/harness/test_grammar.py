@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.errors import UserError
@@ -82,3 +84,13 @@ def test_files_and_models(tmp_path: object) -> None:
     with pytest.raises(UserError, match="no such file"):
         parse_data_files(["qnli/train=/nowhere/x.tsv"])
     assert parse_models(["a/b", "wmt16=c"]) == {"": "a/b", "wmt16": "c"}
+
+
+def test_a_file_alone_is_a_task_of_its_name(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("my rows-2.csv", "dev.tsv")]
+    for path in paths:
+        path.write_text("")
+    found = parse_data_files([str(paths[0]), f"table/dev={paths[1]}"])
+    assert found == {("my_rows_2", "train"): (paths[0],), ("table", "validation"): (paths[1],)}
+    with pytest.raises(UserError, match="or a file"):
+        parse_data_files([str(tmp_path / "none.csv")])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from harness.contracts import STRATEGIES
+import harness.plan as planning
+from harness.contracts import STRATEGIES, SUITES, Example, TaskData
 from harness.errors import NotApplicable, UserError
+from harness.model_source import resolve
 from harness.plan import make_plan, method_of
-from harness.spec import make_spec
+from harness.presets import MINILM, preset
+from harness.spec import Spec, make_spec
 
 
 def plan(**flags: object) -> object:
@@ -89,3 +93,27 @@ def test_keys_of_today_stay() -> None:
     """Stored records are found by key: a change here means that every run starts anew."""
     lora, _, lorasp, _ = cells()
     assert (lora.key, lorasp.key) == ("4233ecc52d30e668", "e5fb06f39bd38295")
+
+
+def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, dev = tmp_path / "t.csv", tmp_path / "v.csv"
+    train.write_text("a,y\n" + "".join(f"text {n},{'no' if n % 2 else 'yes'}\n" for n in range(9)))
+    dev.write_text("a,y\nText 3!,no\nother,yes\ntext 4,no\n")
+    files = (str(train), f"table/validation={dev}")
+    spec = Spec(suite=("table",), data_file=files, text="a", label="y", methods="head", seeds="1")
+    assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).data["table", "t"].notes
+    source = resolve(preset("quick"), "glue", None)
+    turned = dataclasses.replace(source, path=tmp_path)
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "yes", "1": "no"}}')
+    monkeypatch.setattr(planning, "resolve", lambda *_: turned)
+    assert any("has the order yes, no" in note for note in make_plan(spec).data["table", "t"].notes)
+
+
+def test_minilm_on_xnli_is_told_to_be_english() -> None:
+    source = resolve(preset("quick"), "glue", None)
+    data = TaskData({"train": (Example("a", ("b",), 0),)}, "f", "s")
+    small, suites = preset("small"), {"xnli": SUITES.get("xnli")()}
+    for name, told in ((MINILM, True), ("another", False)):
+        models = {"xnli": dataclasses.replace(source, name=name)}
+        notes = planning._checked(data, suites, small, models, "xnli", "en").notes
+        assert any("was trained on English" in note for note in notes) == told

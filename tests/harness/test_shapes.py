@@ -43,6 +43,11 @@ def test_random_weights_are_the_same_each_time_and_of_no_folder() -> None:
     assert source.stand_in and source.ref.revision.startswith("random weights")
 
 
+def test_the_tokenizer_may_be_of_a_folder() -> None:
+    own = resolve(preset("quick"), "glue", None)
+    assert resolve(preset("small"), "glue", f"shape:roberta-base@{own.path}").path == own.path
+
+
 def test_an_unknown_shape_is_named_with_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'roberta-base'"):
         shape("roberta-bas")

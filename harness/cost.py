@@ -1,0 +1,75 @@
+"""Time predicted from FLOPs and launches: a model fitted to the profiles that this machine has stored."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.provenance import cpu_name
+from harness.record import Profile
+
+RUNS = Path("results/runs")
+NONE_YET = "no calibration yet: run profile"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Seconds of a step = fixed + per_flop * FLOPs + per_launch * launches; `error` is the fit's worst, relative."""
+
+    fixed: float
+    per_flop: float
+    per_launch: float
+    profiles: int
+    error: float
+
+    def step(self, flops: float, launches: float) -> float:
+        return self.fixed + self.per_flop * flops + self.per_launch * launches
+
+    @property
+    def line(self) -> str:
+        worst = f", off by {self.error:.0%} at most on them" if self.profiles > 3 else ""
+        return f"time from {self.profiles} stored profiles of this machine{worst}"
+
+
+def stored_profiles(folders: Iterable[Path]) -> list[Profile]:
+    """Profiles of some run folders and of all runs kept here; files that do not read are passed over."""
+    found: dict[str, Profile] = {}
+    for folder in (*folders, *sorted(RUNS.glob("*"))):
+        for path in sorted((folder / "profiles").glob("*.json")):
+            with contextlib.suppress(ValidationError, OSError):
+                profile = Profile.model_validate_json(path.read_bytes())
+                found[profile.key] = profile
+    return list(found.values())
+
+
+def calibrate(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:
+    """Non-negative least squares on relative errors. With fewer than three profiles only the FLOPs count.
+
+    None without a profile of this machine at so many threads.
+    """
+    import numpy as np
+    from scipy.optimize import nnls
+
+    own = [p for p in profiles if _usable(p, (device, cpu_name(), threads, gpu))]
+    if not own:
+        return None
+    seconds = np.array([float(np.median(p.step_seconds)) for p in own])
+    columns = np.array([[1.0, float(p.flops or 0), float(p.launches or 0)] for p in own])
+    if len(own) < 3:
+        columns[:, [0, 2]] = 0
+    scale = np.maximum(columns.max(0), 1.0)
+    found, _ = nnls(columns / scale / seconds[:, None], np.ones(len(own)))
+    fixed, per_flop, per_launch = (found / scale).tolist()
+    error = float(np.abs(columns @ (found / scale) / seconds - 1).max())
+    return Cost(fixed, per_flop, per_launch, len(own), error)
+
+
+def _usable(profile: Profile, machine: tuple[str, str, int, str | None]) -> bool:
+    known = profile.environment
+    if profile.status != "ok" or known is None or not profile.step_seconds or profile.flops is None:
+        return False
+    return (profile.device, known.cpu, known.threads, known.gpu) == machine and not profile.shared_with

@@ -1,0 +1,163 @@
+"""The profile of the verb `profile`: phases, repeats, rows of real lengths, the ceiling, energy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import torch
+
+from harness.backbone import held
+from harness.ceiling import matmul_flops
+from harness.contracts import Example
+from harness.gpu import Gpu
+from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, load_alone, timed_step, train_alone
+from harness.models import load_tokenizer
+from harness.order import Order
+from harness.packrun import counts
+from harness.record import PhaseMemory, Profile
+from harness.task_types import task_type
+from harness.trace import trace
+from harness.train import Trainer
+
+SHAPE_STEPS = 60
+"""Steps before rows of many lengths are timed on a GPU, so that most of their graphs are captured."""
+Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
+
+
+class Phases:
+    """Peaks of memory, phase by phase."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device), list[PhaseMemory]()
+        self._start()
+
+    def _start(self) -> None:
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+
+    def end(self, phase: Phase) -> None:
+        """Note the phase that ends here, and start the next."""
+        allocated = torch.cuda.max_memory_allocated() if self.cuda else None
+        reserved = torch.cuda.max_memory_reserved() if self.cuda else None
+        rss = psutil.Process().memory_info().rss
+        self.seen.append(
+            PhaseMemory(phase=phase, allocated=allocated, reserved=reserved, rss=rss, device=self.gpu.used())
+        )
+        self._start()
+
+
+@dataclasses.dataclass
+class Timed:
+    """Seconds of each step by block, the real tokens of those steps and the share of padding."""
+
+    blocks: list[list[float]]
+    tokens: int
+    padding: float
+
+    @property
+    def seconds(self) -> list[float]:
+        return [s for block in self.blocks for s in block]
+
+
+def measure_in_detail(question: Question, empty: Profile) -> Profile:
+    """Load, one counted step, warm-up, blocks of timed steps, evaluation. Raises what the cell raises."""
+    cell, device = question.cell, question.device
+    phases = Phases(device)
+    model = load_alone(question)
+    phases.end("load")
+    own = list(model.parameters())
+    steps = 1 + 2 * (WARMUP_STEPS + SHAPE_STEPS + question.repeats * TIMED_STEPS)
+    trainer = train_alone(question, model, steps)
+    counted = trace(trainer, device)
+    phases.end("first step")
+    others, before = phases.gpu.others(), phases.gpu.joules()
+    with trainer.runner.stream():
+        timed = _timed(trainer, question, WARMUP_STEPS)
+    after = phases.gpu.joules()
+    phases.end("steady step")
+    peak = phases.seen[-1].allocated or phases.seen[-1].rss - phases.seen[0].rss
+    real = _real_lengths(trainer, question)
+    _evaluate(trainer, question, phases)
+    others = sorted({*others, *phases.gpu.others()})
+    _, state = counts(held(model, own), trainer.attached, 0)
+    found = {"status": "ok", "phases": phases.seen, "shares": counted.shares, "peak_bytes": max(0, peak)}
+    found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
+    if others:
+        processes = ", ".join(map(str, others))
+        return empty.model_copy(update=found | {"reason": f"no throughput: processes {processes} share the GPU"})
+    samples = cell.protocol.batch_size * (WARMUP_STEPS + len(timed.seconds))
+    energy = None if before is None or after is None else (after - before) / samples * 1000
+    ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
+    return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
+
+
+def _timed(trainer: Trainer, question: Question, warmup: int) -> Timed:
+    """Warm up, then blocks of timed steps, from the trainer's present step."""
+    tokens = positions = 0
+    blocks: list[list[float]] = []
+    for block in range(question.repeats + 1):
+        own = []
+        for _ in range(TIMED_STEPS if block else warmup):
+            step = trainer.optimizer.steps
+            rows = trainer.order.at(step)
+            own.append(timed_step(trainer, step, question.device))
+            if block:
+                tokens += int(trainer.split.lengths[rows].sum())
+                positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
+        if block:
+            blocks.append(own)
+    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions))
+
+
+def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
+    """The same on the task's own rows, where there are some."""
+    if not question.rows:
+        return None
+    trainer.split = _split(question, question.rows, train=True).to(question.device)
+    p = question.cell.protocol
+    lengths = trainer.split.lengths
+    trainer.order = Order(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
+    trainer.runner.reset()
+    with trainer.runner.stream():
+        return _timed(trainer, question, SHAPE_STEPS if question.device == "cuda" else WARMUP_STEPS)
+
+
+def _split(question: Question, rows: Sequence[Example], *, train: bool) -> Any:
+    kind, tokenizer = task_type(question.task.kind), load_tokenizer(question.source)
+    return kind.tokenise(tokenizer, question.task, rows, question.cell.protocol, train=train)
+
+
+def _evaluate(trainer: Trainer, question: Question, phases: Phases) -> None:
+    """Predict a batch of the task's own rows, the way a run does: a text-writing task writes."""
+    if not question.rows:
+        return
+    kind, tokenizer, cell = task_type(question.task.kind), load_tokenizer(question.source), question.cell
+    split = _split(question, question.rows[: cell.protocol.batch_size], train=False).to(question.device)
+    kind.predict(trainer.model, split, 1, tokenizer, cell.protocol, autocast=trainer.autocast)
+    phases.end("evaluation" if question.task.outputs is not None else "generation")
+
+
+def _speed(
+    question: Question, full: Timed, real: Timed | None, flops: int, ceiling: float, energy: float | None
+) -> dict[str, Any]:
+    """The fields of a profile that say how fast."""
+    batch, middle = question.cell.protocol.batch_size, float(np.median(full.seconds))
+    used = real or full
+    percentiles = np.percentile(used.seconds, [10, 50, 90])
+    return {
+        "step_seconds": full.seconds,
+        "samples_per_second": batch / middle,
+        "blocks": [batch / float(np.median(b)) for b in used.blocks],
+        "rows": "real lengths" if real else "full length",
+        "step_percentiles": tuple(float(p) for p in percentiles),
+        "tokens_per_second": used.tokens / sum(used.seconds),
+        "padding": used.padding,
+        "ceiling_flops": ceiling,
+        "ceiling_share": flops / middle / ceiling,
+        "joules_per_1000": energy,
+        "timed_steps": len(full.seconds),
+    }

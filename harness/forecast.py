@@ -1,0 +1,161 @@
+"""The verb `plan`: the grid without running it: packs, memory, time, and what will not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from typing import Any
+
+from harness.bench.table import Bench
+from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, ways_to_fit
+from harness.cell import Cell
+from harness.contracts import SUITES
+from harness.cost import NONE_YET, Cost, calibrate, stored_profiles
+from harness.packs import Pack, group
+from harness.plan import Plan, make_plan
+from harness.record import MemoryShares
+from harness.schedule import total_steps
+from harness.spec import Spec
+
+NOT_IN = "time of loading, tokenising and of writing texts is not in it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted."""
+
+    task: str
+    methods: str
+    k: int
+    shares: MemoryShares | None
+    fits: bool
+    steps: int
+    seconds: float | None
+    note: str
+
+
+def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
+    """What a run of `spec` would come to. Raises UserError."""
+    from harness.preflight import fitting
+
+    plan = make_plan(spec)
+    plan = fitting(plan, plan.cells)
+    device = _device(spec, memory)
+    capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
+    threads = spec.threads or os.cpu_count() or 1
+    cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
+    packs = group(plan.cells, plan.methods, spec.pack or capacity.most)
+    rows = [_row(plan, capacity, pack, cost) for pack in packs]
+    timed = [r.seconds for r in rows if r.seconds is not None]
+    return {
+        "device": device,
+        "memory": capacity.room,
+        "cells": len(plan.cells),
+        "packs": [_as_json(row) for row in rows],
+        "device_hours": sum(timed) / 3600 if cost and len(timed) == len(rows) else None,
+        "calibration": f"{cost.line}; {NOT_IN}" if cost else NONE_YET,
+        "too_large": _too_large(plan, capacity),
+        "dropped": list(plan.dropped),
+    }
+
+
+def _device(spec: Spec, memory: str | None) -> str:
+    """The device asked for; a GPU may be planned for where there is none, if its memory is named."""
+    from harness.execute import choose_device
+
+    return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)
+
+
+def _gpu(device: str) -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else None
+
+
+def _row(plan: Plan, capacity: Capacity, pack: Pack, cost: Cost | None) -> Row:
+    """The pack's largest member stands for all."""
+    names = ", ".join(dict.fromkeys(c.label for c in pack.cells))
+    k, cell = len(pack.cells), pack.cells[0]
+    rows = _count(len(plan.data[cell.suite, cell.task].splits["train"]), cell.protocol.train_rows)
+    steps = max(total_steps(c.protocol, rows) for c in pack.cells)
+    kinds = {c.label: capacity.predicted(capacity.step(c), k) for c in pack.cells}
+    known = [p for p in kinds.values() if not isinstance(p, str)]
+    if len(known) < len(kinds):
+        note = next(p for p in kinds.values() if isinstance(p, str))
+        return Row(cell.task, names, k, None, True, steps, None, note)
+    worst = max(known, key=lambda p: p.peak)
+    fits = worst.peak <= capacity.room * USED_AT_MOST
+    seconds = None
+    if cost is not None:
+        per_row = worst.forward_flops / cell.protocol.batch_size
+        seconds = steps * cost.step(worst.flops, worst.launches) + cost.per_flop * per_row * _eval_rows(plan, cell)
+    return Row(cell.task, names, k, worst.shares, fits, steps, seconds, "")
+
+
+def _eval_rows(plan: Plan, cell: Cell) -> int:
+    task, data = SUITES.get(cell.suite).tasks[cell.task], plan.data[cell.suite, cell.task]
+    return sum(_count(len(data.splits[s]), cell.protocol.eval_rows) for s in task.eval_splits)
+
+
+def _count(rows: int, most: int | None) -> int:
+    return rows if most is None else min(rows, most)
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    made = dataclasses.asdict(row)
+    made["shares"] = row.shares.model_dump() if row.shares else None
+    return made | {"peak": row.shares.total if row.shares else None}
+
+
+def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
+    """Methods that do not fit even alone, each with what would make it fit."""
+    seen: dict[str, dict[str, Any]] = {}
+    for cell in plan.cells:
+        made = capacity.predicted(capacity.step(cell))
+        name = f"{cell.label} ({cell.precision})"
+        if isinstance(made, str) or name in seen or made.peak <= capacity.room * USED_AT_MOST:
+            continue
+        ways = [dataclasses.asdict(way) for way in ways_to_fit(capacity, cell)]
+        seen[name] = {"method": name, "peak": made.peak, "ways": ways}
+    return list(seen.values())
+
+
+def size(count: int | None) -> str:
+    if count is None:
+        return ""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def text(made: dict[str, Any]) -> str:
+    """The forecast for reading."""
+    rows = []
+    alike = Counter(json.dumps(pack) for pack in made["packs"])
+    for pack, count in ((json.loads(p), n) for p, n in alike.items()):
+        parts = {name: size(value) for name, value in (pack["shares"] or {}).items()}
+        blank = dict.fromkeys(MemoryShares.model_fields, "")
+        time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
+        fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
+        row = {
+            "task": pack["task"],
+            "methods": pack["methods"],
+            "packs": str(count),
+            "K": str(pack["k"]),
+            "steps": str(pack["steps"]),
+        }
+        rows.append(row | {"peak": size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
+    facts = {
+        "cells": made["cells"],
+        "packs": len(made["packs"]),
+        "device": made["device"],
+        "memory": size(made["memory"]),
+    }
+    lines = [Bench("plan", facts, rows, []).text(), made["calibration"]]
+    if made["device_hours"] is not None:
+        lines.append(f"device hours: {made['device_hours']:.3f}")
+    for large in made["too_large"]:
+        ways = "; ".join(f"{w['flags']} ({size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
+        lines.append(f"{large['method']} needs {size(large['peak'])}: {ways}")
+    notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
+    return "\n".join([*lines, *notes, *made["dropped"]])

@@ -1,0 +1,79 @@
+"""Bytes, operations and FLOPs of whatever runs, real tensors or fake ones: the allocator's requests, added up."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+CUDA_BLOCK = 512
+"""Bytes that PyTorch's CUDA allocator rounds each request up to."""
+
+
+class LiveStorages(TorchDispatchMode):
+    """Counts the storages that operations make while the mode is on.
+
+    `live` and `peak` are bytes beyond what was there before, each storage rounded up to `block`; `launches` are
+    operations that compute something, views apart; `flops` those of matrix products, attention and convolutions.
+    """
+
+    def __init__(self, block: int = 1) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.block = block
+        self.live = self.peak = self.launches = self.flops = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            self._note(tensor, made=False)
+        out = op(*args, **(kwargs or {}))
+        aliases = [r.alias_info is not None for r in op._schema.returns]
+        views = bool(aliases) and all(aliases)
+        for tensor in _tensors(out):
+            # a view of a real tensor that meets fake ones is a fake storage of its own, yet nothing new
+            self._note(tensor, made=not views)
+        self._count(op, views, args, kwargs, out)
+        return out
+
+    def _count(self, op: Any, views: bool, args: Any, kwargs: Any, out: Any) -> None:
+        writes = op._schema.is_mutable
+        if (views and not writes) or op in _FREE:
+            return
+        self.launches += 1
+        formula = flop_registry.get(op._overloadpacket)
+        if formula is not None:
+            self.flops += int(formula(*args, **(kwargs or {}), out_val=out))
+
+    def _note(self, tensor: Tensor, *, made: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = -(-storage.nbytes() // self.block) * self.block if made else 0
+        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key, size))
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _freed(self, key: int, size: int, _: Any) -> None:
+        if self._known.pop(key, None) is not None:
+            self.live -= size
+
+
+_FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default, torch.ops.aten.empty.memory_format}
+
+
+def _tensors(tree: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:
+    """Bytes of the storages of some tensors, each storage once."""
+    found = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(-(-size // block) * block for size in found.values())

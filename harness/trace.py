@@ -1,0 +1,86 @@
+"""One training step counted: memory by category, FLOPs and launches; of real tensors or fake ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from torch import Tensor, nn
+
+from harness.groups import Attached
+from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
+from harness.record import MemoryShares
+from harness.train import Trainer
+
+CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 2 * (32 << 20)}
+"""Bytes that cuBLAS takes on a GPU of compute capability 9, once for each of the two streams that steps run on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One training step of K replicas at the full length. `forward_flops` are those of the forward pass alone."""
+
+    k: int
+    shares: MemoryShares
+    flops: int
+    forward_flops: int
+    launches: int
+
+    @property
+    def peak(self) -> int:
+        return self.shares.total
+
+    def at(self, k: int, other: Prediction) -> Prediction:
+        """The same step with k replicas, on the line through this prediction and another one."""
+
+        def line(mine: int, theirs: int) -> int:
+            return round(mine + (theirs - mine) * (k - self.k) / (other.k - self.k))
+
+        names = type(self.shares).model_fields
+        shares = {n: max(0, line(getattr(self.shares, n), getattr(other.shares, n))) for n in names}
+        numbers = {n: line(getattr(self, n), getattr(other, n)) for n in ("flops", "forward_flops", "launches")}
+        return Prediction(k, MemoryShares(**shares), **numbers)
+
+
+def trace(trainer: Trainer, device: str) -> Prediction:
+    """Run one step of a trainer, real or fake, and count."""
+    block = CUDA_BLOCK if device == "cuda" else 1
+    counts = LiveStorages(block)
+    forward: dict[str, int] = {}
+    losses = trainer.loss_of
+
+    def watched(*args: Any) -> Tensor:
+        made = losses(*args)
+        forward.update(live=counts.live, flops=counts.flops)
+        return made
+
+    trainer.loss_of = watched
+    try:
+        with counts:
+            trainer.one_step(0)
+    finally:
+        trainer.loss_of = losses
+    held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
+    transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=forward["live"], rest=transient)
+    return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
+
+
+def held_shares(
+    model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
+) -> dict[str, int]:
+    """Bytes of what training holds from step to step, by category."""
+    size = functools.partial(storage_bytes, block=block)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    quantization = size(t for n, t in named if "quantization_" in n)
+    trained = [g for g in attached.groups if g.name != "backbone"]
+    backbone = [g for g in attached.groups if g.name == "backbone"]
+    kept = size([*(t for _, t in named), *(g.theta for g in backbone)])
+    return {
+        "weights": kept - quantization,
+        "quantization": quantization,
+        "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
+        "gradients": size(g.grad for g in attached.groups),
+        "optimizer": size([*first, *second]),
+    }

@@ -1,0 +1,54 @@
+"""plan: memory and time before a run; profile: memory and speed measured alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.spec import make_spec
+from harness.verbs.running import listener
+
+MEMORY = {
+    "memory": (
+        Annotated[str | None, typer.Option(help="plan for a device of so much: 24GiB; none: what is free")],
+        None,
+    )
+}
+REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, help="blocks of 20 timed steps")], 3)}
+
+
+def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
+    """Say what a run would come to, without running it: packs, memory, time, and what will not fit.
+
+    Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
+    """
+    from harness.forecast import forecast, text
+    from harness.registry import load_all
+
+    spec = make_spec(flags, spec_file)
+    load_all(spec.plugin)
+    made = forecast(spec, memory)
+    print(json.dumps(made) if as_json else text(made))
+
+
+def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
+    """Measure memory and speed of each method alone, in detail, and store it for the report of the same run.
+
+    Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
+    """
+    from harness.profile import profile as take
+    from harness.profile_text import text
+    from harness.registry import load_all
+
+    spec = make_spec(flags, spec_file)
+    load_all(spec.plugin)
+    watched = listener(as_json, 0)
+    try:
+        found = take(spec, repeats, watched)
+    finally:
+        watched.close()
+    print(json.dumps([p.model_dump(mode="json") for p in found]) if as_json else text(found))
+    raise typer.Exit(0 if found and all(p.status == "ok" for p in found) else 1)

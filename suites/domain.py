@@ -1,0 +1,108 @@
+"""Specialised text: reviews whose words mean something else, at five distances from the embedded encoder's text.
+
+Generated when loaded. The same reviews at each distance; at distance d that share of the word types stands for another
+word of the encoder's vocabulary, always the same one, so the label follows from words with a new meaning.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
+from harness.errors import UserError, unknown
+from suites.embedded import reviews, single_tasks
+from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, distinct_rows
+from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
+from suites.metrics.constant import best_constant
+from suites.sources.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DISTANCES = (0, 25, 50, 75, 100)
+"""Percent of the word types that have another meaning."""
+SEED = 0
+GROUPS: Sequence[Sequence[str]] = (
+    PRAISE,
+    BLAME,
+    LIKED,
+    DISLIKED,
+    [word for pair in THINGS for word in pair],
+    reviews.HEDGES,
+    reviews.FEEL,
+    ("the", "and", "not", "but", "nobody", "we", "i"),
+)
+"""All words of the reviews. Each group turns at the same rate, so the label's words move as far as the others."""
+
+
+def terms() -> list[str]:
+    """Known words that no review has: nouns, verbs, traits and places of the scenes."""
+    pairs = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
+    pairs += [place for genre in GENRES for place in genre.places]
+    pairs += [*VERBS, *(trait.words for trait in TRAITS)]
+    used = {word for group in GROUPS for word in group}
+    return sorted({word for pair in pairs for word in pair} - used)
+
+
+def jargon(distance: int) -> dict[str, str]:
+    """The words of another meaning at a distance and what is written for them; those of a nearer one are among them."""
+    rng = random.Random(f"jargon-{SEED}")
+    free = terms()
+    rng.shuffle(free)
+    found: dict[str, str] = {}
+    for group in GROUPS:
+        words = rng.sample(list(group), len(group))
+        written = {word: free.pop() for word in words}
+        found |= {word: written[word] for word in words[: round(len(words) * distance / 100)]}
+    return found
+
+
+@SUITES.register("domain")
+class Domain(Suite):
+    """A shift of domain whose distance is known."""
+
+    name = "domain"
+    summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
+    tasks: ClassVar[Mapping[str, Task]] = {
+        f"d{d:03}": Task(f"d{d:03}", ("negative", "positive"), ("validation",), ("accuracy",)) for d in DISTANCES
+    }
+    averages = (Average("domain", {name: ("accuracy",) for name in tasks}),)
+
+    def load(self, task: str, request: SourceRequest) -> TaskData:
+        """Rows of one distance, generated. Raises UserError where files are given."""
+        asked = self._task(task)
+        if any(name in (task, self.name) for name, _ in request.files):
+            raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
+        rng = random.Random(f"domain-{SEED}")
+        seen: set[single_tasks.Row] = set()
+        words = jargon(int(task[1:]))
+        made = {}
+        for split, count in (("train", TRAIN_ROWS), (asked.eval_splits[0], DEV_ROWS)):
+            rows = distinct_rows(single_tasks.sst2, rng, count, seen)
+            made[split] = tuple(_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
+        return TaskData(made, fingerprint(made), "embedded")
+
+    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Accuracy in points."""
+        from suites.metrics import points
+
+        asked = self._task(task)
+        if split not in asked.eval_splits:
+            raise unknown(f"eval split of {task}", split, asked.eval_splits)
+        return {"accuracy": points.score("accuracy", predictions, targets)}
+
+    def majority(self, task: str, data: TaskData) -> float | None:
+        """Accuracy of the more frequent class."""
+        return best_constant(self, self._task(task), data)
+
+    def _task(self, name: str) -> Task:
+        if name not in self.tasks:
+            raise unknown("task of domain", name, self.tasks)
+        return self.tasks[name]
+
+
+def _example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:
+    text, label = row
+    return Example(name, (" ".join(words.get(word, word) for word in text.split()),), int(label))

@@ -1,0 +1,171 @@
+"""XNLI's files: dev-LANG.tsv without a header, and train rows where there are some."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from harness.contracts import Example, SourceRequest
+from harness.errors import UserError, unknown
+from suites.sources import hub
+from suites.sources.layouts import Columns, Layout
+from suites.sources.rows import read_examples
+from suites.sources.tables import Table, open_table
+
+LANGUAGES = tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split())
+LABELS = ("entailment", "neutral", "contradiction")
+REPOSITORY = "facebook/xnli"
+LAYOUT = Layout(
+    "xnli",
+    (
+        Columns(("premise", "hypothesis"), "label"),
+        Columns(("sentence1", "sentence2"), "gold_label"),
+        Columns(("premise", "hypo"), "label"),
+    ),
+    # the translated train files of XNLI 1.0 write "contradictory"
+    {label: n for n, label in enumerate(LABELS)} | {str(n): n for n in range(3)} | {"contradictory": 2},
+    bare=("premise", "hypothesis", "label"),
+    unlabelled="-",
+)
+TRAINED_SHARE = 2 / 3
+"""Of dev's premises, where the train rows are carved from dev."""
+
+Rows = dict[str, tuple[Example, ...]]
+
+
+def dev(language: str) -> str:
+    """The eval split of a language."""
+    return f"validation_{language}"
+
+
+def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
+    """Train rows in `language` and dev rows in each language, with notes. Raises UserError."""
+    given = _given(language, request)
+    notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given.items()]
+    rows = {split: _read([open_table(path) for path in paths], split, notes) for split, paths in given.items()}
+    missing = [split for split in ("train", *map(dev, LANGUAGES)) if split not in rows]
+    if request.kind == "embedded":
+        rows |= _embedded(language, missing, notes)
+    elif request.kind == "hub":
+        rows |= _hub(language, missing, notes)
+    else:
+        rows |= _folder(language, request.data_dir, missing, notes)
+    if "train" not in rows:
+        rows, note = carved(language, rows)
+        notes.append(note)
+    return rows, notes
+
+
+def carved(language: str, rows: Rows) -> tuple[Rows, str]:
+    """Train rows out of the dev rows of `language`: those of two thirds of the premises, scored in no language.
+
+    Premises are told by their English text and chosen by its hash. Raises UserError where the languages' files do not
+    have the same rows in the same order.
+    """
+    english = rows[dev("en")]
+    for code in LANGUAGES:
+        own = rows[dev(code)]
+        if [row.label for row in own] != [row.label for row in english]:
+            raise UserError(
+                f"xnli: dev rows of '{code}' ({len(own)}) are not those of 'en' ({len(english)}) line by line, so no "
+                f"train part can be carved from dev; give --data-file xnli/train=PATH"
+            )
+    premises = sorted({row.texts[0] for row in english}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    chosen = set(premises[: round(len(premises) * TRAINED_SHARE)])
+    taken = [row.texts[0] in chosen for row in english]
+    if not any(taken) or all(taken):
+        raise UserError(f"xnli: dev has {len(premises)} premises, too few to carve a train part; give xnli/train=PATH")
+    kept = {split: tuple(r for r, t in zip(own, taken, strict=True) if not t) for split, own in rows.items()}
+    train = tuple(r for r, t in zip(rows[dev(language)], taken, strict=True) if t)
+    note = (
+        f"derived: train is {len(train)} dev rows of '{language}' ({len(chosen)} of {len(premises)} premises); rows of "
+        f"these premises are scored in no language, which leaves {len(taken) - len(train)} each"
+    )
+    return {"train": train, **kept}, note
+
+
+def _given(language: str, request: SourceRequest) -> dict[str, tuple[Path, ...]]:
+    """Single files: of the task, or of the whole suite under its name."""
+    splits = ("train", *map(dev, LANGUAGES))
+    found: dict[str, tuple[Path, ...]] = {}
+    for (name, split), paths in request.files.items():
+        if name in (language, "xnli"):
+            if split not in splits:
+                raise unknown(f"split of {name}", split, splits)
+            found[split] = (*found.get(split, ()), *paths)
+    return found
+
+
+def _read(tables: Sequence[Table], split: str, notes: list[str]) -> tuple[Example, ...]:
+    rows: list[Example] = []
+    for table in tables:
+        read, dropped = read_examples(table, LAYOUT, split, start=len(rows))
+        rows += read
+        notes += dropped
+    return tuple(rows)
+
+
+def _hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
+    rows: Rows = {}
+    for code in LANGUAGES:
+        theirs = {"validation": dev(code)} if dev(code) in missing else {}
+        theirs |= {"train": "train"} if code == language and "train" in missing else {}
+        if theirs:
+            found = hub.fetch(REPOSITORY, code, LAYOUT, list(theirs)).tables
+            rows |= {ours: _read([found[name]], ours, notes) for name, ours in theirs.items()}
+    return rows
+
+
+def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
+    """Dev files of the folder (the suite's or its parent); train rows where a file has them."""
+    if data_dir is None:
+        raise UserError("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
+    folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
+    wanted = {split: folder / f"dev-{split.rpartition('_')[2]}.tsv" for split in missing if split != "train"}
+    if absent := [path.name for path in wanted.values() if not path.is_file()]:
+        raise UserError(
+            f"xnli/{language}: no {', '.join(absent)} in {folder}; give --data-dir DIR with a dev-LANG.tsv for each "
+            f"language, or --data-file xnli/validation_LANG=PATH"
+        )
+    rows = {split: _read([open_table(path)], split, notes) for split, path in wanted.items()}
+    path = _train_file(folder, data_dir, language) if "train" in missing else None
+    return rows if path is None else rows | {"train": _read([open_table(path)], "train", notes)}
+
+
+def _train_file(folder: Path, data_dir: Path, language: str) -> Path | None:
+    """Train rows in a language: XTREME's file, XNLI's translations, or for English those of MNLI beside the folder."""
+    own = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
+    if language == "en":
+        beside = dict.fromkeys((folder, data_dir, folder.parent))
+        own += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
+    return next((path for path in own if path.is_file()), None)
+
+
+def _embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
+    """The generated files; train rows in another language than English are translated as the dev rows are."""
+    folder: Traversable = importlib.resources.files("suites.embedded") / "data" / "xnli"
+    names = {split: "train-en" if split == "train" else f"dev-{split.rpartition('_')[2]}" for split in missing}
+    rows: Rows = {}
+    for split, name in names.items():
+        path = folder / f"{name}.tsv"
+        if not path.is_file():
+            raise UserError(f"xnli: the package has no embedded {name}.tsv; install it anew")
+        rows[split] = _read([open_table(path)], split, notes)
+    if "train" in rows and language != "en":
+        rows["train"] = _translated(language, rows["train"], rows.get(dev(language), ()))
+    return rows
+
+
+def _translated(language: str, train: Sequence[Example], scored: Sequence[Example]) -> tuple[Example, ...]:
+    """English rows in a generated language, without those that fall together with a scored row."""
+    from suites.embedded.xnli.orders import translated
+
+    seen: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
+    made = [
+        Example(row.id, tuple(" ".join(translated(language, text.split())) for text in row.texts), row.label)
+        for row in train
+    ]
+    return tuple(row for row in made if row.texts not in seen)

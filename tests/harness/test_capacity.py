@@ -1,0 +1,63 @@
+"""Pack sizes from predicted memory, and what makes a step fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, rough_bound, ways_to_fit
+from harness.errors import UserError
+from harness.packs import MOST, group
+from harness.plan import Plan, make_plan
+from harness.spec import make_spec
+
+
+def plan(**flags: object) -> Plan:
+    return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
+
+
+@pytest.mark.parametrize("text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7)])
+def test_memory_is_read(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+def test_a_wrong_memory_is_one_line() -> None:
+    with pytest.raises(UserError, match="24GiB"):
+        parse_memory("much")
+
+
+def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan()
+    capacity = Capacity(made, "cpu", free_memory("cpu"))
+    monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
+    assert capacity.most(made.cells) == MOST["cpu"]
+
+
+def test_the_bound_is_above_the_prediction() -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    four = Capacity(made, "cpu", 0).predicted(step, 4)
+    assert not isinstance(four, str) and rough_bound(step, 4) > four.peak
+
+
+def test_packs_are_as_large_as_memory_allows() -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    capacity = Capacity(made, "cpu", 0)
+    two, three = (capacity.predicted(step, k) for k in (2, 3))
+    assert not isinstance(two, str) and not isinstance(three, str)
+    capacity.room = int((two.peak + three.peak) / 2 / USED_AT_MOST)
+    assert [len(p.cells) for p in group(made.cells, made.methods, capacity.most)] == [2, 2]
+
+
+def test_ways_to_fit_do_fit() -> None:
+    made = plan()
+    capacity = Capacity(made, "cpu", 0)
+    alone = capacity.predicted(capacity.step(made.cells[0]))
+    assert not isinstance(alone, str)
+    capacity.room = int(alone.peak * 0.7 / USED_AT_MOST)
+    ways = {way.flags: way.peak for way in ways_to_fit(capacity, made.cells[0])}
+    assert "--recompute full" in ways and "--batch-size 8" in ways and "--quantize nf4" not in ways
+    assert all(peak <= alone.peak * 0.7 for peak in ways.values())
+    again = plan(batch_size=8)
+    smaller = Capacity(again, "cpu", 0).predicted(Capacity(again, "cpu", 0).step(again.cells[0]))
+    assert not isinstance(smaller, str) and smaller.peak == ways["--batch-size 8"]
