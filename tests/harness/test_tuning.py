@@ -146,6 +146,22 @@ def test_options_that_a_method_lets_be_tuned_go_into_its_cells(tmp_path: Path, m
     assert tried == {trial.values["alpha"] for trial in found.trials}
 
 
+def test_methods_with_fewer_train_rows_are_tuned_on_a_part_of_those(tmp_path: Path) -> None:
+    outcome, _ = go(tmp_path, methods="head,head:train_rows=40", seeds="1", tune=2)
+    rows = [(r.rows["train"], r.rows["validation"]) for r in trials_of(tmp_path).values()]
+    assert sorted(rows) == [(32, 8)] * 2 + [(64, 16)] * 2
+    assert [r.rows["train"] for r in outcome.records] == [80, 40] and outcome.failed == 0
+
+
+def test_a_suite_whose_tasks_are_files_is_tuned(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("text,label\n" + "\n".join(f"thing {i},{'xy'[i % 2]}" for i in range(60)))
+    flags = {"suite": ("table",), "tasks": (), "data_file": (str(file),), "text": "text", "label": "label"}
+    outcome, _ = go(tmp_path / "out", methods="head", seeds="1", tune=2, **flags)
+    assert [r.cell.protocol.name for r in outcome.records] == ["tuned"] and outcome.failed == 0
+    assert {r.cell.task for r in trials_of(tmp_path / "out").values()} == {"mine"}
+
+
 def test_two_tasks_may_choose_one_rate_for_all(tmp_path: Path) -> None:
     outcome, _ = go(tmp_path, tasks=("rte", "mrpc", "cola"), tune_tasks=("rte", "mrpc"), methods="lora", seeds="1")
     records = trials_of(tmp_path)
