@@ -33,9 +33,10 @@ def arms_of(plan: Plan, count: int, only: Sequence[str] = ()) -> tuple[list[Arm]
     for cell in plan.cells:
         groups.setdefault(alike(cell), []).append(cell)
     arms: list[Arm] = []
-    plans: dict[int | None, Plan] = {}
+    plans: dict[tuple[int | None, int | None], Plan] = {}
     for cells in groups.values():
-        first, rows = cells[0], cells[0].protocol.train_rows
+        first, protocol = cells[0], cells[0].protocol
+        rows = protocol.train_rows, protocol.eval_rows
         if only and first.task not in only:
             arms.append(Arm(tuple(cells), {}, (), ()))
             continue
@@ -55,7 +56,7 @@ def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tu
     if place not in own.data:
         suites[first.suite] = scored_once(suites[first.suite], first.task)
     task = suites[first.suite].tasks[first.task]
-    data = own.data.get(place) or carve(task, plan.data[place], first.protocol.train_rows)
+    data = own.data.get(place) or carve(task, plan.data[place], first.protocol.train_rows, first.protocol.eval_rows)
     made = []
     for number, tried in enumerate(values):
         cell, changed = with_values(first, method, tried, f"trial {number + 1} of {count}")

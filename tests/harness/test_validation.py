@@ -68,6 +68,14 @@ def test_it_is_the_same_each_time_and_has_a_fingerprint_of_its_own() -> None:
     assert len({data.fingerprint, first.fingerprint, fewer.fingerprint}) == 3
 
 
+def test_it_is_no_larger_than_what_a_run_scores() -> None:
+    data = data_of(skewed(400))
+    made = carve(TASK, data, None, 10)
+    assert len(made.splits["validation_matched"]) == 10 and len(made.splits["train"]) == 390
+    assert Counter(row.label for row in made.splits["validation_matched"])[0] == 7
+    assert len(carve(TASK, data_of(skewed(12_000)), None, 5000).splits["validation_matched"]) == MOST
+
+
 def test_texts_that_are_in_both_are_told() -> None:
     data = data_of(skewed(50))
     same = tuple(Example(row.id, ("always this",), row.label) for row in data.splits["train"])
