@@ -51,6 +51,14 @@ class Spec(BaseModel):
     protocol: Literal["default", "paper"] = Field(
         default="default", description="default: declared learning rates; paper: 2e-5 and 3 epochs"
     )
+    tune: int | None = Field(
+        default=None,
+        ge=1,
+        description="trials of each method over its learning rate, scored on a part of the train rows",
+    )
+    tune_tasks: Annotated[tuple[str, ...], Words] = Field(
+        default=(), description="tune on these tasks only: one value a method, best in the mean, for all tasks"
+    )
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
     data_file: tuple[str, ...] = Field(
