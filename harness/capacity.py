@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
-from harness.contracts import SUITES, Method
+from harness.contracts import Method
 from harness.errors import UserError
 from harness.packs import MOST
 
@@ -55,7 +55,7 @@ class Capacity:
         """The training step of a cell alone, all rows of the full length."""
         from harness.predict import Step
 
-        task = SUITES.get(cell.suite).tasks[cell.task]
+        task = self.plan.suites[cell.suite].tasks[cell.task]
         method, source = self.plan.methods[cell.key], self.plan.models[cell.suite]
         return Step((cell,), (method,), task, source, cell.protocol.max_length, self.device)
 

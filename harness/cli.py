@@ -68,10 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
+        if debug:
+            raise
         # typer brings its own copy of click, so its usage errors are known by what they can do
         usage = getattr(error, "format_message", None)
-        if debug or (usage is None and not isinstance(error, UserError)):
-            raise
-        message = usage() if usage else str(error)
+        ours = usage is None and not isinstance(error, UserError)
+        message = usage() if usage else f"{type(error).__name__}: {error}; --debug shows where" if ours else str(error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
+        return 1 if ours else 2

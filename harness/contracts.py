@@ -206,6 +206,15 @@ class Sourced:
     source: str = "this project's choice, not tuned"
 
 
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """What tuning searches, both ends included; whole numbers where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = True
+
+
 def option(default: Any, meaning: str, allowed: str = "") -> Any:
     """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "allowed": allowed})
@@ -218,7 +227,8 @@ class Method(abc.ABC):
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
     `unfit_levels` maps a level of quantization that it cannot train on to the reason.
-    `learning_rates` maps a preset to its declared default and the source of that;
+    `learning_rates` maps a preset to its declared default and the source of that; `tunable` has the options that
+    `--tune` searches beside the rate ("lr": its range, where a factor of 30 around the default is not right);
     `paper_options` are defaults under `--protocol paper`. `exports`: peft can express what it trains.
     """
 
@@ -235,6 +245,7 @@ class Method(abc.ABC):
     starts_at_base: ClassVar[bool] = True
     exports: ClassVar[bool] = False
     learning_rates: ClassVar[Mapping[str, Sourced]]
+    tunable: ClassVar[Mapping[str, Range]] = {}
 
     def packs_with(self) -> str | None:
         """Methods that give the same text may train in one pack; None trains alone."""

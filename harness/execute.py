@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import traceback
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapter_files import write_adapter
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
-from harness.contracts import Suite
+from harness.contracts import Suite, TaskData
 from harness.errors import CellFailed, UserError
 from harness.initial import load_initial
 from harness.packs import Pack, group
@@ -160,7 +161,7 @@ class Executor:
             reason=reason,
             traceback=trace,
             cell=cell,
-            majority=suite.majority(cell.task, data),
+            majority=suite.majority(cell.task, _scored(suite, cell, data)),
             stand_in=source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
@@ -201,6 +202,15 @@ class Executor:
             "phases": result.phases,
             "extra": result.extra,
         }
+
+
+def _scored(suite: Suite, cell: Cell, data: TaskData) -> TaskData:
+    """The data with the eval rows that are scored, so that the constant prediction is held to the same ones."""
+    from harness.tokens import chosen_rows
+
+    rows = cell.protocol.eval_rows
+    splits = {s: tuple(chosen_rows(data.splits[s], rows, s)) for s in suite.tasks[cell.task].eval_splits}
+    return dataclasses.replace(data, splits={**data.splits, **splits})
 
 
 def _cache(spec: Spec) -> Path | None:

@@ -45,6 +45,10 @@ def method_page(facts: dict[str, Any]) -> list[str]:
     lines += [] if facts["options"] else ["  none"]
     lines += ["", "learning rate by preset"]
     lines += [f"  {preset}: {rate['value']:g} ({rate['source']})" for preset, rate in facts["learning_rates"].items()]
+    tuned = {"lr": "a factor of 30 each way"} | {
+        k: f"{v['low']:g} to {v['high']:g}" for k, v in facts["tunable"].items()
+    }
+    lines.append(f"  --tune N searches {'; '.join(f'{k}, {v}' for k, v in tuned.items())}")
     options = ",".join(f"{k}={_written(v)}" for k, v in facts["paper_options"].items())
     lines += [f"  --protocol paper: 2e-05 (arXiv 2403.08822){'; sets ' + options if options else ''}", ""]
     lines.append("packs with: " + (", ".join(facts["packs_with"]) or "nothing, it trains alone"))

@@ -11,7 +11,6 @@ from typing import Any
 from harness.bench.table import Bench
 from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, ways_to_fit
 from harness.cell import Cell
-from harness.contracts import SUITES
 from harness.cost import NONE_YET, Cost, calibrate, stored_profiles
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
@@ -19,7 +18,7 @@ from harness.record import MemoryShares
 from harness.schedule import total_steps
 from harness.spec import Spec
 
-NOT_IN = "time of loading, tokenising and of writing texts is not in it"
+NOT_IN = "time of loading, tokenising, writing texts and of the trials of --tune is not in it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _row(plan: Plan, capacity: Capacity, pack: Pack, cost: Cost | None) -> Row:
 
 
 def _eval_rows(plan: Plan, cell: Cell) -> int:
-    task, data = SUITES.get(cell.suite).tasks[cell.task], plan.data[cell.suite, cell.task]
+    task, data = plan.suites[cell.suite].tasks[cell.task], plan.data[cell.suite, cell.task]
     return sum(_count(len(data.splits[s]), cell.protocol.eval_rows) for s in task.eval_splits)
 
 

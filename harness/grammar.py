@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def _pieces(text: str) -> list[tuple[str, dict[str, str]]]:
         option, equals, value = (rest if colon else piece).partition("=")
         if not equals or not value:
             raise UserError(f"--methods: option '{option}' of '{found[-1][0]}' needs a value: {option}=VALUE")
+        if option in found[-1][1]:
+            raise UserError(f"--methods: option '{option}' of '{found[-1][0]}' is given twice; several: {option}=A|B")
         found[-1][1][option] = value
     return found
 
@@ -118,10 +121,13 @@ def typed(what: str, text: str, kind: Any) -> Any:
     if isinstance(kind, types.UnionType) and type(None) in kind.__args__ and text in ("none", "null"):
         return None
     try:
-        return TypeAdapter(kind).validate_python(value)
+        found = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         allowed = getattr(kind, "__name__", str(kind))
         raise UserError(f"{what}='{text}': {error.errors()[0]['msg'].lower()}; allowed: {allowed}") from error
+    if isinstance(found, float) and found == math.inf:  # nothing that is asked for has no end
+        raise UserError(f"{what}='{text}': allowed: a finite number")
+    return found
 
 
 def check_field(what: str, field: str, value: Any) -> None:
@@ -186,10 +192,16 @@ def _paths(text: str, written: str) -> tuple[Path, ...]:
     return paths
 
 
-def parse_models(texts: Sequence[str]) -> dict[str, str]:
-    """`PATH` for all suites (key '') or `suite=PATH`."""
+def parse_models(texts: Sequence[str], suites: Collection[str]) -> dict[str, str]:
+    """`PATH` for all suites (key '') or `suite=PATH`. Raises UserError for a suite that is not run, or no path."""
     models = {}
     for text in texts:
         suite, equals, path = text.partition("=")
-        models[suite if equals else ""] = path if equals else text
+        if not equals or Path(text).expanduser().exists():
+            suite, path = "", text
+        elif suite not in suites:
+            raise unknown(f"suite in --model '{text}'", suite, suites)
+        if not path.strip():
+            raise UserError(f"--model '{text}': allowed: a model folder or hub id, or SUITE=PATH")
+        models[suite] = path
     return models

@@ -76,6 +76,7 @@ def _method(name: str, kind: type[Method]) -> dict[str, Any]:
         "source": METHODS.sources.get(name),
         "options": _options(kind),
         "learning_rates": {k: dataclasses.asdict(v) for k, v in kind.learning_rates.items()},
+        "tunable": {k: dataclasses.asdict(v) for k, v in kind.tunable.items()},
         "paper_options": dict(kind.paper_options),
         "family": kind.family,
         "packs_with": sorted(n for n, other in METHODS if kind.family and other.family == kind.family),

@@ -62,10 +62,14 @@ def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
 
 def _outputs(adapter: Path) -> int:
     """Width of the saved head."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(adapter / "adapter_model.safetensors", framework="np") as file:
-        widths = [file.get_slice(name).get_shape()[0] for name in file.keys() if HEAD.fullmatch(name)]  # noqa: SIM118
+    try:
+        with safe_open(adapter / "adapter_model.safetensors", framework="np") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{adapter}: adapter_model.safetensors does not read: {error}; save it again") from error
+    widths = [shape[0] for name, shape in shapes.items() if HEAD.fullmatch(name)]
     if not widths:
         raise UserError(f"{adapter}: no classification head in it; give an adapter that --save-adapters wrote")
     return int(widths[-1])

@@ -86,16 +86,20 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
     index = path / "model.safetensors.index.json"
-    if index.is_file():
-        files = sorted({path / f for f in json.loads(index.read_text())["weight_map"].values()})
-    else:
-        files = [path / "model.safetensors"]
+    files = _shards(name, index) if index.is_file() else [path / "model.safetensors"]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
         raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")
     if not any((path / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer_config.json")):
         raise UserError(f"--model {name}: no tokenizer (tokenizer.json or vocab.txt) in {path}; save it there too")
     return files
+
+
+def _shards(name: str, index: Path) -> list[Path]:
+    try:
+        return sorted({index.parent / file for file in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--model {name}: {index} is no index of weights; save the model there again") from error
 
 
 def _sha256(files: list[Path]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
@@ -152,8 +153,13 @@ def load_model(
                 )
     except UserError:
         raise
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except (ValueError, OSError, KeyError, ImportError, SafetensorError) as error:
         raise _refused(source, outputs, error) from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        what = f"its weights have other shapes than its config.json and {outputs or 'no'} outputs ask for"
+        raise UserError(f"model '{source.name}': {what}; give a base model, saved without a head") from error
     keep_attention(model)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

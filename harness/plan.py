@@ -55,7 +55,7 @@ def make_plan(spec: Spec) -> Plan:
     request = _request(spec, chosen)
     suites = {name: SUITES.get(name)().configured(request, spec.tasks) for name in spec.suite}
     tasks = _tasks(suites, spec.tasks)
-    given = parse_models(spec.model)
+    given = parse_models(spec.model, suites)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
     data, dropped = _load(request, suites, tasks)
     data = {place: _checked(rows, suites, chosen, models, *place) for place, rows in data.items()}
@@ -154,6 +154,8 @@ def _load(
         try:
             data[suite, task] = suites[suite].load(task, request)
         except UserError as error:
+            if any(name == task for name, _ in request.files):
+                raise  # files given by hand are asked for by name
             problems.append((suite, task, error))
     if not data:
         raise UserError("no task has its rows: " + "; ".join(str(e) for _, _, e in problems[:3]))

@@ -133,6 +133,32 @@ class Record(Strict):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
+Edge = Literal["lowest", "highest", "only"]
+
+
+class Trial(Strict):
+    """Values that were tried, and how they scored on the validation part; a trial that failed is one too."""
+
+    values: dict[str, int | float] = Field(description="the learning rate, and options that the method lets be tuned")
+    keys: list[str] = Field(description="its cells under tuning/cells, one a task")
+    score: float | None = Field(description="headline score in points, the mean over tasks; null if one has none")
+    reason: str | None = Field(default=None, description="why there is no score")
+    steps: int
+    seconds: float = Field(description="its share of its packs' time")
+
+
+class Tuned(Strict):
+    """What tuning found for one method, on one task or over several: a list of these is tuning/tuned.json."""
+
+    suite: str
+    tasks: list[str] = Field(description="whose validation parts it was tuned on")
+    method: str = Field(description="as it is written on the command line, before tuning")
+    ranges: dict[str, tuple[float, float]]
+    trials: list[Trial] = Field(description="the first has the declared values")
+    best: int | None = Field(description="number of the trial that was chosen, from 0; null if none has a score")
+    edges: dict[str, Edge] = Field(description="what of the chosen values is the lowest or highest tried")
+
+
 class MemoryShares(Strict):
     """Bytes at the peak of a training step, by what they are for."""
 

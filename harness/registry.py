@@ -93,7 +93,7 @@ def _from_plugin(what: str, file: Path | None) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{what} raises {type(error).__name__}: {error}") from error
     finally:
         _loading = None

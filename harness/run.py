@@ -58,6 +58,10 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     store.prepare()
     with store.lock():
         plan = make_plan(spec)
+        if spec.tune or spec.tune_tasks:
+            from harness.tuning import tune
+
+            plan = tune(plan, spec, command, listen)
         records, set_aside = store.read()
         notes: list[str] = []
         if spec.save_adapters:
@@ -126,9 +130,11 @@ def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[
 
 def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profile], spec: Spec) -> Path:
     """The report of a folder, from what is stored there, as the spec's fields of SHOWN say."""
+    from harness.tuning import read
     from reports.findings import findings
     from reports.render import write_report as render
     from reports.statistics.analysis import analyse
+    from reports.tuning import with_tuning
 
     asked = store.read_run()
     late = bool(asked.get("margin_late"))
@@ -140,7 +146,7 @@ def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profi
         asked["title"],
         asked["command"],
         asked["dropped"],
-        findings=findings(analysis),
+        findings=with_tuning(findings(analysis), records, read(store.out)),
         published=_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,

@@ -28,21 +28,36 @@ def _words(value: Any) -> Any:
     return value
 
 
+def _text(value: Any) -> Any:
+    """A whole number as text: `seeds = 5` in a TOML file."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Words = BeforeValidator(_words)
 
 
 class Spec(BaseModel):
     """One run. Each field is a flag of `run` and a key of the TOML file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    suite: Annotated[tuple[str, ...], Words] = Field(default=("glue",), description="suites")
+    suite: Annotated[tuple[str, ...], Words] = Field(default=("glue",), min_length=1, description="suites")
     tasks: Annotated[tuple[str, ...], Words] = Field(default=(), description="tasks; none: all of the suites")
     methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
-    seeds: str = Field(default="5", description="a number of paired seeds, or named streams: init=0,mask=0..9")
+    seeds: Annotated[str, BeforeValidator(_text)] = Field(
+        default="5", description="a number of paired seeds, or named streams: init=0,mask=0..9"
+    )
     preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
     protocol: Literal["default", "paper"] = Field(
         default="default", description="default: declared learning rates; paper: 2e-5 and 3 epochs"
+    )
+    tune: int | None = Field(
+        default=None,
+        ge=1,
+        description="trials of each method over its learning rate, scored on a part of the train rows",
+    )
+    tune_tasks: Annotated[tuple[str, ...], Words] = Field(
+        default=(), description="tune on these tasks only: one value a method, best in the mean, for all tasks"
     )
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
@@ -72,23 +87,27 @@ class Spec(BaseModel):
         default=None, ge=1, description="rows of each eval split (mmlu: of each subject) at most"
     )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
-        default=("fp32",), description="precision of the frozen backbone: fp32,bf16"
+        default=("fp32",), min_length=1, description="precision of the frozen backbone: fp32,bf16"
     )
     quantize: Annotated[tuple[Quantize, ...], Words] = Field(
         default=("none",),
+        min_length=1,
         description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
     )
     recompute: Annotated[tuple[Recompute, ...], Words] = Field(
-        default=("none",), description="activations that the backward pass computes again: none,selective,full"
+        default=("none",),
+        min_length=1,
+        description="activations that the backward pass computes again: none,selective,full",
     )
     init_from: str | None = Field(
         default=None,
+        min_length=1,
         description="an adapter to start from: a folder of peft's layout, a file of microsoft/LoRA's (FILE:alpha=16),"
         " or a run that saved its adapters (RUN:TASK, of the same method and seeds)",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
     pack: int | None = Field(default=None, ge=1, description="cells that train as one batch at most; 1: each alone")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; none: all cores")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; none: all cores")
     out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
     profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
     save_adapters: bool = Field(
@@ -101,7 +120,7 @@ class Spec(BaseModel):
     cache: bool = Field(default=True, description="keep tokenised rows under ~/.cache/lorasp-harness")
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     formats: Annotated[tuple[str, ...], Words] = Field(
-        default=("md", "html", "csv"), description="formats of the report: md,html,latex,csv,parquet"
+        default=("md", "html", "csv"), min_length=1, description="formats of the report: md,html,latex,csv,parquet"
     )
     figures: Annotated[tuple[str, ...], Words] = Field(
         default=("png", "svg"), description="formats of the figures' files: png,svg,pdf"

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+RUN = frozenset({"command", "title", "order", "dropped"})
+"""Keys that each run.json has."""
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """All of the file or none of it. Raises UserError for a full or forbidden disk."""
     try:
@@ -87,7 +91,7 @@ class Store:
             try:
                 record = Record.model_validate_json(path.read_bytes())
                 self._check(path, record)
-            except (ValidationError, ValueError) as error:
+            except (OSError, ValueError) as error:  # a folder of that name, too
                 lines.append(self._set_aside(path, str(error).splitlines()[0]))
                 continue
             records[record.key] = record
@@ -141,7 +145,9 @@ class Store:
         path = self.out / "run.json"
         try:
             content: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            if not RUN.issubset(content):
+                raise ValueError(f"keys other than {RUN}")
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.out} holds no run (no readable run.json); give the folder of `run`") from error
         return content
 

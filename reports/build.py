@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.record import Profile, Record
+from harness.record import Profile, Record, Tuned
 from reports.document import Findings, Report, Section, Table, Text
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text
@@ -43,13 +43,15 @@ def build(
         dropped=dropped,
         summary=findings.sentences,
         extra=[Table.of(name, frame, notes) for name, frame, notes in findings.tables],
-        sections=[section(grid, profiles, published) for grid in found],
+        sections=[section(grid, profiles, published, findings.tuned) for grid in found],
         runs=run_table(found),
     )
 
 
-def section(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]]) -> Section:
-    drawn = {f"{grid.suite}-{name}": drawing for name, drawing in figures(grid, profiles).items()}
+def section(
+    grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]], tuned: Sequence[Tuned] = ()
+) -> Section:
+    drawn = {f"{grid.suite}-{name}": drawing for name, drawing in figures(grid, profiles, tuned).items()}
     return Section(grid.suite, tables(grid, profiles, published), drawn)
 
 

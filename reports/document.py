@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from harness.record import Tuned
+
 
 class Text(str):
     """A table cell that knows the keys of the runs it is made of, or the task or method that it names.
@@ -78,10 +80,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the statistics say, at the top of a report: sentences, and tables as (title, frame, notes)."""
+    """What the statistics say, at the top of a report: sentences, and tables as (title, frame, notes).
+
+    `tuned` says how methods were tuned, for the figure.
+    """
 
     sentences: Sequence[str] = ()
     tables: Sequence[tuple[str, pd.DataFrame, Sequence[str]]] = ()
+    tuned: Sequence[Tuned] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 
-from harness.record import Profile
+from harness.record import Profile, Tuned
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.curves import losses, performance_profiles
@@ -13,6 +13,7 @@ from reports.plots.differences import forest, heat_map
 from reports.plots.scores import scores, seeds
 from reports.plots.style import STYLE, place
 from reports.plots.tradeoff import cost, tradeoff
+from reports.plots.tuning import budgets
 
 Draw = Callable[[Grid, Sequence[Profile]], Drawing | None]
 FIGURES: dict[str, Draw] = {
@@ -28,13 +29,14 @@ FIGURES: dict[str, Draw] = {
 IMAGES = ("png", "svg", "pdf")
 
 
-def figures(grid: Grid, profiles: Sequence[Profile]) -> dict[str, Drawing]:
+def figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
     """Name -> drawing; only those for which there are numbers."""
     import matplotlib
 
     matplotlib.use("Agg")
     with matplotlib.rc_context(STYLE):
         drawn = {name: draw(grid, profiles) for name, draw in FIGURES.items()}
+        drawn["budgets"] = budgets(grid.suite, tuned)
         found = {name: drawing for name, drawing in drawn.items() if drawing is not None}
         for drawing in found.values():
             place(drawing.figure)

@@ -36,7 +36,7 @@ TORCH = set(
     "measure models optimizer packrun predict recompute rival scoring simulated token_cache tokens trace train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
-HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard"}
+HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.errors import UserError
 from harness.spec import make_spec
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -59,7 +60,11 @@ def compare(
     from harness.run import stored
     from reports.changes import compare_runs
 
+    if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
+        raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
     found = compare_runs(stored(a)[0], stored(b)[0])
+    if fail_if_worse is not None and not found.gaps:
+        raise UserError(f"{a} and {b} have no scored cell in common, so --fail-if-worse would judge nothing")
     print(
         json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
     )

@@ -48,6 +48,9 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["show", "abc", "/nowhere"], "no stored cells in /nowhere"),
         (["compare", "/nowhere", "/nowhere"], "holds no run"),
         (["watch", "/nowhere"], "holds no run"),
+        (["compare", "/nowhere", "/nowhere", "--fail-if-worse", "nan"], "allowed: points, 0 or more"),
+        (["run", "--threads", "100000"], "less than or equal to 1024"),
+        (["run", "--init-from", ""], "at least 1 character"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -71,6 +74,19 @@ def test_out_that_cannot_be_written_is_refused_before_training(
     (tmp_path / "file").write_text("")
     assert main(["run", "--out", str(tmp_path / "file" / "x")]) == 2
     assert "can be written" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_is_one_line_too_and_a_traceback_only_with_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr("harness.run.run", broken)
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err == "error: KeyError: 'lost'; --debug shows where\n"
+    with pytest.raises(KeyError):
+        main(["--debug", "run"])
 
 
 def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

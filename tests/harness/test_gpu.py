@@ -79,11 +79,12 @@ def test_predicted_peak_is_the_allocators(method: str) -> None:
     step = Capacity(plan, "cuda", 0).step(plan.cells[0])
     predicted = Capacity(plan, "cuda", 0).predicted(step)
     question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
+    others = torch.cuda.memory_allocated()
     trainer = train_alone(question, load_alone(question), 3)
     torch.cuda.reset_peak_memory_stats()
     trainer.one_step(0)
     assert not isinstance(predicted, str)
-    assert predicted.peak == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.1)
+    assert predicted.peak == pytest.approx(torch.cuda.max_memory_allocated() - others, rel=0.1)
 
 
 def test_a_detailed_profile_tells_allocated_from_reserved(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def test_a_method_may_set_its_own_protocol_and_precision() -> None:
         ("rank=4", "before any method"),
         ("lora,,head", "empty piece"),
         ("lora:rank=", "needs a value"),
+        ("lora:alpha=inf", "alpha='inf'.*finite"),
+        ("lora:epsilon=inf", "epsilon='inf'.*finite"),
+        ("lora:rank=4,rank=8", "'rank' of 'lora' is given twice; several: rank=A|B"),
     ],
 )
 def test_mistakes_get_one_line(text: str, says: str) -> None:
@@ -83,7 +86,18 @@ def test_files_and_models(tmp_path: object) -> None:
     }
     with pytest.raises(UserError, match="no such file"):
         parse_data_files(["qnli/train=/nowhere/x.tsv"])
-    assert parse_models(["a/b", "wmt16=c"]) == {"": "a/b", "wmt16": "c"}
+    assert parse_models(["a/b", "wmt16=c"], ["glue", "wmt16"]) == {"": "a/b", "wmt16": "c"}
+    named = file.with_name("a=b")
+    named.mkdir()
+    assert parse_models([str(named)], ["glue"]) == {"": str(named)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("gleu=c", "did you mean 'glue'"), ("", "SUITE=PATH"), ("glue=", "SUITE=PATH")]
+)
+def test_a_model_of_no_suite_is_not_passed_over(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse_models([text], ["glue", "wmt16"])
 
 
 def test_a_file_alone_is_a_task_of_its_name(tmp_path: Path) -> None:

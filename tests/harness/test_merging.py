@@ -75,6 +75,9 @@ def test_what_cannot_be_merged_says_so(trained: Path, tmp_path: Path, capsys: py
     base = ["--model", str(ENCODER), "--out", str(tmp_path / "new")]
     assert "virtual tokens" in refused(capsys, str(of(trained, "prompt")), *base)
     assert "no readable adapter_config.json" in refused(capsys, str(tmp_path / "absent"), *base)
+    shutil.copytree(of(trained, "lorasp"), tmp_path / "broken")
+    (tmp_path / "broken" / "adapter_model.safetensors").write_bytes(b"x")
+    assert "adapter_model.safetensors does not read" in refused(capsys, str(tmp_path / "broken"), *base)
     full = ["--model", str(ENCODER), "--out", str(trained)]
     assert "give a new folder" in refused(capsys, str(of(trained, "lorasp")), *full)
     assert not (tmp_path / "new").exists()

@@ -54,6 +54,14 @@ def test_shards_hash_as_one_and_a_missing_one_is_named(tmp_path: Path) -> None:
         resolve(preset("paper"), "glue", str(path))
 
 
+@pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": 1}'])
+def test_an_index_of_something_else_is_named(tmp_path: Path, index: str) -> None:
+    path = folder(tmp_path / "model", "config.json", "tokenizer.json")
+    (path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match="is no index of weights"):
+        resolve(preset("paper"), "glue", str(path))
+
+
 def test_a_path_that_is_no_folder() -> None:
     with pytest.raises(UserError, match="not a folder"):
         resolve(preset("quick"), "glue", "./nowhere")

@@ -100,6 +100,21 @@ def test_a_model_that_is_no_classifier_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_weights_that_do_not_load_are_one_line(tmp_path: Path) -> None:
+    source = saved(CONFIGS["bert"], tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="does not load as a classifier: SafetensorError"):
+        load_model(source, 2)
+    file.write_bytes(whole)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 7}))
+    with pytest.raises(UserError, match="other shapes than its config") as caught:
+        load_model(source, 2)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")

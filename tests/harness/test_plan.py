@@ -81,6 +81,15 @@ def test_wrong_names_and_places(flags: dict[str, object], says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("split", "says"), [("trian", "did you mean 'train'"), ("train", "line 2: 1 columns")])
+def test_a_file_given_by_hand_is_not_left_out_for_its_mistakes(tmp_path: Path, split: str, says: str) -> None:
+    """Other tasks would run, and the file's not, without an error."""
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("sentence1\tsentence2\tlabel\nalone\n")
+    with pytest.raises(UserError, match=says):
+        plan(tasks=("rte", "sst2"), data_file=(f"rte/{split}={rows}",))
+
+
 def test_a_strategys_version_is_in_the_key_above_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 1 it is left out, so that keys made before it was there stay the same."""
     before = {c.label: c.key for c in cells(seeds="1", methods="lora,lora:match=lorasp|none,rank=15,lorasp")}

@@ -123,6 +123,7 @@ def test_it_is_listed_with_its_options(tmp_path: Path, capsys: pytest.CaptureFix
         ("import nowhere_at_all\n", "raises ModuleNotFoundError: No module named 'nowhere_at_all'"),
         (PLUGIN.replace('"shuffled"', '"random"'), "strategy 'random' is already registered; choose another name"),
         (PLUGIN.replace('"mild")', '"lora")'), "method 'lora' is already registered; choose another name"),
+        ("raise SystemExit(3)", "raises SystemExit: 3"),
         (None, "does not exist; give the path of a Python file"),
     ],
 )

@@ -51,6 +51,12 @@ def test_again_runs_only_what_is_missing(tmp_path: Path) -> None:
     assert second.report.is_file() and (tmp_path / "report" / "scores.csv").is_file()
 
 
+def test_the_constant_prediction_is_scored_on_the_rows_that_are(tmp_path: Path) -> None:
+    (record,) = go(tmp_path, eval_rows=7, max_steps=1, seeds="1", methods="head")[0].records
+    told = pd.read_parquet(tmp_path / "cells" / f"{record.key}.parquet")
+    assert len(told) == 7 and record.majority == pytest.approx(100 * told["target"].value_counts(normalize=True).max())
+
+
 def test_record_has_what_a_report_needs(tmp_path: Path) -> None:
     lora, _, lorasp, _ = go(tmp_path)[0].records
     assert lora.stand_in and lora.majority is not None and 40 < lora.majority < 70

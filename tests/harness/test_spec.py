@@ -34,6 +34,29 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"lr": "inf"}, "lr='inf'.*finite"),
+        ({"epochs": "inf"}, "epochs='inf'.*finite"),
+        ({"margin": "inf"}, "margin='inf'.*finite"),
+        ({"suite": ""}, "at least 1 item"),
+        ({"dtype": ","}, "at least 1 item"),
+        ({"quantize": ""}, "at least 1 item"),
+        ({"formats": ""}, "at least 1 item"),
+    ],
+)
+def test_no_end_and_nothing_are_refused(flags: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        make_spec(flags)
+
+
+def test_seeds_of_a_file_may_be_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("seeds = 3")
+    assert make_spec({}, file).seeds == "3"
+
+
 def test_folder_depends_on_the_question_not_on_the_machine() -> None:
     assert make_spec({}).folder == make_spec({"pack": 1, "device": "cpu", "threads": 1}).folder
     assert make_spec({}).folder != make_spec({"lr": 0.1}).folder

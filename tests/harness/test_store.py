@@ -51,7 +51,7 @@ def test_missing_runs_cancelled_again_and_failed_only_on_retry(store: Store, rec
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "foreign", "other key", "newer", "no predictions", "changed predictions"]
+    "damage", ["truncated", "foreign", "folder", "other key", "newer", "no predictions", "changed predictions"]
 )
 def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, records: list[Record], damage: str) -> None:
     store.write(records[0], FRAME)
@@ -61,6 +61,9 @@ def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, reco
         path.write_text(path.read_text()[:100])
     elif damage == "foreign":
         path.write_text('{"a": 1}')
+    elif damage == "folder":
+        path.unlink()
+        path.mkdir()
     elif damage == "other key":
         content["cell"]["task"] = "cola"
         path.write_text(json.dumps(content))
@@ -100,3 +103,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_two_runs_in_one_folder(store: Store) -> None:
     with store.lock(), pytest.raises(UserError, match="another run"), store.lock():
         pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "5", '{"order": []}'])
+def test_a_run_file_of_something_else_is_no_run(store: Store, content: str) -> None:
+    (store.out / "run.json").write_text(content)
+    with pytest.raises(UserError, match="holds no run"):
+        store.read_run()

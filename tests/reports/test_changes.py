@@ -71,6 +71,13 @@ def test_cells_of_one_run_only_are_counted_and_named() -> None:
     assert told["spec", "task"] == (("rte",), ()) and told["spec", "method"] == ((), ("full",))
 
 
+def test_a_limit_with_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(BEFORE, task="rte"))
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 2
+    assert "no scored cell in common" in capsys.readouterr().err
+    assert main(["compare", str(a), str(b)]) == 0
+
+
 @pytest.mark.parametrize(
     ("after", "worse"),
     [

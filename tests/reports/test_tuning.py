@@ -1,0 +1,66 @@
+"""What a report says of tuning."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from pathlib import Path
+
+import pytest
+
+from harness.record import Trial, Tuned
+from reports.document import Findings
+from reports.render import write_report
+from reports.tuning import budgets, chosen_table, curve, expected_best, with_tuning
+from tests.reports.records import cell, record
+
+SCORES = [61.5, 40.0, 61.5, 55.25, 0.0]
+
+
+def tuned(method: str = "lora", scores: tuple[float | None, ...] = (50.0, 61.0, None), best: int = 1) -> Tuned:
+    made = [
+        Trial(values={"lr": 1e-3 * 10**i}, keys=[f"{method}{i}"], score=score, steps=7, seconds=0.5)
+        for i, score in enumerate(scores)
+    ]
+    edges = {"lr": "highest"} if best == len(scores) - 1 else {}
+    return Tuned.model_validate(
+        {"suite": "glue", "tasks": ["rte"], "method": method, "ranges": {"lr": (1e-4, 1e-1)}}
+        | {"trials": made, "best": best, "edges": edges}
+    )
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5])
+def test_expected_best_is_the_mean_over_all_draws(budget: int) -> None:
+    every = [max(drawn) for drawn in itertools.product(SCORES, repeat=budget)]
+    assert expected_best(SCORES, budget) == pytest.approx(statistics.fmean(every))
+
+
+def test_a_trial_that_failed_counts_as_one() -> None:
+    assert curve(tuned()) == pytest.approx(
+        [statistics.fmean(max(d) for d in itertools.product([50.0, 61.0, 0.0], repeat=n)) for n in (1, 2, 3)]
+    )
+
+
+def test_table_says_cost_and_edge() -> None:
+    frame = chosen_table([tuned(), tuned("head", (50.0, 61.0, 62.0), 2)])
+    assert list(frame["at the edge"]) == ["no", "lr (highest tried)"]
+    assert list(frame["trials"]) == [3, 3] and list(frame["failed"]) == [1, 0] and list(frame["steps"]) == [21, 21]
+    assert list(frame["chosen"]) == ["lr 0.01", "lr 0.1"] and list(frame["seconds"]) == [1.5, 1.5]
+
+
+def test_columns_of_budgets() -> None:
+    assert budgets(3) == [1, 2, 3] and budgets(24) == [1, 2, 4, 8, 16, 24]
+
+
+def test_report_has_tables_and_figure_of_tuned_runs_only(tmp_path: Path) -> None:
+    own = [tuned(), tuned("head", (50.0, 61.0, 62.0), 2)]
+    for name in ("tuned", "default"):
+        records = [record(60.0, cell("rte", m, s, protocol={"name": name})) for m in ("lora", "head") for s in (0, 1)]
+        found = with_tuning(Findings(), records, own)
+        write_report(records, [], tmp_path / name, "title", "command", findings=found)
+    text = (tmp_path / "tuned" / "report.md").read_text()
+    assert "At the edge of what was tried, so that a better value may lie beyond: head on rte (lr)." in text
+    assert "Best validation score to expect, by trials" in text and "figures/glue-budgets.svg" in text
+    assert (tmp_path / "tuned" / "figures" / "glue-budgets.png").is_file()
+    assert "Tuning" not in (tmp_path / "default" / "report.md").read_text()
+    assert not (tmp_path / "default" / "figures" / "glue-budgets.png").exists()
