@@ -18,7 +18,7 @@ from harness.store import Store, write_atomically
 from reports.document import Findings
 from studies.answer import Answer, Gathered
 from studies.page import findings, page
-from studies.rules import RULES
+from studies.rulebook import RULES
 from studies.rules.claims import FILE
 from studies.specs import RUNS, folder, specs
 from studies.study import Study

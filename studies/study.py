@@ -27,7 +27,7 @@ class Study(BaseModel):
     question: str
     claim: str = Field(description="what of arXiv 2403.08822 it tests, as a sentence that can be wrong")
     origin: str = Field(description="where the paper says or asks it")
-    rule: str = Field(description="a name of studies.rules.RULES")
+    rule: str = Field(description="a name of studies.rulebook.RULES")
     margin: float | None = Field(default=None, gt=0, description="points that do not matter, named before any run")
     compares: bool = Field(default=True, description="the ordinary comparisons of methods make sense on its cells")
     grids: tuple[dict[str, Any], ...] = ()

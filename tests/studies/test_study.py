@@ -10,7 +10,7 @@ from harness.cli import main
 from harness.contracts import STRATEGIES, SUITES
 from harness.errors import UserError
 from harness.plan import make_plan
-from studies.rules import RULES
+from studies.rulebook import RULES
 from studies.specs import reseeded, specs
 from studies.study import load, names
 
