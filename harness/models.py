@@ -140,6 +140,8 @@ def load_model(
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
     try:
+        # it tells of optional kernels that are absent, and of casts that are meant
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = config_for(source, outputs)

@@ -33,6 +33,10 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     words = [places.get(word, word) for word in shlex.split(command)[3:]]
     if words[0] == "run":
         words += [*SHORT, "--out", "out"]
+    if words[:2] == ["bench", "grid"]:
+        words += [*SHORT[:-1], "--threads", "1"]
+    if words[:2] == ["bench", "recompute"]:
+        words += ["--repeats", "2", "--batch-size", "2", "--length", "8"]
     code = main([w for w in words])
     if any(word.startswith(("DATA", "RUN")) for word in words):
         assert code == 2  # the reader's own folder
