@@ -21,7 +21,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
     rows = [_row(shape, c, o["memories"]) for shape, c in counted.items()] + [_measured(p) for p in seen.profiles]
     notes = [
         "counted: weights, gradients and both AdamW moments of LoRA's pairs, float32, embeddings and head in bf16;"
-        " activations, buffers and the head's own training are not in it, so what fits is an upper limit",
+        " activations, buffers and the head's own training are not in it, so the smallest memory is a lower bound",
         "measured: peak of a solo profile with random weights, one measurement each",
     ]
     return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes)
