@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """A missing head is expected here: no warnings, no progress bars, and the levels are put back."""
     from transformers.utils import logging as transformers_logging
 
@@ -46,7 +46,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             return AutoTokenizer.from_pretrained(str(source.path), use_fast=True, local_files_only=True)
     except Exception as error:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
@@ -91,7 +91,7 @@ def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> 
 def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     """The model's shapes without its weights, on the device meta; see `load_model`. Raises UserError."""
     try:
-        with _quiet(), torch.device("meta"):
+        with quiet(), torch.device("meta"):
             config = config_for(source, outputs)
             return _auto(config, outputs).from_config(config)  # type: ignore[no-any-return]
     except (ValueError, OSError, KeyError, ImportError) as error:
@@ -101,7 +101,7 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
 def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
     """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
     try:
-        with _quiet():
+        with quiet():
             config = config_for(source, outputs)
             _undropped(config, outputs)
             attention = _attention(config, device)
@@ -142,7 +142,7 @@ def load_model(
     try:
         # it tells of optional kernels that are absent, and of casts that are meant
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        with _quiet(), torch.random.fork_rng():
+        with quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = config_for(source, outputs)
             _undropped(config, outputs)

@@ -45,6 +45,7 @@ _QUICK = Preset(
     {
         "wmt16": {"max_steps": 200, "max_length": 64, "max_target_length": 64, "eval_rows": 200},
         "mmlu": {"max_steps": 200, "max_length": 96, "template": "plain"},
+        "xnli": {"max_steps": 300},
     },
 )
 _SMALL = Preset(

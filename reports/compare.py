@@ -31,7 +31,7 @@ class Coverage:
     @property
     def label(self) -> str:
         if self.full:
-            return f"average of {len(self.tasks)} tasks"
+            return f"average of {len(self.tasks)} task{'s' * (len(self.tasks) > 1)}"
         return f"mean of {len(self.tasks)} named task{'' if len(self.tasks) == 1 else 's'}"
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.cell import Protocol
+from harness.models import quiet
 from harness.task_types.text_rows import TextRows
 from harness.tokens import batches_by_length
 
@@ -29,7 +30,8 @@ def written(
     kind = split.device.type
     for rows in batches_by_length(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
         prompts = {name: value.repeat(k, 1) for name, value in split.prompts(rows).items()}
-        with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
+        # it would tell of each length limit that the model's own configuration has too
+        with quiet(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
             ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
         if not split.opening:
             ids = ids[:, prompts["input_ids"].shape[1] :]
