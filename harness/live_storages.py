@@ -70,7 +70,8 @@ _FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default,
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
-    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    """Those with a storage of their own; a sparse one is made of others, which are seen as they are made."""
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.layout == torch.strided)
 
 
 def storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:

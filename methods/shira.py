@@ -40,7 +40,10 @@ class Shira(FromPeft):
         return site.d_in * site.d_out // (site.d_in + site.d_out)  # so many numbers train as the weight has entries
 
     def config(self, targets: list[str], member: Member) -> Any:
+        import torch
         from peft import ShiraConfig
+
+        torch.sparse.check_sparse_tensor_invariants.disable()  # the default; torch warns until it is said
 
         return ShiraConfig(
             r=self.rank, target_modules=targets, random_seed=member.streams.integer("mask", "shira") >> 32

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness import measure, profile
+from harness.contracts import METHODS
 from harness.plan import make_plan
 from harness.progress import Plain
 from harness.spec import make_spec
@@ -64,3 +65,15 @@ def test_peak_counts_what_is_allocated_after_the_start() -> None:
     block = np.ones(8 * 2**20)
     del block
     assert 60 * 2**20 < peak.above() < 256 * 2**20
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_each_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "WARMUP_STEPS", 1)
+    monkeypatch.setattr(measure, "TIMED_STEPS", 2)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": name, "batch_size": 4, "threads": 1})
+    plan = make_plan(spec)
+    (question,) = profile.questions(plan, spec, "cpu").values()
+    found = measure.measure(question)
+    assert found.status == "ok", found.reason
+    assert found.samples_per_second and found.peak_bytes is not None and len(found.step_seconds) == 2
