@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.record import Profile, Tuned
 from reports.document import Drawing
@@ -14,6 +15,9 @@ from reports.plots.scores import scores, seeds
 from reports.plots.style import STYLE, place
 from reports.plots.tradeoff import cost, tradeoff
 from reports.plots.tuning import budgets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Draw = Callable[[Grid, Sequence[Profile]], Drawing | None]
 FIGURES: dict[str, Draw] = {
@@ -50,8 +54,27 @@ def image(drawing: Drawing, kind: str) -> bytes:
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):
-        drawing.figure.savefig(stream, format=kind, dpi=130, metadata=nameless[kind])
+        _written(drawing.figure, kind, stream, nameless[kind])
     return stream.getvalue()
+
+
+def _written(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, Any]) -> None:
+    """As `savefig`, less its first drawing without an output: the layout is found already."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    if kind == "pdf":
+        figure.savefig(stream, format=kind, metadata=metadata)
+        return
+    dpi = figure.dpi
+    figure.set_dpi(130 if kind == "png" else 72)
+    try:
+        if kind == "png":
+            FigureCanvasAgg(figure).print_png(stream, metadata=metadata)
+        else:
+            FigureCanvasSVG(figure).print_svg(stream, metadata=metadata)
+    finally:
+        figure.set_dpi(dpi)
 
 
 def svg_element(content: bytes) -> str:

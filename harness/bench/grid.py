@@ -104,8 +104,8 @@ def same_scores(records: Sequence[Record], lora: Sequence[Cell], alone: Sequence
     mine = np.array([r.scores[name] for r in records if r.key in {c.key for c in lora} and r.status == "ok"])
     theirs = np.array([r.scores[name] for r in alone])
     gap = f"{name} {mine.mean():.2f} (harness, {len(mine)}) against {theirs.mean():.2f} ({len(theirs)})"
-    if min(len(mine), len(theirs)) < 2:
-        return f"{gap}, too few seeds for a test"
+    if min(len(mine), len(theirs)) < 2 or not (mine.std() or theirs.std()):
+        return f"{gap}, too few seeds or no spread for a test"
     low = stats.ttest_ind(mine + MARGIN, theirs, equal_var=False, alternative="greater").pvalue
     high = stats.ttest_ind(mine - MARGIN, theirs, equal_var=False, alternative="less").pvalue
     p = float(max(low, high))

@@ -63,10 +63,15 @@ def resample(scores: Scores, drawn: Sequence[Any]) -> Any:
 
 
 def middle_mean(values: Any) -> Any:
-    """25 % trimmed mean of each row [rows, n]: the lowest and highest int(n / 4) values are left out."""
-    from scipy.stats import trim_mean
+    """25 % trimmed mean of each row [rows, n]: the lowest and highest int(n / 4) values are left out.
 
-    return trim_mean(values, 0.25, axis=1)
+    By hand, as scipy.stats takes a third of a second to import.
+    """
+    import numpy as np
+
+    count = values.shape[1]
+    cut = count // 4
+    return np.sort(values, axis=1)[:, cut : count - cut].mean(axis=1)
 
 
 def probability_of_improvement(method: Scores, first: Scores, rng: np.random.Generator) -> Aggregate:

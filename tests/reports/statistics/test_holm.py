@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from reports.statistics.holm import holm
@@ -16,3 +17,11 @@ def test_comparisons_without_a_test_do_not_count() -> None:
     assert (found[0], found[2]) == (None, None)
     assert (found[1], found[3]) == (pytest.approx(0.02), pytest.approx(0.02))
     assert holm([None]) == [None]
+
+
+def test_the_same_as_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    values = np.random.default_rng(0).random(40) ** 3
+    found = holm(values.tolist())
+    np.testing.assert_allclose(np.array(found, dtype=float), multipletests(values, method="holm")[1], rtol=1e-12)
