@@ -19,6 +19,7 @@ from reports.compare import (
 from reports.document import Table, Text, turned
 from reports.frames import Grid, seed_text
 from reports.intervals import Estimate, estimate
+from reports.solo import profile_of, size
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -124,13 +125,6 @@ def metric_table(grid: Grid) -> Table:
     return turned(table, 2, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 
-def size(count: int | None) -> str:
-    """Bytes for reading."""
-    if count is None:
-        return ""
-    return f"{count / 2**20:.2f} MiB" if count >= 2**17 else f"{count / 2**10:.1f} KiB"
-
-
 def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
     """Trained parameters and training state per method; memory and speed from solo profiles only."""
     rows = []
@@ -170,21 +164,6 @@ def cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
             f"{', '.join(levels)}: simulated in floating point, scores only; memory and speed are not measured."
         )
     return Table("Cost", (*head, peak, "samples/s", f"speed / {grid.methods[0]}"), rows, notes)
-
-
-def profile_of(record: Record, profiles: Sequence[Profile]) -> Profile | None:
-    """The profile of a record's method, model and batch; none for a simulated level."""
-    cell = record.cell
-    if cell.simulated:
-        return None
-    fits = [
-        p
-        for p in profiles
-        if (p.method, p.model_revision, p.dtype, p.quantize, p.recompute)
-        == (cell.label, cell.model.revision, cell.dtype, cell.quantize, cell.recompute)
-        and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
-    ]
-    return fits[-1] if fits else None
 
 
 def _profile_cells(profile: Profile | None) -> tuple[str, str]:

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.task_types.base import Shape, Split
+from harness.task_types.text_rows import IGNORED
 from harness.tokens import padded, padded_length
-
-NO_TARGET = -100  # what torch's cross_entropy leaves out
 
 
 class Answered(NamedTuple):
@@ -70,8 +69,8 @@ class AnsweredRows(Split):
         """The next token [m, n] int64 where it is an answer's, else -100."""
         (n,) = shape
         ids, answer = (t[:, :n].index_select(0, rows) for t in (self.ids, self.answer))
-        follows = torch.where(answer[:, 1:], ids[:, 1:].long(), NO_TARGET)
-        return torch.cat([follows, follows.new_full((len(follows), 1), NO_TARGET)], 1)
+        follows = torch.where(answer[:, 1:], ids[:, 1:].long(), IGNORED)
+        return torch.cat([follows, follows.new_full((len(follows), 1), IGNORED)], 1)
 
     @functools.cached_property
     def _length(self) -> Tensor:

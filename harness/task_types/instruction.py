@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from harness.cell import Protocol, Template
 from harness.contracts import Example, Task
-from harness.task_types.answered_rows import NO_TARGET, Answered, AnsweredRows, packed, separate
+from harness.task_types.answered_rows import Answered, AnsweredRows, packed, separate
 from harness.task_types.base import Losses, Predicted, Split, TaskType
+from harness.task_types.text_rows import IGNORED
 from harness.tokens import batches_by_length
 
 ALPACA_INPUT = (
@@ -59,12 +60,12 @@ def answered(tokenizer: Any, examples: Sequence[Example], template: Template, ma
 
 def answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] over its own answer tokens; logits [K*B, n, v], targets [K*B, n] (-100: no loss)."""
-    return _per_token(logits, targets, smoothing).view(k, -1).sum(1) / (targets != NO_TARGET).view(k, -1).sum(1)
+    return _per_token(logits, targets, smoothing).view(k, -1).sum(1) / (targets != IGNORED).view(k, -1).sum(1)
 
 
 def _per_token(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Losses [K*B, n], zero where there is no target; only rows of the vocabulary that have one become float32."""
-    where = targets != NO_TARGET
+    where = targets != IGNORED
     chosen = logits[where]
     wide = chosen if chosen.dtype == torch.float64 else chosen.float()
     losses = nn.functional.cross_entropy(wide, targets[where], reduction="none", label_smoothing=smoothing)
@@ -98,7 +99,7 @@ class Instruction(TaskType):
             targets = split.targets(split.place(rows), split.shape(rows)).repeat(k, 1)
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
                 losses = _per_token(model(**batch).logits, targets)
-            means = losses.sum(1) / (targets != NO_TARGET).sum(1)
+            means = losses.sum(1) / (targets != IGNORED).sum(1)
             found[:, rows] = means.view(k, -1).cpu().numpy()
         return [Predicted(own, {"prediction": own}, finite=bool(np.isfinite(own).all())) for own in found]
 

@@ -10,7 +10,7 @@ from reports.compare import average_estimate, coverage
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.style import INK, MOST_COLOURS, colour, legend, listed, marker, new_figure
-from reports.tables import profile_of
+from reports.solo import profile_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.record import Profile, Record
+from reports.solo import profile_of, size
 
 Number = TypeVar("Number", int, float)
 
@@ -31,7 +32,7 @@ def saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence
     if not pairs:
         return Saving(None, None, None, None)
     a, b = pairs[0]
-    profile, other = profile_of(a, profiles), profile_of(b, profiles)
+    profile, other = (profile_of(r, profiles, finished=True) for r in (a, b))
     return Saving(
         trained=_both(_trained(a), _trained(b)),
         state=_both(_state(a), _state(b)),
@@ -54,21 +55,6 @@ def _state(record: Record) -> int | None:
     return s.gradients + s.optimizer if s else None
 
 
-def profile_of(record: Record, profiles: Sequence[Profile]) -> Profile | None:
-    """The profile of a record's method, backbone and batch shape that came to an end; none of a simulated level."""
-    cell = record.cell
-    asked = (cell.label, cell.model.revision, cell.dtype, cell.quantize)
-    shape = (cell.protocol.batch_size, cell.protocol.max_length)
-    fits = [
-        p
-        for p in profiles
-        if (p.method, p.model_revision, p.dtype, p.quantize) == asked
-        and (p.batch_size, p.length) == shape
-        and p.status == "ok"
-    ]
-    return fits[-1] if fits and not cell.simulated else None
-
-
 def sentence(found: Saving, method: str, first: str) -> str:
     """What was measured, in plain words; '' of nothing."""
     parts = []
@@ -81,8 +67,3 @@ def sentence(found: Saving, method: str, first: str) -> str:
     if found.speed:
         parts.append(f"runs at {found.speed[0] / found.speed[1]:.2f} of its speed")
     return f"{method} {', '.join(parts)}." if parts else ""
-
-
-def size(count: int) -> str:
-    """Bytes for reading."""
-    return f"{count / 2**20:.2f} MiB" if count >= 2**17 else f"{count / 2**10:.1f} KiB"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from harness.record import Profile, Record
 from reports.frames import Grid, score, seed_text
+from reports.solo import profile_of, size
 from reports.statistics.comparisons import Comparison
-from reports.statistics.savings import profile_of, size
 from reports.statistics.variance import REST, Component
 from reports.statistics.verdicts import Verdict
 
@@ -63,7 +63,9 @@ def memory(grid: Grid, profiles: Sequence[Profile]) -> Signature:
     """Peak memory of lorasp, measured alone, not below that of lora."""
     name = "memory does not fall"
     peaks = {
-        m: p.peak_bytes for m in grid.methods if (p := profile_of(grid.of_method(m)[0], profiles)) and p.peak_bytes
+        m: p.peak_bytes
+        for m in grid.methods
+        if (p := profile_of(grid.of_method(m)[0], profiles, finished=True)) and p.peak_bytes
     }
     pairs = [
         (s, r) for s in methods_of(grid, [SUBJECT]) for r in methods_of(grid, ["lora"]) if s in peaks and r in peaks

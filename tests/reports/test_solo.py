@@ -1,0 +1,19 @@
+"""Which profile belongs to a record."""
+
+from __future__ import annotations
+
+from reports.solo import profile_of
+from tests.reports.records import cell, profile, record
+
+
+def test_a_recomputed_cell_has_a_profile_of_its_own() -> None:
+    plain, again = record(60.0), record(60.0, cell(recompute="full"))
+    profiles = [profile(), profile(recompute="full")]
+    assert profile_of(plain, profiles) is profiles[0] and profile_of(again, profiles) is profiles[1]
+    assert profile_of(again, profiles[:1], finished=True) is None
+
+
+def test_one_that_failed_stands_for_its_method_unless_a_finished_one_is_asked_for() -> None:
+    failed = profile(status="failed")
+    assert profile_of(record(60.0), [failed]) is failed
+    assert profile_of(record(60.0), [failed], finished=True) is None
