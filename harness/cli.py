@@ -12,7 +12,7 @@ import typer
 
 from harness.bench.commands import bench
 from harness.errors import UserError
-from harness.flags import with_flags
+from harness.flags import Json, with_flags
 from harness.spec import SHOWN, Spec
 from harness.verbs import machine, measured, registered, running, stored
 from harness.verbs import studies as studying
@@ -28,7 +28,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
 Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
-SPEC = {"spec_file": (SpecFile, None), "as_json": (running.Json, False)}
+SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
 @app.callback()
@@ -40,7 +40,7 @@ def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) 
 
 
 app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
-STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (studying.Json, False)}
+STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, False)}
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))

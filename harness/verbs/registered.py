@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from harness.errors import UserError
+from harness.flags import Json
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
 Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
 

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,8 +14,6 @@ from harness.spec import make_spec
 
 if TYPE_CHECKING:
     from harness.progress import Listener
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from harness.errors import UserError
+from harness.flags import Json
 from harness.spec import make_spec
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def report(out: Path, flags: dict[str, Any]) -> None:

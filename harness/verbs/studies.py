@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.flags import Json
 from harness.verbs.running import listener
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
     " device pack threads out margin retry formats figures plugin".split()
