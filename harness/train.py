@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.capture import runner
+from harness.capture import Compute, runner
 from harness.cell import Protocol
 from harness.dropout import compact_dropout, install_dropout
 from harness.groups import Attached
@@ -63,7 +64,7 @@ class Trainer:
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = runner(self._compute, self.device)
+        self.runner = runner(_weakly(self._compute), self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
 
@@ -186,3 +187,18 @@ class Trainer:
         self.trained = [Trained(**fields) for fields in state["trained"]]
         self._sums.copy_(state["sums"])
         self._since = state["since"]
+
+
+def _weakly(method: Compute) -> Compute:
+    """The method without its owner, so that a trainer and its graphs are freed when a pack ends.
+
+    Held by each other they would wait for the garbage collector, which counts objects and not what they hold on a GPU.
+    """
+    owned = weakref.WeakMethod(method)
+
+    def compute(rows: Tensor, shape: Any) -> Tensor:
+        own = owned()
+        assert own is not None
+        return own(rows, shape)
+
+    return compute
