@@ -127,8 +127,8 @@ class Checkpoints:
 
     def drop(self, keys: Sequence[str]) -> None:
         """Delete that of a pack, and the folder with the last one."""
-        self.path(keys).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            self.path(keys).unlink(missing_ok=True)
             self.folder.rmdir()
 
     def find(self, plan: Plan, missing: Collection[str], widest: int | None) -> list[tuple[Pack, Saved]]:

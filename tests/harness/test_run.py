@@ -113,10 +113,10 @@ def test_interruption_keeps_finished_cells_and_the_same_command_resumes(
 ) -> None:
     whole = execution.Executor._results
 
-    def interrupted(self: Any, pack: Any) -> Any:
+    def interrupted(self: Any, pack: Any, start: Any) -> Any:
         if pack.cells[0].method == "head":
             raise KeyboardInterrupt
-        return whole(self, pack)
+        return whole(self, pack, start)
 
     monkeypatch.setattr(execution.Executor, "_results", interrupted)
     with pytest.raises(KeyboardInterrupt):
