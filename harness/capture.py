@@ -84,9 +84,11 @@ class Captured(Eager):
     def stream(self) -> Any:
         """One side stream for all steps: what a graph captures must not lie on the default one."""
         self.side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.side):
-            yield
-        torch.cuda.current_stream().wait_stream(self.side)
+        try:
+            with torch.cuda.stream(self.side):
+                yield
+        finally:  # what an error leaves behind is read on the other stream
+            torch.cuda.current_stream().wait_stream(self.side)
 
 
 def runner(compute: Compute, device: torch.device) -> Eager:

@@ -16,7 +16,8 @@ import torch
 from harness.backbone import held
 from harness.cell import Cell, Protocol
 from harness.contracts import Example, Method, Task
-from harness.execute import choose_threads, out_of_memory
+from harness.execute import choose_threads
+from harness.failure import out_of_memory
 from harness.models import load_model
 from harness.packrun import attach_pack, counts
 from harness.packs import Pack

@@ -22,15 +22,21 @@ class Pack:
     cells: tuple[Cell, ...]
     methods: tuple[Method, ...]
 
+    def part(self, slots: Sequence[int]) -> Pack:
+        return Pack(tuple(self.cells[s] for s in slots), tuple(self.methods[s] for s in slots))
+
     def split(self) -> tuple[Pack, ...]:
         """Two halves, for when the whole does not fit."""
-        middle = (len(self.cells) + 1) // 2
-        return tuple(
-            Pack(self.cells[a:b], self.methods[a:b]) for a, b in ((0, middle), (middle, len(self.cells))) if b > a
-        )
+        return tuple(self.part(half) for half in halves(range(len(self.cells))))
 
     def alone(self) -> tuple[Pack, ...]:
         return tuple(Pack((c,), (m,)) for c, m in zip(self.cells, self.methods, strict=True))
+
+
+def halves(slots: Sequence[int]) -> list[Sequence[int]]:
+    """Two parts, the first the larger; one slot alone stays one part."""
+    middle = (len(slots) + 1) // 2
+    return [half for half in (slots[:middle], slots[middle:]) if half]
 
 
 def shared(cell: Cell, method: Method) -> str:
@@ -67,3 +73,23 @@ def group(
         for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))
     return packs
+
+
+def regroup(
+    cells: Sequence[Cell],
+    missing: Sequence[Cell],
+    methods: Mapping[str, Method],
+    most: int | Callable[[Sequence[Cell]], int],
+) -> list[Pack]:
+    """Packs of the missing cells. Those packs of all cells that nothing has come of yet stay as they are.
+
+    So a run that was stopped trains what it had not begun in the packs that it would have had.
+    """
+    todo = {c.key for c in missing}
+    kinds = {shared(c, methods[c.key]) for c in missing}
+    like = [c for c in cells if shared(c, methods[c.key]) in kinds]
+    whole = [p for p in group(like, methods, most) if all(c.key in todo for c in p.cells)]
+    taken = {c.key for p in whole for c in p.cells}
+    packs = whole + group([c for c in missing if c.key not in taken], methods, most)
+    place = {c.key: i for i, c in enumerate(missing)}
+    return sorted(packs, key=lambda p: place[p.cells[0].key])

@@ -9,9 +9,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,12 +27,12 @@ RUN = frozenset({"command", "title", "order", "dropped"})
 """Keys that each run.json has."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or none of it. Raises UserError for a full or forbidden disk."""
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """All of the file or none of it; `content` may write it itself. Raises UserError for a full or forbidden disk."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             try:
-                stream.write(content)
+                stream.write(content) if isinstance(content, bytes) else content(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
                 os.replace(stream.name, path)
@@ -74,7 +74,7 @@ class Store:
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """The predictions first, then the record that names their hash."""
         if predictions is not None:
-            content = _parquet(predictions)
+            content = parquet(predictions)
             path = self.cells / f"{record.key}.parquet"
             write_atomically(path, content)
             side = Predictions(path=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions))
@@ -162,7 +162,8 @@ def _json(model: BaseModel) -> bytes:
     return (model.model_dump_json(indent=1) + "\n").encode()
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def parquet(frame: pd.DataFrame) -> bytes:
+    """The content of a file of predictions."""
     import io
 
     stream = io.BytesIO()

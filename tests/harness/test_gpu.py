@@ -18,6 +18,7 @@ from harness.progress import Plain
 from harness.run import run
 from harness.spec import make_spec
 from methods.layers.lowrank import LowRankLinear
+from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 from tests.harness.training import protocol, rows, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
@@ -94,3 +95,31 @@ def test_a_detailed_profile_tells_allocated_from_reserved(tmp_path: Path) -> Non
     (made,) = profile(spec, 2, Plain(io.StringIO(), 0))
     assert made.status == "ok", made.reason
     assert all(p.allocated and p.reserved and p.allocated <= p.reserved for p in made.phases)
+
+
+@pytest.mark.parametrize("methods", ["lora,lorasp", "lora:dropout=0.1,lorasp:resample=8"])
+def test_a_captured_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> None:
+    asked = planned(methods, (40, 15, 40, 30), device="cuda")
+    sitting(tmp_path / "straight", asked, Seen())
+    with pytest.raises(KeyboardInterrupt):
+        sitting(tmp_path / "stopped", asked, Seen(until=20))
+    assert "goes on from step 20" in sitting(tmp_path / "stopped", asked, Seen())
+    assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
+
+
+def test_halves_go_on_where_the_whole_does_not_fit(tmp_path: Path) -> None:
+    """A real shortage: that the halves fit shows that the whole was freed."""
+    asked = planned("lora", (20,) * 16, seeds="16", device="cuda", batch_size=64, train_rows=640)
+    sitting(tmp_path / "whole", asked, Seen())
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(0.75 * peak / total)
+    try:
+        said = sitting(tmp_path / "short", asked, Seen())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert said.count("smaller packs") == 1 and "2 smaller packs go on from step" in said
+    assert "MiB allocated at most" in said
+    assert [r.pack.size for r in stored(tmp_path / "short", asked[0]) if r.pack] == [8] * 16
+    assert_near(tmp_path / "whole", tmp_path / "short", asked[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from harness.cell import Cell
 from harness.contracts import Method
-from harness.packs import Pack, group
+from harness.packs import Pack, group, regroup
 from harness.plan import method_of
 from tests.reports.records import cell
 
@@ -62,3 +64,25 @@ def test_halves_and_singles() -> None:
     (pack,) = grouped([cell(seed=s) for s in range(5)])
     assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.alone()] == [1] * 5
     assert len(pack.alone()[0].split()) == 1
+
+
+def test_packs_that_had_not_begun_stay_as_they_are() -> None:
+    cells = [cell(seed=s) for s in range(5)]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    assert [len(p.cells) for p in regroup(cells, cells, methods, 2)] == [2, 1, 2]
+    assert [p.cells for p in regroup(cells, cells[2:], methods, 2)] == [(cells[2],), (cells[3], cells[4])]
+    assert [p.cells for p in regroup(cells, cells[1:], methods, 2)] == [(cells[1],), (cells[2],), (cells[3], cells[4])]
+    few = [cells[0], cells[3]]  # of packs that have begun: together, as no pack of theirs is left
+    assert [p.cells for p in regroup(cells, few, methods, 2)] == [tuple(few)]
+
+
+def test_cells_that_share_no_pack_with_a_missing_one_are_not_asked_about() -> None:
+    cells = [cell(seed=0), cell(task="rte")]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    asked = []
+
+    def most(own: Sequence[Cell]) -> int:
+        asked.extend(own)
+        return 4
+
+    assert len(regroup(cells, cells[1:], methods, most)) == 1 and asked == [cells[1]]
