@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,11 @@ from harness.adapter_files import write_adapter
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.contracts import Suite, TaskData
+from harness.cost import kept_runs, stored_sizes
 from harness.errors import CellFailed, UserError
 from harness.initial import load_initial
+from harness.knee import Timed
+from harness.pack_size import PackSizes
 from harness.packs import Pack, group
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
@@ -67,6 +70,7 @@ class Executor:
         self.cache = _cache(spec)
         self._inputs: tuple[str, Inputs, float] | None = None
         self._tokenizers: dict[str, Any] = {}
+        self.told: Callable[[Cell], dict[str, Any]] = lambda cell: {"chosen": "asked"}
 
     def run(self, pack: Pack) -> None:
         """Run a pack and store its records. KeyboardInterrupt stores `cancelled` ones and goes on up."""
@@ -141,6 +145,26 @@ class Executor:
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 
+    def time(self, cells: Sequence[Cell], most: int, replica_steps: int) -> tuple[Timed, int]:
+        """Time packs of some cells up to `most` on the rows' usual length; nothing where a method refuses."""
+        from harness.measure import Question
+        from harness.step_timer import time_packs, usual_length
+
+        first, methods = cells[0], [self.plan.methods[c.key] for c in cells]
+        suite, source = self._suite(first), self.plan.models[first.suite]
+        length = usual_length(self._read(first, suite)[0].splits["train"].lengths, first.protocol)
+        question = Question("", first, methods[0], suite.tasks[first.task], source, length, self.device, self.threads)
+        try:
+            made = time_packs(question, cells, methods, most, replica_steps)
+        except UserError:
+            raise
+        except Exception as error:
+            self.listener.note(f"{first.task}: packs could not be timed: {_line(error)}; their size follows memory")
+            return Timed({}, False, 0.0), length
+        each = ", ".join(f"{k}: {seconds / k * 1e3:.2f} ms" for k, seconds in made.steps.items())
+        self.listener.note(f"{first.task}: packs timed in {made.seconds:.1f} s, a replica's step by size: {each}")
+        return made, length
+
     def _store(
         self,
         pack: Pack,
@@ -165,7 +189,13 @@ class Executor:
             stand_in=source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
-            pack=PackInfo(keys=[c.key for c in pack.cells], slot=slot, size=len(pack.cells), threads=self.threads),
+            pack=PackInfo(
+                keys=[c.key for c in pack.cells],
+                slot=slot,
+                size=len(pack.cells),
+                threads=self.threads,
+                **self.told(cell),
+            ),
             environment=self.environment,
             started=started,
             finished=utc_now(),
@@ -231,5 +261,16 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     executor = Executor(plan, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
     capacity = Capacity(plan, executor.device, free_memory(executor.device))
-    for pack in group(cells, methods, spec.pack or capacity.most):
+    sizes = PackSizes(
+        capacity,
+        cells,
+        executor.environment,
+        stored=stored_sizes([store.out]),
+        known=stored_sizes(kept_runs()),
+        time=executor.time,
+        keep=store.write_pack_size,
+    )
+    if spec.pack is None:
+        executor.told = sizes.told
+    for pack in group(cells, methods, spec.pack or sizes.most):
         executor.run(pack)

@@ -163,13 +163,18 @@ def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Mo
 
 def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
-    cell = question.cell
-    made, losses = made_up_rows(question.task, cell.protocol, question.length, model)
+    return pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
+
+
+def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The same for several cells of the question's kind."""
+    first, method = pack.cells[0], pack.methods[0]
+    made, losses = made_up_rows(question.task, first.protocol, question.length, model)
     split = made.to(question.device)
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
-    protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
-    autocast = cell.dtype == "bf16" and question.method.autocasts
-    return Trainer(model, attached, split, [protocol], streams, losses, autocast=autocast)
+    attached, streams = attach_pack(model, pack, split, losses)
+    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0}) for c in pack.cells]
+    autocast = first.dtype == "bf16" and method.autocasts
+    return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
 
 
 def timed_step(trainer: Trainer, step: int, device: str) -> float:
