@@ -17,10 +17,11 @@ from harness.knee import Timed, time_sizes
 from harness.measure import Question, load_alone, pack_trainer
 from harness.packs import Pack
 
-WARMUP, BLOCKS = 2, 3
-"""Steps before the clock runs (a GPU captures in the second what all later ones replay), and how often it runs."""
-BLOCK = {"cpu": 1, "cuda": 8}
-"""Steps that are timed together."""
+WARMUP = 2
+"""Steps before the clock runs: a GPU captures in the second what all later ones replay."""
+BLOCK, LEAST, MOST = {"cpu": 1, "cuda": 8}, 3, 12
+"""Steps that are timed together, and blocks of them: more than the least until so many seconds are over."""
+ENOUGH = 0.2
 
 
 class StepTimer:
@@ -47,17 +48,16 @@ class StepTimer:
         device, steps = self.question.device, BLOCK[self.question.device]
         chosen = [i * len(self.cells) // k for i in range(k)]  # of all methods alike
         pack = Pack(tuple(self.cells[i] for i in chosen), tuple(self.methods[i] for i in chosen))
-        total = WARMUP + BLOCKS * steps
-        trainer = pack_trainer(pack, self.question, self._model(), total)
-        times = []
+        trainer = pack_trainer(pack, self.question, self._model(), WARMUP + MOST * steps)
+        times: list[float] = []
         with trainer.runner.stream():
             for step in range(WARMUP):
                 trainer.one_step(step)
-            for block in range(BLOCKS):
+            while len(times) < LEAST or (len(times) < MOST and sum(times) * steps < ENOUGH):
                 _wait(device)
                 started = time.perf_counter()
-                for step in range(steps):
-                    trainer.one_step(WARMUP + block * steps + step)
+                for _ in range(steps):
+                    trainer.one_step(trainer.optimizer.steps)
                 _wait(device)
                 times.append((time.perf_counter() - started) / steps)
         return min(times)

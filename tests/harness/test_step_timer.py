@@ -10,7 +10,7 @@ from harness import step_timer
 from harness.measure import Question
 from harness.plan import make_plan
 from harness.spec import make_spec
-from harness.step_timer import BLOCKS, WARMUP, StepTimer, time_packs, usual_length
+from harness.step_timer import LEAST, MOST, WARMUP, StepTimer, time_packs, usual_length
 from harness.train import Trainer
 from tests.harness.training import protocol
 
@@ -36,7 +36,8 @@ def test_packs_are_trained_and_the_backbone_stays(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Trainer, "one_step", watched)
     times = [timer(k) for k in (1, 4)]
     assert all(seconds and seconds > 0 for seconds in times)
-    assert seen == [(1, 12)] * (WARMUP + BLOCKS) + [(4, 12)] * (WARMUP + BLOCKS)
+    assert set(seen) == {(1, 12), (4, 12)} and seen == sorted(seen)
+    assert all(WARMUP + LEAST <= seen.count(each) <= WARMUP + MOST for each in set(seen))
     after = timer.model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
 
