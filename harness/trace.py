@@ -51,19 +51,19 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
-    losses = trainer.loss_of
+    losses = trainer._forward
 
     def watched(*args: Any) -> Tensor:
         made = losses(*args)
-        forward.update(live=counts.live, flops=counts.flops)
+        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
-    trainer.loss_of = watched
+    trainer._forward = watched  # type: ignore[method-assign]
     try:
         with counts:
             trainer.one_step(0)
     finally:
-        trainer.loss_of = losses
+        trainer._forward = losses  # type: ignore[method-assign]
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
     transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**held, activations=forward["live"], rest=transient)
