@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -95,8 +96,27 @@ def _synchronised(device: str) -> Iterator[None]:
         torch.cuda.synchronize()
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection of garbage but where it is asked for.
+
+    It would fall into some step or other, take time there, and decide which of its free blocks the allocator uses.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def measure(question: Question) -> Profile:
     """Warm up, then time each step. Out of memory and errors become the profile's status."""
+    with uncollected():
+        return _measured(question)
+
+
+def _measured(question: Question) -> Profile:
     choose_threads(question.threads)
     empty = _profile(question, "failed")
     try:
@@ -190,6 +210,7 @@ def timed_step(trainer: Trainer, step: int, device: str) -> float:
 def _measure(question: Question, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
+    gc.collect()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
@@ -197,6 +218,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
+    gc.collect()
     seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS - 1 :]
     return empty.model_copy(

@@ -39,9 +39,7 @@ class StepTimer:
             if not out_of_memory(error):
                 raise
         finally:
-            gc.collect()  # the trainer and its graphs hold each other
-            if self.question.device == "cuda":
-                torch.cuda.empty_cache()
+            _release(self.question.device)
         return None
 
     def _seconds(self, k: int) -> float:
@@ -68,6 +66,13 @@ class StepTimer:
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in weights})
 
 
+def _release(device: str) -> None:
+    """Give memory back: a trainer and its graphs hold each other."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -84,4 +89,9 @@ def time_packs(
 ) -> Timed:
     """Times by size; loading the backbone counts against the budget. Raises what a method or the model raises."""
     started = time.perf_counter()
-    return time_sizes(StepTimer(question, cells, methods), most, replica_steps, started=started)
+    timer = StepTimer(question, cells, methods)
+    try:
+        return time_sizes(timer, most, replica_steps, started=started)
+    finally:
+        del timer
+        _release(question.device)

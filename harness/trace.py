@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 from torch import Tensor, nn
 
 from harness.groups import Attached
 from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
 from harness.record import MemoryShares
+from harness.task_types.base import Shape
 from harness.train import Trainer
 
 CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 4 * (32 << 20)}
@@ -53,8 +53,8 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     forward: dict[str, int] = {}
     losses = trainer._forward
 
-    def watched(*args: Any) -> Tensor:
-        made = losses(*args)
+    def watched(rows: Tensor, shape: Shape) -> Tensor:
+        made = losses(rows, shape)
         forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
@@ -63,7 +63,7 @@ def trace(trainer: Trainer, device: str) -> Prediction:
         with counts:
             trainer.one_step(0)
     finally:
-        trainer._forward = losses  # type: ignore[method-assign]
+        del trainer._forward
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
     transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**held, activations=forward["live"], rest=transient)
