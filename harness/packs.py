@@ -12,7 +12,7 @@ from harness.cell import Cell
 from harness.contracts import Method
 
 MOST = {"cpu": 16, "cuda": 32}
-"""Replicas of a pack at most: beyond these the time per replica hardly falls (docs/lab-log.md)."""
+"""Replicas of a pack at most, where no timed steps say how many (harness/pack_size.py)."""
 
 
 @dataclasses.dataclass(frozen=True)
