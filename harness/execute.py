@@ -19,7 +19,7 @@ from harness.errors import CellFailed, UserError
 from harness.initial import load_initial
 from harness.knee import Timed
 from harness.pack_size import PackSizes
-from harness.packs import Pack, group
+from harness.packs import Pack, remaining
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
@@ -272,5 +272,5 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     )
     if spec.pack is None:
         executor.told = sizes.told
-    for pack in group(cells, methods, spec.pack or sizes.most):
+    for pack in remaining(plan.cells, [c.key for c in cells], methods, spec.pack or sizes.most):
         executor.run(pack)

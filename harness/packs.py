@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from harness.cell import Cell
 from harness.contracts import Method
@@ -49,9 +49,10 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def group(
-    cells: Sequence[Cell], methods: Mapping[str, Method], most: int | Callable[[Sequence[Cell]], int]
-) -> list[Pack]:
+Most = int | Callable[[Sequence[Cell]], int]
+
+
+def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: Most) -> list[Pack]:
     """Packs of at most `most` cells, of even size, in the order of the cells.
 
     `most` is a number, or is asked for each set of cells that could share a pack.
@@ -67,3 +68,20 @@ def group(
         for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))
     return packs
+
+
+def remaining(cells: Sequence[Cell], waiting: Collection[str], methods: Mapping[str, Method], most: Most) -> list[Pack]:
+    """Packs of the cells whose keys wait, in order.
+
+    A pack of the whole grid of which no cell is done stays what it is, so a resumed run gives what an undisturbed one
+    would have; what is left of others is grouped anew.
+    """
+    keys = set(waiting)
+    common = {c.key: shared(c, methods[c.key]) for c in cells}
+    open_ = {common[key] for key in keys}
+    packs = group([c for c in cells if common[c.key] in open_], methods, most)
+    whole = [p for p in packs if all(c.key in keys for c in p.cells)]
+    rest = keys - {c.key for p in whole for c in p.cells}
+    anew = group([c for c in cells if c.key in rest], methods, most)
+    place = {c.key: i for i, c in enumerate(cells)}
+    return sorted([*whole, *anew], key=lambda p: place[p.cells[0].key])

@@ -89,6 +89,8 @@ def step_of(asked: Asked, device: str) -> Any:
 
 def measure(asked: Asked) -> dict[str, Any]:
     """Peak of allocated bytes over four steps, the second captured and the last two replayed; or the error's line."""
+    import gc
+
     import torch
 
     from harness.measure import Question, load_alone, train_alone
@@ -99,6 +101,7 @@ def measure(asked: Asked) -> dict[str, Any]:
     question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     try:
         model = load_alone(question)
+        gc.collect()
         torch.cuda.empty_cache()
         trainer = train_alone(question, model, 5)
         state = torch.cuda.memory_allocated()
