@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -51,14 +52,14 @@ def time_sizes(
     clock: Callable[[], float] = time.perf_counter,
     started: float | None = None,
 ) -> Timed:
-    """Time packs of growing size until a larger one saves nothing, or the budget would not hold the next.
+    """Time packs of growing size until two larger ones save nothing, or the budget would not hold the next.
 
     `step(k)` gives seconds of a step of k replicas, None where they do not fit. The budget is a share of what
     `replica_steps` steps would take at the best time so far; it has run since `started`.
     """
     started = clock() if started is None else started
     found: dict[int, float] = {}
-    before = last = 0.0
+    last, lowest, flat = 0.0, math.inf, 0
     for k in sizes(most):
         begun = clock()
         if found:
@@ -71,7 +72,10 @@ def time_sizes(
         if seconds is None:
             break
         found[k] = seconds
-        if before and seconds / k > before * (1 - FALL):
+        if seconds / k <= lowest * (1 - FALL):
+            lowest, flat = seconds / k, 0
+        elif flat:
             break
-        before = seconds / k
+        else:
+            flat = 1  # one may be slow by chance, on a machine that does other work
     return Timed(found, bool(found), clock() - started)

@@ -21,7 +21,7 @@ WARMUP = 2
 """Steps before the clock runs: a GPU captures in the second what all later ones replay."""
 BLOCK, LEAST, MOST = {"cpu": 1, "cuda": 8}, 3, 12
 """Steps that are timed together, and blocks of them: more than the least until so many seconds are over."""
-ENOUGH = 0.2
+ENOUGH = 0.3
 
 
 class StepTimer:
