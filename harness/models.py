@@ -165,16 +165,22 @@ def load_model(
         what = f"its weights have other shapes than its config.json and {outputs or 'no'} outputs ask for"
         raise UserError(f"model '{source.name}': {what}; give a base model, saved without a head") from error
     keep_attention(model)
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from
-            # then on, so a neighbour's calibration or scoring would change a replica's training
-            module.support_avx512bf16_for_cpu = False
+    _never_repacked(model)
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+def _never_repacked(model: nn.Module) -> None:
+    """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
+
+    A neighbour's calibration or scoring would so change a replica's training.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _drawn(source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize) -> nn.Module:
