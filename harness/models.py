@@ -173,7 +173,7 @@ def load_model(
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
 
 
-def _never_repacked(model: nn.Module) -> None:
+def _never_repacked(model: Any) -> None:
     """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
 
     A neighbour's calibration or scoring would so change a replica's training.
