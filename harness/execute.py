@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.checkpoint import Checkpoints
 from harness.contracts import Suite, TaskData
+from harness.cost import kept_runs, stored_sizes
 from harness.errors import UserError
-from harness.failure import Failure, free_again
+from harness.failure import Failure, free_again, one_line
 from harness.initial import load_initial
-from harness.packs import Pack, halves, regroup
+from harness.knee import Timed
+from harness.pack_size import PackSizes
+from harness.packs import Pack, halves, remaining
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
@@ -66,6 +69,7 @@ class Executor:
         self.cache = _cache(spec)
         self._inputs: tuple[str, Inputs, float] | None = None
         self._tokenizers: dict[str, Any] = {}
+        self.told: Callable[[Cell], dict[str, Any]] = lambda cell: {"chosen": "asked"}
 
     def run(self, pack: Pack, start: Saved | None = None) -> None:
         """Run a pack, or what `start` says of it, and store its records.
@@ -180,6 +184,26 @@ class Executor:
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 
+    def time(self, cells: Sequence[Cell], most: int, replica_steps: int) -> tuple[Timed, int]:
+        """Time packs of some cells up to `most` on the rows' usual length; nothing where a method refuses."""
+        from harness.measure import Question
+        from harness.step_timer import time_packs, usual_length
+
+        first, methods = cells[0], [self.plan.methods[c.key] for c in cells]
+        suite, source = self._suite(first), self.plan.models[first.suite]
+        length = usual_length(self._read(first, suite)[0].splits["train"].lengths, first.protocol)
+        question = Question("", first, methods[0], suite.tasks[first.task], source, length, self.device, self.threads)
+        try:
+            made = time_packs(question, cells, methods, most, replica_steps)
+        except UserError:
+            raise
+        except Exception as error:
+            self.listener.note(f"{first.task}: packs could not be timed: {one_line(error)}; their size follows memory")
+            return Timed({}, False, 0.0), length
+        each = ", ".join(f"{k}: {seconds / k * 1e3:.2f} ms" for k, seconds in made.steps.items())
+        self.listener.note(f"{first.task}: packs timed in {made.seconds:.1f} s, a replica's step by size: {each}")
+        return made, length
+
     def _store(
         self,
         pack: Pack,
@@ -206,7 +230,13 @@ class Executor:
             stand_in=source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
-            pack=PackInfo(keys=[c.key for c in pack.cells], slot=slot, size=len(pack.cells), threads=self.threads),
+            pack=PackInfo(
+                keys=[c.key for c in pack.cells],
+                slot=slot,
+                size=len(pack.cells),
+                threads=self.threads,
+                **self.told(cell),
+            ),
             environment=self.environment,
             started=started,
             finished=utc_now(),
@@ -271,5 +301,16 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
         executor.run(pack, saved)
     taken = {key for _, saved in begun for key in saved.own_keys}
     rest = [c for c in cells if c.key not in taken]
-    for pack in regroup(plan.cells, rest, methods, spec.pack or capacity.most):
+    sizes = PackSizes(
+        capacity,
+        rest,
+        executor.environment,
+        stored=stored_sizes([store.out]),
+        known=stored_sizes(kept_runs()),
+        time=executor.time,
+        keep=store.write_pack_size,
+    )
+    if spec.pack is None:
+        executor.told = sizes.told
+    for pack in remaining(plan.cells, [c.key for c in rest], methods, spec.pack or sizes.most):
         executor.run(pack)

@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from harness.cell import Cell
 from harness.contracts import Method
 
 MOST = {"cpu": 16, "cuda": 32}
-"""Replicas of a pack at most: beyond these the time per replica hardly falls (docs/lab-log.md)."""
+"""Replicas of a pack at most, where no timed steps say how many (harness/pack_size.py)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,10 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def group(
-    cells: Sequence[Cell], methods: Mapping[str, Method], most: int | Callable[[Sequence[Cell]], int]
-) -> list[Pack]:
+Most = int | Callable[[Sequence[Cell]], int]
+
+
+def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: Most) -> list[Pack]:
     """Packs of at most `most` cells, of even size, in the order of the cells.
 
     `most` is a number, or is asked for each set of cells that could share a pack.
@@ -75,21 +76,18 @@ def group(
     return packs
 
 
-def regroup(
-    cells: Sequence[Cell],
-    missing: Sequence[Cell],
-    methods: Mapping[str, Method],
-    most: int | Callable[[Sequence[Cell]], int],
-) -> list[Pack]:
-    """Packs of the missing cells. Those packs of all cells that nothing has come of yet stay as they are.
+def remaining(cells: Sequence[Cell], waiting: Collection[str], methods: Mapping[str, Method], most: Most) -> list[Pack]:
+    """Packs of the cells whose keys wait, in order.
 
-    So a run that was stopped trains what it had not begun in the packs that it would have had.
+    A pack of the whole grid of which no cell is done stays what it is, so a resumed run gives what an undisturbed one
+    would have; what is left of others is grouped anew.
     """
-    todo = {c.key for c in missing}
-    kinds = {shared(c, methods[c.key]) for c in missing}
-    like = [c for c in cells if shared(c, methods[c.key]) in kinds]
-    whole = [p for p in group(like, methods, most) if all(c.key in todo for c in p.cells)]
-    taken = {c.key for p in whole for c in p.cells}
-    packs = whole + group([c for c in missing if c.key not in taken], methods, most)
-    place = {c.key: i for i, c in enumerate(missing)}
-    return sorted(packs, key=lambda p: place[p.cells[0].key])
+    keys = set(waiting)
+    common = {c.key: shared(c, methods[c.key]) for c in cells}
+    open_ = {common[key] for key in keys}
+    packs = group([c for c in cells if common[c.key] in open_], methods, most)
+    whole = [p for p in packs if all(c.key in keys for c in p.cells)]
+    rest = keys - {c.key for p in whole for c in p.cells}
+    anew = group([c for c in cells if c.key in rest], methods, most)
+    place = {c.key: i for i, c in enumerate(cells)}
+    return sorted([*whole, *anew], key=lambda p: place[p.cells[0].key])

@@ -17,12 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from harness.cell import Cell
 from harness.errors import UserError
-from harness.record import SCHEMA_VERSION, Predictions, Profile, Record
+from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+PACK_SIZES = "pack-sizes"
 RUN = frozenset({"command", "title", "order", "dropped"})
 """Keys that each run.json has."""
 
@@ -49,11 +50,12 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
+        self.size_dir = out / PACK_SIZES
 
     def prepare(self) -> None:
         """Make the folders and try to write. Raises UserError, before any training."""
         try:
-            for folder in (self.cells, self.profile_dir):
+            for folder in (self.cells, self.profile_dir, self.size_dir):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; give a folder that can be written") from error
@@ -122,6 +124,9 @@ class Store:
                 profile = Profile.model_validate_json(path.read_bytes())
                 found[profile.key] = profile
         return found
+
+    def write_pack_size(self, size: PackSize) -> None:
+        write_atomically(self.size_dir / f"{size.key}.json", _json(size))
 
     def write_run(
         self,

@@ -33,8 +33,8 @@ ALLOWED = {
 }
 TORCH = set(
     "activations capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups live_storages "
-    "measure models optimizer packrun predict recompute result rival scoring simulated token_cache tokens trace "
-    "train".split()
+    "measure models optimizer packrun predict recompute result rival scoring simulated step_timer token_cache tokens "
+    "trace train".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from harness.cell import Cell
 from harness.contracts import Method
-from harness.packs import Pack, group, regroup
+from harness.packs import Pack, group, remaining
 from harness.plan import method_of
 from tests.reports.records import cell
 
@@ -66,23 +64,21 @@ def test_halves_and_singles() -> None:
     assert len(pack.alone()[0].split()) == 1
 
 
-def test_packs_that_had_not_begun_stay_as_they_are() -> None:
-    cells = [cell(seed=s) for s in range(5)]
+def test_packs_that_an_earlier_run_did_not_begin_stay_what_they_are() -> None:
+    cells = [cell(seed=s) for s in range(11)] + [cell("rte", seed=s) for s in range(3)]
     methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
-    assert [len(p.cells) for p in regroup(cells, cells, methods, 2)] == [2, 1, 2]
-    assert [p.cells for p in regroup(cells, cells[2:], methods, 2)] == [(cells[2],), (cells[3], cells[4])]
-    assert [p.cells for p in regroup(cells, cells[1:], methods, 2)] == [(cells[1],), (cells[2],), (cells[3], cells[4])]
-    few = [cells[0], cells[3]]  # of packs that have begun: together, as no pack of theirs is left
-    assert [p.cells for p in regroup(cells, few, methods, 2)] == [tuple(few)]
+    every = group(cells, methods, 4)
+    assert [len(p.cells) for p in every] == [4, 3, 4, 3]
+    assert remaining(cells, [c.key for c in cells], methods, 4) == every
+    assert remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
+    assert [len(p.cells) for p in group(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
 
 
-def test_cells_that_share_no_pack_with_a_missing_one_are_not_asked_about() -> None:
-    cells = [cell(seed=0), cell(task="rte")]
+def test_what_is_left_of_packs_is_put_together() -> None:
+    cells = [cell(seed=s) for s in range(12)]
     methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
-    asked = []
-
-    def most(own: Sequence[Cell]) -> int:
-        asked.extend(own)
-        return 4
-
-    assert len(regroup(cells, cells[1:], methods, most)) == 1 and asked == [cells[1]]
+    left = [cells[i] for i in (1, 2, 4, 5, 6, 7, 9)]  # of 0-3 and 8-11 some are done
+    packs = remaining(cells, [c.key for c in left], methods, 4)
+    assert [[cells.index(c) for c in p.cells] for p in packs] == [[1, 2, 9], [4, 5, 6, 7]]
+    asked: list[int] = []
+    assert remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []
