@@ -22,7 +22,9 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; none: all
 Batch = Annotated[int, typer.Option(min=1, help="rows per step")]
 Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
 Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
-Out = Annotated[Path | None, typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it")]
+Out = Annotated[
+    Path | None, typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it")
+]
 Strategies = Annotated[str, typer.Option(help="of lorasp, against lora: names with commas; empty: none")]
 STRUCTURED = "row,column,rank,a-only,b-only,layer,module"
 SIZES = "1,2,4,8,16,32"
@@ -163,7 +165,7 @@ def _finish(found: Bench, out: Path | None) -> None:
     from reports.plots.bench import bench as draw
 
     drawing = draw(found.content())
-    for kind in ("png", "svg") if drawing else ():
+    for kind in ("png", "svg"):
         out.with_suffix(f".{kind}").write_bytes(image(drawing, kind))
 
 

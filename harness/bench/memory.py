@@ -27,7 +27,7 @@ PARTS = tuple(MemoryShares.model_fields)
 
 
 def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Bench:
-    """Peaks of the methods and of each saving, one process each; what the strategies keep, counted. Raises UserError."""
+    """Peaks of the methods and of each saving, a process each; what strategies keep, counted. Raises UserError."""
     device = choose_device(spec.device)
     have = importlib.util.find_spec("bitsandbytes") is not None
     jobs = _jobs(spec, strategies, levels if have else (), device)
@@ -81,8 +81,11 @@ def _in_a_process(jobs: Sequence[Job]) -> list[Found]:
     """Raises UserError where the process is killed."""
     from harness.bench.memory_process import take
 
+    # bitsandbytes opens the GPU when it is imported, and an open one is lost to a forked process; resident memory,
+    # which would take libraries for the method's, is the CPU's measure only
+    cuda = jobs[0].question.device == "cuda"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.bench.forked"])
+    context.set_forkserver_preload(["harness.bench.memory_process" if cuda else "harness.bench.forked"])
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(take, list(jobs)).result()

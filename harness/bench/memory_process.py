@@ -75,9 +75,7 @@ def _trained(attached: Attached) -> tuple[int, int]:
 
 
 def _predicted(question: Question) -> dict[str, Any]:
-    step = Step(
-        (question.cell,), (question.method,), question.task, question.source, question.length, question.device
-    )
+    step = Step((question.cell,), (question.method,), question.task, question.source, question.length, question.device)
     try:
         return {"predicted": predict(step).shares.model_dump()}
     except Exception as error:  # a method may read numbers where fake tensors have none

@@ -67,9 +67,7 @@ def inputs_of(plan: Plan, cell: Cell) -> Inputs:
     return read_inputs(load_tokenizer(source), SUITES.get(cell.suite).tasks[cell.task], data, cell.protocol)
 
 
-def train(
-    plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | None = None, way: Way = "best"
-) -> Ran:
+def train(plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | None = None, way: Way = "best") -> Ran:
     """Train and score LoRA of the cell's rank and rate; `max_steps` ends it early, for timing."""
     budget = total_steps(cell.protocol, len(inputs.splits["train"]))
     steps = min(budget, max_steps or sys.maxsize)
@@ -83,7 +81,8 @@ def train(
         times.append(time.perf_counter())
         scores = _scores(trainer, cell, inputs)
         times.append(time.perf_counter())
-    return Ran(cell.key, *np.diff(times).tolist(), steps=steps, whole=steps == budget, scores=scores)
+    setup, training, scoring = np.diff(times).tolist()
+    return Ran(cell.key, setup, training, scoring, steps, steps == budget, scores)
 
 
 def _synchronise(device: str) -> None:
@@ -99,7 +98,7 @@ def _trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any)
     rank = int(cell.options.get("rank", 16))
     config = LoraConfig(r=rank, lora_alpha=16, target_modules=["query", "value"], task_type=TaskType.SEQ_CLS)
     trainer = Trainer(
-        get_peft_model(model, config),  # type: ignore[arg-type] # any module
+        get_peft_model(model, config),
         arguments,
         train_dataset=_labelled(inputs, "train"),
         data_collator=DataCollatorWithPadding(inputs.tokenizer),

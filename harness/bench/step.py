@@ -1,4 +1,4 @@
-"""Time of one training step: each method, strategy and pack against Trainer's step of its counterpart, round by round."""
+"""Time of a training step: each method, strategy and pack against Trainer's step of its counterpart, in rounds."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _race(together: Sequence[Case], rounds: Rounds, notes: list[str]) -> Race:
     with tempfile.TemporaryDirectory() as folder:
         rival = timed(usual, together[0].question, rounds, folder, between)
     for subject in subjects:
-        subject.trainer = None
+        subject.release()
     return Race(usual, rival, subjects)
 
 

@@ -88,22 +88,20 @@ def _rival(cell: Cell, method: Method) -> str:
 
 
 class Subject:
-    """A case ready to train; `seconds` of a step, one a round."""
+    """A case ready to train; `seconds` of a step, one a round. `fallback` says why its steps are not captured."""
 
     def __init__(self, case: Case, steps: int) -> None:
         q = case.question
         self.name, self.k, self.packed, self.device = q.cell.label, case.k, case.packed, q.device
-        self.method = q.method
-        self.model = load_alone(q)
+        self.method, self.model = q.method, load_alone(q)
         made, losses = made_up_rows(q.task, q.cell.protocol, q.length, self.model)
         split = made.to(q.device)
         protocol = q.cell.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)})
         cells = tuple(q.cell.model_copy(update={"seeds": equal(i), "protocol": protocol}) for i in range(case.k))
         self.attached, streams = attach_pack(self.model, Pack(cells, (q.method,) * case.k), split, losses)
         autocast = q.cell.dtype == "bf16" and q.method.autocasts
-        protocols = [c.protocol for c in cells]
-        self.trainer: Trainer | None = Trainer(
-            self.model, self.attached, split, protocols, streams, losses, autocast=autocast
+        self.trainer = Trainer(
+            self.model, self.attached, split, [protocol] * case.k, streams, losses, autocast=autocast
         )
         self.flops, self.seconds = 0, list[float]()
         self.fallback: str | None = None
@@ -114,7 +112,6 @@ class Subject:
 
     def warm_up(self, steps: int) -> None:
         """Count the first step, then take more; on a GPU the graph is captured in these."""
-        assert self.trainer is not None
         self.flops = trace(self.trainer, self.device).flops
         self._steps(steps - 1)
         self.fallback = self.trainer.runner.fallback
@@ -123,8 +120,11 @@ class Subject:
         """Time some steps."""
         self.seconds.append(self._steps(block) / block)
 
+    def release(self) -> None:
+        """Let go of all that lies on the device."""
+        del self.trainer, self.model, self.attached
+
     def _steps(self, count: int) -> float:
-        assert self.trainer is not None
         with self.trainer.runner.stream():
             _synchronise(self.device)
             started = time.perf_counter()

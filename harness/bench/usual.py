@@ -51,7 +51,8 @@ def adapted(model: torch.nn.Module, usual: Usual, question: Question) -> torch.n
     from peft import get_peft_model
 
     torch.manual_seed(question.cell.seeds["init"])
-    return get_peft_model(model, usual.config)  # type: ignore[arg-type, return-value] # any module
+    made: torch.nn.Module = get_peft_model(model, usual.config)
+    return made
 
 
 def trainer_of(model: torch.nn.Module, question: Question, steps: int, folder: str) -> Any:
@@ -63,7 +64,7 @@ def trainer_of(model: torch.nn.Module, question: Question, steps: int, folder: s
     batches = max(1, len(split) // question.cell.protocol.batch_size)
     rows: Any = torch.utils.data.ConcatDataset([Rows(split)] * (-(-steps // batches)))
     trainer = Trainer(
-        model,  # type: ignore[arg-type] # any module
+        model,
         arguments(question.cell, steps, question.device, "best", folder),
         train_dataset=rows,
         data_collator=DataCollatorWithPadding(load_tokenizer(question.source)),

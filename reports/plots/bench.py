@@ -15,13 +15,11 @@ WIDTH = 6.8
 """Inches; names of bars take about a third of it."""
 
 
-def bench(content: Mapping[str, Any]) -> Drawing | None:
-    """One panel above the other, laid out; None where the bench has nothing to draw."""
+def bench(content: Mapping[str, Any]) -> Drawing:
+    """One panel above the other, laid out."""
     import matplotlib
 
     panels = content["panels"]
-    if not panels:
-        return None
     heights = [2.4 if p["places"] else 0.7 + 0.24 * len(p["names"]) + 0.3 * (len(p["series"]) > 1) for p in panels]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(WIDTH, sum(heights))
