@@ -68,12 +68,12 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
         raise UserError(f"--methods {spec.methods}: the rival trains LoRA at its defaults; add lora")
     ours = run_ours(plan, spec)
     inputs = rival.inputs_of(plan, lora[0])
-    found = []
     for way in ways:
         rival.train(plan, lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
-        found.append(Rival(way, [rival.train(plan, cell, inputs, device, None, way) for cell in lora[:rivals]]))
+    # the ways take turns, so that a machine that slows down slows down all
+    alone = [{way: rival.train(plan, cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
     at_once = {n: concurrently(spec, n, steps, device, ways[0]) for n in concurrent}
-    found[0] = dataclasses.replace(found[0], at_once=at_once)
+    found = [Rival(way, [ran[way] for ran in alone], at_once if way == ways[0] else {}) for way in ways]
     facts = {
         "model": spec.model[0] if spec.model else plan.cells[0].model.name,
         "grid": spec.methods,

@@ -124,11 +124,16 @@ def _rows(races: Sequence[Race], ceiling: float) -> list[dict[str, str]]:
     return rows
 
 
+def _name(subject: Subject) -> str:
+    name = f"pack of {subject.name}" if subject.packed else subject.name
+    return f"{name} (not captured)" if subject.fallback else name
+
+
 def _row(race: Race, subject: Subject, ceiling: float) -> dict[str, str]:
     middle, base = float(np.median(subject.seconds)), _baseline(race)
     speed = subject.flops / middle
     return {
-        "what": f"pack of {subject.name}" if subject.packed else subject.name,
+        "what": _name(subject),
         "K": str(subject.k),
         "step": f"{1000 * middle:.2f} ms",
         "a replica": f"{1000 * middle / subject.k:.2f} ms",
