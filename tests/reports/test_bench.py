@@ -13,7 +13,7 @@ from reports.plots.bench import bench
 from reports.plots.style import PALETTE
 
 BARS = Panel("ratio", ["a", "b"], {"ratio": [2.0, 3.0]}, [1.5, 2.5], [2.25, 4.0], mark=1.0)
-STACKED = Panel("MiB", ["a", "b"], {"weights": [1.0, 2.0], "rest": [3.0, 0.5]})
+STACKED = Panel("MiB", ["a", "b"], {"weights": [1.0, 2.0], "gradients": [0.5, 4.0], "rest": [3.0, 0.5]})
 CURVE = Panel("ms per replica", [], {"pack": [10.0, 6.0, 5.9]}, mark=2, places=[1, 2, 4])
 
 
@@ -32,8 +32,8 @@ def test_bars_whiskers_and_the_mark() -> None:
 
 def test_stacked_bars_end_at_the_sum_in_colours_told_apart() -> None:
     (axes,) = bench(content(STACKED)).figure.axes
-    assert [bar.get_x() + bar.get_width() for bar in axes.patches[2:]] == [4.0, 2.5]
-    assert [bar.get_facecolor()[:3] for bar in axes.patches[::2]] == [to_rgb(c) for c in PALETTE[:2]]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches[4:]] == [4.5, 6.5]
+    assert [bar.get_facecolor()[:3] for bar in axes.patches[::2]] == [to_rgb(c) for c in PALETTE[:3]]
 
 
 def test_a_curve_over_sizes_and_its_words() -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, saved
 from harness.bench.memory_process import Found, Job, take
+from harness.cli import main
 from harness.spec import make_spec
 
 SPEC = make_spec({"methods": "lora", "batch_size": 2, "max_length": 8, "threads": 1})
@@ -95,3 +96,12 @@ def test_a_saving_is_the_share_of_loras_peak_that_is_not_taken() -> None:
 def test_a_peak_is_of_a_process_of_its_own() -> None:
     (made,) = _in_a_process([jobs()["lora"]])
     assert made.peak and made.peak > 0 and made.gradients == lora_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"), [(["--levels", "nf5"], "nf5"), (["--strategies", "rwo"], "did you mean 'row'")]
+)
+def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "memory", *more]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert says in line
