@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports", "studies")
 WIRING = {
+    "harness/bench/commands.py",
     "harness/verbs/running.py",
     "harness/verbs/stored.py",
     "harness/verbs/registered.py",
@@ -33,8 +34,8 @@ ALLOWED = {
 }
 TORCH = set(
     "activations capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups live_storages "
-    "measure models optimizer packrun predict recompute result rival scoring simulated step_timer token_cache tokens "
-    "trace train".split()
+    "measure memory_process models optimizer packrun predict recompute result rival scoring simulated step step_timer "
+    "subjects token_cache tokens trace train usual".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}
