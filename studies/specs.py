@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ def specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
     return [spec.model_copy(update={"out": out}) for spec in made]
 
 
-def folder(study: Study, made: list[Spec], preset: str) -> Path:
-    """Where a study's results go: the same for the same question."""
-    content = "\n".join(spec.model_dump_json(exclude=set(MACHINE)) for spec in made)
+def folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
+    """Where a study's results go: the same for the same question. `runs` are those that it collects."""
+    content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE)) for spec in made), *map(str, runs)])
     return RUNS / f"study-{study.name}-{preset}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 

@@ -64,7 +64,7 @@ def test_rising_loss(kind: str, share: float) -> None:
 
 
 def test_instability() -> None:
-    name = "unstable training"
+    name = "training is unstable or stuck"
     good = [record(70.0, cell("rte", seed=s), loss_curve=list(enumerate(_curve("falls", s)))) for s in range(3)]
     assert _found(name, good).seen is False
     diverged = record(None, cell("rte", seed=7), reason="the loss is not finite (seen at step 40)")
