@@ -194,4 +194,6 @@ def stored(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
 def report(out: Path, spec: Spec | None = None) -> tuple[Path, list[str]]:
     """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
     records, profiles, lines = stored(out)
+    if not records:
+        raise UserError(f"no records for a report in {out}; run cells first")
     return write_report(Store(out), records, profiles, spec or Spec()), lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,10 @@ def gather(study: Study, made: Sequence[Spec], command: str, listen: Callable[[i
     dropped: list[str] = []
     store = Store(out)
     store.prepare()
-    if not (out / stored.FILE).is_file():
-        _store(out, stored.marker(study))
     for spec in made:
-        # the study writes one report of all grids at the end
-        outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
+        with _marked(out, study):
+            # the study writes one report of all grids at the end
+            outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
         records |= {r.key: r for r in outcome.records}
         asked = store.read_run()
         dropped += asked["dropped"]
@@ -105,11 +105,27 @@ def gather(study: Study, made: Sequence[Spec], command: str, listen: Callable[[i
     store.write_run(command, title, list(records), list(dict.fromkeys(dropped)), asked["margin"], late)
 
 
+@contextlib.contextmanager
+def _marked(out: Path, study: Study) -> Iterator[None]:
+    """The folder says whose it is before anything is trained; no longer where nothing could be planned."""
+    fresh = not (out / stored.FILE).is_file()
+    if fresh:
+        _store(out, stored.marker(study))
+    try:
+        yield
+    except UserError:
+        if fresh and not (out / "run.json").is_file():
+            (out / stored.FILE).unlink()
+        raise
+
+
 def of_folder(study: Study, out: Path) -> tuple[Gathered, list[str]]:
     """What a study's folder holds of it, and lines about files set aside. Raises UserError where it holds no run."""
     from reports.statistics.analysis import analyse
 
     records, profiles, lines = stored_run(out)
+    if not records:
+        raise UserError(f"no records for a report in {out}; run cells first")
     store = Store(out)
     asked = store.read_run()
     margin, late = asked.get("margin"), bool(asked.get("margin_late"))

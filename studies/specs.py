@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import STRATEGIES
+from harness.errors import UserError
 from harness.spec import MACHINE, Spec, make_spec
 from studies.study import Study
 
@@ -39,6 +40,8 @@ def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> 
     if "seeds" in given:
         given["seeds"] = reseeded(str(fields.get("seeds", "")), str(given["seeds"]))
     fields |= given
+    if "methods" not in fields:
+        raise UserError(f"study {study.name}: a grid without methods; give it methods = \"lora,lorasp\"")
     fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(every_strategy()))
     return fields
 
