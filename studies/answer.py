@@ -58,7 +58,8 @@ class Gathered:
 
     @property
     def stand_in(self) -> bool:
-        return any(r.stand_in for r in self.records)
+        """Generated data under a generated model, or random weights."""
+        return any(r.stand_in or r.cell.model.name.startswith("shape:") for r in self.records)
 
 
 def together(kinds: Iterable[Kind]) -> Kind:

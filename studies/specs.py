@@ -41,7 +41,7 @@ def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> 
         given["seeds"] = reseeded(str(fields.get("seeds", "")), str(given["seeds"]))
     fields |= given
     if "methods" not in fields:
-        raise UserError(f"study {study.name}: a grid without methods; give it methods = \"lora,lorasp\"")
+        raise UserError(f'study {study.name}: a grid without methods; give it methods = "lora,lorasp"')
     fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(every_strategy()))
     return fields
 

@@ -37,7 +37,9 @@ def plain(folder: Path, **gaps: float) -> Path:
             scores[task, method] = [80.0 + gap + (place + 1) * n for n in NOISE]
     steps = [0.1 + n / 1000 for n in range(10)]
     profiles = [
-        profile(m, seconds=[s * f for s in steps], peak_kind="cuda allocated", peak_bytes=100 * 2**20, train_state=state)
+        profile(
+            m, seconds=[s * f for s in steps], peak_kind="cuda allocated", peak_bytes=100 * 2**20, train_state=state
+        )
         for m, f, state in (
             ("lora", 1.0, {"weights": 0, "gradients": 2**20, "optimizer": 2**21}),
             ("lorasp", 2.0, {"weights": 0, "gradients": 2**19, "optimizer": 2**20}),
@@ -55,7 +57,10 @@ def test_a_plain_run_is_judged_by_the_rules_that_its_cells_allow(tmp_path: Path)
         "lorasp against full": "contradicted",
         "lorasp against lora": "confirmed",
     }
-    assert {n: p["kind"] for n, p in memory["parts"].items()} == {"half frozen": "contradicted", "speed": "contradicted"}
+    assert {n: p["kind"] for n, p in memory["parts"].items()} == {
+        "half frozen": "contradicted",
+        "speed": "contradicted",
+    }
     assert "1.50 of 100.0 MiB" in memory["parts"]["half frozen"]["sentence"]
     assert "0.50 of LoRA's speed" in memory["parts"]["speed"]["sentence"]
     assert memory["lacks"]
