@@ -21,7 +21,8 @@ def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -
         *([LATE] if seen.late and study.margin is not None else []),
         f"What that means: {study.answers[answer.kind]}",
     ]
-    notes = [*answer.notes, *study.notes]
+    quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
+    notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
     evidence = ("Evidence of the study", pd.DataFrame(list(answer.rows)), notes)
     tables = [evidence] if answer.rows else []
     return Findings([*sentences, *ordinary.sentences], [*tables, *ordinary.tables])

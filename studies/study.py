@@ -35,6 +35,7 @@ class Study(BaseModel):
     answers: dict[Kind, str] = Field(description="what each answer means")
     stand_in: str = Field(default=STAND_IN, description="said first where model and data are stand-ins")
     notes: tuple[str, ...] = ()
+    cut: str = Field(default="", description="what the embedded default leaves out, and how to have it")
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.compare import NOT_RUN
 from reports.statistics.analysis import Judged
 from studies.answer import Answer, Gathered, Part, together
 from studies.rules.margins import Sense, decide, interval, power_text
@@ -82,7 +83,10 @@ def _meaning(judged: Judged, kind: Kind, sense: Sense) -> str:
 
 def _numbers(judged: Judged) -> str:
     c = judged.comparison
-    return f"{interval(c.estimate)} points on {c.place}, {c.pairs} paired seeds"
+    on = f"on {c.place}, {c.pairs} paired seed{'s' * (c.pairs != 1)}"
+    left_out = "; ".join(f"{task}: {why}" for task, why in c.missing.items() if why != NOT_RUN)
+    on += f" ({left_out})" if left_out else ""
+    return f"{interval(c.estimate)} points {on}" if c.estimate else f"no interval {on}"
 
 
 def _power(judged: Judged) -> str:

@@ -48,7 +48,7 @@ def _part(lost: Places, far: Sequence[str], o: Mapping[str, Any], margin: float,
     kind = decide([contrast], margin, "not worse")[0]
     places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
     where = f"on {places_far} than on {', '.join(o['near'])}"
-    numbers = f"{broken} cells failed" if broken else f"{interval(contrast)} points"
+    numbers = f"{broken} cells failed" if broken else f"{interval(contrast)}{' points' if contrast else ''}"
     sentence = f"Against {o['against']}, {o['subject']} {SAID[kind]} {where}: {numbers}."
     return Part(kind, sentence, power(contrast, margin))
 

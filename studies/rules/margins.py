@@ -66,4 +66,4 @@ def power_text(found: float | None, effect: float | None, needed: int | None, un
 
 def interval(e: Student | None) -> str:
     """For reading: '+0.3 (-0.4 to +1.0)'."""
-    return "no spread or one seed" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"
+    return "no interval: one seed or no spread" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"

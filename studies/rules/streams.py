@@ -46,6 +46,9 @@ def answer(study: Study, seen: Gathered) -> Answer:
         rows += [_row(task, x.stream, x.variance**0.5, x.levels, x.share, x.p, kind) for x in parts_of[task]]
         if len(c.every) > 1:
             rows.append(_row(task, "all streams", statistics.stdev(c.every), len(c.every), None, None, kind))
+    if parts:  # a task with a hole is not left out of the verdict
+        hole = "its grid of init and mask seeds is not full"
+        parts |= {t: Part("undecided", f"Nothing is said of {t}: {hole}.") for t in tasks if t not in parts}
     kind = together(p.kind for p in parts.values())
     lacks = "" if parts else "a full grid of init and mask seeds (--seeds init=0..4,mask=0..4) with every score"
     sentence = " ".join(p.told for p in parts.values()) or f"Nothing could be judged: it lacks {lacks}."
