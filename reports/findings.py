@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.record import Profile, Record
 from reports.document import Findings
+from reports.frames import grids
 from reports.statistics.analysis import Analysis, Judged
-from reports.statistics.signatures import Signature
+from reports.statistics.signatures import Signature, signatures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,11 @@ def findings(analysis: Analysis) -> Findings:
     if len(told) > MOST:
         sentences.append(f"{len(told) - MOST} more verdicts stand in the table of comparisons.")
     return Findings(sentences, [*_comparisons(analysis), *_components(analysis), *_checks(analysis.signatures)])
+
+
+def checks_alone(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:
+    """The checks of failures of records that are not to be compared with each other."""
+    return Findings([], _checks({grid.suite: signatures(grid, [], profiles, {}) for grid in grids(records)}))
 
 
 def _distinct(analysis: Analysis) -> list[Judged]:

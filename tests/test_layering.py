@@ -21,6 +21,7 @@ WIRING = {
     "harness/cli.py",
     "harness/__main__.py",
     "results/job.py",
+    "studies/collected.py",
     "studies/runner.py",
     "studies/counting.py",
 }
