@@ -80,20 +80,21 @@ def read(path: Path) -> pyarrow.Table:
 def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Split, ...]:
     import numpy as np
 
-    first = tables[0].to_pandas()
-    if first.duplicated(["id", "split"]).any():
+    # numpy, not pandas: a report is written without it
+    ids, splits, targets = (tables[0].column(name).to_numpy() for name in COLUMNS[:3])
+    if len(set(zip(ids, splits, strict=True))) < len(ids):
         raise NoExamples("an example's id comes twice")
     if any(not t.column(name).equals(tables[0].column(name)) for t in tables for name in COLUMNS[:3]):
         raise NoExamples("its cells were not scored on the same examples in the same order")
-    said, targets = np.stack([t.column("prediction").to_numpy() for t in tables]), first["target"].to_numpy()
-    names = list(dict.fromkeys(first["split"]))
+    said = np.stack([t.column("prediction").to_numpy() for t in tables])
+    names = list(dict.fromkeys(splits))
     places = [place(metric, names) for metric in metrics]
     made = []
     for name in names:
         own = tuple(base for base, split in places if split == name)
-        at = (first["split"] == name).to_numpy()
+        at = splits == name
         if own:
-            made.append(Split(name, said[:, at], targets[at], clusters(list(first["id"][at]), name), own))
+            made.append(Split(name, said[:, at], targets[at], clusters(list(ids[at]), name), own))
     if not made:
         raise NoExamples("its score has no metrics")
     return tuple(made)

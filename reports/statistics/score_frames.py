@@ -23,7 +23,10 @@ from reports.statistics.variance import Component, components
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORE_COLUMNS = ("suite", "average", "task", "method", "n", "asked", "score", "low", "high", "example_se", "clusters")
+SCORE_COLUMNS = (
+    *("suite", "average", "task", "method", "n", "asked", "score", "low", "high"),
+    *("example_se", "examples", "clusters"),
+)
 AGGREGATE_COLUMNS = ("suite", "method", "tasks", "runs", "measure", "value", "low", "high")
 COMPONENT_COLUMNS = ("suite", "task", "method", "stream", "levels", "sd", "share", "p")
 
@@ -63,7 +66,7 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
         return {}
     right = 100.0 * (split.predictions[rows] == split.targets).mean(axis=0)
     mean = clustered_mean(right, split.clusters)
-    return {"example_se": mean.se if mean else None, "clusters": split.groups}
+    return {"example_se": mean.se if mean else None, "examples": len(right), "clusters": split.groups}
 
 
 def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
