@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.record import Record
 from reports.frames import method_names, seed_text
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 def score_rows(records: Sequence[Record]) -> list[Row]:

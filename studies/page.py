@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from reports.document import Findings, Report, Table
 from studies.answer import Answer
 from studies.study import Study
@@ -9,8 +11,6 @@ from studies.study import Study
 
 def findings(study: Study, answer: Answer, stand_in: bool, ordinary: Findings) -> Findings:
     """Question, claim, verdict and evidence over the ordinary findings."""
-    import pandas as pd
-
     sentences = [study.stand_in] if stand_in else []
     sentences += [
         f"Question: {study.question}",
@@ -19,9 +19,11 @@ def findings(study: Study, answer: Answer, stand_in: bool, ordinary: Findings) -
         f"What that means: {study.answers[answer.kind]}",
     ]
     notes = [*answer.notes, *study.notes]
-    evidence = ("Evidence of the study", pd.DataFrame(list(answer.rows)), notes)
+    evidence = ("Evidence of the study", answer.rows, notes)
     tables = [evidence] if answer.rows else []
-    return Findings([*sentences, *ordinary.sentences], [*tables, *ordinary.tables])
+    return dataclasses.replace(
+        ordinary, sentences=[*sentences, *ordinary.sentences], tables=[*tables, *ordinary.tables]
+    )
 
 
 def page(study: Study, found: Findings, command: str) -> Report:
@@ -32,7 +34,7 @@ def page(study: Study, found: Findings, command: str) -> Report:
         facts=["Nothing was trained for this report."],
         dropped=[],
         summary=found.sentences,
-        extra=[Table.of(name, frame, notes) for name, frame, notes in found.tables],
+        extra=[Table.of(*extra) for extra in found.tables],
         sections=[],
         runs=Table("Every run", ("key",), []),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from reports.findings import MOST, findings
 from reports.render import write_report
 from reports.statistics.analysis import analyse
@@ -22,7 +24,8 @@ RUNS = [
 def test_means_over_tasks_are_told_and_every_comparison_is_in_the_table() -> None:
     found = findings(analyse(RUNS, [], margin=1.0))
     assert found.sentences and all("average of 2 tasks" in s for s in found.sentences)
-    title, frame, notes = found.tables[0]
+    title, rows, notes = found.tables[0]
+    frame = pd.DataFrame(rows)
     assert title.startswith("Comparisons") and set(frame["on"]) == {*TASKS, "average of 2 tasks"}
     assert any("margin is 1 points" in n for n in notes)
     lorasp = frame[(frame["method"] == "lorasp") & (frame["on"] == "rte")].iloc[0]
