@@ -20,6 +20,7 @@ from reports.document import Table, Text, turned
 from reports.frames import Grid, seed_text
 from reports.intervals import Estimate, estimate
 from reports.solo import profile_of, size
+from reports.statistics.power import reach
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -110,7 +111,8 @@ def difference_table(grid: Grid, average: str) -> Table | None:
 def _gap(gap: Estimate | None, runs: Sequence[str]) -> tuple[str, str, str]:
     if gap is None:
         return "-", "0", "no paired seeds"
-    return Text(shown(gap, sign=True), runs=runs), str(gap.n), gap.reading
+    told = "" if gap.excludes_zero else reach(gap)
+    return Text(shown(gap, sign=True), runs=runs), str(gap.n), f"{gap.reading}; {told}" if told else gap.reading
 
 
 def metric_table(grid: Grid) -> Table:

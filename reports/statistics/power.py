@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import quantile
+from reports.intervals import Estimate, quantile
 from reports.statistics.student import cochran
 
 POWER, ALPHA = 0.8, 0.05
@@ -42,6 +42,18 @@ def seeds_needed(effect: float, noise: Noise) -> int | None:
     counts = range(2, MOST_SEEDS + 1)
     found = bisect.bisect_left(counts, True, key=lambda n: bool(power(abs(effect), noise, n) >= POWER))
     return counts[found] if found < len(counts) else None
+
+
+def reach(found: Estimate) -> str:
+    """What so many seeds could have shown of a mean paired difference; '' without an interval."""
+    if not found.half:
+        return ""
+    se = found.half / quantile(found.n - 1)
+    told = f"{detectable(se, found.n - 1):.1f} points would be found"
+    if not found.mean:
+        return told
+    seeds = seeds_needed(found.mean, Noise(se**2 * found.n))
+    return f"{told}, {abs(found.mean):.2g} take {f'more than {MOST_SEEDS:,}' if seeds is None else seeds} seeds"
 
 
 def power(effect: float, noise: Noise, counts: Any) -> Any:
