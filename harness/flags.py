@@ -14,7 +14,7 @@ import typer
 from harness.spec import Spec
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-PLAIN = (bool, int, float, Path)
+PLAIN = (bool, int, float)
 
 
 def kind_of(annotation: Any) -> Any:

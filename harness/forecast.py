@@ -18,12 +18,15 @@ from harness.record import MemoryShares
 from harness.schedule import total_steps
 from harness.spec import Spec
 
-NOT_IN = "time of loading, tokenising, writing texts and of the trials of --tune is not in it"
+NOT_IN = "time of loading, tokenising and writing texts is not in it"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted."""
+    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted.
+
+    `tuning`: a pack of trials.
+    """
 
     task: str
     methods: str
@@ -33,6 +36,7 @@ class Row:
     steps: int
     seconds: float | None
     note: str
+    tuning: bool = False
 
 
 def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
@@ -45,13 +49,17 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
     threads = spec.threads or os.cpu_count() or 1
     cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
-    packs = group(plan.cells, plan.methods, spec.pack or capacity.most)
-    rows = [_row(plan, capacity, pack, cost) for pack in packs]
+    rows = _rows(plan, capacity, spec.pack, cost)
+    trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
+    for own in trials:
+        tried = _rows(own, Capacity(own, device, capacity.room), spec.pack, cost)
+        rows += [dataclasses.replace(row, tuning=True) for row in tried]
     timed = [r.seconds for r in rows if r.seconds is not None]
     return {
         "device": device,
         "memory": capacity.room,
         "cells": len(plan.cells),
+        "trials": sum(len(own.cells) for own in trials),
         "packs": [_as_json(row) for row in rows],
         "device_hours": sum(timed) / 3600 if cost and len(timed) == len(rows) else None,
         "calibration": f"{cost.line}; {NOT_IN}" if cost else NONE_YET,
@@ -71,6 +79,21 @@ def _gpu(device: str) -> str | None:
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else None
+
+
+def _trials(plan: Plan, spec: Spec) -> list[Plan]:
+    """The plans of what --tune runs first. Raises UserError as the run would."""
+    if not spec.tune and not spec.tune_tasks:
+        return []
+    from harness.trials import arms_of
+    from harness.tuning import check
+
+    check(plan, spec)
+    return arms_of(plan, spec.tune or 0, spec.tune_tasks)[1]
+
+
+def _rows(plan: Plan, capacity: Capacity, pack: int | None, cost: Cost | None) -> list[Row]:
+    return [_row(plan, capacity, one, cost) for one in group(plan.cells, plan.methods, pack or capacity.most)]
 
 
 def _row(plan: Plan, capacity: Capacity, pack: Pack, cost: Cost | None) -> Row:
@@ -137,7 +160,7 @@ def text(made: dict[str, Any]) -> str:
         time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
         fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
         row = {
-            "task": pack["task"],
+            "task": f"{pack['task']} (tuning)" if pack["tuning"] else pack["task"],
             "methods": pack["methods"],
             "packs": str(count),
             "K": str(pack["k"]),
@@ -146,6 +169,7 @@ def text(made: dict[str, Any]) -> str:
         rows.append(row | {"peak": size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
     facts = {
         "cells": made["cells"],
+        **({"trials of tuning": made["trials"]} if made["trials"] else {}),
         "packs": len(made["packs"]),
         "device": made["device"],
         "memory": size(made["memory"]),
