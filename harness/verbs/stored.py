@@ -30,13 +30,13 @@ def report(out: Path, flags: dict[str, Any]) -> None:
 def show(
     key: Annotated[str, typer.Argument(help="a cell's key, or its first characters")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results")
+        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results/runs")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Print all that is stored of one cell: what it was, scores, seeds, pack, environment, files.
 
-    Example: python -m harness show 0347bf69 results/reference/glue-minilm-h100
+    Example: python -m harness show 0347bf69 results/runs/glue-quick-1a2b3c4d
     """
     from harness.show import find, lines
 
