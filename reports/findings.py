@@ -18,7 +18,10 @@ from reports.statistics.translation import TRANSLATION_COLUMNS
 MOST = 8
 """Sentences of comparisons at the top; the table below them has all."""
 TESTS = "p is corrected for all comparisons of the report (Holm); what an interval holds for stands beside it"
-POWER = "would be found: the true difference that these seeds find four times in five; seeds it takes: for the effect named (one test at 5 %)"
+POWER = (
+    "would be found: the true difference that these seeds find four times in five; seeds it takes: to find the effect "
+    "named as often; both for one test at 5 %, without correction"
+)
 
 
 def findings(analysis: Analysis) -> Findings:
