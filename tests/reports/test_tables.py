@@ -45,6 +45,16 @@ def test_a_full_average_carries_no_warning_and_partial_data_is_marked() -> None:
     assert table.rows[0][0] == "cola†" and "† cola: half of the rows" in table.notes
 
 
+def test_one_seed_gives_a_value_and_says_why_there_is_no_interval() -> None:
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
+    table = score_table(grid, "glue")
+    assert table.rows[0][3:] == ("60.0", "61.0") and any("no spread to make an interval of" in n for n in table.notes)
+    differences = difference_table(grid, "glue")
+    assert differences is not None and differences.rows[0][2:] == ("+1.0", "1", "one paired seed: no interval")
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0, 61.0]}))
+    assert not any("no spread" in n for n in score_table(grid, "glue").notes)
+
+
 def test_difference_table_reads_each_row() -> None:
     (grid,) = grids(grid_of(SCORES))
     table = difference_table(grid, "glue")
