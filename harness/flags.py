@@ -14,7 +14,7 @@ import typer
 from harness.spec import Spec
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-PLAIN = (bool, int, float, Path)
+PLAIN = (bool, int, float)
 
 
 def kind_of(annotation: Any) -> Any:
@@ -40,6 +40,14 @@ def parameters(names: Collection[str]) -> list[inspect.Parameter]:
     return made
 
 
+def _value(name: str, value: Any) -> Any:
+    """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
+    if isinstance(value, list):
+        return tuple(value)
+    paths = isinstance(value, str) and Path in typing.get_args(Spec.model_fields[name].annotation)
+    return Path(value) if paths and value.strip() else value
+
+
 def with_flags(
     function: Callable[..., None], names: Collection[str], own: Mapping[str, tuple[Any, Any]]
 ) -> Callable[..., None]:
@@ -50,7 +58,7 @@ def with_flags(
 
     def command(**given: Any) -> None:
         mine = {name: given.pop(name) for name in own}
-        flags = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v not in (None, [])}
+        flags = {name: _value(name, v) for name, v in given.items() if v not in (None, [])}
         function(**mine, flags=flags)
 
     first = [

@@ -24,12 +24,15 @@ from harness.spec import Spec
 if TYPE_CHECKING:
     from harness.trace import Prediction
 
-NOT_IN = "time of loading, tokenising, writing texts and of the trials of --tune is not in it"
+NOT_IN = "time of loading, tokenising and writing texts is not in it"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted."""
+    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted.
+
+    `tuning`: a pack of trials.
+    """
 
     task: str
     methods: str
@@ -40,6 +43,7 @@ class Row:
     steps: int
     seconds: float | None
     note: str
+    tuning: bool = False
 
 
 def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
@@ -53,13 +57,19 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     threads = spec.threads or os.cpu_count() or 1
     cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
     sizes = _sizes(capacity, spec, threads)
-    packs = group(plan.cells, plan.methods, spec.pack or sizes.most)
+    packs = _packs(sizes, spec)
     rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
+    trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
+    for own in trials:
+        tried = _sizes(Capacity(own, device, capacity.room), spec, threads)
+        made = [_row(own, tried, pack, cost, asked=spec.pack is not None) for pack in _packs(tried, spec)]
+        rows += [dataclasses.replace(row, tuning=True) for row in made]
     timed = [r.seconds for r in rows if r.seconds is not None]
     return {
         "device": device,
         "memory": capacity.room,
         "cells": len(plan.cells),
+        "trials": sum(len(own.cells) for own in trials),
         "packs": [_as_json(row) for row in rows],
         "device_hours": sum(timed) / 3600 if len(timed) == len(rows) else None,
         "calibration": _calibration(cost, sum(p.timings != [] for p in sizes.made.values())),
@@ -106,6 +116,21 @@ def _gpu(device: str) -> str | None:
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else None
+
+
+def _trials(plan: Plan, spec: Spec) -> list[Plan]:
+    """The plans of what --tune runs first. Raises UserError as the run would."""
+    if not spec.tune and not spec.tune_tasks:
+        return []
+    from harness.trials import arms_of
+    from harness.tuning import check
+
+    check(plan, spec)
+    return arms_of(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)[1]
+
+
+def _packs(sizes: PackSizes, spec: Spec) -> list[Pack]:
+    return group(sizes.plan.cells, sizes.plan.methods, spec.pack or sizes.most)
 
 
 def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: bool) -> Row:
@@ -184,7 +209,7 @@ def text(made: dict[str, Any]) -> str:
         time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
         fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
         row = {
-            "task": pack["task"],
+            "task": f"{pack['task']} (tuning)" if pack["tuning"] else pack["task"],
             "methods": pack["methods"],
             "packs": str(count),
             "K": str(pack["k"]),
@@ -194,6 +219,7 @@ def text(made: dict[str, Any]) -> str:
         rows.append(row | {"peak": size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
     facts = {
         "cells": made["cells"],
+        **({"trials of tuning": made["trials"]} if made["trials"] else {}),
         "packs": len(made["packs"]),
         "device": made["device"],
         "memory": size(made["memory"]),

@@ -11,18 +11,18 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import UserError, unknown
 from harness.record import Record
 
-PLACES = (Path("results/runs"), Path("results/reference"))
+RUNS = Path("results/runs")
 """Where runs lie that are found without being named."""
 WIDTH = 12
 
 
 def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
     """The run's folder and the record whose key begins so. Raises UserError where that is not exactly one cell."""
-    folders = [out] if out is not None else [f.parent for place in PLACES for f in sorted(place.glob("*/run.json"))]
+    folders = [out] if out is not None else [f.parent for f in sorted(RUNS.glob("*/run.json"))]
     files = {f: folder for folder in folders for f in sorted((folder / "cells").glob("*.json"))}
     found = {f.stem: f for f in files if f.stem.startswith(prefix)}
     if not found:
-        where = out or " and ".join(map(str, PLACES))
+        where = out or RUNS
         if not files:
             raise UserError(f"no stored cells in {where}; give the folder of a run")
         raise unknown(f"key in {where}:", prefix, [*(f.stem for f in files)][:8])

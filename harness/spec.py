@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from harness.cell import Precision, Quantize, Recompute, Template
 from harness.errors import UserError, unknown
@@ -129,6 +130,14 @@ class Spec(BaseModel):
     published: bool = Field(default=False, description="show published figures beside the results, in their own table")
     tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
     plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
+
+    @field_validator("out", "data_dir", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Path('') is the current folder, which an empty shell variable should not fill."""
+        if isinstance(value, str) and not value.strip():
+            raise PydanticCustomError("blank", "no folder is named; give one, '.' for the current")
+        return value
 
     @property
     def folder(self) -> Path:

@@ -91,18 +91,16 @@ class Store:
         records, lines = {}, []
         for path in sorted(self.cells.glob("*.json")):
             try:
-                record = Record.model_validate_json(path.read_bytes())
+                record = _record(path.read_bytes())
                 self._check(path, record)
             except (OSError, ValueError) as error:  # a folder of that name, too
-                lines.append(self._set_aside(path, str(error).splitlines()[0]))
+                lines.append(self._set_aside(path, _why(error)))
                 continue
             records[record.key] = record
         return records, lines
 
     def _check(self, path: Path, record: Record) -> None:
         """Raise ValueError where a record is not what its file says."""
-        if record.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {record.schema_version}, this harness reads {SCHEMA_VERSION}")
         if record.key != path.stem or record.cell.key != record.key:
             raise ValueError("its key does not match its content")
         if record.predictions is not None:
@@ -161,6 +159,23 @@ def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -
     """Cells without a result; cancelled ones run again, failed and out-of-memory ones only on `retry`."""
     done = {"ok"} if retry else {"ok", "failed", "oom"}
     return [c for c in cells if c.key not in records or records[c.key].status not in done]
+
+
+def _record(content: bytes) -> Record:
+    """Raise ValueError; a record of another version is named as such, whatever else is in it."""
+    read = json.loads(content)
+    version = read.get("schema_version", SCHEMA_VERSION) if isinstance(read, dict) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}")
+    return Record.model_validate_json(content)
+
+
+def _why(error: Exception) -> str:
+    """One line; of a record that does not fit its schema, the first field that does not."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0]
 
 
 def _json(model: BaseModel) -> bytes:

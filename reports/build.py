@@ -42,9 +42,10 @@ def build(
         facts=facts(records),
         dropped=dropped,
         summary=findings.sentences,
-        extra=[Table.of(name, frame, notes) for name, frame, notes in findings.tables],
+        extra=[Table.of(*extra) for extra in findings.tables],
         sections=[section(grid, profiles, published, findings.tuned) for grid in found],
         runs=run_table(found),
+        detail=[Table.of(*extra) for extra in findings.detail],
     )
 
 

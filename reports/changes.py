@@ -8,11 +8,13 @@ from typing import Any
 
 from harness.cell import Cell
 from harness.record import Record
-from reports.frames import method_names, score
+from reports.frames import method_names, score, seed_text
 from reports.intervals import Estimate, estimate
+from reports.statistics.power import reach
 
 Place = tuple[str, str, str]
 """(suite, task, method)."""
+NOTHING = "nothing"
 FREE = {"method_version", "suite_version"}
 """Versions of the code are not part of what a cell is here: they are what may have changed."""
 
@@ -47,7 +49,22 @@ class Gap:
     def reading(self) -> str:
         if self.difference.mean == 0 and not self.difference.half:
             return "the same"
-        return "within seed noise" if self.within_noise else self.difference.reading
+        if not self.within_noise:
+            return self.difference.reading
+        told = reach(self.difference)
+        return f"within seed noise; {told}" if told else "within seed noise"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A cell that has a score in A and none in B."""
+
+    place: Place
+    seeds: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.place)} seed {self.seeds}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,11 @@ class Comparison:
     pairing: str
     gaps: tuple[Gap, ...]
     alone: tuple[int, int]
+    lost: tuple[Lost, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        return self.pairing != NOTHING
 
     def worse(self, points: float) -> list[Gap]:
         """Where B lies below A by more than `points`, beyond seed noise."""
@@ -66,7 +88,7 @@ class Comparison:
     def as_dict(self, points: float | None) -> dict[str, Any]:
         gaps = [
             {
-                **dict(zip(("suite", "task", "method"), gap.place, strict=True)),
+                **_named(gap.place),
                 "a": gap.a,
                 "b": gap.b,
                 "difference": gap.difference.mean,
@@ -78,7 +100,9 @@ class Comparison:
         ]
         changes = [{"part": c.part, "what": c.what, "a": c.a, "b": c.b} for c in self.changes]
         worse = [] if points is None else [gap.place for gap in self.worse(points)]
-        return {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone, "worse": worse}
+        lost = [{**_named(cell.place), "seeds": cell.seeds, "why": cell.why} for cell in self.lost]
+        told = {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone}
+        return {**told, "lost": lost, "worse": worse}
 
     def lines(self, a: str, b: str, points: float | None) -> Iterable[str]:
         """For reading."""
@@ -93,9 +117,15 @@ class Comparison:
             reading = gap.reading
             numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
             yield f"{' '.join(gap.place)}: {numbers} ({gap.difference.n} pairs): {reading}"
+        if self.lost:
+            yield f"scored in A, without a score in B: {_few([str(cell) for cell in self.lost])}"
         if points is not None:
             worse = [" ".join(gap.place) for gap in self.worse(points)]
             yield f"worse by more than {points:g} points beyond seed noise: {', '.join(worse) or 'none'}"
+
+
+def _named(place: Place) -> dict[str, str]:
+    return dict(zip(("suite", "task", "method"), place, strict=True))
 
 
 def _few(values: Sequence[str]) -> str:
@@ -175,7 +205,7 @@ def _values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
 def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
     """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
     pairing, pairs = next(
-        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), ("nothing", [])
+        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), (NOTHING, [])
     )
     names = method_names(a)
     gaps: dict[Place, list[tuple[float, float]]] = {}
@@ -186,7 +216,19 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
             place = left.cell.suite, left.cell.task, names[left.key]
             gaps.setdefault(place, []).append((values[0], values[1]))
     alone = len(a) - len(pairs), len(b) - len(pairs)
-    return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone)
+    lost = _lost(a, {left.key: right for left, right in pairs}, names)
+    return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone, tuple(lost))
+
+
+def _lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[str, str]) -> list[Lost]:
+    found = []
+    for left in a:
+        average, right = next(iter(left.averages), ""), partners.get(left.key)
+        if score(left, average) is not None and (right is None or score(right, average) is None):
+            why = "not there" if right is None else right.reason or "no score that is a number"
+            place = left.cell.suite, left.cell.task, names[left.key]
+            found.append(Lost(place, seed_text(left.cell.seeds), why))
+    return found
 
 
 def _gap(place: Place, values: Sequence[tuple[float, float]]) -> Gap:

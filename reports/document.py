@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from harness.record import Tuned
+
+
+Rows = Sequence[Mapping[str, Any]]
+Extra = tuple[str, Rows, Sequence[str]]
+"""Title, rows and notes of a table."""
 
 
 class Text(str):
@@ -43,10 +47,10 @@ class Table:
     sortable: bool = True
 
     @classmethod
-    def of(cls, title: str, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
-        """A frame as it stands, index left out; numbers to four figures, what is missing as '-'."""
-        rows = [tuple(_written(value) for value in row) for row in frame.itertuples(index=False, name=None)]
-        return cls(title, tuple(str(name) for name in frame.columns), rows, list(notes))
+    def of(cls, title: str, rows: Rows, notes: Sequence[str] = ()) -> Table:
+        """Rows of the same keys as they stand; numbers to four figures, what is missing as '-'."""
+        head = tuple(rows[0])
+        return cls(title, head, [tuple(_written(row[name]) for name in head) for row in rows], list(notes))
 
 
 def _written(value: Any) -> str:
@@ -80,14 +84,16 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the statistics say, at the top of a report: sentences, and tables as (title, frame, notes).
+    """What the statistics say: sentences and tables at the top of a report, tables of detail at its end.
 
-    `tuned` says how methods were tuned, for the figure.
+    `flat` are rows in full, by the name of their file. `tuned` says how methods were tuned, for the figure.
     """
 
     sentences: Sequence[str] = ()
-    tables: Sequence[tuple[str, pd.DataFrame, Sequence[str]]] = ()
+    tables: Sequence[Extra] = ()
     tuned: Sequence[Tuned] = ()
+    detail: Sequence[Extra] = ()
+    flat: Mapping[str, Rows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class Report:
     extra: Sequence[Table]
     sections: Sequence[Section]
     runs: Table
+    detail: Sequence[Table] = ()
 
     @property
     def figures(self) -> dict[str, Drawing]:

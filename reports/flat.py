@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.record import Record
 from reports.frames import method_names, seed_text
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 def score_rows(records: Sequence[Record]) -> list[Row]:
     """One row per metric of each cell; a cell without a score has one row without a value."""
     names = method_names(records)
-    rows = []
+    rows: list[Row] = []
     for r in records:
         start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": seed_text(r.cell.seeds)}
         for metric, value in r.scores.items() or [(None, None)]:
@@ -28,7 +28,7 @@ def cell_rows(records: Sequence[Record]) -> list[Row]:
     """One row per cell; None is what was not measured."""
     names = method_names(records)
     averages = list(dict.fromkeys(a for r in records for a in r.averages))
-    rows = []
+    rows: list[Row] = []
     for r in records:
         p = r.parameters
         rows.append(

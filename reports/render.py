@@ -49,6 +49,9 @@ def write_report(
         else:
             to_bytes = to_csv if kind == "csv" else to_parquet
             files |= {f"scores.{kind}": to_bytes(score_rows(records)), f"cells.{kind}": to_bytes(cell_rows(records))}
+    for name, rows in (findings.flat if findings else {}).items():
+        flat = {"csv": to_csv, "parquet": to_parquet}
+        files |= {f"{name}.{kind}": flat[kind](rows) for kind in formats if kind in flat and rows}
     _write(folder, files)
     return _first(folder, files)
 

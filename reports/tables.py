@@ -20,6 +20,7 @@ from reports.document import Table, Text, turned
 from reports.frames import Grid, seed_text
 from reports.intervals import Estimate, estimate
 from reports.solo import profile_of, size
+from reports.statistics.power import reach
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -52,12 +53,14 @@ def score_table(grid: Grid, average: str) -> Table:
     """Task x method: mean over seeds with its interval, the best constant prediction, and the mean over tasks."""
     cover = coverage(grid, average)
     partial = {t for t in grid.tasks if any(r.data_notes for r in grid.of_task(t))}
-    rows = []
+    rows, alone = [], False
     for task in grid.tasks:
         metrics = headline(grid.of_task(task), average)
         name = Text(f"{task}†" if task in partial else task, task=task)
         majority = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
-        cells = [with_n(grid, task, m, task_estimate(grid, task, m, average)) for m in grid.methods]
+        found = [task_estimate(grid, task, m, average) for m in grid.methods]
+        alone |= any(value is not None and value.n == 1 for value in found)
+        cells = [with_n(grid, task, m, value) for m, value in zip(grid.methods, found, strict=True)]
         outside = "" if task in grid.declared(average) else " (not in the average)"
         best = "-" if majority is None else f"{majority:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
@@ -67,11 +70,16 @@ def score_table(grid: Grid, average: str) -> Table:
     notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
+    if alone:
+        notes.append(ONE_SEED)
     head = ("task", "score", "constant", *named(grid.methods))
     table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
 
 
+ONE_SEED = (
+    "A value without ± is of one run: one value has no spread to make an interval of. More seeds (--seeds) give one."
+)
 MOST_COLUMNS = 6
 """A table of more methods than this has them as its rows."""
 
@@ -110,7 +118,8 @@ def difference_table(grid: Grid, average: str) -> Table | None:
 def _gap(gap: Estimate | None, runs: Sequence[str]) -> tuple[str, str, str]:
     if gap is None:
         return "-", "0", "no paired seeds"
-    return Text(shown(gap, sign=True), runs=runs), str(gap.n), gap.reading
+    told = "" if gap.excludes_zero else reach(gap)
+    return Text(shown(gap, sign=True), runs=runs), str(gap.n), f"{gap.reading}; {told}" if told else gap.reading
 
 
 def metric_table(grid: Grid) -> Table:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.record import Record, Trial, Tuned
-from reports.document import Findings
-
-if TYPE_CHECKING:
-    import pandas as pd
+from reports.document import Findings, Rows
 
 FAILED = 0.0
 """Points that a trial without a score counts as, where what a budget finds is estimated."""
@@ -37,11 +33,9 @@ def curve(tuned: Tuned) -> list[float]:
     return [expected_best(scores, budget) for budget in range(1, len(scores) + 1)]
 
 
-def chosen_table(tuned: Sequence[Tuned]) -> pd.DataFrame:
+def chosen_table(tuned: Sequence[Tuned]) -> Rows:
     """One row per method and task: what was tried, what was chosen, and what it cost."""
-    import pandas as pd
-
-    return pd.DataFrame([_row(t) for t in tuned])
+    return [_row(t) for t in tuned]
 
 
 def _row(tuned: Tuned) -> dict[str, str | int | float | None]:
@@ -98,14 +92,12 @@ def budgets(most: int) -> list[int]:
     return list(every) if most <= MOST else sorted({b for b in every if b & (b - 1) == 0} | {most})
 
 
-def budget_table(tuned: Sequence[Tuned]) -> pd.DataFrame:
+def budget_table(tuned: Sequence[Tuned]) -> Rows:
     """One row per method and task, one column per budget."""
-    import pandas as pd
-
     shown = budgets(max(len(t.trials) for t in tuned))
     rows = []
     for own in tuned:
         values = curve(own)
         named = {"suite": own.suite, "tuned on": ", ".join(own.tasks), "method": own.method}
         rows.append(named | {str(b): f"{values[b - 1]:.1f}" if b <= len(values) else "-" for b in shown})
-    return pd.DataFrame(rows)
+    return rows

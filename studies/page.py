@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from reports.document import Findings, Report, Table
 from studies.answer import Answer, Gathered
 from studies.study import Study
@@ -11,8 +13,6 @@ LATE = "The margin was named after there were results: read the verdict as a gue
 
 def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -> Findings:
     """Question, claim, verdict and evidence over the ordinary findings."""
-    import pandas as pd
-
     sentences = [study.stand_in] if seen.stand_in else []
     sentences += [
         f"Question: {study.question}",
@@ -23,9 +23,11 @@ def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -
     ]
     quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
     notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
-    evidence = ("Evidence of the study", pd.DataFrame(list(answer.rows)), notes)
+    evidence = ("Evidence of the study", answer.rows, notes)
     tables = [evidence] if answer.rows else []
-    return Findings([*sentences, *ordinary.sentences], [*tables, *ordinary.tables])
+    return dataclasses.replace(
+        ordinary, sentences=[*sentences, *ordinary.sentences], tables=[*tables, *ordinary.tables]
+    )
 
 
 def page(study: Study, found: Findings, command: str) -> Report:
@@ -36,7 +38,7 @@ def page(study: Study, found: Findings, command: str) -> Report:
         facts=["Nothing was trained for this report."],
         dropped=[],
         summary=found.sentences,
-        extra=[Table.of(name, frame, notes) for name, frame, notes in found.tables],
+        extra=[Table.of(*extra) for extra in found.tables],
         sections=[],
         runs=Table("Every run", ("key",), []),
     )

@@ -12,7 +12,7 @@ from harness.bench.usual import FULL, Usual, peft_counterpart
 from harness.cell import Cell
 from harness.contracts import METHODS, SUITES, Method
 from harness.errors import UserError
-from harness.execute import out_of_memory
+from harness.failure import out_of_memory
 from harness.grammar import parse_methods
 from harness.measure import Question, load_alone, made_up_rows
 from harness.packrun import attach_pack

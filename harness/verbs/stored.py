@@ -34,13 +34,13 @@ def report(out: Path, flags: dict[str, Any]) -> None:
 def show(
     key: Annotated[str, typer.Argument(help="a cell's key, or its first characters")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results")
+        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results/runs")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Print all that is stored of one cell: what it was, scores, seeds, pack, environment, files.
 
-    Example: python -m harness show 0347bf69 results/reference/glue-minilm-h100
+    Example: python -m harness show 0347bf69 results/runs/glue-quick-1a2b3c4d
     """
     from harness.show import find, lines
 
@@ -52,7 +52,10 @@ def compare(
     a: Annotated[Path, typer.Argument(help="the folder of a run")],
     b: Annotated[Path, typer.Argument(help="the folder of the run to hold against it")],
     fail_if_worse: Annotated[
-        float | None, typer.Option(help="exit code 1 where B is below A by more points than this, beyond seed noise")
+        float | None,
+        typer.Option(
+            help="exit code 1 where B is below A by more points than this, beyond seed noise, or has no score"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,12 +69,12 @@ def compare(
     if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
         raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
     found = compare_runs(stored(a)[0], stored(b)[0])
-    if fail_if_worse is not None and not found.gaps:
-        raise UserError(f"{a} and {b} have no scored cell in common, so --fail-if-worse would judge nothing")
+    if fail_if_worse is not None and not found.paired:
+        raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
     print(
         json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
     )
-    raise typer.Exit(1 if fail_if_worse is not None and found.worse(fail_if_worse) else 0)
+    raise typer.Exit(1 if fail_if_worse is not None and (found.lost or found.worse(fail_if_worse)) else 0)
 
 
 def watch(

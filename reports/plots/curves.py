@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.scores import scored
-from reports.plots.style import MOST_COLOURS, colour, legend, listed, new_figure
+from reports.plots.style import MOST_LINES, colour, dashes, legend, listed, new_figure
 
 FEWEST = 3
 """Methods and tasks from which a performance profile says more than the table."""
@@ -15,7 +16,7 @@ FEWEST = 3
 
 def losses(grid: Grid) -> Drawing | None:
     """Training loss, mean over seeds; one panel a task. Too many curves show nothing."""
-    if len(grid.methods) > MOST_COLOURS or not any(record.loss_curve for record in grid.records):
+    if len(grid.methods) > MOST_LINES or not any(record.loss_curve for record in grid.records):
         return None
     columns = min(3, len(grid.tasks))
     lines = -(-len(grid.tasks) // columns)
@@ -26,12 +27,15 @@ def losses(grid: Grid) -> Drawing | None:
     for axes, task in zip(panels, grid.tasks, strict=False):
         for i, method in enumerate(grid.methods):
             curve = mean_curve(grid, task, method)
-            axes.plot(list(curve), list(curve.values()), color=colour(i), linewidth=1.2, label=method)
+            look: Any = {"color": colour(i), "linestyle": dashes(i), "linewidth": 1.2}
+            axes.plot(list(curve), list(curve.values()), label=method, **look)
         axes.set_title(task)
         axes.locator_params(nbins=3)
     for axes in panels[: len(grid.tasks)][-columns:]:
         axes.set_xlabel("step")
-    legend(figure, panels[0], len(grid.methods))
+    for axes in panels[::columns]:
+        axes.set_ylabel("loss")
+    legend(figure, panels[0])
     alt = f"Training loss of {listed(grid.methods)} by step, one panel for each of {listed(grid.tasks, 10)}."
     return Drawing(figure, "Training loss, mean over seeds", alt)
 
@@ -61,18 +65,20 @@ def performance_profiles(grid: Grid) -> Drawing | None:
     alive = [m for m in grid.methods if any(r.status == "ok" for r in grid.of_method(m))]
     gaps = {method: behind(grid, method) for method in alive}
     tasks = sum(all(scored(grid, task, m) for m in grid.methods) for task in grid.tasks)
-    if not FEWEST <= len(alive) <= MOST_COLOURS or tasks < FEWEST:
+    if not FEWEST <= len(alive) <= MOST_LINES or tasks < FEWEST:
         return None
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
     end = max(gap for values in gaps.values() for gap in values)
     for method, values in gaps.items():
         shares = [(k + 1) / len(values) for k in range(len(values))]
-        axes.step([*values, end], [*shares, 1.0], where="post", color=colour(grid.methods.index(method)), label=method)
+        i = grid.methods.index(method)
+        look: Any = {"color": colour(i), "linestyle": dashes(i), "where": "post"}
+        axes.step([*values, end], [*shares, 1.0], label=method, **look)
     axes.set_xlabel("points behind the best mean of the task, at most")
     axes.set_ylabel("share of runs")
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0, None)
-    legend(figure, axes, len(gaps))
+    legend(figure, axes)
     alt = f"Performance profiles of {listed(alive)} over {tasks} tasks: a higher curve is closer to the best."
     return Drawing(figure, f"Performance profiles over {tasks} tasks", alt)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports.compare import average_difference, coverage, task_difference
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.intervals import Estimate
-from reports.plots.style import INK, MOST_COLOURS, POINT, colour, halves, legend, listed, new_figure
+from reports.plots.style import CHARACTER, INK, MOST_COLOURS, POINT, colour, halves, legend, listed, new_figure
 
 FEWEST = 3
 """Methods beside the first, from which a map says more than a list."""
@@ -48,8 +50,8 @@ def forest(grid: Grid) -> Drawing | None:
     axes.set_yticks(range(len(rows)), rows)
     axes.locator_params(axis="x", nbins=6)
     axes.invert_yaxis()
-    axes.set_xlabel(f"points above {first}, paired by seed, 95 % interval")
-    legend(figure, axes, len(others))
+    axes.set_xlabel(f"points above {first},\npaired by seed, 95 % interval")
+    legend(figure, axes)
     return drawing
 
 
@@ -59,7 +61,7 @@ def _forest_of_means(grid: Grid) -> Drawing | None:
     found = [(m, gap) for m in others if (gap := average_difference(grid, m, first, cover))]
     if not found:
         return None
-    figure = new_figure(5.6, 0.8 + 0.2 * len(found))
+    figure = new_figure(max(5.6, _room(first, [m for m, _ in found])), 0.9 + 0.2 * len(found))
     axes = figure.subplots()
     caption = f"Paired differences to the first method, {cover.label}"
     drawing = Drawing(figure, caption, f"Forest plot of {len(found)} methods less {first}, {cover.label}.")
@@ -69,8 +71,13 @@ def _forest_of_means(grid: Grid) -> Drawing | None:
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(found)), [method for method, _ in found])
     axes.invert_yaxis()
-    axes.set_xlabel(f"points above {first}, paired by seed, 95 % interval")
+    axes.set_xlabel(f"points above {first},\npaired by seed, 95 % interval")
     return drawing
+
+
+def _room(first: str, methods: Sequence[str]) -> float:
+    """Inches for the methods down the side and a text with the first's name beside them."""
+    return 0.5 + CHARACTER * (max(map(len, methods)) + len(f"points above {first},"))
 
 
 def heat_map(grid: Grid) -> Drawing | None:
@@ -81,7 +88,8 @@ def heat_map(grid: Grid) -> Drawing | None:
     if len(rows) < FEWEST or len(grid.tasks) < 2:
         return None
     values = [[gap.mean if gap else float("nan") for gap in gaps] for _, gaps in rows]
-    figure = new_figure(2.6 + 0.62 * len(grid.tasks), 1.0 + 0.24 * len(rows))
+    width = max(2.6 + 0.62 * len(grid.tasks), _room(first, [m for m, _ in rows]))
+    figure = new_figure(width, 1.0 + 0.24 * len(rows))
     axes = figure.subplots()
     reach = max((abs(v) for row in values for v in row if v == v), default=0.0) or 1.0
     image = axes.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
@@ -93,7 +101,8 @@ def heat_map(grid: Grid) -> Drawing | None:
     axes.set_xticks(range(len(grid.tasks)), grid.tasks)
     axes.set_yticks(range(len(rows)), [method for method, _ in rows])
     axes.grid(False)
-    figure.colorbar(image, ax=axes, label=f"points above {first}")
+    axes.set_title(f"points above {first}")
+    figure.colorbar(image, ax=axes, label="points")
     what = f"Heat map, {len(rows)} methods by {len(grid.tasks)} tasks, of points above {first}"
     alt = f"{what}; each square has its number."
     return Drawing(figure, f"Paired difference to {first} by method and task", alt)

@@ -52,12 +52,12 @@ def scores(grid: Grid) -> Drawing | None:
     axes.locator_params(axis="y", nbins=6)
     axes.set_ylabel("points")
     axes.set_title("Score by task: mean, 95 % interval, each seed (dotted: best constant)")
-    legend(figure, axes, len(grid.methods))
+    legend(figure, axes)
     return drawing
 
 
 def many_scores(grid: Grid) -> Drawing | None:
-    """One panel a task, one line a method: each seed as a faint dot, and the mean."""
+    """One panel a task, one line a method: each seed as a faint dot, the mean and its interval."""
     figure = new_figure(2.0 + 1.9 * len(grid.tasks), 0.9 + 0.2 * len(grid.methods))
     panels = figure.subplots(1, len(grid.tasks), sharey=True, squeeze=False)[0]
     drawing = Drawing(figure, "Scores by task", _alt(grid))
@@ -66,9 +66,10 @@ def many_scores(grid: Grid) -> Drawing | None:
         (line,) = axes.plot([x for x, _, _ in own], [y for _, y, _ in own], ".", color=colour(0), alpha=0.35, ms=4)
         drawing.trace(line, [(key,) for _, _, key in own])
         found = [(y, m, task_estimate(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
-        means = [(value.mean, y, [r.key for r in grid.of(task, m)]) for y, m, value in found if value is not None]
-        (line,) = axes.plot([x for x, _, _ in means], [y for _, y, _ in means], "o", color=colour(0), markersize=4)
-        drawing.trace(line, [keys for _, _, keys in means])
+        told = [(y, m, value) for y, m, value in found if value is not None]
+        means, spread = [value.mean for _, _, value in told], halves([value for _, _, value in told])
+        bars = axes.errorbar(means, [y for y, _, _ in told], xerr=spread, color=colour(1), **POINT)
+        drawing.trace(bars[0], [[r.key for r in grid.of(task, m)] for _, m, _ in told])
         axes.set_title(task)
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel("points")

@@ -45,12 +45,22 @@ STYLE: Any = {
     "text.parse_math": False,  # a method's name may hold a dollar sign
 }
 POINT: Any = {"fmt": "o", "markersize": 4, "capsize": 2}
+LINE, CHARACTER, HANDLE = 0.19, 0.066, 0.6
+"""Inches of a legend's line, of a character in it, and of what an entry has beside its text."""
+DASHES = ("-", "--", ":")
+MOST_LINES = len(PALETTE) * len(DASHES)
+"""Curves that colour and dashes tell apart."""
 MOST_COLOURS = len(PALETTE)
 """More methods than this are told apart by place, not by colour."""
 
 
 def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
+
+
+def dashes(index: int) -> str:
+    """Of a curve, beside its colour."""
+    return DASHES[index // len(PALETTE) % len(DASHES)]
 
 
 def marker(index: int) -> str:
@@ -72,10 +82,26 @@ def place(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def legend(figure: Figure, axes: Axes, columns: int) -> None:
+def legend(figure: Figure, axes: Axes) -> None:
+    """Below all panels, in as many columns as fit; the figure grows by the lines that this takes."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, columns))
+        width, height = figure.get_size_inches()
+        columns = legend_columns(labels, float(width))
+        figure.set_size_inches(width, height + LINE * (-(-len(labels) // columns) - 1))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """The most columns, four at most, that are at most `width` inches wide; matplotlib fills column by column."""
+    for columns in range(min(4, len(labels)), 1, -1):
+        lines, longer = divmod(len(labels), columns)
+        sizes = [lines + (i < longer) for i in range(columns)]
+        starts = [sum(sizes[:i]) for i in range(columns)]
+        longest = [max(map(len, labels[s : s + n])) for s, n in zip(starts, sizes, strict=True)]
+        if sum(n * CHARACTER + HANDLE for n in longest) <= width:
+            return columns
+    return 1
 
 
 def halves(estimates: Sequence[Estimate]) -> list[float]:

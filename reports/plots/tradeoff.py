@@ -40,8 +40,7 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
     panels = [(label, spots) for label, spots in found if len(spots) > 1]
     if not panels:
         return None
-    lines = -(-len(means) // 4)
-    figure = new_figure(0.8 + 3.4 * len(panels), 3.2 + 0.2 * lines)
+    figure = new_figure(0.8 + 3.4 * len(panels), 3.4)
     drawing = Drawing(figure, f"Score ({cover.label}) against cost, with the Pareto front", _alt(grid, panels))
     for i, (axes, (label, spots)) in enumerate(
         zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
@@ -50,7 +49,7 @@ def tradeoff(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
         axes.set_xlabel(label)
         axes.set_ylabel(f"points, {cover.label}" if i == 0 else "")
         if i == 0:
-            legend(figure, axes, len(spots))
+            legend(figure, axes)
     return drawing
 
 
@@ -131,7 +130,7 @@ def cost(grid: Grid, profiles: Sequence[Profile]) -> Drawing | None:
     right.locator_params(axis="x", nbins=5)
     left.set_xlabel(f"peak MiB, {found[0][1].peak_kind}")
     right.set_xlabel("samples per second")
-    legend(figure, left, len(PARTS))
+    legend(figure, left)
     peaks = listed([f"{m} {(p.peak_bytes or 0) / MIB:.1f}" for m, p in found])
     alt = f"Bars of peak memory in MiB ({peaks}) and of samples per second; the numbers are in the table of cost."
     return Drawing(figure, "Memory by category and speed, each method alone", alt)

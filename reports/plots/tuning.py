@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.record import Tuned
 from reports.document import Drawing
-from reports.plots.style import MOST_COLOURS, colour, legend, listed, marker, new_figure
+from reports.plots.style import colour, legend, listed, marker, new_figure
 from reports.tuning import curve
 
 WIDEST = 3
@@ -35,7 +35,7 @@ def budgets(suite: str, tuned: Sequence[Tuned]) -> Drawing | None:
     for axes in panels[len(places) :]:
         axes.set_axis_off()
     panels[0].set_ylabel("points")
-    legend(figure, panels[0], min(len(methods), MOST_COLOURS))
+    legend(figure, panels[0])
     alt = (
         f"Lines of the best validation score to expect against the number of trials, for {listed(methods)} on "
         f"{listed(places, 10)}; the values are in the table of budgets."

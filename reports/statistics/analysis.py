@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +18,11 @@ from reports.statistics import score_frames as frames
 from reports.statistics.comparisons import Comparison, Paired, on_average, on_task, paired
 from reports.statistics.evidence import Evidence, evidence
 from reports.statistics.savings import Saving, saving, sentence
-from reports.statistics.seed_pairs import frame as pair_frame
+from reports.statistics.seed_pairs import PAIR_COLUMNS
 from reports.statistics.seed_pairs import rows as pair_rows
 from reports.statistics.signatures import REFERENCES, SUBJECT, Signature, signatures
 from reports.statistics.testing import Tests, corrected
+from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, translation_rows
 from reports.statistics.verdicts import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -36,27 +39,59 @@ class Judged:
     verdict: Verdict
 
 
+Rows = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class Analysis:
     """All that a report may say of its numbers. Points, 0 to 100; intervals are 95 %; None and NaN: no such figure.
 
     `judged`: each method against the first, and lorasp against lora and full, per task and on the mean over tasks.
-    `scores`: suite, average, task (a task, or the label of an average), method, n and asked (cells with a score, cells
-    run), score, low, high (new seeds), example_se and clusters (accuracy only: new examples, clustered by subject).
-    `aggregates`: suite, method, tasks, runs, measure, value, low, high. `profiles`: suite, method, score, share, low,
-    high. `components`: suite, task, method, stream, levels, sd, share, p. `pairs`: one row per seed pair and split (see
-    seed_pairs). `signatures`: suite -> checks of the paper's failures. `margin` in points, `seed` of all resampling.
+    `rows` holds the rows of the frames below by name. `signatures`: suite -> checks of the paper's failures. `margin`
+    in points, `seed` of all resampling.
     """
 
     judged: tuple[Judged, ...]
-    scores: pd.DataFrame
-    aggregates: pd.DataFrame
-    profiles: pd.DataFrame
-    components: pd.DataFrame
-    pairs: pd.DataFrame
+    rows: Mapping[str, Rows]
     signatures: Mapping[str, tuple[Signature, ...]]
     margin: float | None
     seed: int
+    grids: Sequence[Grid] = dataclasses.field(compare=False, repr=False)
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """suite, average, task (a task, or the label of an average), method, n and asked (cells with a score, cells
+        run), score, low, high (new seeds); of accuracy also example_se (new examples, clustered by subject), examples,
+        clusters.
+        """
+        return _frame(self.rows["scores"], frames.SCORE_COLUMNS)
+
+    @functools.cached_property
+    def aggregates(self) -> pd.DataFrame:
+        """suite, method, tasks, runs, measure, value, low, high."""
+        return _frame(self.rows["aggregates"], frames.AGGREGATE_COLUMNS)
+
+    @functools.cached_property
+    def components(self) -> pd.DataFrame:
+        """suite, task, method, stream, levels, sd, share, p."""
+        return _frame(self.rows["components"], frames.COMPONENT_COLUMNS)
+
+    @functools.cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One row per seed pair and split (see seed_pairs)."""
+        return _frame(self.rows["pairs"], PAIR_COLUMNS)
+
+    @functools.cached_property
+    def translations(self) -> pd.DataFrame:
+        """One row per seed pair and metric of translation (see translation)."""
+        return _frame(self.rows["translations"], TRANSLATION_COLUMNS)
+
+    @functools.cached_property
+    def profiles(self) -> pd.DataFrame:
+        """suite, method, score, share, low, high."""
+        import pandas as pd
+
+        return pd.concat([frames.profile_frame(grid, self.seed) for grid in self.grids], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +99,8 @@ class _Suite:
     grid: Grid
     found: Mapping[str, Evidence | str]
     comparisons: Sequence[Comparison]
-    pairs: Sequence[dict[str, Any]]
+    pairs: Rows
+    translations: Rows
 
 
 def analyse(
@@ -82,38 +118,31 @@ def analyse(
     the margin was named after there were results. Raises UserError where cells of one comparison differ in protocol,
     model, data or version of the suite.
     """
-    import pandas as pd
-
     suites = [_suite(grid, cells, seed) for grid in grids(records)]
     every = [c for suite in suites for c in suite.comparisons]
     tests = corrected(every, margin)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(_judged(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True))
     parts = [frames.component_parts(suite.grid) for suite in suites]
-    return Analysis(
-        judged=judged,
-        scores=_frame([r for s in suites for r in frames.score_rows(s.grid, s.found)], frames.SCORE_COLUMNS),
-        aggregates=_frame([r for s in suites for r in frames.aggregate_rows(s.grid, seed)], frames.AGGREGATE_COLUMNS),
-        profiles=pd.concat([frames.profile_frame(s.grid, seed) for s in suites], ignore_index=True),
-        components=_frame(
-            [r for s, p in zip(suites, parts, strict=True) for r in frames.component_rows(s.grid, p)],
-            frames.COMPONENT_COLUMNS,
-        ),
-        pairs=pair_frame([row for suite in suites for row in suite.pairs]),
-        signatures={
-            s.grid.suite: signatures(s.grid, _of_suite(judged, s.grid.suite), profiles, p)
-            for s, p in zip(suites, parts, strict=True)
-        },
-        margin=margin,
-        seed=seed,
-    )
+    made: dict[str, Rows] = {
+        "scores": [r for s in suites for r in frames.score_rows(s.grid, s.found)],
+        "aggregates": [r for s in suites for r in frames.aggregate_rows(s.grid, seed)],
+        "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.component_rows(s.grid, p)],
+        "pairs": [row for suite in suites for row in suite.pairs],
+        "translations": [row for suite in suites for row in suite.translations],
+    }
+    signs = {
+        s.grid.suite: signatures(s.grid, _of_suite(judged, s.grid.suite), profiles, p)
+        for s, p in zip(suites, parts, strict=True)
+    }
+    return Analysis(judged, made, signs, margin, seed, [suite.grid for suite in suites])
 
 
 def _of_suite(judged: Sequence[Judged], suite: str) -> list[tuple[Comparison, Verdict]]:
     return [(j.comparison, j.verdict) for j in judged if j.comparison.suite == suite]
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def _frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=list(columns))
@@ -147,6 +176,7 @@ def _suite(grid: Grid, cells: Path | None, seed: int) -> _Suite:
     found = evidence(grid, average, cells, seed)
     comparisons: list[Comparison] = []
     rows: list[dict[str, Any]] = []
+    texts: list[Pairing] = []
     for method, first in opponents(grid):
         parts = {task: paired(grid, task, method, first, average, found[task]) for task in grid.tasks}
         comparisons += [on_task(grid, task, method, first, one, seed) for task, one in parts.items()]
@@ -155,7 +185,8 @@ def _suite(grid: Grid, cells: Path | None, seed: int) -> _Suite:
         for task, one in parts.items():
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
             rows += [names | row for row in _pair_rows(one, found[task])]
-    return _Suite(grid, found, comparisons, rows)
+            texts += [(names, pair) for pair in one.cells.values()]
+    return _Suite(grid, found, comparisons, rows, translation_rows(texts, cells))
 
 
 def _pair_rows(one: Paired, found: Evidence | str) -> Iterator[dict[str, Any]]:

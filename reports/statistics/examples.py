@@ -72,28 +72,40 @@ def read(path: Path) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path, columns=COLUMNS, use_threads=False)
+        # not read_table, whose dataset module imports pandas
+        with pyarrow.parquet.ParquetFile(path) as stored:
+            return stored.read(columns=COLUMNS, use_threads=False)
     except (OSError, ValueError) as error:
         raise NoExamples(f"{path.name} does not read") from error
+
+
+def values(column: pyarrow.ChunkedArray) -> Any:
+    """The column [n]; numbers through DLPack, as to_numpy would import pandas, which a report does without."""
+    import numpy as np
+
+    if column.null_count or column.num_chunks == 0 or str(column.type) in ("string", "large_string", "bool"):
+        return column.to_numpy()
+    return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
 
 
 def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Split, ...]:
     import numpy as np
 
-    first = tables[0].to_pandas()
-    if first.duplicated(["id", "split"]).any():
+    ids, splits = (np.array(tables[0].column(name).to_pylist()) for name in COLUMNS[:2])
+    targets = values(tables[0].column("target"))
+    if len(set(zip(ids, splits, strict=True))) < len(ids):
         raise NoExamples("an example's id comes twice")
     if any(not t.column(name).equals(tables[0].column(name)) for t in tables for name in COLUMNS[:3]):
         raise NoExamples("its cells were not scored on the same examples in the same order")
-    said, targets = np.stack([t.column("prediction").to_numpy() for t in tables]), first["target"].to_numpy()
-    names = list(dict.fromkeys(first["split"]))
+    said = np.stack([values(t.column("prediction")) for t in tables])
+    names = list(dict.fromkeys(splits))
     places = [place(metric, names) for metric in metrics]
     made = []
     for name in names:
         own = tuple(base for base, split in places if split == name)
-        at = (first["split"] == name).to_numpy()
+        at = splits == name
         if own:
-            made.append(Split(name, said[:, at], targets[at], clusters(list(first["id"][at]), name), own))
+            made.append(Split(name, said[:, at], targets[at], clusters(list(ids[at]), name), own))
     if not made:
         raise NoExamples("its score has no metrics")
     return tuple(made)

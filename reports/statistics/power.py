@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reports.intervals import quantile
+from reports.intervals import Estimate, quantile
 from reports.statistics.student import cochran
-
-if TYPE_CHECKING:
-    import numpy as np
 
 POWER, ALPHA = 0.8, 0.05
 MOST_SEEDS = 1000
@@ -41,17 +39,25 @@ def detectable(se: float, df: float) -> float:
 
 def seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
-    import numpy as np
-
-    for counts in np.split(np.arange(2, MOST_SEEDS + 1), [20, 100, 400]):
-        enough = np.flatnonzero(power(abs(effect), noise, counts) >= POWER)
-        if len(enough):
-            return int(counts[enough[0]])
-    return None
+    counts = range(2, MOST_SEEDS + 1)
+    found = bisect.bisect_left(counts, True, key=lambda n: bool(power(abs(effect), noise, n) >= POWER))
+    return counts[found] if found < len(counts) else None
 
 
-def power(effect: float, noise: Noise, counts: np.ndarray) -> Any:
-    """Power of the two-sided t-test at each number of paired seeds [n]."""
+def reach(found: Estimate) -> str:
+    """What so many seeds could have shown of a mean paired difference; '' without an interval."""
+    if not found.half:
+        return ""
+    se = found.half / quantile(found.n - 1)
+    told = f"{detectable(se, found.n - 1):.1f} points would be found"
+    if not found.mean:
+        return told
+    seeds = seeds_needed(found.mean, Noise(se**2 * found.n))
+    return f"{told}, {abs(found.mean):.2g} take {f'more than {MOST_SEEDS:,}' if seeds is None else seeds} seeds"
+
+
+def power(effect: float, noise: Noise, counts: Any) -> Any:
+    """Power of the two-sided t-test at a number of paired seeds, or at each of several [n]."""
     import numpy as np
     from scipy.special import nctdtr, stdtrit
 

@@ -23,8 +23,16 @@ from reports.statistics.variance import Component, components
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORE_COLUMNS = ("suite", "average", "task", "method", "n", "asked", "score", "low", "high", "example_se", "clusters")
+SCORE_COLUMNS = (
+    *("suite", "average", "task", "method", "n", "asked", "score", "low", "high"),
+    *("example_se", "examples", "clusters"),
+)
 AGGREGATE_COLUMNS = ("suite", "method", "tasks", "runs", "measure", "value", "low", "high")
+IQM, IQM_GAP, IMPROVEMENT = (
+    "interquartile mean",
+    "its difference to the first",
+    "probability of a run above one of the first",
+)
 COMPONENT_COLUMNS = ("suite", "task", "method", "stream", "levels", "sd", "share", "p")
 
 
@@ -63,7 +71,7 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
         return {}
     right = 100.0 * (split.predictions[rows] == split.targets).mean(axis=0)
     mean = clustered_mean(right, split.clusters)
-    return {"example_se": mean.se if mean else None, "clusters": split.groups}
+    return {"example_se": mean.se if mean else None, "examples": len(right), "clusters": split.groups}
 
 
 def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
@@ -80,7 +88,7 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
     for method in (m for m in grid.methods if all(runs[m].values())):
         scores = [list(runs[method][t].values()) for t in cover.tasks]
         rng = generator(seed, "iqm", grid.suite, method)
-        made.append(_aggregate(grid, method, scores, "interquartile mean", interquartile_mean(scores, rng)))
+        made.append(_aggregate(grid, method, scores, IQM, interquartile_mean(scores, rng)))
         shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
         if method == first or not all(shared):
             continue
@@ -88,11 +96,9 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
             [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
         )
         rng = generator(seed, "improvement", grid.suite, method)
-        made.append(
-            _aggregate(grid, method, x, f"interquartile mean less that of {first}", difference_of_iqm(x, y, rng))
-        )
+        made.append(_aggregate(grid, method, x, IQM_GAP, difference_of_iqm(x, y, rng)))
         better = probability_of_improvement(x, y, rng)
-        made.append(_aggregate(grid, method, x, f"probability of a run above one of {first}", better, unit=True))
+        made.append(_aggregate(grid, method, x, IMPROVEMENT, better, unit=True))
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from harness.record import Record
@@ -52,10 +51,3 @@ def mcnemar(won: int, lost: int) -> float:
     from scipy.special import bdtr
 
     return 1.0 if won == lost else min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5)))
-
-
-def frame(made: Sequence[dict[str, Any]]) -> Any:
-    """All rows as a pandas frame with the columns PAIR_COLUMNS."""
-    import pandas as pd
-
-    return pd.DataFrame(made, columns=list(PAIR_COLUMNS))

@@ -3,11 +3,60 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UserError
+from harness.record import Record
+from reports.frames import seed_text
+from reports.statistics.examples import NoExamples, read
+
+TRANSLATION_COLUMNS = (
+    *("suite", "task", "method", "first", "seeds", "metric", "of_first", "of_method", "randomisation_p", "bootstrap_p"),
+    "why",
+)
+Test = Literal["ar", "bs"]
+Pairing = tuple[Mapping[str, Any], tuple[Record, Record]]
+"""Names of suite, task, method and first, with the two records (method's, first's) of one seed."""
+MOST_SENTENCES = 12_000
+"""Sentence pairs tested in a report: 40 seed pairs of the embedded test set, 6 of the official one (half a minute)."""
+
+
+def translation_rows(pairs: Sequence[Pairing], cells: Path | None) -> list[dict[str, Any]]:
+    """One row per seed pair and metric, both tests; without them where `why` says so. Never pooled over seeds."""
+    told: list[dict[str, Any]] = []
+    left = MOST_SENTENCES
+    for names, pair in pairs:
+        if cells is None or any("bleu" not in r.scores or r.predictions is None for r in pair):
+            continue
+        start = {**names, "seeds": seed_text(pair[0].cell.seeds)}
+        rows = pair[0].predictions.rows if pair[0].predictions else 0
+        if rows > left:
+            told.append(start | {"why": f"more than {MOST_SENTENCES:,} sentences a report are not tested"})
+            continue
+        left -= rows
+        told += [start | row for row in _tested(pair, cells)]
+    return told
+
+
+def _tested(pair: tuple[Record, Record], cells: Path) -> list[dict[str, Any]]:
+    try:
+        tables = [read(cells / f"{record.key}.parquet") for record in pair]
+        if any(not tables[0].column(name).equals(tables[1].column(name)) for name in ("id", "target")):
+            return [{"why": "not scored on the same sentences in the same order"}]
+        said = [table.column("prediction").to_pylist() for table in tables]
+        references = tables[0].column("target").to_pylist()
+        tests: tuple[Test, ...] = ("ar", "bs")
+        both = [paired_translation(said[1], said[0], references, test) for test in tests]
+    except (NoExamples, UserError) as reason:
+        return [{"why": str(reason)}]
+    return [
+        {"metric": by_ar.metric, "of_first": by_ar.first, "of_method": by_ar.method}
+        | {"randomisation_p": by_ar.p, "bootstrap_p": by_bs.p}
+        for by_ar, by_bs in zip(*both, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -24,7 +73,7 @@ def paired_translation(
     first: Sequence[str],
     method: Sequence[str],
     references: Sequence[str],
-    test: Literal["ar", "bs"] = "ar",
+    test: Test = "ar",
     samples: int = 1000,
 ) -> tuple[TranslationTest, ...]:
     """BLEU and chrF of two systems' hypotheses [n]; test 'ar': approximate randomisation, 'bs': paired bootstrap.

@@ -6,6 +6,7 @@ the scores of the suites.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,20 +42,22 @@ def pearson(w: Any, p: Any, y: Any) -> Any:
 
 
 def spearman(w: Any, p: Any, y: Any) -> Any:
-    """Ranks are taken anew in each draw, an example drawn twice being tied with itself."""
+    """Ranks are taken anew in each draw, an example drawn twice being tied with itself.
+
+    In float32, which holds counts, ranks and their halves exactly; half the memory is half the time. Their products are
+    rounded to 1e-7 of a point.
+    """
     import numpy as np
 
-    w = w.T.astype(np.float64)  # [n, draws]: picking rows is fast in this layout
-    n = w.sum(axis=0)
-    order, starts, sizes = tied(w, y)
-    of_targets = np.empty_like(w)
-    of_targets[order] = np.repeat(mid_ranks(sizes), np.diff(starts, append=len(y)), axis=0)
-    drift, spread = w * (of_targets - (n + 1) / 2), rank_spread(n, sizes)
+    w = np.ascontiguousarray(w.T, dtype=np.float32)  # [n, draws]: picking rows is fast in this layout
+    of_targets, ties = np.empty_like(w), Ties(y)
+    of_targets[ties.order], spread = ties.ranks(w)
+    drift = w * (of_targets - (w.sum(axis=0) + 1) / 2)
     made = []
-    for one in p:
-        order, starts, sizes = tied(w, one)
-        shared = np.einsum("gb,gb->b", mid_ranks(sizes), _by_group(drift[order], starts))
-        made.append(_ratio(100.0 * shared, np.sqrt(spread * rank_spread(n, sizes))))
+    for ties in map(Ties, p):
+        ranks, own = ties.ranks(w)
+        ranks *= drift[ties.order]
+        made.append(_ratio(100.0 * ranks.sum(axis=0, dtype=np.float64), np.sqrt(spread * own)))
     return np.stack(made, axis=1)
 
 
@@ -67,34 +70,40 @@ METRICS: Mapping[str, Weighted] = {
 }
 
 
-def tied(w: Any, values: Any) -> tuple[Any, Any, Any]:
-    """Order of the examples, where each group of equals starts in it, and copies in each group [groups, draws]."""
-    import numpy as np
+class Ties:
+    """`order` sorts the examples by `values` [n]; `groups` are the (start, end) in it of equals."""
 
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return order, starts, _by_group(w[order], starts)
+    def __init__(self, values: Any) -> None:
+        import numpy as np
 
+        self.order = np.argsort(values, kind="stable")
+        ordered = values[self.order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        ends = np.append(starts[1:], len(ordered))
+        many = ends - starts > 1
+        self.groups = list(zip(starts[many].tolist(), ends[many].tolist(), strict=True))
 
-def _by_group(ordered: Any, starts: Any) -> Any:
-    import numpy as np
+    def ranks(self, w: Any) -> tuple[Any, Any]:
+        """Mean rank of each example's copies [n, draws] in `order`, and the ranks' spread [draws].
 
-    return ordered if len(starts) == len(ordered) else np.add.reduceat(ordered, starts, axis=0)
+        Spread: sum of squares of n ranks about their mean, less what ties take, (n³ - sum of t³) / 12.
+        """
+        import numpy as np
 
-
-def mid_ranks(sizes: Any) -> Any:
-    """Mean rank of each group's copies [groups, draws]."""
-    import numpy as np
-
-    return np.cumsum(sizes, axis=0) - (sizes - 1) / 2.0
-
-
-def rank_spread(n: Any, sizes: Any) -> Any:
-    """Sum of squares of n ranks about their mean, less what ties take: (n³ - sum of t³) / 12 [draws]."""
-    import numpy as np
-
-    return (n**3 - np.einsum("gb,gb,gb->b", sizes, sizes, sizes)) / 12
+        sizes = w[self.order]
+        ranks = sizes.copy()
+        for above, row in itertools.pairwise(ranks):  # np.cumsum walks down each column, five times as slow
+            row += above
+        cubes = ranks[-1].astype(np.float64) ** 3
+        for start, end in self.groups:
+            ranks[start:end] = ranks[end - 1]
+            sizes[start:end] = sizes[start:end].sum(axis=0)
+            cubes -= sizes[start].astype(np.float64) ** 3
+        ranks -= 0.5 * sizes
+        ranks += 0.5
+        for start, end in self.groups:
+            sizes[start:end] = 0
+        return ranks, (cubes - np.einsum("gb,gb,gb->b", sizes, sizes, sizes)) / 12
 
 
 def _correlation(w: Any, p: Any, y: Any) -> Any:

@@ -51,6 +51,8 @@ def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixtu
         (["compare", "/nowhere", "/nowhere", "--fail-if-worse", "nan"], "allowed: points, 0 or more"),
         (["run", "--threads", "100000"], "less than or equal to 1024"),
         (["run", "--init-from", ""], "at least 1 character"),
+        (["plan", "--out", ""], "out='': no folder is named"),
+        (["plan", "--data-dir", " "], "data-dir=' ': no folder is named"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(

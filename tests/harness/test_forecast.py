@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.cost import NONE_YET
-from harness.forecast import forecast
+from harness.cost import NONE_YET, Cost
+from harness.errors import UserError
+from harness.forecast import forecast, text
+from harness.progress import Plain
+from harness.run import run
 from harness.spec import make_spec
+from harness.store import Store
 
 
 def test_a_grid_without_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +43,32 @@ def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> No
     assert main("plan --tasks rte --seeds 1 --methods lora --device cpu --memory 1GiB".split()) == 0
     head = capsys.readouterr().out.splitlines()[1]
     assert all(word in head for word in "weights adapters gradients optimizer activations rest fits".split())
+
+
+@pytest.mark.parametrize("tuned_on", [(), ("rte",)])
+def test_trials_of_tuning_are_counted_as_the_run_makes_them(tmp_path: Path, tuned_on: tuple[str, ...]) -> None:
+    """The tuning folder of a run of the same spec has as many cells."""
+    asked = {"tasks": ("rte", "cola"), "seeds": "2", "methods": "lora,head", "device": "cpu", "out": tmp_path / "run"}
+    small = {"max_steps": 1, "train_rows": 60, "eval_rows": 20, "threads": 1, "profile": False}
+    spec = make_spec(asked | small | {"tune": 2, "tune_tasks": tuned_on, "formats": ("csv",), "figures": ()})
+    made = forecast(spec, None)
+    assert made["cells"] == 8 and sum(p["k"] for p in made["packs"]) == 8 + made["trials"]
+    assert sum(p["k"] for p in made["packs"] if p["tuning"]) == made["trials"]
+    assert "trials of tuning" in text(made) and "rte (tuning)" in text(made)
+    run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    assert made["trials"] == len(Store(tmp_path / "run" / "tuning").read()[0]) == (4 if tuned_on else 8)
+
+
+def test_trials_take_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.forecast.calibrate", lambda *_: Cost(0.0, 0.0, 1.0, 4, 0.0))
+    start = {"tasks": ("rte",), "seeds": "2", "methods": "lora", "device": "cpu", "max_steps": 7, "out": tmp_path}
+    plain, tuned = (forecast(make_spec(start | more), None) for more in ({}, {"tune": 6}))
+    assert plain["trials"] == 0 and plain["device_hours"] * 3600 == pytest.approx(
+        sum(p["seconds"] for p in plain["packs"])
+    )
+    assert tuned["device_hours"] > plain["device_hours"] > 0
+
+
+def test_what_cannot_be_tuned_is_refused_as_by_the_run() -> None:
+    with pytest.raises(UserError, match="how many trials"):
+        forecast(make_spec({"tasks": ("rte",), "methods": "lora", "tune_tasks": ("rte",), "device": "cpu"}), None)

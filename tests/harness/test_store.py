@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -76,6 +77,25 @@ def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, reco
     found, lines = store.read()
     assert found == {} and len(lines) == 1 and str(path) in lines[0]
     assert not path.exists() and (store.out / "set-aside" / path.name).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"schema_version": 7, "steps": "a new meaning", "more": 1},
+            "schema version 7, this harness reads 1; set aside",
+        ),
+        ({"steps": "many"}, "steps: Input should be a valid integer"),
+        ({"cell": {"suite": "glue"}}, "cell.suite_version: Field required"),
+    ],
+)
+def test_why_a_record_does_not_read(store: Store, records: list[Record], change: dict[str, Any], says: str) -> None:
+    store.write(records[0], None)
+    path = store.cells / f"{records[0].key}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    _, (line,) = store.read()
+    assert says in line and "\n" not in line
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from harness.cli import main
 from harness.record import Record
@@ -74,7 +75,7 @@ def test_cells_of_one_run_only_are_counted_and_named() -> None:
 def test_a_limit_with_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(BEFORE, task="rte"))
     assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 2
-    assert "no scored cell in common" in capsys.readouterr().err
+    assert "no cell in common" in capsys.readouterr().err
     assert main(["compare", str(a), str(b)]) == 0
 
 
@@ -99,6 +100,40 @@ def test_exit_code(after: list[float], worse: bool, tmp_path: Path, capsys: pyte
     answer = json.loads(capsys.readouterr().out)
     assert answer["worse"] == ([["glue", "cola", "lora"]] if worse else [])
     assert answer["scores"][0]["difference"] == pytest.approx(np.mean(after) - np.mean(BEFORE))
+
+
+def test_a_cell_that_b_has_no_score_of_is_worse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Failed, out of memory, or not there: the others gain, and the exit code is 1 all the same."""
+    after = run([b + 1 for b in BEFORE], method_version=2)
+    failed = after[0].model_copy(update={"status": "failed", "reason": "ValueError: on purpose", "scores": {}})
+    oom = after[1].model_copy(update={"status": "oom", "reason": "out of memory", "scores": {}})
+    a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", [failed, oom, after[2], after[4]])
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == (
+        "scored in A, without a score in B: glue cola lora seed 0: ValueError: on purpose, "
+        "glue cola lora seed 1: out of memory, glue cola lora seed 3: not there"
+    )
+    assert lines[-1].endswith("none")
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [cell["seeds"] for cell in answer["lost"]] == ["0", "1", "3"] and answer["worse"] == []
+    assert main(["compare", str(b), str(a), "--fail-if-worse", "0.5"]) == 1  # a point less on the shared cells
+    assert "without a score" not in capsys.readouterr().out
+    every = store_of(tmp_path / "c", [failed])
+    assert main(["compare", str(a), str(every), "--fail-if-worse", "0.5"]) == 1
+
+
+def test_what_lies_within_noise_says_what_would_not() -> None:
+    after = [b + gap for b, gap in zip(BEFORE, (0.5, -0.5, 1.0, -1.0, 0.4), strict=True)]
+    (gap,) = compare_runs(run(BEFORE), run(after, method_version=2)).gaps
+    power = TTestPower()
+    spread = float(np.std(np.subtract(after, BEFORE), ddof=1))
+    found = power.solve_power(nobs=5, alpha=0.05, power=0.8) * spread
+    assert gap.reading.startswith(f"within seed noise; {found:.1f} points would be found, 0.08 take ")
+    (gap,) = compare_runs(run(BEFORE), run([b + d for b, d in zip(BEFORE, (1, -1, 2, 0, 1), strict=True)])).gaps
+    seeds = power.solve_power(effect_size=0.6 / np.std((1, -1, 2, 0, 1), ddof=1), alpha=0.05, power=0.8)
+    assert gap.reading.endswith(f"0.6 take {np.ceil(seeds):.0f} seeds")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
+from harness.record import Trial, Tuned
 from reports.compare import task_estimate
 from reports.document import Drawing
 from reports.figures import figures, image
@@ -68,7 +72,7 @@ def test_what_has_no_numbers_is_not_drawn() -> None:
 def test_many_methods_get_a_line_each() -> None:
     (grid,) = grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
     made = figures(grid, [])
-    assert list(made) == ["scores", "differences", "tradeoff"]
+    assert list(made) == ["scores", "differences", "tradeoff", "loss"]
     axes = made["scores"].figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == list(grid.methods)
     means = [x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata()]
@@ -138,6 +142,47 @@ def test_no_label_is_left_in_the_language_of_formulas() -> None:
     assert drawing.figure.axes[0].get_xscale() == "log"
     labels = [label.get_text() for label in drawing.figure.axes[0].get_xticklabels()]
     assert {"1k", "10k", "1M"} <= set(labels) and not any("$" in label for label in labels)
+
+
+LONG = [f"lorasp:ratio=0.{i},select=row,targets=all-linear" for i in range(7)] + [f"m{i}" for i in range(8)]
+
+
+@pytest.mark.parametrize("methods", [LONG[:2], LONG[3:10], LONG], ids=len)
+def test_no_text_is_cut_off_and_no_two_overlap(methods: list[str]) -> None:
+    """15 methods on 6 tasks, long names among them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    scores = {(t, m): [60.0 + i, 62.5 + i, 63.0] for t in EIGHT[:6] for i, m in enumerate(methods)}
+    (grid,) = grids(grid_of(scores, EIGHT[:6]))
+    own = [tuned(t, m) for t in EIGHT[:6] for m in methods]
+    made = figures(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], own)
+    assert len(made) == (9 if len(methods) > 3 else 7)
+    for name, drawing in made.items():
+        canvas = FigureCanvasAgg(drawing.figure)
+        canvas.draw()
+        area = drawing.figure.bbox.padded(1)
+        texts = [t for legend in drawing.figure.legends for t in legend.get_texts()]
+        texts += [t for axes in drawing.figure.axes for t in seen(axes)]
+        boxes = {t: t.get_window_extent(canvas.get_renderer()) for t in texts}
+        for text, box in boxes.items():
+            assert area.containsx(box.x0) and area.containsx(box.x1), (name, text)
+            assert area.containsy(box.y0) and area.containsy(box.y1), (name, text)
+        for (one, box), (two, other) in itertools.combinations(boxes.items(), 2):
+            assert not box.padded(-1).overlaps(other.padded(-1)), (name, one, two)
+
+
+def seen(axes: Axes) -> list[Text]:
+    """Titles, and the labels of the ticks within the axis' limits."""
+    made = [t for t in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label) if t.get_text()]
+    ticks = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks()]
+    made += [t for t in ticks if t.get_text() and t.get_visible()]
+    return made if axes.get_visible() and axes.axison else []
+
+
+def tuned(task: str, method: str) -> Tuned:
+    trials = [Trial(values={"lr": 1e-3}, keys=["k"], score=60.0 + i, steps=7, seconds=0.5) for i in range(12)]
+    start = {"suite": "glue", "tasks": [task], "method": method, "ranges": {"lr": (1e-4, 1e-1)}}
+    return Tuned.model_validate(start | {"trials": trials, "best": 3, "edges": {}})
 
 
 def test_many_methods_and_seeds_stay_readable() -> None:

@@ -20,7 +20,9 @@ from scipy import stats
 from harness.record import Record
 from reports.escape import latex, markdown, markdown_alt, markdown_code
 from reports.figures import IMAGES
+from reports.findings import findings
 from reports.render import FORMATS, write_report
+from reports.statistics.analysis import analyse
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
 
 Rows = list[list[str]]
@@ -42,11 +44,13 @@ def hostile() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of plain and of hostile records."""
+    """Reports of plain and of hostile records, with all that the statistics say of them."""
     made = {name: tmp_path_factory.mktemp(name) for name in ("plain", "hostile")}
-    write_report(grid(), [profile("lora")], made["plain"], "t", "c", formats=FORMATS, images=IMAGES)
     evil = f"python -m harness run {EVIL}"
-    write_report(hostile(), [profile("lora")], made["hostile"], EVIL, evil, [EVIL], formats=FORMATS, images=IMAGES)
+    said = {"plain": (grid(), "t", "c", []), "hostile": (hostile(), EVIL, evil, [EVIL])}
+    for name, (records, *words) in said.items():
+        found = findings(analyse(records, [profile("lora")], margin=1.0))
+        write_report(records, [profile("lora")], made[name], *words, findings=found, formats=FORMATS, images=IMAGES)
     return made
 
 
@@ -169,6 +173,27 @@ def test_scores_and_differences_are_those_that_the_csv_gives(folders: dict[str, 
             if task in EIGHT:
                 gaps = [by[task, method][seed] - by[task, "lora"][seed] for seed in by[task, "lora"]]
                 assert shown.split(" ")[0] == f"{statistics.fmean(gaps):+.1f}" and pairs == "4"
+
+
+def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[str, Path]) -> None:
+    lines = list(csv.DictReader(io.StringIO((folders["plain"] / "comparisons.csv").read_text())))
+    means = list(csv.DictReader(io.StringIO((folders["plain"] / "aggregates.csv").read_text())))
+    for tables in read_all(folders["plain"]):
+        _, *rows = tables["Comparisons, paired by seed"]
+        assert len(rows) == len(lines) >= 10
+        for row, line in zip(rows, lines, strict=True):
+            assert row[:4] == [line["suite"], line["on"], line["method"], line["against"]]
+            assert row[4] == f"{float(line['difference']):+.1f}" and row[8] == line["verdict"]
+            assert row[5] == f"{float(line['low']):+.1f} to {float(line['high']):+.1f}"
+            assert row[9] == f"{float(line['detectable']):.1f} points"
+            assert row[10].endswith(f"for {float(line['effect']):.1f}")
+            assert row[10].startswith(line["seeds_needed"] or "more than 1,000")
+        _, *rows = tables["Over all tasks"]
+        shown = {row[1]: row[4] for row in rows}
+        iqm = {line["method"]: line for line in means if line["measure"] == "interquartile mean"}
+        assert shown == {
+            m: f"{float(a['value']):.1f} ({float(a['low']):.1f} to {float(a['high']):.1f})" for m, a in iqm.items()
+        }
 
 
 # ---------------------------------------------------------------- hostile text

@@ -6,7 +6,6 @@ import re
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from harness.errors import UserError
@@ -57,8 +56,8 @@ def test_markdown_links_the_figures_that_exist(tmp_path: Path) -> None:
 
 
 def test_findings_come_first_in_each_format(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"method": ["lorasp"], "p": [0.031257], "n": [5], "gap": [float("nan")]})
-    findings = Findings(["lorasp is below lora."], [("Tests", frame, ["Wilcoxon."])])
+    rows = [{"method": "lorasp", "p": 0.031257, "n": 5, "gap": float("nan")}]
+    findings = Findings(["lorasp is below lora."], [("Tests", rows, ["Wilcoxon."])])
     write_report(grid_of(SCORES), [], tmp_path, "t", "c", findings=findings, formats=["md", "html", "latex"])
     for name in ("report.md", "report.html", "report.tex"):
         text = (tmp_path / name).read_text()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
+from statsmodels.stats.power import TTestPower
 
 from reports.document import Text
 from reports.flat import cell_rows, score_rows, to_csv
@@ -41,11 +45,29 @@ def test_a_full_average_carries_no_warning_and_partial_data_is_marked() -> None:
     assert table.rows[0][0] == "cola†" and "† cola: half of the rows" in table.notes
 
 
+def test_one_seed_gives_a_value_and_says_why_there_is_no_interval() -> None:
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
+    table = score_table(grid, "glue")
+    assert table.rows[0][3:] == ("60.0", "61.0") and any("no spread to make an interval of" in n for n in table.notes)
+    differences = difference_table(grid, "glue")
+    assert differences is not None and differences.rows[0][2:] == ("+1.0", "1", "one paired seed: no interval")
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0, 61.0]}))
+    assert not any("no spread" in n for n in score_table(grid, "glue").notes)
+
+
 def test_difference_table_reads_each_row() -> None:
     (grid,) = grids(grid_of(SCORES))
     table = difference_table(grid, "glue")
     assert table is not None
-    assert table.rows[0] == ("lorasp", "cola", "-0.2 ± 9.5", "2", "not distinguishable from 0")
+    assert table.rows[0] == ("lorasp", "cola", "-0.2 ± 9.5", "2", table.rows[0][4])
+    told = re.fullmatch(
+        r"not distinguishable from 0; ([\d.]+) points would be found, 0.25 take (\d+) seeds", table.rows[0][4]
+    )
+    assert told is not None
+    spread, power = np.std(np.array([59.0 - 60.0, 62.5 - 62.0]), ddof=1), TTestPower()
+    assert float(told[1]) == pytest.approx(power.solve_power(nobs=2, alpha=0.05, power=0.8) * spread, abs=0.05)
+    needed = power.solve_power(effect_size=0.25 / spread, alpha=0.05, power=0.8)
+    assert int(told[2]) == np.ceil(needed)
     assert table.rows[1] == ("lorasp", "rte", "-", "0", "no paired seeds")
     assert difference_table(grids(grid_of({("cola", "lora"): [1.0]}))[0], "glue") is None
 

@@ -6,6 +6,7 @@ import itertools
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.record import Trial, Tuned
@@ -42,7 +43,7 @@ def test_a_trial_that_failed_counts_as_one() -> None:
 
 
 def test_table_says_cost_and_edge() -> None:
-    frame = chosen_table([tuned(), tuned("head", (50.0, 61.0, 62.0), 2)])
+    frame = pd.DataFrame(chosen_table([tuned(), tuned("head", (50.0, 61.0, 62.0), 2)]))
     assert list(frame["at the edge"]) == ["no", "lr (highest tried)"]
     assert list(frame["trials"]) == [3, 3] and list(frame["failed"]) == [1, 0] and list(frame["steps"]) == [21, 21]
     assert list(frame["chosen"]) == ["lr 0.01", "lr 0.1"] and list(frame["seconds"]) == [1.5, 1.5]

@@ -52,3 +52,12 @@ def test_undefined_is_zero() -> None:
         assert METRICS[name](w, np.full((1, 3), 0.7), y)[0, 0] == 0.0
     for name in ("f1", "matthews_correlation"):
         assert METRICS[name](w, np.zeros((1, 3), dtype=int), np.zeros(3))[0, 0] == 0.0
+
+
+def test_ranks_of_many_equal_predictions() -> None:
+    """1501 equal predictions: their cube has no float32, and the correlation must be 0 all the same."""
+    y, w = np.arange(1501.0), np.ones((1, 1501), dtype=int)
+    p = np.stack([np.zeros(1501), np.r_[1.0, np.zeros(1500)]])
+    found = METRICS["spearman"](w, p, y)
+    assert found[0, 0] == 0.0
+    assert found[0, 1] == pytest.approx(100 * stats.spearmanr(p[1], y).statistic, abs=1e-5)
