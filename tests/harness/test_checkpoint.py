@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from harness import checkpoint
-from harness.checkpoint import Pace
+from harness.checkpoint import Pace, Saved
 from harness.cli import main
 from harness.errors import UserError
+from harness.record import Phases
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
 
 PACKS = {
@@ -183,6 +184,23 @@ def large_is_due_at(now: list[float], seconds: float) -> bool:
     pace = Pace(size=10**9)
     now[0] += seconds
     return pace.due()
+
+
+def test_a_part_takes_its_share_of_the_time() -> None:
+    spent = Phases(load=4, input=0, attach=8, train=40, capture=2, evaluate=6)
+    whole = Saved(("a", "b", "c", "d", "e"), (0, 1, 3, 4), 7, {}, {}, spent, {"resumed at step": 3})
+    part = whole.part((3,))
+    assert part.spent == Phases(load=1, input=0, attach=2, train=10, capture=0.5, evaluate=1.5)
+    assert part.own_keys == ["d"] and part.marks == {"resumed at step": 3, "split at step": 7}
+
+
+def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
+    asked = planned("lora", (10, 10))
+    stop(tmp_path, asked, at=6)
+    content = torch.load(only_file(tmp_path))
+    torch.save(content | {"spent": content["spent"] | {"train": 1000.0}}, only_file(tmp_path))
+    sitting(tmp_path, asked, Seen())
+    assert all(1000 < r.phases.train < 1100 for r in stored(tmp_path, asked[0]) if r.phases)
 
 
 def test_the_seconds_between_two_are_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
