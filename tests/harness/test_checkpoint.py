@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from harness import checkpoint
-from harness.checkpoint import Pace
+from harness.checkpoint import Pace, Saved
 from harness.cli import main
 from harness.errors import UserError
+from harness.record import Phases
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
 
 PACKS = {
@@ -57,11 +58,12 @@ def test_a_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> None:
     assert not (tmp_path / "stopped" / "checkpoints").exists()
 
 
-def test_it_is_found_after_other_packs_are_done_and_the_rest_keep_theirs(tmp_path: Path) -> None:
-    """Five cells in packs of 2, 1 and 2: what is missing after the first would be grouped as 2 and 1."""
+@pytest.mark.parametrize(("after", "resumed"), [(0, [3, 3, None, None, None]), (1, [None, None, 3, None, None])])
+def test_it_is_found_and_the_other_packs_stay(after: int, resumed: list[int | None], tmp_path: Path) -> None:
+    """Five cells in packs of 2, 1 and 2; what is missing beside the first would be grouped as 2 and 1."""
     asked = planned("lora", (6, 6, 6, 9, 9), seeds="5", pack=2)
     sitting(tmp_path / "straight", asked, Seen())
-    first = Seen()
+    first = Seen(until=None if after else 3)
     first.cell_finished = lambda record: setattr(first, "until", 3)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path / "stopped", asked, first)
@@ -69,8 +71,7 @@ def test_it_is_found_after_other_packs_are_done_and_the_rest_keep_theirs(tmp_pat
     packs = [[r.pack.size for r in stored(tmp_path / out, asked[0]) if r.pack] for out in ("straight", "stopped")]
     assert packs == [[2, 2, 1, 2, 2]] * 2
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
-    marks = [r.extra.get("resumed at step") for r in stored(tmp_path / "stopped", asked[0])]
-    assert marks == [None, None, 3, None, None]
+    assert [r.extra.get("resumed at step") for r in stored(tmp_path / "stopped", asked[0])] == resumed
 
 
 def test_records_that_are_stored_stay_when_their_pack_goes_on(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_adapters_of_those_that_have_left_are_kept(tmp_path: Path) -> None:
     for out, stops in (("straight", False), ("stopped", True)):
         if stops:
             stop(tmp_path / out, asked)
-        sitting(tmp_path / out, asked, Seen())
+        assert sitting(tmp_path / out, asked, Seen()).count("rte: 4 cells, 20 steps") == 1
     for one, other in zip(*(stored(tmp_path / out, asked[0]) for out in ("straight", "stopped")), strict=True):
         assert one.adapter is not None and one.adapter == other.adapter
         configs = [in_order(tmp_path / out / one.adapter.path) for out in ("straight", "stopped")]
@@ -183,6 +184,23 @@ def large_is_due_at(now: list[float], seconds: float) -> bool:
     pace = Pace(size=10**9)
     now[0] += seconds
     return pace.due()
+
+
+def test_a_part_takes_its_share_of_the_time() -> None:
+    spent = Phases(load=4, input=0, attach=8, train=40, capture=2, evaluate=6)
+    whole = Saved(("a", "b", "c", "d", "e"), (0, 1, 3, 4), 7, {}, {}, spent, {"resumed at step": 3})
+    part = whole.part((3,))
+    assert part.spent == Phases(load=1, input=0, attach=2, train=10, capture=0.5, evaluate=1.5)
+    assert part.own_keys == ["d"] and part.marks == {"resumed at step": 3, "split at step": 7}
+
+
+def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
+    asked = planned("lora", (10, 10))
+    stop(tmp_path, asked, at=6)
+    content = torch.load(only_file(tmp_path))
+    torch.save(content | {"spent": content["spent"] | {"train": 1000.0}}, only_file(tmp_path))
+    sitting(tmp_path, asked, Seen())
+    assert all(1000 < r.phases.train < 1100 for r in stored(tmp_path, asked[0]) if r.phases)
 
 
 def test_the_seconds_between_two_are_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,11 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     asked = planned(*ASKED)
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path, asked, Seen(until=10))
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    one, other = (torch.load(p) for p in (tmp_path / "checkpoints").iterdir())
+    late = max(one, other, key=lambda content: len(content["state"]["members"]))  # has not begun
+    torch.save(late | {"members": tuple(late["state"]["members"])}, tmp_path / "checkpoints" / "0.pt")
     said = sitting(tmp_path, asked, Seen())
+    assert "checkpoint 0.pt: a part of its pack has gone further; ignored" in said
     assert "goes on from step 10" in said and "goes on from step 7" in said
     assert counted.steps.total() == ALL_STEPS
     assert_near(undisturbed, tmp_path, asked[0])
