@@ -99,14 +99,11 @@ def test_paired_seeds_cannot_tell_masks_apart() -> None:
 
 
 def test_degradation_where_lorasp_stands_first() -> None:
-    by = {
-        ("rte", "lorasp"): FIRST,
-        ("rte", "lora"): [f + g for f, g in zip(FIRST, (3.1, 2.9, 3.0, 3.2, 2.8), strict=True)],
-    }
-    found = _found("scores below lora or full", grid_of(by, ["rte"]))
+    above = [f + g for f, g in zip(FIRST, (3.1, 2.9, 3.0, 3.2, 2.8), strict=True)]
+    found = _found("scores below lora or full", grid_of({("rte", "lorasp"): FIRST, ("rte", "lora"): above}, ["rte"]))
     assert found.seen and found.sentence == "lorasp below lora on rte (-3.0)."
-    less = {("rte", "lorasp"): above, ("rte", "lora"): FIRST}
-    assert _found("scores below lora or full", grid_of(less, ["rte"])).seen is False
+    found = _found("scores below lora or full", grid_of({("rte", "lorasp"): above, ("rte", "lora"): FIRST}, ["rte"]))
+    assert found.seen is False
 
 
 @pytest.mark.parametrize("broken", [None, float("nan")])
