@@ -31,6 +31,7 @@ def collected(roots: Sequence[Path], *, named: bool) -> Found:
     UserError for a root that the user `named` and that holds nothing.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
+    met: set[Path] = set()
     for root in roots:
         own = _holds(root)
         folders = [root] if own else sorted(path for path in root.glob("*") if _holds(path))
@@ -38,7 +39,9 @@ def collected(roots: Sequence[Path], *, named: bool) -> Found:
             raise UserError(
                 f"--runs {root}: no run and no study there; give folders of `run` or `study`, or one of such"
             )
-        for content in _newest(_contents(folders, own)):
+        fresh = [folder for folder in folders if folder.resolve() not in met]
+        met |= {folder.resolve() for folder in fresh}
+        for content in _newest(_contents(fresh, own)):
             found.setdefault(content["study"], []).append(content)
     return found
 

@@ -138,6 +138,7 @@ def report(out: Path, spec: Spec) -> tuple[Path, list[str]]:
 
     The verdict is made anew from the records; without any, it is the stored one.
     """
+    load_all(())
     content = stored.read(out)
     study = stored.declared(content)
     check(study, ())

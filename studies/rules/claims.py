@@ -76,6 +76,7 @@ def _row(claim: Claim, one: Content, part: Part) -> dict[str, str]:
         "from": claim["origin"],
         "study": claim["study"],
         "data": _data(one),
+        "margin": "" if one.get("margin") is None else f"{one['margin']:g}",
         "verdict": f"{part.kind}{late}",
         "evidence": part.told,
         "folder": str(one["folder"]),
@@ -87,5 +88,5 @@ def _open(claim: Claim) -> dict[str, str]:
     name = claim.get("study", "")
     told = claim.get("command") or f"python -m harness study {name}"
     verdict = "not tested here" if "command" in claim else "not run"
-    row = {"claim": claim["says"], "from": claim["origin"], "study": name, "data": "", "verdict": verdict}
+    row = {"claim": claim["says"], "from": claim["origin"], "study": name, "data": "", "margin": "", "verdict": verdict}
     return row | {"evidence": told, "folder": ""}

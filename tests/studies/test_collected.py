@@ -109,6 +109,7 @@ def test_several_roots_add_up(tmp_path: Path) -> None:
     one, two = (store(tmp_path, "parity", kind, folder=kind).parent for kind in ("confirmed", "undecided"))
     run = plain(tmp_path / "run", lorasp=0.0, full=0.0)
     assert len(collected([one, two, run], named=True)["parity"]) == 3
+    assert len(collected([one, run, run, one], named=True)["parity"]) == 2
     assert len(collected([tmp_path], named=True)["parity"]) == 2  # the newer one of the studies, and the run
 
 

@@ -100,11 +100,10 @@ def test_paired_seeds_cannot_tell_masks_apart() -> None:
 
 def test_degradation_where_lorasp_stands_first() -> None:
     above = [f + g for f, g in zip(FIRST, (3.1, 2.9, 3.0, 3.2, 2.8), strict=True)]
-    by = {("rte", "lorasp"): FIRST, ("rte", "lora"): above}
-    found = _found("scores below lora or full", grid_of(by, ["rte"]))
+    found = _found("scores below lora or full", grid_of({("rte", "lorasp"): FIRST, ("rte", "lora"): above}, ["rte"]))
     assert found.seen and found.sentence == "lorasp below lora on rte (-3.0)."
-    less = {("rte", "lorasp"): above, ("rte", "lora"): FIRST}
-    assert _found("scores below lora or full", grid_of(less, ["rte"])).seen is False
+    found = _found("scores below lora or full", grid_of({("rte", "lorasp"): above, ("rte", "lora"): FIRST}, ["rte"]))
+    assert found.seen is False
 
 
 @pytest.mark.parametrize("broken", [None, float("nan")])

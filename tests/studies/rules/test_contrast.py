@@ -91,3 +91,16 @@ def test_what_is_lacking_is_named() -> None:
 def test_a_place_that_one_method_lacks_decides_nothing() -> None:
     left = [r for r in by_task(8.0).records if (r.cell.task, r.cell.method) != ("d100", "lora")]
     assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"
+
+
+def test_a_language_without_a_number_decides_nothing_and_is_no_mean() -> None:
+    made = []
+    for seed, n in enumerate(NOISE):
+        for method, far in (("lora", 0.0), ("lorasp", 8.0)):
+            scores = {"accuracy_en": 80.0 + n, "accuracy_sw": 70.0 - far + n * (2 if far == 0 else 3)}
+            if (method, seed) == ("lorasp", 1):
+                scores["accuracy_sw"] = math.nan
+            made.append(record(1.0, cell("en", method, seed), ("en",), scores=scores))
+    found = answer(load("multilingual"), Gathered(made, margin=2.0))
+    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+    assert not any("nan" in text for row in found.rows for text in row.values())
