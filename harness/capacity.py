@@ -72,22 +72,33 @@ class Capacity:
             return alone
         return two if isinstance(two, str) else alone.at(k, two)
 
-    def most(self, cells: Sequence[Cell]) -> int:
-        """Replicas that a pack of such cells may hold; without a prediction, as many as any."""
-        limit = MOST[self.device]
-        steps = {kind_of(s): s for s in map(self.step, cells)}
-        if all(rough_bound(s, limit) * BOUND_MARGIN < self.room * USED_AT_MOST for s in steps.values()):
-            return limit
-        return min(self.largest(s) for s in steps.values())
+    def most(self, cells: Sequence[Cell], limit: int | None = None) -> int:
+        """Replicas of such cells that fit together, `limit` (MOST) at most; without a prediction, MOST.
 
-    def largest(self, step: Step) -> int:
+        Beyond MOST the closed form alone says how many, where it is enough for MOST: predictions take seconds.
+        """
+        limit = limit or MOST[self.device]
+        steps = {kind_of(s): s for s in map(self.step, cells)}
+        bounded = min((self.surely(s) for s in steps.values()), default=limit)
+        if bounded >= min(limit, MOST[self.device]):
+            return min(limit, bounded)
+        return min(self.largest(s, limit) for s in steps.values())
+
+    def surely(self, step: Step) -> int:
+        """Replicas that the closed form lets pass; it lies on a line."""
+        if step.methods[0].packs_with() is None or math.isinf(one := rough_bound(step, 1)):
+            return 0
+        each = rough_bound(step, 2) - one
+        return max(0, 1 + int((self.room * USED_AT_MOST / BOUND_MARGIN - one) // each))
+
+    def largest(self, step: Step, limit: int) -> int:
         """Replicas of one step that fit together, 1 where none does."""
-        limit, room = MOST[self.device], int(self.room * USED_AT_MOST)
+        room = int(self.room * USED_AT_MOST)
         if step.methods[0].packs_with() is None:
             return 1
         alone, two = self.predicted(step), self.predicted(step, 2)
         if isinstance(alone, str) or isinstance(two, str) or two.peak <= alone.peak:
-            return limit
+            return min(limit, MOST[self.device])
         return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
 
 
@@ -110,19 +121,30 @@ def kind_of(step: Step) -> str:
     return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
 
 
+def dimensions(step: Step) -> tuple[int, int, int, int] | None:
+    """Layers, hidden size, heads and vocabulary of the backbone; None for a configuration of other words."""
+    from harness.models import config_for
+
+    config: Any = config_for(step.source, step.task.outputs)
+    found = [
+        getattr(config, n, None) for n in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    ]
+    layers, hidden, heads, words = found
+    if any(not isinstance(number, int) for number in found):
+        return None
+    return layers, hidden, heads, words  # type: ignore[return-value]
+
+
 def rough_bound(step: Step, k: int) -> float:
     """Bytes of K replicas by closed form, to see at once that a small model fits.
 
     Activations as arXiv 2205.05198 counts them (equation 1, at four bytes a number), the logits three times, and four
     numbers for each weight. Infinite for a configuration of other words.
     """
-    from harness.models import config_for
-
-    config: Any = config_for(step.source, step.task.outputs)
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
-    if any(not isinstance(getattr(config, name, None), int) for name in names):
+    shape = dimensions(step)
+    if shape is None:
         return math.inf
-    layers, hidden, heads, words = (getattr(config, name) for name in names)
+    layers, hidden, heads, words = shape
     p = step.cells[0].protocol
     text = step.task.outputs is None
     length = step.length + (p.max_target_length if text else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -12,6 +13,12 @@ from torch import Tensor
 
 Compute = Callable[[Tensor, Any], Tensor]
 """(row numbers on the device, shape) -> losses [K]; reads and writes nothing but tensors that stay where they are."""
+
+
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all packs of a process: cuBLAS keeps a workspace for each stream that it has seen."""
+    return torch.cuda.Stream()
 
 
 class Eager:
@@ -43,7 +50,7 @@ class Captured(Eager):
 
     def __init__(self, compute: Compute) -> None:
         super().__init__(compute)
-        self.side = torch.cuda.Stream()
+        self.side = _side_stream()
         self._seen: set[Hashable] = set()
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
@@ -84,9 +91,11 @@ class Captured(Eager):
     def stream(self) -> Any:
         """One side stream for all steps: what a graph captures must not lie on the default one."""
         self.side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.side):
-            yield
-        torch.cuda.current_stream().wait_stream(self.side)
+        try:
+            with torch.cuda.stream(self.side):
+                yield
+        finally:  # what an error leaves behind is read on the other stream
+            torch.cuda.current_stream().wait_stream(self.side)
 
 
 def runner(compute: Compute, device: torch.device) -> Eager:

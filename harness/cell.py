@@ -113,8 +113,13 @@ class Cell(Frozen):
     @property
     def label(self) -> str:
         """The method as it is written on the command line: lorasp:ratio=0.25."""
-        options = ",".join(f"{k}={_written(v)}" for k, v in sorted(self.options.items()))
-        return f"{self.method}:{options}" if options else self.method
+        return labelled(self.method, self.options)
+
+
+def labelled(method: str, options: Mapping[str, Any]) -> str:
+    """A method and its options as they are written on the command line."""
+    written = ",".join(f"{k}={_written(v)}" for k, v in sorted(options.items()))
+    return f"{method}:{written}" if written else method
 
 
 def _written(value: Any) -> str:

@@ -23,13 +23,16 @@ def judged_together(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str,
 
 def tried(arm: Arm, records: Mapping[str, Record]) -> bool:
     """Whether it was tried at all: a method that does not fit its model was not."""
-    return all(cell.key in records for cell in arm.trials)
+    return all(cell.key in records for trial in arm.trials for cell in trial)
 
 
 def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
     """The trials of one method and which was best: by the mean over tasks, where there are several."""
     first = arms[0]
-    trials = [_trial(values, [records[arm.trials[i].key] for arm in arms]) for i, values in enumerate(first.values)]
+    trials = [
+        _trial(values, [records[cell.key] for arm in arms for cell in arm.trials[i]])
+        for i, values in enumerate(first.values)
+    ]
     best = best_of(trials)
     precision = "" if first.first.precision == "fp32" else f" [{first.first.precision}]"
     return Tuned(

@@ -40,7 +40,7 @@ def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) 
 
 
 app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
-STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, False)}
+STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, False), "runs": (studying.Runs, None)}
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))

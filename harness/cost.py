@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.provenance import cpu_name
-from harness.record import Profile
+from harness.record import PackSize, Profile, Timings
+from harness.store import PACK_SIZES
 
 RUNS = Path("results/runs")
 NONE_YET = "no calibration yet: run profile"
@@ -38,12 +39,50 @@ class Cost:
 def stored_profiles(folders: Iterable[Path]) -> list[Profile]:
     """Profiles of some run folders and of all runs kept here; files that do not read are passed over."""
     found: dict[str, Profile] = {}
-    for folder in (*folders, *sorted(RUNS.glob("*"))):
+    for folder in (*folders, *kept_runs()):
         for path in sorted((folder / "profiles").glob("*.json")):
             with contextlib.suppress(ValidationError, OSError):
                 profile = Profile.model_validate_json(path.read_bytes())
                 found[profile.key] = profile
     return list(found.values())
+
+
+def stored_sizes(folders: Iterable[Path]) -> dict[str, PackSize]:
+    """Sizes of packs by kind; where several are stored, that of the first folder, and a timed one before others."""
+    found: dict[str, PackSize] = {}
+    for path in (p for folder in folders for p in sorted((folder / PACK_SIZES).glob("*.json"))):
+        with contextlib.suppress(ValidationError, OSError):
+            size = PackSize.model_validate_json(path.read_bytes())
+            known = found.get(size.key)
+            if known is None or (size.timings and not known.timings):
+                found[size.key] = size
+    return found
+
+
+def kept_runs() -> list[Path]:
+    """Folders of all runs kept here."""
+    return sorted(RUNS.glob("*"))
+
+
+def step_seconds(timings: Timings, k: int) -> float:
+    """Seconds of a step of k replicas, on lines between the sizes that were timed; beyond them, in proportion."""
+    sizes, seconds = zip(*sorted(timings), strict=True)
+    if k > sizes[-1]:
+        return float(seconds[-1] * k / sizes[-1])
+    import numpy as np
+
+    return float(np.interp(k, sizes, seconds))
+
+
+SHORTEST = {"cpu": 1e-3, "cuda": 2e-4}
+"""Seconds of one replica's step in a pack at least: the embedded encoder's."""
+FASTEST = {"cpu": 2e11, "cuda": 4e14}
+"""FLOP/s at most."""
+
+
+def least_seconds(weights: int, tokens: int, device: str) -> float:
+    """Seconds of one replica's step at least, of a backbone of so many weights: forward, and backward to its inputs."""
+    return max(SHORTEST[device], 4.0 * weights * tokens / FASTEST[device])
 
 
 def calibrate(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:

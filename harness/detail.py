@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -23,8 +25,8 @@ from harness.task_types import task_type
 from harness.trace import trace
 from harness.train import Trainer
 
-SHAPE_STEPS = 60
-"""Steps before rows of many lengths are timed on a GPU, so that most of their graphs are captured."""
+WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}
+"""Of steps before the clock runs, at least: a GPU that was idle takes a while to reach its clock rate."""
 Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
@@ -40,23 +42,25 @@ class Phases:
             torch.cuda.reset_peak_memory_stats()
 
     def end(self, phase: Phase) -> None:
-        """Note the phase that ends here, and start the next."""
+        """Note the phase that ends here, and start the next without what nothing refers to."""
         allocated = torch.cuda.max_memory_allocated() if self.cuda else None
         reserved = torch.cuda.max_memory_reserved() if self.cuda else None
         rss = psutil.Process().memory_info().rss
         self.seen.append(
             PhaseMemory(phase=phase, allocated=allocated, reserved=reserved, rss=rss, device=self.gpu.used())
         )
+        gc.collect()
         self._start()
 
 
 @dataclasses.dataclass
 class Timed:
-    """Seconds of each step by block, the real tokens of those steps and the share of padding."""
+    """Seconds of each step by block, the real tokens of those steps, the share of padding, and steps before them."""
 
     blocks: list[list[float]]
     tokens: int
     padding: float
+    warmup: int
 
     @property
     def seconds(self) -> list[float]:
@@ -70,13 +74,13 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     model = load_alone(question)
     phases.end("load")
     own = list(model.parameters())
-    steps = 1 + 2 * (WARMUP_STEPS + SHAPE_STEPS + question.repeats * TIMED_STEPS)
+    steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
     trainer = train_alone(question, model, steps)
     counted = trace(trainer, device)
     phases.end("first step")
     others, before = phases.gpu.others(), phases.gpu.joules()
     with trainer.runner.stream():
-        timed = _timed(trainer, question, WARMUP_STEPS)
+        timed = _timed(trainer, question)
     after = phases.gpu.joules()
     phases.end("steady step")
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - phases.seen[0].rss
@@ -89,28 +93,44 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     if others:
         processes = ", ".join(map(str, others))
         return empty.model_copy(update=found | {"reason": f"no throughput: processes {processes} share the GPU"})
-    samples = cell.protocol.batch_size * (WARMUP_STEPS + len(timed.seconds))
+    samples = cell.protocol.batch_size * (timed.warmup + len(timed.seconds))
     energy = None if before is None or after is None else (after - before) / samples * 1000
     ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
     return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
 
 
-def _timed(trainer: Trainer, question: Question, warmup: int) -> Timed:
+def _timed(trainer: Trainer, question: Question) -> Timed:
     """Warm up, then blocks of timed steps, from the trainer's present step."""
+    first = trainer.optimizer.steps + WARMUP_STEPS
+    chosen = range(first, first + question.repeats * TIMED_STEPS)
+    warmup = _warm(trainer, chosen, question.device)
     tokens = positions = 0
-    blocks: list[list[float]] = []
-    for block in range(question.repeats + 1):
-        own = []
-        for _ in range(TIMED_STEPS if block else warmup):
-            step = trainer.optimizer.steps
-            rows = trainer.order.at(step)
-            own.append(timed_step(trainer, step, question.device))
-            if block:
-                tokens += int(trainer.split.lengths[rows].sum())
-                positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
-        if block:
-            blocks.append(own)
-    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions))
+    seconds = []
+    for step in chosen:
+        rows = trainer.order.at(step)
+        seconds.append(timed_step(trainer, step, question.device))
+        tokens += int(trainer.split.lengths[rows].sum())
+        positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
+    blocks = [seconds[i : i + TIMED_STEPS] for i in range(0, len(seconds), TIMED_STEPS)]
+    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions), warmup)
+
+
+def _warm(trainer: Trainer, chosen: range, device: str) -> int:
+    """Steps before the chosen ones, so that none of these meets a shape that is not captured; how many it took.
+
+    The first step of a shape runs as it comes and the second is captured.
+    """
+    started, taken = time.perf_counter(), 0
+    order, split = trainer.order, trainer.split
+    shapes = {(len(order.at(step)), split.shape(order.alike(step))): step for step in chosen}
+    several = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
+    for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *several]:
+        timed_step(trainer, step, device)
+        taken += 1
+    while time.perf_counter() - started < WARM_SECONDS[device]:
+        timed_step(trainer, chosen.start, device)
+        taken += 1
+    return taken
 
 
 def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
@@ -123,7 +143,7 @@ def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
     trainer.order = Order(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
     trainer.runner.reset()
     with trainer.runner.stream():
-        return _timed(trainer, question, SHAPE_STEPS if question.device == "cuda" else WARMUP_STEPS)
+        return _timed(trainer, question)
 
 
 def _split(question: Question, rows: Sequence[Example], *, train: bool) -> Any:

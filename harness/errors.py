@@ -18,6 +18,10 @@ class NotApplicable(UserError):
     """A combination that cannot be. Refused where named alone, dropped and listed where a product made it."""
 
 
+class Absent(UserError):
+    """Rows that are not there: their task is left out while others run. What is there and does not read is refused."""
+
+
 class CellFailed(HarnessError):
     """One cell cannot give a score (a loss that is not finite, say); it becomes a failed record."""
 

@@ -5,26 +5,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapter_files import write_adapter
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
+from harness.checkpoint import Checkpoints
 from harness.contracts import Suite, TaskData
-from harness.errors import CellFailed, UserError
+from harness.cost import kept_runs, stored_sizes
+from harness.errors import UserError
+from harness.failure import Failure, free_again, one_line
 from harness.initial import load_initial
-from harness.packs import Pack, group
+from harness.knee import Timed
+from harness.pack_size import PackSizes
+from harness.packs import Pack, halves, remaining
 from harness.provenance import environment, utc_now
 from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
 
 if TYPE_CHECKING:
+    from harness.checkpoint import Saved
     from harness.inputs import Inputs
-    from harness.packrun import Result, Work
+    from harness.packrun import Work
     from harness.plan import Plan
     from harness.progress import Listener
+    from harness.result import Result
     from harness.spec import Spec
     from harness.store import Store
 
@@ -48,67 +54,104 @@ def choose_threads(asked: int | None) -> int:
     return torch.get_num_threads()
 
 
-def out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    texts = ("can't allocate memory", "out of memory")
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(t in str(error) for t in texts)
-
-
 class Executor:
     """Runs packs on one device; tokenised inputs are kept for the next pack of the same task."""
 
-    def __init__(self, plan: Plan, spec: Spec, store: Store, listener: Listener) -> None:
+    def __init__(self, plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listener: Listener) -> None:
         self.plan, self.store, self.listener = plan, store, listener
+        self.todo = {c.key for c in cells}
         self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
         self.environment = environment(self.device, self.threads)
+        made_by = self.environment.model_dump() | {"--save-adapters": spec.save_adapters}
+        self.checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
         self.cache = _cache(spec)
         self._inputs: tuple[str, Inputs, float] | None = None
         self._tokenizers: dict[str, Any] = {}
+        self.told: Callable[[Cell], dict[str, Any]] = lambda cell: {"chosen": "asked"}
 
-    def run(self, pack: Pack) -> None:
-        """Run a pack and store its records. KeyboardInterrupt stores `cancelled` ones and goes on up."""
-        started = utc_now()
+    def run(self, pack: Pack, start: Saved | None = None) -> None:
+        """Run a pack, or what `start` says of it, and store its records.
+
+        KeyboardInterrupt stores `cancelled` ones and goes on up.
+        """
+        slots = list(range(len(pack.cells))) if start is None else start.slots
+        own, began = pack.part(slots), utc_now()
+        failure = None
         try:
-            results = self._results(pack)
+            results = self._results(pack, start)
         except KeyboardInterrupt:
-            for slot in range(len(pack.cells)):
-                self._store(pack, slot, "cancelled", started, reason="interrupted by the user")
+            for index in range(len(slots)):
+                self._store(own, index, "cancelled", began, reason="interrupted by the user")
             raise
         except UserError:
             raise  # the model or the machine refuses: no fault of a cell, so nothing is stored of it
         except Exception as error:
-            self._recover(pack, error, started)
-            return
-        for slot, result in enumerate(results):
-            broke = result.trained.broke_at
-            reason = None if broke is None else f"the loss is not finite (seen at step {broke})"
-            self._store(pack, slot, "ok" if broke is None else "failed", started, reason=reason, result=result)
+            failure = Failure.of(error)
+        if failure is None:
+            self._store_results(own, [results[slot] for slot in slots], began)
+        else:  # out here the error's frames are gone, and what they held can be freed
+            self._recover(pack, slots, failure, start, began)
+        self.checkpoints.drop([c.key for c in own.cells])
 
-    def _recover(self, pack: Pack, error: Exception, started: str) -> None:
-        """Out of memory: try halves. Anything else: each cell alone, so that only the bad one fails."""
-        memory = out_of_memory(error)
-        if len(pack.cells) > 1:
-            smaller = pack.split() if memory else pack.alone()
-            self.listener.note(f"{pack.cells[0].task}: {_line(error)}; trying {len(smaller)} smaller packs")
+    def _store_results(self, pack: Pack, results: Sequence[Result | None], began: str) -> None:
+        for index, result in enumerate(results):
+            if result is not None:
+                broke = result.trained.broke_at
+                reason = None if broke is None else f"the loss is not finite (seen at step {broke})"
+                self._store(pack, index, "ok" if broke is None else "failed", began, reason=reason, result=result)
+
+    def _recover(self, pack: Pack, slots: Sequence[int], failure: Failure, start: Saved | None, began: str) -> None:
+        """What has left is stored. Out of memory: halves of the rest go on, or are trained from the beginning.
+
+        Anything else: each cell alone, so that only the bad one fails.
+        """
+        free_again()
+        known = failure.saved or start
+        done = {} if known is None else {s: r for s, r in known.results.items() if s not in known.members}
+        if known is not None and done:
+            results = {s: dataclasses.replace(r, phases=known.spent) for s, r in done.items()}
+            self._store_results(pack.part(slots), [results.get(s) for s in slots], began)
+        rest = [s for s in slots if s not in done]
+        if failure.saved is not None:
+            self._go_on(pack, failure.saved, failure)
+        elif failure.unfit:
+            self._note(pack, failure, "from the beginning")
+            self.run(pack.part(rest))
+        elif len(pack.cells) > 1:
+            smaller = pack.part(rest).split() if failure.memory else pack.part(rest).alone()
+            self._note(pack, failure, f"trying {len(smaller)} smaller packs")
             for part in smaller:
                 self.run(part)
-            return
-        trace = "".join(traceback.format_exception(error))
-        self._store(pack, 0, "oom" if memory else "failed", started, reason=_line(error), trace=trace)
+        else:
+            status: Status = "oom" if failure.memory else "failed"
+            self._store(pack, 0, status, began, reason=failure.line, trace=failure.trace)
 
-    def _results(self, pack: Pack) -> list[Result]:
+    def _go_on(self, pack: Pack, saved: Saved, failure: Failure) -> None:
+        """The halves of what had not left, from the step that the whole had completed."""
+        parts = [saved.part(half) for half in halves(saved.members)]
+        self._note(pack, failure, f"{len(parts)} smaller packs go on from step {saved.step}")
+        for part in parts:
+            self.checkpoints.write(part)
+        self.checkpoints.drop(saved.own_keys)
+        for part in parts:
+            self.run(pack, part)
+
+    def _note(self, pack: Pack, failure: Failure, what: str) -> None:
+        self.listener.note(f"{pack.cells[0].task}: {failure.line}; {what}")
+
+    def _results(self, pack: Pack, start: Saved | None) -> dict[int, Result]:
         from harness.packrun import run_pack
         from harness.schedule import total_steps
 
         work = self._work(pack)
-        rows = work.inputs.rows["train"]
-        self.listener.pack_started(
-            pack.cells[0].task, len(pack.cells), max(total_steps(c.protocol, rows) for c in pack.cells)
-        )
-        return run_pack(work, self.listener.step)
+        rows, task = work.inputs.rows["train"], pack.cells[0].task
+        cells = len(pack.cells) if start is None else len(start.slots)
+        self.listener.pack_started(task, cells, max(total_steps(c.protocol, rows) for c in pack.cells))
+        if start is not None:
+            self.listener.note(f"{task}: goes on from step {start.step}")
+        return run_pack(work, self.listener, start, self.checkpoints.write)
 
     def _work(self, pack: Pack) -> Work:
         from harness.packrun import Work
@@ -141,6 +184,26 @@ class Executor:
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 
+    def time(self, cells: Sequence[Cell], most: int, replica_steps: int) -> tuple[Timed, int]:
+        """Time packs of some cells up to `most` on the rows' usual length; nothing where a method refuses."""
+        from harness.measure import Question
+        from harness.step_timer import time_packs, usual_length
+
+        first, methods = cells[0], [self.plan.methods[c.key] for c in cells]
+        suite, source = self._suite(first), self.plan.models[first.suite]
+        length = usual_length(self._read(first, suite)[0].splits["train"].lengths, first.protocol)
+        question = Question("", first, methods[0], suite.tasks[first.task], source, length, self.device, self.threads)
+        try:
+            made = time_packs(question, cells, methods, most, replica_steps)
+        except UserError:
+            raise
+        except Exception as error:
+            self.listener.note(f"{first.task}: packs could not be timed: {one_line(error)}; their size follows memory")
+            return Timed({}, False, 0.0), length
+        each = ", ".join(f"{k}: {seconds / k * 1e3:.2f} ms" for k, seconds in made.steps.items())
+        self.listener.note(f"{first.task}: packs timed in {made.seconds:.1f} s, a replica's step by size: {each}")
+        return made, length
+
     def _store(
         self,
         pack: Pack,
@@ -153,6 +216,8 @@ class Executor:
         result: Result | None = None,
     ) -> None:
         cell = pack.cells[slot]
+        if cell.key not in self.todo:
+            return  # a pack that goes on may hold cells whose records are stored
         suite, data = self._suite(cell), self.plan.data[cell.suite, cell.task]
         source = self.plan.models[cell.suite]
         record = Record(
@@ -165,7 +230,13 @@ class Executor:
             stand_in=source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
-            pack=PackInfo(keys=[c.key for c in pack.cells], slot=slot, size=len(pack.cells), threads=self.threads),
+            pack=PackInfo(
+                keys=[c.key for c in pack.cells],
+                slot=slot,
+                size=len(pack.cells),
+                threads=self.threads,
+                **self.told(cell),
+            ),
             environment=self.environment,
             started=started,
             finished=utc_now(),
@@ -220,16 +291,26 @@ def _cache(spec: Spec) -> Path | None:
     return cache_folder() if spec.cache else None
 
 
-def _line(error: BaseException) -> str:
-    """The first line of an error, as a reason."""
-    text = str(error).strip().split("\n")[0]
-    return text if isinstance(error, CellFailed) else f"{type(error).__name__}: {text}"
-
-
 def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listener: Listener) -> None:
     """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
-    executor = Executor(plan, spec, store, listener)
+    executor = Executor(plan, cells, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
     capacity = Capacity(plan, executor.device, free_memory(executor.device))
-    for pack in group(cells, methods, spec.pack or capacity.most):
+    begun = executor.checkpoints.find(plan, executor.todo, spec.pack)
+    for pack, saved in begun:
+        executor.run(pack, saved)
+    taken = {key for _, saved in begun for key in saved.own_keys}
+    rest = [c for c in cells if c.key not in taken]
+    sizes = PackSizes(
+        capacity,
+        rest,
+        executor.environment,
+        stored=stored_sizes([store.out]),
+        known=stored_sizes(kept_runs()),
+        time=executor.time,
+        keep=store.write_pack_size,
+    )
+    if spec.pack is None:
+        executor.told = sizes.told
+    for pack in remaining(plan.cells, [c.key for c in rest], methods, spec.pack or sizes.most):
         executor.run(pack)

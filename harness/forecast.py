@@ -6,17 +6,23 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.bench.table import Bench
 from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, ways_to_fit
 from harness.cell import Cell
-from harness.cost import NONE_YET, Cost, calibrate, stored_profiles
+from harness.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, stored_sizes
+from harness.pack_size import PackSizes, train_rows
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
+from harness.provenance import environment
 from harness.record import MemoryShares
 from harness.schedule import total_steps
 from harness.spec import Spec
+
+if TYPE_CHECKING:
+    from harness.trace import Prediction
 
 NOT_IN = "time of loading, tokenising and writing texts is not in it"
 
@@ -31,6 +37,7 @@ class Row:
     task: str
     methods: str
     k: int
+    chosen: str | None
     shares: MemoryShares | None
     fits: bool
     steps: int
@@ -49,11 +56,14 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
     threads = spec.threads or os.cpu_count() or 1
     cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
-    rows = _rows(plan, capacity, spec.pack, cost)
+    sizes = _sizes(capacity, spec, threads)
+    packs = _packs(sizes, spec)
+    rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
     trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
     for own in trials:
-        tried = _rows(own, Capacity(own, device, capacity.room), spec.pack, cost)
-        rows += [dataclasses.replace(row, tuning=True) for row in tried]
+        tried = _sizes(Capacity(own, device, capacity.room), spec, threads)
+        made = [_row(own, tried, pack, cost, asked=spec.pack is not None) for pack in _packs(tried, spec)]
+        rows += [dataclasses.replace(row, tuning=True) for row in made]
     timed = [r.seconds for r in rows if r.seconds is not None]
     return {
         "device": device,
@@ -61,11 +71,38 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
         "cells": len(plan.cells),
         "trials": sum(len(own.cells) for own in trials),
         "packs": [_as_json(row) for row in rows],
-        "device_hours": sum(timed) / 3600 if cost and len(timed) == len(rows) else None,
-        "calibration": f"{cost.line}; {NOT_IN}" if cost else NONE_YET,
+        "device_hours": sum(timed) / 3600 if len(timed) == len(rows) else None,
+        "calibration": _calibration(cost, sum(p.timings != [] for p in sizes.made.values())),
+        "to_time": [] if spec.pack else _to_time(sizes, packs),
         "too_large": _too_large(plan, capacity),
         "dropped": list(plan.dropped),
     }
+
+
+def _sizes(capacity: Capacity, spec: Spec, threads: int) -> PackSizes:
+    """The choices that a run would make, but for what it would time."""
+    machine = environment("cpu", threads).model_copy(
+        update={"device": capacity.device, "gpu": _gpu(capacity.device), "threads": threads}
+    )
+    stored, known = stored_sizes([spec.folder]), stored_sizes(kept_runs())
+    return PackSizes(capacity, capacity.plan.cells, machine, stored=stored, known=known)
+
+
+def _calibration(cost: Cost | None, timed: int) -> str:
+    """What the predicted time comes from."""
+    found = [f"steps of {timed} kinds of pack timed on this machine"] if timed else []
+    found += [cost.line] if cost else []
+    return "; ".join([*found, NOT_IN]) if found else NONE_YET
+
+
+def _to_time(sizes: PackSizes, packs: Sequence[Pack]) -> list[str]:
+    """Methods whose packs a run would time first, so that K may come out otherwise."""
+    asked = (p.cells for p in packs if len(p.cells) > 1 and sizes.would_time(p.cells[0]))
+    return list(dict.fromkeys(_names(cells) for cells in asked))
+
+
+def _names(cells: Sequence[Cell]) -> str:
+    return ", ".join(dict.fromkeys(c.label for c in cells))
 
 
 def _device(spec: Spec, memory: str | None) -> str:
@@ -89,31 +126,43 @@ def _trials(plan: Plan, spec: Spec) -> list[Plan]:
     from harness.tuning import check
 
     check(plan, spec)
-    return arms_of(plan, spec.tune or 0, spec.tune_tasks)[1]
+    return arms_of(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)[1]
 
 
-def _rows(plan: Plan, capacity: Capacity, pack: int | None, cost: Cost | None) -> list[Row]:
-    return [_row(plan, capacity, one, cost) for one in group(plan.cells, plan.methods, pack or capacity.most)]
+def _packs(sizes: PackSizes, spec: Spec) -> list[Pack]:
+    return group(sizes.plan.cells, sizes.plan.methods, spec.pack or sizes.most)
 
 
-def _row(plan: Plan, capacity: Capacity, pack: Pack, cost: Cost | None) -> Row:
+def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: bool) -> Row:
     """The pack's largest member stands for all."""
-    names = ", ".join(dict.fromkeys(c.label for c in pack.cells))
-    k, cell = len(pack.cells), pack.cells[0]
-    rows = _count(len(plan.data[cell.suite, cell.task].splits["train"]), cell.protocol.train_rows)
-    steps = max(total_steps(c.protocol, rows) for c in pack.cells)
+    k, cell, capacity = len(pack.cells), pack.cells[0], sizes.capacity
+    size = sizes.of(cell)
+    chosen = "asked" if asked else size.chosen if size else None
+    steps = max(total_steps(c.protocol, train_rows(plan, c)) for c in pack.cells)
     kinds = {c.label: capacity.predicted(capacity.step(c), k) for c in pack.cells}
     known = [p for p in kinds.values() if not isinstance(p, str)]
     if len(known) < len(kinds):
         note = next(p for p in kinds.values() if isinstance(p, str))
-        return Row(cell.task, names, k, None, True, steps, None, note)
+        return Row(cell.task, _names(pack.cells), k, chosen, None, True, steps, None, note)
     worst = max(known, key=lambda p: p.peak)
     fits = worst.peak <= capacity.room * USED_AT_MOST
-    seconds = None
-    if cost is not None:
-        per_row = worst.forward_flops / cell.protocol.batch_size
-        seconds = steps * cost.step(worst.flops, worst.launches) + cost.per_flop * per_row * _eval_rows(plan, cell)
-    return Row(cell.task, names, k, worst.shares, fits, steps, seconds, "")
+    seconds = _seconds(plan, sizes, pack, steps, worst, cost)
+    return Row(cell.task, _names(pack.cells), k, chosen, worst.shares, fits, steps, seconds, "")
+
+
+def _seconds(
+    plan: Plan, sizes: PackSizes, pack: Pack, steps: int, worst: Prediction, cost: Cost | None
+) -> float | None:
+    """Of training and evaluation: from timed packs of the kind, else from FLOPs and launches."""
+    k, cell = len(pack.cells), pack.cells[0]
+    step, rows = sizes.seconds(cell, k), _eval_rows(plan, cell)
+    if step is not None:
+        forward = step * worst.forward_flops / max(1, worst.flops)
+        return steps * step + forward / cell.protocol.batch_size * rows
+    if cost is None:
+        return None
+    per_row = worst.forward_flops / cell.protocol.batch_size
+    return steps * cost.step(worst.flops, worst.launches) + cost.per_flop * per_row * rows
 
 
 def _eval_rows(plan: Plan, cell: Cell) -> int:
@@ -164,6 +213,7 @@ def text(made: dict[str, Any]) -> str:
             "methods": pack["methods"],
             "packs": str(count),
             "K": str(pack["k"]),
+            "K from": pack["chosen"] or "",
             "steps": str(pack["steps"]),
         }
         rows.append(row | {"peak": size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
@@ -177,6 +227,7 @@ def text(made: dict[str, Any]) -> str:
     lines = [Bench("plan", facts, rows, []).text(), made["calibration"]]
     if made["device_hours"] is not None:
         lines.append(f"device hours: {made['device_hours']:.3f}")
+    lines += [f"{names}: the run times packs of growing size first, and K follows" for names in made["to_time"]]
     for large in made["too_large"]:
         ways = "; ".join(f"{w['flags']} ({size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
         lines.append(f"{large['method']} needs {size(large['peak'])}: {ways}")

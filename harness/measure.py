@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import torch
 from harness.backbone import held
 from harness.cell import Cell, Protocol
 from harness.contracts import Example, Method, Task
-from harness.execute import choose_threads, out_of_memory
+from harness.execute import choose_threads
+from harness.failure import out_of_memory
 from harness.models import load_model
 from harness.packrun import attach_pack, counts
 from harness.packs import Pack
@@ -95,8 +97,27 @@ def _synchronised(device: str) -> Iterator[None]:
         torch.cuda.synchronize()
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection of garbage but where it is asked for.
+
+    It would fall into some step or other, take time there, and decide which of its free blocks the allocator uses.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def measure(question: Question) -> Profile:
     """Warm up, then time each step. Out of memory and errors become the profile's status."""
+    with uncollected():
+        return _measured(question)
+
+
+def _measured(question: Question) -> Profile:
     choose_threads(question.threads)
     empty = _profile(question, "failed")
     try:
@@ -163,13 +184,18 @@ def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Mo
 
 def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
-    cell = question.cell
-    made, losses = made_up_rows(question.task, cell.protocol, question.length, model)
+    return pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
+
+
+def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The same for several cells of the question's kind."""
+    first, method = pack.cells[0], pack.methods[0]
+    made, losses = made_up_rows(question.task, first.protocol, question.length, model)
     split = made.to(question.device)
-    attached, streams = attach_pack(model, Pack((cell,), (question.method,)), split, losses)
-    protocol = cell.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0})
-    autocast = cell.dtype == "bf16" and question.method.autocasts
-    return Trainer(model, attached, split, [protocol], streams, losses, autocast=autocast)
+    attached, streams = attach_pack(model, pack, split, losses)
+    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0}) for c in pack.cells]
+    autocast = first.dtype == "bf16" and method.autocasts
+    return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
 
 
 def timed_step(trainer: Trainer, step: int, device: str) -> float:
@@ -185,6 +211,7 @@ def timed_step(trainer: Trainer, step: int, device: str) -> float:
 def _measure(question: Question, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
+    gc.collect()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     rss = RssPeak()
@@ -192,6 +219,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
+    gc.collect()
     seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS - 1 :]
     return empty.model_copy(

@@ -139,6 +139,8 @@ def load_model(
     if attention_dropout > 0:
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
+    if source.shape is not None and (quantize == "none" or quantize in SIMULATED):
+        return _drawn(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
     try:
         # it tells of optional kernels that are absent, and of casts that are meant
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -163,16 +165,32 @@ def load_model(
         what = f"its weights have other shapes than its config.json and {outputs or 'no'} outputs ask for"
         raise UserError(f"model '{source.name}': {what}; give a base model, saved without a head") from error
     keep_attention(model)
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from
-            # then on, so a neighbour's calibration or scoring would change a replica's training
-            module.support_avx512bf16_for_cpu = False
+    _never_repacked(model)
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+def _never_repacked(model: Any) -> None:
+    """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
+
+    A neighbour's calibration or scoring would so change a replica's training.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _drawn(source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize) -> nn.Module:
+    """Random weights of a shape, made where they are used."""
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(0)
+        model = build(source, outputs, device, kind).eval()
+    if quantize in SIMULATED:
+        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    return model
 
 
 LAYERDROP = ("encoder_layerdrop", "decoder_layerdrop")
@@ -188,7 +206,7 @@ def keep_attention(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
-    """The folder to load from; random weights of a shape are written to one that is gone afterwards."""
+    """The folder to load from; random weights of a shape, to be quantized, are in one that is gone afterwards."""
     if source.shape is None:
         yield str(source.path)
         return

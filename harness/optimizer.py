@@ -133,11 +133,11 @@ class ReplicaAdamW:
         return first / second.sqrt().div_(self._now(self.root[index])).add_(self.epsilon)
 
     def state(self) -> dict[str, Any]:
-        """A copy of the moments, the projectors' own values and the step."""
+        """A copy of the moments and the step on the host, and one of the projectors' own values."""
         return {
             "steps": self.steps,
-            "first": [m.clone() for m in self.first],
-            "second": [v.clone() for v in self.second],
+            "first": [m.to("cpu", copy=True) for m in self.first],
+            "second": [v.to("cpu", copy=True) for v in self.second],
             "projectors": [[p.state() for p in g.projectors.values()] for g in self.groups],
         }
 

@@ -5,48 +5,35 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from harness.backbone import Held, held
-from harness.contracts import Calibration, Evaluated, Exported, Initial, Member, Suite, TaskData
+from harness.checkpoint import Pace, Saved
+from harness.contracts import Calibration, Evaluated, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
+from harness.failure import OutOfMemory, Unfit, one_line, out_of_memory
 from harness.groups import Attached
 from harness.inputs import Inputs
+from harness.interrupt import deferred
 from harness.models import load_model
 from harness.packs import Pack
 from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
+from harness.result import Result
 from harness.schedule import total_steps
 from harness.scoring import score_pack
 from harness.seeds import Streams
 from harness.simulated import NOTE
 from harness.task_types import task_type
 from harness.task_types.base import Losses, Split
-from harness.train import Trained, Trainer
+from harness.train import Trainer
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.model_source import ModelSource
-
-Progress = Callable[[int, Sequence[float]], None]
-
-
-@dataclasses.dataclass
-class Result:
-    """What came of one member of a pack."""
-
-    trained: Trained
-    scores: dict[str, float]
-    predictions: pd.DataFrame | None
-    parameters: Parameters
-    state: TrainState
-    phases: Phases | None = None
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
-    adapter: Exported | None = None
+    from harness.progress import Listener
 
 
 @dataclasses.dataclass
@@ -128,58 +115,124 @@ def counts(backbone: Held, attached: Attached, slot: int) -> tuple[Parameters, T
     return parameters, state
 
 
-def run_pack(work: Work, progress: Progress) -> list[Result]:
-    """Train and score each member of a pack. Raises what the method, the model or the machine raises."""
-    started = time.perf_counter()
-    cell = work.pack.cells[0]
-    model = load_backbone(work)
-    own = list(model.parameters())
-    loaded = time.perf_counter()
-    split = work.inputs.splits["train"].to(work.device)
-    losses = task_type(work.suite.tasks[cell.task].kind).losses(cell.protocol)
-    attached, streams = attach_pack(model, work.pack, split, losses, work.initials)
-    backbone = held(model, own)
-    ready = time.perf_counter()
-    autocast = cell.dtype == "bf16" and work.pack.methods[0].autocasts
-    protocols = [c.protocol for c in work.pack.cells]
-    results: dict[int, Result] = {}
-    measured = [counts(backbone, attached, slot) for slot in range(len(protocols))]
-    trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
-    scoring = 0.0
-    note = {"quantize": NOTE} if cell.simulated else {}
+def run_pack(
+    work: Work, listener: Listener, start: Saved | None = None, keep: Callable[[Saved], None] = lambda saved: None
+) -> dict[int, Result]:
+    """Train and score a pack, or what `start` says of it; results by slot. Raises what method, model or machine raise.
 
-    def finished(members: Sequence[int]) -> None:
-        nonlocal scoring
-        before = time.perf_counter()
-        scored = score_pack(work, trainer.model, len(members), autocast=autocast)
-        for slot, member in enumerate(members):
-            if trainer.totals[member] == trainer.optimizer.steps:
-                extra = attached.extra_for(slot) | note
-                if trainer.runner.fallback:
-                    extra["not captured"] = trainer.runner.fallback
-                made = _result(trainer.trained[member], scored[slot], *measured[member], extra)
-                method = work.pack.methods[member]
-                if work.save_adapters and method.exports and made.trained.broke_at is None:
-                    made.adapter = method.export(model, attached, slot)
-                results[member] = made
-        scoring += time.perf_counter() - before
-
-    trainer.run(finished, progress)
-    phases = Phases(
-        load=loaded - started,
-        input=work.input_seconds,
-        attach=ready - loaded,
-        train=time.perf_counter() - ready - scoring - trainer.runner.seconds,
-        capture=trainer.runner.seconds,
-        evaluate=scoring,
-    )
-    return [dataclasses.replace(results[i], phases=phases) for i in range(len(protocols))]
+    `keep` gets checkpoints. Raises OutOfMemory where a smaller pack can go on from the last completed step.
+    """
+    run = PackRun(work, start)
+    try:
+        with deferred(lambda: run.trainer.phase == "between") as interrupted:
+            run.train(listener, keep, interrupted)
+    except KeyboardInterrupt:
+        if run.trainer.intact:
+            keep(run.saved())
+        raise
+    except Exception as error:
+        if out_of_memory(error) and run.trainer.intact and len(run.trainer.members) > 1:
+            raise OutOfMemory(one_line(error), run.saved()) from error
+        raise
+    return {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
 
 
-def _result(
-    trained: Trained, scored: Evaluated | None, parameters: Parameters, state: TrainState, extra: dict[str, Any]
-) -> Result:
-    if scored is None:
-        trained.broke_at = trained.broke_at or trained.steps
-        return Result(trained, {}, None, parameters, state, extra=extra)
-    return Result(trained, scored.scores, scored.predictions, parameters, state, extra=extra | scored.extra)
+class PackRun:
+    """A pack on its way: its trainer, the results of those that have left, and its time."""
+
+    def __init__(self, work: Work, start: Saved | None = None) -> None:
+        began = time.perf_counter()
+        self.work, self.cell = work, work.pack.cells[0]
+        if work.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self.model = load_backbone(work)
+        own = list(self.model.parameters())
+        loaded = time.perf_counter()
+        split = work.inputs.splits["train"].to(work.device)
+        losses = task_type(work.suite.tasks[self.cell.task].kind).losses(self.cell.protocol)
+        self.attached, streams = attach_pack(self.model, work.pack, split, losses, work.initials)
+        backbone = held(self.model, own)
+        self.ready = time.perf_counter()
+        self.autocast = self.cell.dtype == "bf16" and work.pack.methods[0].autocasts
+        protocols = [c.protocol for c in work.pack.cells]
+        self.measured = [counts(backbone, self.attached, slot) for slot in range(len(protocols))]
+        self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
+        self.before = Phases(
+            load=loaded - began, input=work.input_seconds, attach=self.ready - loaded, train=0, evaluate=0
+        )
+        self.scoring, self.told = 0.0, False
+        self.results: dict[int, Result] = {}
+        self.marks: dict[str, int] = {}
+        if start is not None:
+            self._go_on(start)
+
+    def _go_on(self, start: Saved) -> None:
+        try:
+            self.trainer.restore(start.state, start.members)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise Unfit(f"the checkpoint does not fit ({type(error).__name__})") from error
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            raise Unfit("the checkpoint does not fit (RuntimeError)") from error
+        self.before = added(self.before, start.spent)
+        self.results, self.marks = dict(start.results), dict(start.marks)
+
+    def train(self, listener: Listener, keep: Callable[[Saved], None], interrupted: Callable[[], None]) -> None:
+        """To the end, with a checkpoint now and then."""
+        pace = Pace(self.trainer.state_bytes)
+
+        def completed() -> None:
+            interrupted()
+            if self.trainer.runner.fallback and not self.told:
+                self.told = True
+                listener.note(f"{self.cell.task}: steps run without a CUDA graph: {self.trainer.runner.fallback}")
+            if pace.due():
+                with pace.writing():
+                    keep(self.saved())
+
+        self.trainer.run(self._finished, listener.step, completed)
+
+    def saved(self) -> Saved:
+        """Where it stands."""
+        keys = tuple(c.key for c in self.work.pack.cells)
+        members, step = tuple(self.trainer.members), self.trainer.optimizer.steps
+        return Saved(keys, members, step, self.trainer.state(), dict(self.results), self.phases(), self.marks)
+
+    def phases(self) -> Phases:
+        """Its time so far, earlier sittings included."""
+        captured = self.trainer.runner.seconds
+        train = time.perf_counter() - self.ready - self.scoring - captured
+        since = Phases(load=0, input=0, attach=0, train=train, capture=captured, evaluate=self.scoring)
+        return added(self.before, since)
+
+    def _finished(self, members: Sequence[int]) -> None:
+        """Score the pack; results of those that have taken their last step."""
+        began = time.perf_counter()
+        try:
+            scored = score_pack(self.work, self.trainer.model, len(members), autocast=self.autocast)
+            for slot, member in enumerate(members):
+                if self.trainer.totals[member] == self.trainer.optimizer.steps:
+                    self.results[member] = self._result(slot, member, scored[slot])
+        finally:
+            self.scoring += time.perf_counter() - began
+
+    def _result(self, slot: int, member: int, scored: Evaluated | None) -> Result:
+        trained, measured = self.trainer.trained[member], self.measured[member]
+        extra = self.attached.extra_for(slot) | self.marks | ({"quantize": NOTE} if self.cell.simulated else {})
+        if self.trainer.runner.fallback:
+            extra["not captured"] = self.trainer.runner.fallback
+        if scored is None:
+            trained.broke_at = trained.broke_at or trained.steps
+            made = Result(trained, {}, None, *measured, extra=extra)
+        else:
+            made = Result(trained, scored.scores, scored.predictions, *measured, extra=extra | scored.extra)
+        method = self.work.pack.methods[member]
+        if self.work.save_adapters and method.exports and trained.broke_at is None:
+            made.adapter = method.export(self.model, self.attached, slot)
+        return made
+
+
+def added(one: Phases, other: Phases) -> Phases:
+    """Phase by phase."""
+    return Phases(**{name: value + getattr(other, name) for name, value in one.model_dump().items()})

@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from harness.cell import Cell
 from harness.contracts import Method
 
 MOST = {"cpu": 16, "cuda": 32}
-"""Replicas of a pack at most: beyond these the time per replica hardly falls (docs/lab-log.md)."""
+"""Replicas of a pack at most, where no timed steps say how many (harness/pack_size.py)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +22,21 @@ class Pack:
     cells: tuple[Cell, ...]
     methods: tuple[Method, ...]
 
+    def part(self, slots: Sequence[int]) -> Pack:
+        return Pack(tuple(self.cells[s] for s in slots), tuple(self.methods[s] for s in slots))
+
     def split(self) -> tuple[Pack, ...]:
         """Two halves, for when the whole does not fit."""
-        middle = (len(self.cells) + 1) // 2
-        return tuple(
-            Pack(self.cells[a:b], self.methods[a:b]) for a, b in ((0, middle), (middle, len(self.cells))) if b > a
-        )
+        return tuple(self.part(half) for half in halves(range(len(self.cells))))
 
     def alone(self) -> tuple[Pack, ...]:
         return tuple(Pack((c,), (m,)) for c, m in zip(self.cells, self.methods, strict=True))
+
+
+def halves(slots: Sequence[int]) -> list[Sequence[int]]:
+    """Two parts, the first the larger; one slot alone stays one part."""
+    middle = (len(slots) + 1) // 2
+    return [half for half in (slots[:middle], slots[middle:]) if half]
 
 
 def shared(cell: Cell, method: Method) -> str:
@@ -49,9 +55,10 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def group(
-    cells: Sequence[Cell], methods: Mapping[str, Method], most: int | Callable[[Sequence[Cell]], int]
-) -> list[Pack]:
+Most = int | Callable[[Sequence[Cell]], int]
+
+
+def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: Most) -> list[Pack]:
     """Packs of at most `most` cells, of even size, in the order of the cells.
 
     `most` is a number, or is asked for each set of cells that could share a pack.
@@ -67,3 +74,20 @@ def group(
         for a, b in itertools.pairwise(bounds):
             packs.append(Pack(tuple(members[a:b]), tuple(methods[c.key] for c in members[a:b])))
     return packs
+
+
+def remaining(cells: Sequence[Cell], waiting: Collection[str], methods: Mapping[str, Method], most: Most) -> list[Pack]:
+    """Packs of the cells whose keys wait, in order.
+
+    A pack of the whole grid of which no cell is done stays what it is, so a resumed run gives what an undisturbed one
+    would have; what is left of others is grouped anew.
+    """
+    keys = set(waiting)
+    common = {c.key: shared(c, methods[c.key]) for c in cells}
+    open_ = {common[key] for key in keys}
+    packs = group([c for c in cells if common[c.key] in open_], methods, most)
+    whole = [p for p in packs if all(c.key in keys for c in p.cells)]
+    rest = keys - {c.key for p in whole for c in p.cells}
+    anew = group([c for c in cells if c.key in rest], methods, most)
+    place = {c.key: i for i, c in enumerate(cells)}
+    return sorted([*whole, *anew], key=lambda p: place[p.cells[0].key])

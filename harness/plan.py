@@ -10,7 +10,7 @@ from typing import Any, Literal
 from harness.adapter_source import AdapterSource, start_of
 from harness.cell import Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
-from harness.errors import NotApplicable, UserError, unknown
+from harness.errors import Absent, NotApplicable, UserError, unknown
 from harness.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
 from harness.label_order import label_notes
 from harness.model_source import ModelSource, resolve
@@ -57,7 +57,7 @@ def make_plan(spec: Spec) -> Plan:
     tasks = _tasks(suites, spec.tasks)
     given = parse_models(spec.model, suites)
     models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
-    data, dropped = _load(request, suites, tasks)
+    data, dropped = _load(request, suites, tasks, spec.tasks)
     data = {place: _checked(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
@@ -142,9 +142,12 @@ def _checked(
 
 
 def _load(
-    request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]]
+    request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]], named: Collection[str]
 ) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
-    """Rows of each task; a task without them is dropped with its reason while others run."""
+    """Rows of each task; a task without them is dropped with its reason while others run.
+
+    Rows that are there and do not read are refused where the user named the task or the file.
+    """
     known = {name for named in tasks for name in named}
     for name, _ in request.files:
         if name not in known:
@@ -156,6 +159,8 @@ def _load(
         except UserError as error:
             if any(name == task for name, _ in request.files):
                 raise  # files given by hand are asked for by name
+            if task in named and not isinstance(error, Absent):
+                raise
             problems.append((suite, task, error))
     if not data:
         raise UserError("no task has its rows: " + "; ".join(str(e) for _, _, e in problems[:3]))

@@ -65,6 +65,10 @@ class Phases(Strict):
     evaluate: float
 
 
+Chosen = Literal["asked", "memory", "knee"]
+Timings = list[tuple[int, float]]
+
+
 class PackInfo(Strict):
     """The pack the cell trained in. Scores are good from a pack; memory and speed are taken from profiles only."""
 
@@ -72,6 +76,12 @@ class PackInfo(Strict):
     slot: int
     size: int
     threads: int
+    chosen: Chosen | None = Field(
+        default=None,
+        description="what bounds packs of its kind: --pack, memory and a fixed most, or the knee of timed steps; "
+        "null for a cell that can share with no other",
+    )
+    timings: Timings = Field(default_factory=list, description="(replicas, seconds of a step) that K was chosen by")
 
 
 class Environment(Strict):
@@ -131,6 +141,22 @@ class Record(Strict):
     started: str = Field(description="UTC, ISO 8601")
     finished: str
     extra: dict[str, Any] = Field(default_factory=dict)
+
+
+class PackSize(Strict):
+    """Replicas that packs of one kind hold at most, and why: a file of pack-sizes/, which a resumed run goes by."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str = Field(description="hash of the kind: suite, kind of task, model, precision, batch, methods, machine")
+    k: int
+    chosen: Chosen
+    methods: list[str]
+    task: str = Field(description="the first of the kind, whose rows say the length")
+    length: int | None = Field(default=None, description="tokens per row of the timed batches; null if none was timed")
+    timings: Timings = Field(default_factory=list, description="(replicas, seconds of a step)")
+    seconds: float = Field(default=0.0, description="what the timing took")
+    environment: Environment
+    measured: str = Field(description="UTC, ISO 8601")
 
 
 Edge = Literal["lowest", "highest", "only"]

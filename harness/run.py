@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.adapter_files import saved
 from harness.errors import UserError
@@ -15,6 +16,9 @@ from harness.record import Profile, Record
 from harness.registry import load_all
 from harness.spec import Spec
 from harness.store import Store, missing
+
+if TYPE_CHECKING:
+    from reports.document import Findings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,17 +132,22 @@ def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[
     return profile_missing(plan, spec, store, listener)
 
 
-def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profile], spec: Spec) -> Path:
-    """The report of a folder, from what is stored there, as the spec's fields of SHOWN say."""
+def write_report(
+    store: Store,
+    records: tuple[Record, ...],
+    profiles: list[Profile],
+    spec: Spec,
+    found: Findings | None = None,
+) -> Path:
+    """The report of a folder, from what is stored there, as the spec's fields of SHOWN say.
+
+    `found` stands in the place of what the statistics say.
+    """
     from harness.tuning import read
-    from reports.findings import findings
     from reports.render import write_report as render
-    from reports.statistics.analysis import analyse
     from reports.tuning import with_tuning
 
     asked = store.read_run()
-    late = bool(asked.get("margin_late"))
-    analysis = analyse(records, profiles, margin=asked.get("margin"), cells=store.cells, late=late)
     path: Path = render(
         records,
         profiles,
@@ -146,7 +155,7 @@ def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profi
         asked["title"],
         asked["command"],
         asked["dropped"],
-        findings=with_tuning(findings(analysis), records, read(store.out)),
+        findings=with_tuning(found or _found(store, records, profiles), records, read(store.out)),
         published=_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -156,6 +165,15 @@ def write_report(store: Store, records: tuple[Record, ...], profiles: list[Profi
 
         write_events(records, store.out / "tensorboard")
     return path
+
+
+def _found(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Findings:
+    from reports.findings import findings
+    from reports.statistics.analysis import analyse
+
+    asked = store.read_run()
+    late = bool(asked.get("margin_late"))
+    return findings(analyse(records, profiles, margin=asked.get("margin"), cells=store.cells, late=late))
 
 
 def _published() -> list[dict[str, str]]:
@@ -176,4 +194,6 @@ def stored(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
 def report(out: Path, spec: Spec | None = None) -> tuple[Path, list[str]]:
     """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
     records, profiles, lines = stored(out)
+    if not records:
+        raise UserError(f"no records for a report in {out}; run cells first")
     return write_report(Store(out), records, profiles, spec or Spec()), lines

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 FACTOR = 30.0
 """How far the search of a learning rate goes below and above the declared one, where the method names no range."""
-SEED = 0
-"""Of the scrambled Sobol sequence: the same places in the range for each method, a longer search only adds to them."""
+CORNER = 1
+"""Points of a Sobol sequence that lie in the corner of all lowest values, before the centre."""
 
 Values = dict[str, int | float]
 
@@ -47,15 +47,21 @@ def start_of(method: Method, lr: float, space: Mapping[str, Range]) -> Values:
 
 
 def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Values]:
-    """The declared values, then points of a scrambled Sobol sequence: all at once, so that they train as one batch."""
+    """The declared values, then points of a Sobol sequence: all at once, so that they train as one batch.
+
+    They are the same places in the range for each method, and a longer search only adds to them. Of one range these
+    are its middle (the declared rate, where no other range is named), quarters, eighths: six trials of a rate lie a
+    factor of 2.3 apart around the declared one. Scrambled, two of six came to lie on one another.
+    """
     optuna = import_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's interface
-        study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=SEED))
+        study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
     kinds = {name: _distribution(optuna, limits) for name, limits in space.items()}
-    asked = [study.ask(kinds).params for _ in range(count)]
-    return [start, *({name: _short(value) for name, value in values.items()} for values in asked[1:])]
+    asked = [study.ask(kinds).params for _ in range(count + CORNER + 1)][1 + CORNER :]
+    points = [{name: _short(value) for name, value in values.items()} for values in asked]
+    return [start, *(values for values in points if values != start)][:count]
 
 
 def import_optuna() -> Any:

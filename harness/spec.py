@@ -60,6 +60,7 @@ class Spec(BaseModel):
     tune_tasks: Annotated[tuple[str, ...], Words] = Field(
         default=(), description="tune on these tasks only: one value a method, best in the mean, for all tasks"
     )
+    tune_seeds: int = Field(default=1, ge=1, description="seeds of each trial of --tune, whose mean is its score")
     model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
     data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
     data_file: tuple[str, ...] = Field(

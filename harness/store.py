@@ -9,30 +9,31 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from harness.cell import Cell
 from harness.errors import UserError
-from harness.record import SCHEMA_VERSION, Predictions, Profile, Record
+from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+PACK_SIZES = "pack-sizes"
 RUN = frozenset({"command", "title", "order", "dropped"})
 """Keys that each run.json has."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or none of it. Raises UserError for a full or forbidden disk."""
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """All of the file or none of it; `content` may write it itself. Raises UserError for a full or forbidden disk."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             try:
-                stream.write(content)
+                stream.write(content) if isinstance(content, bytes) else content(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
                 os.replace(stream.name, path)
@@ -49,11 +50,12 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
+        self.size_dir = out / PACK_SIZES
 
     def prepare(self) -> None:
         """Make the folders and try to write. Raises UserError, before any training."""
         try:
-            for folder in (self.cells, self.profile_dir):
+            for folder in (self.cells, self.profile_dir, self.size_dir):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.out}: {error.strerror}; give a folder that can be written") from error
@@ -74,7 +76,7 @@ class Store:
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """The predictions first, then the record that names their hash."""
         if predictions is not None:
-            content = _parquet(predictions)
+            content = parquet(predictions)
             path = self.cells / f"{record.key}.parquet"
             write_atomically(path, content)
             side = Predictions(path=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions))
@@ -120,6 +122,9 @@ class Store:
                 profile = Profile.model_validate_json(path.read_bytes())
                 found[profile.key] = profile
         return found
+
+    def write_pack_size(self, size: PackSize) -> None:
+        write_atomically(self.size_dir / f"{size.key}.json", _json(size))
 
     def write_run(
         self,
@@ -177,7 +182,8 @@ def _json(model: BaseModel) -> bytes:
     return (model.model_dump_json(indent=1) + "\n").encode()
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def parquet(frame: pd.DataFrame) -> bytes:
+    """The content of a file of predictions."""
     import io
 
     stream = io.BytesIO()

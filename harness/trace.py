@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 from torch import Tensor, nn
 
 from harness.groups import Attached
 from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
 from harness.record import MemoryShares
+from harness.task_types.base import Shape
 from harness.train import Trainer
 
 CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 4 * (32 << 20)}
@@ -51,19 +51,19 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
-    losses = trainer.loss_of
+    losses = trainer._forward
 
-    def watched(*args: Any) -> Tensor:
-        made = losses(*args)
-        forward.update(live=counts.live, flops=counts.flops)
+    def watched(rows: Tensor, shape: Shape) -> Tensor:
+        made = losses(rows, shape)
+        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
-    trainer.loss_of = watched
+    trainer._forward = watched  # type: ignore[method-assign]
     try:
         with counts:
             trainer.one_step(0)
     finally:
-        trainer.loss_of = losses
+        del trainer._forward
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
     transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**held, activations=forward["live"], rest=transient)

@@ -6,13 +6,15 @@ import contextlib
 import dataclasses
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from harness.capture import runner
+from harness.capture import Compute, runner
 from harness.cell import Protocol
 from harness.dropout import compact_dropout, install_dropout
 from harness.groups import Attached
@@ -63,33 +65,54 @@ class Trainer:
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = runner(self._compute, self.device)
+        self.runner = runner(_weakly(self._compute), self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
+        self.phase: Literal["between", "gradients", "update"] = "between"
 
-    def run(self, finished: Finished, progress: Callable[[int, Sequence[float]], None]) -> list[Trained]:
-        """Train all, from the present step; `progress` gets the step and the members' mean losses."""
+    def run(
+        self,
+        finished: Finished,
+        progress: Callable[[int, Sequence[float]], None],
+        completed: Callable[[], None] = lambda: None,
+    ) -> list[Trained]:
+        """Train all, from the present step; `progress` gets the step and the members' mean losses.
+
+        `completed` is called after each step.
+        """
         every = max(1, max(self.totals) // CURVE_POINTS)
         with self.runner.stream():
             while self.members:
+                if ends := self._ends():
+                    self._leave(ends, finished)
+                    continue
                 self.one_step(self.optimizer.steps)
                 step = self.optimizer.steps
-                ends = [i for i, m in enumerate(self.members) if self.totals[m] == step]
-                if step % every == 0 or ends:
+                if step % every == 0 or self._ends():
                     progress(step, self._note_curve(step))
-                if ends:
-                    self._leave(ends, finished)
+                completed()
         return self.trained
+
+    def _ends(self) -> list[int]:
+        """Rows of those that have taken their last step."""
+        return [i for i, m in enumerate(self.members) if self.totals[m] <= self.optimizer.steps]
 
     def one_step(self, step: int) -> Tensor:
         """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
         rows, shape = self._begin(step)
+        self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
         losses = self.runner.step(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
         self.optimizer.steps = step + 1
         for called in self.attached.after_step:
             called(step + 1)
         self._since += 1
+        self.phase = "between"
         return losses
+
+    @property
+    def intact(self) -> bool:
+        """Whether `state` is that of the last completed step: a step that stopped before its update changed nothing."""
+        return self.phase != "update" and bool(self.members)
 
     def losses(self, step: int) -> Tensor:
         """Of the step's rows, [K]; nothing is updated."""
@@ -111,6 +134,7 @@ class Trainer:
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
         """All of a step that happens on the device."""
+        self.phase = "gradients"
         self.optimizer.zero_grad()
         losses = self._forward(rows, shape)
         total = losses if self.attached.penalty is None else losses + self.attached.penalty()
@@ -118,6 +142,7 @@ class Trainer:
             # gradients are rows of a wider matrix on purpose: one buffer a group
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             total.sum().backward()
+        self.phase = "update"
         self.optimizer.update()
         self._sums += losses.detach()
         return losses.detach()
@@ -147,6 +172,7 @@ class Trainer:
 
     def _keep(self, stay: Sequence[int]) -> None:
         """Compact everything to the rows `stay`."""
+        self.phase = "update"
         if stay:
             self.attached.keep(stay)
             self.optimizer.keep(stay)
@@ -155,34 +181,64 @@ class Trainer:
             self._sums = self._sums[list(stay)]
             self.runner.reset()
         self.members = [self.members[i] for i in stay]
+        self.phase = "between"
 
     def state(self) -> dict[str, Any]:
-        """A copy of all that training has changed: tensors, numbers and texts, fit for torch.save.
+        """A copy on the host of all that training has changed: tensors, numbers and texts, fit for torch.save.
 
         The order of rows and the dropout masks follow from seeds and step, so they need none.
         """
         return {
             "members": list(self.members),
-            "theta": [g.theta.detach().clone() for g in self.attached.groups],
-            "optimizer": self.optimizer.state(),
-            "kept": [part.state() for part in self.attached.kept],
+            "theta": [g.theta.detach().to("cpu", copy=True) for g in self.attached.groups],
+            "optimizer": on(torch.device("cpu"), self.optimizer.state()),
+            "kept": on(torch.device("cpu"), [part.state() for part in self.attached.kept]),
             "trained": [dataclasses.asdict(t) for t in self.trained],
-            "sums": self._sums.clone(),
+            "sums": self._sums.to("cpu", copy=True),
             "since": self._since,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, bit by bit as if never stopped.
+    @property
+    def state_bytes(self) -> int:
+        """Of the tensors in `state`, nearly."""
+        moments = [*self.optimizer.first, *self.optimizer.second]
+        return sum(t.nbytes for t in [*(g.theta for g in self.attached.groups), *moments])
 
-        This trainer is a fresh one of the same pack; the tensors lie on its device.
+    def restore(self, state: dict[str, Any], members: Sequence[int] | None = None) -> None:
+        """Go on from `state`, bit by bit as if never stopped; with `members`, with these of it only.
+
+        This trainer is a fresh one of the same pack.
         """
         if state["members"] != self.members:
             self._keep([self.members.index(member) for member in state["members"]])
         for group, saved in zip(self.attached.groups, state["theta"], strict=True):
             group.theta.detach().copy_(saved)
-        self.optimizer.restore(state["optimizer"])
-        for part, saved in zip(self.attached.kept, state["kept"], strict=True):
+        moments = state["optimizer"]
+        self.optimizer.restore(moments | {"projectors": on(self.device, moments["projectors"])})
+        for part, saved in zip(self.attached.kept, on(self.device, state["kept"]), strict=True):
             part.restore(saved)
         self.trained = [Trained(**fields) for fields in state["trained"]]
         self._sums.copy_(state["sums"])
         self._since = state["since"]
+        if members is not None and list(members) != self.members:
+            self._keep([self.members.index(member) for member in members])
+
+
+def on(device: torch.device, tree: Any) -> Any:
+    """The same lists and dicts, their tensors on the device."""
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
+
+
+def _weakly(method: Compute) -> Compute:
+    """The method without its owner, so that a trainer and its graphs are freed when a pack ends.
+
+    Held by each other they would wait for the garbage collector, which counts objects and not what they hold on a GPU.
+    """
+    owned = weakref.WeakMethod(method)
+
+    def compute(rows: Tensor, shape: Any) -> Tensor:
+        own = owned()
+        assert own is not None
+        return own(rows, shape)
+
+    return compute

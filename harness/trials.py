@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.cell import Cell
 from harness.contracts import Method, Range
+from harness.errors import UserError
 from harness.plan import Plan
 from harness.search import Values, propose, space_of, start_of
 from harness.validation import carve, scored_once
@@ -15,20 +16,23 @@ from harness.validation import carve, scored_once
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """A method on a task: its cells differ in seeds only. `trials` are cells of the first one's seeds."""
+    """A method on a task: its cells differ in seeds only. `trials`: for each of `values` a cell of the first seeds."""
 
     cells: tuple[Cell, ...]
     space: Mapping[str, Range]
     values: tuple[Values, ...]
-    trials: tuple[Cell, ...]
+    trials: tuple[tuple[Cell, ...], ...]
 
     @property
     def first(self) -> Cell:
         return self.cells[0]
 
 
-def arms_of(plan: Plan, count: int, only: Sequence[str] = ()) -> tuple[list[Arm], list[Plan]]:
-    """Arms, those of tasks outside of `only` without trials; and plans of all trials, one for each size of the rows."""
+def arms_of(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1) -> tuple[list[Arm], list[Plan]]:
+    """Arms, those of tasks outside of `only` without trials; and plans of all trials, one for each size of the rows.
+
+    A trial is as many cells as `seeds` says. Raises UserError where the arms have fewer.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault(alike(cell), []).append(cell)
@@ -37,16 +41,19 @@ def arms_of(plan: Plan, count: int, only: Sequence[str] = ()) -> tuple[list[Arm]
     for cells in groups.values():
         first, protocol = cells[0], cells[0].protocol
         rows = protocol.train_rows, protocol.eval_rows
+        if len(cells) < seeds:
+            runs = f"'{first.label}' on {first.task} runs {len(cells)} seeds"
+            raise UserError(f"--tune-seeds {seeds}: {runs}; give no more than that")
         if only and first.task not in only:
             arms.append(Arm(tuple(cells), {}, (), ()))
             continue
         own = plans.get(rows) or dataclasses.replace(plan, cells=(), data={}, methods={}, dropped=(), named=frozenset())
-        arm, plans[rows] = _with_trials(plan, own, cells, count)
+        arm, plans[rows] = _with_trials(plan, own, cells, count, seeds)
         arms.append(arm)
     return arms, list(plans.values())
 
 
-def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tuple[Arm, Plan]:
+def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int, seeds: int) -> tuple[Arm, Plan]:
     """The arm of the cells, and `own` with its trials."""
     first, method = cells[0], plan.methods[cells[0].key]
     space = space_of(method, first.protocol.lr)
@@ -57,11 +64,11 @@ def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tu
         suites[first.suite] = scored_once(suites[first.suite], first.task)
     task = suites[first.suite].tasks[first.task]
     data = own.data.get(place) or carve(task, plan.data[place], first.protocol.train_rows, first.protocol.eval_rows)
-    made = []
-    for number, tried in enumerate(values):
-        cell, changed = with_values(first, method, tried, f"trial {number + 1} of {count}")
-        whole = cell.protocol.model_copy(update={"train_rows": None, "eval_rows": None})
-        made.append((cell.model_copy(update={"data": data.fingerprint, "protocol": whole}), changed))
+    trials = [
+        [_trial(plan, cell, tried, f"trial {number} of {count}", data.fingerprint) for cell in cells[:seeds]]
+        for number, tried in enumerate(values, start=1)
+    ]
+    made = [pair for trial in trials for pair in trial]
     keys = [cell.key for cell, _ in made]
     own = dataclasses.replace(
         own,
@@ -70,9 +77,26 @@ def _with_trials(plan: Plan, own: Plan, cells: Sequence[Cell], count: int) -> tu
         data={**own.data, place: data},
         methods={**own.methods, **dict(zip(keys, (m for _, m in made), strict=True))},
         named=own.named | (frozenset(keys) if first.key in plan.named else frozenset()),
-        initial={**own.initial, **{key: plan.initial[first.key] for key in keys if first.key in plan.initial}},
+        initial={**own.initial, **_initial(plan, cells[:seeds], trials)},
     )
-    return Arm(tuple(cells), space, tuple(values), tuple(cell for cell, _ in made)), own
+    return Arm(tuple(cells), space, tuple(values), tuple(tuple(c for c, _ in trial) for trial in trials)), own
+
+
+def _trial(plan: Plan, cell: Cell, tried: Values, name: str, data: str) -> tuple[Cell, Method]:
+    """The cell with these values, on all rows of the carved split."""
+    made, changed = with_values(cell, plan.methods[cell.key], tried, name)
+    whole = made.protocol.model_copy(update={"train_rows": None, "eval_rows": None})
+    return made.model_copy(update={"data": data, "protocol": whole}), changed
+
+
+def _initial(plan: Plan, cells: Sequence[Cell], trials: Sequence[Sequence[tuple[Cell, Method]]]) -> dict[str, Any]:
+    """What the trials start from: what the cell of their seeds does."""
+    return {
+        made.key: plan.initial[cell.key]
+        for trial in trials
+        for cell, (made, _) in zip(cells, trial, strict=True)
+        if cell.key in plan.initial
+    }
 
 
 def alike(cell: Cell, *, any_task: bool = False) -> str:

@@ -29,7 +29,7 @@ def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]
     check(plan, spec)
     store = Store(spec.folder / FOLDER)
     store.prepare()
-    arms, plans = arms_of(plan, spec.tune or 0, spec.tune_tasks)
+    arms, plans = arms_of(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
     records = run_trials(plans, spec, store, command, listen)
     groups = judged_together(arms, spec.tune_tasks)
     found = {key: judge(group, records) for key, group in groups.items() if all(tried(a, records) for a in group)}

@@ -12,6 +12,8 @@ from harness.record import Record
 from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
 from reports.intervals import Estimate, estimate
 
+NOT_RUN = "not run"
+"""Why the mean lacks a task that nobody asked for."""
 MAX_METRICS = 6
 """A task with more metrics than this gets no search for the ones its headline is the mean of."""
 
@@ -46,7 +48,7 @@ def coverage(grid: Grid, average: str) -> Coverage:
 
 def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
     if task not in grid.tasks:
-        return "not run"
+        return NOT_RUN
     return f"no score from {', '.join(methods or grid.methods)}"
 
 

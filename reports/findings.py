@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.record import Profile, Record
 from reports.detail import pair_tables, translation_tables
 from reports.document import Extra, Findings, Rows
+from reports.frames import grids
 from reports.statistics.analysis import Analysis, Judged
 from reports.statistics.power import MOST_SEEDS
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM, IQM_GAP
 from reports.statistics.seed_pairs import PAIR_COLUMNS
-from reports.statistics.signatures import Signature
+from reports.statistics.signatures import Signature, signatures
 from reports.statistics.testing import Tests
 from reports.statistics.translation import TRANSLATION_COLUMNS
 
@@ -34,6 +36,11 @@ def findings(analysis: Analysis) -> Findings:
     tables = [*_comparisons(analysis), *_aggregates(analysis), *_subjects(analysis), *_components(analysis)]
     detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
     return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
+
+
+def checks_alone(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:
+    """The checks of failures of records that are not to be compared with each other."""
+    return Findings([], _checks({grid.suite: signatures(grid, [], profiles, {}) for grid in grids(records)}))
 
 
 def _distinct(analysis: Analysis) -> list[Judged]:

@@ -1,8 +1,11 @@
 """Predicted against measured memory of a training step on a GPU: model shape, method, quantization, recomputation.
 
-    python scripts/predicted_vs_measured.py --out predicted_vs_measured.json
+    python -m scripts.predicted_vs_measured --out predicted_vs_measured.json
+    python -m scripts.predicted_vs_measured --only t5-small --only llama-1b --jobs 2
 
-Each combination is predicted on fake tensors and measured in a process of its own. Prints a table, writes JSON.
+Each combination is predicted on fake tensors and measured in a process of its own, several at once: what the allocator
+says is of its own process. Prints a line for each as it is done, and writes the JSON anew.
+scripts/memory_figure.py makes table and figure of it.
 """
 
 from __future__ import annotations
@@ -10,42 +13,58 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import importlib.util
+import itertools
 import json
 import multiprocessing
+import os
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 MODELS = {"minilm": (32, 128), "roberta-base": (32, 128), "t5-small": (32, 64), "llama-1b": (4, 256)}
 """Rows of a batch and tokens of a row by shape."""
-METHODS = ("lora", "lorasp", "full")
+PLAIN = {"quantize": "none", "recompute": "none"}
 WAYS: tuple[dict[str, str], ...] = (
-    {"quantize": "none", "recompute": "none"},
-    {"quantize": "none", "recompute": "selective"},
-    {"quantize": "none", "recompute": "full"},
-    {"quantize": "nf4", "recompute": "none"},
-    {"quantize": "int8", "recompute": "none"},
+    {"method": "lorasp", **PLAIN},
+    {"method": "full", **PLAIN},
+    {"method": "lorasp", **PLAIN, "recompute": "full"},
+    {"method": "lorasp", **PLAIN, "quantize": "nf4"},
+    {"method": "lora", **PLAIN},
+    {"method": "lorasp", **PLAIN, "recompute": "selective"},
+    {"method": "lorasp", **PLAIN, "quantize": "int8"},
 )
+PRELOAD = [
+    "harness.measure",
+    "harness.predict",
+    "harness.plan",
+    "transformers.models.auto.modeling_auto",
+    *(f"transformers.models.{kind}.modeling_{kind}" for kind in ("bert", "roberta", "t5", "llama")),
+]
+PREDICTING = 8
+"""Processes that predict at most; they need no GPU."""
+ROOMY = 8 * 2**30
+Asked = dict[str, Any]
 
 
-def combinations() -> list[dict[str, Any]]:
-    """Every method plainly; recomputation and quantization with lorasp. Without bitsandbytes no quantization."""
+def combinations(only: Sequence[str] = ()) -> list[Asked]:
+    """The ways of each model, those of all models in turn; without bitsandbytes none is quantized."""
     quantized = importlib.util.find_spec("bitsandbytes") is not None
+    ways = [way for way in WAYS if quantized or way["quantize"] == "none"]
     made = []
-    for model in MODELS:
-        if model.startswith("t5") and importlib.util.find_spec("harness.task_types.translation") is None:
-            continue
-        made += [{"model": model, "method": m, **WAYS[0]} for m in METHODS]
-        ways = [w for w in WAYS[1:] if quantized or w["quantize"] == "none"]
-        made += [{"model": model, "method": "lorasp", **w} for w in ways]
+    for way, (model, (batch, length)) in itertools.product(ways, MODELS.items()):
+        dtype = "bf16" if model.startswith("llama") else "fp32"
+        if not only or model in only:
+            made.append({"model": model, **way, "dtype": dtype, "batch": batch, "length": length})
     return made
 
 
-def step_of(asked: dict[str, Any], device: str) -> Any:
+def step_of(asked: Asked, device: str) -> Any:
     """The training step of a combination, its cell made by hand so that no rows are needed."""
     import dataclasses
 
@@ -56,18 +75,11 @@ def step_of(asked: dict[str, Any], device: str) -> Any:
     from harness.spec import make_spec
 
     load_all()
-    batch, length = MODELS[asked["model"]]
-    levels = {name: (asked[name],) for name in ("quantize", "recompute")}
-    shape = {"model": (f"shape:{asked['model']}",), "batch_size": batch, "max_length": length}
-    dtype = "bf16" if asked["model"].startswith("llama") else "fp32"
-    flags = {
-        "tasks": ("rte",),
-        "seeds": "1",
-        "methods": asked["method"],
-        "dtype": (dtype,),
-        "max_target_length": length,
-    }
-    plan = make_plan(make_spec(flags | shape | levels))
+    length = asked["length"]
+    levels = {name: (asked[name],) for name in ("quantize", "recompute", "dtype")}
+    sizes = {"batch_size": asked["batch"], "max_length": length, "max_target_length": length}
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": asked["method"], "model": (f"shape:{asked['model']}",)}
+    plan = make_plan(make_spec(flags | sizes | levels))
     (cell,) = plan.cells
     task = SUITES.get("glue").tasks["rte"]
     if asked["model"].startswith("t5"):
@@ -75,18 +87,22 @@ def step_of(asked: dict[str, Any], device: str) -> Any:
     return Step((cell,), (plan.methods[cell.key],), task, plan.models["glue"], length, device)
 
 
-def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Peak of allocated bytes over three steps, the third replayed from a graph; or the first line of the error."""
+def measure(asked: Asked) -> dict[str, Any]:
+    """Peak of allocated bytes over four steps, the second captured and the last two replayed; or the error's line."""
+    import gc
+
     import torch
 
     from harness.measure import Question, load_alone, train_alone
 
+    started = time.perf_counter()
+    torch.set_num_threads(1)
     step = step_of(asked, "cuda")
     question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     try:
         model = load_alone(question)
+        gc.collect()
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
         trainer = train_alone(question, model, 5)
         state = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -105,41 +121,107 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         "measured": torch.cuda.max_memory_allocated(),
         "reserved": torch.cuda.max_memory_reserved(),
         "captured": trainer.runner.fallback is None,
+        "measuring_seconds": round(time.perf_counter() - started, 2),
     }
 
 
-def predicted(asked: dict[str, Any]) -> dict[str, Any]:
-    """What the plan says of the same step."""
+def predicted(asked: Asked) -> dict[str, Any]:
+    """What the plan says of the same step; or the error's line."""
+    import torch
+
     from harness.predict import predict
 
+    torch.set_num_threads(1)
     started = time.perf_counter()
-    made = predict(step_of(asked, "cuda"))
+    try:
+        made = predict(step_of(asked, "cuda"))
+    except Exception as error:
+        traceback.print_exc()
+        return {"prediction_error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
     seconds = round(time.perf_counter() - started, 2)
     return {"predicted": made.peak, "shares": made.shares.model_dump(), "seconds": seconds}
 
 
+def alone(context: Any, task: Callable[[Asked], dict[str, Any]], asked: Asked) -> dict[str, Any]:
+    """What `task` finds in a fresh process; one that is killed is an error of this combination only."""
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(task, asked).result()
+        except concurrent.futures.process.BrokenProcessPool:
+            return {"error": "its process was killed (out of memory?)"}
+
+
+def line(found: Asked) -> str:
+    """One combination for reading."""
+    names = f"{found['model']:13} {found['method']:7} {found['quantize']:8} {found['recompute']:10}"
+    guess, seen = found.get("predicted"), found.get("measured")
+    sizes = " ".join(f"{'-':>10}" if size is None else f"{size / 2**20:10.1f}" for size in (guess, seen))
+    ratio = f"{guess / seen:6.3f}" if guess and seen else f"{'-':>6}"
+    errors = " ".join(found[name] for name in ("prediction_error", "error") if name in found)
+    return f"{names} {sizes} {ratio} {found.get('measuring_seconds', 0):5.1f} s {errors}".rstrip()
+
+
+def collect(
+    asked: Sequence[Asked],
+    jobs: int,
+    guess: Callable[[Asked], concurrent.futures.Future[dict[str, Any]]],
+    seen: Callable[[Asked], dict[str, Any]],
+    write: Callable[[list[Asked]], None],
+) -> None:
+    """Predictions run by themselves, `jobs` measurements at once; `write` gets all that is done, in the order asked."""
+    guesses = [guess(one) for one in asked]
+    done: dict[int, Asked] = {}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(seen, one): place for place, one in enumerate(asked)}
+        for future in concurrent.futures.as_completed(running):
+            place = running[future]
+            done[place] = asked[place] | guesses[place].result() | future.result()
+            print(line(done[place]), flush=True)
+            write([done[i] for i in sorted(done)])
+
+
+def _forkserver() -> Any:
+    """Processes that start with torch, transformers and the harness imported; none has touched the GPU."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    memory = Path("/dev/shm")
+    if memory.is_dir():  # weights that bitsandbytes is to quantize pass through a file
+        room = os.statvfs(memory)
+        if room.f_bavail * room.f_frsize > ROOMY:
+            os.environ.setdefault("TMPDIR", str(memory))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("predicted_vs_measured.json"))
-    out = parser.parse_args().out
+    parser.add_argument("--only", action="append", choices=MODELS, default=[], help="a model; may be given again")
+    parser.add_argument("--jobs", type=int, default=4, help="measurements at once on the one GPU")
+    given = parser.parse_args()
+    context = _forkserver()
     import torch
 
     if not torch.cuda.is_available():
         sys.exit("no CUDA GPU here: this script measures one")
-    context = multiprocessing.get_context("spawn")
-    results = []
-    print(f"{'model':13} {'method':7} {'quantize':8} {'recompute':10} {'predicted':>10} {'measured':>10} {'ratio':>6}")
-    for asked in combinations():
-        found = asked | predicted(asked)
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-            found |= pool.submit(measure, asked).result()
-        results.append(found)
-        measured = found.get("measured")
-        right = f"{measured / 2**20:10.1f} {found['predicted'] / measured:6.3f}" if measured else f" {found['error']}"
-        names = f"{asked['model']:13} {asked['method']:7} {asked['quantize']:8} {asked['recompute']:10}"
-        print(f"{names} {found['predicted'] / 2**20:10.1f} {right}", flush=True)
-        content = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results}
-        out.write_text(json.dumps(content, indent=1) + "\n")
+    facts = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+
+    def write(results: list[Asked]) -> None:
+        given.out.write_text(json.dumps(facts | {"results": results}, indent=1) + "\n")
+
+    processes = max(1, min(PREDICTING, (os.cpu_count() or 1) - given.jobs))
+    print(
+        f"{'model':13} {'method':7} {'quantize':8} {'recompute':10} {'predicted':>10} {'measured':>10} {'ratio':>6} MiB"
+    )
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+        collect(
+            combinations(given.only),
+            given.jobs,
+            lambda one: pool.submit(predicted, one),
+            lambda one: alone(context, measure, one),
+            write,
+        )
 
 
 if __name__ == "__main__":

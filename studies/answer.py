@@ -14,37 +14,52 @@ from studies.study import Kind
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The verdict on one comparison or one share."""
+    """The verdict on one comparison or one share. `power`: what these seeds would find, and how many it takes."""
 
     kind: Kind
     sentence: str
+    power: str = ""
+
+    @property
+    def told(self) -> str:
+        """The sentence, with the power where it matters: nothing was decided."""
+        return f"{self.sentence} {self.power}" if self.power and self.kind == "undecided" else self.sentence
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys."""
+    """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys.
+
+    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for.
+    """
 
     kind: Kind
     sentence: str
     parts: Mapping[str, Part]
     rows: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
+    lacks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Gathered:
-    """All that a study's runs left; `margin` in points, as named before the run."""
+    """All that a study's runs left; `margin` in points, as named before the run, or `late`.
+
+    `stored` has what other studies and runs found, by study (see studies/stored.py).
+    """
 
     records: Sequence[Record] = ()
     profiles: Sequence[Profile] = ()
     analysis: Analysis | None = None
     margin: float | None = None
     cells: Path | None = None
-    root: Path | None = None
+    late: bool = False
+    stored: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     @property
     def stand_in(self) -> bool:
-        return any(r.stand_in for r in self.records)
+        """Generated data under a generated model, or random weights."""
+        return any(r.stand_in or r.cell.model.name.startswith("shape:") for r in self.records)
 
 
 def together(kinds: Iterable[Kind]) -> Kind:

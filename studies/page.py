@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 
 from reports.document import Findings, Report, Table
-from studies.answer import Answer
+from studies.answer import Answer, Gathered
 from studies.study import Study
 
+LATE = "The margin was named after there were results: read the verdict as a guess."
 
-def findings(study: Study, answer: Answer, stand_in: bool, ordinary: Findings) -> Findings:
+
+def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -> Findings:
     """Question, claim, verdict and evidence over the ordinary findings."""
-    sentences = [study.stand_in] if stand_in else []
+    sentences = [study.stand_in] if seen.stand_in else []
     sentences += [
         f"Question: {study.question}",
         f"Claim tested ({study.origin} of arXiv 2403.08822): {study.claim}",
         f"Verdict: {answer.kind}. {answer.sentence}",
+        *([LATE] if seen.late and study.margin is not None else []),
         f"What that means: {study.answers[answer.kind]}",
     ]
-    notes = [*answer.notes, *study.notes]
+    quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
+    notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
     evidence = ("Evidence of the study", answer.rows, notes)
     tables = [evidence] if answer.rows else []
     return dataclasses.replace(

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError, unknown
 from harness.progress import Listener
-from harness.record import Profile, Record
+from harness.record import Record
 from harness.registry import load_all
-from harness.run import check_shown, run
+from harness.run import check_shown, run, write_report
+from harness.run import stored as stored_run
 from harness.spec import Spec, make_spec
 from harness.store import Store, write_atomically
 from reports.document import Findings
+from studies import stored
 from studies.answer import Answer, Gathered
+from studies.collected import collected
 from studies.page import findings, page
 from studies.rulebook import RULES
-from studies.rules.claims import FILE
 from studies.specs import RUNS, folder, specs
 from studies.study import Study
+
+KEPT = (RUNS, Path("results/reference"))
+"""Where `claims` looks without --runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,80 +41,127 @@ class Outcome:
     cells: int
     failed: int
     stand_in: bool
+    late: bool
     seconds: float
 
 
-def run_study(study: Study, flags: Mapping[str, Any], command: str, listen: Callable[[int], Listener]) -> Outcome:
+def run_study(
+    study: Study,
+    flags: Mapping[str, Any],
+    command: str,
+    listen: Callable[[int], Listener],
+    runs: Sequence[Path] = (),
+) -> Outcome:
     """Run what is missing and answer. The same command again runs only what is missing. Raises UserError."""
     started = time.monotonic()
     load_all(flags.get("plugin", ()))
+    check(study, runs)
     made = specs(study, flags)
     shown = made[0] if made else make_spec(dict(flags))
     check_shown(shown)
-    out = Path(flags.get("out") or (made[0].folder if made else folder(study, made, shown.preset)))
+    out = Path(flags.get("out") or (made[0].folder if made else folder(study, made, shown.preset, runs)))
+    stored.check_folder(out, study)
     if made:
-        seen = gather(study, made, command, listen, out)
+        gather(study, made, command, listen, out)
+        seen, _ = of_folder(study, out)
     else:
-        seen = Gathered(root=out.parent if flags.get("out") else RUNS)
+        found = collected(runs or _roots(flags, out), named=bool(runs)) if study.rule == "claims" else {}
+        seen = Gathered(stored=found)
     answer = RULES[study.rule](study, seen)
-    report = _report(study, answer, seen, shown, out, command)
-    _store(study, answer, seen, shown, out, command)
+    _store(out, stored.content(study, answer, seen, shown.preset, command))
+    path = _report(study, answer, seen, out, shown, command)
     failed = sum(r.status != "ok" for r in seen.records)
-    return Outcome(out, report, answer, len(seen.records), failed, seen.stand_in, time.monotonic() - started)
+    return Outcome(out, path, answer, len(seen.records), failed, seen.stand_in, seen.late, time.monotonic() - started)
 
 
-def gather(study: Study, made: list[Spec], command: str, listen: Callable[[int], Listener], out: Path) -> Gathered:
-    """Run every grid into the one folder; what it then holds of them."""
-    from reports.statistics.analysis import analyse
+def check(study: Study, runs: Sequence[Path]) -> None:
+    """Raise UserError for a rule that is not there, and for --runs where nothing is collected."""
+    if study.rule not in RULES:
+        raise unknown(f"rule of study {study.name}", study.rule, RULES)
+    if runs and study.rule != "claims":
+        raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 
+
+def _roots(flags: Mapping[str, Any], out: Path) -> list[Path]:
+    """Beside the folder of --out, else where runs are kept."""
+    return [out.parent] if flags.get("out") else [root for root in KEPT if root.is_dir()]
+
+
+def gather(study: Study, made: Sequence[Spec], command: str, listen: Callable[[int], Listener], out: Path) -> None:
+    """Run every grid into the one folder, and say there what it holds."""
     records: dict[str, Record] = {}
-    profiles: dict[str, Profile] = {}
     dropped: list[str] = []
     store = Store(out)
+    store.prepare()
     for spec in made:
-        # the study writes one report of all grids at the end
-        outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
+        with _marked(out, study):
+            # the study writes one report of all grids at the end
+            outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
         records |= {r.key: r for r in outcome.records}
-        profiles |= {p.key: p for p in outcome.profiles}
         asked = store.read_run()
         dropped += asked["dropped"]
-    margin, late = asked["margin"], bool(asked["margin_late"])
     title = f"study {study.name}: {', '.join(dict.fromkeys(r.cell.label for r in records.values()))}"
-    store.write_run(command, title, list(records), list(dict.fromkeys(dropped)), margin, late)
-    every, own = tuple(records.values()), tuple(profiles.values())
-    found = analyse(every, own, margin=margin, cells=store.cells, late=late) if study.compares else None
-    return Gathered(every, own, found, margin, store.cells, out.parent)
+    late = bool(asked["margin_late"])
+    store.write_run(command, title, list(records), list(dict.fromkeys(dropped)), asked["margin"], late)
 
 
-def _report(study: Study, answer: Answer, seen: Gathered, spec: Spec, out: Path, command: str) -> Path:
+@contextlib.contextmanager
+def _marked(out: Path, study: Study) -> Iterator[None]:
+    """The folder says whose it is before anything is trained; no longer where nothing could be planned."""
+    fresh = not (out / stored.FILE).is_file()
+    if fresh:
+        _store(out, stored.marker(study))
+    try:
+        yield
+    except UserError:
+        if fresh and not (out / "run.json").is_file():
+            (out / stored.FILE).unlink()
+        raise
+
+
+def of_folder(study: Study, out: Path) -> tuple[Gathered, list[str]]:
+    """What a study's folder holds of it, and lines about files set aside. Raises UserError where it holds no run."""
+    from reports.statistics.analysis import analyse
+
+    records, profiles, lines = stored_run(out)
+    if not records:
+        raise UserError(f"no records for a report in {out}; run cells first")
+    store = Store(out)
+    asked = store.read_run()
+    margin, late = asked.get("margin"), bool(asked.get("margin_late"))
+    found = analyse(records, profiles, margin=margin, cells=store.cells, late=late) if study.compares else None
+    return Gathered(records, tuple(profiles), found, margin, store.cells, late), lines
+
+
+def report(out: Path, spec: Spec) -> tuple[Path, list[str]]:
+    """Write a study's report again from its folder, and lines about files set aside.
+
+    The verdict is made anew from the records; without any, it is the stored one.
+    """
+    content = stored.read(out)
+    study = stored.declared(content)
+    check(study, ())
+    seen, lines = of_folder(study, out) if study.grids else (Gathered(), [])
+    answer = RULES[study.rule](study, seen) if study.grids else stored.answer_of(content)
+    return _report(study, answer, seen, out, spec, content.get("command", "")), lines
+
+
+def _report(study: Study, answer: Answer, seen: Gathered, out: Path, spec: Spec, command: str) -> Path:
     from reports import findings as ordinary
-    from reports.render import write_page, write_report
+    from reports.render import write_page
 
-    below = ordinary.findings(seen.analysis) if seen.analysis else Findings()
-    found = findings(study, answer, seen.stand_in, below)
     if not seen.records:
-        path: Path = write_page(page(study, found, command), out / "report", spec.formats)
+        path: Path = write_page(
+            page(study, findings(study, answer, seen, Findings()), command), out / "report", spec.formats
+        )
         return path
-    asked = Store(out).read_run()
-    facts = (asked["title"], command, asked["dropped"])
-    shown: Path = write_report(
-        seen.records, seen.profiles, out / "report", *facts, findings=found, formats=spec.formats, images=spec.figures
+    analysis = seen.analysis
+    below = ordinary.findings(analysis) if analysis else ordinary.checks_alone(seen.records, seen.profiles)
+    return write_report(
+        Store(out), tuple(seen.records), list(seen.profiles), spec, findings(study, answer, seen, below)
     )
-    return shown
 
 
-def _store(study: Study, answer: Answer, seen: Gathered, spec: Spec, out: Path, command: str) -> None:
-    """The answer as data, which the study `claims` reads."""
-    content = {
-        "study": study.name,
-        "preset": spec.preset if seen.records else "exact",
-        "stand_in": seen.stand_in,
-        "margin": seen.margin,
-        "kind": answer.kind,
-        "sentence": answer.sentence,
-        "parts": {name: dataclasses.asdict(part) for name, part in answer.parts.items()},
-        "evidence": [dict(row) for row in answer.rows],
-        "notes": list(answer.notes),
-        "command": command,
-    }
-    write_atomically(out / FILE, (json.dumps(content, indent=1) + "\n").encode())
+def _store(out: Path, content: Mapping[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / stored.FILE, (json.dumps(content, indent=1) + "\n").encode())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import STRATEGIES
+from harness.errors import UserError
 from harness.spec import MACHINE, Spec, make_spec
 from studies.study import Study
 
@@ -23,9 +24,9 @@ def specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
     return [spec.model_copy(update={"out": out}) for spec in made]
 
 
-def folder(study: Study, made: list[Spec], preset: str) -> Path:
-    """Where a study's results go: the same for the same question."""
-    content = "\n".join(spec.model_dump_json(exclude=set(MACHINE)) for spec in made)
+def folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
+    """Where a study's results go: the same for the same question. `runs` are those that it collects."""
+    content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE)) for spec in made), *map(str, runs)])
     return RUNS / f"study-{study.name}-{preset}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -39,6 +40,8 @@ def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> 
     if "seeds" in given:
         given["seeds"] = reseeded(str(fields.get("seeds", "")), str(given["seeds"]))
     fields |= given
+    if "methods" not in fields:
+        raise UserError(f'study {study.name}: a grid without methods; give it methods = "lora,lorasp"')
     fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(every_strategy()))
     return fields
 

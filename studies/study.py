@@ -6,9 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import unknown
+from harness.errors import UserError, unknown
 
 DECLARED = Path(__file__).parent / "declared"
 STAND_IN = (
@@ -35,6 +35,7 @@ class Study(BaseModel):
     answers: dict[Kind, str] = Field(description="what each answer means")
     stand_in: str = Field(default=STAND_IN, description="said first where model and data are stand-ins")
     notes: tuple[str, ...] = ()
+    cut: str = Field(default="", description="what the embedded default leaves out, and how to have it")
 
 
 def names() -> list[str]:
@@ -43,8 +44,28 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Study:
-    """The study called `name`. Raises UserError with the nearest name."""
+    """The study called `name`, or that of a TOML file. Raises UserError with the nearest name, or what is wrong."""
+    own = Path(name).expanduser()
+    if name.endswith(".toml") and own.is_file():
+        return read(own)
     if name not in names():
         raise unknown("study", name, names())
-    content = tomllib.loads((DECLARED / f"{name}.toml").read_text())
-    return Study.model_validate({"name": name} | content)
+    return read(DECLARED / f"{name}.toml")
+
+
+def read(path: Path) -> Study:
+    """The study that a file declares. Raises UserError naming the file and the key."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"study {path}: not TOML: {error}") from error
+    try:
+        found = Study.model_validate({"name": path.stem} | content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        allowed = ", ".join(Study.model_fields)
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"study {path}: {key}: {first['msg'].lower()}; keys: {allowed}") from error
+    if lacking := {"confirmed", "contradicted", "undecided"} - set(found.answers):
+        raise UserError(f"study {path}: answers.{min(lacking)} is missing: each answer needs its meaning")
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
-from harness.errors import UserError, unknown
+from harness.errors import Absent, UserError, unknown
 from suites.metrics import translation
 from suites.sources.fingerprint import fingerprint
 from suites.sources.parallel import Direction, from_hub, given_pairs, hub_pairs, read_pairs
@@ -72,7 +72,7 @@ class Wmt16(Suite):
         if request.kind == "embedded":
             return _from_folder(importlib.resources.files("suites.embedded") / "data" / self.name, direction, missing)
         if request.data_dir is None:
-            raise UserError(f"{self.name}: no folder given; {HINT}")
+            raise Absent(f"{self.name}: no folder given; {HINT}")
         return _from_folder(_folder(request.data_dir), direction, missing)
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -100,7 +100,7 @@ def _folder(data_dir: Path) -> Path:
     places = (data_dir, data_dir / "wmt16")
     found = next((p for p in places if any((p / f"{STEMS['test']}.{side}").is_file() for side in ("en", "ro"))), None)
     if found is None:
-        raise UserError(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
+        raise Absent(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
     return found
 
 
@@ -116,7 +116,7 @@ def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) 
         for path in paths:
             if not path.is_file():
                 pairs = f"--data-file wmt16/{split}=FILE.en,FILE.ro"
-                raise UserError(f"{path}: no such file, expected both sides of {STEMS[used]}; {HINT}, or {pairs}")
+                raise Absent(f"{path}: no such file, expected both sides of {STEMS[used]}; {HINT}, or {pairs}")
         rows[split] = read_pairs(paths[0], paths[1], split)
     return rows, notes
 
@@ -124,7 +124,7 @@ def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) 
 def _from_hub(direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
     loaded = from_hub(REPOSITORY, CONFIGURATION, HINT)
     if absent := [split for split in missing if split not in loaded]:
-        raise UserError(f"{REPOSITORY}/{CONFIGURATION}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
+        raise Absent(f"{REPOSITORY}/{CONFIGURATION}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
     rows: Rows = {}
     notes: list[str] = []
     for split in missing:

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports", "studies")
 WIRING = {
+    "harness/bench/commands.py",
     "harness/verbs/running.py",
     "harness/verbs/stored.py",
     "harness/verbs/registered.py",
@@ -20,6 +21,7 @@ WIRING = {
     "harness/cli.py",
     "harness/__main__.py",
     "results/job.py",
+    "studies/collected.py",
     "studies/runner.py",
     "studies/counting.py",
 }
@@ -33,7 +35,8 @@ ALLOWED = {
 }
 TORCH = set(
     "activations capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups live_storages "
-    "measure models optimizer packrun predict recompute rival scoring simulated token_cache tokens trace train".split()
+    "measure memory_process models optimizer packrun predict recompute result rival scoring simulated step step_timer "
+    "subjects token_cache tokens trace train usual".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}

@@ -17,6 +17,13 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in re.findall(r"^    (python -m harness .*)$", README, re.M)]
 SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--no-profile"]
+TINY = ["--batch-size", "2", "--length", "8", "--threads", "1"]
+SHORT_BENCH = {
+    "step": ["--methods", "lora,full", "--strategies", "row", "--packs", "1,2", "--repeats", "2", *TINY],
+    "memory": ["--strategies", "row", "--levels", "nf4", *TINY],
+    "startup": ["--repeats", "1", "--threads", "1"],
+    "recompute": ["--repeats", "2", *TINY],
+}
 CODE = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -35,8 +42,7 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         words += [*SHORT, "--out", "out"]
     if words[:2] == ["bench", "grid"]:
         words += [*SHORT[:-1], "--threads", "1"]
-    if words[:2] == ["bench", "recompute"]:
-        words += ["--repeats", "2", "--batch-size", "2", "--length", "8"]
+    words += SHORT_BENCH.get(words[1], []) if words[0] == "bench" else []
     code = main([w for w in words])
     if any(word.startswith(("DATA", "RUN")) for word in words):
         assert code == 2  # the reader's own folder

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.bench.silence import silenced
+from harness.bench.table import Bench
+from harness.errors import UserError
 from harness.flags import with_flags
 from harness.spec import SHOWN, Spec
 
@@ -16,12 +19,20 @@ Model = Annotated[str | None, typer.Option(help="a model folder or hub id; none:
 Methods = Annotated[str, typer.Option(help="methods with options, as for run")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; none: all cores")]
-Out = Annotated[Path | None, typer.Option(help="a JSON file for the figures with all samples")]
+Batch = Annotated[int, typer.Option(min=1, help="rows per step")]
+Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
+Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
+Out = Annotated[
+    Path | None, typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it")
+]
+Strategies = Annotated[str, typer.Option(help="of lorasp, against lora: names with commas; empty: none")]
+STRUCTURED = "row,column,rank,a-only,b-only,layer,module"
+SIZES = "1,2,4,8,16,32"
 
 
 @bench.callback()
 def root() -> None:
-    """Measure what a choice of the harness costs.
+    """Measure what the harness saves and costs, beside its rivals.
 
     Example: python -m harness bench recompute
     """
@@ -31,9 +42,9 @@ def root() -> None:
 def recompute(
     model: Model = None,
     methods: Methods = "lora,lorasp",
-    batch_size: Annotated[int, typer.Option(min=1, help="rows per step")] = 16,
-    length: Annotated[int, typer.Option(min=4, help="tokens per row")] = 64,
-    dtype: Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")] = "fp32",
+    batch_size: Batch = 16,
+    length: Length = 64,
+    dtype: Dtype = "fp32",
     repeats: Annotated[int, typer.Option(min=2, help="timed steps of each")] = 20,
     device: Device = "auto",
     threads: Threads = None,
@@ -43,33 +54,147 @@ def recompute(
 
     Example: python -m harness bench recompute --model PATH --batch-size 8 --length 128 --out recompute.json
     """
-    from harness.bench.recompute import measure
+    spec = _spec(methods, model, batch_size, length, dtype, device, threads)
+    with silenced():
+        from harness.bench.recompute import measure
+
+        found = measure(spec, repeats)
+    _finish(found, out)
+
+
+@bench.command()
+def step(
+    model: Model = None,
+    methods: Methods = "lora,lorasp,dora,adalora,ia3,galore,full",
+    strategies: Strategies = STRUCTURED,
+    packs: Annotated[str, typer.Option(help="replicas in packs of the first method that packs; empty: none")] = SIZES,
+    batch_size: Batch = 16,
+    length: Length = 64,
+    dtype: Dtype = "fp32",
+    repeats: Annotated[int, typer.Option(min=2, help="rounds in which each takes its turn")] = 20,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Out = None,
+) -> None:
+    """Time of a training step of each method, strategy and pack against that of transformers.Trainer with peft.
+
+    Example: python -m harness bench step --methods lora,full --packs 1,2,4 --out step.json
+    """
+    spec = _spec(methods, model, batch_size, length, dtype, device, threads)
+    with silenced():
+        from harness.bench.step import measure
+
+        found = measure(spec, _words(strategies), _numbers("packs", packs), repeats)
+    _finish(found, out)
+
+
+@bench.command()
+def memory(
+    model: Model = None,
+    strategies: Strategies = STRUCTURED,
+    levels: Annotated[str, typer.Option(help="quantization to save by; needs bitsandbytes; empty: none")] = "int8,nf4",
+    batch_size: Batch = 16,
+    length: Length = 64,
+    dtype: Dtype = "fp32",
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Out = None,
+) -> None:
+    """Memory of LoRA-SP against LoRA, peft's LoRA and full fine-tuning, and the share of each way to save it.
+
+    Each peak is of a process of its own.
+
+    Example: python -m harness bench memory --model PATH --batch-size 32 --length 128 --out memory.json
+    """
+    spec = _spec("lora", model, batch_size, length, dtype, device, threads)
+    with silenced():
+        from harness.bench.memory import measure
+
+        found = measure(spec, _words(strategies), _words(levels))
+    _finish(found, out)
+
+
+@bench.command()
+def startup(
+    model: Model = None,
+    cells: Annotated[int, typer.Option(min=1, help="cells of a grid that share one process of ours")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="fresh processes of each")] = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Out = None,
+) -> None:
+    """Seconds of imports and of the first step in fresh processes: ours, and peft with transformers.Trainer.
+
+    Example: python -m harness bench startup --repeats 5 --out startup.json
+    """
+    spec = _spec("lora", model, 16, 32, "fp32", device, threads)
+    from harness.bench.startup import measure
+
+    _finish(measure(spec, cells, repeats), out)
+
+
+def _spec(
+    methods: str, model: str | None, batch: int, length: int, dtype: str, device: str, threads: int | None
+) -> Spec:
+    """What a bench on made-up rows asks for. Raises UserError."""
     from harness.registry import load_all
     from harness.spec import make_spec
 
     load_all()
-    flags = {"methods": methods, "batch_size": batch_size, "max_length": length, "dtype": dtype, "device": device}
-    spec = make_spec(flags | {"threads": threads, "model": (model,) if model else ()})
-    measure(spec, repeats).show(out)
+    flags = {"methods": methods, "batch_size": batch, "max_length": length, "dtype": dtype, "device": device}
+    return make_spec(flags | {"threads": threads, "model": (model,) if model else ()})
 
 
-def grid(rivals: int, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _numbers(flag: str, text: str) -> list[int]:
+    """Raises UserError."""
+    if not all(word.isdecimal() and int(word) for word in _words(text)):
+        raise UserError(f"--{flag} {text}: allowed: whole numbers of 1 or more with commas, e.g. 2,4,8")
+    return [int(word) for word in _words(text)]
+
+
+def _finish(found: Bench, out: Path | None) -> None:
+    """Print; beside the JSON, the picture as PNG and SVG. Raises UserError."""
+    found.show(out)
+    if out is None:
+        return
+    from reports.figures import image
+    from reports.plots.bench import bench as draw
+
+    drawing = draw(found.content())
+    for kind in ("png", "svg"):
+        out.with_suffix(f".{kind}").write_bytes(image(drawing, kind))
+
+
+def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
     """A grid as one batch against peft and transformers.Trainer: the same cells, rows, budget and scores.
 
     Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
     """
-    from harness.bench.grid import measure
+    from harness.bench.rival import WAYS
     from harness.registry import load_all
     from harness.spec import make_spec
 
-    load_all()
-    several = [int(n) for n in at_once.split(",") if n]
-    measure(make_spec({"tasks": ("sst2",)} | flags), rivals, several, steps).show(out)
+    unknown = [word for word in _words(rival) if word not in WAYS]
+    if unknown or not _words(rival):
+        raise UserError(f"--rival {rival}: allowed: best, default, or best,default")
+    spec = make_spec({"tasks": ("sst2",)} | flags)
+    load_all(spec.plugin)
+    ways = [way for way in WAYS if way in _words(rival)]
+    with silenced():
+        from harness.bench.grid import measure
+
+        found = measure(spec, rivals, _numbers("at-once", at_once), steps, ways)
+    _finish(found, out)
 
 
 NOT_OF_A_BENCH = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | SHOWN
 GRID = {
     "rivals": (Annotated[int, typer.Option(min=1, help="cells of peft and Trainer, one by one")], 2),
+    "rival": (Annotated[str, typer.Option(help="best: as ours where it can; default: TrainingArguments'")], "best"),
     "at_once": (Annotated[str, typer.Option(help="numbers of Trainer processes at once: 2,4,8; empty: none")], ""),
     "steps": (Annotated[int, typer.Option(min=5, help="steps of each process at once")], 100),
     "out": (Out, None),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.bench import rival
-from harness.bench.table import Bench
+from harness.bench.at_once import concurrently, lora_cells
+from harness.bench.rival import Ran, Way
+from harness.bench.table import Bench, Panel
 from harness.cell import Cell
+from harness.errors import UserError
 from harness.execute import choose_device, choose_threads, execute
 from harness.plan import Plan, make_plan
 from harness.progress import Silent
@@ -38,35 +41,48 @@ class Ours:
         return self.seconds / len(self.records)
 
 
-def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int) -> Bench:
-    """Ours, then `rivals` cells of peft and Trainer one by one, then so many at once for `steps` steps each.
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """Cells of one way of the usual one: one by one, and so many at once."""
 
-    Raises UserError. What the rivals train is LoRA: it is what both ways have, and its cells are compared by score.
+    way: Way
+    alone: Sequence[Ran]
+    at_once: Mapping[int, Sequence[Ran]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def per_cell(self) -> float:
+        return float(np.mean([r.seconds() for r in self.alone]))
+
+
+def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways: Sequence[Way]) -> Bench:
+    """Ours, then of each way `rivals` cells of peft and Trainer one by one; of the first, so many at once.
+
+    Those at once train `steps` steps each. Raises UserError. What the rivals train is LoRA: it is what both ways
+    have, and its cells are compared by score.
     """
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads)
     plan = make_plan(spec)
+    lora = lora_cells(plan)
+    if not lora:
+        raise UserError(f"--methods {spec.methods}: the rival trains LoRA at its defaults; add lora")
     ours = run_ours(plan, spec)
-    lora = [c for c in plan.cells if c.method == "lora" and not c.options]
     inputs = rival.inputs_of(plan, lora[0])
-    rival.train(plan, lora[0], inputs, device, max_steps=3)  # imports, kernels and caches are warm from here
-    alone = [rival.train(plan, cell, inputs, device) for cell in lora[:rivals]]
-    several = {n: rival.concurrently(spec, n, steps, device) for n in concurrent}
-    mean = float(np.mean([r.seconds for r in alone]))
-    rows = [_row("harness, one batch", len(ours.records), ours.seconds, mean)]
-    rows.append(_row("peft + Trainer, one by one", len(alone), sum(r.seconds for r in alone), mean))
-    for n, ran in several.items():
-        # a cell's whole time at the pace of these steps
-        seconds = max(r.step_seconds for r in ran) * alone[0].steps
-        rows.append(_row(f"peft + Trainer, {n} at once", n, seconds, mean))
+    for way in ways:
+        rival.train(plan, lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
+    # the ways take turns, so that a machine that slows down slows down all
+    alone = [{way: rival.train(plan, cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
+    at_once = {n: concurrently(spec, n, steps, device, ways[0]) for n in concurrent}
+    found = [Rival(way, [ran[way] for ran in alone], at_once if way == ways[0] else {}) for way in ways]
     facts = {
         "model": spec.model[0] if spec.model else plan.cells[0].model.name,
         "grid": spec.methods,
         "device": machine_name(device, threads),
-        "steps": alone[0].steps,
-        "scores": same_scores(ours.records, lora, alone),
+        "steps": found[0].alone[0].steps,
+        "scores": same_scores(ours.records, lora, [*found[0].alone, *(r for ran in at_once.values() for r in ran)]),
     }
-    return Bench("grid", facts, rows, _samples(ours, alone, several))
+    rows = _rows(ours, found)
+    return Bench("grid", facts, rows, _samples(ours, found), _panels(rows))
 
 
 def run_ours(plan: Plan, spec: Spec) -> Ours:
@@ -85,24 +101,40 @@ def _busy(phases: Phases) -> float:
     return phases.attach + phases.train + phases.capture + phases.evaluate
 
 
-def _row(name: str, cells: int, seconds: float, rival_cell: float) -> dict[str, str]:
+def _rows(ours: Ours, found: Sequence[Rival]) -> list[dict[str, str]]:
+    """Ours first; how many times the cells of each way done one by one."""
+    means = {r.way: r.per_cell for r in found}
+    rows = [_row("harness, one batch", len(ours.records), ours.seconds, means)]
+    for usual in found:
+        name, whole = f"peft + Trainer ({usual.way})", usual.alone[0].steps
+        rows.append(_row(f"{name}, one by one", len(usual.alone), sum(r.seconds() for r in usual.alone), means))
+        for n, ran in usual.at_once.items():
+            rows.append(_row(f"{name}, {n} at once", n, max(r.seconds(whole) for r in ran), means))
+    return rows
+
+
+def _row(name: str, cells: int, seconds: float, means: Mapping[Way, float]) -> dict[str, str]:
     each = seconds / cells
-    return {
-        "way": name,
-        "cells": str(cells),
-        "seconds": f"{seconds:.1f}",
-        "seconds a cell": f"{each:.2f}",
-        "cells an hour / one by one": f"{rival_cell / each:.1f}",
-    }
+    row = {"way": name, "cells": str(cells), "seconds": f"{seconds:.1f}", "seconds a cell": f"{each:.2f}"}
+    return row | {f"cells an hour / {way}": f"{mean / each:.2f}" for way, mean in means.items()}
 
 
-def same_scores(records: Sequence[Record], lora: Sequence[Cell], alone: Sequence[rival.Ran]) -> str:
-    """Whether LoRA scores the same both ways: two one-sided Welch tests at the margin, over the seeds."""
+def _panels(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
+    times = {"seconds": [float(r["seconds a cell"]) for r in rows]}
+    return [Panel("seconds a cell", [r["way"] for r in rows], times)]
+
+
+def same_scores(records: Sequence[Record], lora: Sequence[Cell], ran: Sequence[Ran]) -> str:
+    """Whether LoRA scores the same both ways: two one-sided Welch tests at the margin, over the seeds.
+
+    Of the rival each cell once that took its whole budget, wherever it was trained first.
+    """
     from scipy import stats
 
-    name = next(iter(alone[0].scores))
+    once = {r.key: r for r in reversed(ran) if r.whole}
+    name = next(iter(ran[0].scores))
     mine = np.array([r.scores[name] for r in records if r.key in {c.key for c in lora} and r.status == "ok"])
-    theirs = np.array([r.scores[name] for r in alone])
+    theirs = np.array([r.scores[name] for r in once.values()])
     gap = f"{name} {mine.mean():.2f} (harness, {len(mine)}) against {theirs.mean():.2f} ({len(theirs)})"
     if min(len(mine), len(theirs)) < 2 or not (mine.std() or theirs.std()):
         return f"{gap}, too few seeds or no spread for a test"
@@ -112,13 +144,16 @@ def same_scores(records: Sequence[Record], lora: Sequence[Cell], alone: Sequence
     return f"{gap}, {'equivalent' if p < 0.05 else 'not shown to be equivalent'} at {MARGIN:g} point, p = {p:.3f}"
 
 
-def _samples(ours: Ours, alone: Sequence[rival.Ran], several: dict[int, list[rival.Ran]]) -> list[dict[str, Any]]:
+def _samples(ours: Ours, found: Sequence[Rival]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
         {"way": "ours", "key": r.key, "status": r.status, "scores": r.scores, "phases": _dumped(r.phases)}
         for r in ours.records
     ]
-    made += [{"way": "one by one"} | dataclasses.asdict(r) for r in alone]
-    return made + [{"way": f"{n} at once"} | dataclasses.asdict(r) for n, ran in several.items() for r in ran]
+    for usual in found:
+        made += [{"way": f"{usual.way}, one by one"} | dataclasses.asdict(r) for r in usual.alone]
+        several = [(n, r) for n, ran in usual.at_once.items() for r in ran]
+        made += [{"way": f"{usual.way}, {n} at once"} | dataclasses.asdict(r) for n, r in several]
+    return made
 
 
 def _dumped(phases: Phases | None) -> dict[str, float] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.activations import held_bytes
-from harness.bench.table import Bench
+from harness.bench.table import Bench, Panel
 from harness.cell import Recompute
 from harness.contracts import SUITES
 from harness.errors import UserError
@@ -57,7 +57,8 @@ def measure(spec: Spec, repeats: int) -> Bench:
         "device": machine_name(device, threads),
         "repeats": repeats,
     }
-    return Bench("recompute", facts, [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects])
+    rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]
+    return Bench("recompute", facts, rows, samples, _panels(subjects, plain))
 
 
 def _questions(spec: Spec, device: str) -> list[Question]:
@@ -78,6 +79,15 @@ def _questions(spec: Spec, device: str) -> list[Question]:
 def _subject(question: Question, steps: int) -> Subject:
     trainer = train_alone(question, load_alone(question), steps)
     return Subject(question.cell.label, question.cell.recompute, trainer)
+
+
+def _panels(subjects: list[Subject], plain: dict[str, Subject]) -> list[Panel]:
+    names = [f"{s.method}, {s.how}" for s in subjects]
+    low, middle, high = (
+        [float(np.quantile(_ratios(s, plain[s.method]), q)) for s in subjects] for q in (0.1, 0.5, 0.9)
+    )
+    held = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
+    return [held, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
 
 
 def _ratios(subject: Subject, plain: Subject) -> np.ndarray:

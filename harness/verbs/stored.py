@@ -15,13 +15,17 @@ from harness.spec import make_spec
 
 
 def report(out: Path, flags: dict[str, Any]) -> None:
-    """Write the report again from a run's folder.
+    """Write the report again from a run's folder; that of a study has its verdict.
 
     Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
     """
     from harness.run import report as write
+    from studies import runner, stored
 
-    path, lines = write(out, make_spec(flags))
+    if (out / stored.FILE).is_file():
+        path, lines = runner.report(out, make_spec(flags))
+    else:
+        path, lines = write(out, make_spec(flags))
     for line in lines:
         print(line, file=sys.stderr)
     print(f"report: {path}")

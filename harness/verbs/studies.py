@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,11 @@ FLAGS = frozenset(
     " device pack threads out margin retry formats figures plugin".split()
 )
 """Fields of Spec that the user may set over those of a study."""
-Name = Annotated[str, typer.Argument(help="a study's name; `studies` lists them")]
+Name = Annotated[str, typer.Argument(help="a study's name (`studies` lists them), or a TOML file like those")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option(help="with `claims`: folders of runs and studies to collect, or folders of such: DIR,DIR"),
+]
 
 
 def studies(as_json: Json = False) -> None:
@@ -37,24 +42,27 @@ def studies(as_json: Json = False) -> None:
     print("python -m harness study NAME runs one; stand-ins unless --preset small or paper")
 
 
-def study(name: str, as_json: bool, flags: dict[str, Any]) -> None:
+def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
     """Run what a study lacks, judge its claim, and write the report with the verdict on top.
 
     Example: python -m harness study parity --preset small --data-dir DATA
     """
+    from studies.page import LATE
     from studies.runner import run_study
     from studies.study import load
 
     chosen = load(name)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
-    outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total))
+    places = [Path(word) for text in runs or () for word in text.split(",") if word]
+    outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total), places)
     if as_json:
         answer = {
-            "study": name,
+            "study": chosen.name,
             "out": str(outcome.out),
             "verdict": outcome.answer.kind,
             "sentence": outcome.answer.sentence,
             "stand_in": outcome.stand_in,
+            "margin_late": outcome.late,
             "cells": outcome.cells,
             "failed": outcome.failed,
             "seconds": round(outcome.seconds, 2),
@@ -64,6 +72,8 @@ def study(name: str, as_json: bool, flags: dict[str, Any]) -> None:
     else:
         print("\n".join([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"]))
         print(f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}")
+        if outcome.late and chosen.margin is not None:
+            print(LATE)
         print(f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed")
         print(f"report: {outcome.report}")
     raise typer.Exit(1 if outcome.failed else 0)

@@ -11,6 +11,8 @@ from harness.record import Profile, Record
 from reports.frames import Grid, score, seed_text
 from reports.solo import profile_of, size
 from reports.statistics.comparisons import Comparison
+from reports.statistics.holm import holm
+from reports.statistics.power import ALPHA
 from reports.statistics.variance import REST, Component
 from reports.statistics.verdicts import Verdict
 
@@ -44,14 +46,15 @@ def methods_of(grid: Grid, names: Sequence[str]) -> list[str]:
 
 
 def degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) -> Signature:
-    """lorasp below lora or full by a corrected test."""
+    """lorasp below lora or full by a corrected test, whichever of the two stands first."""
     name = "scores below lora or full"
     subjects, references = methods_of(grid, [SUBJECT]), methods_of(grid, REFERENCES)
-    found = [(c, v) for c, v in judged if c.method in subjects and c.first in references]
-    worse = [f"{c.method} below {c.first} on {c.place} ({c.difference:+.1f})" for c, v in found if v.kind == "worse"]
+    found = [(c, v, "worse") for c, v in judged if c.method in subjects and c.first in references]
+    found += [(c, v, "better") for c, v in judged if c.method in references and c.first in subjects]
+    worse = [_below(c, sign) for c, v, sign in found if v.kind == sign]
     if worse:
         return Signature(name, True, f"{'; '.join(worse)}.")
-    silent = sum(v.kind not in ("better", "equivalent", "non-inferior") for _, v in found)
+    silent = sum(v.kind not in ("better", "worse", "equivalent", "non-inferior") for _, v, _ in found)
     if not found or silent == len(found):
         return Signature(
             name, None, f"Not decided: {len(found)} comparisons of lorasp with lora or full, none conclusive."
@@ -59,37 +62,51 @@ def degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) -> Sig
     return Signature(name, False, f"Not seen in {len(found)} comparisons, of which {silent} are not conclusive.")
 
 
+def _below(c: Comparison, sign: str) -> str:
+    if sign == "worse":
+        return f"{c.method} below {c.first} on {c.place} ({c.difference:+.1f})"
+    return f"{c.first} below {c.method} on {c.place} ({-(c.difference or 0.0):+.1f})"
+
+
 def memory(grid: Grid, profiles: Sequence[Profile]) -> Signature:
-    """Peak memory of lorasp, measured alone, not below that of lora."""
+    """Peak memory of lorasp, measured alone, not below that of lora of the same model, precision and batch."""
     name = "memory does not fall"
-    peaks = {
-        m: p.peak_bytes
-        for m in grid.methods
-        if (p := profile_of(grid.of_method(m)[0], profiles, finished=True)) and p.peak_bytes
+    found = {
+        m: p for m in grid.methods if (p := profile_of(grid.of_method(m)[0], profiles, finished=True)) and p.peak_bytes
     }
     pairs = [
-        (s, r) for s in methods_of(grid, [SUBJECT]) for r in methods_of(grid, ["lora"]) if s in peaks and r in peaks
+        (s, r, found[s].peak_bytes or 0, found[r].peak_bytes or 0)
+        for s in methods_of(grid, [SUBJECT])
+        for r in methods_of(grid, ["lora"])
+        if s in found and r in found and _way(found[s]) == _way(found[r])
     ]
     if not pairs:
-        return Signature(name, None, "Not checked: no profiles of lorasp and lora.")
-    high = [f"{s} peaks at {size(peaks[s])}, {r} at {size(peaks[r])}" for s, r in pairs if peaks[s] >= peaks[r]]
+        return Signature(name, None, "Not checked: no profiles of lorasp and lora that differ in nothing else.")
+    high = [f"{s} peaks at {size(own)}, {r} at {size(other)}" for s, r, own, other in pairs if own >= other]
     if high:
         return Signature(name, True, f"{'; '.join(high)}.")
-    low = [f"{s} {size(peaks[r] - peaks[s])} below {r}" for s, r in pairs]
+    low = [f"{s} {size(other - own)} below {r}" for s, r, own, other in pairs]
     return Signature(name, False, f"Not seen: {'; '.join(low)}, one measurement each.")
 
 
+def _way(p: Profile) -> tuple[object, ...]:
+    return p.model_revision, p.dtype, p.quantize, p.recompute, p.device, p.batch_size, p.length
+
+
 def instability(grid: Grid) -> Signature:
-    """Cells that diverged, and losses that rose again while training."""
-    name = "unstable training"
+    """Cells that diverged, losses that rose again while training, and losses of lorasp that never fell."""
+    name = "training is unstable or stuck"
     broken = [r for r in grid.records if "not finite" in (r.reason or "") or (r.status == "ok" and _no_number(grid, r))]
-    curves = [r for r in grid.records if len(r.loss_curve) >= FEWEST_POINTS]
-    rising = [r for r in curves if rises([loss for _, loss in r.loss_curve])]
-    if not broken and not rising:
-        text = f"Not seen: no cell diverged, and none of {len(curves)} loss curves rises."
+    curves = {r.key: [loss for _, loss in r.loss_curve] for r in grid.records if len(r.loss_curve) >= FEWEST_POINTS}
+    rising = [r for r in grid.records if r.key in curves and rises(curves[r.key])]
+    own = {r.key for m in methods_of(grid, [SUBJECT]) for r in grid.of_method(m)} - {r.key for r in rising}
+    stuck = [r for r in grid.records if r.key in curves and r.key in own and not falls(curves[r.key])]
+    if not broken and not rising and not stuck:
+        text = f"Not seen: no cell diverged, and all of {len(curves)} loss curves fall and stay down."
         return Signature(name, False if curves else None, text if curves else "Not checked: no loss curves.")
     parts = [f"diverged: {_named(broken)}"] if broken else []
     parts += [f"loss rises again: {_named(rising)}"] if rising else []
+    parts += [f"loss ends no lower than it began: {_named(stuck)}"] if stuck else []
     return Signature(name, True, f"{'; '.join(parts)} (of {len(grid.records)} cells).")
 
 
@@ -104,33 +121,47 @@ def _named(records: Sequence[Record]) -> str:
 
 def rises(losses: Sequence[float]) -> bool:
     """Whether the last quarter has lost more than half of what was gained at best, beyond three times the noise."""
-    window = max(2, len(losses) // 4)
-    means = [statistics.fmean(losses[i : i + window]) for i in range(len(losses) - window + 1)]
-    steps = [b - a for a, b in itertools.pairwise(losses)]
-    # Steps from point to point hold twice the noise's variance and little of a trend.
-    noise = (statistics.fmean(s * s for s in steps) / 2) ** 0.5 * (2 / window) ** 0.5
+    means, noise = _smoothed(losses)
     best = min(means)
     return bool(means[-1] - best > max(0.5 * (means[0] - best), 3 * noise))
 
 
+def falls(losses: Sequence[float]) -> bool:
+    """Whether the last quarter lies below the first."""
+    means, _ = _smoothed(losses)
+    return means[-1] < means[0]
+
+
+def _smoothed(losses: Sequence[float]) -> tuple[list[float], float]:
+    """Means over a quarter of the curve, and their noise."""
+    window = max(2, len(losses) // 4)
+    means = [statistics.fmean(losses[i : i + window]) for i in range(len(losses) - window + 1)]
+    steps = [b - a for a, b in itertools.pairwise(losses)]
+    # Steps from point to point hold twice the noise's variance and little of a trend.
+    return means, (statistics.fmean(s * s for s in steps) / 2) ** 0.5 * (2 / window) ** 0.5
+
+
 def masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> Signature:
-    """Spread over mask seeds above the spread over all other seeds together."""
+    """Spread over mask seeds above the spread over all other seeds together, by tests corrected together."""
     name = "results depend on the mask"
     subjects = methods_of(grid, [SUBJECT])
     found = {place: c for place, c in parts.items() if place[1] in subjects and any(x.stream == "mask" for x in c)}
     if not found:
         text = "Not checked: masks have no seeds of their own; run lorasp with --seeds init=0..4,mask=0..4."
         return Signature(name, None, text)
-    high = []
-    for (task, method), every in found.items():
-        mask = next(c for c in every if c.stream == "mask")
-        others = sum(c.variance for c in every if c.stream not in ("mask", REST))
-        if mask.variance > others and (mask.p is None or mask.p < 0.05):
-            high.append(
-                f"{method} on {task}: sd {mask.variance**0.5:.1f} over masks, {others**0.5:.1f} over other seeds"
-            )
-    if high:
-        return Signature(name, True, f"{'; '.join(high)} points.")
+    own = {place: next(c for c in every if c.stream == "mask") for place, every in found.items()}
+    others = {place: sum(c.variance for c in e if c.stream not in ("mask", REST)) for place, e in found.items()}
+    larger = [place for place, mask in own.items() if mask.variance > others[place]]
+    corrected = dict(zip(own, holm([mask.p for mask in own.values()]), strict=True))
+    sure = [place for place in larger if (p := corrected[place]) is None or p < ALPHA]
+    told = {
+        p: f"{p[1]} on {p[0]}: {own[p].variance ** 0.5:.1f} over masks, {others[p] ** 0.5:.1f} else" for p in larger
+    }
+    if sure:
+        return Signature(name, True, f"Standard deviations: {'; '.join(told[p] for p in sure)} points.")
+    if larger:
+        text = f"Not decided: larger over masks than over other seeds, not surely: {'; '.join(told.values())} points."
+        return Signature(name, None, text)
     return Signature(
-        name, False, f"Not seen on {len(found)} tasks and methods: masks move scores no more than other seeds."
+        name, False, f"Not seen on {len(found)} tasks and methods: estimates over masks are not above other seeds'."
     )

@@ -36,7 +36,16 @@ def answer(study: Study, seen: Gathered) -> Answer:
     part = judged(found, int(o["told"]), float(o["tolerance"]), head)
     rows = [_row(c, int(o["told"]), head) for c in found]
     notes = [f"counted on {o['shape']} without weights; the head of {head:,} numbers is apart"]
-    return Answer(part.kind, part.sentence, {"trained parameters": part}, rows, notes)
+    return Answer(part.kind, part.sentence, {"trained parameters": part, "half": halved(found)}, rows, notes)
+
+
+def halved(found: Sequence[Choice]) -> Part:
+    """Whether half of the entries are half of LoRA's numbers, for each choice of modules and rank."""
+    by = {(c.target, c.rank, c.ratio): c.trained for c in found}
+    pairs = [(n, by[t, r, 0.5]) for (t, r, ratio), n in by.items() if ratio == 1.0 and (t, r, 0.5) in by]
+    exact = sum(2 * half == whole for whole, half in pairs)
+    kind: Kind = "undecided" if not pairs else "confirmed" if exact == len(pairs) else "contradicted"
+    return Part(kind, f"Half of the entries is half of LoRA's trained numbers in {exact} of {len(pairs)} choices.")
 
 
 def judged(found: Sequence[Choice], told: int, tolerance: float, head: int) -> Part:

@@ -1,92 +1,91 @@
-"""Each claim of the paper and what the stored studies say of it."""
+"""Each claim of the paper and what the stored studies and runs say of it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from studies.answer import Answer, Gathered, Part
+from studies.answer import Answer, Gathered, Part, together
 from studies.study import Kind, Study
 
-FILE = "study.json"
+Claim = Mapping[str, Any]
+Content = Mapping[str, Any]
 
 
 def answer(study: Study, seen: Gathered) -> Answer:
-    """Options: `claims`, each with `says`, `study` and, where one part of the study decides, `part`."""
-    stored = read(seen.root or Path())
+    """Options: `claims`, each with `says`, `origin`, and `study`, or a `command` that would test it.
+
+    `part`: the part of the study that decides; `suite`: only runs of that suite are asked.
+    """
+    claims = study.options["claims"]
     parts: dict[str, Part] = {}
-    rows, absent = [], []
-    for claim in study.options["claims"]:
-        found = stored.get(claim["study"], [])
-        if not found:
-            absent.append(claim["study"])
-            rows.append(_row(claim, None, None))
-        for one in found:
-            part = part_of(one, claim.get("part"))
-            name = f"{claim['says']} ({one['preset']})"
-            parts[name] = part
-            rows.append(_row(claim, one, part))
-    missing = list(dict.fromkeys(absent))
-    kind: Kind = "undecided" if missing else overall(list(stored.values()), parts)
-    return Answer(kind, _sentence(parts, missing), parts, rows, [_how(missing)] if missing else [])
+    rows: list[dict[str, str]] = []
+    real: dict[str, list[Kind]] = {}
+    for claim in claims:
+        found = [(one, part) for one in of_claim(claim, seen) if (part := part_of(one, claim.get("part")))]
+        rows += [_row(claim, one, part) for one, part in found] or [_open(claim)]
+        parts |= {f"{claim['says']} ({_data(one)}, {one['folder']})": part for one, part in found}
+        real[claim["says"]] = [part.kind for one, part in found if not one["stand_in"]]
+    verdicts = [together(kinds) if kinds else None for kinds in real.values()]
+    kind: Kind = "contradicted" if "contradicted" in verdicts else "undecided"
+    kind = "confirmed" if set(verdicts) == {"confirmed"} else kind
+    return Answer(kind, _sentence(verdicts), parts, rows, _notes(rows))
 
 
-def read(root: Path) -> dict[str, list[dict[str, Any]]]:
-    """Study -> what its runs under a folder wrote, the newest of each preset; files that do not read are left out."""
-    found: dict[str, dict[str, tuple[float, dict[str, Any]]]] = {}
-    for path in sorted(root.glob(f"*/{FILE}")):
-        try:
-            content = json.loads(path.read_text())
-            name, preset = content["study"], content["preset"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        stamp = path.stat().st_mtime
-        known = found.setdefault(name, {})
-        if preset not in known or known[preset][0] < stamp:
-            known[preset] = (stamp, content | {"folder": str(path.parent)})
-    return {name: [content for _, content in by.values()] for name, by in found.items()}
+def of_claim(claim: Claim, seen: Gathered) -> Sequence[Content]:
+    """What was found for the claim's study, of the claim's suite where it names one."""
+    if "study" not in claim:
+        return ()
+    return seen.stored.get(f"{claim['study']}/{claim['suite']}" if "suite" in claim else claim["study"], ())
 
 
-def part_of(stored: Mapping[str, Any], name: str | None) -> Part:
-    """The verdict of a study, or of one of its parts; undecided where it has no such part."""
+def part_of(one: Content, name: str | None) -> Part | None:
+    """The verdict of a study, or of one of its parts; None where it has nothing to say to it."""
     if name is None:
-        return Part(stored["kind"], stored["sentence"])
-    part = stored["parts"].get(name)
-    return Part(part["kind"], part["sentence"]) if part else Part("undecided", f"The study has no part '{name}'.")
+        if one.get("lacks") and one.get("plain"):
+            return None
+        return Part(one["kind"], one["sentence"])
+    part = one["parts"].get(name)
+    return None if part is None else Part(part["kind"], part["sentence"], part.get("power", ""))
 
 
-def overall(stored: Sequence[Sequence[Mapping[str, Any]]], parts: Mapping[str, Part]) -> Kind:
-    """A verdict on the whole paper needs real data for every claim: with stand-ins among them it stays open."""
-    if any(one.get("stand_in") for runs in stored for one in runs):
-        return "undecided"
-    kinds = {p.kind for p in parts.values()}
-    return "contradicted" if "contradicted" in kinds else "confirmed" if kinds == {"confirmed"} else "undecided"
+def _sentence(verdicts: Sequence[Kind | None]) -> str:
+    counts = [f"{verdicts.count(kind)} {kind}" for kind in ("confirmed", "contradicted", "undecided")]
+    told = f"Of {len(verdicts)} claims, real data or exact counts leave {', '.join(counts)}"
+    return f"{told}; {verdicts.count(None)} have no such evidence yet."
 
 
-def _sentence(parts: Mapping[str, Part], missing: Sequence[str]) -> str:
-    count = {kind: sum(p.kind == kind for p in parts.values()) for kind in ("confirmed", "contradicted", "undecided")}
-    told = ", ".join(f"{n} {kind}" for kind, n in count.items())
-    lacking = f" Not run yet: {', '.join(missing)}." if missing else ""
-    return f"Verdicts on claims, one a preset that was run: {told}.{lacking}"
+def _notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    notes = [
+        "several rows of one claim must agree: one contradicted contradicts it, one undecided leaves it open",
+        "an error rate is that of each study: nothing is corrected over the claims",
+        "a run of no study is judged by the study's rule, at the margin that the run named, else the study's",
+    ]
+    missing = [row["evidence"] for row in rows if row["verdict"] == "not run"]
+    return notes + ([f"to run what is missing: {'; '.join(dict.fromkeys(missing))}"] if missing else [])
 
 
-def _how(missing: Sequence[str]) -> str:
-    return "to run what is missing: " + "; ".join(f"python -m harness study {name}" for name in missing)
+def _data(one: Content) -> str:
+    return f"{one['preset']}{', stand-in' if one['stand_in'] else ''}"
 
 
-def _row(claim: Mapping[str, Any], one: Mapping[str, Any] | None, part: Part | None) -> dict[str, str]:
-    evidence = f"python -m harness study {claim['study']}"
-    data = ""
-    if one is not None:
-        data = f"{one['preset']}{', stand-in' if one['stand_in'] else ''}"
+def _row(claim: Claim, one: Content, part: Part) -> dict[str, str]:
+    late = " (margin named after results)" if one.get("margin_late") else ""
     return {
         "claim": claim["says"],
         "from": claim["origin"],
         "study": claim["study"],
-        "data": data,
-        "verdict": part.kind if part else "not run",
-        "evidence": part.sentence if part else evidence,
-        "folder": str(one["folder"]) if one else "",
+        "data": _data(one),
+        "verdict": f"{part.kind}{late}",
+        "evidence": part.told,
+        "folder": str(one["folder"]),
     }
+
+
+def _open(claim: Claim) -> dict[str, str]:
+    """A claim without any evidence: what would test it."""
+    name = claim.get("study", "")
+    told = claim.get("command") or f"python -m harness study {name}"
+    verdict = "not tested here" if "command" in claim else "not run"
+    row = {"claim": claim["says"], "from": claim["origin"], "study": name, "data": "", "verdict": verdict}
+    return row | {"evidence": told, "folder": ""}

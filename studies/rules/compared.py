@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.compare import NOT_RUN
 from reports.statistics.analysis import Judged
 from studies.answer import Answer, Gathered, Part, together
-from studies.rules.margins import Sense, decide, interval
+from studies.rules.margins import Sense, decide, interval, power_text
 from studies.study import Kind, Study
 
 MEANING: dict[Sense, dict[Kind, str]] = {
@@ -35,17 +36,19 @@ def answer(study: Study, seen: Gathered) -> Answer:
     chosen = comparisons(study, seen)
     kinds = decide([None if j.comparison.failed else j.comparison.estimate for j in chosen], margin, sense)
     parts = {
-        _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.")
+        _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.", _power(j))
         for j, kind in zip(chosen, kinds, strict=True)
     }
     deciding = [parts[_name(j)] for j in chosen if _decides(j, study.options.get("deciding"))]
     kind = together(p.kind for p in deciding)
     told = [p for p in deciding if p.kind == kind] or deciding
-    sentence = " ".join(p.sentence for p in told[:4]) or "No comparison could be made."
+    lacks = "" if deciding else "cells of the methods that are compared, with the same seeds"
+    sentence = " ".join(p.told for p in told[:4]) or f"No comparison could be made: it lacks {lacks}."
     if len(told) > 4:
         sentence += f" {len(told) - 4} more stand in the evidence."
     rows = [_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
-    return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points; one-sided tests, Holm over the rows"])
+    notes = [f"margin {margin:g} points; one-sided tests, Holm over the rows"]
+    return Answer(kind, sentence, parts, rows, notes, lacks)
 
 
 def comparisons(study: Study, seen: Gathered) -> list[Judged]:
@@ -80,7 +83,15 @@ def _meaning(judged: Judged, kind: Kind, sense: Sense) -> str:
 
 def _numbers(judged: Judged) -> str:
     c = judged.comparison
-    return f"{interval(c.estimate)} points on {c.place}, {c.pairs} paired seeds"
+    on = f"on {c.place}, {c.pairs} paired seed{'s' * (c.pairs != 1)}"
+    left_out = "; ".join(f"{task}: {why}" for task, why in c.missing.items() if why != NOT_RUN)
+    on += f" ({left_out})" if left_out else ""
+    return f"{interval(c.estimate)} points {on}" if c.estimate else f"no interval {on}"
+
+
+def _power(judged: Judged) -> str:
+    tests = judged.tests
+    return power_text(tests.detectable, tests.effect, tests.seeds_needed)
 
 
 def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:

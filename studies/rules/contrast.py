@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from harness.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.student import Student, of_values
 from studies.answer import Answer, Gathered, Part
-from studies.rules.margins import decide, interval
-from studies.study import Study
+from studies.rules.margins import decide, interval, power
+from studies.study import Kind, Study
 
 Places = Mapping[str, Mapping[Seeds, float]]
 
 
+SAID: Mapping[Kind, str] = {
+    "confirmed": "surely loses no more by the margin",
+    "contradicted": "surely loses more by over the margin",
+    "undecided": "may or may not lose more by the margin",
+}
+
+
 def answer(study: Study, seen: Gathered) -> Answer:
     """Options: `subject`, `against`, `places` (tasks or metrics), `near` (some of them)."""
-    o = study.options
+    o, margin = study.options, seen.margin or 0.0
     subject, first = (places(seen, o[name], o["places"]) for name in ("subject", "against"))
     lost = {
         place: {s: value - first[place][s] for s, value in by.items() if s in first.get(place, {})}
         for place, by in subject.items()
     }
-    contrast = contrast_of(lost, o["near"])
-    kind = decide([contrast], seen.margin or 0.0, "not worse")[0]
-    far = [p for p in lost if p not in o["near"]]
-    said = {
-        "confirmed": "surely loses no more by the margin",
-        "contradicted": "surely loses more by over the margin",
-        "undecided": "may or may not lose more by the margin",
-    }
-    places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
-    where = f"on {places_far or 'no place'} than on {', '.join(o['near'])}"
-    sentence = f"Against {o['against']}, {o['subject']} {said[kind]} {where}: {interval(contrast)} points."
     rows = [_row(place, first.get(place, {}), subject[place], by) for place, by in lost.items()]
-    notes = [f"margin {seen.margin or 0:g} points, seeds paired; intervals are for new seeds, these examples"]
-    return Answer(kind, sentence, {"far": Part(kind, sentence)}, rows, notes)
+    notes = [f"margin {margin:g} points, seeds paired; intervals are for new seeds, these examples"]
+    far = [p for p in lost if p not in o["near"]]
+    if not far or any(place not in lost for place in o["near"]) or not any(lost.values()):
+        lacks = f"scores of {o['subject']} and {o['against']} on {', '.join(o['near'])} and elsewhere"
+        return Answer("undecided", f"Nothing could be compared: it lacks {lacks}.", {}, rows, notes, lacks)
+    part = _part(lost, far, o, margin, failures(seen.records, (o["subject"], o["against"])))
+    return Answer(part.kind, part.told, {"far": part}, rows, notes)
+
+
+def _part(lost: Places, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int) -> Part:
+    """Undecided where cells are `broken`: what is left of them may be the better half."""
+    contrast = None if broken else contrast_of(lost, o["near"])
+    kind = decide([contrast], margin, "not worse")[0]
+    places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
+    where = f"on {places_far} than on {', '.join(o['near'])}"
+    numbers = f"{broken} cells failed" if broken else f"{interval(contrast)}{' points' if contrast else ''}"
+    sentence = f"Against {o['against']}, {o['subject']} {SAID[kind]} {where}: {numbers}."
+    return Part(kind, sentence, power(contrast, margin))
+
+
+def failures(records: Iterable[Record], methods: Collection[str]) -> int:
+    """Cells of these methods that did not end, or with a score that is no number."""
+    own = (r for r in records if r.cell.label in methods)
+    return sum(r.status != "ok" or not all(map(math.isfinite, r.scores.values())) for r in own)
 
 
 def contrast_of(lost: Places, near: list[str]) -> Student | None:
@@ -64,7 +84,7 @@ def places(seen: Gathered, method: str, kind: str) -> dict[str, dict[Seeds, floa
 
 def _scores(record: Record, kind: str) -> Mapping[str, float]:
     if kind == "metrics":
-        return record.scores
+        return {name: value for name, value in record.scores.items() if math.isfinite(value)}
     value = score(record, next(iter(record.averages), ""))
     return {} if value is None else {record.cell.task: value}
 

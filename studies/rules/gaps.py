@@ -15,7 +15,8 @@ from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
 from reports.statistics.holm import holm
 from reports.statistics.student import Student, of_values
 from studies.answer import Answer, Gathered, Part, together
-from studies.rules.margins import decide, interval
+from studies.rules.contrast import failures
+from studies.rules.margins import decide, interval, power
 from studies.study import Kind, Study
 
 LAST = 4
@@ -35,25 +36,49 @@ class Fit:
         return self.dev - self.train
 
 
+@dataclass(frozen=True)
+class Differences:
+    """Of one method to the reference, over paired seeds: gap and unseen loss in nats, score in points."""
+
+    gap: Student | None
+    dev: Student | None
+    score: Student | None
+
+
 def answer(study: Study, seen: Gathered) -> Answer:
     """Options: `against` (the unregularised method), `deciding` (methods whose verdict is the study's)."""
+    first, deciding = study.options["against"], study.options["deciding"]
     fits = fits_of(seen)
-    first = study.options["against"]
-    others = [m for m in fits if m != first]
-    paired = {m: _paired(fits[m], fits.get(first, {})) for m in others}
-    gaps = [of_values([a.gap - b.gap for a, b in paired[m]]) for m in others]
-    devs = [of_values([a.dev - b.dev for a, b in paired[m]]) for m in others]
-    scores = [of_values([a.score - b.score for a, b in paired[m]]) for m in others]
+    others = [m for m in fits if m != first and _paired(fits[m], fits.get(first, {}))]
+    broken = {m: failures(seen.records, (m, first)) for m in others}
+    found = [Differences(None, None, None) if broken[m] else _differences(fits[m], fits[first]) for m in others]
     noisy = {r.cell.label for r in seen.records if r.cell.options.get("dropout")}
-    kinds = regularises(gaps, devs, scores, seen.margin or 0.0, [m in noisy for m in others])
-    parts = {
-        m: Part(k, f"{m} against {first}: gap {interval(g)} and unseen loss {interval(d)} nats, score {interval(s)}.")
-        for m, k, g, d, s in zip(others, kinds, gaps, devs, scores, strict=True)
-    }
-    deciding = [p for m, p in parts.items() if m in study.options["deciding"]]
+    kinds = regularises(
+        [d.gap for d in found],
+        [d.dev for d in found],
+        [d.score for d in found],
+        seen.margin or 0.0,
+        [m in noisy for m in others],
+    )
+    parts = {m: _part(m, first, k, d, broken[m]) for m, k, d in zip(others, kinds, found, strict=True)}
+    told = [p for m, p in parts.items() if m in deciding]
+    lacks = "" if told else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
     rows = [_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
-    sentence = " ".join(p.sentence for p in deciding) or "No cell kept its predictions."
-    return Answer(together(p.kind for p in deciding), sentence, parts, rows, [*NOTES])
+    sentence = " ".join(p.told for p in told) or f"Nothing could be compared: it lacks {lacks}."
+    return Answer(together(p.kind for p in told), sentence, parts, rows, [*NOTES], lacks)
+
+
+def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
+    both = _paired(method, first)
+    gap, dev, score_ = (of_values([getattr(a, n) - getattr(b, n) for a, b in both]) for n in ("gap", "dev", "score"))
+    return Differences(gap, dev, score_)
+
+
+def _part(method: str, first: str, kind: Kind, found: Differences, broken: int) -> Part:
+    if broken:
+        return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
+    numbers = f"gap {interval(found.gap)} and unseen loss {interval(found.dev)} nats, score {interval(found.score)}"
+    return Part(kind, f"{method} against {first}: {numbers}.", power(found.gap, 0.0, "nats of the gap"))
 
 
 NOTES = (
@@ -93,11 +118,12 @@ def _sure(values: Sequence[float | None]) -> list[bool]:
 
 
 def fits_of(seen: Gathered) -> dict[str, dict[Seeds, Fit]]:
-    """Method -> seeds -> means over the tasks of the fits; only seeds that have them all."""
+    """Method -> seeds -> means of fits over the tasks that have any (a regression has none); seeds with all."""
     found: dict[str, dict[Seeds, Fit]] = {}
     for grid in grids(seen.records):
+        tasks = [t for t in grid.tasks if any(fit(r, seen.cells) for r in grid.of_task(t))]
         for method in grid.methods:
-            each = [{seeds_of(r): f for r in grid.of(t, method) if (f := fit(r, seen.cells))} for t in grid.tasks]
+            each = [{seeds_of(r): f for r in grid.of(t, method) if (f := fit(r, seen.cells))} for t in tasks]
             common = [s for s in each[0] if all(s in other for other in each)] if each else []
             found[method] = {s: _mean([other[s] for other in each]) for s in common}
     return found

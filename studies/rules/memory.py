@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.record import Profile
@@ -9,13 +11,19 @@ from studies.answer import Answer, Gathered, Part
 from studies.study import Kind, Study
 
 MIB = 2**20
+SPEED = "speed"
+FEWEST_STEPS = 8
+"""Of fewer step times quartiles say little."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Of one profile. `total`: on a GPU the allocated peak; else the stored backbone and the peak above it."""
+    """Of one profile. `total`: on a GPU the allocated peak; else the stored backbone and the peak above it.
 
-    backbone: int
+    `backbone` is None where the profile does not tell it.
+    """
+
+    backbone: int | None
     state: int
     total: int
 
@@ -30,13 +38,15 @@ def answer(study: Study, seen: Gathered) -> Answer:
         "half frozen, recomputed": (o["subject"], "none", o["recompute"]),
         "all three": (o["subject"], o["quantize"], o["recompute"]),
     }
-    found = {name: b for name, way in ways.items() if (b := measured(seen, *way))}
-    lacking = [name for name in ways if name not in found]
-    if lacking:
-        return Answer("undecided", f"No profile of: {', '.join(lacking)}.", {}, _rows(found))
+    profiles = {name: p for name, way in ways.items() if (p := measured(seen, *way))}
+    found = {name: b for name, p in profiles.items() if (b := _bytes(p))}
     threshold = float(o["threshold"])
-    parts = shares(found, threshold)
-    rest = "; ".join(f"{name} {part.kind}" for name, part in parts.items() if name != "together")
+    parts = shares(found, threshold) | speed(profiles.get("lora"), profiles.get("half frozen"))
+    if lacking := [name for name in ways if name not in found]:
+        lacks = f"profiles of {', '.join(lacking)}"
+        known = " ".join(p.sentence for p in parts.values())
+        return Answer("undecided", f"It lacks {lacks}. {known}".strip(), parts, _rows(found), [*NOTES], lacks)
+    rest = "; ".join(f"{name} {part.kind}" for name, part in parts.items() if name not in ("together", SPEED))
     sentence = f"{parts['together'].sentence} By part at a threshold of {100 * threshold:g} %: {rest}."
     return Answer(parts["together"].kind, sentence, parts, _rows(found), [*NOTES])
 
@@ -47,35 +57,57 @@ NOTES = (
 )
 
 
-def measured(seen: Gathered, method: str, quantize: str, recompute: str) -> Bytes | None:
-    """The bytes of one way to train; None where it has no profile."""
-    asked = (method, quantize, recompute, "ok")
-    for p in seen.profiles:
-        if (p.method, p.quantize, p.recompute, p.status) == asked and p.train_state and p.peak_bytes:
-            return _bytes(p)
-    return None
+def measured(seen: Gathered, method: str, quantize: str, recompute: str) -> Profile | None:
+    """The profile of one way to train; None where there is none of the model and batch that most profiles are of."""
+    fit = [p for p in seen.profiles if p.status == "ok" and p.train_state and p.peak_bytes]
+    shapes = [_shape(p) for p in fit]
+    asked = (method, quantize, recompute, max(shapes, key=shapes.count, default=()))
+    return next((p for p in fit if (p.method, p.quantize, p.recompute, _shape(p)) == asked), None)
+
+
+def _shape(p: Profile) -> tuple[object, ...]:
+    return p.model_revision, p.dtype, p.device, p.batch_size, p.length
 
 
 def _bytes(profile: Profile) -> Bytes | None:
-    s = profile.train_state
-    if s is None or profile.peak_bytes is None or s.backbone is None:
+    s, peak = profile.train_state, profile.peak_bytes
+    if s is None or peak is None:
         return None
-    backbone = s.backbone + (s.quantization or 0)
-    above = profile.peak_kind == "rss above loaded backbone"
-    return Bytes(backbone, s.gradients + s.optimizer, profile.peak_bytes + (backbone if above else 0))
+    backbone = None if s.backbone is None else s.backbone + (s.quantization or 0)
+    if profile.peak_kind == "rss above loaded backbone":
+        return None if backbone is None else Bytes(backbone, s.gradients + s.optimizer, peak + backbone)
+    return Bytes(backbone, s.gradients + s.optimizer, peak)
 
 
-def shares(found: dict[str, Bytes], threshold: float) -> dict[str, Part]:
-    """The parts' savings over the whole of LoRA; the exact counts for the half and for quantization."""
-    whole = found["lora"].total
-    half = found["half frozen"]
-    saved = {
-        "half frozen": found["lora"].state - half.state,
-        "quantization": half.backbone - found["half frozen, quantized"].backbone,
-        "recomputation": half.total - found["half frozen, recomputed"].total,
-        "together": whole - found["all three"].total,
+def shares(found: Mapping[str, Bytes], threshold: float) -> dict[str, Part]:
+    """What can be told of the parts' savings over the whole of LoRA; exact counts for the half and for quantization."""
+    asked = {
+        "half frozen": ("lora", "half frozen", "state"),
+        "quantization": ("half frozen", "half frozen, quantized", "backbone"),
+        "recomputation": ("half frozen", "half frozen, recomputed", "total"),
+        "together": ("lora", "all three", "total"),
     }
-    return {name: _part(name, count, whole, threshold) for name, count in saved.items()}
+    return {
+        name: _part(name, getattr(found[a], of) - getattr(found[b], of), found["lora"].total, threshold)
+        for name, (a, b, of) in asked.items()
+        if {a, b, "lora"} <= set(found) and None not in (getattr(found[a], of), getattr(found[b], of))
+    }
+
+
+def speed(lora: Profile | None, half: Profile | None) -> dict[str, Part]:
+    """Whether a step gets faster: surely, where the middle halves of the step times do not meet."""
+    if lora is None or half is None or min(len(p.step_seconds) for p in (lora, half)) < FEWEST_STEPS:
+        return {}
+    (a, low, high), (b, own_low, own_high) = _quartiles(lora), _quartiles(half)
+    kind: Kind = "confirmed" if own_high < low else "contradicted" if own_low >= high else "undecided"
+    told = f"Half frozen runs at {a / b:.2f} of LoRA's speed (median step {1000 * b:.3g} against {1000 * a:.3g} ms)."
+    return {SPEED: Part(kind, told)}
+
+
+def _quartiles(profile: Profile) -> tuple[float, float, float]:
+    """Median, lower and upper quartile of the step times."""
+    low, middle, high = statistics.quantiles(profile.step_seconds, n=4, method="inclusive")
+    return middle, low, high
 
 
 def _part(name: str, count: int, whole: int, threshold: float) -> Part:
@@ -84,12 +116,12 @@ def _part(name: str, count: int, whole: int, threshold: float) -> Part:
     return Part(kind, f"{verb} {count / MIB:.2f} of {whole / MIB:.1f} MiB ({100 * count / whole:.1f} %).")
 
 
-def _rows(found: dict[str, Bytes]) -> list[dict[str, str]]:
+def _rows(found: Mapping[str, Bytes]) -> list[dict[str, str]]:
     whole = found["lora"].total if "lora" in found else None
     return [
         {
             "way": name,
-            "backbone MiB": f"{b.backbone / MIB:.2f}",
+            "backbone MiB": "" if b.backbone is None else f"{b.backbone / MIB:.2f}",
             "state MiB": f"{b.state / MIB:.3f}",
             "total MiB": f"{b.total / MIB:.2f}",
             "saved of lora's": "" if not whole else f"{100 * (whole - b.total) / whole:.1f} %",

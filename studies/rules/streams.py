@@ -11,6 +11,7 @@ from harness.record import Record
 from reports.frames import FIRST_METRIC, score
 from reports.intervals import no_spread
 from reports.statistics.holm import holm
+from reports.statistics.power import MOST_SEEDS
 from reports.statistics.variance import Component, components
 from studies.answer import Answer, Gathered, Part, together
 from studies.study import Kind, Study
@@ -40,13 +41,38 @@ def answer(study: Study, seen: Gathered) -> Answer:
         sd = mask.variance**0.5 if mask else 0.0
         kind = kind_of(sd, upper, p, margin)
         known = "no bound" if upper is None else f"surely below {upper:.1f}"
-        parts[task] = Part(kind, f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {known}).")
+        said = f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {known})."
+        parts[task] = Part(kind, said, _power(c, margin))
         rows += [_row(task, x.stream, x.variance**0.5, x.levels, x.share, x.p, kind) for x in parts_of[task]]
         if len(c.every) > 1:
             rows.append(_row(task, "all streams", statistics.stdev(c.every), len(c.every), None, None, kind))
+    if parts:  # a task with a hole is not left out of the verdict
+        hole = "its grid of init and mask seeds is not full"
+        parts |= {t: Part("undecided", f"Nothing is said of {t}: {hole}.") for t in tasks if t not in parts}
     kind = together(p.kind for p in parts.values())
-    sentence = " ".join(p.sentence for p in parts.values()) or "No full grid of init and mask seeds was scored."
-    return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points of standard deviation over masks"])
+    lacks = "" if parts else "a full grid of init and mask seeds (--seeds init=0..4,mask=0..4) with every score"
+    sentence = " ".join(p.told for p in parts.values()) or f"Nothing could be judged: it lacks {lacks}."
+    return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points of standard deviation over masks"], lacks)
+
+
+def _power(found: Crossed, margin: float) -> str:
+    """The bound that so many mask seeds can give of the spread of their means, and the seeds that the margin takes."""
+    spread = [_mean(found, mask) for mask in _levels(found, 1)]
+    if no_spread(spread):
+        return ""
+    sd, seeds = statistics.stdev(spread), masks_needed(statistics.stdev(spread), margin)
+    takes = f"more than {MOST_SEEDS:,} mask seeds" if seeds is None else f"{seeds} mask seeds"
+    return f"Were the spread of these means ({sd:.2f}) to stay, a bound below {margin:g} points takes {takes}."
+
+
+def masks_needed(sd: float, margin: float) -> int | None:
+    """The fewest mask seeds whose spread `sd` is surely below the margin; None where 1,000 are not enough."""
+    import numpy as np
+    from scipy.special import chdtri
+
+    counts = np.arange(2, MOST_SEEDS + 1)
+    enough = np.flatnonzero(sd * np.sqrt((counts - 1) / chdtri(counts - 1, 0.95)) < margin)
+    return int(counts[enough[0]]) if len(enough) else None
 
 
 def crossed(records: Sequence[Record]) -> Crossed | None:

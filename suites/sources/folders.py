@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import Absent
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import open_table
 
@@ -26,7 +26,7 @@ def official(suite: str, task: str, layout: Layout, data_dir: Path, wanted: Sequ
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         looked = f"no folder {layout.folder} in {data_dir} or {data_dir / suite}"
-        raise UserError(f"{suite}/{task}: {looked}; {_files_hint(task, wanted)}, or leave the task out")
+        raise Absent(f"{suite}/{task}: {looked}; {_files_hint(task, wanted)}, or leave the task out")
     found = read_folder(folder, wanted)
     absent = [split for split in wanted if split not in found.tables]
     if absent and layout.recover:
@@ -36,7 +36,7 @@ def official(suite: str, task: str, layout: Layout, data_dir: Path, wanted: Sequ
     if absent:
         files = ", ".join(f"{stem(split)}.tsv" for split in absent)
         there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-        raise UserError(f"{suite}/{task}: no {files} in {folder} (found: {there}); {_files_hint(task, absent)}")
+        raise Absent(f"{suite}/{task}: no {files} in {folder} (found: {there}); {_files_hint(task, absent)}")
     return found
 
 
@@ -45,7 +45,7 @@ def embedded(suite: str, task: str, wanted: Sequence[str]) -> Recovered:
     folder = importlib.resources.files("suites.embedded") / "data" / suite / task
     found = read_folder(folder, wanted)
     if absent := [split for split in wanted if split not in found.tables]:
-        raise UserError(f"{suite}/{task}: the package has no embedded {', '.join(absent)}; install it anew")
+        raise Absent(f"{suite}/{task}: the package has no embedded {', '.join(absent)}; install it anew")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.errors import UserError
+from harness.errors import Absent
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import Table, from_columns
 
@@ -18,9 +18,9 @@ def fetch(repository: str, task: str, layout: Layout, wanted: Sequence[str]) -> 
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
         first = (str(error).splitlines() or [""])[0]
         tried = f"datasets.load_dataset('{repository}', '{task}') failed: {type(error).__name__}: {first}"
-        raise UserError(f"{tried}; without the hub, give --data-dir DIR with {layout.folder}/ in it") from error
+        raise Absent(f"{tried}; without the hub, give --data-dir DIR with {layout.folder}/ in it") from error
     if absent := [split for split in wanted if split not in loaded]:
-        raise UserError(f"{repository}/{task}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
+        raise Absent(f"{repository}/{task}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
     return Recovered({split: _table(f"{repository}/{task}/{split}", loaded[split]) for split in wanted})
 
 

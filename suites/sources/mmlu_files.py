@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from harness.contracts import Example
-from harness.errors import UserError
+from harness.errors import Absent, UserError
 from suites.sources.mmlu_subjects import SUBJECTS
 from suites.sources.tables import open_table
 
@@ -27,7 +27,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
         if not files["test"].is_file():
             continue
         if not files["dev"].is_file():
-            raise UserError(f"{files['dev']}: no such file; each subject needs its dev and its test questions")
+            raise Absent(f"{files['dev']}: no such file; each subject needs its dev and its test questions")
         for part, path in files.items():
             found[part] += _read(path, subject if part == "test" else f"dev/{subject}")
     return {part: tuple(rows) for part, rows in found.items()}
@@ -67,7 +67,7 @@ def question_folder(data_dir: Path) -> Path:
     places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
     folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv"))), None)
     if folder is None:
-        raise UserError(f"mmlu: no test/SUBJECT_test.csv in {data_dir}, its data/ or mmlu/data/; give --data-dir DIR")
+        raise Absent(f"mmlu: no test/SUBJECT_test.csv in {data_dir}, its data/ or mmlu/data/; give --data-dir DIR")
     return folder
 
 
@@ -87,7 +87,7 @@ def instruction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     for place in (root / "alpaca" / name for root in roots for name in ("dolly15k", "dolly")):
         if files := sorted(place.glob("*.json*")):
             return files, ("derived: train is databricks-dolly-15k, as no Alpaca rows are there",)
-    raise UserError(
+    raise Absent(
         f"mmlu: no training rows: no alpaca/ with alpaca_data.json, partial/ or dolly15k/ in "
         f"{' or '.join(map(str, roots))}; give --data-file mmlu/train=FILE (.json or .jsonl, Alpaca or Dolly fields)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import Example, SourceRequest, TaskData
-from harness.errors import UserError, unknown
+from harness.errors import Absent, unknown
 from suites.sources import mmlu_files
 from suites.sources.fingerprint import fingerprint
 from suites.sources.instructions import from_records, numbered, read_instructions
@@ -51,7 +51,7 @@ def _folder(request: SourceRequest) -> Traversable:
     if request.kind == "embedded":
         return importlib.resources.files("suites.embedded") / "data" / "mmlu"
     if request.data_dir is None:
-        raise UserError("mmlu: no folder given; give --data-dir DIR, the folder of official files")
+        raise Absent("mmlu: no folder given; give --data-dir DIR, the folder of official files")
     return mmlu_files.question_folder(request.data_dir)
 
 
@@ -90,4 +90,4 @@ def _fetch(repository: str, name: str | None) -> Mapping[str, Sequence[dict[str,
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
         first = (str(error).splitlines() or [""])[0]
         tried = f"datasets.load_dataset('{repository}') failed: {type(error).__name__}: {first}"
-        raise UserError(f"{tried}; without the hub, give --data-dir DIR with mmlu/data/test/ in it") from error
+        raise Absent(f"{tried}; without the hub, give --data-dir DIR with mmlu/data/test/ in it") from error

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from harness.contracts import Example
-from harness.errors import UserError
+from harness.errors import Absent, UserError
 from suites.sources.tables import text_of
 
 LANGUAGE_NAMES = {"en": ("en", "eng"), "ro": ("ro", "ron", "rum")}
@@ -104,7 +104,7 @@ def from_hub(repository: str, configuration: str, hint: str) -> dict[str, Any]:
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
         first = (str(error).splitlines() or [""])[0]
         tried = f"datasets.load_dataset('{repository}', '{configuration}') failed: {type(error).__name__}: {first}"
-        raise UserError(f"{tried}; without the hub, {hint}") from error
+        raise Absent(f"{tried}; without the hub, {hint}") from error
 
 
 def hub_pairs(rows: Any, direction: Direction, split: str) -> tuple[list[Example], list[str]]:

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from harness.contracts import Example, SourceRequest
-from harness.errors import UserError, unknown
+from harness.errors import Absent, UserError, unknown
 from suites.sources import hub
 from suites.sources.layouts import Columns, Layout
 from suites.sources.rows import read_examples
@@ -122,11 +122,11 @@ def _hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
 def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
     """Dev files of the folder (the suite's or its parent); train rows where a file has them."""
     if data_dir is None:
-        raise UserError("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
+        raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
     folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
     wanted = {split: folder / f"dev-{split.rpartition('_')[2]}.tsv" for split in missing if split != "train"}
     if absent := [path.name for path in wanted.values() if not path.is_file()]:
-        raise UserError(
+        raise Absent(
             f"xnli/{language}: no {', '.join(absent)} in {folder}; give --data-dir DIR with a dev-LANG.tsv for each "
             f"language, or --data-file xnli/validation_LANG=PATH"
         )

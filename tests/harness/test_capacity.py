@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, rough_bound, ways_to_fit
+from harness.capacity import BOUND_MARGIN, USED_AT_MOST, Capacity, free_memory, parse_memory, rough_bound, ways_to_fit
 from harness.errors import UserError
 from harness.packs import MOST, group
 from harness.plan import Plan, make_plan
@@ -30,6 +30,22 @@ def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> N
     capacity = Capacity(made, "cpu", free_memory("cpu"))
     monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
     assert capacity.most(made.cells) == MOST["cpu"]
+
+
+def test_beyond_the_usual_most_the_closed_form_decides_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    room = int(rough_bound(step, 40) * BOUND_MARGIN / USED_AT_MOST)
+    capacity = Capacity(made, "cpu", room)
+    monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
+    assert capacity.most(made.cells, 1000) in (39, 40) and capacity.most(made.cells, 8) == 8
+    assert capacity.most(made.cells) == MOST["cpu"]
+    monkeypatch.undo()
+    tight = Capacity(made, "cpu", int(rough_bound(step, 10) * BOUND_MARGIN / USED_AT_MOST))
+    alone, two = tight.predicted(step), tight.predicted(step, 2)
+    assert not isinstance(alone, str) and not isinstance(two, str)
+    by_line = 1 + (tight.room * USED_AT_MOST - alone.peak) // (two.peak - alone.peak)
+    assert tight.most(made.cells, 1000) == pytest.approx(by_line, abs=1)
 
 
 def test_the_bound_is_above_the_prediction() -> None:

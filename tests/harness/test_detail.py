@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from harness import profile
+from harness import detail, profile
 from harness.ceiling import matmul_flops
 from harness.gpu import Gpu
-from harness.measure import Question, measure
+from harness.measure import Question, load_alone, measure, train_alone
+from harness.order import Order
 from harness.plan import make_plan
 from harness.spec import make_spec
 
@@ -44,6 +48,39 @@ def test_without_rows_batches_are_full(question: Question) -> None:
     made = measure(dataclasses.replace(question, rows=()))
     assert made.rows == "full length" and made.padding == 0
     assert [p.phase for p in made.phases] == ["load", "first step", "steady step"]
+
+
+def test_every_shape_that_is_timed_has_been_run_thrice(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: as it comes, captured, replayed; so no timed step is of the first two kinds."""
+    monkeypatch.setitem(detail.WARM_SECONDS, "cuda", 0.2)
+    trainer = train_alone(question, load_alone(question), 40)
+    trainer.split = detail._split(question, question.rows, train=True)
+    trainer.order = Order(trainer.order.streams, trainer.split.lengths, question.cell.protocol.batch_size)
+    seen: Counter[object] = Counter()
+    whole = trainer.runner.step
+
+    def watched(rows: torch.Tensor, shape: object, *, plain: bool) -> torch.Tensor:
+        seen[len(rows), shape] += 1
+        return whole(rows, shape, plain=plain)
+
+    monkeypatch.setattr(trainer.runner, "step", watched)
+    monkeypatch.setattr(detail, "timed_step", lambda made, step, device: float(made.one_step(step).sum()))
+    chosen = range(5, 35)
+    started = time.perf_counter()
+    taken = detail._warm(trainer, chosen, "cuda")
+    assert time.perf_counter() - started > 0.2 and taken == sum(seen.values())
+    split, order = trainer.split, trainer.order
+    timed = {(len(order.at(step)), split.shape(order.alike(step))) for step in chosen}
+    assert len(timed) > 3 and all(seen[shape] >= 3 for shape in timed)
+    assert trainer.optimizer.steps - 1 in chosen
+
+
+def test_no_garbage_is_collected_while_it_measures(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    on: list[bool] = []
+    whole = detail.timed_step
+    monkeypatch.setattr(detail, "timed_step", lambda *given: (on.append(gc.isenabled()), whole(*given))[1])
+    measure(question)
+    assert set(on) == {False} and gc.isenabled()
 
 
 def test_a_shared_gpu_gets_no_throughput(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:

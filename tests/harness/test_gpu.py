@@ -18,6 +18,7 @@ from harness.progress import Plain
 from harness.run import run
 from harness.spec import make_spec
 from methods.layers.lowrank import LowRankLinear
+from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 from tests.harness.training import protocol, rows, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
@@ -94,3 +95,77 @@ def test_a_detailed_profile_tells_allocated_from_reserved(tmp_path: Path) -> Non
     (made,) = profile(spec, 2, Plain(io.StringIO(), 0))
     assert made.status == "ok", made.reason
     assert all(p.allocated and p.reserved and p.allocated <= p.reserved for p in made.phases)
+
+
+@pytest.mark.parametrize("methods", ["lora,lorasp", "lora:dropout=0.1,lorasp:resample=8"])
+def test_a_captured_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> None:
+    asked = planned(methods, (40, 15, 40, 30), device="cuda")
+    sitting(tmp_path / "straight", asked, Seen())
+    with pytest.raises(KeyboardInterrupt):
+        sitting(tmp_path / "stopped", asked, Seen(until=20))
+    assert "goes on from step 20" in sitting(tmp_path / "stopped", asked, Seen())
+    assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
+
+
+def test_halves_go_on_where_the_whole_does_not_fit(tmp_path: Path) -> None:
+    """A real shortage: that the halves fit shows that the whole was freed."""
+    asked = planned("lora", (20,) * 16, seeds="16", device="cuda", batch_size=64, train_rows=640)
+    sitting(tmp_path / "whole", asked, Seen())
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(0.75 * peak / total)
+    try:
+        said = sitting(tmp_path / "short", asked, Seen())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert said.count("smaller packs") == 1 and "2 smaller packs go on from step" in said
+    assert "MiB allocated at most" in said
+    assert [r.pack.size for r in stored(tmp_path / "short", asked[0]) if r.pack] == [8] * 16
+    assert_near(tmp_path / "whole", tmp_path / "short", asked[0])
+
+
+@pytest.mark.parametrize("method", ["lora", "lorasp", "full"])
+def test_a_profile_repeats(method: str, tmp_path: Path) -> None:
+    """The same allocated bytes in every phase, and the same speed within 3 %."""
+    from harness.profile import profile
+
+    shape = {"model": ("shape:minilm",), "batch_size": 32, "max_length": 64}
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "device": "cuda", "out": tmp_path} | shape
+    first, second = (profile(make_spec(flags), 3, Plain(io.StringIO(), 0))[0] for _ in range(2))
+    assert first.status == second.status == "ok" and first.peak_bytes
+    assert [p.allocated for p in first.phases] == [p.allocated for p in second.phases]
+    assert first.peak_bytes == second.peak_bytes and first.shares == second.shares
+    if first.samples_per_second is None or second.samples_per_second is None:
+        pytest.skip(f"others share the GPU: {first.reason}")
+    assert second.samples_per_second == pytest.approx(first.samples_per_second, rel=0.03)
+    assert np.median(second.blocks) == pytest.approx(np.median(first.blocks), rel=0.03)
+
+
+def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.measure import Question
+    from harness.plan import make_plan
+    from harness.step_timer import time_packs
+    from harness.train import Trainer
+
+    plan = make_plan(make_spec({"tasks": ("rte",), "seeds": "8", "methods": "lora,lorasp"}))
+    own = [plan.methods[c.key] for c in plan.cells]
+    question = Question(
+        "", plan.cells[0], own[0], plan.suites["glue"].tasks["rte"], plan.models["glue"], 24, "cuda", None
+    )
+    fallbacks: list[str | None] = []
+    whole = Trainer.one_step
+
+    def watched(self: Trainer, step: int) -> torch.Tensor:
+        made = whole(self, step)
+        fallbacks.append(self.runner.fallback)
+        return made
+
+    monkeypatch.setattr(Trainer, "one_step", watched)
+    time_packs(question, list(plan.cells), own, 2, 10**9)
+    before = torch.cuda.memory_allocated()
+    made = time_packs(question, list(plan.cells), own, 16, 10**9)
+    assert set(fallbacks) == {None} and made.settled and min(made.steps) == 1
+    each = [seconds / k for k, seconds in sorted(made.steps.items())]
+    assert min(each) < 0.5 * each[0]  # launches of one replica and of several take alike
+    assert torch.cuda.memory_allocated() - before < 2**20  # what it needs it gives back

@@ -1,13 +1,22 @@
-"""Ctrl-C on the real command."""
+"""Ctrl-C on the real command, and amid a step."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+
+import pytest
+import torch
+
+from harness.interrupt import deferred
+from harness.optimizer import ReplicaAdamW
+from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
 
 WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-rows", "40", "--no-profile")
 
@@ -15,15 +24,58 @@ WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-row
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "harness", "run", *WORDS, "--out", str(tmp_path), "--threads", "1"]
     slow = [*command, "--max-steps", "100000", "--epochs", "100000"]
-    process = subprocess.Popen(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("rte: 2 cells"):
-            break
+    often = os.environ | {"LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
+    process = subprocess.Popen(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=often)
+    while not list(tmp_path.glob("checkpoints/*.pt")):  # it trains
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command runs the rest" in said and "Traceback" not in said
     statuses = [json.loads(p.read_text())["status"] for p in (tmp_path / "cells").glob("*.json")]
-    assert Counter(statuses) == {"cancelled": 2}
+    assert Counter(statuses) == {"cancelled": 2} and len(list((tmp_path / "checkpoints").iterdir())) == 1
     done = subprocess.run([*command, "--max-steps", "2", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout)["ok"] == 4
+    assert (
+        done.stderr.count("of a pack with cells that are not asked for here; ignored") == 1
+    )  # other steps, other cells
+
+
+def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an update is no place to go on from; the checkpoint is that of the whole step."""
+    asked = planned("lora", (12, 12))
+    sitting(tmp_path / "straight", asked, Seen())
+    whole = ReplicaAdamW.update
+    for presses, kept in ((2, []), (1, [5])):
+
+        def interrupted(self: ReplicaAdamW, presses: int = presses) -> torch.Tensor:
+            for _ in range(presses if self.steps == 4 else 0):
+                signal.raise_signal(signal.SIGINT)
+            return whole(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ReplicaAdamW, "update", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                sitting(tmp_path / "stopped", asked, Seen())
+        assert [torch.load(p)["step"] for p in tmp_path.glob("stopped/checkpoints/*.pt")] == kept
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "goes on from step 5" in sitting(tmp_path / "stopped", asked, Seen())
+    assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
+
+
+def test_ctrl_c_between_steps_is_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), deferred(lambda: True):
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it went on")
+
+
+def test_a_handler_that_is_not_pythons_stays() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        with deferred(lambda: True) as check:
+            signal.raise_signal(signal.SIGINT)
+            check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT]

@@ -6,7 +6,7 @@ import pytest
 
 from harness.cell import Cell
 from harness.contracts import Method
-from harness.packs import Pack, group
+from harness.packs import Pack, group, remaining
 from harness.plan import method_of
 from tests.reports.records import cell
 
@@ -62,3 +62,23 @@ def test_halves_and_singles() -> None:
     (pack,) = grouped([cell(seed=s) for s in range(5)])
     assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.alone()] == [1] * 5
     assert len(pack.alone()[0].split()) == 1
+
+
+def test_packs_that_an_earlier_run_did_not_begin_stay_what_they_are() -> None:
+    cells = [cell(seed=s) for s in range(11)] + [cell("rte", seed=s) for s in range(3)]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    every = group(cells, methods, 4)
+    assert [len(p.cells) for p in every] == [4, 3, 4, 3]
+    assert remaining(cells, [c.key for c in cells], methods, 4) == every
+    assert remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
+    assert [len(p.cells) for p in group(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
+
+
+def test_what_is_left_of_packs_is_put_together() -> None:
+    cells = [cell(seed=s) for s in range(12)]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    left = [cells[i] for i in (1, 2, 4, 5, 6, 7, 9)]  # of 0-3 and 8-11 some are done
+    packs = remaining(cells, [c.key for c in left], methods, 4)
+    assert [[cells.index(c) for c in p.cells] for p in packs] == [[1, 2, 9], [4, 5, 6, 7]]
+    asked: list[int] = []
+    assert remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import harness.plan as planning
+from harness.cli import main
 from harness.contracts import STRATEGIES, SUITES, Example, TaskData
 from harness.errors import NotApplicable, UserError
 from harness.model_source import resolve
@@ -126,3 +127,51 @@ def test_minilm_on_xnli_is_told_to_be_english() -> None:
         models = {"xnli": dataclasses.replace(source, name=name)}
         notes = planning._checked(data, suites, small, models, "xnli", "en").notes
         assert any("was trained on English" in note for note in notes) == told
+
+
+HEAD = "index\tsentence1\tsentence2\tlabel\n"
+
+
+def rte_and_cola(folder: Path, train: bytes) -> Path:
+    """Official layouts, cola well and rte's train.tsv as given."""
+    for task, rows in (("RTE", f"{HEAD}0\ta\tb\tentailment\n"), ("CoLA", "x\t1\t\tA bird sang.\n")):
+        (folder / task).mkdir()
+        for split in ("train", "dev"):
+            (folder / task / f"{split}.tsv").write_text(rows)
+    (folder / "RTE" / "train.tsv").write_bytes(train)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("train", "says"),
+    [
+        (f"{HEAD}0\ta\tb\tentailment\n1\ta\tb\tyes\n", "line 3: label 'yes', expected one of entailment, not_"),
+        (f"{HEAD}0\ta\tb\n", "line 2: 3 columns, expected 4 (index, sentence1, sentence2, label)"),
+        ("index\tone\ttwo\n", "line 1: header (index, one, two), expected columns (sentence1, sentence2, label)"),
+        (f"{HEAD}0\t\t\tentailment\n", "line 2: empty text, expected words under sentence1, sentence2"),
+        (HEAD, "no rows, expected columns"),
+        ("", "empty file, expected columns sentence1, sentence2, label"),
+        (b"\xff\xfe", "line 1: expected UTF-8 text, found byte 0xff"),
+    ],
+)
+def test_a_file_that_does_not_read_is_refused_where_its_task_is_named(
+    train: str | bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = rte_and_cola(tmp_path, train if isinstance(train, bytes) else train.encode())
+    out = tmp_path / "out"
+    for tasks in ("rte,cola", "rte"):
+        words = ["run", "--data-dir", str(folder), "--tasks", tasks, "--out", str(out), "--max-steps", "1"]
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {folder / 'RTE' / 'train.tsv'}") and says in line
+        assert not list(out.glob("cells/*")) and not (out / "run.json").exists()
+    made = make_plan(make_spec({"data_dir": folder, "out": out}))  # not named: left out with the line
+    assert {c.task for c in made.cells} == {"cola"}
+    assert any(line.startswith("glue/rte left out: ") and says in line for line in made.dropped)
+
+
+def test_a_task_without_its_folder_is_left_out_even_where_named(tmp_path: Path) -> None:
+    folder = rte_and_cola(tmp_path, f"{HEAD}0\ta\tb\tentailment\n".encode())
+    (folder / "CoLA" / "train.tsv").unlink()
+    made = make_plan(make_spec({"data_dir": folder, "tasks": ("rte", "cola", "sst2")}))
+    assert {c.task for c in made.cells} == {"rte"} and len(made.dropped) == 2

@@ -96,11 +96,11 @@ def test_out_of_memory_splits_the_pack_then_becomes_a_record(tmp_path: Path, mon
     whole = packrun.run_pack
     sizes = []
 
-    def limited(work: Any, progress: Any) -> Any:
+    def limited(work: Any, *others: Any) -> Any:
         sizes.append(len(work.pack.cells))
         if len(work.pack.cells) > 1 or work.pack.cells[0].method == "lorasp":
             raise RuntimeError("CUDA out of memory")
-        return whole(work, progress)
+        return whole(work, *others)
 
     monkeypatch.setattr(packrun, "run_pack", limited)
     outcome, _ = go(tmp_path)
@@ -113,10 +113,10 @@ def test_interruption_keeps_finished_cells_and_the_same_command_resumes(
 ) -> None:
     whole = execution.Executor._results
 
-    def interrupted(self: Any, pack: Any) -> Any:
+    def interrupted(self: Any, pack: Any, start: Any) -> Any:
         if pack.cells[0].method == "head":
             raise KeyboardInterrupt
-        return whole(self, pack)
+        return whole(self, pack, start)
 
     monkeypatch.setattr(execution.Executor, "_results", interrupted)
     with pytest.raises(KeyboardInterrupt):

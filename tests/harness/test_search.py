@@ -41,6 +41,12 @@ def test_rates_lie_in_the_range_and_fill_it_evenly_in_the_logarithm() -> None:
     assert set(share) <= {7, 8, 9}  # a random sample of 64 would spread over far more
 
 
+def test_few_rates_lie_around_the_declared_one() -> None:
+    found = [values["lr"] / 3e-3 for values in propose(RATE, {"lr": 3e-3}, 6)]
+    eighths = [0.5, 0.75, 0.25, 0.375, 0.875, 0.625]  # of the range's logarithm: the declared rate is its middle
+    assert found == pytest.approx([900 ** (place - 0.5) for place in eighths], rel=0.01)
+
+
 def test_a_longer_search_only_adds() -> None:
     assert propose(RATE, {"lr": 3e-3}, 9)[:4] == propose(RATE, {"lr": 3e-3}, 4)
 

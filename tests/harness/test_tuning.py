@@ -175,6 +175,18 @@ def test_two_tasks_may_choose_one_rate_for_all(tmp_path: Path) -> None:
     assert outcome.records[0].cell.protocol.lr_source == "tuned, 3 trials on the validation parts of rte, mrpc"
 
 
+def test_a_trial_of_several_seeds_scores_their_mean(tmp_path: Path) -> None:
+    outcome, said = go(tmp_path, methods="lora", tune_seeds=2)
+    assert "tuning: 6 trials: 0 done, 6 to run" in said
+    records = trials_of(tmp_path)
+    (found,) = read(tmp_path)
+    inits = {r.cell.seeds["init"] for r in outcome.records}
+    for trial in found.trials:
+        assert {records[key].cell.seeds["init"] for key in trial.keys} == inits
+        assert trial.score == pytest.approx(statistics.fmean(records[key].scores["accuracy"] for key in trial.keys))
+        assert trial.steps == 6
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -186,6 +198,7 @@ def test_two_tasks_may_choose_one_rate_for_all(tmp_path: Path) -> None:
         ({"tune_tasks": ("cola",)}, "task in --tune-tasks"),
         ({"suite": ("glue", "mmlu"), "tasks": ("rte", "mmlu"), "tune_tasks": ("rte",)}, "names no task of mmlu"),
         ({"suite": ("mmlu",), "tasks": ()}, "mmlu/mmlu is not scored row by row"),
+        ({"tune_seeds": 3}, "--tune-seeds 3: 'lora' on rte runs 2 seeds"),
         ({"train_rows": 4}, "4 train rows are too few"),
     ],
 )

@@ -53,7 +53,7 @@ def test_methods_that_decide_are_planned(tmp_path: Path) -> None:
 
 def test_claims_name_studies() -> None:
     for claim in load("claims").options["claims"]:
-        assert claim["study"] in names() and claim["says"] and claim["origin"]
+        assert claim["says"] and claim["origin"] and ("command" in claim or claim["study"] in names())
 
 
 def test_every_strategy_is_compared(tmp_path: Path) -> None:
@@ -84,6 +84,96 @@ def test_wrong_name_gives_the_nearest(capsys: pytest.CaptureFixture[str]) -> Non
         load("paritty")
     assert main(["study", "paritty"]) == 2
     assert "did you mean 'parity'" in capsys.readouterr().err
+
+
+WHOLE = """
+question = "Is it?"
+claim = "It is."
+origin = "here"
+rule = "accounting"
+[answers]
+confirmed = "a"
+contradicted = "b"
+undecided = "c"
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("question = ", "not TOML"),
+        (WHOLE.replace("question", "qestion"), "question: field required; keys: name, question"),
+        ("margin = -1.0" + WHOLE, "margin: input should be greater than 0"),
+        (WHOLE.replace('undecided = "c"', ""), "answers.undecided is missing"),
+        (WHOLE.replace('"accounting"', '"acounting"'), "did you mean 'accounting'"),
+        ('grids = [{ suite = "glue", methods = "lora", takss = "rte" }]' + WHOLE, "takss"),
+        ('grids = [{ suite = "glue", methods = "lroa", tasks = "rte" }]' + WHOLE, "did you mean 'lora'"),
+        ("grids = [{ tasks = 'rte' }]" + WHOLE, "a grid without methods"),
+    ],
+)
+def test_a_broken_file_is_one_line(content: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    assert main(["study", str(path), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line and line.startswith("error: ")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_broken_declared_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("studies.study.DECLARED", tmp_path)
+    (tmp_path / "mine.toml").write_text("[answers")
+    for words in (["studies"], ["study", "mine"]):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "mine.toml: not TOML" in line
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(WHOLE)
+    assert (load(str(path)).name, load(str(path)).question) == ("mine", "Is it?")
+
+
+def glue_folder(folder: Path) -> Path:
+    """Folders in the official layouts of SST-2 and RTE."""
+    for split in ("train", "dev"):
+        rows = {
+            "SST-2": ["sentence\tlabel", "a fine film\t1", "a dull film\t0"],
+            "RTE": ["index\tsentence1\tsentence2\tlabel", "0\ta\tb\tentailment", "1\tc\td\tnot_entailment"],
+        }
+        for task, lines in rows.items():
+            (folder / "glue" / task).mkdir(parents=True, exist_ok=True)
+            (folder / "glue" / task / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if load(n).grids[0]["suite"] == "glue" and n != "scaling"])
+def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> None:
+    """Each glue study on official files, at the whole budget of the preset, but for one step of memory."""
+    study = load(name)
+    model = ("embedded:encoder",)  # in the place of MiniLM, which need not be installed
+    given = {"preset": "small", "data_dir": glue_folder(tmp_path), "out": tmp_path / "out", "model": model}
+    made = specs(study, given)
+    for plan in map(make_plan, made):
+        assert plan.cells and {c.preset for c in plan.cells} == {"small"} and not plan.dropped
+        assert all(data.source == "data-dir" for data in plan.data.values())
+        steps = {c.protocol.max_steps for c in plan.cells}
+        assert steps == ({1} if study.rule == "memory" else {None})
+
+
+def test_without_a_model_for_the_suite_one_line_says_how_to_give_one(tmp_path: Path) -> None:
+    study = load("parity").model_copy(update={"grids": ({"suite": "wmt16", "methods": "lora", "tasks": "en-ro"},)})
+    with pytest.raises(UserError, match=r"no model for suite 'wmt16'; give one: --model wmt16=PATH"):
+        make_plan(specs(study, {"preset": "small", "out": tmp_path})[0])
+
+
+@pytest.mark.parametrize("name", ["memory", "scaling"])
+def test_memory_and_scaling_take_a_shape(name: str, tmp_path: Path) -> None:
+    made = specs(load(name), {"model": ("shape:minilm",), "out": tmp_path})
+    assert {m.name for spec in made for m in make_plan(spec).models.values()} == {"shape:minilm"}
 
 
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:

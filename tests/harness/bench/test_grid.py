@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from harness.bench import rival
+from harness.bench.at_once import concurrently, lora_cells
 from harness.bench.grid import run_ours, same_scores
+from harness.cell import Cell
+from harness.cli import main
 from harness.plan import make_plan
 from harness.spec import make_spec
 from tests.reports.records import cell, record
@@ -19,14 +22,34 @@ CELLS = [cell(method="lora", seed=seed) for seed in range(8)]
 def said(ours: float, theirs: float, spread: float = 0.2) -> str:
     noise = spread * np.sin(np.arange(8.0))
     records = [record(ours + float(n), made) for n, made in zip(noise, CELLS, strict=True)]
-    ran = [rival.Ran(1.0, 10, {"accuracy": theirs + float(n)}) for n in noise[::-1]]
+    ran = [finished(made, theirs + float(n)) for n, made in zip(noise[::-1], CELLS, strict=True)]
     return same_scores(records, CELLS, ran)
+
+
+def finished(made: Cell, score: float, *, whole: bool = True) -> rival.Ran:
+    return rival.Ran(made.key, 0.5, 2.0, 1.0, 10, whole, {"accuracy": score})
 
 
 def test_equivalence_needs_a_gap_well_within_the_margin() -> None:
     assert ", equivalent at 1 point" in said(80.0, 80.1)
     assert "not shown to be equivalent" in said(80.0, 82.0)
     assert "not shown to be equivalent" in said(80.0, 80.1, spread=4.0)
+
+
+def test_each_seed_of_the_rival_counts_once_and_only_when_it_trained_to_its_end() -> None:
+    records = [record(80.0 + 0.1 * i, made) for i, made in enumerate(CELLS)]
+    alone = [finished(made, 80.0 + 0.1 * i) for i, made in enumerate(CELLS[:2])]
+    at_once = [finished(made, 79.0 + 0.1 * i) for i, made in enumerate(CELLS)]
+    text = same_scores(records, CELLS, [*alone, *at_once])
+    # seeds 0 and 1 as they were one by one, 2 to 7 from the round at once
+    assert f"against {np.mean([80.0, 80.1, *(79.0 + 0.1 * i for i in range(2, 8))]):.2f} (8)" in text
+    cut = [finished(made, 10.0, whole=False) for made in CELLS]
+    assert same_scores(records, CELLS, [*alone, *cut]).count("against 80.05 (2)") == 1
+
+
+def test_a_part_of_the_budget_scales_the_training_alone() -> None:
+    ran = finished(CELLS[0], 80.0, whole=False)
+    assert ran.seconds() == 3.5 and ran.seconds(100) == pytest.approx(0.5 + 2.0 * 10 + 1.0)
 
 
 def test_seeds_without_spread_are_no_test() -> None:
@@ -37,9 +60,49 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
     flags = {"tasks": ("sst2",), "methods": "lora", "seeds": "1", "max_steps": 60, "group_by_length": True}
     spec = make_spec(flags | {"threads": 1})
     plan = make_plan(spec)
-    ran = rival.train(plan, plan.cells[0], rival.inputs_of(plan, plan.cells[0]), "cpu")
+    inputs = rival.inputs_of(plan, plan.cells[0])
+    ran = rival.train(plan, plan.cells[0], inputs, "cpu")
     ours = run_ours(plan, spec)
-    assert ran.steps == 60 and ran.seconds > 0 and ours.seconds > 0
+    assert ran.steps == 60 and ran.whole and ran.seconds() > 0 and ours.seconds > 0
     # predictions held against labels in another order would lie at half
     assert ran.scores["accuracy"] > 70 and ours.records[0].scores["accuracy"] > 70
     assert ran.scores["accuracy"] == pytest.approx(ours.records[0].scores["accuracy"], abs=12)
+
+
+def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
+    from transformers import TrainingArguments
+
+    plan = make_plan(make_spec({"tasks": ("sst2",), "methods": "lora", "seeds": "1", "group_by_length": True}))
+    made_cell = plan.cells[0].model_copy(update={"dtype": "bf16"})
+    default, best = (rival.arguments(made_cell, 60, "cpu", way, "unused") for way in rival.WAYS[::-1])
+    p, plain = made_cell.protocol, TrainingArguments(output_dir="unused", use_cpu=True)
+    for made in (default, best):
+        assert (made.max_steps, made.per_device_train_batch_size) == (60, p.batch_size)
+        assert (made.learning_rate, made.weight_decay, made.max_grad_norm) == (p.lr, p.weight_decay, p.clip)
+    for field in ("bf16", "train_sampling_strategy", "per_device_eval_batch_size", "save_strategy", "logging_strategy"):
+        assert getattr(default, field) == getattr(plain, field)
+        assert getattr(best, field) != getattr(plain, field)
+
+
+def test_processes_at_once_train_one_seed_each_to_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+    flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "seeds": "2", "max_steps": 4, "eval_rows": 40, "threads": 1}
+    spec = make_spec(flags)
+    plan = make_plan(spec)
+    ran = concurrently(spec, 2, 4, "cpu")
+    assert [r.key for r in ran] == [c.key for c in lora_cells(plan)] and all(r.whole for r in ran)
+    alone = rival.train(plan, lora_cells(plan)[1], rival.inputs_of(plan, plan.cells[0]), "cpu")
+    assert ran[1].scores == alone.scores
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--methods", "lorasp"], "add lora"),
+        (["--methods", "lora", "--rival", "worst"], "allowed: best, default"),
+        (["--methods", "lora", "--at-once", "two"], "--at-once two: allowed: whole numbers"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "grid", "--seeds", "1", "--max-steps", "1", *more]) == 2
+    assert says in capsys.readouterr().err

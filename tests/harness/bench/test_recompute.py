@@ -21,6 +21,7 @@ def test_every_way_side_by_side_as_table_and_json(tmp_path: Path, capsys: pytest
     none, selective, full = json.loads(out.read_text())["results"]
     assert full["kept_bytes"] < selective["kept_bytes"] < none["kept_bytes"]
     assert f"{none['kept_bytes'] / 2**20:.2f} MiB" in rows[0] and " 1.00 (1.00 to 1.00)" in rows[0]
+    assert "time of a step / none's" in out.with_suffix(".svg").read_text()
     assert all(len(r["step_seconds"]) == 3 and min(r["step_seconds"]) > 0 for r in (none, selective, full))
 
 

@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from studies import counting
-from studies.rules.accounting import Choice, judged
+from studies.rules.accounting import Choice, halved, judged
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,9 @@ def test_the_nearest_half_is_judged() -> None:
     assert near.kind == "confirmed" and "442,368" in near.sentence and "no choice fits" in near.sentence
     assert judged(found, 450_000, 0.01, 592_130).kind == "contradicted"
     assert "one choice fits" in judged(found, 892_130, 0.01, 592_130).sentence
+
+
+@pytest.mark.parametrize(("half", "kind"), [(500, "confirmed"), (400, "contradicted"), (None, "undecided")])
+def test_half_of_the_numbers(half: int | None, kind: str) -> None:
+    found = [Choice("q", 8, 1.0, 1000)] + ([Choice("q", 8, 0.5, half)] if half else [])
+    assert halved(found).kind == kind

@@ -1,23 +1,26 @@
-"""Claims from stored studies: newest of each preset, stand-ins decide nothing, what is missing is named."""
+"""Claims judged by what studies and runs found: real data decides, stand-ins do not, what is missing is named."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
+import pytest
+
 from studies.answer import Gathered
-from studies.rules.claims import FILE, answer, read
+from studies.rules.claims import answer
 from studies.study import Study, load, names
 
 
-def store(root: Path, name: str, kind: str, *, preset: str = "small", folder: str = "", **fields: Any) -> Path:
+def found(name: str, kind: str, *, preset: str = "small", **fields: Any) -> dict[str, Any]:
     content = {"study": name, "preset": preset, "stand_in": preset == "quick", "kind": kind, "sentence": f"{name}."}
-    path = root / (folder or f"study-{name}-{preset}") / FILE
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content | {"parts": {}} | fields))
-    return path
+    return content | {"parts": {}, "folder": f"runs/{name}-{preset}"} | fields
+
+
+def seen(*contents: dict[str, Any]) -> Gathered:
+    by: dict[str, list[dict[str, Any]]] = {}
+    for content in contents:
+        by.setdefault(content["study"], []).append(content)
+    return Gathered(stored=by)
 
 
 def study_of(*claims: dict[str, str]) -> Study:
@@ -25,35 +28,87 @@ def study_of(*claims: dict[str, str]) -> Study:
     return load("claims").model_copy(update={"options": {"claims": made}})
 
 
-def test_nothing_stored_names_every_study(tmp_path: Path) -> None:
-    found = answer(load("claims"), Gathered(root=tmp_path))
-    assert found.kind == "undecided" and {row["verdict"] for row in found.rows} == {"not run"}
+PARITY = {"says": "a", "study": "parity"}
+
+
+def test_nothing_stored_names_every_study_and_every_command() -> None:
+    made = answer(load("claims"), seen())
+    assert made.kind == "undecided" and {row["verdict"] for row in made.rows} == {"not run", "not tested here"}
+    assert len(made.rows) == len(load("claims").options["claims"])
     wanted = {name for name in names() if name != "claims"}
-    assert all(f"python -m harness study {name}" in found.notes[0] for name in wanted)
+    assert all(f"python -m harness study {name}" in made.notes[-1] for name in wanted)
+    open_ones = [row for row in made.rows if row["verdict"] == "not tested here"]
+    assert all(row["evidence"].startswith("python -m harness run --preset paper") for row in open_ones)
+    assert {"wmt16", "mmlu", "glue"} <= {w for row in open_ones for w in row["evidence"].split()}
 
 
-def test_verdicts_and_parts(tmp_path: Path) -> None:
-    store(tmp_path, "parity", "confirmed")
+def test_every_claim_of_the_paper_is_listed() -> None:
+    """The parts of the paper's summary: results, mechanisms, experiments, open questions, next checks."""
+    text = " ".join(c["origin"] for c in load("claims").options["claims"])
+    places = ["abstract", "executive summary", "method"]
+    places += [f"key result {n}" for n in range(1, 5)] + [f"mechanism {n}" for n in range(1, 4)]
+    places += [f"{kind} {n}" for kind in ("experiment", "open question", "next check") for n in range(1, 4)]
+    assert [p for p in places if p not in text] == []
+
+
+def test_parts_decide() -> None:
     parts = {"half frozen": {"kind": "contradicted", "sentence": "It saves little."}}
-    store(tmp_path, "memory", "confirmed", parts=parts)
-    good, part = {"says": "a", "study": "parity"}, {"says": "b", "study": "memory", "part": "half frozen"}
-    assert answer(study_of(good), Gathered(root=tmp_path)).kind == "confirmed"
-    found = answer(study_of(good, part), Gathered(root=tmp_path))
-    assert found.kind == "contradicted"
-    assert [row["verdict"] for row in found.rows] == ["confirmed", "contradicted"]
-    assert found.rows[1]["evidence"] == "It saves little."
+    memory = found("memory", "confirmed", parts=parts)
+    whole, part = {"says": "b", "study": "memory"}, {"says": "c", "study": "memory", "part": "half frozen"}
+    assert answer(study_of(PARITY, whole), seen(found("parity", "confirmed"), memory)).kind == "confirmed"
+    made = answer(study_of(PARITY, whole, part), seen(found("parity", "confirmed"), memory))
+    assert made.kind == "contradicted"
+    assert [row["verdict"] for row in made.rows] == ["confirmed", "confirmed", "contradicted"]
+    assert made.rows[2]["evidence"] == "It saves little."
+    assert "2 confirmed, 1 contradicted, 0 undecided; 0 have no such evidence" in made.sentence
 
 
-def test_a_stand_in_decides_nothing(tmp_path: Path) -> None:
-    store(tmp_path, "parity", "confirmed", preset="quick")
-    found = answer(study_of({"says": "a", "study": "parity"}), Gathered(root=tmp_path))
-    assert found.kind == "undecided" and found.rows[0]["data"] == "quick, stand-in"
+@pytest.mark.parametrize("kind", ["confirmed", "contradicted"])
+def test_a_stand_in_decides_nothing(kind: str) -> None:
+    made = answer(study_of(PARITY), seen(found("parity", kind, preset="quick")))
+    assert made.kind == "undecided" and made.rows[0]["data"] == "quick, stand-in"
+    assert made.rows[0]["verdict"] == kind and "1 have no such evidence" in made.sentence
 
 
-def test_the_newest_of_a_preset_counts(tmp_path: Path) -> None:
-    old = store(tmp_path, "parity", "confirmed", folder="b")
-    store(tmp_path, "parity", "contradicted", folder="a")
-    os.utime(old, (1, 1))
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / FILE).write_text("{")
-    assert [one["kind"] for one in read(tmp_path)["parity"]] == ["contradicted"]
+@pytest.mark.parametrize(
+    ("kinds", "verdict"),
+    [
+        (["confirmed", "confirmed"], "confirmed"),
+        (["confirmed", "undecided"], "undecided"),
+        (["confirmed", "contradicted"], "contradicted"),
+    ],
+)
+def test_runs_of_one_claim_must_agree(kinds: list[str], verdict: str) -> None:
+    runs = [found("parity", kind, folder=f"run{n}") for n, kind in enumerate(kinds)]
+    made = answer(study_of(PARITY), seen(*runs))
+    assert made.kind == verdict and [row["folder"] for row in made.rows] == ["run0", "run1"]
+
+
+def test_one_open_claim_leaves_all_open_and_one_contradiction_does_not() -> None:
+    other = {"says": "b", "study": "domain"}
+    assert answer(study_of(PARITY, other), seen(found("parity", "confirmed"))).kind == "undecided"
+    assert answer(study_of(PARITY, other), seen(found("parity", "contradicted"))).kind == "contradicted"
+
+
+def test_undecided_tells_the_power() -> None:
+    part = {"kind": "undecided", "sentence": "Open.", "power": "It takes 14 seeds."}
+    claim = PARITY | {"part": "x"}
+    made = answer(study_of(claim), seen(found("parity", "undecided", parts={"x": part})))
+    assert made.rows[0]["evidence"] == "Open. It takes 14 seeds."
+    sure = answer(study_of(claim), seen(found("parity", "confirmed", parts={"x": part | {"kind": "confirmed"}})))
+    assert sure.rows[0]["evidence"] == "Open."
+
+
+def test_a_run_without_the_part_or_the_suite_is_no_evidence() -> None:
+    part = PARITY | {"part": "lorasp against full"}
+    other = PARITY | {"says": "b", "suite": "wmt16", "command": "python -m harness run --suite wmt16"}
+    made = answer(study_of(part, other), seen(found("parity", "confirmed", plain=True)))
+    assert [row["verdict"] for row in made.rows] == ["not run", "not tested here"]
+    there = found("parity/wmt16", "confirmed", plain=True)
+    assert answer(study_of(other), seen(there)).rows[0]["verdict"] == "confirmed"
+    assert answer(study_of(PARITY), seen(found("parity", "undecided", plain=True, lacks="cells"))).parts == {}
+
+
+def test_a_late_margin_is_told() -> None:
+    made = answer(study_of(PARITY), seen(found("parity", "confirmed", margin_late=True)))
+    assert made.rows[0]["verdict"] == "confirmed (margin named after results)"

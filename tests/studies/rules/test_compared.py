@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -61,3 +62,74 @@ def test_one_seed_decides_nothing() -> None:
     records = grid_of({("rte", "full"): [80.0], ("rte", "lorasp"): [80.0]}, ("rte",))
     found: Any = answer(load("parity"), Gathered(records, (), analyse(records, (), margin=1.0), 1.0))
     assert found.kind == "undecided"
+
+
+def gathered(made: dict[tuple[str, str], list[float | None]], tasks: tuple[str, ...], margin: float = 1.0) -> Gathered:
+    records = grid_of(made, tasks)
+    return Gathered(records, (), analyse(records, (), margin=margin), margin)
+
+
+def test_better_is_not_worse() -> None:
+    found = answer(load("parity"), seen({"full": 80.0, "lorasp": 90.0}))
+    assert found.kind == "confirmed" and "surely not worse" in found.sentence and "equal" not in found.sentence
+
+
+@pytest.mark.parametrize("mean", [80.0, 79.5, 82.0])
+def test_a_wide_interval_is_never_equality(mean: float) -> None:
+    """Not significant (p above 0.3), and nothing is confirmed: the sentence says what it would take."""
+    noise = (9.0, -8.0, 7.0, -9.0, 1.0)
+    made: dict[tuple[str, str], list[float | None]] = {("rte", "full"): [80.0 + n for n in NOISE]}
+    made["rte", "lorasp"] = [mean + n for n in noise]
+    found = answer(load("parity"), gathered(made, ("rte",)))
+    assert found.kind == "undecided" and "nor to be worse" in found.sentence
+    assert "four times in five; for 1 points it takes" in found.sentence
+    assert not any(word in found.sentence for word in ("equal", "surely", "same"))
+
+
+def test_power_is_told_only_where_nothing_was_decided() -> None:
+    part = answer(load("parity"), seen({"full": 80.0, "lorasp": 80.0})).parts["lorasp against full"]
+    assert part.power and part.told == part.sentence
+
+
+def test_seeds_needed_confirm_four_times_in_five() -> None:
+    """What the sentence promises, by simulation: that many seeds of the same spread, no true difference."""
+    import numpy as np
+
+    from reports.statistics.student import of_values
+    from studies.rules.margins import decide, power
+
+    rng = np.random.default_rng(0)
+    first = of_values([2.0, -1.0, 0.5, 1.0, -2.0])
+    needed = int(power(first, 1.0).rpartition("takes ")[2].split()[0])
+    spread = float(np.std([2.0, -1.0, 0.5, 1.0, -2.0], ddof=1))
+    kinds = [decide([of_values(rng.normal(0, spread, needed).tolist())], 1.0, "not worse")[0] for _ in range(1000)]
+    assert 0.77 < kinds.count("confirmed") / 1000 < 0.84
+
+
+@pytest.mark.parametrize("broken", [None, math.nan])
+def test_a_cell_without_a_number_decides_nothing(broken: float | None) -> None:
+    made: dict[tuple[str, str], list[float | None]] = {("rte", "full"): [80.0 + n for n in NOISE]}
+    made["rte", "lorasp"] = [*[60.0 + 2 * n for n in NOISE[:4]], broken]
+    found = answer(load("parity"), gathered(made, ("rte",)))
+    assert found.kind == "undecided" and "as 1 cells failed" in found.sentence
+
+
+def test_a_task_that_a_method_lacks_is_told() -> None:
+    made: dict[tuple[str, str], list[float | None]] = {}
+    for place, (task, method) in enumerate(
+        [("rte", "lorasp:ratio=1.0"), ("sst2", "lorasp:ratio=1.0"), ("rte", "lorasp"), ("rte", "x"), ("sst2", "x")]
+    ):
+        made[task, method] = [80.0 + (place + 1) * n for n in NOISE]
+    found = answer(load("ratio"), gathered(made, ("rte", "sst2"), 2.0))
+    assert "(sst2: no score from lorasp)" in found.sentence and "mean of 1 named task" in found.sentence
+
+
+def test_no_comparison_says_what_it_lacks() -> None:
+    found = answer(load("parity"), gathered({("rte", "lora"): [80.0, 81.0], ("rte", "lorasp"): [80.0, 82.0]}, ("rte",)))
+    assert found.kind == "undecided" and found.lacks and "No comparison could be made" in found.sentence
+    assert set(found.parts) == {"lorasp against lora"}
+
+
+def test_scores_without_spread_decide_nothing() -> None:
+    found = answer(load("parity"), gathered({("rte", "full"): [50.0] * 5, ("rte", "lorasp"): [50.0] * 5}, ("rte",)))
+    assert found.kind == "undecided" and "no interval on rte, 5 paired seeds" in found.sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from studies.answer import Gathered
@@ -44,4 +46,48 @@ def test_metrics(cost: float, kind: str) -> None:
 def test_without_the_near_place_nothing_is_decided() -> None:
     seen = by_task(0.0)
     left = [r for r in seen.records if r.cell.task != "d000"]
+    assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"
+
+
+def test_losing_less_far_away_is_no_loss() -> None:
+    found = answer(load("domain"), by_task(-8.0))
+    assert found.kind == "confirmed" and "surely loses no more" in found.sentence
+
+
+def test_undecided_says_what_it_would_take() -> None:
+    found = answer(load("domain"), by_task(2.2))
+    assert "may or may not lose more" in found.sentence and "for 2 points it takes" in found.sentence
+
+
+@pytest.mark.parametrize("broken", [None, math.nan])
+def test_a_cell_without_a_number_decides_nothing(broken: float | None) -> None:
+    """The other seeds alone would contradict."""
+    made = list(by_task(8.0).records)
+    left = [r for r in made if not (r.cell.task == "d050" and r.cell.method == "lorasp" and r.cell.seeds["init"] == 3)]
+    lost = record(broken, cell("d050", "lorasp", 3), TASKS)
+    found = answer(load("domain"), Gathered([*left, lost], margin=2.0))
+    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+
+
+def test_one_seed_decides_nothing() -> None:
+    one = [r for r in by_task(8.0).records if r.cell.seeds["init"] == 0]
+    found = answer(load("domain"), Gathered(one, margin=2.0))
+    assert found.kind == "undecided" and "one seed or no spread" in found.sentence
+
+
+def test_what_is_lacking_is_named() -> None:
+    made = by_task(8.0).records
+    for left in (
+        [r for r in made if r.cell.task == "d000"],
+        [r for r in made if r.cell.method == "lorasp"],
+        [r for r in made if r.cell.task != "d000"],
+    ):
+        found = answer(load("domain"), Gathered(left, margin=2.0))
+        assert (
+            found.kind == "undecided" and found.parts == {} and "it lacks scores of lorasp and lora" in found.sentence
+        )
+
+
+def test_a_place_that_one_method_lacks_decides_nothing() -> None:
+    left = [r for r in by_task(8.0).records if (r.cell.task, r.cell.method) != ("d100", "lora")]
     assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.metrics import log_loss
 
 from harness.record import Predictions, Record
 from reports.statistics.student import Student
-from studies.answer import Gathered
+from studies.answer import Answer, Gathered
 from studies.rules.gaps import answer, regularises, unseen_loss
 from studies.study import load
 from tests.reports.records import cell, record
@@ -67,3 +68,46 @@ def test_gap_is_read_from_curve_and_predictions(tmp_path: Path) -> None:
     found = answer(load("regularisation"), Gathered(records, margin=2.0, cells=tmp_path))
     assert found.kind == "confirmed"
     assert [row["gap"] for row in found.rows] == ["+0.815", "+0.330"]
+
+
+def gathered(folder: Path, train: float, dev: float, seeds: int = 4) -> list[Record]:
+    """lora at 0.1 and 0.9 nats, lorasp as given, both with a little spread."""
+    made = [stored(folder, "lora", s, 0.1, 0.9 + 0.01 * s) for s in range(seeds)]
+    return made + [stored(folder, "lorasp", s, train, dev + 0.02 * s) for s in range(seeds)]
+
+
+def judged(records: list[Record], folder: Path) -> Answer:
+    return answer(load("regularisation"), Gathered(records, margin=2.0, cells=folder))
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "kind"), [(0.1, 0.6, "confirmed"), (0.1, 1.3, "contradicted"), (0.1, 0.885, "undecided")]
+)
+def test_answers(train: float, dev: float, kind: str, tmp_path: Path) -> None:
+    found = judged(gathered(tmp_path, train, dev), tmp_path)
+    assert found.kind == kind and "lorasp against lora: gap" in found.sentence
+    assert ("four times in five" in found.sentence) == (kind == "undecided")
+
+
+@pytest.mark.parametrize("broken", [None, math.nan])
+def test_a_cell_without_a_number_decides_nothing(broken: float | None, tmp_path: Path) -> None:
+    made = gathered(tmp_path, 0.1, 0.6)
+    made[-1] = record(broken, made[-1].cell, ("rte",))
+    found = judged(made, tmp_path)
+    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+
+
+def test_one_seed_and_none_decide_nothing(tmp_path: Path) -> None:
+    one = judged(gathered(tmp_path, 0.1, 0.6, 1), tmp_path)
+    assert one.kind == "undecided" and "one seed or no spread" in one.sentence
+    without = [record(70.0, cell("rte", m, s), ("rte",)) for m in ("lora", "lorasp") for s in range(3)]
+    found = judged(without, tmp_path)
+    assert found.kind == "undecided" and found.lacks and found.parts == {}
+
+
+def test_a_task_without_classes_is_left_out_and_one_that_a_method_lacks_decides_nothing(tmp_path: Path) -> None:
+    made = gathered(tmp_path, 0.1, 0.6)
+    regression = [record(80.0, cell("stsb", m, s), ("rte", "stsb")) for m in ("lora", "lorasp") for s in range(4)]
+    assert judged([*made, *regression], tmp_path).kind == "confirmed"
+    other = [r.model_copy(update={"key": f"sst2 {s}", "cell": cell("sst2", "lora", s)}) for s, r in enumerate(made[:4])]
+    assert judged([*made, *other], tmp_path).kind == "undecided"

@@ -59,3 +59,39 @@ def test_a_missing_profile_decides_nothing(lost: int) -> None:
     made = ways()
     del made[lost]
     assert answer(load("memory"), Gathered(profiles=made)).kind == "undecided"
+
+
+def test_what_can_be_told_without_the_rest_is_told() -> None:
+    """A plain run of lora and lorasp, as a GPU's profile without its backbone's bytes."""
+    made = [
+        way("lora", "none", "none", 100, 8, 100, peak_kind="cuda allocated"),
+        way("lorasp", "none", "none", 100, 4, 100, peak_kind="cuda allocated"),
+    ]
+    bare = [p.model_copy(update={"train_state": p.train_state.model_copy(update={"backbone": None})}) for p in made]
+    found = answer(load("memory"), Gathered(profiles=bare))
+    assert found.kind == "undecided" and "half frozen, quantized" in found.lacks
+    assert {n: p.kind for n, p in found.parts.items()} == {"half frozen": "contradicted"}
+    assert "4.00 of 100.0 MiB" in found.sentence
+
+
+def test_profiles_of_another_batch_are_not_mixed_in() -> None:
+    small = way("lora", "none", "none", 100, 4, 1, batch_size=2)
+    found = answer(load("memory"), Gathered(profiles=[small, *ways()]))
+    assert "of 200.0 MiB" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("half", "kind"), [((0.5, 0.6), "confirmed"), ((1.5, 1.6), "contradicted"), ((0.95, 1.05), "undecided")]
+)
+def test_speed(half: tuple[float, float], kind: str) -> None:
+    def timed(method: str, low: float, high: float) -> Profile:
+        steps = [low + (high - low) * n / 9 for n in range(10)]
+        return way(method, "none", "none", 100, 4, 100, step_seconds=steps)
+
+    found = answer(load("memory"), Gathered(profiles=[timed("lora", 0.9, 1.1), timed("lorasp", *half)]))
+    assert found.parts["speed"].kind == kind
+    assert f"{1.0 / (sum(half) / 2):.2f} of LoRA's speed" in found.parts["speed"].sentence
+
+
+def test_few_steps_say_nothing_of_speed() -> None:
+    assert "speed" not in answer(load("memory"), Gathered(profiles=ways())).parts

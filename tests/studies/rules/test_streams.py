@@ -11,7 +11,7 @@ from scipy import stats
 from harness.record import Record
 from harness.seeds import equal
 from studies.answer import Gathered
-from studies.rules.streams import answer, crossed, upper_sd
+from studies.rules.streams import answer, crossed, masks_needed, upper_sd
 from studies.study import load
 from tests.reports.records import cell, record
 
@@ -63,3 +63,39 @@ def test_the_bound_covers() -> None:
     rng = np.random.default_rng(2)
     above = [(upper_sd(rng.normal(0, 1.0, 5).tolist()) or 0.0) >= 1.0 for _ in range(4000)]
     assert 0.94 < np.mean(above) < 0.96
+
+
+@pytest.mark.parametrize("broken", [None, math.nan])
+def test_a_cell_without_a_number_is_a_hole(broken: float | None) -> None:
+    made = grid(8.0, 0.1, 0.5)
+    made[7] = record(broken, made[7].cell, ("rte",))
+    found = answer(load("seed-sensitivity"), Gathered(made, margin=2.0))
+    assert found.kind == "undecided" and found.lacks and "every score" in found.sentence
+
+
+def test_one_mask_decides_nothing() -> None:
+    made = [r for r in grid(0.1, 5.0, 0.2) if r.cell.seeds["mask"] == 0]
+    assert answer(load("seed-sensitivity"), Gathered(made, margin=2.0)).kind == "undecided"
+
+
+def test_scores_that_never_leave_the_constant_are_no_consistency() -> None:
+    found = answer(load("seed-sensitivity"), Gathered(grid(0.0, 0.0, 0.0), margin=2.0))
+    assert found.kind == "undecided" and "no bound" in found.sentence
+
+
+def test_a_task_with_a_hole_leaves_the_others_open() -> None:
+    other = [r.model_copy(update={"cell": r.cell.model_copy(update={"task": "sst2"})}) for r in grid(0.1, 5.0, 0.2)]
+    other = [r.model_copy(update={"key": r.cell.key}) for r in other]
+    assert answer(load("seed-sensitivity"), Gathered([*grid(0.1, 5.0, 0.2), *other], margin=2.0)).kind == "confirmed"
+    found = answer(load("seed-sensitivity"), Gathered([*grid(0.1, 5.0, 0.2), *other[:-1]], margin=2.0))
+    assert found.kind == "undecided" and "sst2" in found.sentence
+
+
+def test_undecided_says_how_many_masks_it_would_take() -> None:
+    found = answer(load("seed-sensitivity"), Gathered(grid(1.5, 1.0, 3.0), margin=2.0))
+    assert "a bound below 2 points takes" in found.sentence
+    assert masks_needed(3.0, 2.0) is None
+    needed = masks_needed(1.0, 2.0)
+    assert needed is not None
+    bound = [math.sqrt((n - 1) / stats.chi2.ppf(0.05, n - 1)) for n in (needed - 1, needed)]
+    assert bound[0] >= 2.0 > bound[1]

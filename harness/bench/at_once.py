@@ -1,0 +1,90 @@
+"""Several processes of the rival at once, as one would share a machine among the cells of a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.bench.rival import Ran, Way, inputs_of, train
+from harness.bench.silence import silenced
+from harness.cell import Cell
+from harness.plan import Plan, make_plan
+from harness.registry import load_all
+from harness.spec import Spec
+
+POLL = 0.05
+"""Seconds between looks at what the processes do."""
+
+
+def lora_cells(plan: Plan) -> list[Cell]:
+    """What both ways can train: LoRA at its defaults, seed by seed."""
+    return [c for c in plan.cells if c.method == "lora" and not c.options]
+
+
+def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "best") -> list[Ran]:
+    """`count` processes, the n-th training the n-th LoRA cell for so many steps; all begin together.
+
+    On a CPU they divide the threads. Raises RuntimeError where one of them fails.
+    """
+    threads = max(1, (spec.threads or os.cpu_count() or 1) // count)
+    job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
+    command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
+    with tempfile.TemporaryDirectory() as folder:
+        running = [
+            subprocess.Popen([*command, folder, str(i)], stdout=subprocess.PIPE, text=True) for i in range(count)
+        ]
+        try:
+            _attend(running)
+        finally:
+            for process in running:
+                process.kill()
+        texts = [process.communicate()[0] for process in running]
+    return [Ran(**json.loads(text.splitlines()[-1])) for text in texts]
+
+
+def _attend(running: Sequence[subprocess.Popen[str]]) -> None:
+    """Until all are done; the first that fails ends it, as the others would wait for it."""
+    while any(process.poll() is None for process in running):
+        time.sleep(POLL)
+        failed = [i for i, p in enumerate(running) if p.poll() not in (None, 0)]
+        if failed:
+            raise RuntimeError(f"rival process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
+    if any(process.returncode for process in running):
+        raise RuntimeError("a rival process failed")
+
+
+def _wait(folder: Path, own: str, count: int) -> None:
+    (folder / own).touch()
+    while len(list(folder.iterdir())) < count:
+        time.sleep(POLL)
+
+
+def main(words: Sequence[str]) -> None:
+    """One of several processes: `job folder number`."""
+    import torch
+
+    job, number = json.loads(words[0]), int(words[2])
+    if job["device"] == "cpu":
+        torch.set_num_threads(job["threads"])
+    spec = Spec.model_validate(job["spec"])
+    load_all(spec.plugin)
+    plan = make_plan(spec)
+    cells = lora_cells(plan)
+    cell = cells[number % len(cells)]
+    with silenced():
+        inputs = inputs_of(plan, cell)
+        train(plan, cell, inputs, job["device"], 3, job["way"])  # imports, kernels and caches are warm from here
+        _wait(Path(words[1]), words[2], job["count"])
+        ran = train(plan, cell, inputs, job["device"], job["steps"], job["way"])
+    print(json.dumps(dataclasses.asdict(ran)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

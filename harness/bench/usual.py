@@ -1,0 +1,130 @@
+"""transformers.Trainer on made-up rows, for what one step of it takes: its own loop, with or without peft."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from harness.bench.rival import Rows, arguments
+from harness.contracts import Method
+from harness.groups import Attached
+from harness.measure import Question, made_up_rows
+from harness.models import load_model, load_tokenizer
+from harness.task_types.classification import LabelledRows
+
+
+@dataclasses.dataclass(frozen=True)
+class Usual:
+    """What Trainer trains: an adapter of peft's `config`, or for None all of the model."""
+
+    name: str
+    config: Any
+
+
+FULL = Usual("full", None)
+
+
+def peft_counterpart(method: Method, attached: Attached, model: torch.nn.Module) -> Usual:
+    """The method as peft has it, from what the method itself would save."""
+    config = copy.deepcopy(method.export(model, attached, 0).config)
+    config.inference_mode = False
+    return Usual(method.name, config)
+
+
+def loaded(usual: Usual, question: Question) -> torch.nn.Module:
+    """The model as peft's user loads it: in float32, for Trainer's autocast."""
+    return load_model(
+        question.source, question.task.outputs, device=question.device, trained_backbone=usual.config is None
+    )
+
+
+def adapted(model: torch.nn.Module, usual: Usual, question: Question) -> torch.nn.Module:
+    """With the adapter put in, if there is one."""
+    if usual.config is None:
+        return model
+    from peft import get_peft_model
+
+    torch.manual_seed(question.cell.seeds["init"])
+    made: torch.nn.Module = get_peft_model(model, usual.config)
+    return made
+
+
+def trainer_of(model: torch.nn.Module, question: Question, steps: int, folder: str) -> Any:
+    """Trainer for so many steps on rows of random tokens of the question's length, in one epoch."""
+    from transformers import DataCollatorWithPadding, PrinterCallback, Trainer
+
+    split, _ = made_up_rows(question.task, question.cell.protocol, question.length, model)
+    assert isinstance(split, LabelledRows)
+    batches = max(1, len(split) // question.cell.protocol.batch_size)
+    rows: Any = torch.utils.data.ConcatDataset([Rows(split)] * (-(-steps // batches)))
+    trainer = Trainer(
+        model,
+        arguments(question.cell, steps, question.device, "best", folder),
+        train_dataset=rows,
+        data_collator=DataCollatorWithPadding(load_tokenizer(question.source)),
+    )
+    trainer.remove_callback(PrinterCallback)
+    tuner = getattr(model, "base_model", None)
+    if hasattr(tuner, "update_and_allocate"):  # peft leaves AdaLoRA's allocation to the loop
+        trainer.add_callback(callback(on_optimizer_step=functools.partial(_allocate, tuner)))
+    return trainer
+
+
+def _allocate(tuner: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    tuner.update_and_allocate(state.global_step)
+
+
+def callback(**events: Callable[..., None]) -> Any:
+    """A callback of Trainer's, from functions of (arguments, state, control, **more) by event."""
+    from transformers import TrainerCallback
+
+    return type("Callback", (TrainerCallback,), {name: staticmethod(called) for name, called in events.items()})()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """`count` rounds of `block` steps each, after `warmup` steps."""
+
+    count: int
+    block: int
+    warmup: int
+
+    @property
+    def steps(self) -> int:
+        return self.warmup + self.count * self.block
+
+
+class _Clock:
+    """Times whole turns of the loop, from the end of a step to that of another; `between` runs out of the clock."""
+
+    def __init__(self, rounds: Rounds, device: str, between: Callable[[int], None]) -> None:
+        self.rounds, self.cuda, self.between = rounds, device == "cuda", between
+        self.seconds: list[float] = []
+        self.started = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        taken = state.global_step - self.rounds.warmup
+        if taken < 0 or taken % self.rounds.block:
+            return
+        if self.cuda:
+            torch.cuda.synchronize()
+        if taken:
+            self.seconds.append((time.perf_counter() - self.started) / self.rounds.block)
+            self.between(len(self.seconds) - 1)
+        self.started = time.perf_counter()
+
+
+def timed(usual: Usual, question: Question, rounds: Rounds, folder: str, between: Callable[[int], None]) -> list[float]:
+    """Seconds of a step of Trainer in each round; after each, `between` gets the number of the round."""
+    model = adapted(loaded(usual, question), usual, question)
+    trainer = trainer_of(model, question, rounds.steps, folder)
+    clock = _Clock(rounds, question.device, between)
+    trainer.add_callback(callback(on_step_end=clock.on_step_end))
+    trainer.train()
+    return clock.seconds

@@ -1,0 +1,77 @@
+"""Why a pack stopped, in words and numbers that hold none of its memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.checkpoint import Saved
+
+
+class OutOfMemory(HarnessError):
+    """A pack ran out of memory while it trained; `saved` is where it stood after its last completed step."""
+
+    def __init__(self, text: str, saved: Saved) -> None:
+        super().__init__(text)
+        self.saved = saved
+
+
+class Unfit(HarnessError):
+    """A checkpoint that reads, and yet does not fit what the pack is made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An error without its frames, which would keep the pack's tensors alive while smaller packs are tried."""
+
+    line: str
+    trace: str
+    memory: bool
+    unfit: bool = False
+    saved: Saved | None = None
+
+    @staticmethod
+    def of(error: Exception) -> Failure:
+        halted = isinstance(error, OutOfMemory)
+        memory = halted or out_of_memory(error)
+        saved = error.saved if isinstance(error, OutOfMemory) else None
+        line = one_line(error) + (_peak() if memory else "")
+        trace = "".join(traceback.format_exception(error))
+        return Failure(line, trace, memory, isinstance(error, Unfit), saved)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, as a reason."""
+    text = str(error).strip().split("\n")[0]
+    return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    texts = ("can't allocate memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(t in str(error) for t in texts)
+
+
+def _peak() -> str:
+    """What the pack had allocated on the GPU at most; nothing on a CPU, whose errors name the bytes asked for."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return ""
+    return f" ({torch.cuda.max_memory_allocated() / 2**20:.0f} MiB allocated at most)"
+
+
+def free_again() -> None:
+    """Give back what a pack that failed had allocated."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

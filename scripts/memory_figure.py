@@ -1,0 +1,105 @@
+"""Table and figure of predicted against measured memory, from what scripts/predicted_vs_measured.py has written.
+
+    python -m scripts.memory_figure predicted_vs_measured.json
+
+Writes results/predicted_vs_measured.tsv and docs/images/predicted-vs-measured.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = "model method dtype quantize recompute batch length predicted measured ratio reserved captured".split()
+GIB = 2**30
+WITHIN = 0.1
+"""Share on either side of equality that the figure shades."""
+
+
+def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The combinations that were both predicted and measured. Bytes; `ratio` is predicted over measured."""
+    both = [r for r in content["results"] if r.get("predicted") and r.get("measured")]
+    facts = {"gpu": content["gpu"], "torch": content["torch"]}
+    made = ({name: r.get(name) for name in COLUMNS} | {"ratio": round(r["predicted"] / r["measured"], 4)} for r in both)
+    return [row | facts for row in made]
+
+
+def table(made: Sequence[Mapping[str, Any]]) -> str:
+    """Tab-separated, one line a combination."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [*COLUMNS, "gpu", "torch"], delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(made)
+    return stream.getvalue()
+
+
+def drawing(made: Sequence[Mapping[str, Any]]) -> bytes:
+    """SVG: measured against predicted in GiB, both logarithmic, and their ratio by model."""
+    import matplotlib
+
+    from reports.document import Drawing
+    from reports.figures import image
+    from reports.plots.style import STYLE, colour, legend, marker, new_figure, place
+
+    models = list(dict.fromkeys(row["model"] for row in made))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.4, 3.6)
+        left, right = figure.subplots(1, 2)
+        for i, model in enumerate(models):
+            own = [row for row in made if row["model"] == model]
+            seen, guess = ([row[name] / GIB for row in own] for name in ("measured", "predicted"))
+            left.plot(seen, guess, marker(i), color=colour(i), label=model, markersize=5)
+            right.plot([row["ratio"] for row in own], [i] * len(own), marker(i), color=colour(i), markersize=5)
+        _equality(left, made)
+        right.axvspan(1 - WITHIN, 1 + WITHIN, color="#999999", alpha=0.15, linewidth=0)
+        right.axvline(1, color="#999999", linewidth=1)
+        right.set_yticks(range(len(models)), models)
+        right.set_xlabel("predicted / measured (10 % shaded)")
+        legend(figure, left, len(models))
+        place(figure)
+        return image(Drawing(figure, "Predicted and measured memory", ""), "svg")
+
+
+def _equality(axes: Any, made: Sequence[Mapping[str, Any]]) -> None:
+    """The line where both are the same, over the range of the points."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    sizes = [row[name] / GIB for row in made for name in ("measured", "predicted")]
+    ends = [min(sizes) * 0.8, max(sizes) * 1.25]
+    axes.plot(ends, ends, color="#999999", linewidth=1, zorder=0)
+    axes.fill_between(ends, *([e * (1 + w) for e in ends] for w in (-WITHIN, WITHIN)), color="#999999", alpha=0.15)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("measured peak, GiB")
+    axes.set_ylabel("predicted peak, GiB")
+
+
+def write(content: Mapping[str, Any], root: Path = ROOT) -> list[Path]:
+    """Both files under `root`. Raises SystemExit where nothing was both predicted and measured."""
+    made = rows(content)
+    if not made:
+        sys.exit("no combination was both predicted and measured: run scripts/predicted_vs_measured.py on a GPU")
+    paths = [root / "results" / "predicted_vs_measured.tsv", root / "docs" / "images" / "predicted-vs-measured.svg"]
+    for path, text in zip(paths, (table(made).encode(), drawing(made)), strict=True):
+        path.write_bytes(text)
+    return paths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("json", type=Path)
+    for path in write(json.loads(parser.parse_args().json.read_text())):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

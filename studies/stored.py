@@ -1,0 +1,73 @@
+"""What a study leaves in its folder beside the run: which study it was, and its answer as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from studies.answer import Answer, Gathered, Part
+from studies.study import Study, load
+
+FILE = "study.json"
+Content = Mapping[str, Any]
+
+
+def marker(study: Study) -> dict[str, Any]:
+    """What says whose folder it is, written before anything is trained."""
+    return {"study": study.name, "declared": study.model_dump(mode="json")}
+
+
+def content(study: Study, answer: Answer, seen: Gathered, preset: str, command: str) -> dict[str, Any]:
+    """The answer, which the study `claims` reads; `preset` is that of the records, 'exact' without any."""
+    return marker(study) | {
+        "preset": preset if seen.records else "exact",
+        "stand_in": seen.stand_in,
+        "margin": seen.margin,
+        "margin_late": seen.late,
+        "kind": answer.kind,
+        "sentence": answer.sentence,
+        "parts": {name: dataclasses.asdict(part) for name, part in answer.parts.items()},
+        "evidence": [dict(row) for row in answer.rows],
+        "notes": list(answer.notes),
+        "lacks": answer.lacks,
+        "command": command,
+    }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """A study's file. Raises UserError where it does not read."""
+    path = folder / FILE
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(found, dict) or not isinstance(found.get("study"), str):
+            raise ValueError("no study is named in it")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} does not read ({error}); run the study again with --out {folder}") from error
+    return found
+
+
+def declared(found: Content) -> Study:
+    """The study as it was declared when it ran."""
+    return Study.model_validate(found["declared"]) if "declared" in found else load(found["study"])
+
+
+def answer_of(found: Content) -> Answer:
+    """The stored answer. Raises UserError for a study that was stopped before it had one."""
+    if "kind" not in found:
+        raise UserError(f"study {found['study']} has no answer yet; run it again in its folder")
+    parts = {name: Part(**part) for name, part in found["parts"].items()}
+    return Answer(found["kind"], found["sentence"], parts, found["evidence"], found["notes"], found.get("lacks", ""))
+
+
+def check_folder(out: Path, study: Study) -> None:
+    """Raise UserError where the folder holds another study, or a run of no study."""
+    if (out / FILE).is_file():
+        other = read(out)["study"]
+        if other != study.name:
+            raise UserError(f"--out {out}: it holds study {other}, not {study.name}; give another folder")
+    elif (out / "run.json").is_file():
+        raise UserError(f"--out {out}: it holds a run of no study; give another folder")

@@ -1,0 +1,107 @@
+"""`bench memory`: bytes against arithmetic over the shapes, and savings that follow from the peaks."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, saved
+from harness.bench.memory_process import Found, Job, take
+from harness.cli import main
+from harness.spec import make_spec
+
+SPEC = make_spec({"methods": "lora", "batch_size": 2, "max_length": 8, "threads": 1})
+RANK, FLOAT = 16, 4
+
+
+@functools.cache
+def jobs() -> dict[str, Job]:
+    return {job.name: job for job in _jobs(SPEC, ("row", "b-only"), ("nf4",), "cpu")}
+
+
+@functools.cache
+def found(name: str) -> Found:
+    (made,) = take([jobs()[name]])
+    return made
+
+
+def lora_bytes() -> int:
+    """Of A and B of query and value in each layer, in float32."""
+    path = str(jobs()["lora"].question.source.path)
+    config = AutoModelForSequenceClassification.from_pretrained(path).config
+    return int(config.num_hidden_layers * 2 * 2 * RANK * config.hidden_size * FLOAT)
+
+
+def test_what_is_measured() -> None:
+    assert list(jobs()) == [
+        "lora",
+        "peft + Trainer: lora",
+        "lorasp",
+        "full",
+        "Trainer: full",
+        "lora, nf4",
+        "lora, selective recomputation",
+        "lora, full recomputation",
+        "lorasp, nf4, full recomputation",
+        "lorasp:select=row",
+        "lorasp:select=b-only",
+    ]
+    assert [name for name, job in jobs().items() if not job.peak] == ["lorasp:select=row", "lorasp:select=b-only"]
+
+
+@pytest.mark.parametrize("name", ["lora", "peft + Trainer: lora"])
+def test_loras_gradients_and_moments_are_those_of_its_shapes(name: str) -> None:
+    assert (found(name).gradients, found(name).moments) == (lora_bytes(), 2 * lora_bytes())
+
+
+@pytest.mark.parametrize("name", ["lorasp", "lorasp:select=row", "lorasp:select=b-only"])
+def test_lorasps_are_half_of_them(name: str) -> None:
+    assert (2 * found(name).gradients, 2 * found(name).moments) == (lora_bytes(), 2 * lora_bytes())
+
+
+@pytest.mark.parametrize("name", ["full", "Trainer: full"])
+def test_fulls_are_those_of_the_whole_backbone(name: str) -> None:
+    path = str(jobs()["full"].question.source.path)
+    model = AutoModelForSequenceClassification.from_pretrained(path)
+    backbone = FLOAT * sum(p.numel() for n, p in model.named_parameters() if not n.startswith("classifier"))
+    assert (found(name).gradients, found(name).moments) == (backbone, 2 * backbone)
+
+
+def test_what_is_kept_for_the_backward_pass_is_what_trainer_keeps() -> None:
+    ours, theirs = found("lora").kept, found("peft + Trainer: lora").kept
+    assert ours == pytest.approx(theirs, rel=0.05)
+    assert found("lora, full recomputation").kept < found("lora, selective recomputation").kept < ours
+    assert found("lorasp:select=b-only").kept < found("lorasp:select=row").kept
+
+
+def test_the_predicted_peak_is_the_counted_one_by_category() -> None:
+    made = found("lora")
+    assert made.predicted is not None and made.counted is not None and set(made.predicted) == set(PARTS)
+    for part in ("weights", "gradients", "optimizer", "activations"):
+        assert made.predicted[part] == pytest.approx(made.counted[part], rel=0.02, abs=4096)
+    row = _row(made, made)
+    assert sum(float(row[part].removesuffix(" %")) for part in PARTS) == pytest.approx(100, abs=0.5)
+
+
+def test_a_saving_is_the_share_of_loras_peak_that_is_not_taken() -> None:
+    assert saved(75, 100) == 0.25 and saved(150, 100) == -0.5 and saved(None, 100) is None
+    base = Found("lora", 8, 16, 400, 1000, {"weights": 300, "activations": 100})
+    less = Found("x", 4, 8, 100, 900, {"weights": 300, "activations": 20})
+    sample = _samples([base, less])[1]
+    assert sample["saved"] == pytest.approx(0.1) and sample["saved_predicted"] == pytest.approx(0.2)
+
+
+def test_a_peak_is_of_a_process_of_its_own() -> None:
+    (made,) = _in_a_process([jobs()["lora"]])
+    assert made.peak and made.peak > 0 and made.gradients == lora_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"), [(["--levels", "nf5"], "nf5"), (["--strategies", "rwo"], "did you mean 'row'")]
+)
+def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "memory", *more]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert says in line

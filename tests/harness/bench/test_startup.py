@@ -1,0 +1,28 @@
+"""`bench startup`: what is paid once, and by how many cells."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.bench.startup import OURS, RIVAL, _fresh, once, per_cell
+
+
+def test_paid_once_is_imports_and_what_the_first_step_took_longer() -> None:
+    assert once({"imports": 3.0, "first_step": 2.5, "again": 0.5}) == 5.0
+    assert once({"imports": 3.0, "first_step": 0.5, "again": 0.6}) == 3.0
+
+
+def test_cells_of_a_grid_share_our_process_only() -> None:
+    ours = [{"imports": t, "first_step": 1.0, "again": 1.0} for t in (2.0, 4.0, 90.0)]
+    usual = [{"imports": t, "first_step": 2.0, "again": 1.0} for t in (5.0, 6.0, 70.0)]
+    assert per_cell({OURS: ours, RIVAL: usual}, 8) == {OURS: 0.5, RIVAL: 7.0}
+
+
+def test_a_fresh_process_is_timed_and_its_failure_told() -> None:
+    started = time.perf_counter()
+    sample = _fresh(["timeit", "-h"])
+    assert 0 < sample["process"] <= time.perf_counter() - started
+    with pytest.raises(RuntimeError, match="no_such_module"):
+        _fresh(["no_such_module"])

@@ -1,0 +1,49 @@
+"""A step that cannot be captured. That captured steps are the plain ones is shown on a GPU (test_gpu.py)."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness import capture, train
+from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
+
+
+class NoGraph(capture.Captured):
+    """The real way of captured steps where a GPU is absent: nothing of CUDA but the refusal."""
+
+    @contextlib.contextmanager
+    def stream(self) -> Any:
+        yield
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more lines")
+
+    for name in ("Stream", "graph_pool_handle", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(train, "runner", lambda compute, device: NoGraph(compute))
+
+
+def test_a_capture_that_fails_is_told_once_a_pack_and_the_run_goes_on(tmp_path: Path, refusing: None) -> None:
+    asked = planned("lora", (10, 10, 6, 6), seeds="4", pack=2)
+    said = sitting(tmp_path / "refused", asked, Seen())
+    lines = [line for line in said.splitlines() if "without a CUDA graph" in line]
+    reason = "RuntimeError: CUDA error: operation not permitted when stream is capturing"
+    assert lines == [f"rte: steps run without a CUDA graph: {reason}"] * 2
+    assert {r.extra["not captured"] for r in stored(tmp_path / "refused", asked[0])} == {reason}
+
+
+def test_and_gives_the_same_bits(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    asked = planned("lora", (10, 10))
+    sitting(tmp_path / "plain", asked, Seen())
+    request.getfixturevalue("refusing")
+    sitting(tmp_path / "refused", asked, Seen())
+    assert_same_bits(tmp_path / "plain", tmp_path / "refused", asked[0])

@@ -1,0 +1,135 @@
+"""Folders of studies and of plain runs, read as what the claims are judged by."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.errors import UserError
+from harness.store import Store
+from studies.collected import chosen, collected
+from studies.stored import FILE
+from studies.study import load
+from tests.reports.records import cell, grid_of, profile, record, store_of
+
+NOISE = (0.3, -0.2, 0.1, -0.3, 0.1)
+TASKS = ("cola", "rte")
+
+
+def store(root: Path, name: str, kind: str, *, folder: str, preset: str = "small", **fields: Any) -> Path:
+    content = {"study": name, "preset": preset, "stand_in": False, "kind": kind, "sentence": f"{name}."}
+    path = root / folder / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content | {"parts": {}, "evidence": [], "notes": []} | fields))
+    return path
+
+
+def plain(folder: Path, **gaps: float) -> Path:
+    """A run of lora and of methods that lie so many points above it, two tasks, five seeds."""
+    scores: dict[tuple[str, str], list[float | None]] = {}
+    for task in TASKS:
+        for place, (method, gap) in enumerate({"lora": 0.0, **gaps}.items()):
+            scores[task, method] = [80.0 + gap + (place + 1) * n for n in NOISE]
+    steps = [0.1 + n / 1000 for n in range(10)]
+    profiles = [
+        profile(
+            m, seconds=[s * f for s in steps], peak_kind="cuda allocated", peak_bytes=100 * 2**20, train_state=state
+        )
+        for m, f, state in (
+            ("lora", 1.0, {"weights": 0, "gradients": 2**20, "optimizer": 2**21}),
+            ("lorasp", 2.0, {"weights": 0, "gradients": 2**19, "optimizer": 2**20}),
+        )
+    ]
+    return store_of(folder, grid_of(scores, TASKS), profiles)
+
+
+def test_a_plain_run_is_judged_by_the_rules_that_its_cells_allow(tmp_path: Path) -> None:
+    found = collected([plain(tmp_path, lorasp=0.0, full=10.0)], named=True)
+    assert set(found) == {"parity", "memory"}
+    (parity,), (memory,) = found["parity"], found["memory"]
+    assert parity["margin"] == load("parity").margin and not parity["stand_in"]
+    assert {n: p["kind"] for n, p in parity["parts"].items()} == {
+        "lorasp against full": "contradicted",
+        "lorasp against lora": "confirmed",
+    }
+    assert {n: p["kind"] for n, p in memory["parts"].items()} == {
+        "half frozen": "contradicted",
+        "speed": "contradicted",
+    }
+    assert "1.50 of 100.0 MiB" in memory["parts"]["half frozen"]["sentence"]
+    assert "0.50 of LoRA's speed" in memory["parts"]["speed"]["sentence"]
+    assert memory["lacks"]
+
+
+def test_the_margin_that_the_run_named_counts(tmp_path: Path) -> None:
+    folder = plain(tmp_path, lorasp=-3.0, full=0.0)
+    asked = Store(folder).read_run()
+    assert collected([folder], named=True)["parity"][0]["kind"] == "contradicted"
+    Store(folder).write_run(asked["command"], asked["title"], asked["order"], [], 5.0, late=True)
+    (parity,) = collected([folder], named=True)["parity"]
+    assert (parity["kind"], parity["margin"], parity["margin_late"]) == ("confirmed", 5.0, True)
+
+
+def test_only_the_methods_of_a_study_are_asked() -> None:
+    labels = {"lorasp": {}, "row": {"select": "row"}, "quarter": {"ratio": 0.25}}
+    made = [record(1.0, cell("rte", "lorasp", options=o)) for o in labels.values()] + [record(1.0, cell("rte", "lora"))]
+    assert [r.cell.label for r in chosen(load("strategies"), made, "glue")] == ["lorasp", "lorasp:select=row"]
+    assert [r.cell.label for r in chosen(load("ratio"), made, "glue")] == ["lorasp", "lorasp:ratio=0.25"]
+    levels = [record(1.0, cell("rte", "lorasp", quantize=q)) for q in ("nf4", "none")]
+    assert [r.cell.quantize for r in chosen(load("precision"), levels, "glue")] == ["none", "nf4"]
+    assert chosen(load("parity"), levels[:1], "glue") == [] == chosen(load("parity"), made, "xnli")
+
+
+def test_a_run_of_other_protocols_is_no_evidence(tmp_path: Path) -> None:
+    made = [
+        record(80.0 + n, cell("rte", method, seed, protocol=rate), ("rte",))
+        for method, rate in (("full", {}), ("lorasp", {"name": "paper"}))
+        for seed, n in enumerate(NOISE)
+    ]
+    assert "parity" not in collected([store_of(tmp_path, made)], named=True)
+
+
+def test_the_newest_of_a_preset_counts_and_what_does_not_read_is_left_out(tmp_path: Path) -> None:
+    old = store(tmp_path, "parity", "confirmed", folder="b")
+    store(tmp_path, "parity", "contradicted", folder="a")
+    store(tmp_path, "parity", "undecided", folder="d", preset="paper")
+    os.utime(old, (1, 1))
+    for name, text in (("c", "{"), ("e", "[]"), ("f", '{"study": "parity"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE).write_text(text)
+    assert [one["kind"] for one in collected([tmp_path], named=True)["parity"]] == ["contradicted", "undecided"]
+
+
+def test_several_roots_add_up(tmp_path: Path) -> None:
+    one, two = (store(tmp_path, "parity", kind, folder=kind).parent for kind in ("confirmed", "undecided"))
+    run = plain(tmp_path / "run", lorasp=0.0, full=0.0)
+    assert len(collected([one, two, run], named=True)["parity"]) == 3
+    assert len(collected([tmp_path], named=True)["parity"]) == 2  # the newer one of the studies, and the run
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"study": "parity"}'])
+def test_a_folder_that_was_named_must_hold_something(tmp_path: Path, text: str | None) -> None:
+    if text:
+        (tmp_path / FILE).write_text(text)
+    with pytest.raises(UserError, match=f"--runs {tmp_path}: "):
+        collected([tmp_path], named=True)
+    assert text or collected([tmp_path], named=False) == {}
+
+
+def test_claims_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [plain(tmp_path / "a", lorasp=0.0, full=10.0), plain(tmp_path / "b", lorasp=0.0, full=0.0)]
+    words = ["study", "claims", "--runs", ",".join(map(str, runs)), "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "contradicted"
+    text = (tmp_path / "out" / "report" / "report.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| as good as full")]
+    assert ["contradicted" in line for line in lines] == [True, False] and str(runs[1].name) in lines[1]
+    assert main(["study", "claims", "--runs", str(tmp_path / "none")]) == 2
+    assert main(["study", "parity", "--runs", str(runs[0])]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "no run and no study there" in said[0] and "study claims --runs" in said[1]
