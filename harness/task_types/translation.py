@@ -45,7 +45,9 @@ class Translation(TaskType):
         fine = finite(model, split, k, autocast=autocast)
         texts = written(model, split, k, tokenizer, protocol, autocast=autocast)
         return [
-            Predicted(np.array(own, dtype=object), {"prediction": own}, finite=bool(ok))
+            Predicted(
+                np.array(own, dtype=object), {"target": list(split.references), "prediction": own}, finite=bool(ok)
+            )
             for own, ok in zip(texts, fine, strict=True)
         ]
 

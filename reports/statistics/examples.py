@@ -68,12 +68,15 @@ def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str,
 
 
 def read(path: Path) -> pyarrow.Table:
-    """Raises NoExamples."""
+    """Raises NoExamples for a file that does not read or lacks a column."""
     import pyarrow.parquet
 
     try:
         # not read_table, whose dataset module imports pandas
         with pyarrow.parquet.ParquetFile(path) as stored:
+            lacking = sorted(set(COLUMNS) - set(stored.schema_arrow.names))
+            if lacking:
+                raise NoExamples(f"its predictions were kept without {' and '.join(lacking)}")
             return stored.read(columns=COLUMNS, use_threads=False)
     except (OSError, ValueError) as error:
         raise NoExamples(f"{path.name} does not read") from error

@@ -101,5 +101,7 @@ def paired_translation(
     made = []
     for name in metrics:
         base, other = found[name]
-        made.append(TranslationTest(name, float(base.score), float(other.score), float(other.p_value)))
+        # sacrebleu counts draws that differ by more than is seen: of equal scores none does, and its p would be 0.001
+        p = 1.0 if base.score == other.score else float(other.p_value)
+        made.append(TranslationTest(name, float(base.score), float(other.score), p))
     return tuple(made)

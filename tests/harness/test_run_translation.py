@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from harness.cli import main
+from harness.record import Record
+from reports.statistics.translation import translation_rows
 from tests.harness.language import SENTENCES, save_model
 from tests.suites.metrics.test_translation import command_line
 
@@ -47,11 +49,19 @@ def test_a_run_learns_and_the_stored_texts_score_the_same(kind: str, method: str
     assert record["averages"]["wmt16"] == {"tasks": ["en-ro", "ro-en"], "score": record["scores"]["bleu"]}
     assert record["majority"] is None and record["scores"]["chrf2"] > 20
     side = pd.read_parquet(path.with_suffix(".parquet"))
-    assert list(side.columns) == ["id", "split", "prediction"]
+    assert list(side.columns) == ["id", "split", "target", "prediction"]
     references = [ro for _, ro in SENTENCES]
+    assert list(side["target"]) == references
     for metric in ("bleu", "chrf2", "ter"):
         told = command_line(data, list(side["prediction"]), references, metric.rstrip("2"))
         assert told == (f"{record['scores'][metric]:.14f}", record["extra"]["signatures"][metric])
+    own = Record.model_validate(record)
+    tested = translation_rows([({}, (own, own))], path.parent)
+    assert {r["metric"]: r["of_method"] for r in tested} == {
+        "BLEU": pytest.approx(own.scores["bleu"]),
+        "chrF2": pytest.approx(own.scores["chrf2"]),
+    }
+    assert {r["randomisation_p"] for r in tested} == {1.0}
     report = (out / "report" / "report.md").read_text()
     assert "† en-ro: partial: train is read from own.en" in report and "wmt16" in report
 

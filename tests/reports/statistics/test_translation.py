@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,3 +44,9 @@ def test_lengths_must_agree() -> None:
     pytest.importorskip("sacrebleu")
     with pytest.raises(UserError, match="give one for each"):
         paired_translation(FIRST[:3], METHOD, REFERENCES)
+
+
+@pytest.mark.parametrize("test", ["ar", "bs"])
+def test_the_same_texts_are_no_difference(test: Any) -> None:
+    pytest.importorskip("sacrebleu")
+    assert [one.p for one in paired_translation(FIRST, FIRST, REFERENCES, test=test)] == [1.0, 1.0]
