@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# two workers of one thread each: torch's own threads gain little on models this small
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
 STAMP := .venv/.installed
 
 .PHONY: demo test test-all test-gpu check clean
@@ -8,10 +10,10 @@ demo: $(STAMP)  ## the main job on the embedded model and data, with its report
 	$(BIN)/python -m harness run --suite glue --methods lora,lorasp
 
 test: $(STAMP) check  ## lint, types, tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP) check  ## the slow tests too
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 test-gpu: $(STAMP)  ## the tests that need a CUDA GPU
 	$(BIN)/python -m pytest -m gpu

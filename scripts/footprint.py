@@ -26,6 +26,7 @@ from harness.seeds import Streams, equal
 from harness.task_types.base import Split
 from harness.task_types.classification import LabelledRows, replica_losses
 from harness.train import Trainer
+from methods.lorasp import LoraSP
 
 OUT = Path(__file__).parent.parent / "results" / "footprint.tsv"
 ROWS, LENGTH = 16, 32
@@ -72,7 +73,7 @@ def measured() -> dict[str, Mapping[str, int]]:
     split = LabelledRows([str(i) for i in range(ROWS)], ids, None, lengths, labels, np.zeros(ROWS, bool))
     protocol = Protocol(lr=1e-3, epochs=100.0, max_steps=2, batch_size=ROWS, max_length=LENGTH)
     methods = {name: METHODS.get(name)() for name in METHODS.names()}
-    methods |= {f"lorasp-{name}": METHODS.get("lorasp")(select=name) for name in STRATEGIES.names()}
+    methods |= {f"lorasp-{name}": LoraSP(select=name) for name in STRATEGIES.names()}
     found: dict[str, Mapping[str, int]] = {}
     for name, method in methods.items():
         model = load_model(source, 2, trained_backbone=method.trains_backbone)
@@ -83,7 +84,8 @@ def measured() -> dict[str, Mapping[str, int]]:
 def table(found: Mapping[str, Mapping[str, int]]) -> str:
     """Tab-separated, one line a method."""
     head = ["method", *next(iter(found.values()))]
-    return "\n".join("\t".join(map(str, line)) for line in [head, *([n, *own.values()] for n, own in found.items())])
+    lines = [head, *([name, *map(str, own.values())] for name, own in found.items())]
+    return "\n".join("\t".join(line) for line in lines)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def drawing(made: Sequence[Mapping[str, Any]]) -> bytes:
         right.axvline(1, color="#999999", linewidth=1)
         right.set_yticks(range(len(models)), models)
         right.set_xlabel("predicted / measured (10 % shaded)")
-        legend(figure, left, len(models))
+        legend(figure, left)
         place(figure)
         return image(Drawing(figure, "Predicted and measured memory", ""), "svg")
 
