@@ -25,10 +25,12 @@ from reports.statistics.power import reach
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
-    """'84.2 ± 1.3'; '-' where there is nothing."""
+    """'84.2 ± 1.3', '84.2 (no spread)' of values that are all the same; '-' where there is nothing."""
     if value is None:
         return "-"
     mean = f"{value.mean:+.1f}" if sign else f"{value.mean:.1f}"
+    if value.half == 0:
+        return f"{mean} (no spread)"
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"
 
 
