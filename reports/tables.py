@@ -74,7 +74,7 @@ def score_table(grid: Grid, average: str) -> Table:
     for task in grid.tasks:
         metrics = headline(grid.of_task(task), average)
         name = Text(f"{task}†" if task in partial else task, task=task)
-        majority = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
+        majority = _constant(grid, task) if metrics == headline(grid.of_task(task), grid.averages[0]) else None
         found = [task_estimate(grid, task, m, average) for m in grid.methods]
         alone |= any(value is not None and value.n == 1 for value in found)
         cells = [with_n(grid, task, m, value) for m, value in zip(grid.methods, found, strict=True)]
@@ -94,6 +94,11 @@ def score_table(grid: Grid, average: str) -> Table:
     head = ("task", "score", "constant", *named(grid.methods))
     table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
+
+
+def _constant(grid: Grid, task: str) -> float | None:
+    """The best constant prediction's score, which records have of the suite's first average only."""
+    return next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
 
 
 ONE_SEED = (

@@ -74,3 +74,12 @@ def test_a_rate_tuned_per_task_is_told_for_each(rates: tuple[float, float], told
     (grid,) = grids(records)
     row = dict(zip(protocol_table(grid).head, protocol_table(grid).rows[0], strict=True))
     assert row["learning rate"] == told and row["its source"] == "tuned"
+
+
+def test_the_constant_stands_beside_the_score_that_it_is_of() -> None:
+    """MRPC: the mean of accuracy and F1 in one average, accuracy alone in the other."""
+    both = {"accuracy": 68.4, "f1": 81.2}
+    averages = {"glue": AverageInfo(tasks=["mrpc"], score=74.8), "lora": AverageInfo(tasks=["mrpc"], score=68.4)}
+    (grid,) = grids([record(0.0, cell("mrpc", seed=s), scores=both, averages=averages, majority=74.8) for s in (0, 1)])
+    assert score_table(grid, "glue").rows[0][1:3] == ("accuracy + f1", "74.8")
+    assert score_table(grid, "lora").rows[0][1:3] == ("accuracy", "-")
