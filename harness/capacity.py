@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.contracts import Method
 from harness.errors import UserError
+from harness.failure import one_line
 from harness.packs import MOST
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _predicted(step: Step, k: int) -> Prediction | str:
     except UserError:
         raise
     except Exception as error:  # a method may read numbers where fake tensors have none
-        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return f"it reads numbers, and a plan has shapes only ({one_line(error)})"
 
 
 def kind_of(step: Step) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor
 from harness.cell import Protocol
 from harness.groups import ParameterGroup
 
-CHUNK = 1 << 22  # columns updated at a time: bounds the temporaries of a large backbone
+CHUNK, CACHED = 1 << 22, 1 << 18
+"""Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
 
 
 class ReplicaAdamW:
@@ -76,15 +77,20 @@ class ReplicaAdamW:
     @torch.no_grad()
     def update(self) -> Tensor:
         """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
-        squares = [(g.grad * g.grad).sum(1) for g in self.groups]
-        norm = torch.stack(squares).sum(0).sqrt()
+        norms = [torch.linalg.vector_norm(g.grad, dim=1) for g in self.groups]
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
                 self._update_projected(index, group, factor)
                 continue
-            for start in range(0, group.theta.shape[1], CHUNK):
-                self._update(index, group, start, min(start + CHUNK, group.theta.shape[1]), factor)
+            if self.device.type == "cpu" and len(self.rates) == 1:
+                self._update_alone(index, group, factor)
+                continue
+            columns = group.theta.shape[1]
+            chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+            for start in range(0, columns, chunk):
+                self._update(index, group, start, min(start + chunk, columns), factor)
         return norm
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
@@ -103,6 +109,31 @@ class ReplicaAdamW:
         grad.mul_(factor)
         self._decay(index, theta, max(0, min(stop, group.decayed) - start))
         theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
+
+    def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+        """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
+        protocol, every = self.protocols[0], group.restarts[0]
+        count = torch.tensor(float(self.steps % every + 1 if every else self.steps + 1))
+        theta, grad, first, second = (t[0] for t in (group.theta, group.grad, self.first[index], self.second[index]))
+        grad.mul_(factor[0])
+        parts = (slice(0, group.decayed), protocol.weight_decay), (slice(group.decayed, len(theta)), 0.0)
+        for part, decay in parts:
+            if part.start < part.stop:
+                torch._fused_adamw_(
+                    [theta[part]],
+                    [grad[part]],
+                    [first[part]],
+                    [second[part]],
+                    [],
+                    [count],
+                    lr=self.rates[0][self.steps] * group.lr_scale[0],
+                    beta1=protocol.beta1,
+                    beta2=protocol.beta2,
+                    weight_decay=decay,
+                    eps=protocol.epsilon,
+                    amsgrad=False,
+                    maximize=False,
+                )
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""

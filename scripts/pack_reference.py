@@ -31,11 +31,12 @@ from harness.record import Record
 from harness.run import report
 from harness.spec import make_spec
 from harness.store import Store
+from harness.tuning import FILE, FOLDER
 
 ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
 PARTS = ("cells", "profiles", "tuning/cells", "tuning/profiles")
 NUMBER = re.compile(r"(-?\d+\.\d\d)\d+")
-FILES = ("run.json", "tuning/run.json", "tuning/tuning.json")
+FILES = ("run.json", "tuning/run.json", f"{FOLDER}/{FILE}")
 
 
 def pack(run: Path, out: Path, logits: bool = True) -> Path:

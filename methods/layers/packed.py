@@ -28,6 +28,8 @@ class Packed:
         self.frozen: Store | None = None
         self.index: Tensor | None = None
         self.columns: Tensor | None = None
+        self.even = True
+        """Whether all replicas train as many entries, so that no place of `index` is the padding's."""
         self.start = self._place(torch.stack([m.flatten() for m in matrices]), masks, level, moves)
 
     def _place(self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> Tensor | None:
@@ -50,6 +52,7 @@ class Packed:
         if most == 0:
             return None
         self.index = torch.from_numpy(index).flatten().to(dense.device)
+        self.even = all(len(p) == most for p in positions)
         self.columns = None if moves else self._columns(masks)
         return values
 
@@ -93,7 +96,7 @@ class Packed:
         values = self.leaf.tensor
         if self.index is None:
             return full.to(values.dtype)
-        flat = torch.cat([full.flatten(), full.new_zeros(1)])
+        flat = full.flatten() if self.even else torch.cat([full.flatten(), full.new_zeros(1)])
         return flat.index_select(0, self.index).view(values.shape).to(values.dtype)
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from harness.cell import Protocol
@@ -49,24 +50,29 @@ def test_equals_torch_for_each_replica() -> None:
         torch.testing.assert_close(group.leaves["bias"].tensor[slot], b, rtol=0, atol=1e-13)
 
 
-def test_chunks_change_nothing(monkeypatch: object) -> None:
-    import harness.optimizer as module
+def run(rows: int, every: int = 0, scale: float = 1.0) -> torch.Tensor:
+    """Theta of so many equal replicas after five steps; the last five of 14 values do not decay."""
+    values = torch.arange(14.0, dtype=torch.float64).expand(rows, 14) / 7
+    parts = [("w", values[:, :9].clone()), ("b", values[:, 9:].clone())]
+    group = ParameterGroup("g", parts, [14] * rows, undecayed=frozenset({"b"}), lr_scale=[scale] * rows)
+    group.restarts = [every] * rows
+    protocol = Protocol(lr=0.1, weight_decay=0.5, clip=0.7)
+    optimizer = ReplicaAdamW([group], [protocol] * rows, [[0.1, 0.2, 0.05, 0.1, 0.02]] * rows)
+    for step in range(5):
+        group.grad.copy_((values + step).cos())
+        optimizer.step()
+    return group.theta.detach()
 
-    def run(chunk: int) -> torch.Tensor:
-        module.CHUNK = chunk
-        values = torch.arange(14.0).view(1, 14) / 7
-        group = ParameterGroup("g", [("w", values[:, :9]), ("b", values[:, 9:])], [14], undecayed=frozenset({"b"}))
-        optimizer = ReplicaAdamW([group], [Protocol(lr=0.1, weight_decay=0.5)], [[0.1] * 3])
-        for _ in range(3):
-            group.grad.fill_(0.3)
-            optimizer.step()
-        return group.theta
 
-    whole = module.CHUNK
-    try:
-        assert torch.equal(run(4), run(whole))
-    finally:
-        module.CHUNK = whole
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(2)
+    monkeypatch.setattr("harness.optimizer.CACHED", 8)
+    assert torch.equal(run(2), whole)
+
+
+@pytest.mark.parametrize(("every", "scale"), [(0, 1.0), (2, 1.0), (3, 4.0)])
+def test_one_replica_alone_is_updated_as_in_a_pack(every: int, scale: float) -> None:
+    torch.testing.assert_close(run(1, every, scale)[0], run(3, every, scale)[1], rtol=0, atol=1e-13)
 
 
 def test_schedule_equals_transformers() -> None:
