@@ -112,3 +112,9 @@ def test_a_run_without_the_part_or_the_suite_is_no_evidence() -> None:
 def test_a_late_margin_is_told() -> None:
     made = answer(study_of(PARITY), seen(found("parity", "confirmed", margin_late=True)))
     assert made.rows[0]["verdict"] == "confirmed (margin named after results)"
+
+
+def test_notes_say_what_a_verdict_is_not() -> None:
+    """A run's own report corrects over more, and older studies beside the newest are not looked at."""
+    notes = " ".join(answer(load("claims"), seen()).notes)
+    assert "which corrects over all its comparisons, may leave undecided" in notes and "older ones are not" in notes
