@@ -10,6 +10,7 @@ from harness.cell import Cell
 from harness.record import Record
 from reports.frames import method_names, score, seed_text
 from reports.intervals import Estimate, estimate
+from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
 
 Place = tuple[str, str, str]
@@ -117,6 +118,9 @@ class Comparison:
             reading = gap.reading
             numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
             yield f"{' '.join(gap.place)}: {numbers} ({gap.difference.n} pairs): {reading}"
+        if self.gaps:
+            told = "each stands for itself (no correction is made)" if len(self.gaps) > 1 else "of one comparison"
+            yield f"intervals are of 95 %, for {NEW_SEEDS}; {told}"
         if self.lost:
             yield f"scored in A, without a score in B: {_few([str(cell) for cell in self.lost])}"
         if points is not None:

@@ -52,6 +52,8 @@ class Comparison:
     @property
     def counted(self) -> str:
         """'5 paired seeds', or '2 of 5 paired seeds' where one of the methods has more."""
+        if self.pairs < 2 and self.estimate is not None:
+            return "seeds paired on each task, not over all of them"
         few = f"{self.pairs} of {self.asked}" if self.pairs < self.asked else str(self.pairs)
         return f"{few} paired seed{'' if few == '1' else 's'}"
 
@@ -108,7 +110,8 @@ def _made(
     concerned = cover.tasks + tuple(cover.missing) if cover else tasks
     asked = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
-    noise = both.noise if both else Noise(seeds_only.se**2 * max(2, len(common))) if seeds_only else None
+    each = len(common) if len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
+    noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
     return Comparison(
         suite=grid.suite,
         method=method,

@@ -124,6 +124,18 @@ def test_a_cell_that_b_has_no_score_of_is_worse(tmp_path: Path, capsys: pytest.C
     assert main(["compare", str(a), str(every), "--fail-if-worse", "0.5"]) == 1
 
 
+def test_intervals_say_what_they_hold_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """32 cells at 5 % each: some exclude 0 by chance."""
+    both = [*run(BEFORE), *run(BEFORE, task="rte")]
+    folders = [store_of(tmp_path / name, records) for name, records in (("a", both), ("b", both), ("c", run(BEFORE)))]
+    said = []
+    for other in folders[1:]:
+        assert main(["compare", str(folders[0]), str(other)]) == 0
+        said.append(next(line for line in capsys.readouterr().out.splitlines() if line.startswith("intervals are")))
+    assert "new seeds, these examples" in said[0] and said[0].endswith("(no correction is made)")
+    assert said[1].endswith("of one comparison")
+
+
 def test_a_lone_pair_is_not_said_to_lie_beyond_seed_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = store_of(tmp_path / "a", run(BEFORE[:1])), store_of(tmp_path / "b", run([BEFORE[0] - 1], method_version=2))
     assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 1

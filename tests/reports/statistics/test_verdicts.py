@@ -160,3 +160,18 @@ def test_seeds_that_one_method_lacks_are_counted() -> None:
     records = grid_of({("rte", "lora"): FIRST, ("rte", "lorasp"): [73.1, 74.9, 74.2]}, ["rte"])
     assert "3 of 5 paired seeds" in _judged(records).verdict.sentence
     assert "; 5 paired seeds" in _judged(_records(_shift(3))).verdict.sentence
+
+
+def test_tasks_that_share_no_seeds_are_not_said_to_have_no_pairs() -> None:
+    """Five seeds a task: their variances add, and one more seed is one more on each task."""
+    gaps = [0.5, -1.0, 2.0, 1.5, -0.5]
+    records = [
+        record(70.0 + n + (gaps[n] if method == "lorasp" else 0.0), cell(task, method, n + start), ["cola", "rte"])
+        for task, start in (("cola", 0), ("rte", 5))
+        for method in ("lora", "lorasp")
+        for n in range(5)
+    ]
+    found = {j.comparison.place: j for j in analyse(records, []).judged}["average of 2 tasks"]
+    assert "seeds paired on each task, not over all of them" in found.verdict.sentence
+    assert found.comparison.noise is not None
+    assert found.comparison.noise.seed_variance == pytest.approx(np.var(gaps, ddof=1) / 2)
