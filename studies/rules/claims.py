@@ -58,7 +58,7 @@ def _sentence(verdicts: Sequence[Kind | None]) -> str:
 def _notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
     notes = [
         "several rows of one claim must agree: one contradicted contradicts it, one undecided leaves it open",
-        "an error rate is that of each study: nothing is corrected over the claims or the runs, and a run's own report, "
+        "an error rate is that of each study: nothing is corrected over claims or runs, and a run's own report, "
         "which corrects over all its comparisons, may leave undecided what a row here confirms or contradicts",
         "of studies in one folder of folders the newest of each study and preset counts; older ones are not looked at",
         "a run of no study is judged by the study's rule, at the margin that the run named, else the study's",
