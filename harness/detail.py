@@ -96,6 +96,7 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
         "peak_bytes": max(0, peak),
     }
     found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
+    found["peak_bytes"] = max(0, peak)
     if others:
         processes = ", ".join(map(str, others))
         return empty.model_copy(update=found | {"reason": f"no throughput: processes {processes} share the GPU"})

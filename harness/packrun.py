@@ -123,6 +123,16 @@ def run_pack(
 
     `keep` gets checkpoints. Raises OutOfMemory where a smaller pack can go on from the last completed step.
     """
+    results, held = _run(work, listener, start, keep)
+    if any(tensor() is not None for tensor in held):
+        free_again()  # a forward pass put in place of a block's own holds that block, and so its weights
+    return results
+
+
+def _run(
+    work: Work, listener: Listener, start: Saved | None, keep: Callable[[Saved], None]
+) -> tuple[dict[int, Result], list[weakref.ref[torch.Tensor]]]:
+    """The results, and what the pack held."""
     run = PackRun(work, start)
     try:
         with deferred(lambda: run.trainer.phase == "between") as interrupted:
@@ -136,11 +146,7 @@ def run_pack(
             raise OutOfMemory(one_line(error), run.saved()) from error
         raise
     results = {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
-    held = [weakref.ref(tensor) for tensor in run.tensors()]
-    del run
-    if any(tensor() is not None for tensor in held):
-        free_again()  # a forward pass put in place of a block's own holds that block, and so its weights
-    return results
+    return results, [weakref.ref(tensor) for tensor in run.tensors()]
 
 
 class PackRun:

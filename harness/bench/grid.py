@@ -95,16 +95,14 @@ def _check(plan: Plan, lora: Sequence[Cell]) -> None:
     tasks = {(c.suite, c.task) for c in plan.cells}
     if len(tasks) > 1:
         raise UserError(
-            f"bench grid compares one task, not {', '.join(sorted(t for _, t in tasks))}; name one: --tasks"
+            f"bench grid compares one task, not {', '.join(sorted(t for _, t in tasks))}; name one with --tasks"
         )
     suite, task = tasks.pop()
     if plan.suites[suite].tasks[task].kind != "classification":
         raise UserError(f"bench grid: the rival trains classifiers, and {task} is none; name another task: --tasks")
     levels = {(c.quantize, c.recompute) for c in lora}
     if levels != {("none", "none")} or len({c.dtype for c in lora}) > 1:
-        raise UserError(
-            "bench grid: the rival's LoRA has one dtype, quantize=none and recompute=none; leave others out"
-        )
+        raise UserError("bench grid: the rival's LoRA has one dtype, quantize=none and recompute=none; leave others")
 
 
 def run_ours(plan: Plan, spec: Spec) -> Ours:
