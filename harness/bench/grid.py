@@ -102,7 +102,7 @@ def _check(plan: Plan, lora: Sequence[Cell]) -> None:
         raise UserError(f"bench grid: the rival trains classifiers, and {task} is none; name another task: --tasks")
     levels = {(c.quantize, c.recompute) for c in lora}
     if levels != {("none", "none")} or len({c.dtype for c in lora}) > 1:
-        raise UserError("bench grid: the rival's LoRA has one dtype, quantize=none and recompute=none; leave others")
+        raise UserError("bench grid: the rival has one dtype, quantize=none and recompute=none; leave others out")
 
 
 def run_ours(plan: Plan, spec: Spec) -> Ours:
