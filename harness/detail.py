@@ -88,15 +88,9 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     _evaluate(trainer, question, phases)
     others = sorted({*others, *phases.gpu.others()})
     _, state = counts(held(model, own), trainer.attached, 0)
-    found = {
-        "status": "ok",
-        "reason": uncaptured(trainer),
-        "phases": phases.seen,
-        "shares": counted.shares,
-        "peak_bytes": max(0, peak),
-    }
+    found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
+    found |= {"reason": uncaptured(trainer), "peak_bytes": max(0, peak)}
     found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
-    found["peak_bytes"] = max(0, peak)
     if others:
         processes = ", ".join(map(str, others))
         return empty.model_copy(update=found | {"reason": f"no throughput: processes {processes} share the GPU"})
