@@ -13,7 +13,8 @@ Status = Literal["ok", "failed", "oom", "cancelled"]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A score that is no number is stored as such: as null its record would not read.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Predictions(Strict):

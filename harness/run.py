@@ -148,13 +148,15 @@ def write_report(
     from reports.tuning import with_tuning
 
     asked = store.read_run()
+    absent = len(set(asked["order"]) - {r.key for r in records})
+    lost = [f"{absent} of {len(asked['order'])} cells have no record: the same command runs them"] if absent else []
     path: Path = render(
         records,
         profiles,
         store.out / "report",
         asked["title"],
         asked["command"],
-        asked["dropped"],
+        [*asked["dropped"], *lost],
         findings=with_tuning(found or _found(store, records, profiles), records, read(store.out)),
         published=_published() if spec.published else [],
         formats=spec.formats,

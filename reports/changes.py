@@ -82,7 +82,7 @@ class Comparison:
         return self.pairing != NOTHING
 
     def worse(self, points: float) -> list[Gap]:
-        """Where B lies below A by more than `points`, beyond seed noise."""
+        """Where B lies below A by more than `points`, beyond seed noise; a lone pair, which knows of none, counts."""
         return [gap for gap in self.gaps if gap.difference.mean < -points and not gap.within_noise]
 
     def as_dict(self, points: float | None) -> dict[str, Any]:
@@ -120,8 +120,17 @@ class Comparison:
         if self.lost:
             yield f"scored in A, without a score in B: {_few([str(cell) for cell in self.lost])}"
         if points is not None:
-            worse = [" ".join(gap.place) for gap in self.worse(points)]
-            yield f"worse by more than {points:g} points beyond seed noise: {', '.join(worse) or 'none'}"
+            alone, sure = (
+                [_place(g) for g in self.worse(points) if (g.difference.n == 1) is lone] for lone in (True, False)
+            )
+            if alone:
+                told = "in one pair, which tells nothing of seed noise"
+                yield f"worse by more than {points:g} points {told}: {', '.join(alone)}"
+            yield f"worse by more than {points:g} points beyond seed noise: {', '.join(sure) or 'none'}"
+
+
+def _place(gap: Gap) -> str:
+    return " ".join(gap.place)
 
 
 def _named(place: Place) -> dict[str, str]:

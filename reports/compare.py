@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def by_seed(grid: Grid, task: str, method: str, average: str) -> dict[Seeds, flo
 
 
 def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> list[float]:
-    return [r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and r.scores.get(metric) is not None]
+    """Values that are numbers, of the cells that have one."""
+    found = [r.scores.get(metric) for r in grid.of(task, method) if r.status == "ok"]
+    return [value for value in found if value is not None and math.isfinite(value)]
 
 
 def mean_by_seed(values: Sequence[Mapping[Hashable, float]]) -> dict[Hashable, float]:

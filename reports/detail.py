@@ -22,7 +22,7 @@ def pair_tables(rows: Rows) -> list[Extra]:
             **_names(row),
             "split": row["split"],
             "difference": f"{row['difference']:+.1f}",
-            "95 % interval": f"{row['low']:+.1f} to {row['high']:+.1f}",
+            "95 % interval": "-" if row["low"] is None else f"{row['low']:+.1f} to {row['high']:+.1f}",
             "only method right": row.get("only_method_right"),
             "only other right": row.get("only_first_right"),
             "McNemar p": _p(row.get("mcnemar_p")),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from reports.document import Table, turned
 from reports.frames import Grid, Seeds, seeds_of
 from reports.intervals import estimate
-from reports.tables import MOST_COLUMNS, named, shown
+from reports.tables import MOST_COLUMNS, counted, named, shown
 
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
 
@@ -27,7 +29,7 @@ def language_table(grid: Grid) -> Table | None:
 
 def _cell(grid: Grid, task: str, method: str, metric: str) -> str:
     scores, english = (_by_seed(grid, task, method, name) for name in (metric, ENGLISH))
-    text = shown(estimate(list(scores.values())))
+    text = counted(estimate(list(scores.values())), len(grid.of(task, method)))
     if metric == ENGLISH:
         return text
     drop = estimate([score - english[seed] for seed, score in scores.items() if seed in english])
@@ -35,4 +37,5 @@ def _cell(grid: Grid, task: str, method: str, metric: str) -> str:
 
 
 def _by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
-    return {seeds_of(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
+    found = {seeds_of(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
+    return {seeds: value for seeds, value in found.items() if math.isfinite(value)}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reports.compare import Coverage, average_estimate, coverage, metric_by_seed
+from reports.compare import Coverage, coverage
 from reports.document import Table, Text
 from reports.frames import Grid
-from reports.intervals import estimate
-from reports.tables import runs_of, shown
+from reports.tables import of_average, of_metric
 
 Row = Mapping[str, str]
 """A line of results/published.tsv."""
@@ -56,11 +55,9 @@ def _own(grid: Grid, method: str, columns: Sequence[Column]) -> tuple[str, ...]:
     cells = []
     for task, metric in columns:
         if task == AVERAGE:
-            cover = coverage(grid, metric)
-            cells.append(Text(shown(average_estimate(grid, method, cover)), runs=runs_of(grid, method, cover.tasks)))
+            cells.append(of_average(grid, method, coverage(grid, metric)))
         else:
-            value = estimate(metric_by_seed(grid, task, method, metric))
-            cells.append(Text(shown(value), runs=runs_of(grid, method, [task])))
+            cells.append(of_metric(grid, task, method, metric))
     return ("this run", record.cell.model.name, Text(method, method=method), trained, *cells)
 
 

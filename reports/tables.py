@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.record import Profile, Record
 from reports.compare import (
@@ -20,24 +20,41 @@ from reports.document import Table, Text, turned
 from reports.frames import Grid, seed_text
 from reports.intervals import Estimate, estimate
 from reports.solo import profile_of, size
+from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
-    """'84.2 ± 1.3'; '-' where there is nothing."""
+    """'84.2 ± 1.3', '84.2 (no spread)' of values that are all the same; '-' where there is nothing."""
     if value is None:
         return "-"
     mean = f"{value.mean:+.1f}" if sign else f"{value.mean:.1f}"
+    if value.half == 0:
+        return f"{mean} (no spread)"
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"
 
 
 def with_n(grid: Grid, task: str, method: str, value: Estimate | None) -> Text:
     """The estimate, with n where some of the method's cells have no score."""
-    text = shown(value)
     asked = grid.of(task, method)
-    if value and value.n != len(asked):
-        text = f"{text} (n={value.n} of {len(asked)})"
-    return Text(text, runs=(r.key for r in asked))
+    return Text(counted(value, len(asked)), runs=(r.key for r in asked))
+
+
+def counted(value: Estimate | None, asked: int) -> str:
+    """The estimate, with its n where that is not `asked`."""
+    text = shown(value)
+    return f"{text} (n={value.n} of {asked})" if value and value.n != asked else text
+
+
+def of_average(grid: Grid, method: str, cover: Coverage) -> Text:
+    """A method's mean over the tasks, with n where some of its seeds lack a score on one of them."""
+    asked = max((len(grid.of(task, method)) for task in cover.tasks), default=0)
+    return Text(counted(average_estimate(grid, method, cover), asked), runs=runs_of(grid, method, cover.tasks))
+
+
+def of_metric(grid: Grid, task: str, method: str, metric: str) -> Text:
+    """A metric's mean, with n where some of the method's cells lack it."""
+    return with_n(grid, task, method, estimate(metric_by_seed(grid, task, method, metric)))
 
 
 def named(methods: Sequence[str]) -> list[Text]:
@@ -57,17 +74,19 @@ def score_table(grid: Grid, average: str) -> Table:
     for task in grid.tasks:
         metrics = headline(grid.of_task(task), average)
         name = Text(f"{task}†" if task in partial else task, task=task)
-        majority = next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
+        majority = _constant(grid, task) if metrics == headline(grid.of_task(task), grid.averages[0]) else None
         found = [task_estimate(grid, task, m, average) for m in grid.methods]
         alone |= any(value is not None and value.n == 1 for value in found)
         cells = [with_n(grid, task, m, value) for m, value in zip(grid.methods, found, strict=True)]
         outside = "" if task in grid.declared(average) else " (not in the average)"
         best = "-" if majority is None else f"{majority:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
-    means = [Text(shown(average_estimate(grid, m, cover)), runs=runs_of(grid, m, cover.tasks)) for m in grid.methods]
+    means = [of_average(grid, m, cover) for m in grid.methods]
     label = Text(cover.label, total=True)
     rows.append((label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
-    notes = ["Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval."]
+    notes = [
+        f"Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval for {NEW_SEEDS}."
+    ]
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
     if alone:
@@ -75,6 +94,11 @@ def score_table(grid: Grid, average: str) -> Table:
     head = ("task", "score", "constant", *named(grid.methods))
     table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
+
+
+def _constant(grid: Grid, task: str) -> float | None:
+    """The best constant prediction's score, which records have of the suite's first average only."""
+    return next((r.majority for r in grid.of_task(task) if r.majority is not None), None)
 
 
 ONE_SEED = (
@@ -110,6 +134,7 @@ def difference_table(grid: Grid, average: str) -> Table | None:
         rows.append((Text(method, method=method), cover.label, *_gap(gap, runs)))
     notes = [
         f"Same seeds, same data order and head: score of the method less that of {first}.",
+        f"All of it is for {NEW_SEEDS}; where predictions were kept, the comparisons at the top are for new ones too.",
         "Each interval stands for itself; with many rows some exclude 0 by chance (no correction is made).",
     ]
     return Table(f"Paired difference to {first}", ("method", "task", "difference", "pairs", "reading"), rows, notes)
@@ -127,9 +152,7 @@ def metric_table(grid: Grid) -> Table:
     rows = []
     for task in grid.tasks:
         for metric in dict.fromkeys(name for r in grid.of_task(task) for name in r.scores):
-            found = [shown(estimate(metric_by_seed(grid, task, m, metric))) for m in grid.methods]
-            cells = [Text(s, runs=runs_of(grid, m, [task])) for s, m in zip(found, grid.methods, strict=True)]
-            rows.append((Text(task, task=task), metric, *cells))
+            rows.append((Text(task, task=task), metric, *(of_metric(grid, task, m, metric) for m in grid.methods)))
     table = Table("Every metric", ("task", "metric", *named(grid.methods)), rows)
     return turned(table, 2, "method") if len(grid.methods) > MOST_COLUMNS else table
 
@@ -196,7 +219,9 @@ def protocol_table(grid: Grid) -> Table:
         shape = f"{p.batch_size} x {p.max_length}"
         precision = record.cell.precision
         name = Text(method, method=method)
-        rows.append((name, p.name, f"{p.lr:g}", p.lr_source, budget, shape, p.schedule, precision, str(seeds)))
+        rates = _by_task(grid, method, lambda r: f"{r.cell.protocol.lr:g}")
+        source = _by_task(grid, method, lambda r: r.cell.protocol.lr_source)
+        rows.append((name, p.name, rates, source, budget, shape, p.schedule, precision, str(seeds)))
     head = (
         "method",
         "protocol",
@@ -218,6 +243,14 @@ def protocol_table(grid: Grid) -> Table:
     }
     notes = ["Rows cut at the length limit: " + ("; ".join(cut.values()) or "none") + "."]
     return Table("Protocol", head, rows, notes)
+
+
+def _by_task(grid: Grid, method: str, told: Callable[[Record], str]) -> str:
+    """What all of a method's cells say, or else what those of each task do (a rate tuned per task)."""
+    said = {task: ", ".join(dict.fromkeys(map(told, group))) for task in grid.tasks if (group := grid.of(task, method))}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{task} {text}" for task, text in said.items())
 
 
 def failure_table(grid: Grid) -> Table | None:

@@ -64,12 +64,20 @@ def _edge(name: str, which: str) -> str:
     return f"{name} ({which} tried)"
 
 
+def _seeds(tuned: Sequence[Tuned]) -> str:
+    """How many cells each trial is the mean of, on each of its tasks."""
+    found = sorted({len(trial.keys) // len(t.tasks) for t in tuned for trial in t.trials})
+    if found in ([], [1]):
+        return "one seed"
+    return f"the mean over {' or '.join(map(str, found))} seeds"
+
+
 def _notes(tuned: Sequence[Tuned]) -> list[str]:
     """What the table means, and the optima that may lie beyond what was tried."""
     notes = [
         "Each method had the same number of trials: its declared values, then points of one Sobol sequence in its own "
-        "range. Scores are of one seed, on a part of the train rows; no row of the dev set had a say. Seconds are "
-        "shares of packs, and trials without a score count as trials."
+        f"range. Scores are of {_seeds(tuned)}, on a part of the train rows; no row of the dev set had a say in "
+        "the choice among them. Seconds are shares of packs, and trials without a score count as trials."
     ]
     places = [f"{t.method} on {', '.join(t.tasks)} ({', '.join(t.edges)})" for t in tuned if t.edges]
     if places:

@@ -21,6 +21,8 @@ from studies.study import Study, load
 
 JUDGED = frozenset({"compared", "contrast", "gaps", "memory", "streams"})
 """Rules that can be asked of a run that no study made."""
+PACKED = "cells.tar.xz"
+"""What scripts/pack_reference.py makes of a run's cells."""
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -36,9 +38,10 @@ def collected(roots: Sequence[Path], *, named: bool) -> Found:
         own = _holds(root)
         folders = [root] if own else sorted(path for path in root.glob("*") if _holds(path))
         if named and not folders:
-            raise UserError(
-                f"--runs {root}: no run and no study there; give folders of `run` or `study`, or one of such"
-            )
+            told = f"--runs {root}: no run and no study there; give folders of `run` or `study`, or one of such"
+            packed = next((path.parent for path in (*root.glob(PACKED), *root.glob(f"*/{PACKED}"))), None)
+            hint = f", unpacked: python -m scripts.pack_reference --unpack {packed} RUN" if packed else ""
+            raise UserError(told + hint)
         fresh = [folder for folder in folders if folder.resolve() not in met]
         met |= {folder.resolve() for folder in fresh}
         for content in _newest(_contents(fresh, own)):

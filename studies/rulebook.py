@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from harness.errors import UserError, unknown
 from studies.answer import Answer, Gathered
 from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams
+from studies.rules.margins import ALPHA
 from studies.study import Study
 
 RULES: Mapping[str, Callable[[Study, Gathered], Answer]] = {
@@ -18,3 +20,32 @@ RULES: Mapping[str, Callable[[Study, Gathered], Answer]] = {
     "scaling": scaling.answer,
     "streams": streams.answer,
 }
+OPTIONS: Mapping[str, str] = {
+    "accounting": "shape suite targets ranks ratios told tolerance",
+    "claims": "claims",
+    "compared": "sense",
+    "contrast": "subject against places near",
+    "gaps": "against deciding",
+    "memory": "subject against quantize recompute threshold",
+    "scaling": "shapes target rank memories threshold",
+    "streams": "",
+}
+"""What each rule must be told."""
+AT_MARGIN = frozenset({"compared", "contrast", "gaps", "streams"})
+"""Rules that judge at a margin."""
+
+
+def check(study: Study) -> None:
+    """Raise UserError, before anything is trained, for a study that its rule cannot judge."""
+    if study.rule not in RULES:
+        raise unknown(f"rule of study {study.name}", study.rule, RULES)
+    needed = OPTIONS[study.rule].split()
+    if lacking := [name for name in needed if name not in study.options]:
+        raise UserError(f"study {study.name}: options.{lacking[0]} is missing; {study.rule} needs {', '.join(needed)}")
+    if study.rule == "compared" and study.options["sense"] not in ALPHA:
+        raise unknown(f"options.sense of study {study.name}", str(study.options["sense"]), ALPHA)
+    if study.rule in AT_MARGIN and study.margin is None:
+        raise UserError(f"study {study.name}: margin is missing; {study.rule} judges at one: margin = 1.0 (points)")
+    for claim in study.options["claims"] if study.rule == "claims" else ():
+        if not {"says", "origin"} <= set(claim) or not {"study", "command"} & set(claim):
+            raise UserError(f"study {study.name}: a claim needs says, origin, and study or command: {claim}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError, unknown
+from harness.errors import UserError
 from harness.progress import Listener
 from harness.record import Record
 from harness.registry import load_all
@@ -23,6 +23,7 @@ from studies.answer import Answer, Gathered
 from studies.collected import collected
 from studies.page import findings, page
 from studies.rulebook import RULES
+from studies.rulebook import check as check_rule
 from studies.specs import RUNS, folder, specs
 from studies.study import Study
 
@@ -74,9 +75,8 @@ def run_study(
 
 
 def check(study: Study, runs: Sequence[Path]) -> None:
-    """Raise UserError for a rule that is not there, and for --runs where nothing is collected."""
-    if study.rule not in RULES:
-        raise unknown(f"rule of study {study.name}", study.rule, RULES)
+    """Raise UserError for a study that its rule cannot judge, and for --runs where nothing is collected."""
+    check_rule(study)
     if runs and study.rule != "claims":
         raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 

@@ -54,7 +54,8 @@ def compare(
     fail_if_worse: Annotated[
         float | None,
         typer.Option(
-            help="exit code 1 where B is below A by more points than this, beyond seed noise, or has no score"
+            help="exit code 1 where B is below A by more points than this, beyond seed noise (or in the only pair), "
+            "or has no score"
         ),
     ] = None,
     as_json: Json = False,

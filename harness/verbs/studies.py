@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.errors import UserError
 from harness.flags import Json
 from harness.verbs.running import listener
 
@@ -54,6 +55,8 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
     chosen = load(name)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
     places = [Path(word) for text in runs or () for word in text.split(",") if word]
+    if runs and not places:
+        raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
     outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total), places)
     if as_json:
         answer = {

@@ -49,6 +49,12 @@ class Comparison:
     missing: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
 
+    @property
+    def counted(self) -> str:
+        """'5 paired seeds', or '2 of 5 paired seeds' where one of the methods has more."""
+        few = f"{self.pairs} of {self.asked}" if self.pairs < self.asked else str(self.pairs)
+        return f"{few} paired seed{'' if few == '1' else 's'}"
+
 
 @dataclass(frozen=True)
 class Paired:

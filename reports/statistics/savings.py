@@ -65,5 +65,5 @@ def sentence(found: Saving, method: str, first: str) -> str:
     if found.peak:
         parts.append(f"peaks at {size(found.peak[0])} of memory alone ({first}: {size(found.peak[1])})")
     if found.speed:
-        parts.append(f"runs at {found.speed[0] / found.speed[1]:.2f} of its speed")
+        parts.append(f"runs at {found.speed[0] / found.speed[1]:.2f} of the speed of {first}")
     return f"{method} {', '.join(parts)}." if parts else ""

@@ -27,12 +27,13 @@ PAIR_COLUMNS = (
 def rows(pair: tuple[Record, Record], examples: Examples, gap: float, on_examples: Any) -> list[dict[str, Any]]:
     """One row per split of a seed pair; `on_examples` [draws] is its difference on resampled examples.
 
-    low and high: 95 % percentile interval, this pair of models on new examples. McNemar where predictions are classes.
+    low and high: 95 % percentile interval, this pair of models on new examples; None where no draw differs from
+    another, which is no certainty. McNemar where predictions are classes.
     """
     import numpy as np
 
-    low, high = np.quantile(on_examples, [0.025, 0.975])
-    start = {"seeds": seed_text(pair[0].cell.seeds), "difference": gap, "low": float(low), "high": float(high)}
+    low, high = map(float, np.quantile(on_examples, [0.025, 0.975])) if np.ptp(on_examples) > 0 else (None, None)
+    start = {"seeds": seed_text(pair[0].cell.seeds), "difference": gap, "low": low, "high": high}
     made = []
     for split in examples.splits:
         method, first = (split.predictions[examples.rows[r.key]] for r in pair)

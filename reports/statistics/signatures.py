@@ -49,6 +49,7 @@ def degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) -> Sig
     """lorasp below lora or full by a corrected test, whichever of the two stands first."""
     name = "scores below lora or full"
     subjects, references = methods_of(grid, [SUBJECT]), methods_of(grid, REFERENCES)
+    judged = [(c, v) for c, v in judged if not c.whole or len(c.tasks) > 1]  # a mean over one task is that task
     found = [(c, v, "worse") for c, v in judged if c.method in subjects and c.first in references]
     found += [(c, v, "better") for c, v in judged if c.method in references and c.first in subjects]
     worse = [_below(c, sign) for c, v, sign in found if v.kind == sign]

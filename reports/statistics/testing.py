@@ -33,7 +33,25 @@ class Tests:
 
 
 def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
-    """Tests of all comparisons in the same order; differences, equivalence, non-inferiority are a Holm family each."""
+    """Tests of all comparisons in the same order; differences, equivalence, non-inferiority are a Holm family each.
+
+    A mean over one task is that task's comparison: it counts once and has its tests.
+    """
+    twins = [_twin(c, comparisons) for c in comparisons]
+    own = [c for c, twin in zip(comparisons, twins, strict=True) if twin is None]
+    told = {id(c): found for c, found in zip(own, _corrected(own, margin), strict=True)}
+    return [told[id(c if twin is None else twin)] for c, twin in zip(comparisons, twins, strict=True)]
+
+
+def _twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison on the one task that the mean is over; None of any other, and where a cell failed."""
+    if not c.whole or len(c.tasks) != 1 or c.failed:
+        return None
+    place = (c.suite, c.method, c.first, c.tasks)
+    return next((o for o in comparisons if not o.whole and (o.suite, o.method, o.first, o.tasks) == place), None)
+
+
+def _corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
     estimates = [None if c.failed else c.estimate for c in comparisons]
     differ = [e.p if e else None for e in estimates]
     equal = [equivalence_p(e, margin) if e and margin else None for e in estimates]

@@ -103,7 +103,7 @@ def _numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
     interval = f"95 % interval {e.low:+.1f} to {e.high:+.1f} for {c.target}"
     family = f"Holm over {tests.family}" if tests.family > 1 else "one comparison"
     p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
-    return f"{e.value:+.1f} points ({interval}; {c.pairs} paired seeds; {_p(p)}, {family})"
+    return f"{e.value:+.1f} points ({interval}; {c.counted}; {_p(p)}, {family})"
 
 
 def _p(p: float | None) -> str:

@@ -34,7 +34,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
     sense: Sense = study.options["sense"]
     margin = seen.margin or 0.0
     chosen = comparisons(study, seen)
-    kinds = decide([None if j.comparison.failed else j.comparison.estimate for j in chosen], margin, sense)
+    kinds = decide([None if _broken(j, seen) else j.comparison.estimate for j in chosen], margin, sense)
     parts = {
         _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.", _power(j))
         for j, kind in zip(chosen, kinds, strict=True)
@@ -71,6 +71,13 @@ def _decides(judged: Judged, deciding: Sequence[str] | None) -> bool:
     return deciding is None or judged.comparison.method in deciding or _name(judged) in deciding
 
 
+def _broken(judged: Judged, seen: Gathered) -> bool:
+    """Whether cells failed, or one of the two lacks a task that was run: what is left may be the better half."""
+    c, grids = judged.comparison, seen.analysis.grids if seen.analysis else ()
+    run = [(grid, task) for grid in grids if grid.suite == c.suite for task, why in c.missing.items() if why != NOT_RUN]
+    return bool(c.failed) or any(not (grid.of(task, c.method) and grid.of(task, c.first)) for grid, task in run)
+
+
 def _name(judged: Judged) -> str:
     return f"{judged.comparison.method} against {judged.comparison.first}"
 
@@ -83,7 +90,7 @@ def _meaning(judged: Judged, kind: Kind, sense: Sense) -> str:
 
 def _numbers(judged: Judged) -> str:
     c = judged.comparison
-    on = f"on {c.place}, {c.pairs} paired seed{'s' * (c.pairs != 1)}"
+    on = f"on {c.place}, {c.counted}"
     left_out = "; ".join(f"{task}: {why}" for task, why in c.missing.items() if why != NOT_RUN)
     on += f" ({left_out})" if left_out else ""
     return f"{interval(c.estimate)} points {on}" if c.estimate else f"no interval {on}"

@@ -13,7 +13,7 @@ import pytest
 from harness import execute as execution
 from harness.contracts import METHODS
 from harness.progress import Plain
-from harness.run import Outcome, run
+from harness.run import Outcome, report, run
 from harness.seeds import Streams
 from harness.spec import make_spec
 from harness.store import Store
@@ -158,3 +158,12 @@ def test_the_margin_is_stored_with_the_run_and_a_late_one_is_told(tmp_path: Path
     assert asked(margin=2.0) == (2.0, True)
     assert asked() == (None, False)
     assert asked(margin=1.0) == (1.0, True)
+
+
+def test_a_report_says_how_many_cells_have_no_record(tmp_path: Path) -> None:
+    """A file that was lost is no cell that never was: each report says so, not only the first."""
+    go(tmp_path, methods="head", seeds="2")
+    next(Store(tmp_path).cells.glob("*.json")).unlink()
+    for _ in range(2):
+        path, _ = report(tmp_path, make_spec({"formats": "md", "figures": ""}))
+        assert "1 of 2 cells have no record" in path.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ def test_round_trip_with_predictions(store: Store, records: list[Record]) -> Non
     assert lines == [] and found[records[0].key].predictions is not None
     side = pd.read_parquet(store.cells / found[records[0].key].predictions.path)  # type: ignore[union-attr]
     assert side["id"].tolist() == ["a"] and side["logits"][0].tolist() == [0.5, 1.0]
+
+
+def test_a_score_that_is_no_number_reads_back(store: Store, records: list[Record]) -> None:
+    store.write(records[0].model_copy(update={"scores": {"accuracy": math.nan, "f1": 1.0}}), None)
+    found, lines = store.read()
+    scores = found[records[0].key].scores
+    assert lines == [] and math.isnan(scores["accuracy"]) and scores["f1"] == 1.0
 
 
 def test_missing_runs_cancelled_again_and_failed_only_on_retry(store: Store, records: list[Record]) -> None:

@@ -124,6 +124,14 @@ def test_a_cell_that_b_has_no_score_of_is_worse(tmp_path: Path, capsys: pytest.C
     assert main(["compare", str(a), str(every), "--fail-if-worse", "0.5"]) == 1
 
 
+def test_a_lone_pair_is_not_said_to_lie_beyond_seed_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = store_of(tmp_path / "a", run(BEFORE[:1])), store_of(tmp_path / "b", run([BEFORE[0] - 1], method_version=2))
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 1
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last[0].endswith("in one pair, which tells nothing of seed noise: glue cola lora")
+    assert last[1] == "worse by more than 0.5 points beyond seed noise: none"
+
+
 def test_what_lies_within_noise_says_what_would_not() -> None:
     after = [b + gap for b, gap in zip(BEFORE, (0.5, -0.5, 1.0, -1.0, 0.4), strict=True)]
     (gap,) = compare_runs(run(BEFORE), run(after, method_version=2)).gaps

@@ -127,6 +127,15 @@ def test_shown_without_a_value() -> None:
     assert shown(None) == "-"
 
 
+def test_values_that_are_all_the_same_have_no_interval() -> None:
+    """Two seeds of one accuracy are no proof of it: docs/statistics.md gives them none."""
+    (grid,) = grids(grid_of({("cola", "lora"): [60.0, 60.0], ("cola", "lorasp"): [59.0, 59.0]}))
+    assert score_table(grid, "glue").rows[0][3] == "60.0 (no spread)"
+    differences = difference_table(grid, "glue")
+    assert differences is not None
+    assert differences.rows[0][2:] == ("-1.0 (no spread)", "2", "no spread over seeds: no interval")
+
+
 def test_many_methods_become_rows() -> None:
     (grid,) = grids(grid_of({("cola", f"lora{i}"): [60.0 + i] for i in range(9)}))
     table = score_table(grid, "glue")

@@ -49,6 +49,16 @@ def test_table_says_cost_and_edge() -> None:
     assert list(frame["chosen"]) == ["lr 0.01", "lr 0.1"] and list(frame["seconds"]) == [1.5, 1.5]
 
 
+@pytest.mark.parametrize(("seeds", "says"), [(1, "of one seed"), (3, "of the mean over 3 seeds")])
+def test_note_says_how_many_seeds_a_trial_has(seeds: int, says: str) -> None:
+    own = tuned()
+    trials = [t.model_copy(update={"keys": [f"k{i}" for i in range(seeds)]}) for t in own.trials]
+    made = with_tuning(
+        Findings(), [record(60.0, cell(protocol={"name": "tuned"}))], [own.model_copy(update={"trials": trials})]
+    )
+    assert f"Scores are {says}, on a part of the train rows" in made.tables[0][2][0]
+
+
 def test_columns_of_budgets() -> None:
     assert budgets(3) == [1, 2, 3] and budgets(24) == [1, 2, 4, 8, 16, 24]
 

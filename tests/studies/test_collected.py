@@ -134,3 +134,16 @@ def test_claims_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["study", "parity", "--runs", str(runs[0])]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "no run and no study there" in said[0] and "study claims --runs" in said[1]
+
+
+def test_a_packed_run_is_named_with_how_to_unpack_it(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "cells.tar.xz").touch()
+    for root in (tmp_path, tmp_path / "run"):
+        with pytest.raises(UserError, match=f"unpacked: .*--unpack {tmp_path}/run RUN"):
+            collected([root], named=True)
+
+
+def test_runs_without_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "claims", "--runs", ",", "--out", str(tmp_path / "out")]) == 2
+    assert "--runs names no folder" in capsys.readouterr().err and not (tmp_path / "out").exists()

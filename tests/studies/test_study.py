@@ -10,7 +10,7 @@ from harness.cli import main
 from harness.contracts import STRATEGIES, SUITES
 from harness.errors import UserError
 from harness.plan import make_plan
-from studies.rulebook import RULES
+from studies.rulebook import RULES, check
 from studies.specs import reseeded, specs
 from studies.study import load, names
 
@@ -90,7 +90,8 @@ WHOLE = """
 question = "Is it?"
 claim = "It is."
 origin = "here"
-rule = "accounting"
+rule = "streams"
+margin = 2.0
 [answers]
 confirmed = "a"
 contradicted = "b"
@@ -103,9 +104,9 @@ undecided = "c"
     [
         ("question = ", "not TOML"),
         (WHOLE.replace("question", "qestion"), "question: field required; keys: name, question"),
-        ("margin = -1.0" + WHOLE, "margin: input should be greater than 0"),
+        (WHOLE.replace("2.0", "-1.0"), "margin: input should be greater than 0"),
         (WHOLE.replace('undecided = "c"', ""), "answers.undecided is missing"),
-        (WHOLE.replace('"accounting"', '"acounting"'), "did you mean 'accounting'"),
+        (WHOLE.replace('"streams"', '"steams"'), "did you mean 'streams'"),
         ('grids = [{ suite = "glue", methods = "lora", takss = "rte" }]' + WHOLE, "takss"),
         ('grids = [{ suite = "glue", methods = "lroa", tasks = "rte" }]' + WHOLE, "did you mean 'lora'"),
         ("grids = [{ tasks = 'rte' }]" + WHOLE, "a grid without methods"),
@@ -180,3 +181,39 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["studies"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in names())
+
+
+OWN = """
+question = "Is it?"
+claim = "It is."
+origin = "here"
+grids = [{{ methods = "lora,lorasp", tasks = "rte" }}]
+{}
+[answers]
+confirmed = "a"
+contradicted = "b"
+undecided = "c"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('rule = "compared"\nmargin = 1.0', "options.sense is missing; compared needs sense"),
+        ('rule = "compared"\nmargin = 1.0\noptions = { sense = "not wrse" }', "did you mean 'not worse'"),
+        ('rule = "compared"\noptions = { sense = "equal" }', "margin is missing; compared judges at one"),
+        ('rule = "contrast"\nmargin = 1.0\noptions = { subject = "lorasp" }', "options.against is missing"),
+        ('rule = "claims"\noptions = { claims = [{ says = "x" }] }', "a claim needs says, origin"),
+    ],
+)
+def test_a_study_that_cannot_be_judged_is_refused_before_training(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.toml").write_text(OWN.format(text))
+    assert main(["study", str(tmp_path / "own.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", names())
+def test_each_declared_study_can_be_judged(name: str) -> None:
+    check(load(name))

@@ -16,7 +16,7 @@ def test_figures_and_words() -> None:
     found = saving([method], [first], profiles)
     assert found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state == (13848, 13848)
     assert found.speed == (pytest.approx(160), pytest.approx(80))
-    assert "runs at 2.00 of its speed" in sentence(found, "lorasp", "lora")
+    assert "runs at 2.00 of the speed of lora" in sentence(found, "lorasp", "lora")
 
 
 @pytest.mark.parametrize(

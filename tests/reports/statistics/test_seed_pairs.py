@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
+from reports.detail import pair_tables
 from reports.statistics.analysis import analyse
 from reports.statistics.seed_pairs import mcnemar
 from tests.reports.predicted import guesses, kept
@@ -32,3 +33,15 @@ def test_each_seed_pair_has_its_own_row(tmp_path: Path) -> None:
         assert row.difference == pytest.approx(100 * (a.mean() - b.mean()))
         spread = 100 * np.std(a.astype(float) - b, ddof=1) / np.sqrt(300)
         assert row.high - row.low == pytest.approx(2 * 1.96 * spread, rel=0.12)
+
+
+def test_a_pair_that_never_differs_has_no_interval(tmp_path: Path) -> None:
+    """Two models that said the same of each example: that is no certainty of it for new ones."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 50)
+    same = guesses(rng, targets, 0.8)
+    records = [kept(tmp_path, same, targets, method=m, seed=0) for m in ("lora", "lorasp")]
+    analysis = analyse(records, [], cells=tmp_path)
+    assert analysis.pairs.low.isna().all() and analysis.pairs.difference.item() == 0.0
+    ((_, rows, _),) = pair_tables(analysis.rows["pairs"])
+    assert rows[0]["95 % interval"] == "-"

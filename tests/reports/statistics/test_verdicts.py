@@ -105,7 +105,9 @@ def test_many_comparisons_need_more_than_one_interval() -> None:
 def test_saving_is_told() -> None:
     profiles = [profile("lora", peak_bytes=4 * 2**20), profile("lorasp", seconds=[0.4, 0.4, 0.4])]
     found = _judged(_records(_shift(3)), profiles=profiles).verdict.sentence
-    assert "peaks at 3.00 MiB of memory alone (lora: 4.00 MiB)" in found and "runs at 0.50 of its speed" in found
+    assert (
+        "peaks at 3.00 MiB of memory alone (lora: 4.00 MiB)" in found and "runs at 0.50 of the speed of lora" in found
+    )
     assert "trains 1,024 numbers beside the head (lora: 1,024)" in found
 
 
@@ -152,3 +154,9 @@ def test_examples_count_where_predictions_are_kept(tmp_path: Path) -> None:
     assert found.comparison.estimate is not None and without.comparison.estimate is not None
     assert found.comparison.estimate.se > without.comparison.estimate.se
     assert found.comparison.seeds == without.comparison.estimate
+
+
+def test_seeds_that_one_method_lacks_are_counted() -> None:
+    records = grid_of({("rte", "lora"): FIRST, ("rte", "lorasp"): [73.1, 74.9, 74.2]}, ["rte"])
+    assert "3 of 5 paired seeds" in _judged(records).verdict.sentence
+    assert "; 5 paired seeds" in _judged(_records(_shift(3))).verdict.sentence

@@ -52,6 +52,21 @@ def test_the_mean_over_several_tasks_decides() -> None:
     assert [row["on"] for row in found.rows] == ["average of 2 tasks"]
 
 
+def test_a_task_that_one_method_lacks_decides_nothing() -> None:
+    """lorasp was never run on cola, where it might have lost; what head lacks is no matter of the two."""
+    scores = {(t, m): [80.0 + n for n in NOISE] for t in ("cola", "rte", "sst2") for m in ("full", "lorasp", "head")}
+    scores |= {(t, "lorasp"): [80.1 + 2 * n for n in NOISE] for t in ("cola", "rte", "sst2")}
+
+    def kind(*lacking: tuple[str, str]) -> str:
+        made: dict[tuple[str, str], list[float | None]] = {p: list(v) for p, v in scores.items() if p not in lacking}
+        records = grid_of(made, ("cola", "rte", "sst2"))
+        found = answer(load("parity"), Gathered(records, (), analyse(records, (), margin=2.0), 2.0))
+        return found.parts["lorasp against full"].kind
+
+    assert kind() == kind(("cola", "head")) == "confirmed"
+    assert kind(("cola", "lorasp")) == "undecided"
+
+
 def test_failed_cells_decide_nothing() -> None:
     records = grid_of({("rte", "full"): [80.0, 81.0, 80.5], ("rte", "lorasp"): [80.1, 81.3, None]}, ("rte",))
     found = answer(load("parity"), Gathered(records, (), analyse(records, (), margin=5.0), 5.0))
