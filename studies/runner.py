@@ -22,8 +22,7 @@ from studies import stored
 from studies.answer import Answer, Gathered
 from studies.collected import collected
 from studies.page import findings, page
-from studies.rulebook import RULES
-from studies.rulebook import check as check_rule
+from studies.rulebook import RULES, check as check_rule
 from studies.specs import RUNS, folder, specs
 from studies.study import Study
 
