@@ -74,7 +74,7 @@ class Capacity:
         return two if isinstance(two, str) else alone.at(k, two)
 
     def most(self, cells: Sequence[Cell], limit: int | None = None) -> int:
-        """Replicas of such cells that fit together, `limit` (MOST) at most; without a prediction, MOST.
+        """Replicas of such cells that fit together, `limit` (MOST) at most; unpredicted ones by the closed form.
 
         Beyond MOST the closed form alone says how many, where it is enough for MOST: predictions take seconds.
         """
@@ -86,11 +86,15 @@ class Capacity:
         return min(self.largest(s, limit) for s in steps.values())
 
     def surely(self, step: Step) -> int:
-        """Replicas that the closed form lets pass; it lies on a line."""
-        if step.methods[0].packs_with() is None or math.isinf(one := rough_bound(step, 1)):
-            return 0
+        """Replicas that the closed form lets pass with a margin."""
+        return 0 if step.methods[0].packs_with() is None else self._bounded(step, BOUND_MARGIN) or 0
+
+    def _bounded(self, step: Step, margin: float) -> int | None:
+        """Replicas by the closed form, which lies on a line; None where it knows no such backbone."""
+        if math.isinf(one := rough_bound(step, 1)):
+            return None
         each = rough_bound(step, 2) - one
-        return max(0, 1 + int((self.room * USED_AT_MOST / BOUND_MARGIN - one) // each))
+        return max(0, 1 + int((self.room * USED_AT_MOST / margin - one) // each))
 
     def largest(self, step: Step, limit: int) -> int:
         """Replicas of one step that fit together, 1 where none does."""
@@ -98,7 +102,10 @@ class Capacity:
         if step.methods[0].packs_with() is None:
             return 1
         alone, two = self.predicted(step), self.predicted(step, 2)
-        if isinstance(alone, str) or isinstance(two, str) or two.peak <= alone.peak:
+        if isinstance(alone, str) or isinstance(two, str):
+            found = self._bounded(step, 1.0)
+            return min(limit, MOST[self.device]) if found is None else max(1, min(limit, MOST[self.device], found))
+        if two.peak <= alone.peak:
             return min(limit, MOST[self.device])
         return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
 

@@ -14,8 +14,7 @@ from harness.bench.commands import bench
 from harness.errors import UserError
 from harness.flags import Json, with_flags
 from harness.spec import SHOWN, Spec
-from harness.verbs import machine, measured, registered, running, stored
-from harness.verbs import studies as studying
+from harness.verbs import machine, measured, registered, running, stored, studies as studying
 
 app = typer.Typer(
     name="harness",

@@ -16,7 +16,7 @@ from harness.backbone import held
 from harness.ceiling import matmul_flops
 from harness.contracts import Example
 from harness.gpu import Gpu
-from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, load_alone, timed_step, train_alone
+from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, load_alone, timed_step, train_alone, uncaptured
 from harness.models import load_tokenizer
 from harness.order import Order
 from harness.packrun import counts
@@ -88,7 +88,8 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     _evaluate(trainer, question, phases)
     others = sorted({*others, *phases.gpu.others()})
     _, state = counts(held(model, own), trainer.attached, 0)
-    found = {"status": "ok", "phases": phases.seen, "shares": counted.shares, "peak_bytes": max(0, peak)}
+    found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
+    found |= {"reason": uncaptured(trainer), "peak_bytes": max(0, peak)}
     found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
     if others:
         processes = ", ".join(map(str, others))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.adapter_files import write_adapter
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.checkpoint import Checkpoints
-from harness.contracts import Suite, TaskData
+from harness.contracts import Suite
 from harness.cost import kept_runs, stored_sizes
 from harness.errors import UserError
 from harness.failure import Failure, free_again, one_line
@@ -22,7 +21,8 @@ from harness.knee import Timed
 from harness.pack_size import PackSizes
 from harness.packs import Pack, halves, remaining
 from harness.provenance import environment, utc_now
-from harness.record import AdapterInfo, AverageInfo, PackInfo, Record, Status
+from harness.record import Status
+from harness.recorder import Recorder
 
 if TYPE_CHECKING:
     from harness.checkpoint import Saved
@@ -58,7 +58,7 @@ class Executor:
     """Runs packs on one device; tokenised inputs are kept for the next pack of the same task."""
 
     def __init__(self, plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listener: Listener) -> None:
-        self.plan, self.store, self.listener = plan, store, listener
+        self.plan, self.listener = plan, listener
         self.todo = {c.key for c in cells}
         self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
@@ -69,7 +69,7 @@ class Executor:
         self.cache = _cache(spec)
         self._inputs: tuple[str, Inputs, float] | None = None
         self._tokenizers: dict[str, Any] = {}
-        self.told: Callable[[Cell], dict[str, Any]] = lambda cell: {"chosen": "asked"}
+        self.recorder = Recorder(plan, store, self.environment)
 
     def run(self, pack: Pack, start: Saved | None = None) -> None:
         """Run a pack, or what `start` says of it, and store its records.
@@ -172,15 +172,13 @@ class Executor:
         from harness.inputs import read_inputs
         from harness.models import load_tokenizer
 
-        p = cell.protocol
-        lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows} {p.template} {p.packed}"
-        name = f"{cell.suite} {cell.task} {cell.data} {lengths}"
+        name = _named(cell)
         if self._inputs is None or self._inputs[0] != name:
             started = time.perf_counter()
             if cell.suite not in self._tokenizers:
                 self._tokenizers[cell.suite] = load_tokenizer(self.plan.models[cell.suite])
             tokenizer, data = self._tokenizers[cell.suite], self.plan.data[cell.suite, cell.task]
-            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, p, self.cache)
+            inputs = read_inputs(tokenizer, suite.tasks[cell.task], data, cell.protocol, self.cache)
             self._inputs = (name, inputs, time.perf_counter() - started)
         return self._inputs[1], self._inputs[2]
 
@@ -204,84 +202,19 @@ class Executor:
         self.listener.note(f"{first.task}: packs timed in {made.seconds:.1f} s, a replica's step by size: {each}")
         return made, length
 
-    def _store(
-        self,
-        pack: Pack,
-        slot: int,
-        status: Status,
-        started: str,
-        *,
-        reason: str | None = None,
-        trace: str | None = None,
-        result: Result | None = None,
-    ) -> None:
+    def _store(self, pack: Pack, slot: int, status: Status, started: str, **found: Any) -> None:
         cell = pack.cells[slot]
         if cell.key not in self.todo:
             return  # a pack that goes on may hold cells whose records are stored
-        suite, data = self._suite(cell), self.plan.data[cell.suite, cell.task]
-        source = self.plan.models[cell.suite]
-        record = Record(
-            key=cell.key,
-            status=status,
-            reason=reason,
-            traceback=trace,
-            cell=cell,
-            majority=suite.majority(cell.task, _scored(suite, cell, data)),
-            stand_in=source.stand_in and data.source == "embedded",
-            data_source=data.source,
-            data_notes=[*data.notes, *(self._inputs[1].notes if self._inputs else ())],
-            pack=PackInfo(
-                keys=[c.key for c in pack.cells],
-                slot=slot,
-                size=len(pack.cells),
-                threads=self.threads,
-                **self.told(cell),
-            ),
-            environment=self.environment,
-            started=started,
-            finished=utc_now(),
-            adapter=self._adapter(cell, result),
-            **self._outcome(suite, cell, status, result),
-        )
-        self.store.write(record, result.predictions if result and status == "ok" else None)
-        self.listener.cell_finished(record)
-
-    def _adapter(self, cell: Cell, result: Result | None) -> AdapterInfo | None:
-        """Write the trained adapter, where one was asked for."""
-        if result is None or result.adapter is None:
-            return None
-        return write_adapter(self.store.out, cell.key, result.adapter, str(self.plan.models[cell.suite].path))
-
-    def _outcome(self, suite: Suite, cell: Cell, status: Status, result: Result | None) -> dict[str, Any]:
-        """The fields of a record that only a finished run has."""
-        if result is None or self._inputs is None:
-            return {}
-        scores = result.scores if status == "ok" else {}
-        averages = {
-            a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a))
-            for a in suite.averages
-        }
-        return {
-            "scores": scores,
-            "averages": averages,
-            "rows": self._inputs[1].rows,
-            "truncation": self._inputs[1].truncation,
-            "loss_curve": result.trained.curve,
-            "steps": result.trained.steps,
-            "parameters": result.parameters,
-            "train_state": result.state,
-            "phases": result.phases,
-            "extra": result.extra,
-        }
+        inputs = self._inputs[1] if self._inputs and self._inputs[0] == _named(cell) else None
+        self.listener.cell_finished(self.recorder.write(pack, slot, status, started, inputs, **found))
 
 
-def _scored(suite: Suite, cell: Cell, data: TaskData) -> TaskData:
-    """The data with the eval rows that are scored, so that the constant prediction is held to the same ones."""
-    from harness.tokens import chosen_rows
-
-    rows = cell.protocol.eval_rows
-    splits = {s: tuple(chosen_rows(data.splits[s], rows, s)) for s in suite.tasks[cell.task].eval_splits}
-    return dataclasses.replace(data, splits={**data.splits, **splits})
+def _named(cell: Cell) -> str:
+    """What the tokenised rows of a cell are kept under."""
+    p = cell.protocol
+    lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows} {p.template} {p.packed}"
+    return f"{cell.suite} {cell.task} {cell.data} {lengths}"
 
 
 def _cache(spec: Spec) -> Path | None:
@@ -311,6 +244,6 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
         keep=store.write_pack_size,
     )
     if spec.pack is None:
-        executor.told = sizes.told
+        executor.recorder.told = sizes.told
     for pack in remaining(plan.cells, [c.key for c in rest], methods, spec.pack or sizes.most):
         executor.run(pack)

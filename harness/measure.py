@@ -208,6 +208,11 @@ def timed_step(trainer: Trainer, step: int, device: str) -> float:
         return time.perf_counter() - start
 
 
+def uncaptured(trainer: Trainer) -> str | None:
+    """What a profile says of steps that a GPU ran one operation at a time."""
+    return trainer.runner.fallback and f"steps run without a CUDA graph: {trainer.runner.fallback}"
+
+
 def _measure(question: Question, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
@@ -220,11 +225,13 @@ def _measure(question: Question, empty: Profile) -> Profile:
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
-    seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
+    with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
+        seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS - 1 :]
     return empty.model_copy(
         update={
             "status": "ok",
+            "reason": uncaptured(trainer),
             "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
             "step_seconds": timed,
             "samples_per_second": cell.protocol.batch_size / float(np.median(timed)),

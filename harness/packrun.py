@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from harness.backbone import Held, held
 from harness.checkpoint import Pace, Saved
 from harness.contracts import Calibration, Evaluated, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
-from harness.failure import OutOfMemory, Unfit, one_line, out_of_memory
+from harness.failure import OutOfMemory, Unfit, free_again, one_line, out_of_memory
 from harness.groups import Attached
 from harness.inputs import Inputs
 from harness.interrupt import deferred
@@ -122,6 +123,16 @@ def run_pack(
 
     `keep` gets checkpoints. Raises OutOfMemory where a smaller pack can go on from the last completed step.
     """
+    results, held = _run(work, listener, start, keep)
+    if any(tensor() is not None for tensor in held):
+        free_again()  # a forward pass put in place of a block's own holds that block, and so its weights
+    return results
+
+
+def _run(
+    work: Work, listener: Listener, start: Saved | None, keep: Callable[[Saved], None]
+) -> tuple[dict[int, Result], list[weakref.ref[torch.Tensor]]]:
+    """The results, and what the pack held."""
     run = PackRun(work, start)
     try:
         with deferred(lambda: run.trainer.phase == "between") as interrupted:
@@ -134,7 +145,8 @@ def run_pack(
         if out_of_memory(error) and run.trainer.intact and len(run.trainer.members) > 1:
             raise OutOfMemory(one_line(error), run.saved()) from error
         raise
-    return {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
+    results = {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
+    return results, [weakref.ref(tensor) for tensor in run.tensors()]
 
 
 class PackRun:
@@ -192,6 +204,11 @@ class PackRun:
                     keep(self.saved())
 
         self.trainer.run(self._finished, listener.step, completed)
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """What takes its memory: weights, and what trains."""
+        yield from self.model.parameters()
+        yield from (group.theta for group in self.attached.groups)
 
     def saved(self) -> Saved:
         """Where it stands."""

@@ -14,8 +14,7 @@ from harness.errors import UserError
 from harness.progress import Listener
 from harness.record import Record
 from harness.registry import load_all
-from harness.run import check_shown, run, write_report
-from harness.run import stored as stored_run
+from harness.run import check_shown, run, stored as stored_run, write_report
 from harness.spec import Spec, make_spec
 from harness.store import Store, write_atomically
 from reports.document import Findings
@@ -23,8 +22,7 @@ from studies import stored
 from studies.answer import Answer, Gathered
 from studies.collected import collected
 from studies.page import findings, page
-from studies.rulebook import RULES
-from studies.rulebook import check as check_rule
+from studies.rulebook import RULES, check as check_rule
 from studies.specs import RUNS, folder, specs
 from studies.study import Study
 

@@ -191,7 +191,8 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
     _finish(found, out)
 
 
-NOT_OF_A_BENCH = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | SHOWN
+TUNING = {"tune", "tune_tasks", "tune_seeds"}
+NOT_OF_A_BENCH = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | SHOWN
 GRID = {
     "rivals": (Annotated[int, typer.Option(min=1, help="cells of peft and Trainer, one by one")], 2),
     "rival": (Annotated[str, typer.Option(help="best: as ours where it can; default: TrainingArguments'")], "best"),

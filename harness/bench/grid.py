@@ -16,11 +16,12 @@ from harness.bench.at_once import concurrently, lora_cells
 from harness.bench.rival import Ran, Way
 from harness.bench.table import Bench, Panel
 from harness.cell import Cell
+from harness.cost import stored_sizes
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads, execute
 from harness.plan import Plan, make_plan
 from harness.progress import Silent
-from harness.provenance import machine_name
+from harness.provenance import machine_name, utc_now
 from harness.record import Phases, Record
 from harness.spec import Spec
 from harness.store import Store
@@ -31,7 +32,10 @@ MARGIN = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Ours:
-    """All cells of the grid; `seconds` from the first adapter's making to the last score, model loading apart."""
+    """All cells of the grid; `seconds` from the first adapter's making to the last score, model loading apart.
+
+    What it took to time packs, so as to choose their size, is in them.
+    """
 
     records: Sequence[Record]
     seconds: float
@@ -66,6 +70,7 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
     lora = lora_cells(plan)
     if not lora:
         raise UserError(f"--methods {spec.methods}: the rival trains LoRA at its defaults; add lora")
+    _check(plan, lora)
     ours = run_ours(plan, spec)
     inputs = rival.inputs_of(plan, lora[0])
     for way in ways:
@@ -85,16 +90,36 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
     return Bench("grid", facts, rows, _samples(ours, found), _panels(rows))
 
 
+def _check(plan: Plan, lora: Sequence[Cell]) -> None:
+    """Raise UserError for what the rival would train otherwise, or not at all."""
+    tasks = {(c.suite, c.task) for c in plan.cells}
+    if len(tasks) > 1:
+        raise UserError(
+            f"bench grid compares one task, not {', '.join(sorted(t for _, t in tasks))}; name one with --tasks"
+        )
+    suite, task = tasks.pop()
+    if plan.suites[suite].tasks[task].kind != "classification":
+        raise UserError(f"bench grid: the rival trains classifiers, and {task} is none; name another task: --tasks")
+    levels = {(c.quantize, c.recompute) for c in lora}
+    if levels != {("none", "none")} or len({c.dtype for c in lora}) > 1:
+        raise UserError("bench grid: the rival has one dtype, quantize=none and recompute=none; leave others out")
+
+
 def run_ours(plan: Plan, spec: Spec) -> Ours:
     """Run every cell of the plan, in a folder of its own."""
+    began = utc_now()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.prepare()
         execute(plan, plan.cells, spec, store, Silent(io.StringIO()))
         found, _ = store.read()
+        # times that an earlier run has stored cost this one nothing
+        timing = sum(s.seconds for s in stored_sizes([store.out]).values() if s.measured >= began)
     records = [found[c.key] for c in plan.cells]
+    if without := [r for r in records if r.phases is None]:
+        raise UserError(f"{without[0].cell.label}: {without[0].reason}; a grid with failed cells is no measure of time")
     packs = {tuple(r.pack.keys): r.phases for r in records if r.pack and r.phases}
-    return Ours(records, sum(_busy(phases) for phases in packs.values()))
+    return Ours(records, timing + sum(_busy(phases) for phases in packs.values()))
 
 
 def _busy(phases: Phases) -> float:

@@ -23,6 +23,8 @@ from harness.task_types.classification import LabelledRows, decisions
 Way = Literal["best", "default"]
 """best: precision and grouping by length as ours; default: what TrainingArguments say, the budget apart."""
 WAYS: tuple[Way, ...] = ("best", "default")
+SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
+"""Ours by transformers' names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _labelled(inputs: Inputs, name: str) -> Rows:
 
 
 def arguments(cell: Cell, steps: int, device: str, way: Way, folder: str) -> Any:
-    """TrainingArguments of the cell's budget: steps, batch, rate and its schedule, decay, clipping, seed.
+    """TrainingArguments of the cell's budget: steps, batch, rate and its schedule, AdamW's own, clipping, loss, seed.
 
     The best way adds its precision and grouping, large batches for scoring, and neither saves nor logs.
     """
@@ -136,10 +138,14 @@ def arguments(cell: Cell, steps: int, device: str, way: Way, folder: str) -> Any
         "max_steps": steps,
         "per_device_train_batch_size": p.batch_size,
         "learning_rate": p.lr,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": SCHEDULES[p.schedule],
         "warmup_steps": math.ceil(p.warmup * steps),
         "weight_decay": p.weight_decay,
         "max_grad_norm": p.clip,
+        "adam_beta1": p.beta1,
+        "adam_beta2": p.beta2,
+        "adam_epsilon": p.epsilon,
+        "label_smoothing_factor": p.label_smoothing,
         "use_cpu": device == "cpu",
         "seed": cell.seeds["order"],
         "disable_tqdm": True,

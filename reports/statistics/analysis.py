@@ -18,8 +18,7 @@ from reports.statistics import score_frames as frames
 from reports.statistics.comparisons import Comparison, Paired, on_average, on_task, paired
 from reports.statistics.evidence import Evidence, evidence
 from reports.statistics.savings import Saving, saving, sentence
-from reports.statistics.seed_pairs import PAIR_COLUMNS
-from reports.statistics.seed_pairs import rows as pair_rows
+from reports.statistics.seed_pairs import PAIR_COLUMNS, rows as pair_rows
 from reports.statistics.signatures import REFERENCES, SUBJECT, Signature, signatures
 from reports.statistics.testing import Tests, corrected
 from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, translation_rows

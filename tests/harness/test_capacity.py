@@ -65,6 +65,17 @@ def test_packs_are_as_large_as_memory_allows() -> None:
     assert [len(p.cells) for p in group(made.cells, made.methods, capacity.most)] == [2, 2]
 
 
+def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
+    made = plan(suite=("mmlu",), tasks=("mmlu",))
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    assert isinstance(Capacity(made, "cpu", 0).predicted(step), str)  # the loss picks rows by what they hold
+    for k in (1, 3, 12):
+        room = int(rough_bound(step, k) / USED_AT_MOST) + 1
+        assert Capacity(made, "cpu", room).most(made.cells) == k
+    assert Capacity(made, "cpu", 0).most(made.cells) == 1
+    assert Capacity(made, "cpu", 2**60).most(made.cells) == MOST["cpu"]
+
+
 def test_ways_to_fit_do_fit() -> None:
     made = plan()
     capacity = Capacity(made, "cpu", 0)

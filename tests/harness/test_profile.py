@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import measure, profile
+from harness import capture, measure, profile, train
 from harness.contracts import METHODS
 from harness.plan import make_plan
 from harness.progress import Plain
@@ -77,3 +79,33 @@ def test_each_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch)
     found = measure.measure(question)
     assert found.status == "ok", found.reason
     assert found.samples_per_second and found.peak_bytes is not None and len(found.step_seconds) == 2
+
+
+def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered: list[bool] = []
+    inner = measure.timed_step
+
+    class Refused(capture.Eager):
+        fallback = "RuntimeError: no"
+        inside = False
+
+        @contextlib.contextmanager
+        def stream(self) -> Iterator[None]:
+            self.inside = True
+            yield
+            self.inside = False
+
+    def timed(trainer: Any, step: int, device: str) -> float:
+        entered.append(trainer.runner.inside)
+        return inner(trainer, step, device)
+
+    monkeypatch.setattr(train, "runner", lambda compute, device: Refused(compute))
+    monkeypatch.setattr(measure, "timed_step", timed)
+    monkeypatch.setattr(measure, "TIMED_STEPS", 2)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 4, "threads": 1})
+    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    found = measure.measure(question)
+    assert (found.status, found.reason) == ("ok", "steps run without a CUDA graph: RuntimeError: no")
+    assert len(entered) == 6 and all(entered)

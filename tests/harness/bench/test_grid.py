@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.bench import rival
+from harness import packrun
+from harness.bench import grid, rival
 from harness.bench.at_once import concurrently, lora_cells
 from harness.bench.grid import run_ours, same_scores
 from harness.cell import Cell
 from harness.cli import main
+from harness.errors import UserError
 from harness.plan import make_plan
+from harness.provenance import environment
+from harness.record import PackSize
 from harness.spec import make_spec
 from tests.reports.records import cell, record
 
@@ -84,6 +89,40 @@ def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
         assert getattr(best, field) != getattr(plain, field)
 
 
+def test_the_rival_has_what_the_user_gave_our_cells() -> None:
+    asked = "lora:schedule=constant,beta1=0.8,beta2=0.9,epsilon=1e-6"
+    plan = make_plan(make_spec({"tasks": ("sst2",), "methods": asked, "seeds": "1", "label_smoothing": 0.2}))
+    assert lora_cells(plan) == list(plan.cells)
+    for way in rival.WAYS:
+        made = rival.arguments(plan.cells[0], 60, "cpu", way, "unused")
+        assert (made.adam_beta1, made.adam_beta2, made.adam_epsilon) == (0.8, 0.9, 1e-6)
+        assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
+
+
+def test_timing_packs_counts_and_a_cell_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = {"tasks": ("rte",), "methods": "lora", "seeds": "2", "max_steps": 2, "eval_rows": 16, "threads": 1}
+    spec = make_spec(flags)
+    plan = make_plan(spec)
+    monkeypatch.setattr(grid, "stored_sizes", lambda folders: {"new": size("9999"), "known": size("2020")})
+    assert 1000 < run_ours(plan, spec).seconds < 2000
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("no place")
+
+    monkeypatch.setattr(packrun, "attach_pack", broken)
+    with pytest.raises(UserError, match="lora: ValueError: no place"):
+        run_ours(plan, spec)
+
+
+def size(year: str) -> PackSize:
+    """A choice that took 1,000 s to time."""
+    machine = environment("cpu", 1)
+    fields: dict[str, Any] = {"chosen": "knee", "methods": ["lora"], "task": "rte", "timings": [(1, 0.1)]}
+    return PackSize(
+        key="k", k=1, seconds=1000.0, environment=machine, measured=f"{year}-01-01T00:00:00+00:00", **fields
+    )
+
+
 def test_processes_at_once_train_one_seed_each_to_the_end(capfd: pytest.CaptureFixture[str]) -> None:
     flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "seeds": "2", "max_steps": 4, "eval_rows": 40, "threads": 1}
     spec = make_spec(flags)
@@ -101,6 +140,12 @@ def test_processes_at_once_train_one_seed_each_to_the_end(capfd: pytest.CaptureF
         (["--methods", "lorasp"], "add lora"),
         (["--methods", "lora", "--rival", "worst"], "allowed: best, default"),
         (["--methods", "lora", "--at-once", "two"], "--at-once two: allowed: whole numbers"),
+        (["--methods", "lora", "--tasks", "rte,cola"], "compares one task, not cola, rte"),
+        (["--methods", "lora", "--suite", "wmt16", "--tasks", "en-ro"], "en-ro is none"),
+        (["--methods", "lora", "--quantize", "sim3"], "quantize=none"),
+        (["--methods", "lora", "--recompute", "full"], "recompute=none"),
+        (["--methods", "lora", "--dtype", "fp32,bf16"], "one dtype"),
+        (["--methods", "lora", "--tune", "2"], "--tune"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
