@@ -84,10 +84,10 @@ class Pace:
 
 def _least() -> float:
     given = os.environ.get("LORASP_HARNESS_CHECKPOINT_SECONDS", "")
-    try:
-        return float(given or SECONDS)
-    except ValueError as error:
-        raise UserError(f"LORASP_HARNESS_CHECKPOINT_SECONDS='{given}': allowed: a number of seconds") from error
+    with contextlib.suppress(ValueError):
+        if (seconds := float(given or SECONDS)) >= 0:
+            return seconds
+    raise UserError(f"LORASP_HARNESS_CHECKPOINT_SECONDS='{given}': allowed: a number of seconds")
 
 
 class Checkpoints:

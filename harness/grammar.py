@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -123,6 +123,8 @@ def typed(what: str, text: str, kind: Any) -> Any:
     try:
         found = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
+        if typing.get_origin(kind) is Literal:
+            raise UserError(f"{what}='{text}': allowed: {', '.join(map(str, typing.get_args(kind)))}") from error
         allowed = getattr(kind, "__name__", str(kind))
         raise UserError(f"{what}='{text}': {error.errors()[0]['msg'].lower()}; allowed: {allowed}") from error
     if isinstance(found, float) and found == math.inf:  # nothing that is asked for has no end

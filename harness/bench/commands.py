@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,18 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; none: all
 Batch = Annotated[int, typer.Option(min=1, help="rows per step")]
 Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
 Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
+
+
+def _placed(out: Path | None) -> Path | None:
+    """Raise UserError for a file that cannot be written, before what takes minutes."""
+    if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+        raise UserError(f"--out {out}: give a file in a folder that exists and can be written")
+    return out
+
+
 Out = Annotated[
-    Path | None, typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it")
+    Path | None,
+    typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it", callback=_placed),
 ]
 Strategies = Annotated[str, typer.Option(help="of lorasp, against lora: names with commas; empty: none")]
 STRUCTURED = "row,column,rank,a-only,b-only,layer,module"

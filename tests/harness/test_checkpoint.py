@@ -203,8 +203,9 @@ def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
     assert all(1000 < r.phases.train < 1100 for r in stored(tmp_path, asked[0]) if r.phases)
 
 
-def test_the_seconds_between_two_are_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", "often")
+@pytest.mark.parametrize("given", ["often", "nan", "-1"])
+def test_the_seconds_between_two_are_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", given)
     with pytest.raises(UserError, match="allowed: a number of seconds"):
         Pace(0)
 

@@ -44,6 +44,7 @@ def test_a_method_may_set_its_own_protocol_and_precision() -> None:
         ("lorasp:ratio=1.5", "ratio=1.5: allowed"),
         ("lora:rank=0", "rank=0"),
         ("lora:rank=four", "rank='four'.*allowed: int"),
+        ("lora:quantize=nf5", "quantize='nf5': allowed: none, int8, fp4, nf4, nf4-dq, sim2, sim3, sim6$"),
         ("lora:rnk=4", "did you mean 'rank'"),
         ("lora:lr=-1", "greater than 0"),
         ("lora:quantize=int3", "quantize='int3'"),

@@ -146,6 +146,7 @@ def test_processes_at_once_train_one_seed_each_to_the_end(capfd: pytest.CaptureF
         (["--methods", "lora", "--recompute", "full"], "recompute=none"),
         (["--methods", "lora", "--dtype", "fp32,bf16"], "one dtype"),
         (["--methods", "lora", "--tune", "2"], "--tune"),
+        (["--methods", "lora", "--out", "nowhere/grid.json"], "--out nowhere/grid.json: give a file in a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
