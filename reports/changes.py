@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cell import Cell
+from harness.errors import UserError
 from harness.record import Record
 from reports.frames import method_names, score, seed_text
 from reports.intervals import Estimate, estimate
@@ -231,6 +232,22 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
     alone = len(a) - len(pairs), len(b) - len(pairs)
     lost = _lost(a, {left.key: right for left, right in pairs}, names)
     return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone, tuple(lost))
+
+
+def check_same_question(a: Sequence[Record], b: Sequence[Record]) -> None:
+    """Raise UserError where a task of both has another model or other data: then no lower score is a regression."""
+    facts: Mapping[str, Callable[[Cell], str]] = {
+        "model": lambda cell: cell.model.revision[:12],
+        "data": lambda cell: cell.data[:12],
+    }
+    for place in dict.fromkeys((r.cell.suite, r.cell.task) for r in a):
+        for field, shown in facts.items():
+            of_a, of_b = ({shown(r.cell) for r in side if (r.cell.suite, r.cell.task) == place} for side in (a, b))
+            if of_b and of_a != of_b:
+                told = (
+                    f"{' '.join(place)} has {field} {', '.join(sorted(of_a))} in A and {', '.join(sorted(of_b))} in B"
+                )
+                raise UserError(f"--fail-if-worse: {told}; give runs of one {field}, or compare without it")
 
 
 def _lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[str, str]) -> list[Lost]:

@@ -65,11 +65,14 @@ def compare(
     Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
     """
     from harness.run import stored
-    from reports.changes import compare_runs
+    from reports.changes import check_same_question, compare_runs
 
     if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
         raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
-    found = compare_runs(stored(a)[0], stored(b)[0])
+    before, after = stored(a)[0], stored(b)[0]
+    found = compare_runs(before, after)
+    if fail_if_worse is not None and found.paired:
+        check_same_question(before, after)
     if fail_if_worse is not None and not found.paired:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
     print(

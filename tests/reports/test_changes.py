@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,17 @@ def test_a_limit_with_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest
     a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(BEFORE, task="rte"))
     assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 2
     assert "no cell in common" in capsys.readouterr().err
+    assert main(["compare", str(a), str(b)]) == 0
+
+
+@pytest.mark.parametrize("other", [{"data": "0" * 64}, {"model": {"name": "other", "revision": "f" * 40}}])
+def test_a_limit_over_other_data_or_another_model_is_refused(
+    other: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(BEFORE, **other))
+    assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 2
+    (field,) = other
+    assert f"glue cola has {field} " in capsys.readouterr().err
     assert main(["compare", str(a), str(b)]) == 0
 
 
