@@ -95,24 +95,33 @@ def _way(p: Profile) -> tuple[object, ...]:
 
 
 def instability(grid: Grid) -> Signature:
-    """Cells that diverged, losses that rose again while training, and losses of lorasp that never fell."""
+    """Cells that diverged, losses that rose again while training; of lorasp also losses that never fell and scores that
+    one constant answer would have."""
     name = "training is unstable or stuck"
     broken = [r for r in grid.records if "not finite" in (r.reason or "") or (r.status == "ok" and _no_number(grid, r))]
     curves = {r.key: [loss for _, loss in r.loss_curve] for r in grid.records if len(r.loss_curve) >= FEWEST_POINTS}
     rising = [r for r in grid.records if r.key in curves and rises(curves[r.key])]
-    own = {r.key for m in methods_of(grid, [SUBJECT]) for r in grid.of_method(m)} - {r.key for r in rising}
+    subject = {r.key for m in methods_of(grid, [SUBJECT]) for r in grid.of_method(m)}
+    own = subject - {r.key for r in rising}
     stuck = [r for r in grid.records if r.key in curves and r.key in own and not falls(curves[r.key])]
-    if not broken and not rising and not stuck:
+    constant = [r for r in grid.records if r.key in subject and _as_constant(grid, r)]
+    if not broken and not rising and not stuck and not constant:
         text = f"Not seen: no cell diverged, and all of {len(curves)} loss curves fall and stay down."
         return Signature(name, False if curves else None, text if curves else "Not checked: no loss curves.")
     parts = [f"diverged: {_named(broken)}"] if broken else []
     parts += [f"loss rises again: {_named(rising)}"] if rising else []
     parts += [f"loss ends no lower than it began: {_named(stuck)}"] if stuck else []
+    parts += [f"scores what one constant answer does, or less: {_named(constant)}"] if constant else []
     return Signature(name, True, f"{'; '.join(parts)} (of {len(grid.records)} cells).")
 
 
 def _no_number(grid: Grid, record: Record) -> bool:
     return score(record, grid.averages[0]) is None
+
+
+def _as_constant(grid: Grid, record: Record) -> bool:
+    value = score(record, grid.averages[0])
+    return value is not None and record.majority is not None and value <= record.majority
 
 
 def _named(records: Sequence[Record]) -> str:

@@ -139,7 +139,7 @@ def test_a_loss_that_never_falls() -> None:
     name = "training is unstable or stuck"
 
     def run(method: str, curve: list[float]) -> Record:
-        return record(50.0, cell("rte", method), loss_curve=list(enumerate(curve)))
+        return record(60.0, cell("rte", method), loss_curve=list(enumerate(curve)))
 
     up = [0.7 + 0.001 * n for n in range(20)]
     found = _found(name, [run("lorasp", up)])
@@ -150,6 +150,16 @@ def test_a_loss_that_never_falls() -> None:
     assert found.seen and "ends no lower than it began" in found.sentence
     assert _found(name, [run("head", level), run("lorasp", up[::-1])]).seen is False  # a head alone may not learn
     assert falls(up[::-1]) and not falls(level)
+
+
+@pytest.mark.parametrize(
+    ("score", "method", "seen"), [(50.0, "lorasp", True), (50.4, "lorasp", False), (50.0, "head", False)]
+)
+def test_a_score_that_one_constant_answer_has(score: float, method: str, seen: bool) -> None:
+    made = record(score, cell("rte", method), loss_curve=list(enumerate(_curve("falls", 0))))  # the constant has 50
+    found = _found("training is unstable or stuck", [made])
+    assert found.seen is seen
+    assert ("one constant answer does, or less: lorasp on rte (seeds 0)" in found.sentence) is seen
 
 
 def test_a_score_that_is_no_number_is_a_sign() -> None:
