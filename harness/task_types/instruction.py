@@ -64,12 +64,12 @@ def answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.
 
 
 def _per_token(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Losses [K*B, n], zero where there is no target; only rows of the vocabulary that have one become float32."""
-    where = targets != IGNORED
-    chosen = logits[where]
-    wide = chosen if chosen.dtype == torch.float64 else chosen.float()
-    losses = nn.functional.cross_entropy(wide, targets[where], reduction="none", label_smoothing=smoothing)
-    return torch.zeros(targets.shape, dtype=losses.dtype, device=losses.device).masked_scatter(where, losses)
+    """Losses [K*B, n], zero where there is no target. All shapes are known beforehand, so that a graph can hold it."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    losses = nn.functional.cross_entropy(
+        wide.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    return losses.view(targets.shape)
 
 
 class Instruction(TaskType):
