@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from harness.record import PackSize, Profile, Timings
 from harness.store import PACK_SIZES
 
 RUNS = Path("results/runs")
+Stored = TypeVar("Stored", Profile, PackSize)
 NONE_YET = "no calibration yet: run profile"
 
 
@@ -39,24 +41,26 @@ class Cost:
 def stored_profiles(folders: Iterable[Path]) -> list[Profile]:
     """Profiles of some run folders and of all runs kept here; files that do not read are passed over."""
     found: dict[str, Profile] = {}
-    for folder in (*folders, *kept_runs()):
-        for path in sorted((folder / "profiles").glob("*.json")):
-            with contextlib.suppress(ValidationError, OSError):
-                profile = Profile.model_validate_json(path.read_bytes())
-                found[profile.key] = profile
+    for profile in _readable((*folders, *kept_runs()), "profiles", Profile):
+        found[profile.key] = profile
     return list(found.values())
 
 
 def stored_sizes(folders: Iterable[Path]) -> dict[str, PackSize]:
     """Sizes of packs by kind; where several are stored, that of the first folder, and a timed one before others."""
     found: dict[str, PackSize] = {}
-    for path in (p for folder in folders for p in sorted((folder / PACK_SIZES).glob("*.json"))):
-        with contextlib.suppress(ValidationError, OSError):
-            size = PackSize.model_validate_json(path.read_bytes())
-            known = found.get(size.key)
-            if known is None or (size.timings and not known.timings):
-                found[size.key] = size
+    for size in _readable(folders, PACK_SIZES, PackSize):
+        known = found.get(size.key)
+        if known is None or (size.timings and not known.timings):
+            found[size.key] = size
     return found
+
+
+def _readable(folders: Iterable[Path], part: str, kind: type[Stored]) -> Iterator[Stored]:
+    """What is stored in that part of each folder, less files that do not read."""
+    for path in (p for folder in folders for p in sorted((folder / part).glob("*.json"))):
+        with contextlib.suppress(ValidationError, OSError):
+            yield kind.model_validate_json(path.read_bytes())
 
 
 def kept_runs() -> list[Path]:

@@ -67,7 +67,7 @@ def _peak() -> str:
 
 
 def free_again() -> None:
-    """Give back what a pack that failed had allocated."""
+    """Give back what nothing refers to any more: of a pack that failed, or was only timed."""
     import gc
 
     import torch

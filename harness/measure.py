@@ -88,11 +88,8 @@ class RssPeak:
         return max(0, int(self._peak - self.start))
 
 
-@contextlib.contextmanager
-def _synchronised(device: str) -> Iterator[None]:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    yield
+def synchronise(device: str) -> None:
+    """Wait for all that a device has been given to do."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -193,19 +190,18 @@ def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: 
     made, losses = made_up_rows(question.task, first.protocol, question.length, model)
     split = made.to(question.device)
     attached, streams = attach_pack(model, pack, split, losses)
-    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": 100.0}) for c in pack.cells]
+    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in pack.cells]
     autocast = first.dtype == "bf16" and method.autocasts
     return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
 
 
 def timed_step(trainer: Trainer, step: int, device: str) -> float:
     """Seconds of one step."""
-    with _synchronised(device):
-        start = time.perf_counter()
-        trainer.one_step(step)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+    synchronise(device)
+    start = time.perf_counter()
+    trainer.one_step(step)
+    synchronise(device)
+    return time.perf_counter() - start
 
 
 def uncaptured(trainer: Trainer) -> str | None:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 FACTOR = 30.0
 """How far the search of a learning rate goes below and above the declared one, where the method names no range."""
-CORNER = 1
-"""Points of a Sobol sequence that lie in the corner of all lowest values, before the centre."""
 
 Values = dict[str, int | float]
 
@@ -59,7 +57,9 @@ def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Value
         study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
     kinds = {name: _distribution(optuna, limits) for name, limits in space.items()}
-    asked = [study.ask(kinds).params for _ in range(count + CORNER + 1)][1 + CORNER :]
+    _, _, *asked = (
+        study.ask(kinds).params for _ in range(count + 2)
+    )  # less the start, and the corner of lowest values
     points = [{name: _short(value) for name, value in values.items()} for values in asked]
     return [start, *(values for values in points if values != start)][:count]
 

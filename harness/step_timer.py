@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import time
 from collections.abc import Sequence
 
@@ -12,9 +11,9 @@ import torch
 
 from harness.cell import Cell, Protocol
 from harness.contracts import Method
-from harness.failure import out_of_memory
+from harness.failure import free_again, out_of_memory
 from harness.knee import Timed, time_sizes
-from harness.measure import Question, load_alone, pack_trainer
+from harness.measure import Question, load_alone, pack_trainer, synchronise
 from harness.packs import Pack
 
 WARMUP = 2
@@ -39,7 +38,7 @@ class StepTimer:
             if not out_of_memory(error):
                 raise
         finally:
-            _release(self.question.device)
+            free_again()
         return None
 
     def _seconds(self, k: int) -> float:
@@ -52,11 +51,11 @@ class StepTimer:
             for step in range(WARMUP):
                 trainer.one_step(step)
             while len(times) < LEAST or (len(times) < MOST and sum(times) * steps < ENOUGH):
-                _wait(device)
+                synchronise(device)
                 started = time.perf_counter()
                 for _ in range(steps):
                     trainer.one_step(trainer.optimizer.steps)
-                _wait(device)
+                synchronise(device)
                 times.append((time.perf_counter() - started) / steps)
         return min(times)
 
@@ -64,18 +63,6 @@ class StepTimer:
         """A copy that shares the weights: what a method attaches stays on the copy."""
         weights = [*self.model.parameters(), *self.model.buffers()]
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in weights})
-
-
-def _release(device: str) -> None:
-    """Give memory back: a trainer and its graphs hold each other."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def usual_length(lengths: np.ndarray, protocol: Protocol) -> int:
@@ -94,4 +81,4 @@ def time_packs(
         return time_sizes(timer, most, replica_steps, started=started)
     finally:
         del timer
-        _release(question.device)
+        free_again()

@@ -103,10 +103,8 @@ class Store:
         """Raise ValueError where a record is not what its file says."""
         if record.key != path.stem or record.cell.key != record.key:
             raise ValueError("its key does not match its content")
-        if record.predictions is not None:
-            side = self.cells / record.predictions.path
-            if not side.is_file() or hashlib.sha256(side.read_bytes()).hexdigest() != record.predictions.sha256:
-                raise ValueError(f"its predictions {side.name} are absent or changed")
+        if side := changed(self.cells, record):
+            raise ValueError(f"its predictions {side.name} are absent or changed")
 
     def _set_aside(self, path: Path, why: str) -> str:
         folder = self.out / "set-aside"
@@ -153,6 +151,16 @@ class Store:
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.out} holds no run (no readable run.json); give the folder of `run`") from error
         return content
+
+
+def changed(cells: Path, record: Record) -> Path | None:
+    """The file of a record's predictions, where it is absent or not what the record says."""
+    if record.predictions is None:
+        return None
+    side = cells / record.predictions.path
+    if side.is_file() and hashlib.sha256(side.read_bytes()).hexdigest() == record.predictions.sha256:
+        return None
+    return side
 
 
 def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -> list[Cell]:

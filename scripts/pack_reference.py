@@ -30,19 +30,19 @@ from harness.errors import UserError
 from harness.record import Record
 from harness.run import report
 from harness.spec import make_spec
-from harness.store import Store
+from harness.store import Store, changed
 from harness.tuning import FILE, FOLDER
 
 ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
-PARTS = ("cells", "profiles", "tuning/cells", "tuning/profiles")
+PARTS = ("cells", "profiles", f"{FOLDER}/cells", f"{FOLDER}/profiles")
 NUMBER = re.compile(r"(-?\d+\.\d\d)\d+")
-FILES = ("run.json", "tuning/run.json", f"{FOLDER}/{FILE}")
+FILES = ("run.json", f"{FOLDER}/run.json", f"{FOLDER}/{FILE}")
 
 
 def pack(run: Path, out: Path, logits: bool = True) -> Path:
     """Write OUT; returns the archive. Raises UserError where RUN is no run or has files that do not read."""
     Store(run).read_run()
-    for folder in (run, run / "tuning"):
+    for folder in (run, run / FOLDER):
         _, lines = Store(folder).read() if (folder / "cells").is_dir() else ({}, [])
         if lines:
             raise UserError(f"{lines[0]}: run it again before it is packed")
@@ -129,11 +129,8 @@ def unpack(out: Path, run: Path) -> None:
 def damaged(run: Path) -> Iterator[str]:
     """A line for each record whose predictions are absent or have another sha256."""
     for path in sorted(run.rglob("cells/*.json")):
-        kept = Record.model_validate_json(path.read_bytes()).predictions
-        if kept is not None:
-            side = path.parent / kept.path
-            if not side.is_file() or hashlib.sha256(side.read_bytes()).hexdigest() != kept.sha256:
-                yield f"{side} is absent or changed"
+        if side := changed(path.parent, Record.model_validate_json(path.read_bytes())):
+            yield f"{side} is absent or changed"
 
 
 def main(words: list[str] | None = None) -> int:

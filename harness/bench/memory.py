@@ -9,11 +9,10 @@ import multiprocessing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.bench.table import Bench, Panel
+from harness.bench.table import Bench, Panel, made_up
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
-from harness.provenance import machine_name
 from harness.record import MemoryShares
 from harness.spec import Spec
 
@@ -34,11 +33,7 @@ def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Ben
     alone = [[job] for job in jobs if job.peak]
     counted = [job for job in jobs if not job.peak]
     found = [f for group in [*alone, *([counted] if counted else [])] for f in _in_a_process(group)]
-    facts = {
-        "model": spec.model[0] if spec.model else "embedded encoder",
-        "batch": f"{spec.batch_size} x {spec.max_length}",
-        "dtype": spec.dtype[0],
-        "device": machine_name(device, choose_threads(spec.threads)),
+    facts = made_up(spec, device, choose_threads(spec.threads)) | {
         "peak": "cuda allocated" if device == "cuda" else "rss above the loaded backbone",
     }
     if levels and not have:

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from harness.activations import held_bytes
-from harness.bench.table import Bench, Panel
+from harness.bench.subjects import TASK
+from harness.bench.table import Bench, Panel, made_up, ratios, written
 from harness.cell import Recompute
 from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
 from harness.measure import Question, load_alone, timed_step, train_alone
 from harness.plan import make_plan
-from harness.provenance import machine_name
 from harness.spec import Spec
 from harness.train import Trainer
 
 WARMUP_STEPS = 3
-TASK = "rte"  # only the width of its head matters: the rows are made up
 WAYS: tuple[Recompute, ...] = ("none", "selective", "full")
 
 
@@ -50,13 +49,7 @@ def measure(spec: Spec, repeats: int) -> Bench:
         for subject in subjects if step % 2 else reversed(subjects):
             subject.seconds.append(timed_step(subject.trainer, step, device))
     plain = {s.method: s for s in subjects if s.how == "none"}
-    facts = {
-        "model": spec.model[0] if spec.model else "embedded encoder",
-        "batch": f"{spec.batch_size} x {spec.max_length}",
-        "dtype": spec.dtype[0],
-        "device": machine_name(device, threads),
-        "repeats": repeats,
-    }
+    facts = made_up(spec, device, threads) | {"repeats": repeats}
     rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]
     return Bench("recompute", facts, rows, samples, _panels(subjects, plain))
 
@@ -83,27 +76,19 @@ def _subject(question: Question, steps: int) -> Subject:
 
 def _panels(subjects: list[Subject], plain: dict[str, Subject]) -> list[Panel]:
     names = [f"{s.method}, {s.how}" for s in subjects]
-    low, middle, high = (
-        [float(np.quantile(_ratios(s, plain[s.method]), q)) for s in subjects] for q in (0.1, 0.5, 0.9)
-    )
+    low, middle, high = zip(*(ratios(s.seconds, plain[s.method].seconds) for s in subjects), strict=True)
     held = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
     return [held, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
 
 
-def _ratios(subject: Subject, plain: Subject) -> np.ndarray:
-    ratios: np.ndarray = np.array(subject.seconds) / np.array(plain.seconds)
-    return ratios
-
-
 def _row(subject: Subject, plain: Subject) -> dict[str, str]:
-    low, middle, high = np.quantile(_ratios(subject, plain), [0.1, 0.5, 0.9])
     return {
         "method": subject.method,
         "recompute": subject.how,
         "kept for backward": f"{subject.held / 2**20:.2f} MiB",
         "of none's": f"{subject.held / plain.held:.2f}",
         "step": f"{1000 * np.median(subject.seconds):.1f} ms",
-        "time / none's (10 % to 90 %)": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        "time / none's (10 % to 90 %)": written(ratios(subject.seconds, plain.seconds)),
     }
 
 

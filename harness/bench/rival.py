@@ -15,6 +15,7 @@ import torch
 from harness.cell import Cell
 from harness.contracts import SUITES
 from harness.inputs import Inputs, read_inputs
+from harness.measure import synchronise
 from harness.models import load_model, load_tokenizer
 from harness.plan import Plan
 from harness.schedule import total_steps
@@ -79,17 +80,12 @@ def train(plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | 
         trainer = _trainer(model, cell, inputs, arguments(cell, steps, device, way, folder))
         times.append(time.perf_counter())
         trainer.train()
-        _synchronise(device)
+        synchronise(device)
         times.append(time.perf_counter())
         scores = _scores(trainer, cell, inputs)
         times.append(time.perf_counter())
     setup, training, scoring = np.diff(times).tolist()
     return Ran(cell.key, setup, training, scoring, steps, steps == budget, scores)
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any) -> Any:

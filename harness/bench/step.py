@@ -12,18 +12,16 @@ import numpy as np
 import torch
 
 from harness.bench.subjects import Case, Subject, cases, subject_of
-from harness.bench.table import Bench, Panel
+from harness.bench.table import Bench, Panel, made_up, ratios, written
 from harness.bench.usual import Rounds, Usual, timed
 from harness.ceiling import matmul_flops
 from harness.execute import choose_device, choose_threads
-from harness.provenance import machine_name
+from harness.knee import knee
 from harness.spec import Spec
 
 BLOCK = {"cpu": 1, "cuda": 5}
 """Steps between two looks at the clock: on a GPU a loop runs ahead of the device."""
 WARMUP = 4
-WITHIN = 1.05
-"""Of the best time per replica: the smallest pack that is so fast is the knee."""
 
 
 @dataclasses.dataclass
@@ -47,26 +45,16 @@ def measure(spec: Spec, strategies: Sequence[str], packs: Sequence[int], repeats
             torch.cuda.empty_cache()
     kind = torch.bfloat16 if spec.dtype[0] == "bf16" else torch.float32
     ceiling = matmul_flops(device, kind)
-    size = {s.k: float(np.median(s.seconds)) / s.k for r in races for s in r.subjects if s.packed}
-    facts = {
-        "model": spec.model[0] if spec.model else "embedded encoder",
-        "batch": f"{spec.batch_size} x {spec.max_length}",
-        "dtype": spec.dtype[0],
-        "device": machine_name(device, threads),
+    packs_of = {s.k: float(np.median(s.seconds)) for r in races for s in r.subjects if s.packed}
+    facts = made_up(spec, device, threads) | {
         "rounds": f"{repeats} of {rounds.block} steps",
         "matmul ceiling": f"{ceiling / 1e12:.3g} TFLOP/s",
     }
-    if size:
-        facts["knee"] = f"K = {knee(size)}"
+    if packs_of:
+        facts["knee"] = f"K = {knee(packs_of)}"
     if notes:
         facts["left out"] = "; ".join(notes)
-    return Bench("step", facts, _rows(races, ceiling), _samples(races, ceiling), _panels(races, size))
-
-
-def knee(per_replica: Mapping[int, float]) -> int:
-    """The smallest pack within 5 % of the best time per replica."""
-    best = min(per_replica.values())
-    return min(k for k, seconds in per_replica.items() if seconds <= best * WITHIN)
+    return Bench("step", facts, _rows(races, ceiling), _samples(races, ceiling), _panels(races, packs_of))
 
 
 def _race(together: Sequence[Case], rounds: Rounds, notes: list[str]) -> Race:
@@ -86,12 +74,6 @@ def _race(together: Sequence[Case], rounds: Rounds, notes: list[str]) -> Race:
     return Race(usual, rival, subjects)
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """10 %, 50 % and 90 % of what is above over what is below, round by round."""
-    low, middle, high = np.quantile(np.array(above) / np.array(below), [0.1, 0.5, 0.9])
-    return float(low), float(middle), float(high)
-
-
 def _each(subject: Subject) -> list[float]:
     """Seconds of a step for one replica."""
     return [s / subject.k for s in subject.seconds]
@@ -104,11 +86,6 @@ def _speedup(race: Race, subject: Subject) -> tuple[float, float, float]:
 def _baseline(race: Race) -> Subject | None:
     """LoRA alone, where it ran in the same rounds."""
     return next((s for s in race.subjects if s.name == "lora" and not s.packed), None)
-
-
-def _written(found: tuple[float, float, float]) -> str:
-    low, middle, high = found
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _rows(races: Sequence[Race], ceiling: float) -> list[dict[str, str]]:
@@ -137,8 +114,8 @@ def _row(race: Race, subject: Subject, ceiling: float) -> dict[str, str]:
         "K": str(subject.k),
         "step": f"{1000 * middle:.2f} ms",
         "a replica": f"{1000 * middle / subject.k:.2f} ms",
-        "Trainer's / ours (10 % to 90 %)": _written(_speedup(race, subject)),
-        "time / lora's": _written(ratios(_each(subject), base.seconds)) if base else "",
+        "Trainer's / ours (10 % to 90 %)": written(_speedup(race, subject)),
+        "time / lora's": written(ratios(_each(subject), base.seconds)) if base else "",
         "GFLOP/s": f"{speed / 1e9:.1f}",
         "of ceiling": f"{100 * speed / ceiling:.1f} %",
     }
@@ -164,12 +141,13 @@ def _samples(races: Sequence[Race], ceiling: float) -> list[dict[str, Any]]:
     return made
 
 
-def _panels(races: Sequence[Race], per_replica: Mapping[int, float]) -> list[Panel]:
+def _panels(races: Sequence[Race], packs_of: Mapping[int, float]) -> list[Panel]:
+    """`packs_of`: seconds of a step by size of the pack."""
     alone = [(r, s) for r in races for s in r.subjects if not s.packed]
     names = [f"{s.name} (Trainer: {r.usual.name})" for r, s in alone]
     low, middle, high = zip(*(_speedup(r, s) for r, s in alone), strict=True)
     made = [Panel("Trainer's step / ours", names, {"ratio": middle}, low, high, mark=1.0)]
-    if len(per_replica) > 1:
-        times = {"pack": [1000 * t for t in per_replica.values()]}
-        made.append(Panel("ms per replica", [], times, mark=knee(per_replica), places=list(per_replica)))
+    if len(packs_of) > 1:
+        times = {"pack": [1000 * seconds / k for k, seconds in packs_of.items()]}
+        made.append(Panel("ms per replica", [], times, mark=knee(packs_of), places=list(packs_of)))
     return made

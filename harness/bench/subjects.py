@@ -6,23 +6,19 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-import torch
-
 from harness.bench.usual import FULL, Usual, peft_counterpart
 from harness.cell import Cell
 from harness.contracts import METHODS, SUITES, Method
 from harness.errors import UserError
 from harness.failure import out_of_memory
 from harness.grammar import parse_methods
-from harness.measure import Question, load_alone, made_up_rows
-from harness.packrun import attach_pack
+from harness.measure import Question, load_alone, pack_trainer, synchronise
 from harness.packs import Pack
 from harness.plan import make_plan
 from harness.preflight import fitting
 from harness.seeds import equal
 from harness.spec import Spec
 from harness.trace import trace
-from harness.train import Trainer
 
 TASK = "rte"  # only the width of its head matters: the rows are made up
 LORA = "lora"
@@ -94,21 +90,17 @@ class Subject:
         q = case.question
         self.name, self.k, self.packed, self.device = q.cell.label, case.k, case.packed, q.device
         self.method, self.model = q.method, load_alone(q)
-        made, losses = made_up_rows(q.task, q.cell.protocol, q.length, self.model)
-        split = made.to(q.device)
         protocol = q.cell.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)})
         cells = tuple(q.cell.model_copy(update={"seeds": equal(i), "protocol": protocol}) for i in range(case.k))
-        self.attached, streams = attach_pack(self.model, Pack(cells, (q.method,) * case.k), split, losses)
-        autocast = q.cell.dtype == "bf16" and q.method.autocasts
-        self.trainer = Trainer(
-            self.model, self.attached, split, [protocol] * case.k, streams, losses, autocast=autocast
-        )
+        self.trainer = pack_trainer(Pack(cells, (q.method,) * case.k), q, self.model, steps)
         self.flops, self.seconds = 0, list[float]()
         self.fallback: str | None = None
 
     def counterpart(self) -> Usual:
         """What Trainer trains in its place."""
-        return FULL if self.method.name == FULL.name else peft_counterpart(self.method, self.attached, self.model)
+        return (
+            FULL if self.method.name == FULL.name else peft_counterpart(self.method, self.trainer.attached, self.model)
+        )
 
     def warm_up(self, steps: int) -> None:
         """Count the first step, then take more; on a GPU the graph is captured in these."""
@@ -122,21 +114,16 @@ class Subject:
 
     def release(self) -> None:
         """Let go of all that lies on the device."""
-        del self.trainer, self.model, self.attached
+        del self.trainer, self.model
 
     def _steps(self, count: int) -> float:
         with self.trainer.runner.stream():
-            _synchronise(self.device)
+            synchronise(self.device)
             started = time.perf_counter()
             for _ in range(count):
                 self.trainer.one_step(self.trainer.optimizer.steps)
-            _synchronise(self.device)
+            synchronise(self.device)
             return time.perf_counter() - started
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def subject_of(case: Case, steps: int, warmup: int, notes: list[str]) -> Subject | None:

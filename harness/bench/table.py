@@ -1,4 +1,4 @@
-"""What every bench gives: rows for reading, and the same with all samples as JSON."""
+"""What every bench gives: rows for reading, the same with all samples as JSON; and the words that benches share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,3 +65,28 @@ class Bench:
             out.write_text(json.dumps(self.content(), indent=1) + "\n")
         except OSError as error:
             raise UserError(f"--out {out}: {error.strerror}; give a file in a folder that exists") from error
+
+
+def made_up(spec: Spec, device: str, threads: int) -> dict[str, Any]:
+    """The facts of a bench on made-up rows."""
+    from harness.provenance import machine_name
+
+    return {
+        "model": spec.model[0] if spec.model else "embedded encoder",
+        "batch": f"{spec.batch_size} x {spec.max_length}",
+        "dtype": spec.dtype[0],
+        "device": machine_name(device, threads),
+    }
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
+    """10 %, 50 % and 90 % of what is above over what is below, round by round."""
+    import numpy as np
+
+    low, middle, high = np.quantile(np.array(above) / np.array(below), [0.1, 0.5, 0.9])
+    return float(low), float(middle), float(high)
+
+
+def written(found: tuple[float, float, float]) -> str:
+    low, middle, high = found
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

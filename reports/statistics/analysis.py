@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.record import Profile, Record
 from reports.compare import coverage
+from reports.document import Rows
 from reports.frames import Grid, grids
 from reports.statistics import score_frames as frames
 from reports.statistics.comparisons import Comparison, Paired, on_average, on_task, paired
@@ -36,9 +37,6 @@ class Judged:
     tests: Tests
     saving: Saving
     verdict: Verdict
-
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

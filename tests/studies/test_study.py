@@ -86,17 +86,17 @@ def test_wrong_name_gives_the_nearest(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean 'parity'" in capsys.readouterr().err
 
 
-WHOLE = """
+DECLARED = """
 question = "Is it?"
 claim = "It is."
 origin = "here"
-rule = "streams"
-margin = 2.0
+{}
 [answers]
 confirmed = "a"
 contradicted = "b"
 undecided = "c"
 """
+WHOLE = DECLARED.format('rule = "streams"\nmargin = 2.0')
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,6 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in names())
 
 
-OWN = """
-question = "Is it?"
-claim = "It is."
-origin = "here"
-grids = [{{ methods = "lora,lorasp", tasks = "rte" }}]
-{}
-[answers]
-confirmed = "a"
-contradicted = "b"
-undecided = "c"
-"""
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -209,7 +196,9 @@ undecided = "c"
 def test_a_study_that_cannot_be_judged_is_refused_before_training(
     text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "own.toml").write_text(OWN.format(text))
+    (tmp_path / "own.toml").write_text(
+        DECLARED.format(f'grids = [{{ methods = "lora,lorasp", tasks = "rte" }}]\n{text}')
+    )
     assert main(["study", str(tmp_path / "own.toml"), "--out", str(tmp_path / "out")]) == 2
     assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
 

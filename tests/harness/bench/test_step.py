@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.bench.step import knee
 from harness.bench.subjects import Case, Subject, asked_of, cases
 from harness.bench.usual import Rounds, adapted, loaded, timed
 from harness.cli import main
+from harness.knee import knee
 from harness.measure import Question
 from harness.spec import make_spec
 
@@ -88,9 +88,12 @@ def test_a_picture_lies_beside_the_json(ran: tuple[dict[str, Any], Path]) -> Non
 
 
 def test_the_knee_is_the_smallest_within_five_percent() -> None:
-    assert knee({1: 10.0, 2: 6.0, 4: 4.1, 8: 4.0, 16: 4.3}) == 4
-    assert knee({1: 10.0, 2: 6.0, 4: 4.3, 8: 4.0, 16: 3.9}) == 8
-    assert knee({1: 1.0, 2: 2.0}) == 1
+    def of_each(per_replica: dict[int, float]) -> int:
+        return knee({k: k * seconds for k, seconds in per_replica.items()})
+
+    assert of_each({1: 10.0, 2: 6.0, 4: 4.1, 8: 4.0, 16: 4.3}) == 4
+    assert of_each({1: 10.0, 2: 6.0, 4: 4.3, 8: 4.0, 16: 3.9}) == 8
+    assert of_each({1: 1.0, 2: 2.0}) == 1
 
 
 @pytest.mark.parametrize("name", ["lora", "full", "dora", "adalora", "vera", "prompt"])
