@@ -103,7 +103,7 @@ def test_trainer_trains_as_many_numbers_of_the_same_model(name: str, tmp_path: P
     usual = subject.counterpart()
     model = adapted(loaded(usual, question), usual, question)
     theirs = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    assert sum(p.numel() for p in theirs.values()) == sum(g.counts[0] for g in subject.attached.groups)
+    assert sum(p.numel() for p in theirs.values()) == sum(g.counts[0] for g in subject.trainer.attached.groups)
     rounds: list[int] = []
     seconds = timed(usual, question, Rounds(3, 2, 2), str(tmp_path), rounds.append)
     assert len(seconds) == 3 and min(seconds) > 0 and rounds == [0, 1, 2]
