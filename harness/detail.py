@@ -85,7 +85,8 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     phases.end("steady step")
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - phases.seen[0].rss
     real = _real_lengths(trainer, question)
-    _evaluate(trainer, question, phases)
+    with trainer.runner.stream():
+        _evaluate(trainer, question, phases)
     others = sorted({*others, *phases.gpu.others()})
     _, state = counts(held(model, own), trainer.attached, 0)
     found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}

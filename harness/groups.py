@@ -132,17 +132,20 @@ class ParameterGroup:
 class Attached:
     """What a method made of the model: groups that train, and what is stored without training, per replica.
 
-    `after_step` is called with the number of steps taken after each; `host_steps` say of a step, from 0, whether the
-    host decides something within it, so that no graph can hold it; `penalty` is added to the losses [K]; `model` is
-    called in place of the backbone where the method wraps it; `extra` goes into the record, and what `extra_of` gives
-    for a replica; `kept` is what training changes beside the groups; `frozen_bytes` per replica are those of adapter
-    entries stored without training, maps of the trained ones included; `tuner` is peft's, where the method is.
+    `after_step` is called with the number of steps taken after each; `forget` is called before and after each, for what
+    was made of trained values: a replayed graph changes them unseen, and a graph that is captured has to make it anew;
+    `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can hold it;
+    `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it; `extra`
+    goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the groups;
+    `frozen_bytes` per replica are those of adapter entries stored without training, maps of the trained ones included;
+    `tuner` is peft's, where the method is.
     """
 
     groups: list[ParameterGroup]
     stored: Sequence[int] = ()
     keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
     after_step: list[Callable[[int], None]] = dataclasses.field(default_factory=list)
+    forget: list[Callable[[], None]] = dataclasses.field(default_factory=list)
     host_steps: list[Callable[[int], bool]] = dataclasses.field(default_factory=list)
     penalty: Callable[[], Tensor] | None = None
     model: nn.Module | None = None
@@ -158,6 +161,7 @@ class Attached:
         joined = dataclasses.replace(self, groups=self.groups + other.groups, stored=stored)
         joined.keep_rows = self.keep_rows + other.keep_rows
         joined.host_steps = self.host_steps + other.host_steps
+        joined.forget = self.forget + other.forget
         return joined
 
     def keep(self, rows: Sequence[int]) -> None:

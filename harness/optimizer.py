@@ -55,6 +55,7 @@ class ReplicaAdamW:
         self.step_size = [(rates / (1 - self.beta1**count)).to(dtype) for count in counts]
         self.root = [(1 - self.beta2**count).sqrt().to(dtype) for count in counts]
         self.shrink = (rates * decay).to(dtype)
+        self.rate_now, self.count = rates.to(dtype), [count.expand_as(rates).float() for count in counts]
         self.clip = torch.tensor([p.clip for p in self.protocols], dtype=dtype, device=self.device)
         self.epsilon = torch.tensor([p.epsilon for p in self.protocols], dtype=dtype, device=self.device)[:, None]
         self.beta1, self.beta2 = self.beta1.to(dtype)[:, None], self.beta2.to(dtype)[:, None]
@@ -84,7 +85,7 @@ class ReplicaAdamW:
             if group.projectors:
                 self._update_projected(index, group, factor)
                 continue
-            if self.device.type == "cpu" and len(self.rates) == 1:
+            if len(self.rates) == 1:
                 self._update_alone(index, group, factor)
                 continue
             columns = group.theta.shape[1]
@@ -112,9 +113,9 @@ class ReplicaAdamW:
 
     def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
-        protocol, every = self.protocols[0], group.restarts[0]
-        count = torch.tensor(float(self.steps % every + 1 if every else self.steps + 1))
+        protocol = self.protocols[0]
         theta, grad, first, second = (t[0] for t in (group.theta, group.grad, self.first[index], self.second[index]))
+        rate, count = self._rate_alone(index, group)
         grad.mul_(factor[0])
         parts = (slice(0, group.decayed), protocol.weight_decay), (slice(group.decayed, len(theta)), 0.0)
         for part, decay in parts:
@@ -126,7 +127,7 @@ class ReplicaAdamW:
                     [second[part]],
                     [],
                     [count],
-                    lr=self.rates[0][self.steps] * group.lr_scale[0],
+                    lr=rate,
                     beta1=protocol.beta1,
                     beta2=protocol.beta2,
                     weight_decay=decay,
@@ -134,6 +135,15 @@ class ReplicaAdamW:
                     amsgrad=False,
                     maximize=False,
                 )
+
+    def _rate_alone(self, index: int, group: ParameterGroup) -> tuple[float | Tensor, Tensor]:
+        """Learning rate and steps since the moments started: on a GPU tensors, which a graph reads anew each time."""
+        if self.device.type == "cpu":
+            every = group.restarts[0]
+            count = torch.tensor(float(self.steps % every + 1 if every else self.steps + 1))
+            return self.rates[0][self.steps] * group.lr_scale[0], count
+        rate = self._now(self.rate_now) * self.scales[index]
+        return rate.float().view(()), self._now(self.count[index]).view(())
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""

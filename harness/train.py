@@ -103,6 +103,7 @@ class Trainer:
         self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
         losses = self.runner.step(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
         self.optimizer.steps = step + 1
+        self._forget()
         for called in self.attached.after_step:
             called(step + 1)
         self._since += 1
@@ -118,8 +119,13 @@ class Trainer:
         """Of the step's rows, [K]; nothing is updated."""
         return self._forward(*self._begin(step))
 
+    def _forget(self) -> None:
+        for called in self.attached.forget:
+            called()
+
     def _begin(self, step: int) -> tuple[Tensor, Shape]:
         """What the host decides before a step; its rows on the device, and their shape."""
+        self._forget()
         self.model.train()
         self.clock.step.fill_(step)
         self.optimizer.begin(step)

@@ -106,9 +106,9 @@ def measure(asked: Asked) -> dict[str, Any]:
         trainer = train_alone(question, model, 5)
         state = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        trainer.one_step(0)
-        eager = torch.cuda.max_memory_allocated()
         with trainer.runner.stream():
+            trainer.one_step(0)
+            eager = torch.cuda.max_memory_allocated()
             for later in range(1, 4):
                 trainer.one_step(later)
         torch.cuda.synchronize()

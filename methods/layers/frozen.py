@@ -1,8 +1,7 @@
-"""Entries that do not train: in floating point, or quantized block-wise with the codes really stored."""
+"""Entries that do not train, quantized block-wise with the codes really stored."""
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,77 +12,11 @@ FrozenLevel = Literal["none", "int8", "fp4", "nf4"]
 BLOCK = 64  # numbers that share one scale; a block never crosses a replica
 
 
-class Store(abc.ABC):
-    """K rows of `size` numbers: matrices whose trained entries are put in from elsewhere."""
+class Quantized:
+    """K rows of numbers in bitsandbytes' block-wise codes: one byte (int8) or half a byte (fp4, nf4) a number.
 
-    @abc.abstractmethod
-    def filled(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        """Flat, [K * size + 1] in the training precision, with `values` at the places `index`."""
-
-    @abc.abstractmethod
-    def again(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        """The same, after `filled` with the same values."""
-
-    @abc.abstractmethod
-    def set_row(self, row: int, values: Tensor) -> float:
-        """Replace a row [size], zero where entries train; returns the sum of absolute errors that storing it makes."""
-
-    @abc.abstractmethod
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these."""
-
-    @abc.abstractmethod
-    def bytes_for(self, size: int) -> int:
-        """Bytes that a row of `size` numbers takes."""
-
-    @abc.abstractmethod
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What is stored."""
-
-    def state(self) -> list[Tensor]:
-        """A copy of what is stored."""
-        return [tensor.clone() for tensor in self.tensors()]
-
-    def restore(self, state: Sequence[Tensor]) -> None:
-        """Go on from what `state` gave."""
-        for tensor, saved in zip(self.tensors(), state, strict=True):
-            tensor.copy_(saved)
-
-
-class Dense(Store):
-    """Floating point, one buffer that the trained entries are written into.
-
-    One more slot at the end takes the padding of replicas that train less.
+    And a scale a block. Entries that train are zero here, and put in from elsewhere.
     """
-
-    def __init__(self, values: Tensor) -> None:
-        self.size = values.shape[1]
-        self.flat = torch.cat([values.flatten(), values.new_zeros(1)])
-
-    def filled(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        if index is not None and values is not None:
-            self.flat.index_copy_(0, index.long(), values)
-        return self.flat
-
-    def again(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        return self.flat
-
-    def set_row(self, row: int, values: Tensor) -> float:
-        self.flat[row * self.size : (row + 1) * self.size] = values
-        return 0.0
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self.flat = torch.cat([self.flat[:-1].view(-1, self.size)[list(rows)].flatten(), self.flat[-1:]])
-
-    def bytes_for(self, size: int) -> int:
-        return size * self.flat.element_size()
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.flat,)
-
-
-class Quantized(Store):
-    """bitsandbytes' block-wise codes: one byte (int8) or half a byte (fp4, nf4) a number, and a scale a block."""
 
     def __init__(self, values: Tensor, level: FrozenLevel) -> None:
         self.level, self.size, self.dtype = level, values.shape[1], values.dtype
@@ -109,14 +42,8 @@ class Quantized(Store):
         made[made.abs() < 1e-6] = 0  # its middle is 7e-9, and zero must stay zero: a pack's padding has to add nothing
         return made.to(device)
 
-    def filled(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        flat = self._values()
-        return flat if index is None or values is None else flat.index_copy_(0, index.long(), values)
-
-    def again(self, index: Tensor | None, values: Tensor | None) -> Tensor:
-        return self.filled(index, values)
-
-    def _values(self) -> Tensor:
+    def filled(self) -> Tensor:
+        """[K, size + 1] in the training precision, a copy; the last column takes the padding of trained entries."""
         from bitsandbytes import functional
 
         per_row = self.size + -self.size % BLOCK
@@ -130,25 +57,24 @@ class Quantized(Store):
             state = functional.QuantState(scales, torch.Size(shape), table, BLOCK, self.level, torch.float32)
             flat = functional.dequantize_4bit(codes[:, None], state)
         rows = flat.view(-1, per_row)[:, : self.size].to(self.dtype)
-        return torch.cat([rows.flatten(), rows.new_zeros(1)])
+        return torch.cat([rows, rows.new_zeros(len(rows), 1)], dim=1)
 
     def set_row(self, row: int, values: Tensor) -> float:
+        """Replace a row [size], zero where entries train; returns the sum of absolute errors that storing it makes."""
         self.codes[row], self.scales[row] = self._quantize(values)
-        stored = self._values()[row * self.size : (row + 1) * self.size]
+        stored = self.filled()[row, : self.size]
         return float((stored - values).abs().sum())
 
     def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
         self.codes, self.scales = self.codes[list(rows)], self.scales[list(rows)]
 
     def bytes_for(self, size: int) -> int:
+        """Bytes that a row of `size` numbers takes."""
         blocks = -(-size // BLOCK)
         per_block = BLOCK if self.level == "int8" else BLOCK // 2
         return blocks * (per_block * self.codes.element_size() + self.scales.element_size())
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """What is stored."""
         return (self.codes, self.scales)
-
-
-def store(values: Tensor, level: FrozenLevel) -> Store:
-    """[K, size] -> where they are kept."""
-    return Dense(values) if level == "none" else Quantized(values, level)

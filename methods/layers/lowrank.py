@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.dropout import CounterDropout
 from harness.groups import Attached, ParameterGroup
 from methods.layers.frozen import FrozenLevel
+from methods.layers.matrices import Matrices
 from methods.layers.packed import Packed
 from methods.layers.replica_linear import put, trained_dtype
 
@@ -54,7 +55,6 @@ class Reading:
 
     def __init__(self) -> None:
         self.sites: list[Packed] = []
-        self._narrow: dict[int, bool] = {}
         self._x: Tensor | None = None
         self._made: dict[object, Tensor] = {}
 
@@ -66,16 +66,16 @@ class Reading:
             if a.columns is not None and other.columns is not None and torch.equal(a.columns, other.columns):
                 a.columns = other.columns
                 break
-        width = a.shape[2]
-        alike = [site for site in self.sites if site.shape[2] == width and site.trains]
-        kept = {id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike}
-        self._narrow[width] = sum(kept.values()) <= width
 
-    def columns(self, a: Packed) -> Tensor | None:
-        """The columns that are kept for a site's gradient; None for all, where the choices together are no fewer."""
-        return a.columns if self._narrow[a.shape[2]] else None
+    def settle(self) -> None:
+        """All sites are there: keep their own columns only, where these together are no more than all."""
+        for width in {site.shape[2] for site in self.sites}:
+            alike = [site for site in self.sites if site.shape[2] == width and site.leaf is not None]
+            kept = {id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike}
+            for site in alike if sum(kept.values()) <= width else ():
+                site.narrow_to(site.columns)
 
-    def take(self, x: Tensor, k: int, dtype: torch.dtype, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    def take(self, x: Tensor, k: int, dtype: torch.dtype, a: Packed) -> tuple[Tensor, Tensor]:
         """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
         if self._x is not x:
             self._x, self._made = x, {}
@@ -83,8 +83,8 @@ class Reading:
         if rows is None:
             rows = self._made[dtype] = x.detach().reshape(k, -1, x.shape[-1]).to(dtype)
         kept = rows
-        if columns is not None:
-            kept = self._columns(rows, columns)
+        if a.narrow is not None and a.columns is not None:
+            kept = self._columns(rows, a.columns)
         return rows, kept
 
     def forget(self, *module_call: object) -> None:
@@ -108,10 +108,10 @@ class _LowRank(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, a: Tensor | None, b: Tensor | None, layer: LowRankLinear) -> Tensor:
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         k = len(layer.scales)
-        rows, kept = layer.reading.take(x, k, dtype, layer.reading.columns(layer.a))
+        rows, kept = layer.reading.take(x, k, dtype, layer.a)
         scale = layer.scale_as(rows)
-        h = torch.bmm(rows, layer.a.dense().to(dtype).transpose(1, 2)) * scale
-        y = torch.bmm(h, layer.b.dense().to(dtype).transpose(1, 2))
+        h = torch.bmm(rows, layer.a.dense(dtype).transpose(1, 2)) * scale
+        y = torch.bmm(h, layer.b.dense(dtype).transpose(1, 2))
         ctx.layer, ctx.shape, ctx.dtype = layer, x.shape, x.dtype
         ctx.save_for_backward(kept if a is not None else None, h if b is not None else None, scale)
         return y.view(*x.shape[:-1], y.shape[-1])
@@ -126,20 +126,12 @@ class _LowRank(torch.autograd.Function):
         if h is not None:
             db = layer.b.gradient(torch.bmm(dy.transpose(1, 2), h))
         if kept is not None or ctx.needs_input_grad[0]:
-            dh = torch.bmm(dy, layer.b.dense(again=True).to(dy.dtype)) * scale
+            dh = torch.bmm(dy, layer.b.dense(dy.dtype)) * scale
             if kept is not None:
-                da = layer.a.gradient(_spread(torch.bmm(dh.transpose(1, 2), kept), layer))
+                da = layer.a.gradient(torch.bmm(dh.transpose(1, 2), kept))
             if ctx.needs_input_grad[0]:
-                dx = torch.bmm(dh, layer.a.dense(again=True).to(dy.dtype)).view(ctx.shape).to(ctx.dtype)
+                dx = torch.bmm(dh, layer.a.dense(dy.dtype)).view(ctx.shape).to(ctx.dtype)
         return dx, da, db, None
-
-
-def _spread(gradient: Tensor, layer: LowRankLinear) -> Tensor:
-    """[K, rank, c] of the columns that were kept -> [K, rank, d_in]."""
-    columns = layer.reading.columns(layer.a)
-    if columns is None:
-        return gradient
-    return gradient.new_zeros(layer.a.shape).scatter(2, columns[:, None, :].expand_as(gradient), gradient)
 
 
 class LowRankLinear(nn.Module):
@@ -200,6 +192,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     device, dtype = next(model.parameters()).device, trained_dtype(model)
     names = [name for name, _ in model.named_modules() if any(name in m for m in members)]
     values: list[tuple[str, Tensor]] = []
+    whole: set[str] = set()
     readings: dict[str, Reading] = {}
     layers: list[LowRankLinear] = []
     for name in names:
@@ -210,10 +203,12 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         a = Packed([p.a.to(device, dtype) for p in pairs], [p.train_a for p in pairs], level, moves)
         b = Packed([p.b.to(device, dtype) for p in pairs], [p.train_b for p in pairs], level, moves)
         values += [(f"{name}.{part}", p.start) for part, p in (("a", a), ("b", b)) if p.start is not None]
+        whole |= {f"{name}.{part}" for part, p in (("a", a), ("b", b)) if p.index is None}
         a.start = b.start = None
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
         reading = _reading(model, name.rpartition(".")[0], readings)
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
+    values.sort(key=lambda item: item[0] in whole)  # those that are put among frozen entries lie together
     groups = _groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
     total = [sum(p.a.numel() + p.b.numel() for p in m.values()) for m in members]
@@ -221,9 +216,13 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     for name, layer in zip(names, layers, strict=True):
         layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
         put(model, name, layer)
+    for reading in readings.values():
+        reading.settle()
+    matrices = Matrices(groups, [p for layer in layers for p in (layer.a, layer.b)])
     stored = [t - n for t, n in zip(total, trained, strict=True)]
     beside = [_bytes_beside(m, dict(zip(names, layers, strict=True))) for m in members]
-    return Attached(groups, stored, [layer.keep_rows for layer in layers], frozen_bytes=beside)
+    keep: list[Callable[[Sequence[int]], None]] = [matrices.keep, *(layer.keep_rows for layer in layers)]
+    return Attached(groups, stored, keep, forget=[matrices.forget], frozen_bytes=beside)
 
 
 def _reading(model: nn.Module, path: str, readings: dict[str, Reading]) -> Reading:

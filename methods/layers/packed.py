@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.groups import Leaf
-from methods.layers.frozen import FrozenLevel, Store, store
+from methods.layers.frozen import FrozenLevel, Quantized
+
+if TYPE_CHECKING:
+    from methods.layers.matrices import Matrices
 
 
 class Packed:
-    """`leaf` [K, M] holds the trained entries, `index` says where they go, `frozen` has the rest.
+    """`leaf` [K, M] holds the trained entries, `index` [K, M] says where in a row of all entries they go.
 
-    `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index.
-    `columns` [K, c] are those with a trained entry, where that is fewer than all. In `index`, the place K * size
+    `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index. The
+    frozen entries are numbers of `matrices`, where this matrix starts at the column `first`, or codes in `frozen`.
+    `columns` [K, c] are those with a trained entry, where that is fewer than all; `narrow` [K, M] is the index into the
+    matrix of these columns alone, where its gradient comes as that. A place of `index` beyond the matrix
     takes the padding of replicas that train fewer entries than their neighbours.
     """
 
-    def __init__(
-        self, matrices: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool
-    ) -> None:
-        self.shape = (len(matrices), matrices[0].shape[0], matrices[0].shape[1])
+    def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> None:
+        self.shape = (len(values), values[0].shape[0], values[0].shape[1])
         self.leaf: Leaf | None = None
-        self.frozen: Store | None = None
+        self.matrices: Matrices | None = None
+        self.frozen: Quantized | None = None
+        self.rest: Tensor | None = None
+        """The frozen entries [K, size], zero where entries train, until they are put into `matrices`."""
+        self.first = 0
         self.index: Tensor | None = None
         self.columns: Tensor | None = None
+        self.narrow: Tensor | None = None
         self.even = True
         """Whether all replicas train as many entries, so that no place of `index` is the padding's."""
-        self.start = self._place(torch.stack([m.flatten() for m in matrices]), masks, level, moves)
+        self.start = self._place(torch.stack([m.flatten() for m in values]), masks, level, moves)
 
     def _place(self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> Tensor | None:
         """Take the matrices [K, size] apart; returns what the trained entries start from."""
@@ -41,17 +53,19 @@ class Packed:
             return dense.view(self.shape)
         rest = dense.clone()
         values = dense.new_zeros(k, most)
-        index = np.full((k, most), k * size, dtype=np.int32)
+        index = np.full((k, most), size, dtype=np.int32)
         for row, where in enumerate(positions):
             places = torch.from_numpy(where).to(dense.device)
             values[row, : len(where)] = dense[row, places]
             rest[row, places] = 0
-            index[row, : len(where)] = where + row * size
-        if level == "none" or most == 0 or moves or bool(rest.any()):
-            self.frozen = store(rest, level)
+            index[row, : len(where)] = where
+        if level == "none":
+            self.rest = rest
+        elif most == 0 or moves or bool(rest.any()):
+            self.frozen = Quantized(rest, level)
         if most == 0:
             return None
-        self.index = torch.from_numpy(index).flatten().to(dense.device)
+        self.index = torch.from_numpy(index).to(dense.device)
         self.even = all(len(p) == most for p in positions)
         self.columns = None if moves else self._columns(masks)
         return values
@@ -61,56 +75,82 @@ class Packed:
         most = max(len(c) for c in found)
         if most == self.shape[2]:
             return None
-        # a replica with fewer repeats one of its own: the gradient is written there twice, the same
+        # a replica with fewer repeats one of its own: the gradient is the same in both
         padded = [np.concatenate([c, np.full(most - len(c), c[0] if len(c) else 0)]) for c in found]
         device = None if self.index is None else self.index.device
         return torch.from_numpy(np.stack(padded).astype(np.int64)).to(device)
 
     @property
-    def trains(self) -> bool:
-        """Whether any entry trains."""
-        return self.index is not None or self.frozen is None
-
-    @property
     def size(self) -> int:
         return self.shape[1] * self.shape[2]
 
+    @property
+    def places(self) -> Tensor | None:
+        """`index` counted from this matrix's first entry; the padding's lie beyond its last."""
+        return None if self.index is None else self.index - self.first
+
     @torch.no_grad()
-    def dense(self, *, again: bool = False) -> Tensor:
-        """The matrices [K, rows, columns]; no gradient flows through this. `again`: nothing was trained since."""
+    def dense(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The matrices [K, rows, columns], of `dtype` where given; no gradient flows through this."""
+        if self.matrices is not None:
+            return self.matrices.dense(self, dtype)
         values = None if self.leaf is None else self.leaf.tensor.detach()
         if values is not None and self.index is None:
-            return values
-        count = self.shape[0] * self.size
-        flat = None if values is None else values.flatten()
+            return values if dtype is None else values.to(dtype)
+        filled = self._decoded(values)
+        return filled if dtype is None else filled.to(dtype)
+
+    def _decoded(self, values: Tensor | None) -> Tensor:
+        """From codes, with the trained entries put in; one more column takes the padding."""
         if self.frozen is not None:
-            filled = (self.frozen.again if again else self.frozen.filled)(self.index, flat)
+            flat = self.frozen.filled()
         else:
-            assert flat is not None and self.index is not None
-            filled = flat.new_zeros(count + 1).index_copy_(0, self.index.long(), flat)
-        return filled[:count].view(self.shape)
+            assert values is not None
+            flat = values.new_zeros(self.shape[0], self.size + 1)
+        if self.index is not None and values is not None:
+            flat.scatter_(1, self.index.long(), values)
+        return flat[:, : self.size].view(self.shape)
 
     def gradient(self, full: Tensor) -> Tensor:
-        """Of the trained entries, in the leaf's shape, from that of the matrices [K, rows, columns]."""
+        """Of the trained entries, in the leaf's shape and precision.
+
+        `full` is that of the matrices [K, rows, columns], or [K, rows, c] of the columns that `narrow_to` was told of.
+        """
         assert self.leaf is not None
-        values = self.leaf.tensor
+        dtype = self.leaf.tensor.dtype
         if self.index is None:
-            return full.to(values.dtype)
-        flat = full.flatten() if self.even else torch.cat([full.flatten(), full.new_zeros(1)])
-        return flat.index_select(0, self.index).view(values.shape).to(values.dtype)
+            return full.to(dtype)
+        index, first = (self.index, self.first) if self.narrow is None else (self.narrow, 0)
+        return gathered(full, index, first, self.even, dtype)
+
+    def narrow_to(self, columns: Tensor | None) -> None:
+        """Expect gradients of these columns [K, c] only; None: of all."""
+        self.narrow = None if columns is None else self._places_within(columns)
+
+    def _places_within(self, columns: Tensor) -> Tensor:
+        """`index`, of the matrix that has these columns only."""
+        assert self.index is not None
+        k, rows, width = self.shape
+        kept = columns.shape[1]
+        number = torch.arange(kept, device=columns.device).expand(k, kept)
+        place = torch.zeros(k, width, dtype=torch.int64, device=columns.device).scatter_(1, columns, number)
+        own = self.index.long() - self.first
+        inside = own.clamp(max=self.size - 1)
+        moved = inside // width * kept + place.gather(1, inside % width)
+        return torch.where(own < self.size, moved, rows * kept).int()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`."""
-        k, size, chosen = self.shape[0], self.size, list(rows)
+        chosen = list(rows)
         self.shape = (len(rows), self.shape[1], self.shape[2])
         if self.frozen is not None:
             self.frozen.keep(rows)
         if self.columns is not None:
             self.columns = self.columns[chosen]
-        if self.index is not None:
-            old = self.index.view(k, -1)[chosen].long()
-            moved = torch.tensor([(new - row) * size for new, row in enumerate(rows)], device=old.device)[:, None]
-            self.index = torch.where(old == k * size, len(rows) * size, old + moved).flatten().int()
+        if self.narrow is not None:
+            self.narrow = self.narrow[chosen]
+        if self.index is not None and self.matrices is None:
+            self.index = self.index[chosen]
 
     @torch.no_grad()
     def move(self, row: int, mask: np.ndarray) -> float:
@@ -118,30 +158,59 @@ class Packed:
 
         Returns the sum of absolute errors made by storing those that are frozen now.
         """
-        if self.leaf is None or self.index is None or self.frozen is None:
+        if self.leaf is None or self.index is None:
             return 0.0
         now = self.dense()[row].flatten().clone()
         more = [(0, have - own) for have, own in zip(self.shape[1:], mask.shape, strict=True)]
         where = torch.from_numpy(np.flatnonzero(np.pad(mask, more))).to(now.device)
         self.leaf.tensor[row, : len(where)] = now[where]
-        self.index.view(self.shape[0], -1)[row, : len(where)] = (where + row * self.size).int()
+        self.index[row, : len(where)] = (where + self.first).int()
+        if self.frozen is None:
+            return 0.0  # all values lie in `matrices`, those that trained until now too
         now[where] = 0
         return self.frozen.set_row(row, now)
 
     def state(self) -> list[Tensor]:
         """A copy of all but the trained values."""
-        index = [] if self.index is None else [self.index.clone()]
-        return index + ([] if self.frozen is None else self.frozen.state())
+        return [tensor.clone() for tensor in self._kept()]
 
     def restore(self, state: Sequence[Tensor]) -> None:
         """Go on from what `state` gave."""
-        own = list(state)
-        if self.index is not None:
-            self.index.copy_(own.pop(0))
+        for tensor, saved in zip(self._kept(), state, strict=True):
+            tensor.copy_(saved)
+
+    def _kept(self) -> list[Tensor]:
+        index = [] if self.index is None else [self.index]
         if self.frozen is not None:
-            self.frozen.restore(own)
+            return index + list(self.frozen.tensors())
+        return index + ([] if self.matrices is None else self.matrices.stored(self))
 
     def bytes_beside(self, size: int, trained: int) -> int:
         """Bytes kept for a replica of so many entries beside the trained ones: frozen entries, map of the trained."""
-        frozen = 0 if self.frozen is None else self.frozen.bytes_for(size)
-        return frozen + (0 if self.index is None else trained * self.index.element_size())
+        stored = [] if self.matrices is None else self.matrices.stored(self)
+        frozen = sum(size * t.element_size() for t in stored)
+        frozen += 0 if self.frozen is None else self.frozen.bytes_for(size)
+        maps = [t for t in (self.index, self.narrow) if t is not None]
+        return frozen + sum(trained * t.element_size() for t in maps)
+
+
+def gathered(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
+    """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it (none if `even`)."""
+    if full.is_cuda and (kernel := _kernel()) is not None:
+        made: Tensor = kernel.gathered(full, index, first, dtype)
+        return made
+    flat, places = full.reshape(len(index), -1), index.long()
+    if first:
+        places -= first
+    if not even:
+        places = places.clamp(max=flat.shape[1])
+        flat = nn.functional.pad(flat, (0, 1))
+    return flat.gather(1, places).to(dtype)
+
+
+@functools.cache
+def _kernel() -> Any:
+    """The module of the fused kernel; None without Triton."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("methods.layers.gather_kernel")

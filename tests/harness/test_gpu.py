@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
+from harness.capture import Eager
 from harness.contracts import METHODS, STRATEGIES
 from harness.dropout import Clock, CounterDropout
 from harness.progress import Plain
 from harness.run import run
 from harness.spec import make_spec
 from methods.layers.lowrank import LowRankLinear
+from methods.layers.packed import gathered
 from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 from tests.harness.training import protocol, rows, trainer
 
@@ -67,6 +69,17 @@ def test_masks_are_the_cpus(select: str, tiny_bert: Callable[..., torch.nn.Modul
         packed = [p for layer in layers for p in (layer.a, layer.b) if p.index is not None]
         places.append([p.index.cpu() for p in packed if p.index is not None])
     assert len(places[0]) == len(places[1]) and all(torch.equal(a, b) for a, b in zip(*places, strict=True))
+
+
+def test_gathered_is_the_cpus() -> None:
+    """One kernel of Triton's on a GPU: rows that are columns of a wider index, and places beyond the matrix."""
+    generator = torch.Generator().manual_seed(0)
+    full = torch.randn(3, 16, 130, generator=generator).bfloat16()
+    places = torch.stack([torch.randperm(2080, generator=generator)[:1500] for _ in range(3)]).int() + 640
+    places[1, -7:] = 5000
+    index = torch.cat([places, places], dim=1)[:, 20:1520]
+    expected = gathered(full, index, 640, False, torch.float32)
+    assert torch.equal(gathered(full.cuda(), index.cuda(), 640, False, torch.float32).cpu(), expected)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -123,6 +136,33 @@ def test_halves_go_on_where_the_whole_does_not_fit(tmp_path: Path) -> None:
     assert "MiB allocated at most" in said
     assert [r.pack.size for r in stored(tmp_path / "short", asked[0]) if r.pack] == [8] * 16
     assert_near(tmp_path / "whole", tmp_path / "short", asked[0])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_replayed_steps_read_what_trains_now(
+    count: int, autocast: bool, tiny_bert: Callable[..., torch.nn.Module]
+) -> None:
+    """Against the same steps run as they come, with a look at the losses after each: that makes matrices ready too."""
+    kinds = [METHODS.get("lorasp")(), METHODS.get("lora")(), METHODS.get("lorasp")(resample=3, select="row")][-count:]
+    found = []
+    for eager in (True, False):
+        model = tiny_bert(dtype=torch.float32).to("cuda")
+        made, attached = trainer(model, kinds, [protocol()] * count, range(count), rows().to("cuda"))
+        made.autocast = autocast
+        if eager:
+            made.runner = Eager(made._compute)
+        seen = []
+        with made.runner.stream():
+            for step in range(12):
+                made.one_step(step)
+                seen.append(made.losses(step).detach().cpu())
+        assert made.runner.fallback is None
+        found.append((torch.stack(seen), [g.theta.detach().cpu() for g in attached.groups]))
+    (losses, theirs), (captured, ours) = found
+    torch.testing.assert_close(captured, losses, rtol=1e-3 if autocast else 1e-5, atol=1e-3 if autocast else 1e-5)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
 
 
 @pytest.mark.parametrize("method", ["lora", "lorasp", "full"])

@@ -85,3 +85,21 @@ def test_schedule_equals_transformers() -> None:
         assert abs(rate - optimizer.param_groups[0]["lr"]) < 1e-15
         optimizer.step()
         theirs.step()
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
+    """One replica on a GPU reads from tensors what the host passes as numbers on a CPU."""
+    group = ParameterGroup("g", [("w", torch.zeros(1, 4))], [4], lr_scale=[2.5])
+    group.restarts = [every]
+    rates = learning_rates(PROTOCOLS[1], STEPS)
+    made = ReplicaAdamW([group], PROTOCOLS[1:2], [rates])
+    for step in range(STEPS):
+        made.begin(step)
+        numbers = made._rate_alone(0, group)
+        made.device = torch.device("cuda")
+        rate, count = made._rate_alone(0, group)
+        made.device = torch.device("cpu")
+        assert isinstance(rate, torch.Tensor) and rate.shape == count.shape == ()
+        assert (float(rate), float(count)) == pytest.approx((numbers[0], float(numbers[1])), rel=1e-6)
+        assert float(count) == (step % every if every else step) + 1

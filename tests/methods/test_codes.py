@@ -46,7 +46,7 @@ def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
     def watched(self: Quantized, row: int, values: Tensor) -> float:
         wanted = values.clone()
         error = put(self, row, values)
-        now = self.filled(None, None)[row * self.size : (row + 1) * self.size]
+        now = self.filled()[row, : self.size]
         moved.append(float((now - wanted).abs().sum()))
         return error
 
@@ -61,5 +61,5 @@ def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
 def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
     values = torch.zeros(1, 130, dtype=torch.float64)
     values[0, ::3] = torch.linspace(-1, 1, 44)
-    kept = Quantized(values, frozen).filled(None, None)[:130]
+    kept = Quantized(values, frozen).filled()[0, :130]
     assert bool((kept[values[0] == 0] == 0).all()) and float((kept - values[0]).abs().max()) < 0.2

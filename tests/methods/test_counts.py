@@ -13,6 +13,7 @@ from harness.contracts import METHODS, STRATEGIES
 from harness.groups import ParameterGroup
 from harness.packrun import counts
 from methods.layers.lowrank import LowRankLinear
+from methods.layers.matrices import ALIGNED
 from methods.layers.projection import GradientProjector
 from tests.harness.training import protocol, rows, trainer
 from tests.methods.checks import EVERY, watch_masks
@@ -76,12 +77,16 @@ def test_frozen_bytes_are_those_of_the_tensors(select: str, frozen: str, tiny_be
     model = tiny_bert(dtype=torch.float32)
     _, attached = trainer(model, [LORASP(select=select, frozen=frozen)], [protocol()], [0], rows())
     held = 0
+    matrices = set()
     for layer in (m for m in model.modules() if isinstance(m, LowRankLinear)):
         for packed in (layer.a, layer.b):
-            held += size(packed.index) if packed.index is not None else 0
-            stored = packed.frozen.tensors() if packed.frozen is not None else ()
-            spare = 4 if stored and frozen == "none" else 0  # one slot takes the padding of packs
-            held += sum(map(size, stored)) - spare
+            held += sum(size(one) for one in (packed.index, packed.narrow) if one is not None)
+            held += sum(map(size, packed.frozen.tensors())) if packed.frozen is not None else 0
+            matrices |= {packed.matrices} if packed.matrices is not None and packed.matrices.flat is not None else set()
+    for one in matrices:
+        spare = one.flat.shape[1] - sum(p.size for p in one.parts)  # takes the padding of packs
+        assert 0 < spare <= ALIGNED
+        held += size(one.flat) - 4 * spare
     assert counts(Held(0, 0, 0), attached, 0)[1].frozen == held
 
 

@@ -74,7 +74,7 @@ def _dense_grads(model: nn.Module) -> dict[str, Tensor]:
         for part in "ab":
             packed = getattr(layer, part)
             flat = torch.zeros(packed.size + 1, dtype=torch.float64)
-            flat[packed.index.long()] = packed.leaf.tensor.grad.flatten()
+            flat[packed.places[0].long()] = packed.leaf.tensor.grad.flatten()
             found[f"{name}.{part}"] = flat[:-1].view(packed.shape[1:])
     return found
 
@@ -94,8 +94,8 @@ def test_nothing_is_drawn_after_the_last_step(tiny_bert: Callable[..., nn.Module
     want = masks(LORASP(resample=4), tiny_bert(), 0, 1)
     for name, layer in layers(model).items():
         where = torch.zeros(layer.a.size, dtype=torch.bool)
-        assert layer.a.index is not None
-        where[layer.a.index.long()] = True
+        assert layer.a.places is not None
+        where[layer.a.places.long()] = True
         assert torch.equal(where.view(layer.a.shape[1:]), want[f"{name}.a"])
     assert attached.extra_for(0) == {"resample_error": 0.0}
 

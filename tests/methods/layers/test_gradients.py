@@ -27,10 +27,12 @@ def agrees(forward: Callable[[Tensor], Tensor], leaves: Sequence[Leaf]) -> bool:
     """gradcheck of x and of each leaf's values."""
 
     def called(x: Tensor, *values: Tensor) -> Tensor:
-        for leaf, value in zip(leaves, values, strict=True):
+        for leaf, own, value in zip(leaves, columns, values, strict=True):
+            own.copy_(value.detach())  # the layer may read the whole group
             leaf.tensor = value
         return forward(x)
 
+    columns = [leaf.tensor.detach() for leaf in leaves]
     x = drawn(K * ROWS, LENGTH, D_IN, seed=9).requires_grad_()
     return torch.autograd.gradcheck(called, (x, *(leaf.tensor.detach().clone().requires_grad_() for leaf in leaves)))
 

@@ -1,0 +1,32 @@
+"""The gradients of the trained entries out of those of whole matrices, cast on the way: one Triton kernel."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _gather(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    full, index, out, first, size, taken, stride, BLOCK: tl.constexpr
+):
+    replica = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < taken
+    place = tl.load(index + replica * stride + at, mask=inside, other=0) - first
+    value = tl.load(full + replica * size + place, mask=inside & (place < size), other=0.0)
+    tl.store(out + replica * taken + at, value.to(out.dtype.element_ty), mask=inside)
+
+
+def gathered(full: Tensor, index: Tensor, first: int, dtype: torch.dtype) -> Tensor:
+    """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it."""
+    full = full.contiguous()
+    k, taken = index.shape
+    out = torch.empty(k, taken, dtype=dtype, device=full.device)
+    grid = (triton.cdiv(taken, BLOCK), k)
+    _gather[grid](full, index, out, first, full[0].numel(), taken, index.stride(0), BLOCK=BLOCK)
+    return out

@@ -1,0 +1,122 @@
+"""All matrices of an adapter made ready once a pass: trained entries put among the frozen ones, and one cast of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.groups import ParameterGroup
+from methods.layers.packed import Packed
+
+ALIGNED = 64
+"""Columns that the width is a multiple of, so that each replica's matrices lie alike."""
+
+
+class Matrices:
+    """`flat` [K, width] holds the matrices of which some entries are frozen, in floating point, side by side.
+
+    A step launches a kernel or two for all of them in place of several for each, which is what bounds a small model.
+    What is ready holds until a group changes: in place, which torch counts, or by a replayed graph, after which
+    `forget` is called.
+    """
+
+    def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[Packed]) -> None:
+        self.groups = list(groups)
+        self.places = {
+            id(leaf): (number, int(leaf.tensor.storage_offset()))
+            for number, group in enumerate(groups)
+            for leaf in group.leaves.values()
+        }
+        self.parts = [p for p in packed if p.rest is not None]
+        last = 0
+        for part in self.parts:
+            part.first, last = last, last + part.size
+        self.flat: Tensor | None = self._filled(last) if self.parts else None
+        self.indices = [self._index(number, last) for number in range(len(groups))]
+        self._bind()
+        for part in packed:
+            part.matrices = None if part.frozen is not None or (part.index is not None and part.rest is None) else self
+            part.rest = None
+        self._seen: list[int] | None = None
+        self._cast: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def _filled(self, last: int) -> Tensor:
+        like = self.parts[0].rest
+        assert like is not None
+        flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)  # one column at least takes the padding
+        for part in self.parts:
+            assert part.rest is not None
+            flat[:, part.first : part.first + part.size] = part.rest
+        return flat
+
+    def _of(self, number: int) -> list[Packed]:
+        """Those whose trained entries are a group's: its first columns, in this order."""
+        own = [p for p in self.parts if p.leaf is not None and self.places[id(p.leaf)][0] == number]
+        return sorted(own, key=lambda p: self.places[id(p.leaf)][1])
+
+    def _index(self, number: int, last: int) -> Tensor | None:
+        """[K, n] int32: the places in a row of `flat` of a group's first n columns."""
+        parts = [(p, p.index) for p in self._of(number) if p.index is not None]
+        if not parts:
+            return None
+        return torch.cat([torch.where(i == p.size, last, i + p.first) for p, i in parts], dim=1).int()
+
+    def _bind(self) -> None:
+        """Let each matrix see its columns of the group's index."""
+        for number, index in enumerate(self.indices):
+            start = 0
+            for part in self._of(number):
+                assert index is not None and part.leaf is not None and self.places[id(part.leaf)][1] == start
+                part.index = index[:, start : start + part.leaf.shape[0]]
+                start += part.leaf.shape[0]
+
+    def dense(self, packed: Packed, dtype: torch.dtype | None) -> Tensor:
+        """The matrices [K, rows, columns] of one of them; a view wherever it can be."""
+        if packed.index is not None or packed.leaf is None:
+            assert self.flat is not None
+            self._ready()
+            return self._cut(packed, self.flat, -1, packed.first, dtype)
+        if dtype in (None, packed.leaf.tensor.dtype):
+            return packed.leaf.tensor.detach()
+        self._ready()
+        group, start = self.places[id(packed.leaf)]
+        return self._cut(packed, self.groups[group].theta.detach(), group, start, dtype)
+
+    def _cut(self, packed: Packed, source: Tensor, number: int, start: int, dtype: torch.dtype | None) -> Tensor:
+        """Its columns of a source, which is the group of this number or, at -1, `flat`."""
+        if dtype is not None and dtype != source.dtype:
+            if (number, dtype) not in self._cast:
+                self._cast[number, dtype] = source.to(dtype)
+            source = self._cast[number, dtype]
+        return source[:, start : start + packed.size].view(packed.shape)
+
+    def _ready(self) -> None:
+        seen = [group.theta._version for group in self.groups]
+        if seen == self._seen:
+            return
+        self.forget()
+        for group, index in zip(self.groups, self.indices, strict=True):
+            if index is not None:
+                assert self.flat is not None
+                self.flat.scatter_(1, index.long(), group.theta.detach()[:, : index.shape[1]])
+        self._seen = seen
+
+    def forget(self) -> None:
+        """What was made ready is that of trained values that may be others now."""
+        self._seen = None
+        self._cast.clear()
+
+    def stored(self, packed: Packed) -> list[Tensor]:
+        """The part of `flat` that is this matrix, if any."""
+        whole = self.flat is None or (packed.index is None and packed.leaf is not None)
+        return [] if whole else [self.flat[:, packed.first : packed.first + packed.size]]  # type: ignore[index]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all replicas but `rows`, after the groups have."""
+        chosen = list(rows)
+        self.flat = None if self.flat is None else self.flat[chosen]
+        self.indices = [None if index is None else index[chosen] for index in self.indices]
+        self._bind()
+        self.forget()
