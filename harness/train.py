@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from harness.attention import attention
 from harness.capture import Compute, runner
 from harness.cell import Protocol
 from harness.dropout import compact_dropout, install_dropout
@@ -134,7 +135,7 @@ class Trainer:
 
     def _forward(self, rows: Tensor, shape: Shape) -> Tensor:
         """Losses [K] that can be differentiated."""
-        with self._precision():
+        with self._precision(), attention(self.device, max(shape)):
             logits = self.model(**self.split.gather(rows, shape)).logits
         return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.attention import attention
 from harness.cell import Protocol
 from harness.contracts import Example, Task
 from harness.task_types.base import Losses, Predicted, Shape, Split, TaskType
@@ -97,8 +98,10 @@ def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -
     out: np.ndarray | None = None
     kind = split.device.type
     for rows in batches_by_length(split.lengths, k, kind):
+        tokens = int(split.lengths[rows].max())
         batch = {name: value.repeat(k, *[1] * (value.dim() - 1)) for name, value in split.batch(rows).items()}
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
+        precision = torch.autocast(kind, torch.bfloat16, enabled=autocast)
+        with torch.inference_mode(), precision, attention(split.device, tokens):
             logits = model(**batch).logits.float().cpu().numpy()
         if out is None:
             out = np.empty((k, len(split), logits.shape[-1]), dtype=np.float32)

@@ -148,6 +148,7 @@ def test_replayed_steps_read_what_trains_now(
     found = []
     for eager in (True, False):
         model = tiny_bert(dtype=torch.float32).to("cuda")
+        model.set_attn_implementation("sdpa")  # type: ignore[operator]  # eager attention's mask is no graph's
         made, attached = trainer(model, kinds, [protocol()] * count, range(count), rows().to("cuda"))
         made.autocast = autocast
         if eager:
@@ -163,23 +164,6 @@ def test_replayed_steps_read_what_trains_now(
     torch.testing.assert_close(captured, losses, rtol=1e-3 if autocast else 1e-5, atol=1e-3 if autocast else 1e-5)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
-
-
-@pytest.mark.parametrize("method", ["lora", "lorasp", "full"])
-def test_a_profile_repeats(method: str, tmp_path: Path) -> None:
-    """The same allocated bytes in every phase, and the same speed within 3 %."""
-    from harness.profile import profile
-
-    shape = {"model": ("shape:minilm",), "batch_size": 32, "max_length": 64}
-    flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "device": "cuda", "out": tmp_path} | shape
-    first, second = (profile(make_spec(flags), 3, Plain(io.StringIO(), 0))[0] for _ in range(2))
-    assert first.status == second.status == "ok" and first.peak_bytes
-    assert [p.allocated for p in first.phases] == [p.allocated for p in second.phases]
-    assert first.peak_bytes == second.peak_bytes and first.shares == second.shares
-    if first.samples_per_second is None or second.samples_per_second is None:
-        pytest.skip(f"others share the GPU: {first.reason}")
-    assert second.samples_per_second == pytest.approx(first.samples_per_second, rel=0.03)
-    assert np.median(second.blocks) == pytest.approx(np.median(first.blocks), rel=0.03)
 
 
 def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:

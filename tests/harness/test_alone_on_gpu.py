@@ -1,0 +1,31 @@
+"""What needs a GPU to itself: this process holds nothing on it, so its name puts it before the other GPU tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.profile import profile
+from harness.progress import Plain
+from harness.spec import make_spec
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
+
+
+@pytest.mark.parametrize("method", ["lora", "lorasp", "full"])
+def test_a_profile_repeats(method: str, tmp_path: Path) -> None:
+    """The same allocated bytes in every phase, and the same speed within 3 %."""
+    shape = {"model": ("shape:minilm",), "batch_size": 32, "max_length": 64}
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "device": "cuda", "out": tmp_path} | shape
+    first, second = (profile(make_spec(flags), 3, Plain(io.StringIO(), 0))[0] for _ in range(2))
+    assert first.status == second.status == "ok" and first.peak_bytes
+    assert [p.allocated for p in first.phases] == [p.allocated for p in second.phases]
+    assert first.peak_bytes == second.peak_bytes and first.shares == second.shares
+    if first.samples_per_second is None or second.samples_per_second is None:
+        pytest.skip(f"others share the GPU: {first.reason}")
+    assert second.samples_per_second == pytest.approx(first.samples_per_second, rel=0.03)
+    assert np.median(second.blocks) == pytest.approx(np.median(first.blocks), rel=0.03)
