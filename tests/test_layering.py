@@ -34,8 +34,8 @@ ALLOWED = {
     "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts"},
 }
 TORCH = set(
-    "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups live_storages "
-    "measure memory_process models optimizer packrun predict recompute result rival scoring simulated step step_timer "
+    "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "
+    "live_storages measure memory_process models optimizer packrun predict recompute result rival scoring simulated step step_timer "
     "subjects token_cache tokens trace train usual".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
