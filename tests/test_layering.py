@@ -35,8 +35,8 @@ ALLOWED = {
 }
 TORCH = set(
     "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "
-    "live_storages measure memory_process models optimizer packrun predict recompute result rival scoring simulated step step_timer "
-    "subjects token_cache tokens trace train usual".split()
+    "live_storages measure memory_process models optimizer packrun predict recompute result rival scoring simulated "
+    "step step_timer subjects token_cache tokens trace train usual".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
 HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}
