@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.record import Profile, Record
 from reports.compare import (
@@ -208,31 +208,33 @@ def _profile_cells(profile: Profile | None) -> tuple[str, str]:
     return size(profile.peak_bytes), f"{profile.samples_per_second:.0f} ({low:.0f} to {high:.0f})"
 
 
+def _budget(record: Record) -> str:
+    p = record.cell.protocol
+    told = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
+    caps = [f"{n:,} {part} rows at most" for part, n in (("train", p.train_rows), ("eval", p.eval_rows)) if n]
+    return ", ".join([told, *caps])
+
+
+PROTOCOL: Mapping[str, Callable[[Record], str]] = {
+    "protocol": lambda r: r.cell.protocol.name,
+    "learning rate": lambda r: f"{r.cell.protocol.lr:g}",
+    "its source": lambda r: r.cell.protocol.lr_source,
+    "budget": _budget,
+    "batch x tokens": lambda r: f"{r.cell.protocol.batch_size} x {r.cell.protocol.max_length}",
+    "schedule": lambda r: r.cell.protocol.schedule,
+    "precision": lambda r: r.cell.precision,
+}
+"""Columns of the table of protocols; a cell that tasks do not share is told for each of them."""
+
+
 def protocol_table(grid: Grid) -> Table:
     """How each method trained."""
     rows = []
     for method in grid.methods:
-        record = grid.of_method(method)[0]
-        p = record.cell.protocol
-        budget = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
         seeds = len({seed_text(r.cell.seeds) for r in grid.of_method(method)})
-        shape = f"{p.batch_size} x {p.max_length}"
-        precision = record.cell.precision
-        name = Text(method, method=method)
-        rates = _by_task(grid, method, lambda r: f"{r.cell.protocol.lr:g}")
-        source = _by_task(grid, method, lambda r: r.cell.protocol.lr_source)
-        rows.append((name, p.name, rates, source, budget, shape, p.schedule, precision, str(seeds)))
-    head = (
-        "method",
-        "protocol",
-        "learning rate",
-        "its source",
-        "budget",
-        "batch x tokens",
-        "schedule",
-        "precision",
-        "seeds",
-    )
+        told = [_by_task(grid, method, column) for column in PROTOCOL.values()]
+        rows.append((Text(method, method=method), *told, str(seeds)))
+    head = ("method", *PROTOCOL, "seeds")
     cut = {
         (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
         for t in grid.tasks

@@ -155,3 +155,14 @@ def test_cells_know_their_runs_and_names_when_turned_too() -> None:
         assert own.runs == (records[0].key, records[1].key)
         assert [name.method for name in names] == list(grid.methods)
         assert any(cell.task == "cola" for cell in (*table.head, *cells) if isinstance(cell, Text))
+
+
+def test_a_budget_that_tasks_do_not_share_is_told_for_each() -> None:
+    """Cells of two runs copied together are one row of scores; the table of protocols must not tell the first only."""
+    made = [record(60.0, cell("cola", protocol={"max_steps": 100}))]
+    made += [record(61.0, cell("rte", protocol={"max_steps": 200, "train_rows": 1000}))]
+    (grid,) = grids(made)
+    table = protocol_table(grid)
+    told = dict(zip(table.head, table.rows[0], strict=True))
+    assert told["budget"] == "cola 100 steps at most; rte 200 steps at most, 1,000 train rows at most"
+    assert told["batch x tokens"] == "16 x 128"
