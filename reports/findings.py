@@ -17,6 +17,10 @@ from reports.statistics.signatures import Signature, signatures
 from reports.statistics.testing import Tests
 from reports.statistics.translation import TRANSLATION_COLUMNS
 
+WITHOUT = (
+    "Runs of so many asked: those without a score are left out here, so a method that fails on its hard cases looks "
+    "better than it is; the comparisons above give no verdict then."
+)
 MOST = 8
 """Sentences of comparisons at the top; the table below them has all."""
 TESTS = "p is corrected for all comparisons of the report (Holm); what an interval holds for stands beside it"
@@ -91,14 +95,16 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in analysis.rows["aggregates"]:
         if row["tasks"] > 1:
-            start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": row["runs"]}
+            runs = row["runs"] if row["runs"] == row["asked"] else f"{row['runs']} of {row['asked']}"
+            start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": runs}
             own = found.setdefault(
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
     note = "arXiv 2108.13264: over all runs of all tasks that each method has, with 95 % intervals from runs resampled "
     note += "within tasks. First: the first method of the suite; a run above: ties count half."
-    return [("Over all tasks", list(found.values()), [note])] if found else []
+    notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
+    return [("Over all tasks", list(found.values()), notes)] if found else []
 
 
 def _with_interval(row: Mapping[str, Any], form: str) -> str:

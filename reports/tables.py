@@ -17,11 +17,12 @@ from reports.compare import (
     task_estimate,
 )
 from reports.document import Table, Text, turned
-from reports.frames import Grid, seed_text
-from reports.intervals import Estimate, estimate
+from reports.frames import Grid, seed_text, seeds_of
+from reports.intervals import Estimate
 from reports.solo import profile_of, size
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
+from reports.statistics.shared_seeds import estimate_over, varied
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -54,7 +55,7 @@ def of_average(grid: Grid, method: str, cover: Coverage) -> Text:
 
 def of_metric(grid: Grid, task: str, method: str, metric: str) -> Text:
     """A metric's mean, with n where some of the method's cells lack it."""
-    return with_n(grid, task, method, estimate(metric_by_seed(grid, task, method, metric)))
+    return with_n(grid, task, method, estimate_over(metric_by_seed(grid, task, method, metric)))
 
 
 def named(methods: Sequence[str]) -> list[Text]:
@@ -87,6 +88,7 @@ def score_table(grid: Grid, average: str) -> Table:
     notes = [
         f"Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval for {NEW_SEEDS}."
     ]
+    notes += seed_notes(grid)
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
     if alone:
@@ -94,6 +96,20 @@ def score_table(grid: Grid, average: str) -> Table:
     head = ("task", "score", "constant", *named(grid.methods))
     table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
+
+
+def seed_notes(grid: Grid) -> list[str]:
+    """Which streams have seeds of their own, where not all move together."""
+    found = dict.fromkeys(
+        told for place in grid.cells for told in [varied(seeds_of(r) for r in grid.cells[place])] if told
+    )
+    if not found:
+        return []
+    own = "; ".join(found)
+    return [
+        f"Seeds vary by stream ({own}): intervals are for new seeds of these, other streams held. Runs that "
+        "share a seed are not independent, and the intervals count that (random effects)."
+    ]
 
 
 def _constant(grid: Grid, task: str) -> float | None:

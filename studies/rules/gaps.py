@@ -13,7 +13,8 @@ from harness.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
 from reports.statistics.holm import holm
-from reports.statistics.student import Student, of_values
+from reports.statistics.shared_seeds import over_seeds
+from reports.statistics.student import Student
 from studies.answer import Answer, Gathered, Part, together
 from studies.rules.contrast import failures
 from studies.rules.margins import decide, interval, power
@@ -70,7 +71,9 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
     both = _paired(method, first)
-    gap, dev, score_ = (of_values([getattr(a, n) - getattr(b, n) for a, b in both]) for n in ("gap", "dev", "score"))
+    gap, dev, score_ = (
+        over_seeds({s: getattr(a, n) - getattr(b, n) for s, (a, b) in both.items()}) for n in ("gap", "dev", "score")
+    )
     return Differences(gap, dev, score_)
 
 
@@ -157,8 +160,8 @@ def _mean(fits: Sequence[Fit]) -> Fit:
     return Fit(*(statistics.fmean(getattr(f, name) for f in fits) for name in ("train", "dev", "score")))
 
 
-def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> list[tuple[Fit, Fit]]:
-    return [(fit, first[seeds]) for seeds, fit in method.items() if seeds in first]
+def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> dict[Seeds, tuple[Fit, Fit]]:
+    return {seeds: (fit, first[seeds]) for seeds, fit in method.items() if seeds in first}
 
 
 def _row(method: str, fits: Sequence[Fit], first: str, part: Part | None) -> dict[str, str]:
