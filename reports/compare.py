@@ -90,14 +90,19 @@ def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | Non
 
 
 def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, tuple[Record, Record]]:
-    """Seeds -> records of method and first with a score, where all seeds, the data and the rows scored are the same."""
+    """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
         found = [r for r in grid.of(task, name) if score(r, average) is not None]
-        return {(seeds_of(r), r.cell.data, r.cell.protocol.eval_rows): r for r in found}
+        return {(seeds_of(r), *_asked(r)): r for r in found}
 
     a, b = scored(method), scored(first)
     return {seeds_of(record): (record, b[key]) for key, record in a.items() if key in b}
+
+
+def _asked(r: Record) -> tuple[Hashable, ...]:
+    """What a pair must share: other rows, another model or protocol are another question."""
+    return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.revision, r.cell.protocol.name, r.cell.suite_version
 
 
 def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from harness.cell import ModelRef
 from reports.document import Text
 from reports.flat import cell_rows, score_rows, to_csv
 from reports.frames import grids
@@ -166,3 +167,15 @@ def test_a_budget_that_tasks_do_not_share_is_told_for_each() -> None:
     told = dict(zip(table.head, table.rows[0], strict=True))
     assert told["budget"] == "cola 100 steps at most; rte 200 steps at most, 1,000 train rows at most"
     assert told["batch x tokens"] == "16 x 128"
+
+
+def test_no_paired_difference_across_models() -> None:
+    """A study that compares nothing (scaling) has two models in one table: no row sets one against the other."""
+    other = ModelRef(name="other", revision="b" * 64)
+    made = [record(60.0 + s, cell("cola", m, s)) for m in ("lora", "lorasp") for s in (0, 1)]
+    made += [record(50.0 + s, cell("cola", "full", s, model=other)) for s in (0, 1)]
+    (grid,) = grids(made)
+    differences = difference_table(grid, "glue")
+    assert differences is not None
+    assert [row[4] for row in differences.rows if row[0] == "full"] == ["no paired seeds", "no paired seeds"]
+    assert differences.rows[0][3] == "2"
