@@ -23,7 +23,11 @@ WITHOUT = (
 )
 MOST = 8
 """Sentences of comparisons at the top; the table below them has all."""
-TESTS = "p is corrected for all comparisons of the report (Holm); what an interval holds for stands beside it"
+TESTS = (
+    "p is that of no difference, corrected for all comparisons of the report (Holm); equivalence and non-inferiority "
+    "are tests and families of their own, with their p in the verdict's sentence and in comparisons.csv; what an "
+    "interval holds for stands beside it"
+)
 POWER = (
     "would be found: the true difference that these seeds find four times in five; seeds it takes: to find the effect "
     "named as often; both for one test at 5 %, without correction"
@@ -72,7 +76,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         if found.estimate is None
         else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
         "holds for": found.target if found.estimate is not None else found.why,
-        "p": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
+        "p of no difference": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
         "verdict": judged.verdict.kind,
         "would be found": "" if tests.detectable is None else f"{tests.detectable:.1f} points",
         "seeds it takes": _seeds(tests),

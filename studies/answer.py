@@ -45,7 +45,8 @@ class Answer:
 class Gathered:
     """All that a study's runs left; `margin` in points, as named before the run, or `late`.
 
-    `stored` has what other studies and runs found, by study (see studies/stored.py).
+    `run` is the analysis of the whole run where the records are a part of one. `stored` has what
+    other studies and runs found, by study (see studies/stored.py).
     """
 
     records: Sequence[Record] = ()
@@ -54,6 +55,7 @@ class Gathered:
     margin: float | None = None
     cells: Path | None = None
     late: bool = False
+    run: Analysis | None = None
     stored: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     @property

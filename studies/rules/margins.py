@@ -15,14 +15,18 @@ Sense = Literal["not worse", "equal", "not better"]
 ALPHA = {"not worse": NON_INFERIORITY_ALPHA, "not better": NON_INFERIORITY_ALPHA, "equal": EQUIVALENCE_ALPHA}
 
 
-def decide(estimates: Sequence[Student | None], margin: float, sense: Sense) -> list[Kind]:
+def decide(
+    estimates: Sequence[Student | None], margin: float, sense: Sense, others: Sequence[Student | None] = ()
+) -> list[Kind]:
     """Confirmed: surely within the margin in this sense. Contradicted: surely beyond it. Else undecided.
 
-    Both tests are one-sided and each a Holm family of its own. A difference that is not significant confirms nothing.
+    Both tests are one-sided and each a Holm family, in which the `others` of the report count too. A
+    difference that is not significant confirms nothing.
     """
-    within = holm([None if e is None else _within(e, margin, sense) for e in estimates])
-    beyond = holm([None if e is None else _beyond(e, margin, sense) for e in estimates])
-    return [_kind(w, b, ALPHA[sense]) for w, b in zip(within, beyond, strict=True)]
+    family = [*estimates, *others]
+    within = holm([None if e is None else _within(e, margin, sense) for e in family])
+    beyond = holm([None if e is None else _beyond(e, margin, sense) for e in family])
+    return [_kind(w, b, ALPHA[sense]) for w, b in zip(within, beyond, strict=True)][: len(estimates)]
 
 
 def _within(e: Student, margin: float, sense: Sense) -> float:
