@@ -21,6 +21,7 @@ WITHOUT = (
     "Runs of so many asked: those without a score are left out here, so a method that fails on its hard cases looks "
     "better than it is; the comparisons above give no verdict then."
 )
+NONE = ("failed", "unpaired", "one seed", "no spread")
 MOST = 8
 """Sentences of comparisons at the top; the table below them has all."""
 TESTS = (
@@ -35,12 +36,18 @@ POWER = (
 
 
 def findings(analysis: Analysis) -> Findings:
-    """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures."""
+    """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures.
+
+    Comparisons without a verdict (failed cells, one seed) come after those that have one.
+    """
     over_tasks = [j for j in analysis.judged if len(j.comparison.tasks) > 1]
-    told = over_tasks or _distinct(analysis)
+    told = sorted(over_tasks or _distinct(analysis), key=lambda j: j.verdict.kind in NONE)
     sentences = [j.verdict.sentence for j in told[:MOST]]
-    if len(told) > MOST:
-        sentences.append(f"{len(told) - MOST} more verdicts stand in the table of comparisons.")
+    left = len(told) - MOST
+    if left > 0:
+        sentences.append(
+            f"{left} more {'verdict stands' if left == 1 else 'verdicts stand'} in the table of comparisons."
+        )
     tables = [*_comparisons(analysis), *_aggregates(analysis), *_subjects(analysis), *_components(analysis)]
     detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
     return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
