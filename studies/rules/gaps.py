@@ -61,7 +61,9 @@ def answer(study: Study, seen: Gathered) -> Answer:
         seen.margin or 0.0,
         [m in noisy for m in others],
     )
-    parts = {m: _part(m, first, k, d, broken[m]) for m, k, d in zip(others, kinds, found, strict=True)}
+    parts = {
+        m: _part(m, first, k, d, broken[m], seen.margin or 0.0) for m, k, d in zip(others, kinds, found, strict=True)
+    }
     told = [p for m, p in parts.items() if m in deciding]
     lacks = "" if told else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
     rows = [_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
@@ -77,11 +79,12 @@ def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differenc
     return Differences(gap, dev, score_)
 
 
-def _part(method: str, first: str, kind: Kind, found: Differences, broken: int) -> Part:
+def _part(method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float) -> Part:
     if broken:
         return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
     numbers = f"gap {interval(found.gap)} and unseen loss {interval(found.dev)} nats, score {interval(found.score)}"
-    return Part(kind, f"{method} against {first}: {numbers}.", power(found.gap, 0.0, "nats of the gap"))
+    told = power(found.gap, 0.0, "nats of the gap"), power(found.score, margin, "points of the score")
+    return Part(kind, f"{method} against {first}: {numbers}.", " ".join(filter(None, told)))
 
 
 NOTES = (
