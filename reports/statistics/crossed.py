@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.intervals import no_spread
+from reports.intervals import LEVEL, no_spread, quantile
 from reports.statistics.bootstrap import DRAWS, counts
 from reports.statistics.examples import Examples, headline
 from reports.statistics.power import Noise
@@ -51,8 +51,9 @@ def crossed(
     variance for new seeds: s² / S of the differences. For new examples: of the resampled means, seeds held. For both:
     their sum less what both count twice, the interaction, which is what a bootstrap of seeds and examples at once
     (Owen 2007, pigeonhole bootstrap) has beyond the sum of the two; never below either one. Bootstrap variances are
-    multiplied by n / (n - 1) and read with Student's t, as few seeds need (see bootstrap.studentised). `shared`: the
-    estimate for new seeds where runs share some (see shared_seeds), for which no interaction is taken off.
+    multiplied by n / (n - 1), and what examples add to the seeds is read with Student's t, as few seeds need (see
+    bootstrap.studentised). `shared`: the estimate for new seeds where runs share some (see shared_seeds), for which no
+    interaction is taken off.
     """
     import numpy as np
 
@@ -67,10 +68,20 @@ def crossed(
     of_examples = held * groups / (groups - 1) if groups > 1 else 0.0
     twice = max(0.0, at_once - held - of_seeds * (n - 1) / n) * n / (n - 1)
     total = max(of_seeds, of_examples, of_seeds + of_examples - (0.0 if shared else twice))
-    df = float(cochran([of_seeds, of_examples], [seeds.df, max(1, groups - 1)]))
+    df = _df(seeds, total, max(1, groups - 1))
     return Crossed(
         seeds=seeds,
         examples=Student(value, math.sqrt(of_examples), groups - 1) if of_examples > 0 else None,
         both=Student(value, math.sqrt(total), df),
         noise=Noise(of_seeds * (seeds.df + 1), max(0.0, total - of_seeds), max(1, groups - 1)),
     )
+
+
+def _df(seeds: Student, total: float, free: int) -> float:
+    """Degrees of freedom of seeds and of what examples add (`free`): the interval is never narrower than seeds'."""
+    from scipy.special import stdtridf
+
+    own = seeds.se**2
+    df = float(cochran([own, total - own], [seeds.df, free]))
+    least = seeds.half / math.sqrt(total)
+    return df if quantile(df) >= least else float(stdtridf(0.5 + LEVEL / 2, least))
