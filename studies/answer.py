@@ -30,7 +30,8 @@ class Part:
 class Answer:
     """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys.
 
-    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for.
+    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for. `exact`: the
+    verdict comes from counts alone, whatever data the runs were on.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Answer:
     rows: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
     lacks: str = ""
+    exact: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,10 +150,15 @@ def _power(tests: Tests) -> str:
         return ""
     found = f"These seeds would find a true difference of {tests.detectable:.1f} points four times in five"
     if not tests.effect:
-        return f"{found}."
+        return f"{found}{uncorrected(tests.family)}."
     if tests.seeds_needed is None:
-        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do."
-    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds."
+        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do{uncorrected(tests.family)}."
+    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds{uncorrected(tests.family)}."
+
+
+def uncorrected(family: int) -> str:
+    """What a sentence of power must add where its test is one of several: they need more seeds."""
+    return " (one test; with the correction more)" if family > 1 else ""
 
 
 def _missing(c: Comparison) -> str:

@@ -119,7 +119,7 @@ def _numbers(judged: Judged) -> str:
 
 def _power(judged: Judged) -> str:
     tests = judged.tests
-    return power_text(tests.detectable, tests.effect, tests.seeds_needed)
+    return power_text(tests.detectable, tests.effect, tests.seeds_needed, family=tests.family)
 
 
 def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:

@@ -62,7 +62,8 @@ def answer(study: Study, seen: Gathered) -> Answer:
         [m in noisy for m in others],
     )
     parts = {
-        m: _part(m, first, k, d, broken[m], seen.margin or 0.0) for m, k, d in zip(others, kinds, found, strict=True)
+        m: _part(m, first, k, d, broken[m], seen.margin or 0.0, len(others))
+        for m, k, d in zip(others, kinds, found, strict=True)
     }
     told = [p for m, p in parts.items() if m in deciding]
     lacks = "" if told else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
@@ -79,11 +80,14 @@ def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differenc
     return Differences(gap, dev, score_)
 
 
-def _part(method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float) -> Part:
+def _part(method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int) -> Part:
     if broken:
         return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
     numbers = f"gap {interval(found.gap)} and unseen loss {interval(found.dev)} nats, score {interval(found.score)}"
-    told = power(found.gap, 0.0, "nats of the gap"), power(found.score, margin, "points of the score")
+    told = (
+        power(found.gap, 0.0, "nats of the gap", family),
+        power(found.score, margin, "points of the score", family),
+    )
     return Part(kind, f"{method} against {first}: {numbers}.", " ".join(filter(None, told)))
 
 

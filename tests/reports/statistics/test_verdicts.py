@@ -76,6 +76,22 @@ def test_equivalence_shows_the_interval_that_its_tests_go_by() -> None:
     assert f"90 % interval {low:+.1f} to {high:+.1f}, 95 % interval" in found.verdict.sentence
 
 
+def test_power_is_said_to_be_that_of_one_test_where_there_are_several() -> None:
+    gaps = _shift(0.5, 9)
+    one = _judged(_records(gaps)).verdict.sentence
+    several = grid_of(
+        {
+            (task, m): [b + g for b, g in zip(FIRST, own, strict=True)]
+            for task in ("rte", "cola")
+            for m, own in (("lora", [0.0] * 5), ("lorasp", gaps))
+        },
+        ["rte", "cola"],
+    )
+    assert "with the correction more" not in one
+    found = [j.verdict for j in analyse(several, []).judged]
+    assert all("(one test; with the correction more)." in v.sentence for v in found if v.kind == "undecided") and found
+
+
 def test_long_reasons_of_failed_cells_are_cut_in_the_sentence() -> None:
     made = _records([0.1, None, -0.2, None, 0.2])
     made = [r.model_copy(update={"reason": "CUDA out of memory. " * 50}) if r.reason else r for r in made]
