@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -270,8 +271,15 @@ def _gap(place: Place, values: Mapping[Seeds, tuple[float, float]]) -> Gap:
 
 
 def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]) -> list[tuple[Record, Record]]:
-    partners = {identity(record.cell): record for record in b}
-    return [(record, partners[name]) for record in a if (name := identity(record.cell)) in partners]
+    """By one identity; cells that share theirs with another of the same run have no one partner, and so none."""
+    left, right = (_once(records, identity) for records in (a, b))
+    return [(record, right[name]) for name, record in left.items() if name in right]
+
+
+def _once(records: Sequence[Record], identity: Callable[[Cell], str]) -> dict[str, Record]:
+    found = {identity(record.cell): record for record in records}
+    many = Counter(identity(record.cell) for record in records)
+    return {name: record for name, record in found.items() if many[name] == 1}
 
 
 def _identity(cell: Cell) -> str:
