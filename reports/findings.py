@@ -113,7 +113,8 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
     note = "arXiv 2108.13264: over all runs of all tasks that each method has, with 95 % intervals from runs resampled "
-    note += "within tasks. First: the first method of the suite; a run above: ties count half."
+    note += "within tasks. First: the first method of the suite; a run above: ties count half. "
+    note += "Intervals are for new seeds, these examples, each for itself: they are not corrected, and are no verdicts."
     notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
     return [("Over all tasks", list(found.values()), notes)] if found else []
 
