@@ -120,7 +120,7 @@ def _gpu(device: str) -> str | None:
 
 def _trials(plan: Plan, spec: Spec) -> list[Plan]:
     """The plans of what --tune runs first. Raises UserError as the run would."""
-    if not spec.tune and not spec.tune_tasks:
+    if not spec.tune and not spec.tune_tasks and spec.tune_seeds == 1:
         return []
     from harness.trials import arms_of
     from harness.tuning import check

@@ -62,7 +62,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     store.prepare()
     with store.lock():
         plan = make_plan(spec)
-        if spec.tune or spec.tune_tasks:
+        if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.tuning import tune
 
             plan = tune(plan, spec, command, listen)

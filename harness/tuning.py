@@ -52,7 +52,8 @@ def read(out: Path) -> list[Tuned]:
 def check(plan: Plan, spec: Spec) -> None:
     """Raise UserError for what cannot be tuned."""
     if spec.tune is None:
-        raise UserError("--tune-tasks: how many trials? give --tune N too")
+        flag = "--tune-tasks" if spec.tune_tasks else "--tune-seeds"
+        raise UserError(f"{flag}: how many trials? give --tune N too")
     if spec.protocol == "paper":
         raise UserError("--tune with --protocol paper: the paper's rate is fixed; leave one of them out")
     given = next((c for c in plan.cells if c.protocol.lr_source == "given"), None)

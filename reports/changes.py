@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.record import Record
-from reports.frames import method_names, score, seed_text
-from reports.intervals import Estimate, estimate
+from reports.frames import Seeds, method_names, score, seed_text, seeds_of
+from reports.intervals import Estimate
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
+from reports.statistics.shared_seeds import estimate_over
 
 Place = tuple[str, str, str]
 """(suite, task, method)."""
@@ -222,13 +224,13 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
         ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), (NOTHING, [])
     )
     names = method_names(a)
-    gaps: dict[Place, list[tuple[float, float]]] = {}
+    gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
         values = score(left, average), score(right, average)
         if values[0] is not None and values[1] is not None:
             place = left.cell.suite, left.cell.task, names[left.key]
-            gaps.setdefault(place, []).append((values[0], values[1]))
+            gaps.setdefault(place, {})[seeds_of(left)] = values[0], values[1]
     alone = len(a) - len(pairs), len(b) - len(pairs)
     lost = _lost(a, {left.key: right for left, right in pairs}, names)
     return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone, tuple(lost))
@@ -261,16 +263,23 @@ def _lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[st
     return found
 
 
-def _gap(place: Place, values: Sequence[tuple[float, float]]) -> Gap:
-    difference = estimate([right - left for left, right in values])
-    means = [sum(side) / len(values) for side in zip(*values, strict=True)]
+def _gap(place: Place, values: Mapping[Seeds, tuple[float, float]]) -> Gap:
+    difference = estimate_over({seeds: right - left for seeds, (left, right) in values.items()})
+    means = [sum(side) / len(values) for side in zip(*values.values(), strict=True)]
     assert difference is not None
     return Gap(place, means[0], means[1], difference)
 
 
 def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]) -> list[tuple[Record, Record]]:
-    partners = {identity(record.cell): record for record in b}
-    return [(record, partners[name]) for record in a if (name := identity(record.cell)) in partners]
+    """By one identity; cells that share theirs with another of the same run have no one partner, and so none."""
+    left, right = (_once(records, identity) for records in (a, b))
+    return [(record, right[name]) for name, record in left.items() if name in right]
+
+
+def _once(records: Sequence[Record], identity: Callable[[Cell], str]) -> dict[str, Record]:
+    found = {identity(record.cell): record for record in records}
+    many = Counter(identity(record.cell) for record in records)
+    return {name: record for name, record in found.items() if many[name] == 1}
 
 
 def _identity(cell: Cell) -> str:

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from harness.record import Record
 from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
-from reports.intervals import Estimate, estimate
+from reports.intervals import Estimate
+from reports.statistics.shared_seeds import estimate_over
 
 NOT_RUN = "not run"
 """Why the mean lacks a task that nobody asked for."""
@@ -61,43 +61,48 @@ def by_seed(grid: Grid, task: str, method: str, average: str) -> dict[Seeds, flo
     return {seeds: value for seeds, value in found.items() if value is not None}
 
 
-def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> list[float]:
+def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
     """Values that are numbers, of the cells that have one."""
-    found = [r.scores.get(metric) for r in grid.of(task, method) if r.status == "ok"]
-    return [value for value in found if value is not None and math.isfinite(value)]
+    found = {seeds_of(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
+    return {seeds: value for seeds, value in found.items() if math.isfinite(value)}
 
 
-def mean_by_seed(values: Sequence[Mapping[Hashable, float]]) -> dict[Hashable, float]:
+def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
     """Mean over tasks for each seed that every task has."""
     common = [seeds for seeds in (values[0] if values else {}) if all(seeds in of_task for of_task in values)]
     return {seeds: statistics.fmean(of_task[seeds] for of_task in values) for seeds in common}
 
 
 def task_estimate(grid: Grid, task: str, method: str, average: str) -> Estimate | None:
-    return estimate(list(by_seed(grid, task, method, average).values()))
+    return estimate_over(by_seed(grid, task, method, average))
 
 
-def average_by_seed(grid: Grid, method: str, cover: Coverage) -> dict[Hashable, float]:
-    per_task: list[Mapping[Any, float]] = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
+def average_by_seed(grid: Grid, method: str, cover: Coverage) -> dict[Seeds, float]:
+    per_task = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
     return mean_by_seed(per_task)
 
 
 def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | None:
-    return estimate(list(average_by_seed(grid, method, cover).values()))
+    return estimate_over(average_by_seed(grid, method, cover))
 
 
 # ---------------------------------------------------------------- paired differences
 
 
 def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, tuple[Record, Record]]:
-    """Seeds -> records of method and first with a score, where all seeds, the data and the rows scored are the same."""
+    """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
         found = [r for r in grid.of(task, name) if score(r, average) is not None]
-        return {(seeds_of(r), r.cell.data, r.cell.protocol.eval_rows): r for r in found}
+        return {(seeds_of(r), *_asked(r)): r for r in found}
 
     a, b = scored(method), scored(first)
     return {seeds_of(record): (record, b[key]) for key, record in a.items() if key in b}
+
+
+def _asked(r: Record) -> tuple[Hashable, ...]:
+    """What a pair must share: other rows, another model or protocol are another question."""
+    return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.revision, r.cell.protocol.name, r.cell.suite_version
 
 
 def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, float]:
@@ -107,12 +112,12 @@ def differences(grid: Grid, task: str, method: str, first: str, average: str) ->
 
 
 def task_difference(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
-    return estimate(list(differences(grid, task, method, first, average).values()))
+    return estimate_over(differences(grid, task, method, first, average))
 
 
 def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
-    per_task: list[Mapping[Any, float]] = [differences(grid, t, method, first, cover.average) for t in cover.tasks]
-    return estimate(list(mean_by_seed(per_task).values()))
+    per_task = [differences(grid, t, method, first, cover.average) for t in cover.tasks]
+    return estimate_over(mean_by_seed(per_task))
 
 
 # ---------------------------------------------------------------- what the headline is

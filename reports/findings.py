@@ -17,9 +17,18 @@ from reports.statistics.signatures import Signature, signatures
 from reports.statistics.testing import Tests
 from reports.statistics.translation import TRANSLATION_COLUMNS
 
+WITHOUT = (
+    "Runs of so many asked: those without a score are left out here, so a method that fails on its hard cases looks "
+    "better than it is; the comparisons above give no verdict then."
+)
+NONE = ("failed", "unpaired", "one seed", "no spread")
 MOST = 8
 """Sentences of comparisons at the top; the table below them has all."""
-TESTS = "p is corrected for all comparisons of the report (Holm); what an interval holds for stands beside it"
+TESTS = (
+    "p is that of no difference, corrected for all comparisons of the report (Holm); equivalence and non-inferiority "
+    "are tests and families of their own, with their p in the verdict's sentence and in comparisons.csv; what an "
+    "interval holds for stands beside it"
+)
 POWER = (
     "would be found: the true difference that these seeds find four times in five; seeds it takes: to find the effect "
     "named as often; both for one test at 5 %, without correction"
@@ -27,12 +36,18 @@ POWER = (
 
 
 def findings(analysis: Analysis) -> Findings:
-    """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures."""
+    """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures.
+
+    Comparisons without a verdict (failed cells, one seed) come after those that have one.
+    """
     over_tasks = [j for j in analysis.judged if len(j.comparison.tasks) > 1]
-    told = over_tasks or _distinct(analysis)
+    told = sorted(over_tasks or _distinct(analysis), key=lambda j: j.verdict.kind in NONE)
     sentences = [j.verdict.sentence for j in told[:MOST]]
-    if len(told) > MOST:
-        sentences.append(f"{len(told) - MOST} more verdicts stand in the table of comparisons.")
+    left = len(told) - MOST
+    if left > 0:
+        sentences.append(
+            f"{left} more {'verdict stands' if left == 1 else 'verdicts stand'} in the table of comparisons."
+        )
     tables = [*_comparisons(analysis), *_aggregates(analysis), *_subjects(analysis), *_components(analysis)]
     detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
     return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
@@ -68,7 +83,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         if found.estimate is None
         else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
         "holds for": found.target if found.estimate is not None else found.why,
-        "p": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
+        "p of no difference": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
         "verdict": judged.verdict.kind,
         "would be found": "" if tests.detectable is None else f"{tests.detectable:.1f} points",
         "seeds it takes": _seeds(tests),
@@ -91,14 +106,17 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in analysis.rows["aggregates"]:
         if row["tasks"] > 1:
-            start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": row["runs"]}
+            runs = row["runs"] if row["runs"] == row["asked"] else f"{row['runs']} of {row['asked']}"
+            start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": runs}
             own = found.setdefault(
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
     note = "arXiv 2108.13264: over all runs of all tasks that each method has, with 95 % intervals from runs resampled "
-    note += "within tasks. First: the first method of the suite; a run above: ties count half."
-    return [("Over all tasks", list(found.values()), [note])] if found else []
+    note += "within tasks. First: the first method of the suite; a run above: ties count half. "
+    note += "Intervals are for new seeds, these examples, each for itself: they are not corrected, and are no verdicts."
+    notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
+    return [("Over all tasks", list(found.values()), notes)] if found else []
 
 
 def _with_interval(row: Mapping[str, Any], form: str) -> str:

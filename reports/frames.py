@@ -12,6 +12,8 @@ from harness.cell import Cell
 from harness.record import Record
 
 Seeds = tuple[tuple[str, int], ...]
+OF_A_METHOD = frozenset({"lr", "method version", "parts", "protocol", "model", "suite version", "data"})
+"""Fields that are each method's own, or in which cells of one comparison must not differ at all (see comparable)."""
 FIRST_METRIC = ""
 """The measure of a suite that names no average: each task's first metric."""
 
@@ -72,20 +74,50 @@ def _grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Gr
 
 
 def method_names(records: Iterable[Record]) -> dict[str, str]:
-    """Record key -> the method's label, with the fields added that tell cells of one label and task apart."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    """Record key -> the method's label, with the fields added that tell cells of one label and task apart.
+
+    So are fields that one comparison should share (steps, batch, precision, ...) and in which two methods differ.
+    """
+    suites: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        groups[record.cell.suite, record.cell.label].append(record)
-    return {key: name for group in groups.values() for key, name in _told_apart(group).items()}
+        suites[record.cell.suite][record.cell.label].append(record)
+    names: dict[str, str] = {}
+    for labels in suites.values():
+        unlike = _unlike(list(labels.values()))
+        for group in labels.values():
+            names |= _told_apart(group, unlike)
+    return names
 
 
-def _told_apart(records: Sequence[Record]) -> dict[str, str]:
-    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # field -> task -> values
+def _values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
+    """Field -> task -> values."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for record in records:
         for field, value in _identity(record.cell).items():
             values[field][record.cell.task].add(value)
-    # What varies only from task to task (a rate tuned per task, say) does not make two methods.
-    varying = [field for field, tasks in values.items() if any(len(found) > 1 for found in tasks.values())]
+    return values
+
+
+def _varying(values: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
+    """What varies only from task to task (a rate tuned per task, say) does not make two methods."""
+    return [field for field, tasks in values.items() if any(len(found) > 1 for found in tasks.values())]
+
+
+def _unlike(groups: Sequence[Sequence[Record]]) -> list[str]:
+    """Fields in which methods differ on a task though none of them differs from itself: no name would say so."""
+    silent: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for group in groups:
+        values = _values(group)
+        own = set(_varying(values)) | OF_A_METHOD
+        for field, tasks in values.items():
+            for task, found in tasks.items() if field not in own else ():
+                silent[field][task] |= found
+    return _varying(silent)
+
+
+def _told_apart(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, str]:
+    values = _values(records)
+    varying = list(dict.fromkeys([*_varying(values), *unlike]))
     if "quantize" not in varying and any(r.cell.simulated for r in records):
         varying.append("quantize")  # a simulated level never goes without saying
     names = {}
@@ -108,6 +140,8 @@ def _identity(cell: Cell) -> dict[str, str]:
         "method version": cell.method_version,
         "suite version": cell.suite_version,
         "data": cell.data,
+        "from": cell.initial.name if cell.initial else "none",
+        "parts": ", ".join(f"{name} {version[:8]}" for name, version in sorted(cell.parts.items())) or "none",
     }
     return {field: str(value) for field, value in (protocol | rest).items()}
 

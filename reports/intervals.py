@@ -14,11 +14,12 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of n values; `half` is the half-width of its interval, None when n = 1."""
+    """A mean of n values; `half` is the half-width of its interval, None when n = 1; `df` of t, None for n - 1."""
 
     mean: float
     n: int
     half: float | None
+    df: float | None = None
 
     @property
     def low(self) -> float | None:

@@ -6,7 +6,7 @@ import math
 
 from reports.document import Table, turned
 from reports.frames import Grid, Seeds, seeds_of
-from reports.intervals import estimate
+from reports.statistics.shared_seeds import estimate_over
 from reports.tables import MOST_COLUMNS, counted, named, shown
 
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
@@ -29,10 +29,10 @@ def language_table(grid: Grid) -> Table | None:
 
 def _cell(grid: Grid, task: str, method: str, metric: str) -> str:
     scores, english = (_by_seed(grid, task, method, name) for name in (metric, ENGLISH))
-    text = counted(estimate(list(scores.values())), len(grid.of(task, method)))
+    text = counted(estimate_over(scores), len(grid.of(task, method)))
     if metric == ENGLISH:
         return text
-    drop = estimate([score - english[seed] for seed, score in scores.items() if seed in english])
+    drop = estimate_over({seed: score - english[seed] for seed, score in scores.items() if seed in english})
     return f"{text} ({shown(drop, sign=True)})"
 
 

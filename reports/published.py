@@ -85,6 +85,10 @@ def _notes(grid: Grid, rows: Sequence[Row], columns: Sequence[Column]) -> list[s
     notes = ["Published figures are of other models, data parts and budgets: they show a range, not a rank."]
     if any(r.stand_in for r in grid.records):
         notes.append("This run is on generated stand-ins: its numbers and the published ones have nothing in common.")
+    own = [name for name in dict.fromkeys(r.cell.protocol.name for r in grid.records) if name != "default"]
+    if own:
+        mine = f"This run's protocol is {' and '.join(own)} (see its table)"
+        notes.append(f"{mine}: what is said below of rates and budgets here is said of the default one.")
     if not any(task == AVERAGE for task, _ in columns) and any(row["task"] == AVERAGE for row in rows):
         notes.append("Published averages are left out: this run does not cover all of their tasks.")
     tasks = {task for task, _ in columns}

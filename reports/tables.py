@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.record import Profile, Record
 from reports.compare import (
@@ -17,11 +17,12 @@ from reports.compare import (
     task_estimate,
 )
 from reports.document import Table, Text, turned
-from reports.frames import Grid, seed_text
-from reports.intervals import Estimate, estimate
+from reports.frames import Grid, seed_text, seeds_of
+from reports.intervals import Estimate
 from reports.solo import profile_of, size
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
+from reports.statistics.shared_seeds import estimate_over, varied
 
 
 def shown(value: Estimate | None, sign: bool = False) -> str:
@@ -54,7 +55,7 @@ def of_average(grid: Grid, method: str, cover: Coverage) -> Text:
 
 def of_metric(grid: Grid, task: str, method: str, metric: str) -> Text:
     """A metric's mean, with n where some of the method's cells lack it."""
-    return with_n(grid, task, method, estimate(metric_by_seed(grid, task, method, metric)))
+    return with_n(grid, task, method, estimate_over(metric_by_seed(grid, task, method, metric)))
 
 
 def named(methods: Sequence[str]) -> list[Text]:
@@ -87,6 +88,7 @@ def score_table(grid: Grid, average: str) -> Table:
     notes = [
         f"Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval for {NEW_SEEDS}."
     ]
+    notes += seed_notes(grid)
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _notes(grid.of_task(task))]
     notes += _coverage_notes(cover)
     if alone:
@@ -94,6 +96,20 @@ def score_table(grid: Grid, average: str) -> Table:
     head = ("task", "score", "constant", *named(grid.methods))
     table = Table(f"Scores, average '{average}'", head, rows, notes)
     return turned(table, 3, "method") if len(grid.methods) > MOST_COLUMNS else table
+
+
+def seed_notes(grid: Grid) -> list[str]:
+    """Which streams have seeds of their own, where not all move together."""
+    found = dict.fromkeys(
+        told for place in grid.cells for told in [varied(seeds_of(r) for r in grid.cells[place])] if told
+    )
+    if not found:
+        return []
+    own = "; ".join(found)
+    return [
+        f"Seeds vary by stream ({own}): intervals are for new seeds of these, other streams held. Runs that "
+        "share a seed are not independent, and the intervals count that (random effects)."
+    ]
 
 
 def _constant(grid: Grid, task: str) -> float | None:
@@ -208,31 +224,33 @@ def _profile_cells(profile: Profile | None) -> tuple[str, str]:
     return size(profile.peak_bytes), f"{profile.samples_per_second:.0f} ({low:.0f} to {high:.0f})"
 
 
+def _budget(record: Record) -> str:
+    p = record.cell.protocol
+    told = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
+    caps = [f"{n:,} {part} rows at most" for part, n in (("train", p.train_rows), ("eval", p.eval_rows)) if n]
+    return ", ".join([told, *caps])
+
+
+PROTOCOL: Mapping[str, Callable[[Record], str]] = {
+    "protocol": lambda r: r.cell.protocol.name,
+    "learning rate": lambda r: f"{r.cell.protocol.lr:g}",
+    "its source": lambda r: r.cell.protocol.lr_source,
+    "budget": _budget,
+    "batch x tokens": lambda r: f"{r.cell.protocol.batch_size} x {r.cell.protocol.max_length}",
+    "schedule": lambda r: r.cell.protocol.schedule,
+    "precision": lambda r: r.cell.precision,
+}
+"""Columns of the table of protocols; a cell that tasks do not share is told for each of them."""
+
+
 def protocol_table(grid: Grid) -> Table:
     """How each method trained."""
     rows = []
     for method in grid.methods:
-        record = grid.of_method(method)[0]
-        p = record.cell.protocol
-        budget = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
         seeds = len({seed_text(r.cell.seeds) for r in grid.of_method(method)})
-        shape = f"{p.batch_size} x {p.max_length}"
-        precision = record.cell.precision
-        name = Text(method, method=method)
-        rates = _by_task(grid, method, lambda r: f"{r.cell.protocol.lr:g}")
-        source = _by_task(grid, method, lambda r: r.cell.protocol.lr_source)
-        rows.append((name, p.name, rates, source, budget, shape, p.schedule, precision, str(seeds)))
-    head = (
-        "method",
-        "protocol",
-        "learning rate",
-        "its source",
-        "budget",
-        "batch x tokens",
-        "schedule",
-        "precision",
-        "seeds",
-    )
+        told = [_by_task(grid, method, column) for column in PROTOCOL.values()]
+        rows.append((Text(method, method=method), *told, str(seeds)))
+    head = ("method", *PROTOCOL, "seeds")
     cut = {
         (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
         for t in grid.tasks

@@ -22,6 +22,9 @@ COLUMNS = {
     "precision": "of the backbone: fp32, bf16, with its quantization",
     "protocol": "default, paper or tuned",
     "lr": "peak learning rate",
+    "max_steps": "optimizer steps at most; missing: as the epochs say",
+    "epochs": "passes over the train rows, where max_steps is missing",
+    "train_rows": "train rows at most; missing: all. With max_steps and precision, what to group by in joined runs",
     "seed": "the seed where all streams have the same one, else missing",
     "seed_init": "seed of A; seed_head, seed_mask, seed_order and seed_dropout likewise",
     "status": "ok, failed, oom or cancelled",
@@ -48,7 +51,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     if not records:
         raise UserError(f"{folder}: no stored cells; give the folder of a run")
     rows = [row for record in records.values() for row in _rows(record)]
-    frame = pd.DataFrame(rows).astype({"seed": "Int64"})
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"])
     return frame
 
@@ -66,6 +69,9 @@ def _rows(record: Record) -> list[dict[str, Any]]:
         "precision": cell.precision,
         "protocol": cell.protocol.name,
         "lr": cell.protocol.lr,
+        "max_steps": cell.protocol.max_steps,
+        "epochs": cell.protocol.epochs,
+        "train_rows": cell.protocol.train_rows,
         "seed": seeds.pop() if len(seeds) == 1 else None,
         **{f"seed_{stream}": seed for stream, seed in cell.seeds.items()},
         "status": record.status,

@@ -30,7 +30,8 @@ class Part:
 class Answer:
     """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys.
 
-    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for.
+    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for. `exact`: the
+    verdict comes from counts alone, whatever data the runs were on.
     """
 
     kind: Kind
@@ -39,13 +40,15 @@ class Answer:
     rows: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
     lacks: str = ""
+    exact: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Gathered:
     """All that a study's runs left; `margin` in points, as named before the run, or `late`.
 
-    `stored` has what other studies and runs found, by study (see studies/stored.py).
+    `run` is the analysis of the whole run where the records are a part of one. `stored` has what
+    other studies and runs found, by study (see studies/stored.py).
     """
 
     records: Sequence[Record] = ()
@@ -54,6 +57,7 @@ class Gathered:
     margin: float | None = None
     cells: Path | None = None
     late: bool = False
+    run: Analysis | None = None
     stored: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.cell import labelled
 from harness.errors import UserError
@@ -18,6 +18,9 @@ from studies.answer import Gathered
 from studies.rulebook import RULES
 from studies.specs import every_strategy
 from studies.study import Study, load
+
+if TYPE_CHECKING:
+    from reports.statistics.analysis import Analysis
 
 JUDGED = frozenset({"compared", "contrast", "gaps", "memory", "streams"})
 """Rules that can be asked of a run that no study made."""
@@ -89,6 +92,7 @@ def of_run(folder: Path) -> Iterator[Mapping[str, Any]]:
     run = Gathered(
         records, tuple(profiles), None, asked.get("margin"), folder / "cells", bool(asked.get("margin_late"))
     )
+    run = dataclasses.replace(run, run=_whole(run))
     places = dict.fromkeys((c["study"], c.get("suite")) for c in load("claims").options["claims"] if "study" in c)
     for name, suite in places:
         study = load(name)
@@ -99,6 +103,16 @@ def of_run(folder: Path) -> Iterator[Mapping[str, Any]]:
             content = stored.content(study, answer, seen, seen.records[0].cell.preset, str(asked["command"]))
             key = f"{name}/{suite}" if suite else name
             yield content | {"study": key, "folder": str(folder), "plain": True}
+
+
+def _whole(run: Gathered) -> Analysis | None:
+    """All that the run's own report compares; None where it has cells that are not to be compared."""
+    from reports.statistics.analysis import analyse
+
+    try:
+        return analyse(run.records, run.profiles, margin=run.margin, cells=run.cells, late=run.late)
+    except UserError:
+        return None
 
 
 def of_study(study: Study, run: Gathered, suite: str | None = None) -> Gathered | None:

@@ -24,8 +24,8 @@ def marker(study: Study) -> dict[str, Any]:
 def content(study: Study, answer: Answer, seen: Gathered, preset: str, command: str) -> dict[str, Any]:
     """The answer, which the study `claims` reads; `preset` is that of the records, 'exact' without any."""
     return marker(study) | {
-        "preset": preset if seen.records else "exact",
-        "stand_in": seen.stand_in,
+        "preset": preset if seen.records and not answer.exact else "exact",
+        "stand_in": seen.stand_in and not answer.exact,
         "margin": seen.margin,
         "margin_late": seen.late,
         "kind": answer.kind,

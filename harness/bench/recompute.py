@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.activations import held_bytes
 from harness.bench.subjects import TASK
-from harness.bench.table import Bench, Panel, made_up, ratios, written
+from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
 from harness.cell import Recompute
 from harness.contracts import SUITES
 from harness.errors import UserError
@@ -49,7 +49,7 @@ def measure(spec: Spec, repeats: int) -> Bench:
         for subject in subjects if step % 2 else reversed(subjects):
             subject.seconds.append(timed_step(subject.trainer, step, device))
     plain = {s.method: s for s in subjects if s.how == "none"}
-    facts = made_up(spec, device, threads) | {"repeats": repeats}
+    facts = made_up(spec, device, threads) | {"repeats": repeats, **SPREAD}
     rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]
     return Bench("recompute", facts, rows, samples, _panels(subjects, plain))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from harness.bench.subjects import Case, Subject, cases, subject_of
-from harness.bench.table import Bench, Panel, made_up, ratios, written
+from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
 from harness.bench.usual import Rounds, Usual, timed
 from harness.ceiling import matmul_flops
 from harness.execute import choose_device, choose_threads
@@ -48,6 +48,7 @@ def measure(spec: Spec, strategies: Sequence[str], packs: Sequence[int], repeats
     packs_of = {s.k: float(np.median(s.seconds)) for r in races for s in r.subjects if s.packed}
     facts = made_up(spec, device, threads) | {
         "rounds": f"{repeats} of {rounds.block} steps",
+        **SPREAD,
         "matmul ceiling": f"{ceiling / 1e12:.3g} TFLOP/s",
     }
     if packs_of:

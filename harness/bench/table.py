@@ -79,6 +79,10 @@ def made_up(spec: Spec, device: str, threads: int) -> dict[str, Any]:
     }
 
 
+SPREAD = {"spread": "of rounds in one process, not between processes"}
+"""The fact that goes with `ratios`: how much two processes differ is not in them."""
+
+
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
     """10 %, 50 % and 90 % of what is above over what is below, round by round."""
     import numpy as np

@@ -61,24 +61,29 @@ def behind(grid: Grid, method: str) -> list[float]:
 
 
 def performance_profiles(grid: Grid) -> Drawing | None:
-    """For each gap, the share of a method's runs that are at most so far behind the best method of their task."""
+    """For each gap, the share of a method's runs that are at most so far behind the best method of their task.
+
+    A run without a score is never so near, so the curve of a method with failed cells ends below 1.
+    """
     alive = [m for m in grid.methods if any(r.status == "ok" for r in grid.of_method(m))]
     gaps = {method: behind(grid, method) for method in alive}
-    tasks = sum(all(scored(grid, task, m) for m in grid.methods) for task in grid.tasks)
-    if not FEWEST <= len(alive) <= MOST_LINES or tasks < FEWEST:
+    tasks = [task for task in grid.tasks if all(scored(grid, task, m) for m in grid.methods)]
+    if not FEWEST <= len(alive) <= MOST_LINES or len(tasks) < FEWEST:
         return None
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
     end = max(gap for values in gaps.values() for gap in values)
     for method, values in gaps.items():
-        shares = [(k + 1) / len(values) for k in range(len(values))]
+        asked = sum(len(grid.of(task, method)) for task in tasks)
+        shares = [(k + 1) / asked for k in range(len(values))]
         i = grid.methods.index(method)
         look: Any = {"color": colour(i), "linestyle": dashes(i), "where": "post"}
-        axes.step([*values, end], [*shares, 1.0], label=method, **look)
+        axes.step([*values, end], [*shares, shares[-1]], label=method, **look)
     axes.set_xlabel("points behind the best mean of the task, at most")
     axes.set_ylabel("share of runs")
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0, None)
     legend(figure, axes)
-    alt = f"Performance profiles of {listed(alive)} over {tasks} tasks: a higher curve is closer to the best."
-    return Drawing(figure, f"Performance profiles over {tasks} tasks", alt)
+    what = f"over {len(tasks)} tasks"
+    alt = f"Performance profiles of {listed(alive)} {what}: a higher curve is closer to the best."
+    return Drawing(figure, f"Performance profiles {what}; a run without a score is behind all", alt)

@@ -14,7 +14,7 @@ SHARED: Mapping[str, Callable[[Cell], str]] = {
     "data": lambda cell: cell.data[:12],
     "suite version": lambda cell: str(cell.suite_version),
 }
-"""Field -> its value as shown. What a method sets for itself (rate, budget, precision) may differ: its name says so."""
+"""Field -> its value as shown. Budget, batch or precision may differ: the methods' names then say so (see frames)."""
 
 
 def check_comparable(records: Sequence[Record], what: str) -> None:

@@ -15,7 +15,8 @@ from reports.statistics.comparable import check_comparable
 from reports.statistics.crossed import Crossed, crossed
 from reports.statistics.evidence import Evidence
 from reports.statistics.power import Noise
-from reports.statistics.student import Student, combined, of_values
+from reports.statistics.shared_seeds import is_crossed, over_seeds, varied
+from reports.statistics.student import Student, combined
 
 NEW_BOTH = "new seeds and new examples"
 NEW_SEEDS = "new seeds, these examples"
@@ -28,7 +29,8 @@ class Comparison:
     `place` names a task, or the mean over `tasks`; `pairs` cells were paired of `asked`. `estimate` is the main one,
     meant for `target`; `seeds` and `examples` are its two readings (new seeds with these examples, new examples with
     these seeds). `why` says why there is no estimate, or none of examples. `failed` lists cells without a score,
-    `missing` gives for each task that the mean lacks the reason.
+    `missing` gives for each task that the mean lacks the reason. `varied` names
+    the streams whose seeds differ, where not all move together.
     """
 
     suite: str
@@ -48,6 +50,7 @@ class Comparison:
     failed: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
+    varied: str = ""
 
     @property
     def counted(self) -> str:
@@ -55,7 +58,8 @@ class Comparison:
         if self.pairs < 2 and self.estimate is not None:
             return "seeds paired on each task, not over all of them"
         few = f"{self.pairs} of {self.asked}" if self.pairs < self.asked else str(self.pairs)
-        return f"{few} paired seed{'' if few == '1' else 's'}"
+        streams = f" of {self.varied}" if self.varied else ""
+        return f"{few} paired seed{'' if few == '1' else 's'}{streams}"
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,13 @@ def _made(
     common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
     gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
     both = _crossed(gaps, common, parts, generator(seed, "crossed", grid.suite, place, method, first))
-    seeds_only = both.seeds if both else of_values(gaps)
+    seeds_only = both.seeds if both else over_seeds(dict(zip(common, gaps, strict=True)))
     if seeds_only is None and len(common) < 2 and len(parts) > 1:
         seeds_only = _unmatched(parts)
     concerned = cover.tasks + tuple(cover.missing) if cover else tasks
     asked = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
-    each = len(common) if len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
+    each = seeds_only.df + 1 if seeds_only and len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
     noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
     return Comparison(
         suite=grid.suite,
@@ -130,6 +134,7 @@ def _made(
         failed=tuple(failures(grid, concerned, (method, first))),
         missing=cover.missing if cover else {},
         whole=cover is not None,
+        varied=varied(common),
     )
 
 
@@ -139,12 +144,14 @@ def _crossed(gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[Pai
     if len(common) < 2 or any(p.on_examples is None for p in parts):
         return None
     per_task = [np.stack([p.on_examples[seeds] for seeds in common], axis=1) for p in parts if p.on_examples]
-    return crossed(np.asarray(gaps), np.mean(per_task, axis=0), min(p.groups for p in parts), rng)
+    own = over_seeds(dict(zip(common, gaps, strict=True)))
+    shared = own if own and is_crossed(common) else None
+    return crossed(np.asarray(gaps), np.mean(per_task, axis=0), min(p.groups for p in parts), rng, shared)
 
 
 def _unmatched(parts: Sequence[Paired]) -> Student | None:
     """Tasks that share no seeds are independent, so their variances add."""
-    estimates = [of_values(list(p.gaps.values())) for p in parts]
+    estimates = [over_seeds(p.gaps) for p in parts]
     return combined([e for e in estimates if e]) if all(estimates) else None
 
 

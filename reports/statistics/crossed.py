@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.intervals import no_spread
+from reports.intervals import LEVEL, no_spread, quantile
 from reports.statistics.bootstrap import DRAWS, counts
 from reports.statistics.examples import Examples, headline
 from reports.statistics.power import Noise
@@ -42,14 +42,18 @@ def resampled(examples: Examples, rng: np.random.Generator, draws: int = DRAWS) 
     return np.concatenate(parts)
 
 
-def crossed(gaps: Any, on_examples: Any, groups: int, rng: np.random.Generator) -> Crossed | None:
+def crossed(
+    gaps: Any, on_examples: Any, groups: int, rng: np.random.Generator, shared: Student | None = None
+) -> Crossed | None:
     """Mean of paired differences `gaps` [seeds]; `on_examples` [draws, seeds] are the same on resampled examples.
 
     None of fewer than two seeds or no spread over them. With S seeds and G independent examples:
     variance for new seeds: s² / S of the differences. For new examples: of the resampled means, seeds held. For both:
     their sum less what both count twice, the interaction, which is what a bootstrap of seeds and examples at once
     (Owen 2007, pigeonhole bootstrap) has beyond the sum of the two; never below either one. Bootstrap variances are
-    multiplied by n / (n - 1) and read with Student's t, as few seeds need (see bootstrap.studentised).
+    multiplied by n / (n - 1), and what examples add to the seeds is read with Student's t, as few seeds need (see
+    bootstrap.studentised). `shared`: the estimate for new seeds where runs share some (see shared_seeds), for which no
+    interaction is taken off.
     """
     import numpy as np
 
@@ -57,16 +61,27 @@ def crossed(gaps: Any, on_examples: Any, groups: int, rng: np.random.Generator) 
     if n < 2 or no_spread(list(gaps)):
         return None
     value = float(np.mean(gaps))
-    of_seeds = float(np.var(gaps, ddof=1)) / n
+    seeds = shared or Student(value, float(np.std(gaps, ddof=1)) / math.sqrt(n), n - 1)
+    of_seeds = seeds.se**2
     held = float(np.var(on_examples.mean(axis=1)))
     at_once = float(np.var(np.einsum("bs,bs->b", counts(rng, len(on_examples), n) / n, on_examples)))
     of_examples = held * groups / (groups - 1) if groups > 1 else 0.0
     twice = max(0.0, at_once - held - of_seeds * (n - 1) / n) * n / (n - 1)
-    total = max(of_seeds, of_examples, of_seeds + of_examples - twice)
-    df = float(cochran([of_seeds, of_examples], [n - 1, max(1, groups - 1)]))
+    total = max(of_seeds, of_examples, of_seeds + of_examples - (0.0 if shared else twice))
+    df = _df(seeds, total, max(1, groups - 1))
     return Crossed(
-        seeds=Student(value, math.sqrt(of_seeds), n - 1),
+        seeds=seeds,
         examples=Student(value, math.sqrt(of_examples), groups - 1) if of_examples > 0 else None,
         both=Student(value, math.sqrt(total), df),
-        noise=Noise(of_seeds * n, max(0.0, total - of_seeds), max(1, groups - 1)),
+        noise=Noise(of_seeds * (seeds.df + 1), max(0.0, total - of_seeds), max(1, groups - 1)),
     )
+
+
+def _df(seeds: Student, total: float, free: int) -> float:
+    """Degrees of freedom of seeds and of what examples add (`free`): the interval is never narrower than seeds'."""
+    from scipy.special import stdtridf
+
+    own = seeds.se**2
+    df = float(cochran([own, total - own], [seeds.df, free]))
+    least = seeds.half / math.sqrt(total)
+    return df if quantile(df) >= least else float(stdtridf(0.5 + LEVEL / 2, least))

@@ -110,7 +110,7 @@ def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Sp
         if own:
             made.append(Split(name, said[:, at], targets[at], clusters(list(ids[at]), name), own))
     if not made:
-        raise NoExamples("its score has no metrics")
+        raise NoExamples("its score is no mean of six metrics or fewer")
     return tuple(made)
 
 

@@ -48,11 +48,12 @@ def reach(found: Estimate) -> str:
     """What so many seeds could have shown of a mean paired difference; '' without an interval."""
     if not found.half:
         return ""
-    se = found.half / quantile(found.n - 1)
-    told = f"{detectable(se, found.n - 1):.1f} points would be found"
+    df = found.df or found.n - 1
+    se = found.half / quantile(df)
+    told = f"{detectable(se, df):.1f} points would be found"
     if not found.mean:
         return told
-    seeds = seeds_needed(found.mean, Noise(se**2 * found.n))
+    seeds = seeds_needed(found.mean, Noise(se**2 * (df + 1)))
     return f"{told}, {abs(found.mean):.2g} take {f'more than {MOST_SEEDS:,}' if seeds is None else seeds} seeds"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.compare import average_by_seed, by_seed, coverage
-from reports.frames import Grid, seeds_of
+from reports.frames import Grid, Seeds, seeds_of
 from reports.statistics.aggregates import (
     Aggregate,
     difference_of_iqm,
@@ -17,7 +17,7 @@ from reports.statistics.bootstrap import generator
 from reports.statistics.clusters import clustered_mean
 from reports.statistics.curves import performance_profiles
 from reports.statistics.evidence import Evidence
-from reports.statistics.student import of_values
+from reports.statistics.shared_seeds import is_crossed, over_seeds
 from reports.statistics.variance import Component, components
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SCORE_COLUMNS = (
     *("suite", "average", "task", "method", "n", "asked", "score", "low", "high"),
     *("example_se", "examples", "clusters"),
 )
-AGGREGATE_COLUMNS = ("suite", "method", "tasks", "runs", "measure", "value", "low", "high")
+AGGREGATE_COLUMNS = ("suite", "method", "tasks", "runs", "asked", "measure", "value", "low", "high")
 IQM, IQM_GAP, IMPROVEMENT = (
     "interquartile mean",
     "its difference to the first",
@@ -42,20 +42,20 @@ def score_rows(grid: Grid, found: Mapping[str, Evidence | str]) -> list[dict[str
     made = []
     for task in grid.tasks:
         for method in grid.methods:
-            values = list(by_seed(grid, task, method, first).values())
-            row = _row(grid, first, task, method, values, len(grid.of(task, method)))
+            row = _row(grid, first, task, method, by_seed(grid, task, method, first), len(grid.of(task, method)))
             made.append(row | _of_examples(grid, task, method, found[task]))
     for average in grid.averages:
         cover = coverage(grid, average)
         for method in grid.methods:
-            values = list(average_by_seed(grid, method, cover).values())
+            means = average_by_seed(grid, method, cover)
             asked = max((len(grid.of(task, method)) for task in cover.tasks), default=0)
-            made.append(_row(grid, average, cover.label, method, values, asked))
+            made.append(_row(grid, average, cover.label, method, means, asked))
     return made
 
 
-def _row(grid: Grid, average: str, task: str, method: str, values: Sequence[float], asked: int) -> dict[str, Any]:
-    found = of_values(values)
+def _row(grid: Grid, average: str, task: str, method: str, by: Mapping[Seeds, float], asked: int) -> dict[str, Any]:
+    found = over_seeds(by)
+    values = list(by.values())
     start = {"suite": grid.suite, "average": average, "task": task, "method": method, "n": len(values), "asked": asked}
     mean = sum(values) / len(values) if values else None
     return start | {"score": mean, "low": found.low if found else None, "high": found.high if found else None}
@@ -77,7 +77,8 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
 def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
     """Interquartile mean of each method; of all but the first also its difference and probability of improvement.
 
-    Over the tasks that every method has; differences over the seeds that both have.
+    Over the tasks that every method has; differences over the seeds that both have. `runs` have a score, of `asked`. No
+    interval where runs share seeds, which resampling runs would take for independent.
     """
     cover = coverage(grid, grid.averages[0])
     if not cover.tasks:
@@ -108,7 +109,11 @@ def _aggregate(
     low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
     if unit and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
+    of = coverage(grid, grid.averages[0]).tasks
+    if any(is_crossed(map(seeds_of, grid.of(task, method))) for task in of):
+        low = high = None
     start = {"suite": grid.suite, "method": method, "tasks": len(scores), "runs": sum(map(len, scores))}
+    start |= {"asked": sum(len(grid.of(task, method)) for task in of)}
     return start | {"measure": measure, "value": found.value, "low": low, "high": high}
 
 

@@ -24,6 +24,11 @@ class Student:
         """Half of the two-sided 95 % interval."""
         return quantile(self.df, LEVEL) * self.se
 
+    def ends(self, level: float) -> tuple[float, float]:
+        """Of the two-sided interval of another level."""
+        half = quantile(self.df, level) * self.se
+        return self.value - half, self.value + half
+
     @property
     def low(self) -> float:
         return self.value - self.half

@@ -38,9 +38,14 @@ def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[T
     A mean over one task is that task's comparison: it counts once and has its tests.
     """
     twins = [_twin(c, comparisons) for c in comparisons]
-    own = [c for c, twin in zip(comparisons, twins, strict=True) if twin is None]
+    own = distinct(comparisons)
     told = {id(c): found for c, found in zip(own, _corrected(own, margin), strict=True)}
     return [told[id(c if twin is None else twin)] for c, twin in zip(comparisons, twins, strict=True)]
+
+
+def distinct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The family that tests are corrected over: each comparison once."""
+    return [c for c in comparisons if _twin(c, comparisons) is None]
 
 
 def _twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:

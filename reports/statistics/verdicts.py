@@ -10,6 +10,8 @@ from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_AL
 from reports.statistics.power import ALPHA, MOST_SEEDS
 from reports.statistics.testing import Tests
 
+LONGEST = 120
+"""Characters of a failed cell and its reason in a sentence."""
 Kind = Literal[
     "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
 ]
@@ -73,7 +75,9 @@ def _no_verdict(kind: Kind, c: Comparison, who: str) -> str:
     )
     if kind == "failed":
         more = f" and {len(c.failed) - 3} more" if len(c.failed) > 3 else ""
-        return f"No verdict on {who}: {len(c.failed)} cells failed ({'; '.join(c.failed[:3])}{more}).{seen}"
+        few = "; ".join(_short(told) for told in c.failed[:3])
+        count = f"{len(c.failed)} cell{'' if len(c.failed) == 1 else 's'} failed"
+        return f"No verdict on {who}: {count} ({few}{more}).{seen}"
     if kind == "unpaired":
         return f"No verdict on {who}: no two cells have the same seeds, data and scored rows."
     if kind == "one seed":
@@ -81,6 +85,11 @@ def _no_verdict(kind: Kind, c: Comparison, who: str) -> str:
             f"No verdict on {who}: {_gap(c)} with one paired seed, and one value has no spread to make an interval of."
         )
     return f"No verdict on {who}: {_gap(c)} with each of {c.pairs} paired seeds; without spread there is no interval."
+
+
+def _short(told: str) -> str:
+    """A cell with the start of its reason: the table of cells without a score has the whole."""
+    return told if len(told) <= LONGEST else f"{told[:LONGEST].rstrip()}…"
 
 
 def _gap(c: Comparison) -> str:
@@ -101,6 +110,9 @@ def _numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
         return ""
     e = c.estimate
     interval = f"95 % interval {e.low:+.1f} to {e.high:+.1f} for {c.target}"
+    if kind == "equivalent":  # what the two one-sided tests of 5 % go by; the wider one may reach beyond the margin
+        low, high = e.ends(0.9)
+        interval = f"90 % interval {low:+.1f} to {high:+.1f}, {interval}"
     family = f"Holm over {tests.family}" if tests.family > 1 else "one comparison"
     p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
     return f"{e.value:+.1f} points ({interval}; {c.counted}; {_p(p)}, {family})"
@@ -138,10 +150,15 @@ def _power(tests: Tests) -> str:
         return ""
     found = f"These seeds would find a true difference of {tests.detectable:.1f} points four times in five"
     if not tests.effect:
-        return f"{found}."
+        return f"{found}{uncorrected(tests.family)}."
     if tests.seeds_needed is None:
-        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do."
-    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds."
+        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do{uncorrected(tests.family)}."
+    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds{uncorrected(tests.family)}."
+
+
+def uncorrected(family: int) -> str:
+    """What a sentence of power must add where its test is one of several: they need more seeds."""
+    return " (one test; with the correction more)" if family > 1 else ""
 
 
 def _missing(c: Comparison) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from reports.compare import NOT_RUN
 from reports.statistics.analysis import Judged
+from reports.statistics.comparisons import Comparison
+from reports.statistics.testing import distinct
 from studies.answer import Answer, Gathered, Part, together
 from studies.rules.margins import Sense, decide, interval, power_text
 from studies.study import Kind, Study
@@ -34,7 +36,9 @@ def answer(study: Study, seen: Gathered) -> Answer:
     sense: Sense = study.options["sense"]
     margin = seen.margin or 0.0
     chosen = comparisons(study, seen)
-    kinds = decide([None if _broken(j, seen) else j.comparison.estimate for j in chosen], margin, sense)
+    others = family(chosen, seen)
+    estimates = [None if _broken(j, seen) else j.comparison.estimate for j in chosen]
+    kinds = decide(estimates, margin, sense, [c.estimate for c in others])
     parts = {
         _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.", _power(j))
         for j, kind in zip(chosen, kinds, strict=True)
@@ -47,7 +51,8 @@ def answer(study: Study, seen: Gathered) -> Answer:
     if len(told) > 4:
         sentence += f" {len(told) - 4} more stand in the evidence."
     rows = [_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
-    notes = [f"margin {margin:g} points; one-sided tests, Holm over the rows"]
+    tested = sum(e is not None for e in [*estimates, *(c.estimate for c in others)])
+    notes = [f"margin {margin:g} points; one-sided tests, Holm over all {tested} comparisons of the report (or run)"]
     return Answer(kind, sentence, parts, rows, notes, lacks)
 
 
@@ -65,6 +70,22 @@ def comparisons(study: Study, seen: Gathered) -> list[Judged]:
         if (subject is None or j.comparison.method == subject)
         and j.comparison.first in (against if against is not None else [first])
     ]
+
+
+def family(chosen: Sequence[Judged], seen: Gathered) -> list[Comparison]:
+    """What tests are corrected over beside those chosen: all else that the report and the whole run compare.
+
+    So a verdict here is never surer than that of the same comparison in the run's own report.
+    """
+    met = {_place(j.comparison) for j in chosen}
+    every = [j.comparison for a in (seen.analysis, seen.run) if a is not None for j in a.judged]
+    found = {_place(c): c for c in reversed(distinct(every)) if not c.failed and _place(c) not in met}
+    return list(found.values())
+
+
+def _place(c: Comparison) -> tuple[str, ...]:
+    """What is compared; a mean over one task is that task."""
+    return c.suite, c.method, c.first, *sorted(c.tasks)
 
 
 def _decides(judged: Judged, deciding: Sequence[str] | None) -> bool:
@@ -98,7 +119,7 @@ def _numbers(judged: Judged) -> str:
 
 def _power(judged: Judged) -> str:
     tests = judged.tests
-    return power_text(tests.detectable, tests.effect, tests.seeds_needed)
+    return power_text(tests.detectable, tests.effect, tests.seeds_needed, family=tests.family)
 
 
 def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:

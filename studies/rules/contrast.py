@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
-from reports.statistics.student import Student, of_values
+from reports.statistics.shared_seeds import over_seeds
+from reports.statistics.student import Student
 from studies.answer import Answer, Gathered, Part
 from studies.rules.margins import decide, interval, power
 from studies.study import Kind, Study
@@ -65,7 +66,7 @@ def contrast_of(lost: Places, near: list[str]) -> Student | None:
     if not far or any(place not in lost for place in near):
         return None
     common = [s for s in lost[near[0]] if all(s in by for by in lost.values())]
-    return of_values([_over(lost, far, s) - _over(lost, near, s) for s in common])
+    return over_seeds({s: _over(lost, far, s) - _over(lost, near, s) for s in common})
 
 
 def _over(lost: Places, places_: list[str], seeds: Seeds) -> float:
@@ -96,6 +97,6 @@ def _row(
         "place": place,
         "reference": f"{statistics.fmean(first.values()):.1f}" if first else "",
         "subject": f"{statistics.fmean(own.values()):.1f}" if own else "",
-        "difference (95 %)": interval(of_values(list(lost.values()))),
+        "difference (95 %)": interval(over_seeds(lost)),
         "pairs": str(len(lost)),
     }

@@ -13,7 +13,8 @@ from harness.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
 from reports.statistics.holm import holm
-from reports.statistics.student import Student, of_values
+from reports.statistics.shared_seeds import over_seeds
+from reports.statistics.student import Student
 from studies.answer import Answer, Gathered, Part, together
 from studies.rules.contrast import failures
 from studies.rules.margins import decide, interval, power
@@ -60,7 +61,10 @@ def answer(study: Study, seen: Gathered) -> Answer:
         seen.margin or 0.0,
         [m in noisy for m in others],
     )
-    parts = {m: _part(m, first, k, d, broken[m]) for m, k, d in zip(others, kinds, found, strict=True)}
+    parts = {
+        m: _part(m, first, k, d, broken[m], seen.margin or 0.0, len(others))
+        for m, k, d in zip(others, kinds, found, strict=True)
+    }
     told = [p for m, p in parts.items() if m in deciding]
     lacks = "" if told else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
     rows = [_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
@@ -70,15 +74,21 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
     both = _paired(method, first)
-    gap, dev, score_ = (of_values([getattr(a, n) - getattr(b, n) for a, b in both]) for n in ("gap", "dev", "score"))
+    gap, dev, score_ = (
+        over_seeds({s: getattr(a, n) - getattr(b, n) for s, (a, b) in both.items()}) for n in ("gap", "dev", "score")
+    )
     return Differences(gap, dev, score_)
 
 
-def _part(method: str, first: str, kind: Kind, found: Differences, broken: int) -> Part:
+def _part(method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int) -> Part:
     if broken:
         return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
     numbers = f"gap {interval(found.gap)} and unseen loss {interval(found.dev)} nats, score {interval(found.score)}"
-    return Part(kind, f"{method} against {first}: {numbers}.", power(found.gap, 0.0, "nats of the gap"))
+    told = (
+        power(found.gap, 0.0, "nats of the gap", family),
+        power(found.score, margin, "points of the score", family),
+    )
+    return Part(kind, f"{method} against {first}: {numbers}.", " ".join(filter(None, told)))
 
 
 NOTES = (
@@ -157,8 +167,8 @@ def _mean(fits: Sequence[Fit]) -> Fit:
     return Fit(*(statistics.fmean(getattr(f, name) for f in fits) for name in ("train", "dev", "score")))
 
 
-def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> list[tuple[Fit, Fit]]:
-    return [(fit, first[seeds]) for seeds, fit in method.items() if seeds in first]
+def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> dict[Seeds, tuple[Fit, Fit]]:
+    return {seeds: (fit, first[seeds]) for seeds, fit in method.items() if seeds in first}
 
 
 def _row(method: str, fits: Sequence[Fit], first: str, part: Part | None) -> dict[str, str]:

@@ -95,12 +95,19 @@ def shares(found: Mapping[str, Bytes], threshold: float) -> dict[str, Part]:
 
 
 def speed(lora: Profile | None, half: Profile | None) -> dict[str, Part]:
-    """Whether a step gets faster: surely, where the middle halves of the step times do not meet."""
+    """Whether a step got faster: where the middle halves of the step times do not meet, in one process of each.
+
+    Steps of one process say nothing of how processes differ, so the sentence claims no more than these two.
+    """
     if lora is None or half is None or min(len(p.step_seconds) for p in (lora, half)) < FEWEST_STEPS:
         return {}
     (a, low, high), (b, own_low, own_high) = _quartiles(lora), _quartiles(half)
     kind: Kind = "confirmed" if own_high < low else "contradicted" if own_low >= high else "undecided"
-    told = f"Half frozen runs at {a / b:.2f} of LoRA's speed (median step {1000 * b:.3g} against {1000 * a:.3g} ms)."
+    meet = "meet" if kind == "undecided" else "do not meet"
+    told = (
+        f"In one process each, half frozen ran at {a / b:.2f} of LoRA's speed (median step {1000 * b:.3g} against "
+        f"{1000 * a:.3g} ms; the middle halves of the steps {meet}). How much processes differ was not measured."
+    )
     return {SPEED: Part(kind, told)}
 
 

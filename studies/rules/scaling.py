@@ -24,7 +24,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
         " activations, buffers and the head's own training are not in it, so the smallest memory is a lower bound",
         "measured: peak of a solo profile with random weights, one measurement each",
     ]
-    return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes)
+    return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes, exact=True)
 
 
 def _count(shape: str, suite: str, o: Mapping[str, object]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from harness.record import Record
 from reports.frames import FIRST_METRIC, score
 from reports.intervals import no_spread
 from reports.statistics.holm import holm
-from reports.statistics.power import MOST_SEEDS
+from reports.statistics.power import ALPHA, MOST_SEEDS
 from reports.statistics.variance import Component, components
 from studies.answer import Answer, Gathered, Part, together
 from studies.study import Kind, Study
@@ -28,18 +28,18 @@ class Crossed:
 
 
 def answer(study: Study, seen: Gathered) -> Answer:
-    """Confirmed: the spread over masks is surely below the margin. Contradicted: it is real, and above the margin."""
+    """Confirmed: the spread over masks is surely below the margin. Contradicted: it is surely above the margin."""
     margin = seen.margin or 0.0
     tasks = list(dict.fromkeys(r.cell.task for r in seen.records))
     found = {task: c for task in tasks if (c := crossed([r for r in seen.records if r.cell.task == task]))}
     parts_of = {task: _components(c) for task, c in found.items()}
-    corrected = holm([found_p(parts_of[task]) for task in found])
+    corrected = holm([beyond_p(c, margin) for c in found.values()])
     parts, rows = {}, []
     for (task, c), p in zip(found.items(), corrected, strict=True):
         upper = upper_sd([_mean(c, mask) for mask in _levels(c, 1)])
         mask = _of(parts_of[task], "mask")
         sd = mask.variance**0.5 if mask else 0.0
-        kind = kind_of(sd, upper, p, margin)
+        kind = kind_of(upper, p, margin)
         known = "no bound" if upper is None else f"surely below {upper:.1f}"
         said = f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {known})."
         parts[task] = Part(kind, said, _power(c, margin))
@@ -106,11 +106,33 @@ def upper_sd(means: Sequence[float]) -> float | None:
     return statistics.stdev(means) * math.sqrt(df / float(chdtri(df, 0.95)))
 
 
-def kind_of(sd: float, upper: float | None, p: float | None, margin: float) -> Kind:
-    """`p` is that of no variance over masks, corrected over tasks."""
+def beyond_p(found: Crossed, margin: float) -> float | None:
+    """One-sided p of 'the standard deviation over masks is the margin or less'; None where nothing varies.
+
+    The mean square over masks is chi-squared about rest + inits x sd². At the margin its ratio to that is read as F,
+    the known part of the denominator having no error (Satterthwaite's degrees of freedom).
+    """
+    import numpy as np
+    from scipy.special import fdtrc
+
+    inits, masks = _levels(found, 0), _levels(found, 1)
+    table = np.array([[found.scores[i, m] for m in masks] for i in inits])
+    if no_spread(table.ravel().tolist()):
+        return None
+    of_masks = len(inits) * float(table.mean(axis=0).var(ddof=1))
+    left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    free = (len(inits) - 1) * (len(masks) - 1)
+    rest = float(np.sum(left**2)) / free
+    at_margin = rest + len(inits) * margin**2
+    df = free * (at_margin / rest) ** 2 if rest > 1e-12 * at_margin else 1e9
+    return float(fdtrc(len(masks) - 1, min(df, 1e9), of_masks / at_margin))
+
+
+def kind_of(upper: float | None, beyond: float | None, margin: float) -> Kind:
+    """`beyond`: p of a spread within the margin, corrected over tasks; a spread that is merely real decides nothing."""
     if upper is not None and upper < margin:
         return "confirmed"
-    return "contradicted" if p is not None and p < 0.05 and sd > margin else "undecided"
+    return "contradicted" if beyond is not None and beyond < ALPHA else "undecided"
 
 
 def _levels(found: Crossed, side: int) -> list[int]:
@@ -124,12 +146,6 @@ def _mean(found: Crossed, mask: int) -> float:
 def _components(found: Crossed) -> tuple[Component, ...]:
     seeds = [dict(zip(VARIED, key, strict=True)) for key in found.scores]
     return components(list(found.scores.values()), seeds)
-
-
-def found_p(parts: Sequence[Component]) -> float | None:
-    """p of no variance over masks."""
-    mask = _of(parts, "mask")
-    return mask.p if mask else None
 
 
 def _of(parts: Sequence[Component], stream: str) -> Component | None:

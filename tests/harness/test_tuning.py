@@ -195,6 +195,7 @@ def test_a_trial_of_several_seeds_scores_their_mean(tmp_path: Path) -> None:
         ({"methods": "head,lora:lr=1e-3"}, "lr=0.001 given for 'lora'"),
         ({"protocol": "paper"}, "--protocol paper: the paper's rate is fixed"),
         ({"tune": None, "tune_tasks": ("rte",)}, "give --tune N too"),
+        ({"tune": None, "tune_seeds": 2}, "--tune-seeds: how many trials? give --tune N too"),
         ({"tune_tasks": ("cola",)}, "task in --tune-tasks"),
         ({"suite": ("glue", "mmlu"), "tasks": ("rte", "mmlu"), "tune_tasks": ("rte",)}, "names no task of mmlu"),
         ({"suite": ("mmlu",), "tasks": ()}, "mmlu/mmlu is not scored row by row"),

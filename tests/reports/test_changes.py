@@ -49,6 +49,16 @@ def test_a_new_version_of_the_code_still_pairs_and_is_named() -> None:
     assert [gap.reading for gap in found.gaps] == ["the same"]
 
 
+def test_a_cell_with_two_possible_partners_has_none() -> None:
+    """B holds two rates of the method: which of them is A's is not to be guessed, the rest still pairs."""
+    before = run(BEFORE) + run([70.0, 71.0], method="lorasp")
+    after = [r for lr in (2e-3, 3e-3) for r in run([b + 9 for b in BEFORE], protocol={"lr": lr})]
+    after += run([70.5, 71.0], method="lorasp", protocol={"lr": 2e-3})
+    found = compare_runs(before, after)
+    assert [gap.place[2] for gap in found.gaps] == ["lorasp"] and found.alone == (5, 10)
+    assert len(found.lost) == 5
+
+
 def test_other_data_or_protocol_pairs_by_task_method_and_seed() -> None:
     after = run([b + 1 for b in BEFORE], data="other rows", protocol={"lr": 2e-3})
     found = compare_runs(run(BEFORE), after)

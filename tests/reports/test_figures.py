@@ -92,6 +92,14 @@ def test_map_and_profiles_come_with_enough_methods_and_tasks() -> None:
     assert "profiles" not in drawn({k: v for k, v in scores.items() if k[0] != "cola"})[1]
 
 
+def test_runs_without_a_score_count_in_the_profile_and_never_arrive() -> None:
+    scores = {(t, f"lora{m}"): [60.0 + m, 61.0 + m] for t in EIGHT[:3] for m in range(4)}
+    scores |= {(t, "lora0"): [60.0, None] for t in EIGHT[:3]}
+    _, made = drawn(scores)
+    lines = made["profiles"].figure.axes[0].lines
+    assert [max(line.get_ydata()) for line in lines] == [0.5, 1.0, 1.0, 1.0]
+
+
 def test_front_is_that_of_a_brute_force_search() -> None:
     rng = np.random.default_rng(0)
     spots = [(i, float(x), float(y)) for i, (x, y) in enumerate(rng.integers(0, 12, (40, 2)))]

@@ -38,6 +38,14 @@ def test_means_over_tasks_are_told_and_every_comparison_is_in_the_table() -> Non
     assert lorasp["difference"] == "-5.1"
 
 
+def test_comparisons_with_a_verdict_come_before_those_without() -> None:
+    broken = [record(None, cell("rte", "bitfit", seed)) for seed in range(4)]
+    runs = [r for r in RUNS if r.cell.task == "rte" and r.cell.method in ("lora", "lorasp")]
+    first = [r for r in runs if r.cell.method == "lora"]
+    found = findings(analyse([*first, *broken, *(r for r in runs if r.cell.method == "lorasp")], [])).sentences
+    assert found[0].startswith("lorasp is worse than lora") and found[1].startswith("No verdict on bitfit")
+
+
 def test_more_verdicts_than_fit_are_counted() -> None:
     many = [
         record(50.0 + rank + seed / 10 + 3 * (seed * rank % 3), cell(options={"rank": rank}, seed=seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.cell import InitialRef
 from reports.frames import grids, method_names, score, seed_text
 from tests.reports.records import cell, grid_of, record
 
@@ -33,6 +34,33 @@ def test_cells_of_one_label_are_told_apart_by_what_differs() -> None:
 def test_a_rate_that_differs_from_task_to_task_makes_no_second_method() -> None:
     found = [record(1.0, cell(task, protocol={"lr": lr})) for task, lr in (("cola", 1e-3), ("rte", 2e-3))]
     assert set(method_names(found).values()) == {"lora"}
+
+
+def test_methods_that_differ_in_budget_or_precision_are_named_by_it() -> None:
+    """Cells of two runs copied together: neither label varies in itself, so nothing else would say it."""
+    joined = [record(1.0, cell(seed=s, protocol={"max_steps": 100})) for s in (0, 1)]
+    joined += [record(2.0, cell(method="lorasp", seed=s, protocol={"max_steps": 200}, dtype="bf16")) for s in (0, 1)]
+    named = {"lora [max_steps=100, dtype=fp32]", "lorasp [max_steps=200, dtype=bf16]"}
+    assert set(method_names(joined).values()) == named
+    fair = [
+        record(1.0, cell(method=m, protocol={"lr": lr, "max_steps": 9})) for m, lr in (("lora", 1.0), ("full", 2.0))
+    ]
+    assert set(method_names(fair).values()) == {"lora", "full"}  # a rate is each method's own
+
+
+def test_a_method_that_is_named_by_a_field_leaves_the_others_alone() -> None:
+    found = [record(1.0, cell(method="lorasp", quantize=q)) for q in ("none", "nf4")]
+    found += [record(1.0, cell(method="lora"))]
+    assert set(method_names(found).values()) == {"lorasp [quantize=none]", "lorasp [quantize=nf4]", "lora"}
+
+
+def test_cells_of_another_start_or_of_an_edited_plugin_are_no_second_run_of_the_same_seed() -> None:
+    places = (("RUN:mnli", "a"), ("RUN:rte", "b"))
+    starts = [InitialRef(name=name, revision=digit * 64, scaling="alpha=16") for name, digit in places]
+    names = method_names([record(1.0, cell(initial=start)) for start in starts])
+    assert set(names.values()) == {"lora [from=RUN:mnli]", "lora [from=RUN:rte]"}
+    names = method_names([record(1.0, cell(parts={"strategy mine": text * 32})) for text in ("ab", "cd")])
+    assert set(names.values()) == {"lora [parts=strategy mine abababab]", "lora [parts=strategy mine cdcdcdcd]"}
 
 
 def test_score_is_the_headline_else_the_first_metric_else_nothing() -> None:

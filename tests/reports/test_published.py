@@ -56,6 +56,12 @@ def test_a_metric_that_the_source_does_not_state_is_not_set_beside_ours() -> Non
     assert table(("mrpc",), "spearman") is None
 
 
+def test_a_tuned_run_is_not_said_to_have_declared_rates() -> None:
+    made = [record(60.0, cell("rte", protocol={"name": name}), EIGHT) for name in ("default", "tuned")]
+    notes = [" ".join(t.notes) for (g,) in [grids([r]) for r in made] if (t := published_table(g, ROWS))]
+    assert "protocol is tuned" not in notes[0] and "protocol is tuned (see its table)" in notes[1]
+
+
 def test_stand_ins_say_that_nothing_is_shared() -> None:
     (grid,) = grids([record(60.0, cell("rte"), stand_in=True)])
     found = published_table(grid, ROWS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from harness.cell import ModelRef
 from reports.document import Text
 from reports.flat import cell_rows, score_rows, to_csv
 from reports.frames import grids
@@ -155,3 +156,26 @@ def test_cells_know_their_runs_and_names_when_turned_too() -> None:
         assert own.runs == (records[0].key, records[1].key)
         assert [name.method for name in names] == list(grid.methods)
         assert any(cell.task == "cola" for cell in (*table.head, *cells) if isinstance(cell, Text))
+
+
+def test_a_budget_that_tasks_do_not_share_is_told_for_each() -> None:
+    """Cells of two runs copied together are one row of scores; the table of protocols must not tell the first only."""
+    made = [record(60.0, cell("cola", protocol={"max_steps": 100}))]
+    made += [record(61.0, cell("rte", protocol={"max_steps": 200, "train_rows": 1000}))]
+    (grid,) = grids(made)
+    table = protocol_table(grid)
+    told = dict(zip(table.head, table.rows[0], strict=True))
+    assert told["budget"] == "cola 100 steps at most; rte 200 steps at most, 1,000 train rows at most"
+    assert told["batch x tokens"] == "16 x 128"
+
+
+def test_no_paired_difference_across_models() -> None:
+    """A study that compares nothing (scaling) has two models in one table: no row sets one against the other."""
+    other = ModelRef(name="other", revision="b" * 64)
+    made = [record(60.0 + s, cell("cola", m, s)) for m in ("lora", "lorasp") for s in (0, 1)]
+    made += [record(50.0 + s, cell("cola", "full", s, model=other)) for s in (0, 1)]
+    (grid,) = grids(made)
+    differences = difference_table(grid, "glue")
+    assert differences is not None
+    assert [row[4] for row in differences.rows if row[0] == "full"] == ["no paired seeds", "no paired seeds"]
+    assert differences.rows[0][3] == "2"

@@ -28,6 +28,13 @@ def test_one_row_a_cell_and_score(tmp_path: Path) -> None:
     assert isinstance(frame["finished"].dtype, pd.DatetimeTZDtype)
 
 
+def test_cells_of_two_budgets_can_be_told_apart(tmp_path: Path) -> None:
+    made = [record(60.0 + n, cell("rte", protocol={"max_steps": n, "train_rows": 9})) for n in (10, 20)]
+    frame = results.load(store_of(tmp_path, [*made, record(90.0, cell("rte"))]))
+    assert frame.groupby("max_steps", dropna=False)["value"].mean().tolist() == [70.0, 80.0, 90.0]
+    assert frame["train_rows"].dtype == "Int64" and frame["epochs"].tolist() == [3.0] * 3
+
+
 def test_each_column_is_documented(tmp_path: Path) -> None:
     frame = results.load(store_of(tmp_path, [record(60.0)]))
     words = " ".join([*results.COLUMNS, *results.COLUMNS.values()])

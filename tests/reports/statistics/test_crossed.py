@@ -50,6 +50,15 @@ def test_both_is_never_surer_than_either() -> None:
         assert found.examples is not None and found.both.se >= max(found.seeds.se, found.examples.se) - 1e-12
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+@pytest.mark.parametrize("sds", [(0.3, 2.0, 6.0), (1.0, 1.0, 0.5), (0.0, 1.0, 10.0), (0.8, 6.0, 6.0)])
+def test_new_examples_too_make_no_interval_narrower(seeds: int, sds: tuple[float, float, float]) -> None:
+    for number in range(25):
+        rng = np.random.default_rng(number)
+        found = _crossed(_table(rng, seeds, sds), rng)
+        assert found.both.half >= found.seeds.half - 1e-6
+
+
 def test_nothing_from_one_seed_or_no_spread() -> None:
     assert crossed(np.array([1.0]), np.ones((10, 1)), 50, generator(0)) is None
     assert crossed(np.array([1.0, 1.0]), np.ones((10, 2)), 50, generator(0)) is None

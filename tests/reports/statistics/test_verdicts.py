@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.record import Record
 from reports.statistics.analysis import Judged, analyse
@@ -63,6 +64,39 @@ def test_sentences(gaps: list[float | None], margin: float | None, kind: str, sa
     assert found.kind == kind and says in found.sentence, found.sentence
     if kind not in ("equivalent", "better", "worse", "non-inferior"):
         assert "are equivalent" not in found.sentence and "is better" not in found.sentence
+
+
+def test_equivalence_shows_the_interval_that_its_tests_go_by() -> None:
+    """The 95 % interval may reach beyond the margin where two one-sided tests of 5 % do not: both are shown."""
+    values = [1.0, -0.2, 1.1, -0.1, 0.8, 0.1]
+    found = _judged(_records(values, [*FIRST, 70.5]), 1.0)
+    low, high = stats.t.interval(0.9, 5, np.mean(values), stats.sem(values))
+    assert found.verdict.kind == "equivalent" and found.comparison.estimate is not None
+    assert found.comparison.estimate.high > 1.0 > high
+    assert f"90 % interval {low:+.1f} to {high:+.1f}, 95 % interval" in found.verdict.sentence
+
+
+def test_power_is_said_to_be_that_of_one_test_where_there_are_several() -> None:
+    gaps = _shift(0.5, 9)
+    one = _judged(_records(gaps)).verdict.sentence
+    several = grid_of(
+        {
+            (task, m): [b + g for b, g in zip(FIRST, own, strict=True)]
+            for task in ("rte", "cola")
+            for m, own in (("lora", [0.0] * 5), ("lorasp", gaps))
+        },
+        ["rte", "cola"],
+    )
+    assert "with the correction more" not in one
+    found = [j.verdict for j in analyse(several, []).judged]
+    assert all("(one test; with the correction more)." in v.sentence for v in found if v.kind == "undecided") and found
+
+
+def test_long_reasons_of_failed_cells_are_cut_in_the_sentence() -> None:
+    made = _records([0.1, None, -0.2, None, 0.2])
+    made = [r.model_copy(update={"reason": "CUDA out of memory. " * 50}) if r.reason else r for r in made]
+    found = _judged(made, 1.0).verdict
+    assert found.kind == "failed" and "CUDA out of memory" in found.sentence and len(found.sentence) < 500
 
 
 def test_a_margin_named_late_says_so() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from reports.statistics.analysis import analyse
+from reports.statistics.student import Student
 from studies.answer import Gathered
 from studies.rules.compared import answer
 from studies.study import load
@@ -37,6 +40,35 @@ def test_parity_is_not_decided_by_lora() -> None:
     found = answer(load("parity"), seen({"full": 80.0, "lorasp": 80.0, "lora": 90.0}))
     assert found.kind == "confirmed"
     assert found.parts["lorasp against lora"].kind == "contradicted"
+
+
+def test_verdict_and_report_correct_the_same_comparison_alike() -> None:
+    """One family: all comparisons of the report. Many more of them turn a verdict that two alone would give."""
+    others = {f"other{i}": 81.0 + 0.5 * i for i in range(8)}
+    study, kinds = load("parity"), []
+    for margin in (0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2.0):
+        made = seen({"full": 80.0, "lorasp": 79.6} | others, margin)
+        p = multipletests([e.p_above(-margin) for e in estimates(made)], method="holm")[1]
+        found = answer(study, made)
+        assert made.analysis is not None
+        assert made.analysis.judged[0].tests.non_inferiority_holm == pytest.approx(p[0])
+        assert (found.kind == "confirmed") == (p[0] < 0.025)
+        kinds.append(found.kind)
+    assert {"confirmed", "undecided"} <= set(kinds)
+    assert "Holm over all 9 comparisons" in found.notes[0]
+
+
+def estimates(made: Gathered) -> list[Student]:
+    assert made.analysis is not None
+    return [j.comparison.estimate for j in made.analysis.judged if j.comparison.estimate and not j.comparison.whole]
+
+
+def test_the_run_that_the_records_are_a_part_of_counts_too() -> None:
+    pair = {"full": 80.0, "lorasp": 79.35}
+    alone = seen(pair)
+    whole = seen(pair | {f"other{i}": 80.0 for i in range(30)}).analysis
+    assert answer(load("parity"), alone).kind == "confirmed"
+    assert answer(load("parity"), dataclasses.replace(alone, run=whole)).kind == "undecided"
 
 
 def test_one_better_strategy_contradicts() -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from harness.cell import ModelRef
 from studies import counting
-from studies.rules.scaling import _part, saved_share
+from studies.answer import Gathered
+from studies.rules.scaling import _part, answer, saved_share
+from studies.stored import content
+from studies.study import load
+from tests.reports.records import cell, record
 
 
 def test_seven_billion_in_closed_form() -> None:
@@ -19,6 +24,16 @@ def test_seven_billion_in_closed_form() -> None:
     whole = counting.trained("llama-7b", "mmlu", ["query", "key", "value"], 16, 1.0)
     assert whole == layers * 3 * 16 * 2 * width
     assert counting.state_bytes(whole) == 12 * whole
+
+
+def test_counts_are_evidence_whatever_was_measured_beside_them() -> None:
+    """The claims read a verdict of exact counts, though the small shapes that were run have random weights."""
+    study = load("scaling")
+    study = study.model_copy(update={"options": study.options | {"shapes": {"roberta-base": "glue"}}})
+    seen = Gathered([record(50.0, cell("rte", model=ModelRef(name="shape:minilm", revision="a" * 64)))])
+    assert seen.stand_in
+    made = content(study, answer(study, seen), seen, "quick", "a command")
+    assert (made["stand_in"], made["preset"], made["kind"]) == (False, "exact", "contradicted")
 
 
 @pytest.mark.parametrize(("bf16", "nf4", "kind"), [(9e9, 3e9, "contradicted"), (1e6, 1e5, "confirmed")])

@@ -11,7 +11,7 @@ from scipy import stats
 from harness.record import Record
 from harness.seeds import equal
 from studies.answer import Gathered
-from studies.rules.streams import answer, crossed, masks_needed, upper_sd
+from studies.rules.streams import answer, beyond_p, crossed, masks_needed, upper_sd
 from studies.study import load
 from tests.reports.records import cell, record
 
@@ -32,7 +32,7 @@ def grid(mask_sd: float, init_sd: float, rest: float, seed: int = 0) -> list[Rec
 
 @pytest.mark.parametrize(
     ("mask", "init", "rest", "kind"),
-    [(0.1, 5.0, 0.2, "confirmed"), (8.0, 0.1, 0.5, "contradicted"), (1.5, 1.0, 3.0, "undecided")],
+    [(0.1, 5.0, 0.2, "confirmed"), (16.0, 0.1, 0.5, "contradicted"), (1.5, 1.0, 3.0, "undecided")],
 )
 def test_known_truth(mask: float, init: float, rest: float, kind: str) -> None:
     found = answer(load("seed-sensitivity"), Gathered(grid(mask, init, rest), margin=2.0))
@@ -63,6 +63,29 @@ def test_the_bound_covers() -> None:
     rng = np.random.default_rng(2)
     above = [(upper_sd(rng.normal(0, 1.0, 5).tolist()) or 0.0) >= 1.0 for _ in range(4000)]
     assert 0.94 < np.mean(above) < 0.96
+
+
+def test_a_spread_that_is_real_but_not_surely_above_the_margin_is_undecided() -> None:
+    """Masks matter beyond doubt (F-test), and the estimate lies above the margin: that is not surely above it."""
+    made = grid(2.2, 0.1, 0.05, seed=4)
+    found = answer(load("seed-sensitivity"), Gathered(made, margin=2.0))
+    (row,) = [row for row in found.rows if row["varied"] == "mask"]
+    assert float(row["p"]) < 0.001 and float(row["sd"]) > 2.0
+    assert found.kind == "undecided"
+
+
+def test_spread_beyond_the_margin_against_chi_squared() -> None:
+    """Without other noise the mean square over masks is chi-squared about the margin."""
+    made = crossed(grid(3.0, 0.0, 0.0))
+    assert made is not None
+    means = [score for (init, _), score in made.scores.items() if init == 0]
+    expected = stats.chi2.sf(4 * np.var(means, ddof=1) / 2.0**2, 4)
+    assert beyond_p(made, 2.0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_spread_at_the_margin_is_rarely_found_beyond_it() -> None:
+    p = [beyond_p(made, 1.0) for s in range(600) if (made := crossed(grid(1.0, 1.0, 1.0, seed=s)))]
+    assert 0.02 < np.mean([value is not None and value < 0.05 for value in p]) < 0.08
 
 
 @pytest.mark.parametrize("broken", [None, math.nan])

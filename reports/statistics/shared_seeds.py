@@ -1,0 +1,65 @@
+"""Means over runs whose streams have seeds of their own (init x mask): runs that share a seed are not independent."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reports.frames import Seeds
+from reports.intervals import Estimate, estimate, no_spread
+from reports.statistics.student import Student, cochran, of_values
+from reports.statistics.variance import components, moving
+
+
+def varied(every: Iterable[Seeds]) -> str:
+    """'init x mask' of crossed seeds, 'mask' where only masks have new ones; '' where all streams move together."""
+    seeds = [dict(own) for own in every]
+    if all(len(set(own.values())) == 1 for own in seeds):
+        return ""
+    return " x ".join(moving(seeds))
+
+
+def is_crossed(every: Iterable[Seeds]) -> bool:
+    """Whether runs share the seed of one stream and differ in that of another."""
+    return " x " in varied(every)
+
+
+def over_seeds(values: Mapping[Seeds, float]) -> Student | None:
+    """Mean over runs for new seeds of each stream that varies; None of fewer than two, or without spread.
+
+    Of crossed seeds the variance is that of the mean in the random-effects model of `variance.components`: of each
+    stream its component times the sum of its levels' squared shares of the runs, and the rest over n.
+    """
+    numbers = list(values.values())
+    if not is_crossed(values):
+        return of_values(numbers)
+    found = components(numbers, [dict(own) for own in values])
+    if not found or no_spread(numbers):
+        return None
+    shares = [_squares(codes) for codes in moving([dict(own) for own in values]).values()]
+    parts = [c.variance * share for c, share in zip(found, [*shares, 1 / len(numbers)], strict=True)]
+    dfs = [c.levels - 1 for c in found[:-1]]
+    dfs.append(max(1, len(numbers) - 1 - sum(dfs)))
+    if sum(parts) <= 0:
+        return None
+    return Student(statistics.fmean(numbers), sum(parts) ** 0.5, float(cochran(parts, dfs)))
+
+
+def _squares(codes: Any) -> float:
+    """Sum over a stream's seeds of the squared share of the runs that have it."""
+    import numpy as np
+
+    shares = np.bincount(codes) / len(codes)
+    return float(shares @ shares)
+
+
+def estimate_over(values: Mapping[Seeds, float]) -> Estimate | None:
+    """`estimate` of runs by their seeds, crossed or not."""
+    if not is_crossed(values):
+        return estimate(list(values.values()))
+    found, n = over_seeds(values), len(values)
+    if found is None:
+        half = 0.0 if no_spread(list(values.values())) else None
+        return Estimate(statistics.fmean(values.values()), n, half)
+    return Estimate(found.value, n, found.half, found.df)
