@@ -24,7 +24,9 @@ class NoGraph(capture.Captured):
 
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_with(monkeypatch, RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more lines"))
+    refuse_with(
+        monkeypatch, RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more lines")
+    )
 
 
 def refuse_with(monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
