@@ -117,8 +117,8 @@ def _predicted(step: Step, k: int) -> Prediction | str:
         return predict(step.replicas(k))
     except UserError:
         raise
-    except Exception as error:  # a method may read numbers where fake tensors have none
-        return f"it reads numbers, and a plan has shapes only ({one_line(error)})"
+    except Exception as error:  # a method or a model may read numbers where fake tensors have none
+        return f"it or its model reads numbers, and a plan has shapes only ({one_line(error)})"
 
 
 def kind_of(step: Step) -> str:

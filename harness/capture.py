@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.failure import out_of_memory
+
 Compute = Callable[[Tensor, Any], Tensor]
 """(row numbers on the device, shape) -> losses [K]; reads and writes nothing but tensors that stay where they are."""
 
@@ -45,21 +47,24 @@ class Eager:
 class Captured(Eager):
     """The first step of a shape runs as it comes, which warms up; the second is captured, all later ones replayed.
 
-    A capture that fails leaves the run eager, with the reason in `fallback`.
+    A capture that fails leaves the run eager, with the reason in `fallback`. Want of memory is raised where there are
+    replicas to part: smaller packs can be captured.
     """
 
     def __init__(self, compute: Compute) -> None:
         super().__init__(compute)
         self.side = _side_stream()
-        self._seen: set[Hashable] = set()
+        self._seen: dict[Hashable, int] = {}  # replicas by shape
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
     def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
         key = (len(rows), shape)
         if plain or self.fallback is not None or key not in self._seen:
-            self._seen |= set() if plain else {key}
-            return self.compute(rows, shape)
+            losses = self.compute(rows, shape)
+            if not plain:
+                self._seen[key] = len(losses)
+            return losses
         if key not in self._graphs and not self._capture(key, rows, shape):
             return self.compute(rows, shape)
         graph, own, losses = self._graphs[key]
@@ -76,11 +81,12 @@ class Captured(Eager):
                 losses = self.compute(own, shape)
             self._graphs[key] = graph, own, losses
         except RuntimeError as error:
+            if self._seen[key] > 1 and out_of_memory(error):
+                raise  # `capturing` stays: nothing of the step has run
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
-        finally:
-            self.capturing = False
-            self.seconds += time.perf_counter() - started
+        self.capturing = False
+        self.seconds += time.perf_counter() - started
         return self.fallback is None
 
     def reset(self) -> None:

@@ -71,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         # typer brings its own copy of click, so its usage errors are known by what they can do
         usage = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(usage() if usage else error, file=sys.stderr)
+            return 2
         ours = usage is None and not isinstance(error, UserError)
         message = usage() if usage else f"{type(error).__name__}: {error}; --debug shows where" if ours else str(error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)

@@ -9,14 +9,23 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 
 from harness.backbone import held
 from harness.ceiling import matmul_flops
 from harness.contracts import Example
 from harness.gpu import Gpu
-from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, load_alone, timed_step, train_alone, uncaptured
+from harness.measure import (
+    TIMED_STEPS,
+    WARMUP_STEPS,
+    Question,
+    RssPeak,
+    load_alone,
+    reservations,
+    shared,
+    timed_step,
+    train_alone,
+)
 from harness.models import load_tokenizer
 from harness.order import Order
 from harness.packrun import counts
@@ -31,13 +40,14 @@ Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
 class Phases:
-    """Peaks of memory, phase by phase."""
+    """Peaks of memory, phase by phase; `rss` is that of the present one."""
 
     def __init__(self, device: str) -> None:
         self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device), list[PhaseMemory]()
         self._start()
 
     def _start(self) -> None:
+        self.rss = RssPeak()
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
 
@@ -45,7 +55,7 @@ class Phases:
         """Note the phase that ends here, and start the next without what nothing refers to."""
         allocated = torch.cuda.max_memory_allocated() if self.cuda else None
         reserved = torch.cuda.max_memory_reserved() if self.cuda else None
-        rss = psutil.Process().memory_info().rss
+        rss = self.rss.highest()
         self.seen.append(
             PhaseMemory(phase=phase, allocated=allocated, reserved=reserved, rss=rss, device=self.gpu.used())
         )
@@ -73,6 +83,7 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     phases = Phases(device)
     model = load_alone(question)
     phases.end("load")
+    loaded = phases.rss.start
     own = list(model.parameters())
     steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
     trainer = train_alone(question, model, steps)
@@ -83,18 +94,17 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
         timed = _timed(trainer, question)
     after = phases.gpu.joules()
     phases.end("steady step")
-    peak = phases.seen[-1].allocated or phases.seen[-1].rss - phases.seen[0].rss
+    peak = phases.seen[-1].allocated or phases.seen[-1].rss - loaded
     real = _real_lengths(trainer, question)
     with trainer.runner.stream():
         _evaluate(trainer, question, phases)
     others = sorted({*others, *phases.gpu.others()})
     _, state = counts(held(model, own), trainer.attached, 0)
     found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
-    found |= {"reason": uncaptured(trainer), "peak_bytes": max(0, peak)}
-    found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state, "shared_with": others}
+    found |= {"reason": reservations(trainer, phases.gpu), "peak_bytes": max(0, peak)}
+    found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}
     if others:
-        processes = ", ".join(map(str, others))
-        return empty.model_copy(update=found | {"reason": f"no throughput: processes {processes} share the GPU"})
+        return shared(empty, found, others)
     samples = cell.protocol.batch_size * (timed.warmup + len(timed.seconds))
     energy = None if before is None or after is None else (after - before) / samples * 1000
     ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)

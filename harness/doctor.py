@@ -31,7 +31,7 @@ class Check:
 
 def checks(data_dir: Path | None = None) -> list[Check]:
     """All checks, in the order they are shown."""
-    return [_python(), *_packages(), _device(), _hub(), _embedded(), _minilm(), *_data(data_dir)]
+    return [_python(), *_packages(), _device(), *_nvml(), _hub(), _embedded(), _minilm(), *_data(data_dir)]
 
 
 def _python() -> Check:
@@ -54,6 +54,21 @@ def _device() -> Check:
     if torch.cuda.is_available():
         return Check("device", True, torch.cuda.get_device_name())
     return Check("device", True, f"cpu, {os.cpu_count()} cores (no CUDA GPU is visible)")
+
+
+def _nvml() -> list[Check]:
+    """What tells energy, and whether others use the GPU; of no use without one."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    from harness.gpu import Gpu
+
+    if not torch.cuda.is_available():
+        return []
+    there = Gpu("cuda").watched
+    detail = "answers" if there else "not there: profiles have no energy and do not see other processes"
+    return [Check("nvml", there, detail, "pip install nvidia-ml-py", needed=False)]
 
 
 def _hub() -> Check:

@@ -16,7 +16,7 @@ from harness.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, 
 from harness.pack_size import PackSizes, train_rows
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
-from harness.provenance import environment
+from harness.provenance import environment, gpu_name
 from harness.record import MemoryShares
 from harness.schedule import total_steps
 from harness.spec import Spec
@@ -55,7 +55,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     device = _device(spec, memory)
     capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
     threads = spec.threads or os.cpu_count() or 1
-    cost = calibrate(stored_profiles([spec.folder]), device, threads, _gpu(device))
+    cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
     packs = _packs(sizes, spec)
     rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
@@ -82,7 +82,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
 def _sizes(capacity: Capacity, spec: Spec, threads: int) -> PackSizes:
     """The choices that a run would make, but for what it would time."""
     machine = environment("cpu", threads).model_copy(
-        update={"device": capacity.device, "gpu": _gpu(capacity.device), "threads": threads}
+        update={"device": capacity.device, "gpu": gpu_name(capacity.device), "threads": threads}
     )
     stored, known = stored_sizes([spec.folder]), stored_sizes(kept_runs())
     return PackSizes(capacity, capacity.plan.cells, machine, stored=stored, known=known)
@@ -110,12 +110,6 @@ def _device(spec: Spec, memory: str | None) -> str:
     from harness.execute import choose_device
 
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)
-
-
-def _gpu(device: str) -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else None
 
 
 def _trials(plan: Plan, spec: Spec) -> list[Plan]:

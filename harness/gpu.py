@@ -23,6 +23,11 @@ class Gpu:
             uuid = str(torch.cuda.get_device_properties(0).uuid)
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
 
+    @property
+    def watched(self) -> bool:
+        """Whether there is an NVML to ask."""
+        return self._handle is not None
+
     def others(self) -> list[int]:
         """Other processes that hold memory on the GPU, once this one holds some."""
         found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from harness.cell import Cell, Protocol
 from harness.contracts import Example, Method, Task
 from harness.execute import choose_threads
 from harness.failure import out_of_memory
+from harness.gpu import Gpu
 from harness.models import load_model
 from harness.packrun import attach_pack, counts
 from harness.packs import Pack
@@ -79,13 +80,17 @@ class RssPeak:
         while not self._stop.wait(0.002):
             self._peak = max(self._peak, self._process.memory_info().rss)
 
-    def above(self) -> int:
-        """Bytes of the peak above the start."""
+    def highest(self) -> int:
+        """Bytes of the peak."""
         self._stop.set()
         if self._kernel:
             lines = Path("/proc/self/status").read_text().splitlines()
             self._peak = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
-        return max(0, int(self._peak - self.start))
+        return int(self._peak)
+
+    def above(self) -> int:
+        """Bytes of the peak above the start."""
+        return max(0, self.highest() - int(self.start))
 
 
 def synchronise(device: str) -> None:
@@ -204,9 +209,14 @@ def timed_step(trainer: Trainer, step: int, device: str) -> float:
     return time.perf_counter() - start
 
 
-def uncaptured(trainer: Trainer) -> str | None:
-    """What a profile says of steps that a GPU ran one operation at a time."""
-    return trainer.runner.fallback and f"steps run without a CUDA graph: {trainer.runner.fallback}"
+UNWATCHED = "NVML is not there (pip install nvidia-ml-py): other processes on the GPU were not looked for"
+
+
+def reservations(trainer: Trainer, gpu: Gpu) -> str | None:
+    """What a profile says of steps that a GPU ran one operation at a time, or that others may have slowed down."""
+    found = [f"steps run without a CUDA graph: {trainer.runner.fallback}"] if trainer.runner.fallback else []
+    found += [UNWATCHED] if trainer.device.type == "cuda" and not gpu.watched else []
+    return "; ".join(found) or None
 
 
 def _measure(question: Question, empty: Profile) -> Profile:
@@ -221,19 +231,28 @@ def _measure(question: Question, empty: Profile) -> Profile:
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
+    gpu = Gpu(question.device)
+    others = gpu.others()
     with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
         seconds = [timed_step(trainer, step, question.device) for step in range(1, WARMUP_STEPS + TIMED_STEPS)]
     timed = seconds[WARMUP_STEPS - 1 :]
-    return empty.model_copy(
-        update={
-            "status": "ok",
-            "reason": uncaptured(trainer),
-            "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
-            "step_seconds": timed,
-            "samples_per_second": cell.protocol.batch_size / float(np.median(timed)),
-            "train_state": state,
-            "shares": counted.shares,
-            "flops": counted.flops,
-            "launches": counted.launches,
-        }
-    )
+    others = sorted({*others, *gpu.others()})
+    found: dict[str, Any] = {
+        "status": "ok",
+        "reason": reservations(trainer, gpu),
+        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
+        "train_state": state,
+        "shares": counted.shares,
+        "flops": counted.flops,
+        "launches": counted.launches,
+    }
+    if others:
+        return shared(empty, found, others)
+    speed = {"step_seconds": timed, "samples_per_second": cell.protocol.batch_size / float(np.median(timed))}
+    return empty.model_copy(update=found | speed)
+
+
+def shared(empty: Profile, found: dict[str, Any], others: list[int]) -> Profile:
+    """A profile without its speed, which other processes on the GPU have a part in."""
+    reason = f"no throughput: processes {', '.join(map(str, others))} share the GPU"
+    return empty.model_copy(update=found | {"shared_with": others, "reason": reason})

@@ -7,12 +7,13 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
-from harness.provenance import cpu_name, version
+from harness.provenance import cpu_name, gpu_name, version
 from harness.record import Profile
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
 
     A task that `writes` texts also trains on positions of the target.
     """
-    content = {
+    content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.revision, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
-        "machine": [device, threads, cpu_name(), version("torch")],
+        "machine": [device, threads or os.cpu_count(), cpu_name(), version("torch")],
     }
+    if gpu := gpu_name(device):
+        content["gpu"] = gpu
     if cell.parts:
         content["parts"] = [f"{k} {v}" for k, v in sorted(cell.parts.items())]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -53,22 +53,22 @@ def cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def machine_name(device: str, threads: int) -> str:
-    """The GPU, or the processor with the threads used."""
+def gpu_name(device: str) -> str | None:
+    """The GPU's name; None for a CPU, and for a GPU that is planned for where there is none."""
     if device != "cuda":
-        return f"{cpu_name()} ({threads} threads)"
+        return None
     import torch
 
-    return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def machine_name(device: str, threads: int) -> str:
+    """The GPU, or the processor with the threads used."""
+    return gpu_name(device) or f"{cpu_name()} ({threads} threads)"
 
 
 def environment(device: str, threads: int) -> Environment:
     """The present machine and versions; asks torch for the GPU's name on CUDA only."""
-    gpu = None
-    if device == "cuda":
-        import torch
-
-        gpu = torch.cuda.get_device_name()
     return Environment(
         python=platform.python_version(),
         torch=version("torch"),
@@ -80,5 +80,5 @@ def environment(device: str, threads: int) -> Environment:
         cpu=cpu_name(),
         threads=threads,
         device=device,
-        gpu=gpu,
+        gpu=gpu_name(device),
     )

@@ -208,7 +208,7 @@ class PhaseMemory(Strict):
     phase: Literal["load", "first step", "steady step", "evaluation", "generation"]
     allocated: int | None = Field(default=None, description="CUDA allocator, in tensors")
     reserved: int | None = Field(default=None, description="CUDA allocator, taken from the device")
-    rss: int = Field(description="resident memory of the process")
+    rss: int = Field(description="resident memory of the process at its peak")
     device: int | None = Field(default=None, description="used on the whole GPU by NVML, at the end of the phase")
 
 

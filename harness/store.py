@@ -28,6 +28,15 @@ RUN = frozenset({"command", "title", "order", "dropped"})
 """Keys that each run.json has."""
 
 
+def _umask() -> int:
+    """It can only be read by setting it."""
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+UMASK = _umask()
+
+
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """All of the file or none of it; `content` may write it itself. Raises UserError for a full or forbidden disk."""
     try:
@@ -35,6 +44,7 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
             try:
                 stream.write(content) if isinstance(content, bytes) else content(stream)
                 stream.flush()
+                os.fchmod(stream.fileno(), 0o666 & ~UMASK)  # a temporary file is its owner's alone
                 os.fsync(stream.fileno())
                 os.replace(stream.name, path)
             except BaseException:

@@ -114,7 +114,7 @@ class Trainer:
     @property
     def intact(self) -> bool:
         """Whether `state` is that of the last completed step: a step that stopped before its update changed nothing."""
-        return self.phase != "update" and bool(self.members)
+        return (self.phase != "update" or self.runner.capturing) and bool(self.members)
 
     def losses(self, step: int) -> Tensor:
         """Of the step's rows, [K]; nothing is updated."""

@@ -10,7 +10,7 @@ from harness.record import Profile, Record
 def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:
     """The profile of a record's method, model and batch, with `finished` one that came to an end.
 
-    None for a simulated level.
+    Of several that of the record's machine, the latest. None for a simulated level.
     """
     cell = record.cell
     if cell.simulated:
@@ -23,7 +23,12 @@ def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = 
         and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
         and (p.status == "ok" or not finished)
     ]
-    return fits[-1] if fits else None
+    return max(fits, key=lambda p: (_machine(p) == _machine(record), p.measured), default=None)
+
+
+def _machine(made: Record | Profile) -> tuple[str, str, int, str | None] | None:
+    known = made.environment
+    return None if known is None else (known.device, known.cpu, known.threads, known.gpu)
 
 
 def size(count: int | None) -> str:

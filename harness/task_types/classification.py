@@ -145,6 +145,10 @@ class Classification(TaskType):
         rows = protocol.batch_size * 4
         rng = np.random.default_rng(0)
         ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, length), dtype=np.int32))
+        if getattr(config, "is_encoder_decoder", False):  # it is read at the end of the text, of which each row has one
+            end = int(config.eos_token_id)
+            ids[ids == end] = (end + 1) % vocabulary
+            ids[:, -1] = end
         labels = rng.integers(0, max(1, task.outputs or 1), rows)
         kind = torch.int64 if task.labels else torch.float32
         lengths = np.full(rows, length, dtype=np.int64)

@@ -109,7 +109,8 @@ class Instruction(TaskType):
         rng = np.random.default_rng(0)
         answer = [False] * (length // 2) + [True] * (length - length // 2)
         made = rng.integers(0, vocabulary, (protocol.batch_size * 4, length)).tolist()
-        return separate([str(i) for i in range(len(made))], [Answered(ids, answer, False) for ids in made], 0)
+        names, rows = [str(i) for i in range(len(made))], [Answered(ids, answer, False) for ids in made]
+        return packed(names, rows, length, 0) if protocol.packed else separate(names, rows, 0)
 
 
 TASK_TYPE = Instruction()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from harness import capture, train
-from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
+from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 
 
 class NoGraph(capture.Captured):
@@ -23,11 +24,17 @@ class NoGraph(capture.Captured):
 
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_with(
+        monkeypatch, RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more lines")
+    )
+
+
+def refuse_with(monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more lines")
+        raise error
 
     for name in ("Stream", "graph_pool_handle", "CUDAGraph"):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
+        monkeypatch.setattr(torch.cuda, name, type(name, (), {}))  # a class, as annotations of torch say Stream | None
     monkeypatch.setattr(torch.cuda, "graph", refuse)
     monkeypatch.setattr(train, "runner", lambda compute, device: NoGraph(compute))
 
@@ -47,3 +54,17 @@ def test_and_gives_the_same_bits(tmp_path: Path, request: pytest.FixtureRequest)
     request.getfixturevalue("refusing")
     sitting(tmp_path / "refused", asked, Seen())
     assert_same_bits(tmp_path / "plain", tmp_path / "refused", asked[0])
+
+
+def test_want_of_memory_parts_the_pack_where_it_stands_and_leaves_only_what_is_alone_eager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = planned("lora", (10, 10))
+    sitting(tmp_path / "plain", asked, Seen())
+    refuse_with(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"))
+    said = sitting(tmp_path / "refused", asked, Seen())
+    (step,) = re.findall("2 smaller packs go on from step ([0-9]+)", said)
+    assert int(step) > 0
+    for record in stored(tmp_path / "refused", asked[0]):
+        assert record.extra["split at step"] == int(step) and "out of memory" in record.extra["not captured"]
+    assert_near(tmp_path / "plain", tmp_path / "refused", asked[0])

@@ -150,3 +150,9 @@ def test_help_and_report_import_no_torch(tmp_path: Path) -> None:
         code = f"import sys; from harness.cli import main; main({words!r}); assert 'torch' not in sys.modules, 'torch'"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_verb_that_lacks_its_own_shows_what_there_is_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench"]) == 2
+    shown = capsys.readouterr().err
+    assert not shown.startswith("error") and "\n  grid " in shown and "\n  startup " in shown

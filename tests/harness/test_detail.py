@@ -98,3 +98,14 @@ def test_the_cpu_has_no_nvml() -> None:
 
 def test_the_ceiling_is_that_of_some_machine() -> None:
     assert 1e9 < matmul_flops("cpu", torch.float32) < 1e14
+
+
+def test_a_peak_is_what_a_phase_held_at_most_not_what_is_left_at_its_end() -> None:
+    phases = detail.Phases("cpu")
+    phases.end("load")
+    block = torch.ones(2**26)
+    del block
+    phases.end("first step")
+    assert phases.seen[1].rss - phases.seen[0].rss > 2**27
+    phases.end("steady step")
+    assert phases.seen[1].rss - phases.seen[2].rss > 2**27

@@ -7,12 +7,15 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from harness import capture, measure, profile, train
 from harness.contracts import METHODS
+from harness.gpu import Gpu
 from harness.plan import make_plan
 from harness.progress import Plain
 from harness.spec import make_spec
@@ -109,3 +112,37 @@ def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_
     found = measure.measure(question)
     assert (found.status, found.reason) == ("ok", "steps run without a CUDA graph: RuntimeError: no")
     assert len(entered) == 6 and all(entered)
+
+
+def test_the_short_profile_of_a_shared_gpu_has_no_throughput_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gpu, "others", lambda self: [17])
+    monkeypatch.setattr(measure, "TIMED_STEPS", 2)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 4, "threads": 1})
+    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    found = measure.measure(question)
+    assert (found.status, found.shared_with) == ("ok", [17]) and found.peak_bytes is not None
+    assert found.samples_per_second is None and found.step_seconds == []
+    assert found.reason == "no throughput: processes 17 share the GPU"
+
+
+def test_a_profile_is_of_one_gpu_and_one_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = []
+    for name in ("NVIDIA H100", "NVIDIA H200"):
+        monkeypatch.setattr(profile, "gpu_name", lambda device, name=name: name)
+        named.append(profile.profile_key(cell(), 128, "cuda", 2))
+    assert named[0] != named[1]
+    monkeypatch.undo()
+    cores = os.cpu_count()
+    assert profile.profile_key(cell(), 128, "cpu", None) == profile.profile_key(cell(), 128, "cpu", cores)
+
+
+def test_a_gpu_that_nobody_watches_is_told() -> None:
+    trainer = SimpleNamespace(runner=SimpleNamespace(fallback=None), device=torch.device("cuda"))
+    gpu = Gpu("cpu")
+    assert measure.reservations(trainer, gpu) == measure.UNWATCHED
+    trainer.runner.fallback = "RuntimeError: no"
+    both = measure.reservations(trainer, gpu)
+    assert both == f"steps run without a CUDA graph: RuntimeError: no; {measure.UNWATCHED}"
+    gpu._handle = object()
+    trainer.runner.fallback = None
+    assert measure.reservations(trainer, gpu) is None

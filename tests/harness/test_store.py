@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.plan import make_plan
 from harness.record import Record
 from harness.spec import make_spec
-from harness.store import Store, missing
+from harness.store import Store, missing, write_atomically
 
 
 @pytest.fixture
@@ -138,3 +138,9 @@ def test_a_run_file_of_something_else_is_no_run(store: Store, content: str) -> N
     (store.out / "run.json").write_text(content)
     with pytest.raises(UserError, match="holds no run"):
         store.read_run()
+
+
+def test_what_is_written_can_be_read_by_those_whom_the_umask_lets(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "ours", b"")
+    (tmp_path / "pythons").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "pythons").stat().st_mode

@@ -17,3 +17,12 @@ def test_one_that_failed_stands_for_its_method_unless_a_finished_one_is_asked_fo
     failed = profile(status="failed")
     assert profile_of(record(60.0), [failed]) is failed
     assert profile_of(record(60.0), [failed], finished=True) is None
+
+
+def test_of_several_machines_that_of_the_record_stands_and_of_its_own_the_latest() -> None:
+    made = record(60.0)
+    other = made.environment.model_copy(update={"gpu": "another"})
+    early, late = (profile(environment=made.environment, measured=f"2026-01-0{day}T00:00:00+00:00") for day in (2, 3))
+    elsewhere = profile(environment=other, measured="2026-01-04T00:00:00+00:00")
+    assert profile_of(made, [late, early, elsewhere]) is late
+    assert profile_of(made, [elsewhere, profile()]) is elsewhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import Example
+from harness.contracts import Example, Task
 from harness.model_source import resolve
 from harness.models import load_tokenizer
 from harness.presets import preset
-from harness.task_types.classification import decisions, predict, tokenise
-from tests.harness.training import rows
+from harness.task_types.classification import TASK_TYPE, decisions, predict, tokenise
+from tests.harness.training import protocol, rows
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,9 @@ def test_predictions_stand_in_the_order_of_the_split(tiny_bert: Any) -> None:
 def test_decisions() -> None:
     assert decisions(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist() == [1, 0]
     assert decisions(np.array([[0.25], [-1.0]])).tolist() == [0.25, -1.0]
+
+
+def test_synthetic_rows_of_an_encoder_decoder_end_once() -> None:
+    config = SimpleNamespace(is_encoder_decoder=True, eos_token_id=1)
+    made = TASK_TYPE.synthetic(Task("rte", ("no", "yes"), ("validation",), ("accuracy",)), protocol(), 16, 4, config)
+    assert (made.ids[:, -1] == 1).all() and (made.ids == 1).sum() == len(made) and int(made.ids.max()) < 4

@@ -254,6 +254,13 @@ def test_predictions_are_mean_losses_in_the_order_of_the_split() -> None:
         assert [p.values[i] for p in found] == pytest.approx([expected] * 2, abs=1e-6)
 
 
+def test_synthetic_rows_are_packed_where_the_run_packs() -> None:
+    made = TASK_TYPE.synthetic(TASK, protocol(packed=True), 32, 259)
+    assert set(made.lengths.tolist()) == {32} and made.segments is not None
+    mask = made.batch(np.arange(2))["attention_mask"]
+    assert mask.shape == (2, 1, 32, 32)
+
+
 def test_synthetic_rows_are_full() -> None:
     made = TASK_TYPE.synthetic(TASK, protocol(), 32, 259)
     assert len(made) == 16 and set(made.lengths.tolist()) == {32} and int(made.ids.max()) < 259
