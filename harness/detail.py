@@ -23,7 +23,8 @@ from harness.measure import (
     load_alone,
     reservations,
     shared,
-    timed_step,
+    synchronise,
+    timed_steps,
     train_alone,
 )
 from harness.models import load_tokenizer
@@ -116,15 +117,15 @@ def _timed(trainer: Trainer, question: Question) -> Timed:
     first = trainer.optimizer.steps + WARMUP_STEPS
     chosen = range(first, first + question.repeats * TIMED_STEPS)
     warmup = _warm(trainer, chosen, question.device)
+    parts = [chosen[i : i + TIMED_STEPS] for i in range(0, len(chosen), TIMED_STEPS)]
+    blocks = [timed_steps(trainer, part, question.device) for part in parts]
     tokens = positions = 0
-    seconds = []
     for step in chosen:
         rows = trainer.order.at(step)
-        seconds.append(timed_step(trainer, step, question.device))
         tokens += int(trainer.split.lengths[rows].sum())
         positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
-    blocks = [seconds[i : i + TIMED_STEPS] for i in range(0, len(seconds), TIMED_STEPS)]
-    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions), warmup)
+    leads = len(blocks) if question.device == "cuda" else 0
+    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions), warmup + leads)
 
 
 def _warm(trainer: Trainer, chosen: range, device: str) -> int:
@@ -137,10 +138,11 @@ def _warm(trainer: Trainer, chosen: range, device: str) -> int:
     shapes = {(len(order.at(step)), split.shape(order.alike(step))): step for step in chosen}
     several = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
     for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *several]:
-        timed_step(trainer, step, device)
+        trainer.one_step(step)
         taken += 1
     while time.perf_counter() - started < WARM_SECONDS[device]:
-        timed_step(trainer, chosen.start, device)
+        trainer.one_step(chosen.start)
+        synchronise(device)
         taken += 1
     return taken
 

@@ -14,7 +14,7 @@ from harness.cell import Recompute
 from harness.contracts import SUITES
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
-from harness.measure import Question, load_alone, timed_step, train_alone
+from harness.measure import Question, load_alone, timed_steps, train_alone
 from harness.plan import make_plan
 from harness.spec import Spec
 from harness.train import Trainer
@@ -43,11 +43,11 @@ def measure(spec: Spec, repeats: int) -> Bench:
     subjects = [_subject(question, WARMUP_STEPS + repeats) for question in _questions(spec, device)]
     for subject in subjects:
         for step in range(WARMUP_STEPS):
-            timed_step(subject.trainer, step, device)
+            subject.trainer.one_step(step)
         subject.held = held_bytes(lambda s=subject: s.trainer.losses(WARMUP_STEPS))  # type: ignore[misc]
     for step in range(WARMUP_STEPS, WARMUP_STEPS + repeats):
         for subject in subjects if step % 2 else reversed(subjects):
-            subject.seconds.append(timed_step(subject.trainer, step, device))
+            subject.seconds += timed_steps(subject.trainer, [step], device)
     plain = {s.method: s for s in subjects if s.how == "none"}
     facts = made_up(spec, device, threads) | {"repeats": repeats, **SPREAD}
     rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]

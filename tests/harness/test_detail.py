@@ -14,7 +14,7 @@ import torch
 from harness import detail, profile
 from harness.ceiling import matmul_flops
 from harness.gpu import Gpu
-from harness.measure import Question, load_alone, measure, train_alone
+from harness.measure import Question, load_alone, measure, timed_steps, train_alone
 from harness.order import Order
 from harness.plan import make_plan
 from harness.spec import make_spec
@@ -64,7 +64,7 @@ def test_every_shape_that_is_timed_has_been_run_thrice(question: Question, monke
         return whole(rows, shape, plain=plain)
 
     monkeypatch.setattr(trainer.runner, "step", watched)
-    monkeypatch.setattr(detail, "timed_step", lambda made, step, device: float(made.one_step(step).sum()))
+    monkeypatch.setattr(detail, "synchronise", lambda device: None)
     chosen = range(5, 35)
     started = time.perf_counter()
     taken = detail._warm(trainer, chosen, "cuda")
@@ -75,10 +75,37 @@ def test_every_shape_that_is_timed_has_been_run_thrice(question: Question, monke
     assert trainer.optimizer.steps - 1 in chosen
 
 
+def test_on_a_gpu_a_step_lasts_from_the_end_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock in place of CUDA's events: one more step comes first, and nothing waits until the last."""
+    clock, order = [0.0], list[str]()
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.at = clock[0]
+            order.append("end")
+
+        def elapsed_time(self, other: Event) -> float:
+            return other.at - self.at
+
+    class Steps:
+        def one_step(self, step: int) -> None:
+            clock[0] += 10.0 * (step + 1)
+            order.append(str(step))
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("wait"))
+    found = timed_steps(Steps(), range(3, 6), "cuda")  # type: ignore[arg-type]
+    assert found == pytest.approx([0.04, 0.05, 0.06])
+    assert order == ["3", "end", "3", "end", "4", "end", "5", "end", "wait"]
+
+
 def test_no_garbage_is_collected_while_it_measures(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
     on: list[bool] = []
-    whole = detail.timed_step
-    monkeypatch.setattr(detail, "timed_step", lambda *given: (on.append(gc.isenabled()), whole(*given))[1])
+    whole = detail.timed_steps
+    monkeypatch.setattr(detail, "timed_steps", lambda *given: (on.append(gc.isenabled()), whole(*given))[1])
     measure(question)
     assert set(on) == {False} and gc.isenabled()
 
