@@ -1,4 +1,4 @@
-"""What docs/findings.md says of the run at two rates is what its kept scores give, with scipy as the reference."""
+"""What docs/findings.md says is what the kept scores give by scipy, and what the kept reports say."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ HALF = "lorasp [lr=0.002]"
 LOW = ("lorasp [lr=0.0005]", "lora [lr=0.0005]")
 
 
-@pytest.fixture(scope="module")
-def scores() -> pd.DataFrame:
+def headlines(run: str) -> pd.DataFrame:
     """Headline by seed; columns (method, task), 'mean' over tasks among them."""
-    rows = pd.read_csv(ROOT / "results/reference/glue-minilm-h100-rates/scores.csv")
+    rows = pd.read_csv(ROOT / f"results/reference/{run}/scores.csv")
     made = rows.groupby(["seed", "method", "task"]).value.mean().unstack("task")
     made["mean"] = made.mean(axis=1)
     return made.unstack("method").swaplevel(axis=1)
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    return headlines("glue-minilm-h100-rates")
+
+
+@pytest.fixture(scope="module")
+def tuned() -> pd.DataFrame:
+    return headlines("glue-minilm-h100-tuned")
 
 
 @pytest.mark.parametrize(
@@ -33,3 +42,46 @@ def test_differences(scores: pd.DataFrame, method: str, first: str, place: str, 
     interval = stats.ttest_1samp(gaps, 0).confidence_interval()
     assert len(gaps) == 10
     assert told.format(f"{gaps.mean():+.1f} ({interval.low:+.1f} to {interval.high:+.1f})") in FINDINGS
+
+
+SIX = "mean of 6 named tasks"
+TUNED = [
+    ("lorasp", "lora", "qnli", "{d} on qnli ({i})"),
+    ("lorasp", "lora", "sst2", "{d} on sst2 ({i})"),
+    ("lorasp", "lora", "mrpc", "{d} on mrpc ({i})"),
+    ("lorasp", "lora", "rte", "{d} on rte ({i})"),
+    ("lorasp", "lora", "cola", "{d} on cola ({i})"),
+    ("lorasp", "lora", SIX, "the mean of six, {d} ({i})"),
+    ("lorasp", "lora:rank=8", SIX, "as many trained numbers, {d} ({i})"),
+    ("lorasp", "full", SIX, "tuned, {d} ({i}; six tasks"),
+    ("lora-fa", "lora", SIX, "lora-fa {d} ({i})"),
+    ("lora:rank=8", "lora", SIX, "rank 8 {d} ({i})"),
+    ("bitfit", "lora", SIX, "bitfit {d} ({i}; p = 0.33)"),
+    ("head", "lora", SIX, "head {d} ({i}, p < 0.001)"),
+]
+COLUMNS = [("column", ": "), ("rank", ", "), ("magnitude", ", "), ("snip", "and ")]
+TUNED += [(f"lorasp:select={name}", "full", SIX, f"{before}{{d}} ({{i}})") for name, before in COLUMNS]
+
+
+@pytest.mark.parametrize(("method", "first", "place", "told"), TUNED)
+def test_differences_of_the_tuned_run(tuned: pd.DataFrame, method: str, first: str, place: str, told: str) -> None:
+    """The difference from the scores; the interval, for new examples too, from the table of the report."""
+    gaps = tuned[method]["mean" if place == SIX else place] - tuned[first]["mean" if place == SIX else place]
+    report = (ROOT / "results/reference/glue-minilm-h100-tuned/report/report.md").read_text()
+    start = f"| glue | {place} | {method} | {first} |"
+    (line,) = [x for x in report.splitlines() if x.startswith(start) and "new examples" in x]
+    difference, interval = (cell.strip() for cell in line.split("|")[5:7])
+    assert difference == f"{gaps.mean():+.1f}" and len(gaps) == 10
+    seeds = stats.ttest_1samp(gaps, 0).confidence_interval()
+    low, high = (float(x) for x in interval.split(" to "))
+    assert low <= seeds.low + 0.05 and high >= seeds.high - 0.05  # new examples make it no narrower
+    assert told.format(d=difference, i=interval) in FINDINGS
+
+
+def test_scores_where_seeds_collapse(tuned: pd.DataFrame) -> None:
+    said = []
+    for method in ("lora", "lorasp"):
+        own = tuned[method]["stsb"]
+        half = stats.t.ppf(0.975, len(own) - 1) * own.sem()
+        said.append(f"{own.mean():.1f} ± {half:.1f}")
+    assert " and ".join(said) in FINDINGS
