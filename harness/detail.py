@@ -43,8 +43,8 @@ Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 class Phases:
     """Peaks of memory, phase by phase; `rss` is that of the present one."""
 
-    def __init__(self, device: str) -> None:
-        self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device), list[PhaseMemory]()
+    def __init__(self, device: str, waiting: int | None = None) -> None:
+        self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device, waiting), list[PhaseMemory]()
         self._start()
 
     def _start(self) -> None:
@@ -81,7 +81,7 @@ class Timed:
 def measure_in_detail(question: Question, empty: Profile) -> Profile:
     """Load, one counted step, warm-up, blocks of timed steps, evaluation. Raises what the cell raises."""
     cell, device = question.cell, question.device
-    phases = Phases(device)
+    phases = Phases(device, question.waiting)
     model = load_alone(question)
     phases.end("load")
     loaded = phases.rss.start

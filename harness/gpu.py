@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from typing import Any
 
 
-class Gpu:
-    """The first visible GPU: who else is on it, memory in use, energy so far."""
+def held_by_this_process() -> int | None:
+    """The number of this process where it has opened a GPU."""
+    torch = sys.modules.get("torch")
+    return os.getpid() if torch is not None and torch.cuda.is_initialized() else None
 
-    def __init__(self, device: str) -> None:
+
+class Gpu:
+    """The first visible GPU: who else is on it, memory in use, energy so far.
+
+    `waiting` is the process that waits for this one and may hold memory there too: it does nothing meanwhile.
+    """
+
+    def __init__(self, device: str, waiting: int | None = None) -> None:
         self._handle: Any = None
+        self._waiting = waiting
         if device != "cuda" or importlib.util.find_spec("pynvml") is None:
             return
         import pynvml
@@ -32,9 +43,10 @@ class Gpu:
         """Other processes that hold memory on the GPU, once this one holds some."""
         found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []
         pids = [p.pid for p in found if p.usedGpuMemory is None or p.usedGpuMemory > 0]
+        own = [os.getpid()] if self._waiting is None else [os.getpid(), self._waiting]
         if os.getpid() not in pids:
-            return sorted(pids)[1:]  # a container hides which of them is this one
-        return sorted(p for p in pids if p != os.getpid())
+            return sorted(pids)[len(own) :]  # a container hides which of them are these
+        return sorted(p for p in pids if p not in own)
 
     def used(self) -> int | None:
         """Bytes in use on the whole device."""

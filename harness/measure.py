@@ -52,6 +52,8 @@ class Question:
     repeats: int = 0
     """Blocks of timed steps; 0 for the short profile at the end of a run."""
     rows: tuple[Example, ...] = ()
+    waiting: int | None = None
+    """The process that asks, where it has the GPU open itself."""
 
 
 class RssPeak:
@@ -248,7 +250,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
-    gpu = Gpu(question.device)
+    gpu = Gpu(question.device, question.waiting)
     others = gpu.others()
     with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
         for step in range(1, WARMUP_STEPS):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
+from harness.gpu import held_by_this_process
 from harness.provenance import cpu_name, gpu_name, version
 from harness.record import Profile
 
@@ -113,7 +114,8 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
         listener.profiling(question.cell.label)
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
-                have[key] = pool.submit(_take, question, spec.plugin).result()
+                asked = dataclasses.replace(question, waiting=held_by_this_process())
+                have[key] = pool.submit(_take, asked, spec.plugin).result()
             except concurrent.futures.process.BrokenProcessPool:
                 listener.note(f"profile of {question.cell.label}: its process was killed (out of memory?); left empty")
                 continue

@@ -1,4 +1,4 @@
-"""What needs a GPU to itself: this process holds nothing on it, so its name puts it before the other GPU tests."""
+"""What needs a GPU that nothing else keeps busy."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def test_profile_is_allocated_memory(tmp_path: Path) -> None:
     lora, full = outcome.profiles
     assert {p.peak_kind for p in outcome.profiles} == {"cuda allocated"} and lora.environment is not None
     assert lora.environment.gpu and lora.peak_bytes and full.peak_bytes and full.peak_bytes > lora.peak_bytes
+    assert os.getpid() not in [*lora.shared_with, *full.shared_with]  # which has the GPU open, as it trained there
+    assert all(p.samples_per_second or p.shared_with for p in outcome.profiles)
 
 
 @pytest.mark.parametrize("select", [name for name, strategy in STRATEGIES if not strategy.scores])

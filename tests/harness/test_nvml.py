@@ -1,0 +1,71 @@
+"""Who else is on a GPU: neither this process nor the one that waits for it."""
+
+from __future__ import annotations
+
+import io
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from harness import measure, profile
+from harness.gpu import Gpu, held_by_this_process
+from harness.plan import make_plan
+from harness.progress import Plain
+from harness.spec import make_spec
+from harness.store import Store
+
+OWN, WAITING = os.getpid(), 4
+
+
+def others(monkeypatch: pytest.MonkeyPatch, waiting: int | None, *pids: int) -> list[int]:
+    gpu = Gpu("cpu", waiting)
+    found = [SimpleNamespace(pid=pid, usedGpuMemory=1) for pid in pids] + [SimpleNamespace(pid=99, usedGpuMemory=0)]
+    monkeypatch.setattr(gpu, "_ask", lambda name: found)
+    return gpu.others()
+
+
+def test_others_are_neither_this_process_nor_the_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert others(monkeypatch, None, OWN) == []
+    assert others(monkeypatch, None, OWN, WAITING) == [WAITING]
+    assert others(monkeypatch, WAITING, OWN, WAITING) == []
+    assert others(monkeypatch, WAITING, 12, OWN, WAITING, 7) == [7, 12]
+
+
+def test_where_a_container_hides_numbers_as_many_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = OWN + 1, OWN + 2, OWN + 3
+    assert others(monkeypatch, None, *hidden[:1]) == [] and len(others(monkeypatch, None, *hidden)) == 2
+    assert others(monkeypatch, WAITING, *hidden[:2]) == [] and len(others(monkeypatch, WAITING, *hidden)) == 1
+
+
+def test_a_process_that_has_not_opened_a_gpu_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert held_by_this_process() is None
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert held_by_this_process() == OWN
+
+
+def test_a_profile_knows_the_run_that_waits_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """As after training on a GPU: the run has it open while each profile is measured."""
+    seen: list[int | None] = []
+
+    class Pool:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: Any) -> None: ...
+
+        def submit(self, take: Any, question: measure.Question, plugins: Any) -> Any:
+            seen.append(question.waiting)
+            return SimpleNamespace(result=lambda: measure._profile(question, "failed"))
+
+    monkeypatch.setattr(profile.concurrent.futures, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "out": tmp_path / "run", "device": "cpu"})
+    store = Store(spec.folder)
+    store.prepare()
+    profile.profile_missing(make_plan(spec), spec, store, Plain(io.StringIO(), 0))
+    assert seen == [OWN]
