@@ -44,6 +44,14 @@ def test_memory(peak: int | None, seen: bool | None) -> None:
     assert _found("memory does not fall", records, profiles).seen is seen
 
 
+@pytest.mark.parametrize(("share", "seen", "told"), [(0.98, False, "2.0 % less"), (0.992, True, "0.8 % less")])
+def test_a_fall_of_less_than_one_percent_is_none(share: float, seen: bool, told: str) -> None:
+    records = grid_of({("rte", "lora"): FIRST, ("rte", "lorasp"): FIRST}, ["rte"])
+    profiles = [profile("lora", peak_bytes=1000 * 2**20), profile("lorasp", peak_bytes=round(share * 1000) * 2**20)]
+    found = _found("memory does not fall", records, profiles)
+    assert found.seen is seen and told in found.sentence
+
+
 def _curve(kind: str, seed: int, points: int = 20) -> list[float]:
     rng = np.random.default_rng(seed)
     t = np.linspace(0, 1, points)
