@@ -9,11 +9,12 @@ from harness.record import Profile, Record
 from reports.detail import pair_tables, translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import grids
+from reports.overview import overviews
 from reports.statistics.analysis import Analysis, Judged
 from reports.statistics.power import MOST_SEEDS
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM, IQM_GAP
 from reports.statistics.seed_pairs import PAIR_COLUMNS
-from reports.statistics.signatures import Signature, signatures
+from reports.statistics.signatures import SUBJECT, Signature, signatures
 from reports.statistics.testing import Tests
 from reports.statistics.translation import TRANSLATION_COLUMNS
 
@@ -22,12 +23,12 @@ WITHOUT = (
     "better than it is; the comparisons above give no verdict then."
 )
 NONE = ("failed", "unpaired", "one seed", "no spread")
-MOST = 8
-"""Sentences of comparisons at the top; the table below them has all."""
+MOST, MOST_BESIDE = 8, 3
+"""Sentences of comparisons at the top, and where a paragraph tells of all; the table below them has all."""
 TESTS = (
     "p is that of no difference, corrected for all comparisons of the report (Holm); equivalence and non-inferiority "
     "are tests and families of their own, with their p in the verdict's sentence and in comparisons.csv; what an "
-    "interval holds for stands beside it"
+    "interval holds for (new seeds, new examples) stands beside it"
 )
 POWER = (
     "would be found: the true difference that these seeds find four times in five; seeds it takes: to find the effect "
@@ -38,12 +39,15 @@ POWER = (
 def findings(analysis: Analysis) -> Findings:
     """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures.
 
-    Comparisons without a verdict (failed cells, one seed) come after those that have one.
+    Comparisons without a verdict (failed cells, one seed) come after those that have one, those of other methods after
+    those of LoRA-SP as it is.
     """
     over_tasks = [j for j in analysis.judged if len(j.comparison.tasks) > 1]
-    told = sorted(over_tasks or _distinct(analysis), key=lambda j: j.verdict.kind in NONE)
-    sentences = [j.verdict.sentence for j in told[:MOST]]
-    left = len(told) - MOST
+    whole = overviews(over_tasks, analysis.margin)
+    told = sorted(over_tasks or _distinct(analysis), key=lambda j: (j.verdict.kind in NONE, _far(j) if whole else 0))
+    most = MOST_BESIDE if whole else MOST
+    sentences = [*whole, *(j.verdict.sentence for j in told[:most])]
+    left = len(told) - most
     if left > 0:
         sentences.append(
             f"{left} more {'verdict stands' if left == 1 else 'verdicts stand'} in the table of comparisons."
@@ -51,6 +55,12 @@ def findings(analysis: Analysis) -> Findings:
     tables = [*_comparisons(analysis), *_aggregates(analysis), *_subjects(analysis), *_components(analysis)]
     detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
     return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
+
+
+def _far(judged: Judged) -> int:
+    """0 for LoRA-SP as it is, 1 for its variants, 2 for others."""
+    name = judged.comparison.method
+    return 0 if name == SUBJECT else 1 if name.partition(":")[0].partition(" ")[0] == SUBJECT else 2
 
 
 def checks_alone(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:
@@ -68,6 +78,8 @@ def _comparisons(analysis: Analysis) -> list[Extra]:
         return []
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
     rows = [_row(j) for j in _distinct(analysis)]
+    if len({row["suite"] for row in rows}) == 1:
+        rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
     return [("Comparisons, paired by seed", rows, [TESTS, POWER, f"For equivalence {margin}."])]
 
 
@@ -82,7 +94,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         "95 % interval": ""
         if found.estimate is None
         else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
-        "holds for": found.target if found.estimate is not None else found.why,
+        "holds for": found.target.replace("new ", "") if found.estimate is not None else found.why,
         "p of no difference": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
         "verdict": judged.verdict.kind,
         "would be found": "" if tests.detectable is None else f"{tests.detectable:.1f} points",

@@ -88,7 +88,9 @@ def memory(grid: Grid, profiles: Sequence[Profile]) -> Signature:
     seen = any(other - own < LEAST_FALL * other for _, _, own, other in pairs)
     told = "; ".join(_falls_by(*pair) for pair in pairs)
     start = "" if seen else "Not seen: "
-    return Signature(name, seen, f"{start}{told}; one measurement each, and less than {100 * LEAST_FALL:.0f} % is no fall.")
+    return Signature(
+        name, seen, f"{start}{told}; one measurement each, and less than {100 * LEAST_FALL:.0f} % is no fall."
+    )
 
 
 def _falls_by(method: str, other: str, own: int, base: int) -> str:
