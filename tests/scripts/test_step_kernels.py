@@ -35,6 +35,7 @@ def test_kinds_are_summed_and_the_longest_comes_first() -> None:
     assert list(found.items()) == [("batched matmul", 3.0), ("matmul", 2.5), ("other", 0.5)]
 
 
+@pytest.mark.slow
 def test_a_step_on_the_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["step_kernels", "--pack", "2", "--batch-size", "2", "--length", "8", "--top", "3"]
     monkeypatch.setattr(sys, "argv", words)
