@@ -91,8 +91,9 @@ def test_coverage_of_three_seeds() -> None:
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("sds", [SEEDS_RULE, EXAMPLES_RULE, EVEN])
 def test_coverage(seeds: int, sds: tuple[float, float, float]) -> None:
+    """Where neither seeds nor examples rule it is wider than asked, the more the fewer seeds: docs/statistics.md."""
     found, _ = _coverage(seeds, sds, 3000)
-    assert 0.935 < found < 0.975
+    assert 0.935 < found < (0.985 if sds == EVEN else 0.97)
 
 
 @pytest.mark.slow
@@ -100,4 +101,4 @@ def test_coverage(seeds: int, sds: tuple[float, float, float]) -> None:
 def test_coverage_where_only_seed_and_example_together_matter(seeds: int) -> None:
     """Wider than asked, because `both` is never below either part; it errs on the safe side."""
     found, _ = _coverage(seeds, NOISE, 3000)
-    assert 0.94 < found < 0.995
+    assert 0.94 < found < 0.999
