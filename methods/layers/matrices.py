@@ -93,15 +93,21 @@ class Matrices:
         return source[:, start : start + packed.size].view(packed.shape)
 
     def _ready(self) -> None:
-        seen = [group.theta._version for group in self.groups]
-        if seen == self._seen:
+        if self._versions() == self._seen:
             return
         self.forget()
         for group, index in zip(self.groups, self.indices, strict=True):
             if index is not None:
                 assert self.flat is not None
                 self.flat.scatter_(1, index.long(), group.theta.detach()[:, : index.shape[1]])
-        self._seen = seen
+        self._seen = self._versions()
+
+    def _versions(self) -> list[int]:
+        return [group.theta._version for group in self.groups]
+
+    def moved(self) -> None:
+        """Other entries of a matrix that is ready train now, and all have kept their values: it is ready still."""
+        self._seen = self._versions()
 
     def forget(self) -> None:
         """What was made ready is that of trained values that may be others now."""

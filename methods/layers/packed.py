@@ -165,6 +165,8 @@ class Packed:
         where = torch.from_numpy(np.flatnonzero(np.pad(mask, more))).to(now.device)
         self.leaf.tensor[row, : len(where)] = now[where]
         self.index[row, : len(where)] = (where + self.first).int()
+        if self.matrices is not None:
+            self.matrices.moved()
         if self.frozen is None:
             return 0.0  # all values lie in `matrices`, those that trained until now too
         now[where] = 0

@@ -14,6 +14,7 @@ from harness.errors import HarnessError
 from harness.seeds import Streams, equal
 from harness.train import Trainer
 from methods.layers.lowrank import LowRankLinear
+from methods.layers.matrices import Matrices
 from methods.lowrank import find_sites
 from tests.harness.training import protocol, rows, train, trainer
 
@@ -134,3 +135,32 @@ def test_what_cannot_be_drawn_anew_is_refused() -> None:
     for options in ({"select": "fisher"}, {"select": "b-only"}, {"scope": "model"}, {"resample": -1}):
         with pytest.raises(HarnessError, match="resample="):
             LORASP(**{"resample": 2, **options}).check()  # type: ignore[arg-type]
+
+
+def test_a_redraw_makes_the_matrices_ready_once(
+    tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each site, matrix and replica: values stay, so all are as ready as before."""
+    model = tiny_bert()
+    made, attached = trainer(model, [LORASP(resample=2)] * 3, [protocol(max_steps=4)] * 3, [0, 1, 2], rows())
+    made.one_step(0)
+    redraw, kept = list(attached.after_step), list[Tensor]()
+    anew: list[int] = []
+    whole = Matrices.forget
+    monkeypatch.setattr(Matrices, "forget", lambda self: (anew.append(0), whole(self))[1])
+
+    def watched(step: int) -> None:
+        anew.clear()
+        kept[:] = [value for row in range(3) for value in dense(model, row).values()]
+        for called in redraw:
+            called(step)
+
+    attached.after_step[:] = [watched]
+    before = [m.a.index.clone() for m in layers(model).values() if m.a.index is not None]
+    made.one_step(1)
+    assert len(anew) == 1
+    assert not all(torch.equal(m.a.index, i) for m, i in zip(layers(model).values(), before, strict=True))
+    for forget in attached.forget:
+        forget()
+    now = [value for row in range(3) for value in dense(model, row).values()]
+    assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
