@@ -132,8 +132,9 @@ class ParameterGroup:
 class Attached:
     """What a method made of the model: groups that train, and what is stored without training, per replica.
 
-    `after_step` is called with the number of steps taken after each; `forget` is called before and after each, for what
-    was made of trained values: a replayed graph changes them unseen, and a graph that is captured has to make it anew;
+    `after_step` is called with the number of steps taken after each; `forget` is called before each is computed and
+    after it, for what was made of trained values: a replayed graph changes them unseen, and one that is captured has to
+    make it anew;
     `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can hold it;
     `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it; `extra`
     goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the groups;

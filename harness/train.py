@@ -118,7 +118,9 @@ class Trainer:
 
     def losses(self, step: int) -> Tensor:
         """Of the step's rows, [K]; nothing is updated."""
-        return self._forward(*self._begin(step))
+        rows, shape = self._begin(step)
+        with attention(self.device, max(shape)):
+            return self._forward(rows, shape)
 
     def _forget(self) -> None:
         for called in self.attached.forget:
@@ -126,7 +128,6 @@ class Trainer:
 
     def _begin(self, step: int) -> tuple[Tensor, Shape]:
         """What the host decides before a step; its rows on the device, and their shape."""
-        self._forget()
         self.model.train()
         self.clock.step.fill_(step)
         self.optimizer.begin(step)
@@ -135,24 +136,30 @@ class Trainer:
 
     def _forward(self, rows: Tensor, shape: Shape) -> Tensor:
         """Losses [K] that can be differentiated."""
-        with self._precision(), attention(self.device, max(shape)):
+        with self._precision():
             logits = self.model(**self.split.gather(rows, shape)).logits
         return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
         """All of a step that happens on the device."""
         self.phase = "gradients"
+        self._forget()  # also what a capture that failed has made: it never ran
         self.optimizer.zero_grad()
-        losses = self._forward(rows, shape)
-        total = losses if self.attached.penalty is None else losses + self.attached.penalty()
-        with warnings.catch_warnings():
-            # gradients are rows of a wider matrix on purpose: one buffer a group
-            warnings.filterwarnings("ignore", message="grad and param do not obey")
-            total.sum().backward()
+        with attention(self.device, max(shape)):  # around both passes: the backward one may compute a block again
+            losses = self._forward(rows, shape)
+            total = losses if self.attached.penalty is None else losses + self.attached.penalty()
+            self._backward(total.sum())
         self.phase = "update"
         self.optimizer.update()
         self._sums += losses.detach()
         return losses.detach()
+
+    @staticmethod
+    def _backward(total: Tensor) -> None:
+        with warnings.catch_warnings():
+            # gradients are rows of a wider matrix on purpose: one buffer a group
+            warnings.filterwarnings("ignore", message="grad and param do not obey")
+            total.backward()
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         if not self.autocast:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from harness import capture, train
+from harness.contracts import METHODS
+from methods.layers.lowrank import LowRankLinear
+from methods.layers.matrices import Matrices
 from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
+from tests.harness.training import protocol, rows, trainer
 
 
 class NoGraph(capture.Captured):
@@ -68,3 +74,46 @@ def test_want_of_memory_parts_the_pack_where_it_stands_and_leaves_only_what_is_a
     for record in stored(tmp_path / "refused", asked[0]):
         assert record.extra["split at step"] == int(step) and "out of memory" in record.extra["not captured"]
     assert_near(tmp_path / "plain", tmp_path / "refused", asked[0])
+
+
+@contextlib.contextmanager
+def nothing_runs(matrices: Matrices) -> Iterator[None]:
+    """As while a graph is captured: what is written to tensors of old is not, and new ones hold anything."""
+    assert matrices.flat is not None
+    before = matrices.flat.clone()
+    try:
+        yield
+    finally:
+        matrices.flat.copy_(before)
+        for cast in matrices._cast.values():
+            cast.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_what_a_failed_capture_made_ready_is_made_anew(
+    autocast: bool, monkeypatch: pytest.MonkeyPatch, tiny_bert: Callable[..., nn.Module]
+) -> None:
+    """It fails after the model's forward pass; the same step then runs as it comes."""
+    found = []
+    for capturing in (False, True):
+        if capturing:
+            refuse_with(monkeypatch, RuntimeError())
+            monkeypatch.setattr(torch, "empty_like", torch.zeros_like)  # rows that a graph would not read yet
+        model = tiny_bert(dtype=torch.float32)
+        made, _ = trainer(model, [METHODS.get("lorasp")()], [protocol(warmup=0.0)], [0], rows())
+        made.autocast, whole = autocast, made.loss_of
+        site = next(m for m in model.modules() if isinstance(m, LowRankLinear))
+        assert site.a.matrices is not None
+        matrices = site.a.matrices
+        monkeypatch.setattr(torch.cuda, "graph", lambda *_, m=matrices, **__: nothing_runs(m))
+
+        def refused(logits: Tensor, targets: Tensor, k: int, *, own: Any = made, whole: Any = whole) -> Tensor:
+            if own.runner.capturing:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            loss: Tensor = whole(logits, targets, k)
+            return loss
+
+        made.loss_of = refused
+        found.append([float(made.one_step(step)) for step in range(6)])
+        assert (made.runner.fallback is not None) == capturing
+    assert found[0] == found[1]
