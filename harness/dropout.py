@@ -114,9 +114,9 @@ class CounterDropout(nn.Module):
             raise RuntimeError("CounterDropout has no clock: call install_dropout after the method is attached")
         k = len(self.p)
         per_row, width = _layout(x.shape, self.clock.stride)
-        if x.is_cuda and (kernel := _kernel()) is not None:
+        if x.is_cuda and (fused := fused_kernel("harness.dropout_kernel")) is not None:
             clock, flat = self.clock, x.reshape(k, -1)
-            made: Tensor = kernel.apply(
+            made: Tensor = fused.apply(
                 flat, clock.seeds, clock.step, self.threshold, self.scale, self.site, per_row, width
             )
             return made.view(x.shape)
@@ -129,11 +129,9 @@ class CounterDropout(nn.Module):
 
 
 @functools.cache
-def _kernel() -> Any:
-    """The module of the fused kernel; None without Triton."""
-    if importlib.util.find_spec("triton") is None:
-        return None
-    return importlib.import_module("harness.dropout_kernel")
+def fused_kernel(module: str) -> Any:
+    """The module of a fused kernel; None without Triton."""
+    return importlib.import_module(module) if importlib.util.find_spec("triton") is not None else None
 
 
 def _layout(shape: torch.Size, stride: int) -> tuple[int, int]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.dropout import fused_kernel
 from harness.groups import Leaf
 from methods.layers.frozen import FrozenLevel, Quantized
 
@@ -198,8 +196,8 @@ class Packed:
 
 def gathered(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
     """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it (none if `even`)."""
-    if full.is_cuda and (kernel := _kernel()) is not None:
-        made: Tensor = kernel.gathered(full, index, first, dtype)
+    if full.is_cuda and (fused := fused_kernel("methods.layers.gather_kernel")) is not None:
+        made: Tensor = fused.gathered(full, index, first, dtype)
         return made
     flat, places = full.reshape(len(index), -1), index.long()
     if first:
@@ -208,11 +206,3 @@ def gathered(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.d
         places = places.clamp(max=flat.shape[1])
         flat = nn.functional.pad(flat, (0, 1))
     return flat.gather(1, places).to(dtype)
-
-
-@functools.cache
-def _kernel() -> Any:
-    """The module of the fused kernel; None without Triton."""
-    if importlib.util.find_spec("triton") is None:
-        return None
-    return importlib.import_module("methods.layers.gather_kernel")
