@@ -134,12 +134,11 @@ class Attached:
 
     `after_step` is called with the number of steps taken after each; `forget` is called before each is computed and
     after it, for what was made of trained values: a replayed graph changes them unseen, and one that is captured has to
-    make it anew;
-    `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can hold it;
-    `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it; `extra`
-    goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the groups;
-    `frozen_bytes` per replica are those of adapter entries stored without training, maps of the trained ones included;
-    `tuner` is peft's, where the method is.
+    make it anew; `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can
+    hold it; `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it;
+    `extra` goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the
+    groups; `frozen_bytes` per replica are those of adapter entries stored without training, maps of the trained ones
+    included; `tuner` is peft's, where the method is.
     """
 
     groups: list[ParameterGroup]

@@ -57,9 +57,7 @@ def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Value
         study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
     kinds = {name: _distribution(optuna, limits) for name, limits in space.items()}
-    _, _, *asked = (
-        study.ask(kinds).params for _ in range(count + 2)
-    )  # less the start, and the corner of lowest values
+    _, _corner, *asked = [study.ask(kinds).params for _ in range(count + 2)]  # the first is the start
     points = [{name: _short(value) for name, value in values.items()} for values in asked]
     return [start, *(values for values in points if values != start)][:count]
 

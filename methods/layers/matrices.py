@@ -37,7 +37,7 @@ class Matrices:
         self.indices = [self._index(number, last) for number in range(len(groups))]
         self._bind()
         for part in packed:
-            part.matrices = None if part.frozen is not None or (part.index is not None and part.rest is None) else self
+            part.matrices = self if part.whole or part.rest is not None else None
             part.rest = None
         self._seen: list[int] | None = None
         self._cast: dict[tuple[int, torch.dtype], Tensor] = {}
@@ -74,7 +74,7 @@ class Matrices:
 
     def dense(self, packed: Packed, dtype: torch.dtype | None) -> Tensor:
         """The matrices [K, rows, columns] of one of them; a view wherever it can be."""
-        if packed.index is not None or packed.leaf is None:
+        if packed.leaf is None or not packed.whole:
             assert self.flat is not None
             self._ready()
             return self._cut(packed, self.flat, -1, packed.first, dtype)
@@ -116,8 +116,10 @@ class Matrices:
 
     def stored(self, packed: Packed) -> list[Tensor]:
         """The part of `flat` that is this matrix, if any."""
-        whole = self.flat is None or (packed.index is None and packed.leaf is not None)
-        return [] if whole else [self.flat[:, packed.first : packed.first + packed.size]]  # type: ignore[index]
+        if packed.whole:
+            return []
+        assert self.flat is not None
+        return [self.flat[:, packed.first : packed.first + packed.size]]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`, after the groups have."""

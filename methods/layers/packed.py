@@ -23,8 +23,8 @@ class Packed:
     `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index. The
     frozen entries are numbers of `matrices`, where this matrix starts at the column `first`, or codes in `frozen`.
     `columns` [K, c] are those with a trained entry, where that is fewer than all; `narrow` [K, M] is the index into the
-    matrix of these columns alone, where its gradient comes as that. A place of `index` beyond the matrix
-    takes the padding of replicas that train fewer entries than their neighbours.
+    matrix of these columns alone, where its gradient comes as that. A place of `index` beyond the matrix takes the
+    padding of replicas that train fewer entries than their neighbours.
     """
 
     def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> None:
@@ -83,6 +83,11 @@ class Packed:
         return self.shape[1] * self.shape[2]
 
     @property
+    def whole(self) -> bool:
+        """Whether every entry trains: the leaf is the matrix."""
+        return self.leaf is not None and self.index is None
+
+    @property
     def places(self) -> Tensor | None:
         """`index` counted from this matrix's first entry; the padding's lie beyond its last."""
         return None if self.index is None else self.index - self.first
@@ -92,14 +97,12 @@ class Packed:
         """The matrices [K, rows, columns], of `dtype` where given; no gradient flows through this."""
         if self.matrices is not None:
             return self.matrices.dense(self, dtype)
-        values = None if self.leaf is None else self.leaf.tensor.detach()
-        if values is not None and self.index is None:
-            return values if dtype is None else values.to(dtype)
-        filled = self._decoded(values)
+        filled = self._decoded()
         return filled if dtype is None else filled.to(dtype)
 
-    def _decoded(self, values: Tensor | None) -> Tensor:
+    def _decoded(self) -> Tensor:
         """From codes, with the trained entries put in; one more column takes the padding."""
+        values = None if self.leaf is None else self.leaf.tensor.detach()
         if self.frozen is not None:
             flat = self.frozen.filled()
         else:
@@ -127,12 +130,13 @@ class Packed:
 
     def _places_within(self, columns: Tensor) -> Tensor:
         """`index`, of the matrix that has these columns only."""
-        assert self.index is not None
+        places = self.places
+        assert places is not None
         k, rows, width = self.shape
         kept = columns.shape[1]
         number = torch.arange(kept, device=columns.device).expand(k, kept)
         place = torch.zeros(k, width, dtype=torch.int64, device=columns.device).scatter_(1, columns, number)
-        own = self.index.long() - self.first
+        own = places.long()
         inside = own.clamp(max=self.size - 1)
         moved = inside // width * kept + place.gather(1, inside % width)
         return torch.where(own < self.size, moved, rows * kept).int()
