@@ -203,6 +203,16 @@ def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: 
     return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
 
 
+def block_seconds(trainer: Trainer, count: int, device: str) -> float:
+    """Seconds of so many further steps together, from an idle device to an idle device."""
+    synchronise(device)
+    started = time.perf_counter()
+    for _ in range(count):
+        trainer.one_step(trainer.optimizer.steps)
+    synchronise(device)
+    return time.perf_counter() - started
+
+
 def timed_steps(trainer: Trainer, steps: Sequence[int], device: str) -> list[float]:
     """Seconds of each step, in the stream that they run in.
 

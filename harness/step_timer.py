@@ -13,7 +13,7 @@ from harness.cell import Cell, Protocol
 from harness.contracts import Method
 from harness.failure import free_again, out_of_memory
 from harness.knee import Timed, time_sizes
-from harness.measure import Question, load_alone, pack_trainer, synchronise
+from harness.measure import Question, block_seconds, load_alone, pack_trainer
 from harness.packs import Pack
 
 WARMUP = 2
@@ -51,12 +51,7 @@ class StepTimer:
             for step in range(WARMUP):
                 trainer.one_step(step)
             while len(times) < LEAST or (len(times) < MOST and sum(times) * steps < ENOUGH):
-                synchronise(device)
-                started = time.perf_counter()
-                for _ in range(steps):
-                    trainer.one_step(trainer.optimizer.steps)
-                synchronise(device)
-                times.append((time.perf_counter() - started) / steps)
+                times.append(block_seconds(trainer, steps, device) / steps)
         return min(times)
 
     def _model(self) -> torch.nn.Module:

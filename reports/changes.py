@@ -277,9 +277,9 @@ def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], 
 
 
 def _once(records: Sequence[Record], identity: Callable[[Cell], str]) -> dict[str, Record]:
-    found = {identity(record.cell): record for record in records}
-    many = Counter(identity(record.cell) for record in records)
-    return {name: record for name, record in found.items() if many[name] == 1}
+    names = [identity(record.cell) for record in records]
+    many = Counter(names)
+    return {name: record for name, record in zip(names, records, strict=True) if many[name] == 1}
 
 
 def _identity(cell: Cell) -> str:

@@ -60,7 +60,7 @@ def findings(analysis: Analysis) -> Findings:
 def _far(judged: Judged) -> int:
     """0 for LoRA-SP as it is, 1 for its variants, 2 for others."""
     name = judged.comparison.method
-    return 0 if name == SUBJECT else 1 if name.partition(":")[0].partition(" ")[0] == SUBJECT else 2
+    return 0 if name == SUBJECT else 1 if name.startswith((f"{SUBJECT}:", f"{SUBJECT} ")) else 2
 
 
 def checks_alone(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:

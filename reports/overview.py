@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from reports.statistics.analysis import Judged
@@ -24,13 +23,10 @@ ALONE = (
 
 def overviews(judged: Sequence[Judged], margin: float | None) -> list[str]:
     """A paragraph for each baseline and place that many methods are compared on."""
-
-    def place(one: Judged) -> tuple[str, str, str]:
-        return one.comparison.suite, one.comparison.place, one.comparison.first
-
-    groups = [list(own) for _, own in itertools.groupby(sorted(judged, key=place), key=place)]
-    many = [own for own in groups if len(own) >= FEWEST]
-    return [_paragraph(own, margin) for own in sorted(many, key=lambda own: judged.index(own[0]))]
+    groups: dict[tuple[str, str, str], list[Judged]] = {}
+    for one in judged:
+        groups.setdefault((one.comparison.suite, one.comparison.place, one.comparison.first), []).append(one)
+    return [_paragraph(own, margin) for own in groups.values() if len(own) >= FEWEST]
 
 
 def _paragraph(judged: Sequence[Judged], margin: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
 from harness.bench.usual import FULL, Usual, peft_counterpart
@@ -12,7 +11,7 @@ from harness.contracts import METHODS, SUITES, Method
 from harness.errors import UserError
 from harness.failure import out_of_memory
 from harness.grammar import parse_methods
-from harness.measure import Question, load_alone, pack_trainer, synchronise
+from harness.measure import Question, block_seconds, load_alone, pack_trainer
 from harness.packs import Pack
 from harness.plan import make_plan
 from harness.preflight import fitting
@@ -118,12 +117,7 @@ class Subject:
 
     def _steps(self, count: int) -> float:
         with self.trainer.runner.stream():
-            synchronise(self.device)
-            started = time.perf_counter()
-            for _ in range(count):
-                self.trainer.one_step(self.trainer.optimizer.steps)
-            synchronise(self.device)
-            return time.perf_counter() - started
+            return block_seconds(self.trainer, count, self.device)
 
 
 def subject_of(case: Case, steps: int, warmup: int, notes: list[str]) -> Subject | None:

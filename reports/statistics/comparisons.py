@@ -144,8 +144,7 @@ def _crossed(gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[Pai
     if len(common) < 2 or any(p.on_examples is None for p in parts):
         return None
     per_task = [np.stack([p.on_examples[seeds] for seeds in common], axis=1) for p in parts if p.on_examples]
-    own = over_seeds(dict(zip(common, gaps, strict=True)))
-    shared = own if own and is_crossed(common) else None
+    shared = over_seeds(dict(zip(common, gaps, strict=True))) if is_crossed(common) else None
     return crossed(np.asarray(gaps), np.mean(per_task, axis=0), min(p.groups for p in parts), rng, shared)
 
 

@@ -89,7 +89,7 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
     for method in (m for m in grid.methods if all(runs[m].values())):
         scores = [list(runs[method][t].values()) for t in cover.tasks]
         rng = generator(seed, "iqm", grid.suite, method)
-        made.append(_aggregate(grid, method, scores, IQM, interquartile_mean(scores, rng)))
+        made.append(_aggregate(grid, method, cover.tasks, scores, IQM, interquartile_mean(scores, rng)))
         shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
         if method == first or not all(shared):
             continue
@@ -97,23 +97,29 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
             [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
         )
         rng = generator(seed, "improvement", grid.suite, method)
-        made.append(_aggregate(grid, method, x, IQM_GAP, difference_of_iqm(x, y, rng)))
+        made.append(_aggregate(grid, method, cover.tasks, x, IQM_GAP, difference_of_iqm(x, y, rng)))
         better = probability_of_improvement(x, y, rng)
-        made.append(_aggregate(grid, method, x, IMPROVEMENT, better, unit=True))
+        made.append(_aggregate(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
     return made
 
 
 def _aggregate(
-    grid: Grid, method: str, scores: Sequence[Sequence[float]], measure: str, found: Aggregate, unit: bool = False
+    grid: Grid,
+    method: str,
+    tasks: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    measure: str,
+    found: Aggregate,
+    unit: bool = False,
 ) -> dict[str, Any]:
     low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
     if unit and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
-    of = coverage(grid, grid.averages[0]).tasks
-    if any(is_crossed(map(seeds_of, grid.of(task, method))) for task in of):
+    cells = [grid.of(task, method) for task in tasks]
+    if any(is_crossed(map(seeds_of, own)) for own in cells):
         low = high = None
     start = {"suite": grid.suite, "method": method, "tasks": len(scores), "runs": sum(map(len, scores))}
-    start |= {"asked": sum(len(grid.of(task, method)) for task in of)}
+    start |= {"asked": sum(map(len, cells))}
     return start | {"measure": measure, "value": found.value, "low": low, "high": high}
 
 

@@ -34,10 +34,11 @@ def over_seeds(values: Mapping[Seeds, float]) -> Student | None:
     numbers = list(values.values())
     if not is_crossed(values):
         return of_values(numbers)
-    found = components(numbers, [dict(own) for own in values])
+    seeds = [dict(own) for own in values]
+    found = components(numbers, seeds)
     if not found or no_spread(numbers):
         return None
-    shares = [_squares(codes) for codes in moving([dict(own) for own in values]).values()]
+    shares = [_squares(codes) for codes in moving(seeds).values()]
     parts = [c.variance * share for c, share in zip(found, [*shares, 1 / len(numbers)], strict=True)]
     dfs = [c.levels - 1 for c in found[:-1]]
     dfs.append(max(1, len(numbers) - 1 - sum(dfs)))
