@@ -39,6 +39,10 @@ class Eager:
     def reset(self) -> None:
         """Forget what was captured: the tensors have moved."""
 
+    def free(self) -> bool:
+        """Give back the memory of what is captured; whether a step that found too little may be tried once more."""
+        return False
+
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """What a run happens in."""
         return contextlib.nullcontext()
@@ -48,7 +52,7 @@ class Captured(Eager):
     """The first step of a shape runs as it comes, which warms up; the second is captured, all later ones replayed.
 
     A capture that fails leaves the run eager, with the reason in `fallback`. Want of memory is raised where there are
-    replicas to part: smaller packs can be captured.
+    graphs to free, which keep as much as a step needs, or replicas to part: smaller packs can be captured.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -57,6 +61,7 @@ class Captured(Eager):
         self._seen: dict[Hashable, int] = {}  # replicas by shape
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
+        self._freed = 0
 
     def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
         key = (len(rows), shape)
@@ -81,7 +86,7 @@ class Captured(Eager):
                 losses = self.compute(own, shape)
             self._graphs[key] = graph, own, losses
         except RuntimeError as error:
-            if self._seen[key] > 1 and out_of_memory(error):
+            if out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
                 raise  # `capturing` stays: nothing of the step has run
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
@@ -92,6 +97,22 @@ class Captured(Eager):
     def reset(self) -> None:
         self._seen.clear()
         self._graphs.clear()
+        self._freed = 0
+
+    @property
+    def _can_free(self) -> bool:
+        """Each shape may want the memory of the others once as it runs first and once as it is captured."""
+        return bool(self._graphs) and self._freed < 2 * len(self._seen)
+
+    def free(self) -> bool:
+        """The graphs are captured anew when their shapes come again, in a pool of their own."""
+        if not self._can_free:
+            return False
+        self._graphs.clear()
+        self._pool = torch.cuda.graph_pool_handle()
+        self._freed += 1
+        self.capturing = False
+        return True
 
     @contextlib.contextmanager
     def stream(self) -> Any:

@@ -18,6 +18,7 @@ from harness.attention import attention
 from harness.capture import Compute, runner
 from harness.cell import Protocol
 from harness.dropout import compact_dropout, install_dropout
+from harness.failure import out_of_memory
 from harness.groups import Attached
 from harness.optimizer import ReplicaAdamW
 from harness.order import Order
@@ -102,7 +103,7 @@ class Trainer:
         """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
         rows, shape = self._begin(step)
         self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
-        losses = self.runner.step(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
+        losses = self._on_device(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
         self.optimizer.steps = step + 1
         self._forget()
         for called in self.attached.after_step:
@@ -110,6 +111,15 @@ class Trainer:
         self._since += 1
         self.phase = "between"
         return losses
+
+    def _on_device(self, rows: Tensor, shape: Shape, *, plain: bool) -> Tensor:
+        """The step itself; once more without the memory of graphs, where that is what it wants."""
+        try:
+            return self.runner.step(rows, shape, plain=plain)
+        except (RuntimeError, MemoryError) as error:
+            if not (out_of_memory(error) and self.intact and self.runner.free()):
+                raise
+        return self.runner.step(rows, shape, plain=plain)  # out here the error's frames hold nothing any more
 
     @property
     def intact(self) -> bool:

@@ -76,6 +76,69 @@ def test_want_of_memory_parts_the_pack_where_it_stands_and_leaves_only_what_is_a
     assert_near(tmp_path / "plain", tmp_path / "refused", asked[0])
 
 
+class Again:
+    """A graph of this test: its replay computes the step."""
+
+    def __init__(self, own: NoGraph, rows: Tensor, shape: Any) -> None:
+        self.own, self.rows, self.shape, self.losses = (
+            own,
+            rows,
+            shape,
+            torch.zeros(own._seen[len(rows), shape], dtype=torch.float64),
+        )
+
+    def replay(self) -> None:
+        self.losses.copy_(self.own.compute(self.rows, self.shape))
+
+
+class Tight(NoGraph):
+    """Memory for one shape: where another is captured, its first step finds too little, and so does its capture."""
+
+    captures, starved = 0, False
+
+    def step(self, rows: Tensor, shape: Any, *, plain: bool) -> Tensor:
+        self.starved = bool(self._graphs) and (len(rows), shape) not in self._graphs
+        return super().step(rows, shape, plain=plain)
+
+    def _capture(self, key: Any, rows: Tensor, shape: Any) -> bool:
+        if self.starved:
+            self.capturing = True
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        made = Again(self, torch.empty_like(rows), shape)
+        self._graphs[key] = made, made.rows, made.losses  # type: ignore[assignment]
+        self.captures += 1
+        return True
+
+
+def test_graphs_give_way_to_the_step_of_another_shape(
+    monkeypatch: pytest.MonkeyPatch, refusing: None, tiny_bert: Callable[..., nn.Module]
+) -> None:
+    """Bit by bit what the same steps give where memory suffices. Shapes that drive each other out end it."""
+    found = []
+    for kind in (capture.Eager, Tight):
+        monkeypatch.setattr(train, "runner", lambda compute, device, kind=kind: kind(compute))
+        own = [METHODS.get("lorasp")(), METHODS.get("lora")()]
+        split = rows(44)
+        split.lengths[:] = 12  # two shapes: the sixth batch of an epoch is a shorter one
+        made, attached = trainer(tiny_bert(), own, [protocol()] * 2, [0, 1], split)
+        whole = made.loss_of
+
+        def wanting(logits: Tensor, targets: Tensor, k: int, *, made: Any = made, whole: Any = whole) -> Tensor:
+            if getattr(made.runner, "starved", False):
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            loss: Tensor = whole(logits, targets, k)
+            return loss
+
+        made.loss_of = wanting
+        losses = [made.one_step(step).clone() for step in range(18)]
+        found += [[*losses, *(g.theta.detach().clone() for g in attached.groups)]]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert isinstance(made.runner, Tight) and made.runner.captures == 5
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        made.one_step(18)
+    assert made.intact
+
+
 @contextlib.contextmanager
 def nothing_runs(matrices: Matrices) -> Iterator[None]:
     """As while a graph is captured: what is written to tensors of old is not, and new ones hold anything."""
@@ -117,3 +180,14 @@ def test_what_a_failed_capture_made_ready_is_made_anew(
         found.append([float(made.one_step(step)) for step in range(6)])
         assert (made.runner.fallback is not None) == capturing
     assert found[0] == found[1]
+
+
+def test_what_is_alone_takes_the_memory_of_graphs_before_it_stays_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_with(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    made, rows_of_one = NoGraph(lambda rows, shape: torch.ones(1)), torch.arange(2)
+    made.step(rows_of_one, "short", plain=False)
+    made._graphs["long"] = Again(made, rows_of_one, "short"), rows_of_one, rows_of_one  # type: ignore[assignment]
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        made.step(rows_of_one, "short", plain=False)
+    assert made.fallback is None and made.free() and not made.free() and not made.capturing
+    assert made.step(rows_of_one, "short", plain=False) == 1 and "out of memory" in (made.fallback or "")
