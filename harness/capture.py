@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,21 @@ Compute = Callable[[Tensor, Any], Tensor]
 def _side_stream() -> torch.cuda.Stream:
     """One for all packs of a process: cuBLAS keeps a workspace for each stream that it has seen."""
     return torch.cuda.Stream()
+
+
+@contextlib.contextmanager
+def side_stream(device: torch.device) -> Iterator[None]:
+    """On a GPU the one stream of all that a pack computes: what a graph captures must not lie on the default one."""
+    if device.type != "cuda":
+        yield
+        return
+    side = _side_stream()
+    side.wait_stream(torch.cuda.current_stream())
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:  # what an error leaves behind is read on the other stream
+        torch.cuda.current_stream().wait_stream(side)
 
 
 class Eager:
@@ -114,15 +129,8 @@ class Captured(Eager):
         self.capturing = False
         return True
 
-    @contextlib.contextmanager
-    def stream(self) -> Any:
-        """One side stream for all steps: what a graph captures must not lie on the default one."""
-        self.side.wait_stream(torch.cuda.current_stream())
-        try:
-            with torch.cuda.stream(self.side):
-                yield
-        finally:  # what an error leaves behind is read on the other stream
-            torch.cuda.current_stream().wait_stream(self.side)
+    def stream(self) -> contextlib.AbstractContextManager[Any]:
+        return side_stream(torch.device("cuda"))
 
 
 def runner(compute: Compute, device: torch.device) -> Eager:

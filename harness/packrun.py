@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from harness.backbone import Held, held
+from harness.capture import side_stream
 from harness.checkpoint import Pace, Saved
 from harness.contracts import Calibration, Evaluated, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
@@ -87,7 +88,8 @@ def attach_pack(
     given = initials or [None] * len(streams)
     members = [Member(*facts) for facts in zip(pack.methods, streams, steps, given, strict=True)]
     try:
-        attached = pack.methods[0].attach(model, members, calibration_of(split, losses))
+        with side_stream(split.device):  # a calibration's products too: each stream costs a workspace of cuBLAS
+            attached = pack.methods[0].attach(model, members, calibration_of(split, losses))
         recompute(model, pack.cells[0].recompute, attached)
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run

@@ -68,11 +68,11 @@ class Reading:
                 break
 
     def settle(self) -> None:
-        """All sites are there: keep their own columns only, where these together are no more than all."""
+        """All sites are there: keep their own columns only, where these together are fewer than all."""
         for width in {site.shape[2] for site in self.sites}:
             alike = [site for site in self.sites if site.shape[2] == width and site.leaf is not None]
             kept = {id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike}
-            for site in alike if sum(kept.values()) <= width else ():
+            for site in alike if sum(kept.values()) < width else ():
                 site.narrow_to(site.columns)
 
     def take(self, x: Tensor, k: int, dtype: torch.dtype, a: Packed) -> tuple[Tensor, Tensor]:

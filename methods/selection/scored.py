@@ -15,9 +15,7 @@ STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state"
 @strategy(
     "magnitude",
     scores="weight",
-    saves=(*STATE, "compute"),
-    why="all entries of a column of A have one score, so whole columns train and only their gradient is computed; the"
-    " sites that read the same x choose different ones, so their copies of x save nothing together",
+    why="whole columns of A train, but sites that read the same x choose different ones, together no fewer than all",
 )
 def magnitude(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Entries of A at the inputs, and of B at the outputs, where the pretrained weight has the largest norm."""

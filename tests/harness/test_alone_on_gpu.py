@@ -29,3 +29,12 @@ def test_a_profile_repeats(method: str, tmp_path: Path) -> None:
         pytest.skip(f"others share the GPU: {first.reason}")
     assert second.samples_per_second == pytest.approx(first.samples_per_second, rel=0.03)
     assert np.median(second.blocks) == pytest.approx(np.median(first.blocks), rel=0.03)
+
+
+def test_a_step_of_lorasp_takes_no_more_memory_than_loras(tmp_path: Path) -> None:
+    """Nor where the half is chosen by scores: what these were computed with is given back."""
+    chosen = "lora,lorasp,lorasp:select=column|magnitude|snip"
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": chosen, "device": "cuda", "out": tmp_path}
+    lora, *others = profile(make_spec(flags | {"model": ("shape:minilm",)}), 1, Plain(io.StringIO(), 0))
+    assert lora.status == "ok" and lora.peak_bytes and len(others) == 4
+    assert all(p.peak_bytes and p.peak_bytes <= lora.peak_bytes for p in others), [p.peak_bytes for p in others]
