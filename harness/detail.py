@@ -37,6 +37,8 @@ from harness.train import Trainer
 
 WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}
 """Of steps before the clock runs, at least: a GPU that was idle takes a while to reach its clock rate."""
+METER_SECONDS = 2.0
+"""Of steps that energy is measured over, at least: its meter moves some ten times a second."""
 Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
@@ -66,12 +68,12 @@ class Phases:
 
 @dataclasses.dataclass
 class Timed:
-    """Seconds of each step by block, the real tokens of those steps, the share of padding, and steps before them."""
+    """Seconds of each step by block, which steps these are, their real tokens, and the share of padding."""
 
     blocks: list[list[float]]
+    chosen: range
     tokens: int
     padding: float
-    warmup: int
 
     @property
     def seconds(self) -> list[float]:
@@ -90,10 +92,10 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     trainer = train_alone(question, model, steps)
     counted = trace(trainer, device)
     phases.end("first step")
-    others, before = phases.gpu.others(), phases.gpu.joules()
+    others = phases.gpu.others()
     with trainer.runner.stream():
         timed = _timed(trainer, question)
-    after = phases.gpu.joules()
+        energy = joules_per_1000(trainer, question, timed.chosen, phases.gpu)
     phases.end("steady step")
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - loaded
     real = _real_lengths(trainer, question)
@@ -106,8 +108,6 @@ def measure_in_detail(question: Question, empty: Profile) -> Profile:
     found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}
     if others:
         return shared(empty, found, others)
-    samples = cell.protocol.batch_size * (timed.warmup + len(timed.seconds))
-    energy = None if before is None or after is None else (after - before) / samples * 1000
     ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
     return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
 
@@ -116,7 +116,7 @@ def _timed(trainer: Trainer, question: Question) -> Timed:
     """Warm up, then blocks of timed steps, from the trainer's present step."""
     first = trainer.optimizer.steps + WARMUP_STEPS
     chosen = range(first, first + question.repeats * TIMED_STEPS)
-    warmup = _warm(trainer, chosen, question.device)
+    _warm(trainer, chosen, question.device)
     parts = [chosen[i : i + TIMED_STEPS] for i in range(0, len(chosen), TIMED_STEPS)]
     blocks = [timed_steps(trainer, part, question.device) for part in parts]
     tokens = positions = 0
@@ -124,27 +124,38 @@ def _timed(trainer: Trainer, question: Question) -> Timed:
         rows = trainer.order.at(step)
         tokens += int(trainer.split.lengths[rows].sum())
         positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
-    leads = len(blocks) if question.device == "cuda" else 0
-    return Timed(blocks, tokens, max(0.0, 1 - tokens / positions), warmup + leads)
+    return Timed(blocks, chosen, tokens, max(0.0, 1 - tokens / positions))
 
 
-def _warm(trainer: Trainer, chosen: range, device: str) -> int:
-    """Steps before the chosen ones, so that none of these meets a shape that is not captured; how many it took.
+def _warm(trainer: Trainer, chosen: range, device: str) -> None:
+    """Steps before the chosen ones, so that none of these meets a shape that is not captured.
 
     The first step of a shape runs as it comes and the second is captured.
     """
-    started, taken = time.perf_counter(), 0
+    started = time.perf_counter()
     order, split = trainer.order, trainer.split
     shapes = {(len(order.at(step)), split.shape(order.alike(step))): step for step in chosen}
     several = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
     for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *several]:
         trainer.one_step(step)
-        taken += 1
     while time.perf_counter() - started < WARM_SECONDS[device]:
         trainer.one_step(chosen.start)
         synchronise(device)
-        taken += 1
-    return taken
+
+
+def joules_per_1000(trainer: Trainer, question: Question, steps: range, gpu: Gpu) -> float | None:
+    """Energy of the GPU for 1,000 samples, of warm steps; None without a meter."""
+    synchronise(question.device)
+    before, started, rounds = gpu.joules(), time.perf_counter(), 0
+    while before is not None and time.perf_counter() - started < METER_SECONDS:
+        for step in steps:
+            trainer.one_step(step)
+        synchronise(question.device)
+        rounds += 1
+    after = gpu.joules()
+    if before is None or after is None:
+        return None
+    return (after - before) * 1000 / (rounds * len(steps) * question.cell.protocol.batch_size)
 
 
 def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:

@@ -67,8 +67,8 @@ def test_every_shape_that_is_timed_has_been_run_thrice(question: Question, monke
     monkeypatch.setattr(detail, "synchronise", lambda device: None)
     chosen = range(5, 35)
     started = time.perf_counter()
-    taken = detail._warm(trainer, chosen, "cuda")
-    assert time.perf_counter() - started > 0.2 and taken == sum(seen.values())
+    detail._warm(trainer, chosen, "cuda")
+    assert time.perf_counter() - started > 0.2
     split, order = trainer.split, trainer.order
     timed = {(len(order.at(step)), split.shape(order.alike(step))) for step in chosen}
     assert len(timed) > 3 and all(seen[shape] >= 3 for shape in timed)
@@ -100,6 +100,26 @@ def test_on_a_gpu_a_step_lasts_from_the_end_of_the_one_before(monkeypatch: pytes
     found = timed_steps(Steps(), range(3, 6), "cuda")  # type: ignore[arg-type]
     assert found == pytest.approx([0.04, 0.05, 0.06])
     assert order == ["3", "end", "3", "end", "4", "end", "5", "end", "wait"]
+
+
+def test_energy_is_that_of_warm_steps_over_seconds(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A meter of 350 W that moves ten times a second, and steps of 2 ms."""
+    clock, taken = [100.0], list[int]()
+
+    class Steps:
+        def one_step(self, step: int) -> None:
+            clock[0] += 0.002
+            taken.append(step)
+
+    class Meter(Gpu):
+        def joules(self) -> float:
+            return 350 * round(clock[0], 1)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    found = detail.joules_per_1000(Steps(), question, range(5, 65), Meter("cpu"))  # type: ignore[arg-type]
+    assert found == pytest.approx(350 * 0.002 / question.cell.protocol.batch_size * 1000, rel=0.06)
+    assert len(taken) * 0.002 >= 2 and set(taken) == set(range(5, 65))
+    assert detail.joules_per_1000(Steps(), question, range(5, 65), Gpu("cpu")) is None  # type: ignore[arg-type]
 
 
 def test_no_garbage_is_collected_while_it_measures(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
