@@ -42,14 +42,24 @@ def quiet() -> Iterator[None]:
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The fast tokenizer of a local folder. Raises UserError."""
+    """The fast tokenizer of a local folder. Raises UserError, also where it knows tokens that the model does not."""
     from transformers import AutoTokenizer
 
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(str(source.path), use_fast=True, local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(str(source.path), use_fast=True, local_files_only=True)
+            config = config_for(source, None)
     except Exception as error:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
+    most, known = max(tokenizer.vocab_size, (tokenizer.pad_token_id or 0) + 1), getattr(config, "vocab_size", None)
+    if known is not None and most > known:
+        raise UserError(
+            f"model '{source.name}': its tokenizer has {most:,} tokens and its embeddings {known:,};"
+            " save the tokenizer there that the model was trained with"
+        )
+    if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa tells no second text from the first
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return tokenizer
 
 
 def config_beside(tokenizer: Any) -> Any:

@@ -60,8 +60,9 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return len(self.split)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        n = self.lengths[row]
-        return {"input_ids": self.split.ids[row, :n].tolist(), "labels": self.split.labels[row].item()}
+        n, types = self.lengths[row], self.split.types
+        made = {"input_ids": self.split.ids[row, :n].tolist(), "labels": self.split.labels[row].item()}
+        return made if types is None else made | {"token_type_ids": types[row, :n].tolist()}
 
 
 def inputs_of(plan: Plan, cell: Cell) -> Inputs:

@@ -123,6 +123,21 @@ def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_knows_one_kind_of_text_is_given_no_second() -> None:
+    pair = ("a film", "a play")
+    for name, types in (("shape:roberta-base", False), ("shape:minilm", True)):
+        made = load_tokenizer(resolve(PRESETS["quick"], "glue", name))(*pair)
+        assert ("token_type_ids" in made) == types and len(made["input_ids"]) > 6, name
+
+
+def test_a_tokenizer_of_another_model_is_one_line(tmp_path: Path) -> None:
+    source = saved(CONFIGS["bert"], tmp_path)
+    load_tokenizer(resolve(PRESETS["quick"], "glue", None)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="its tokenizer has 399 tokens and its embeddings 60; save the") as caught:
+        load_tokenizer(source)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
     source = resolve(PRESETS["quick"], "glue", None)
     model = load_model(source, 2)

@@ -74,6 +74,18 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
     assert ran.scores["accuracy"] == pytest.approx(ours.records[0].scores["accuracy"], abs=12)
 
 
+def test_the_rival_reads_both_texts_of_a_pair_as_ours_do() -> None:
+    plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1"}))
+    inputs = rival.inputs_of(plan, plan.cells[0])
+    example = plan.data["glue", "rte"].splits["train"][0]
+    expected = inputs.tokenizer(*example.texts, truncation=True, max_length=plan.cells[0].protocol.max_length)
+    found = rival._labelled(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
+    assert {name: found[name] for name in ("input_ids", "token_type_ids")} == {
+        name: expected[name] for name in ("input_ids", "token_type_ids")
+    }
+    assert set(found["token_type_ids"]) == {0, 1}
+
+
 def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
     from transformers import TrainingArguments
 
