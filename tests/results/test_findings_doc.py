@@ -78,6 +78,32 @@ def test_differences_of_the_tuned_run(tuned: pd.DataFrame, method: str, first: s
     assert told.format(d=difference, i=interval) in FINDINGS
 
 
+@pytest.fixture(scope="module")
+def costs() -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results/profiles-minilm-h100.tsv", sep="\t", index_col="method")
+
+
+def test_memory_and_speed_of_the_ways_to_select(costs: pd.DataFrame) -> None:
+    own = costs.rename(index=lambda name: name.removeprefix("lorasp:select="))
+    told = [f"{own.peak_mib['lorasp']:.1f} against {own.peak_mib['lora']:.1f} MiB"]
+    told += [f"{own.step_ms['lorasp']:.2f} against {own.step_ms['lora']:.2f} ms"]
+    peaks = [("criticality", " MiB"), ("b-only", ""), ("layer", ""), ("module", ""), ("column", ""), ("a-only", ".")]
+    told += [", ".join(f"{name} {own.peak_mib[name]:.1f}{unit}" for name, unit in peaks)]
+    times = {name: f"{own.time_of_lora[name]:.2f}" for name in own.index}
+    assert times["layer"] == times["module"]
+    told += [f"criticality {times['criticality']}, layer and module {times['layer']}, b-only {times['b-only']}, a-only"]
+    told += [f"a-only {times['a-only']}; column {times['column']}, all others 0.99 or 1.00"]
+    j = {name: f"{own.joules_per_1000[name]:.1f}" for name in own.index}
+    told += [f"{j['criticality']} J for 1,000 rows with criticality, {j['layer']} with layer, {j['lorasp']} with the"]
+    told += [f"half, {j['lora']} with lora, {j['full']} with full"]
+    for text in told:
+        assert text in FINDINGS, text
+    few = {"criticality", "layer", "module", "b-only", "a-only", "column"}
+    selected = {name.removeprefix("lorasp:select=") for name in costs.index if name.startswith("lorasp")}
+    assert {times[name] for name in selected - few} <= {"0.99", "1.00"} and len(selected) == 15
+    assert all(own.peak_mib[name] <= own.peak_mib["lora"] for name in selected)  # no way takes more
+
+
 def test_scores_where_seeds_collapse(tuned: pd.DataFrame) -> None:
     said = []
     for method in ("lora", "lorasp"):

@@ -1,0 +1,59 @@
+"""Stored profiles as a pandas frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+from harness.record import MemoryShares, Profile
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROFILE_COLUMNS = {
+    "method": "the method as it is written on the command line",
+    "model": "the backbone as it was named",
+    "dtype": "precision of the frozen backbone; quantize and recompute likewise",
+    "device": "cpu or cuda; machine is its name",
+    "batch_size": "rows per step",
+    "length": "tokens per row of the batches that samples_per_second is of",
+    "status": "ok, failed or oom; reason says why, or what was not measured",
+    "peak_bytes": "at most, as peak_kind says: allocated on the GPU, or resident above the loaded backbone",
+    **{f"{name}_bytes": "of one step's tensors" for name in MemoryShares.model_fields},
+    "samples_per_second": "median step, all rows of full length",
+    "step_seconds": "median step, likewise",
+    "tokens_per_second": "of real rows, padding apart; of the verb `profile`, as all below",
+    "ceiling_share": "FLOP/s of a step over those of a large matrix product in the same process",
+    "joules_per_1000": "energy of the GPU for 1,000 samples",
+    "measured": "when, in UTC",
+}
+"""What the columns of `profiles` are."""
+
+
+def profiles(folder: str | Path) -> pd.DataFrame:
+    """The profiles of a run's folder, one row each; see PROFILE_COLUMNS. Raises UserError."""
+    import pandas as pd
+
+    found = Store(Path(folder)).profiles()
+    if not found:
+        raise UserError(f"{folder}: no stored profiles; give the folder of a run, or of the verb profile")
+    frame = pd.DataFrame([_row(p) for p in found.values()])
+    frame["measured"] = pd.to_datetime(frame["measured"])
+    return frame
+
+
+def _row(p: Profile) -> dict[str, Any]:
+    import numpy as np
+
+    plain = "method model dtype quantize recompute device batch_size length status reason peak_bytes peak_kind"
+    rates = "samples_per_second tokens_per_second ceiling_share joules_per_1000 measured"
+    e = p.environment
+    return {
+        **{name: getattr(p, name) for name in plain.split()},
+        "machine": (e.gpu or e.cpu) if e else None,
+        **{f"{name}_bytes": getattr(p.shares, name, None) for name in MemoryShares.model_fields},
+        "step_seconds": float(np.median(p.step_seconds)) if p.step_seconds else None,
+        **{name: getattr(p, name) for name in rates.split()},
+    }
