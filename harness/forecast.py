@@ -53,7 +53,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     plan = make_plan(spec)
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
-    capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
+    capacity = Capacity(plan, device, free_memory(device) if memory is None else parse_memory(memory))
     threads = spec.threads or os.cpu_count() or 1
     cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
