@@ -188,9 +188,11 @@ def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
 
 
 def size(count: int | None) -> str:
-    if count is None:
-        return ""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    """'' for None; small ones in KiB, so that half of an adapter is seen to be half."""
+    if count is None or abs(count) < 2**10:
+        return "" if count is None else f"{count} B"
+    power, unit = next((n, u) for n, u in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if abs(count) >= 2**n)
+    return f"{count / 2**power:.2f} {unit}" if power == 30 else f"{count / 2**power:.1f} {unit}"
 
 
 def text(made: dict[str, Any]) -> str:
