@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 USED_AT_MOST = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
 BOUND_MARGIN = 4.0
-UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS = {
+    "": 1,
+    "B": 1,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 
 
 def parse_memory(text: str) -> int:

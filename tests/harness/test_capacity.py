@@ -16,7 +16,9 @@ def plan(**flags: object) -> Plan:
     return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
 
 
-@pytest.mark.parametrize("text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)])
+@pytest.mark.parametrize(
+    "text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)]
+)
 def test_memory_is_read(text: str, size: int) -> None:
     assert parse_memory(text) == size
 

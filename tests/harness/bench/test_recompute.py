@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
+from harness.bench.commands import _finish
+from harness.bench.table import Bench, Panel
 from harness.cli import main
+from harness.errors import UserError
 
 SMALL = ["bench", "recompute", "--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
 
@@ -32,9 +37,28 @@ def test_every_way_side_by_side_as_table_and_json(tmp_path: Path, capsys: pytest
         (["--methods", "lorra"], "did you mean 'lora'"),
         (["--dtype", "fp8"], "dtype"),
         (["--methods", "head", "--out", "/nowhere/x.json"], "--out /nowhere/x.json"),
+        (["--methods", "head", "--out", "x.png"], "give a name for the JSON, e.g. x.json"),
+        (["--methods", "head", "--out", "x.svg"], "give a name for the JSON, e.g. x.json"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, *more]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
     assert says in line
+
+
+def test_a_full_disk_costs_neither_the_samples_of_before_nor_a_traceback(tmp_path: Path) -> None:
+    out, panel = tmp_path / "found.json", Panel("ms", ["lora"], {"step": [1.0]})
+    out.write_text("of before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            _finish(Bench("x", {}, [{"what": "lora"}], [{"steps": [1.0] * 1000}], [panel]), out)
+        with pytest.raises(UserError, match="cannot write .*png"):
+            _finish(Bench("x", {}, [{"what": "lora"}], [], [panel]), tmp_path / "small.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert out.read_text() == "of before" and json.loads((tmp_path / "small.json").read_text())["bench"] == "x"
