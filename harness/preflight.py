@@ -35,6 +35,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
         if shape not in models:
             models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+        check_length(cell.model.name, cell.protocol.max_length, models[shape])
         try:
             plan.methods[cell.key].fits(models[shape])
             notes += _start_notes(plan, cell, models[shape])
@@ -46,6 +47,19 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     keys = {c.key for c in cells if refused[_case(plan, c)]}
     lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+
+
+def check_length(name: str, length: int, model: nn.Module) -> None:
+    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none."""
+    for path, module in model.named_modules():
+        if path.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from behind the padding's
+            padding = getattr(module, "padding_idx", None)
+            most = int(module.num_embeddings) - (0 if padding is None else padding + 1)
+            if length > most:
+                raise UserError(
+                    f"max-length={length}: model '{name}' has {most} positions; give --max-length {most} or less"
+                )
 
 
 def _shapes(source: ModelSource, task: Task) -> nn.Module:

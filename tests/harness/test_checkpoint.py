@@ -260,7 +260,8 @@ from harness.checkpoint import Checkpoints, Saved
 from harness.record import Phases
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-saved = Saved(("a",), (0,), 1, {"theta": torch.ones(100_000)}, {}, Phases(load=0, input=0, attach=0, train=0, evaluate=0))
+spent = Phases(load=0, input=0, attach=0, train=0, evaluate=0)
+saved = Saved(("a",), (0,), 1, {"theta": torch.ones(100_000)}, {}, spent)
 Checkpoints(pathlib.Path(sys.argv[1]), {}, print).write(saved)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "all")], capture_output=True, text=True)

@@ -56,7 +56,7 @@ def test_a_full_disk_costs_neither_the_samples_of_before_nor_a_traceback(tmp_pat
     try:
         with pytest.raises(UserError, match="cannot write"):
             _finish(Bench("x", {}, [{"what": "lora"}], [{"steps": [1.0] * 1000}], [panel]), out)
-        with pytest.raises(UserError, match="cannot write .*png"):
+        with pytest.raises(UserError, match=r"cannot write .*png"):
             _finish(Bench("x", {}, [{"what": "lora"}], [], [panel]), tmp_path / "small.json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
