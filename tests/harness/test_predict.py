@@ -176,13 +176,32 @@ def test_live_bytes_flops_and_launches_of_known_operations() -> None:
     assert seen.live == 0
 
 
-def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_forward_flops_are_those_of_the_shape(device: str) -> None:
+    """Two for each weight and token, two products of attention: MiniLM's 6 layers of 384, its pooler and head."""
+    rows, length, width = 4, 96, 384
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "full", "model": ("shape:minilm",)}
+    plan = make_plan(make_spec(flags | {"batch_size": rows, "max_length": length}))
+    (cell,) = plan.cells
+    task, source = SUITES.get("glue").tasks["rte"], plan.models["glue"]
+    linear, attention = 2 * rows * length * 6 * 12 * width**2, 4 * rows * length**2 * width * 6
+    head = 2 * rows * (width * width + 2 * width)
+    found = predict(Step((cell,), (plan.methods[cell.key],), task, source, length, device))
+    assert found.forward_flops == linear + attention + head
 
+
+def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+
+    aten = torch.ops.aten  # its own table lacks the CPU's fused attention
+    lacking = {
+        aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+    }
     step = step_of(source_of("bert", tmp_path), "lora")
     cell, method = step.cells[0], step.methods[0]
     question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
     trainer = train_alone(question, load_alone(question), 3)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
         trainer.one_step(0)
     assert predict(step).flops == counter.get_total_flops()
