@@ -191,12 +191,14 @@ def test_forward_flops_are_those_of_the_shape(device: str) -> None:
 
 
 def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
     aten = torch.ops.aten  # its own table lacks the CPU's fused attention
     lacking = {
-        aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: (
+            sdpa_backward_flop_count(g, q, k, v)
+        ),
     }
     step = step_of(source_of("bert", tmp_path), "lora")
     cell, method = step.cells[0], step.methods[0]
