@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +72,24 @@ def test_peak_counts_what_is_allocated_after_the_start() -> None:
     block = np.ones(8 * 2**20)
     del block
     assert 60 * 2**20 < peak.above() < 256 * 2**20
+
+
+def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    monkeypatch.setattr(measure.RssPeak, "_reset", staticmethod(lambda: False))
+    before = set(threading.enumerate())
+    peak, unasked = measure.RssPeak(), measure.RssPeak()
+    (one, other) = set(threading.enumerate()) - before
+    block = np.ones(8 * 2**20)
+    time.sleep(0.1)
+    del block, unasked
+    assert 60 * 2**20 < peak.above() < 256 * 2**20
+    for thread in (one, other):
+        thread.join(timeout=5)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("name", METHODS.names())
