@@ -259,14 +259,15 @@ def _measure(question: Question, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
     gc.collect()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    rss = RssPeak()
+    loaded = RssPeak().start
     own = list(model.parameters())
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
+    if cuda:  # of the steps alone, as in detail: what a method takes to attach is no step's
+        torch.cuda.reset_peak_memory_stats()
+    rss = None if cuda else RssPeak()
     gpu = Gpu(question.device, question.waiting)
     others = gpu.others()
     with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
@@ -277,7 +278,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     found: dict[str, Any] = {
         "status": "ok",
         "reason": reservations(trainer, gpu),
-        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
+        "peak_bytes": max(0, rss.highest() - loaded) if rss else torch.cuda.max_memory_allocated(),
         "train_state": state,
         "shares": counted.shares,
         "flops": counted.flops,
