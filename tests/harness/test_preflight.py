@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,24 @@ def test_every_verb_refuses_them(verb: str, tmp_path: Path, capsys: pytest.Captu
     length = ["--length", "65"] if "bench" in verb else ["--max-length", "65", "--tasks", "rte", "--out", str(tmp_path)]
     assert main([*verb.split(), *length]) == 2
     assert "'embedded:encoder' has 64 positions" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("verb", ["plan", "profile", "run"])
+def test_a_classifier_that_reads_end_tokens_needs_them(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "shape:t5-small", "--methods", "lora", "--tasks", "rte", "--out", str(tmp_path)]
+    assert main([verb, *words]) == 2
+    assert "end token, which the tokenizer there does not write" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -> None:
+    """T5's end token is 1 in its configuration."""
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
+    shutil.copytree(own, folder := tmp_path / "own")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"]["special_tokens"]["[SEP]"]["ids"] = [1]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora", "model": (f"shape:t5-small@{folder}",)}
+    plan = make_plan(make_spec(flags))
+    assert fitting(plan, plan.cells).cells == plan.cells
