@@ -227,5 +227,7 @@ def text(made: dict[str, Any]) -> str:
     for large in made["too_large"]:
         ways = "; ".join(f"{w['flags']} ({size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
         lines.append(f"{large['method']} needs {size(large['peak'])}: {ways}")
+    if any(", " in p["methods"] and p["peak"] for p in made["packs"]):
+        lines.append("memory of a pack of several methods: as if all were the one that takes most")
     notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
     return "\n".join([*lines, *notes, *made["dropped"]])

@@ -58,6 +58,12 @@ def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> No
     assert all(word in head for word in "weights adapters gradients optimizer activations rest fits".split())
 
 
+@pytest.mark.parametrize("methods, told", [("lora", False), ("lora,lorasp", True)])
+def test_memory_of_a_mixed_pack_is_told_to_be_a_bound(methods: str, told: bool) -> None:
+    made = text(forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None))
+    assert ("as if all were the one that takes most" in made) == told
+
+
 @pytest.mark.parametrize("tuned_on", [(), ("rte",)])
 def test_trials_of_tuning_are_counted_as_the_run_makes_them(tmp_path: Path, tuned_on: tuple[str, ...]) -> None:
     """The tuning folder of a run of the same spec has as many cells."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,18 @@ def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
     with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
         trainer.one_step(0)
     assert predict(step).flops == counter.get_total_flops()
+
+
+def test_what_cannot_be_predicted_prints_no_traceback() -> None:
+    """In a process of its own: torch's loggers write to the stderr of when they were made."""
+    code = """
+import torch
+from harness.predict import fake_tensors
+try:
+    with fake_tensors():
+        torch.empty(1, 64).expand(16, 100)
+except RuntimeError:
+    print("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "raised\n" and "Traceback" not in done.stderr
