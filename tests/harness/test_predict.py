@@ -20,6 +20,7 @@ from harness.model_source import ModelSource
 from harness.plan import make_plan
 from harness.predict import Step, fake_tensors, predict
 from harness.spec import make_spec
+from harness.trace import trace
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": (
@@ -163,6 +164,21 @@ def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_pa
         predicted = storage_bytes([*fake.parameters(), *fake.buffers()])
     # tables that bitsandbytes shares between its layers are counted with each
     assert predicted == pytest.approx(storage_bytes(stored), rel=0.01)
+
+
+@pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
+def test_scales_are_found_in_a_real_step_as_in_a_predicted_one(level: str, tmp_path: Path) -> None:
+    """A float32 for 64 numbers of a 4-bit matrix, or for a row of an 8-bit one; six matrices a layer, three layers."""
+    pytest.importorskip("bitsandbytes")
+    step = step_of(source_of("bert", tmp_path), "lora", quantize=(level,))
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    counted = trace(train_alone(question, load_alone(question), 3), "cpu").shares
+    rows, numbers = 3 * (5 * 256 + 1024), 3 * 12 * 256**2
+    scales = 4 * (rows if level == "int8" else numbers // 64)
+    assert counted.quantization == pytest.approx(scales, rel=0.02)
+    assert predict(step).shares.quantization == pytest.approx(scales, rel=0.02)
+    assert counted.weights == pytest.approx(predict(step).shares.weights, rel=0.001)
 
 
 def test_live_bytes_flops_and_launches_of_known_operations() -> None:
