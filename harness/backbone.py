@@ -30,11 +30,11 @@ def held(model: nn.Module, loaded: Sequence[nn.Parameter]) -> Held:
                 shape = getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape)
                 numbers += shape.numel()
                 weights += _bytes(parameter)
-                state += sum(map(_bytes, _quantization(module, parameter)))
+                state += sum(map(_bytes, quantization_of(module, parameter)))
     return Held(numbers, weights, state)
 
 
-def _quantization(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
+def quantization_of(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
     """Scales and tables of bitsandbytes: of 4-bit weights with their second level, or of 8-bit ones."""
     state = getattr(parameter, "quant_state", None)
     while state is not None:

@@ -22,15 +22,27 @@ if TYPE_CHECKING:
 USED_AT_MOST = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
 BOUND_MARGIN = 4.0
-UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+UNITS = {
+    "": 1,
+    "B": 1,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 
 
 def parse_memory(text: str) -> int:
     """'24GiB' -> bytes. Raises UserError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if not found or found[2].upper() not in UNITS:
-        raise UserError(f"--memory '{text}': allowed: a number with a unit, e.g. 24GiB or 512MiB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    found = re.fullmatch(r"\s*(\d{1,20}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    size = int(float(found[1]) * UNITS.get(found[2].upper(), 0)) if found else 0
+    if size < 1:
+        raise UserError(f"--memory '{text}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
+    return size
 
 
 def free_memory(device: str) -> int:

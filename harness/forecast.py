@@ -53,7 +53,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     plan = make_plan(spec)
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
-    capacity = Capacity(plan, device, parse_memory(memory) if memory else free_memory(device))
+    capacity = Capacity(plan, device, free_memory(device) if memory is None else parse_memory(memory))
     threads = spec.threads or os.cpu_count() or 1
     cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
@@ -188,9 +188,11 @@ def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
 
 
 def size(count: int | None) -> str:
-    if count is None:
-        return ""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    """'' for None; small ones in KiB, so that half of an adapter is seen to be half."""
+    if count is None or abs(count) < 2**10:
+        return "" if count is None else f"{count} B"
+    power, unit = next((n, u) for n, u in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if abs(count) >= 2**n)
+    return f"{count / 2**power:.2f} {unit}" if power == 30 else f"{count / 2**power:.1f} {unit}"
 
 
 def text(made: dict[str, Any]) -> str:
@@ -225,5 +227,7 @@ def text(made: dict[str, Any]) -> str:
     for large in made["too_large"]:
         ways = "; ".join(f"{w['flags']} ({size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
         lines.append(f"{large['method']} needs {size(large['peak'])}: {ways}")
+    if any(", " in p["methods"] and p["peak"] for p in made["packs"]):
+        lines.append("memory of a pack of several methods: as if all were the one that takes most")
     notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
     return "\n".join([*lines, *notes, *made["dropped"]])

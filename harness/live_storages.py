@@ -13,6 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+_ATEN = torch.ops.aten
+# torch's counter passes over the CPU's fused attention, whose operands lie as those of the GPU's do
+FORMULAS = {
+    **flop_registry,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _ATEN._scaled_dot_product_flash_attention_backward
+    ],
+}
 CUDA_BLOCK = 512
 """Bytes that PyTorch's CUDA allocator rounds each request up to."""
 
@@ -47,7 +56,7 @@ class LiveStorages(TorchDispatchMode):
         if (views and not writes) or op in _FREE:
             return
         self.launches += 1
-        formula = flop_registry.get(op._overloadpacket)
+        formula = FORMULAS.get(op._overloadpacket)
         if formula is not None:
             self.flops += int(formula(*args, **(kwargs or {}), out_val=out))
 

@@ -8,6 +8,7 @@ import gc
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,9 +68,8 @@ class RssPeak:
         self._peak = self.start
         self._stop = threading.Event()
         self._kernel = self._reset()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
         if not self._kernel:
-            self._thread.start()
+            threading.Thread(target=_sample, args=(weakref.ref(self), self._stop), daemon=True).start()
 
     @staticmethod
     def _reset() -> bool:
@@ -79,9 +79,9 @@ class RssPeak:
             return False
         return True
 
-    def _sample(self) -> None:
-        while not self._stop.wait(0.002):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+    def note(self) -> None:
+        """Look at the memory once."""
+        self._peak = max(self._peak, self._process.memory_info().rss)
 
     def highest(self) -> int:
         """Bytes of the peak."""
@@ -94,6 +94,13 @@ class RssPeak:
     def above(self) -> int:
         """Bytes of the peak above the start."""
         return max(0, self.highest() - int(self.start))
+
+
+def _sample(watched: weakref.ref[RssPeak], stop: threading.Event) -> None:
+    """Until stopped, or until nobody is left who could ask: else it would take time from all that is timed later."""
+    while not stop.wait(0.002) and (peak := watched()) is not None:
+        peak.note()
+        del peak
 
 
 def synchronise(device: str) -> None:
@@ -252,14 +259,15 @@ def _measure(question: Question, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
     gc.collect()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    rss = RssPeak()
+    loaded = RssPeak().start
     own = list(model.parameters())
     trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
     _, state = counts(held(model, own), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
+    if cuda:  # of the steps alone, as in detail: what a method takes to attach is no step's
+        torch.cuda.reset_peak_memory_stats()
+    rss = None if cuda else RssPeak()
     gpu = Gpu(question.device, question.waiting)
     others = gpu.others()
     with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
@@ -270,7 +278,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     found: dict[str, Any] = {
         "status": "ok",
         "reason": reservations(trainer, gpu),
-        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else rss.above(),
+        "peak_bytes": max(0, rss.highest() - loaded) if rss else torch.cuda.max_memory_allocated(),
         "train_state": state,
         "shares": counted.shares,
         "flops": counted.flops,

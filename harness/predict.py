@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,13 @@ def predict(step: Step) -> Prediction:
 @contextlib.contextmanager
 def fake_tensors() -> Iterator[None]:
     """Tensors made within have shapes and no numbers; those from without are taken for such."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
-        yield
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it prints a traceback of what is told in one line
+    told, log.disabled = log.disabled, True
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        log.disabled = told
 
 
 def prepared(step: Step) -> Trainer:

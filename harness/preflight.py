@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.initial import load_initial
-from harness.models import skeleton
+from harness.models import load_tokenizer, skeleton
 from harness.plan import Plan, not_applicable
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
         if shape not in models:
             models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+        check_length(cell.model.name, cell.protocol.max_length, models[shape])
         try:
             plan.methods[cell.key].fits(models[shape])
             notes += _start_notes(plan, cell, models[shape])
@@ -48,10 +49,35 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
 
 
+def check_length(name: str, length: int, model: nn.Module) -> None:
+    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none."""
+    for path, module in model.named_modules():
+        if path.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from behind the padding's
+            padding = getattr(module, "padding_idx", None)
+            most = int(module.num_embeddings) - (0 if padding is None else padding + 1)
+            if length > most:
+                raise UserError(
+                    f"max-length={length}: model '{name}' has {most} positions; give --max-length {most} or less"
+                )
+
+
+def check_end(source: ModelSource, model: nn.Module) -> None:
+    """Raise UserError for an encoder-decoder that reads a text at its end token, where the tokenizer writes none."""
+    config: Any = model.config
+    if config.is_encoder_decoder and load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
+        what = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
+        way = "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
+        raise UserError(f"{what}; give {way}, an encoder, or a suite of texts to write (--suite wmt16)")
+
+
 def _shapes(source: ModelSource, task: Task) -> nn.Module:
     """The model's shapes. Raises UserError where it is of no kind that the task can train."""
     if task.kind != "instruction":
-        return skeleton(source, task.outputs)
+        model = skeleton(source, task.outputs)
+        if task.outputs is not None:
+            check_end(source, model)
+        return model
     needs = f"{task.name} needs a causal model (llama, gpt): --model PATH"
     try:
         model = skeleton(source, task.outputs)

@@ -126,7 +126,7 @@ class Store:
         """Profiles by key; one that does not read counts as absent and is measured again."""
         found = {}
         for path in sorted(self.profile_dir.glob("*.json")):
-            with contextlib.suppress(ValidationError):
+            with contextlib.suppress(ValidationError, OSError):  # a folder of that name, too
                 profile = Profile.model_validate_json(path.read_bytes())
                 found[profile.key] = profile
         return found

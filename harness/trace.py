@@ -7,6 +7,7 @@ import functools
 
 from torch import Tensor, nn
 
+from harness.backbone import quantization_of
 from harness.groups import Attached
 from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
 from harness.record import MemoryShares
@@ -73,13 +74,14 @@ def held_shares(
     """Bytes of what training holds from step to step, by category."""
     size = functools.partial(storage_bytes, block=block)
     named = [*model.named_parameters(), *model.named_buffers()]
-    quantization = size(t for n, t in named if "quantization_" in n)
+    fake = size(t for n, t in named if "quantization_" in n)  # real ones are no buffers
+    real = size(t for m in model.modules() for p in m.parameters(recurse=False) for t in quantization_of(m, p))
     trained = [g for g in attached.groups if g.name != "backbone"]
     backbone = [g for g in attached.groups if g.name == "backbone"]
     kept = size([*(t for _, t in named), *(g.theta for g in backbone)])
     return {
-        "weights": kept - quantization,
-        "quantization": quantization,
+        "weights": kept - fake,
+        "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
         "gradients": size(g.grad for g in attached.groups),
         "optimizer": size([*first, *second]),

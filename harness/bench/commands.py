@@ -25,10 +25,17 @@ Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
 Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
 
 
+PICTURES = ("png", "svg")
+
+
 def _placed(out: Path | None) -> Path | None:
     """Raise UserError for a file that cannot be written, before what takes minutes."""
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         raise UserError(f"--out {out}: give a file in a folder that exists and can be written")
+    if out is not None and out.suffix[1:] in PICTURES:
+        raise UserError(
+            f"--out {out}: give a name for the JSON, e.g. {out.with_suffix('.json')}; the picture lies beside"
+        )
     return out
 
 
@@ -172,12 +179,13 @@ def _finish(found: Bench, out: Path | None) -> None:
     found.show(out)
     if out is None:
         return
+    from harness.store import write_atomically
     from reports.figures import image
     from reports.plots.bench import bench as draw
 
     drawing = draw(found.content())
-    for kind in ("png", "svg"):
-        out.with_suffix(f".{kind}").write_bytes(image(drawing, kind))
+    for kind in PICTURES:
+        write_atomically(out.with_suffix(f".{kind}"), image(drawing, kind))
 
 
 def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Ben
     facts = made_up(spec, device, choose_threads(spec.threads)) | {
         "peak": "cuda allocated" if device == "cuda" else "rss above the loaded backbone",
     }
+    if device == "cpu" and (own := found[0].predicted_peak) and (found[0].peak or 0) > 2 * own:
+        facts["mind"] = "the model is so small that peaks are mostly the libraries'; see 'predicted', or give --model"
     if levels and not have:
         facts["left out"] = f"{', '.join(levels)}: bitsandbytes is not installed"
     return Bench("memory", facts, [_row(f, found[0]) for f in found], _samples(found), _panels(found))

@@ -91,20 +91,25 @@ def _usual(job: Job, usual: Usual) -> Found:
     question, cuda = job.question, job.question.device == "cuda"
     choose_threads(question.threads)
     model = loaded(usual, question)
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    rss = RssPeak()
+    start = RssPeak().start
+    steady: list[RssPeak] = []
     model = adapted(model, usual, question)
     gradients: list[int] = []
 
     def before_update(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         gradients.append(sum(p.grad.nbytes for p in _less_the_head(model) if p.grad is not None))
 
+    def after_step(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1:  # a peak of ours is of the steps after the first, too
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            steady.append(RssPeak())
+
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(model, question, WARMUP_STEPS + TIMED_STEPS, folder)
-        trainer.add_callback(callback(on_pre_optimizer_step=before_update))
+        trainer.add_callback(callback(on_pre_optimizer_step=before_update, on_step_end=after_step))
         trainer.train()
-    peak = torch.cuda.max_memory_allocated() if cuda else rss.above()
+    peak = torch.cuda.max_memory_allocated() if cuda else max(0, steady[0].highest() - start)
     state = trainer.optimizer.state
     moments = sum(t.nbytes for p in _less_the_head(model) for n, t in state[p].items() if n != "step")
     return Found(job.name, gradients[-1], moments, _kept(trainer, question), peak)

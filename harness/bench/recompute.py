@@ -33,6 +33,21 @@ class Subject:
     held: int = 0
     seconds: list[float] = dataclasses.field(default_factory=list)
 
+    def warm_up(self) -> None:
+        """On a GPU a graph is captured in these steps, which must lie on the stream of a run's."""
+        with self.trainer.runner.stream():
+            for step in range(WARMUP_STEPS):
+                self.trainer.one_step(step)
+            self.held = held_bytes(lambda: self.trainer.losses(WARMUP_STEPS))
+
+    def take(self, step: int, device: str) -> None:
+        with self.trainer.runner.stream():
+            self.seconds += timed_steps(self.trainer, [step], device)
+
+    @property
+    def name(self) -> str:
+        return f"{self.how} (not captured)" if self.trainer.runner.fallback else self.how
+
 
 def measure(spec: Spec, repeats: int) -> Bench:
     """Every method of a spec under each way. Raises UserError.
@@ -42,12 +57,10 @@ def measure(spec: Spec, repeats: int) -> Bench:
     threads, device = choose_threads(spec.threads), choose_device(spec.device)
     subjects = [_subject(question, WARMUP_STEPS + repeats) for question in _questions(spec, device)]
     for subject in subjects:
-        for step in range(WARMUP_STEPS):
-            subject.trainer.one_step(step)
-        subject.held = held_bytes(lambda s=subject: s.trainer.losses(WARMUP_STEPS))  # type: ignore[misc]
+        subject.warm_up()
     for step in range(WARMUP_STEPS, WARMUP_STEPS + repeats):
         for subject in subjects if step % 2 else reversed(subjects):
-            subject.seconds += timed_steps(subject.trainer, [step], device)
+            subject.take(step, device)
     plain = {s.method: s for s in subjects if s.how == "none"}
     facts = made_up(spec, device, threads) | {"repeats": repeats, **SPREAD}
     rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]
@@ -75,7 +88,7 @@ def _subject(question: Question, steps: int) -> Subject:
 
 
 def _panels(subjects: list[Subject], plain: dict[str, Subject]) -> list[Panel]:
-    names = [f"{s.method}, {s.how}" for s in subjects]
+    names = [f"{s.method}, {s.name}" for s in subjects]
     low, middle, high = zip(*(ratios(s.seconds, plain[s.method].seconds) for s in subjects), strict=True)
     held = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
     return [held, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
@@ -84,7 +97,7 @@ def _panels(subjects: list[Subject], plain: dict[str, Subject]) -> list[Panel]:
 def _row(subject: Subject, plain: Subject) -> dict[str, str]:
     return {
         "method": subject.method,
-        "recompute": subject.how,
+        "recompute": subject.name,
         "kept for backward": f"{subject.held / 2**20:.2f} MiB",
         "of none's": f"{subject.held / plain.held:.2f}",
         "step": f"{1000 * np.median(subject.seconds):.1f} ms",
@@ -98,4 +111,5 @@ def _sample(subject: Subject) -> dict[str, Any]:
         "recompute": subject.how,
         "kept_bytes": subject.held,
         "step_seconds": subject.seconds,
+        "not_captured": subject.trainer.runner.fallback,
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
+from harness.store import write_atomically
 
 if TYPE_CHECKING:
     from harness.spec import Spec
@@ -61,10 +61,7 @@ class Bench:
         print(self.text())
         if out is None:
             return
-        try:
-            out.write_text(json.dumps(self.content(), indent=1) + "\n")
-        except OSError as error:
-            raise UserError(f"--out {out}: {error.strerror}; give a file in a folder that exists") from error
+        write_atomically(out, (json.dumps(self.content(), indent=1) + "\n").encode())
 
 
 def made_up(spec: Spec, device: str, threads: int) -> dict[str, Any]:

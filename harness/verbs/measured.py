@@ -21,7 +21,7 @@ REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, help="blocks of 20 tim
 
 
 def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
-    """Say what a run would come to, without running it: packs, memory, time, and what will not fit.
+    """Say what a run would come to, without running it: packs, memory, time, and what will not fit (exit code 1).
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
@@ -32,6 +32,7 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
     load_all(spec.plugin)
     made = forecast(spec, memory)
     print(json.dumps(made) if as_json else text(made))
+    raise typer.Exit(1 if made["too_large"] else 0)
 
 
 def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from harness.capacity import BOUND_MARGIN, USED_AT_MOST, Capacity, free_memory, parse_memory, rough_bound, ways_to_fit
 from harness.errors import UserError
+from harness.forecast import forecast
 from harness.packs import MOST, group
 from harness.plan import Plan, make_plan
 from harness.spec import make_spec
@@ -15,14 +16,22 @@ def plan(**flags: object) -> Plan:
     return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
 
 
-@pytest.mark.parametrize("text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7)])
+@pytest.mark.parametrize(
+    "text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)]
+)
 def test_memory_is_read(text: str, size: int) -> None:
     assert parse_memory(text) == size
 
 
-def test_a_wrong_memory_is_one_line() -> None:
+@pytest.mark.parametrize("text", ["much", "", "0", "0GiB", "-1GiB", "nan", "inf", "9" * 400, "0.1B", "3 apples"])
+def test_a_wrong_memory_is_one_line(text: str) -> None:
     with pytest.raises(UserError, match="24GiB"):
-        parse_memory("much")
+        parse_memory(text)
+
+
+def test_a_memory_that_is_named_empty_is_refused_and_not_passed_over() -> None:
+    with pytest.raises(UserError, match="--memory ''"):
+        forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"}), "")
 
 
 def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

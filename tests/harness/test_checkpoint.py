@@ -250,3 +250,21 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(*frames, check_exact=True)
         assert 0 < other["extra"]["resumed at step"] < 200 and "resumed at step" not in one["extra"]
     assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_a_disk_that_fills_up_while_one_is_written_costs_a_line_too(tmp_path: Path) -> None:
+    """In a process of its own, where no file may grow beyond 4 KiB; an inner error of torch's hides the disk's."""
+    code = """
+import resource, signal, sys, pathlib, torch
+from harness.checkpoint import Checkpoints, Saved
+from harness.record import Phases
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+spent = Phases(load=0, input=0, attach=0, train=0, evaluate=0)
+saved = Saved(("a",), (0,), 1, {"theta": torch.ones(100_000)}, {}, spent)
+Checkpoints(pathlib.Path(sys.argv[1]), {}, print).write(saved)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "all")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no checkpoint: cannot write") == 1 and "File too large" in done.stdout
+    assert list((tmp_path / "all").iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 from harness.cli import main
 from harness.cost import NONE_YET, Cost
 from harness.errors import UserError
-from harness.forecast import forecast, text
+from harness.forecast import forecast, size, text
 from harness.progress import Plain
 from harness.run import run
 from harness.spec import make_spec
@@ -40,15 +40,28 @@ def test_every_suite_is_predicted() -> None:
 
 def test_what_does_not_fit_is_named_with_a_way(capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--tasks rte --seeds 1 --methods full --device cpu --memory 5MiB --json".split()
-    assert main(["plan", *flags]) == 0
+    assert main(["plan", *flags]) == 1, "a script that plans before it runs must stop here"
     (large,) = json.loads(capsys.readouterr().out)["too_large"]
     assert large["method"] == "full (fp32)" and any("--batch-size" in way["flags"] for way in large["ways"])
+
+
+@pytest.mark.parametrize(
+    "count, says", [(None, ""), (0, "0 B"), (24576, "24.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.50 GiB")]
+)
+def test_sizes_of_small_adapters_are_told_apart(count: int | None, says: str) -> None:
+    assert size(count) == says
 
 
 def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("plan --tasks rte --seeds 1 --methods lora --device cpu --memory 1GiB".split()) == 0
     head = capsys.readouterr().out.splitlines()[1]
     assert all(word in head for word in "weights adapters gradients optimizer activations rest fits".split())
+
+
+@pytest.mark.parametrize("methods, told", [("lora", False), ("lora,lorasp", True)])
+def test_memory_of_a_mixed_pack_is_told_to_be_a_bound(methods: str, told: bool) -> None:
+    made = text(forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None))
+    assert ("as if all were the one that takes most" in made) == told
 
 
 @pytest.mark.parametrize("tuned_on", [(), ("rte",)])

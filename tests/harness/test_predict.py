@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from harness.model_source import ModelSource
 from harness.plan import make_plan
 from harness.predict import Step, fake_tensors, predict
 from harness.spec import make_spec
+from harness.trace import trace
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": (
@@ -163,6 +166,21 @@ def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_pa
     assert predicted == pytest.approx(storage_bytes(stored), rel=0.01)
 
 
+@pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
+def test_scales_are_found_in_a_real_step_as_in_a_predicted_one(level: str, tmp_path: Path) -> None:
+    """A float32 for 64 numbers of a 4-bit matrix, or for a row of an 8-bit one; six matrices a layer, three layers."""
+    pytest.importorskip("bitsandbytes")
+    step = step_of(source_of("bert", tmp_path), "lora", quantize=(level,))
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    counted = trace(train_alone(question, load_alone(question), 3), "cpu").shares
+    rows, numbers = 3 * (5 * 256 + 1024), 3 * 12 * 256**2
+    scales = 4 * (rows if level == "int8" else numbers // 64)
+    assert counted.quantization == pytest.approx(scales, rel=0.02)
+    assert predict(step).shares.quantization == pytest.approx(scales, rel=0.02)
+    assert counted.weights == pytest.approx(predict(step).shares.weights, rel=0.001)
+
+
 def test_live_bytes_flops_and_launches_of_known_operations() -> None:
     a = torch.ones(100, 50)
     with LiveStorages(block=512) as seen:
@@ -176,13 +194,49 @@ def test_live_bytes_flops_and_launches_of_known_operations() -> None:
     assert seen.live == 0
 
 
-def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_forward_flops_are_those_of_the_shape(device: str) -> None:
+    """Two for each weight and token, two products of attention: MiniLM's 6 layers of 384, its pooler and head."""
+    rows, length, width = 4, 96, 384
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "full", "model": ("shape:minilm",)}
+    plan = make_plan(make_spec(flags | {"batch_size": rows, "max_length": length}))
+    (cell,) = plan.cells
+    task, source = SUITES.get("glue").tasks["rte"], plan.models["glue"]
+    linear, attention = 2 * rows * length * 6 * 12 * width**2, 4 * rows * length**2 * width * 6
+    head = 2 * rows * (width * width + 2 * width)
+    found = predict(Step((cell,), (plan.methods[cell.key],), task, source, length, device))
+    assert found.forward_flops == linear + attention + head
 
+
+def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+    aten = torch.ops.aten  # its own table lacks the CPU's fused attention
+    lacking = {
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: (
+            sdpa_backward_flop_count(g, q, k, v)
+        ),
+    }
     step = step_of(source_of("bert", tmp_path), "lora")
     cell, method = step.cells[0], step.methods[0]
     question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
     trainer = train_alone(question, load_alone(question), 3)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
         trainer.one_step(0)
     assert predict(step).flops == counter.get_total_flops()
+
+
+def test_what_cannot_be_predicted_prints_no_traceback() -> None:
+    """In a process of its own: torch's loggers write to the stderr of when they were made."""
+    code = """
+import torch
+from harness.predict import fake_tensors
+try:
+    with fake_tensors():
+        torch.empty(1, 64).expand(16, 100)
+except RuntimeError:
+    print("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "raised\n" and "Traceback" not in done.stderr

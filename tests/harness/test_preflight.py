@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
+from harness.errors import UserError
+from harness.plan import make_plan
+from harness.preflight import fitting
+from harness.spec import make_spec
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "1", "--eval-rows", "20", "--no-profile"]
 
@@ -68,3 +74,50 @@ def test_dropped_from_a_product_and_listed(
     assert listed in capsys.readouterr().err
     assert len(list(tmp_path.glob("cells/*.json"))) == 1
     assert listed in (tmp_path / "report" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "most"), [("shape:roberta-base", 512), ("shape:minilm", 512), ("shape:llama-1b", None)]
+)
+def test_rows_longer_than_the_models_positions_are_refused(model: str, most: int | None) -> None:
+    """512 positions are what both papers state, though RoBERTa's table has 514 rows; llama's turn without a table."""
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora", "model": (model,)}
+
+    def asked(length: int) -> None:
+        plan = make_plan(make_spec(flags | {"max_length": length}))
+        fitting(plan, plan.cells)
+
+    asked(512)
+    if most is None:
+        asked(513)
+        return
+    with pytest.raises(UserError, match=r"max-length=513: .* has 512 positions; give --max-length 512 or less"):
+        asked(513)
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "profile", "bench step", "bench memory"])
+def test_every_verb_refuses_them(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    length = ["--length", "65"] if "bench" in verb else ["--max-length", "65", "--tasks", "rte", "--out", str(tmp_path)]
+    assert main([*verb.split(), *length]) == 2
+    assert "'embedded:encoder' has 64 positions" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("verb", ["plan", "profile", "run"])
+def test_a_classifier_that_reads_end_tokens_needs_them(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "shape:t5-small", "--methods", "lora", "--tasks", "rte", "--out", str(tmp_path)]
+    assert main([verb, *words]) == 2
+    assert "end token, which the tokenizer there does not write" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -> None:
+    """T5's end token is 1 in its configuration."""
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
+    shutil.copytree(own, folder := tmp_path / "own")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"]["special_tokens"]["[SEP]"]["ids"] = [1]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora", "model": (f"shape:t5-small@{folder}",)}
+    plan = make_plan(make_spec(flags))
+    assert fitting(plan, plan.cells).cells == plan.cells

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ import torch
 from harness import capture, measure, profile, train
 from harness.contracts import METHODS
 from harness.gpu import Gpu
+from harness.packrun import attach_pack
 from harness.plan import make_plan
 from harness.progress import Plain
 from harness.spec import make_spec
@@ -70,6 +73,40 @@ def test_peak_counts_what_is_allocated_after_the_start() -> None:
     block = np.ones(8 * 2**20)
     del block
     assert 60 * 2**20 < peak.above() < 256 * 2**20
+
+
+def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    monkeypatch.setattr(measure.RssPeak, "_reset", staticmethod(lambda: False))
+    before = set(threading.enumerate())
+    peak, unasked = measure.RssPeak(), measure.RssPeak()
+    (one, other) = set(threading.enumerate()) - before
+    block = np.ones(8 * 2**20)
+    time.sleep(0.1)
+    del block, unasked
+    assert 60 * 2**20 < peak.above() < 256 * 2**20
+    for thread in (one, other):
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+
+
+def test_the_peak_of_a_short_profile_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the verb: what a method takes for a while to attach is in neither."""
+    import numpy as np
+
+    def greedy(*given: Any) -> Any:
+        block = np.ones(64 * 2**20)
+        del block
+        return attach_pack(*given)
+
+    monkeypatch.setattr(measure, "attach_pack", greedy)
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 2})
+    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    found = measure.measure(question)
+    assert found.status == "ok" and found.peak_bytes is not None and found.peak_bytes < 256 * 2**20
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -144,3 +144,11 @@ def test_what_is_written_can_be_read_by_those_whom_the_umask_lets(tmp_path: Path
     write_atomically(tmp_path / "ours", b"")
     (tmp_path / "pythons").touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "pythons").stat().st_mode
+
+
+def test_profiles_that_do_not_read_count_as_absent(store: Store) -> None:
+    for name, content in (("empty", b""), ("bytes", b"\xff\xfe"), ("list", b"[]")):
+        (store.profile_dir / f"{name}.json").write_bytes(content)
+    (store.profile_dir / "folder.json").mkdir()
+    (store.profile_dir / "nowhere.json").symlink_to("absent")
+    assert store.profiles() == {}

@@ -7,7 +7,7 @@ import functools
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, saved
+from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, measure, saved
 from harness.bench.memory_process import Found, Job, take
 from harness.cli import main
 from harness.spec import make_spec
@@ -96,6 +96,15 @@ def test_a_saving_is_the_share_of_loras_peak_that_is_not_taken() -> None:
 def test_a_peak_is_of_a_process_of_its_own() -> None:
     (made,) = _in_a_process([jobs()["lora"]])
     assert made.peak and made.peak > 0 and made.gradients == lora_bytes()
+
+
+def test_peaks_that_are_mostly_the_libraries_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mostly(peak: int) -> bool:
+        one = Found("lora", 8, 16, 400, peak, {name: 100 for name in PARTS})
+        monkeypatch.setattr("harness.bench.memory._in_a_process", lambda group: [one])
+        return "mind" in measure(SPEC, (), ()).facts
+
+    assert mostly(2 * 100 * len(PARTS) + 1) and not mostly(2 * 100 * len(PARTS))
 
 
 @pytest.mark.parametrize(

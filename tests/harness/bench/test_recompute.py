@@ -32,6 +32,8 @@ def test_every_way_side_by_side_as_table_and_json(tmp_path: Path, capsys: pytest
         (["--methods", "lorra"], "did you mean 'lora'"),
         (["--dtype", "fp8"], "dtype"),
         (["--methods", "head", "--out", "/nowhere/x.json"], "--out /nowhere/x.json"),
+        (["--methods", "head", "--out", "x.png"], "give a name for the JSON, e.g. x.json"),
+        (["--methods", "head", "--out", "x.svg"], "give a name for the JSON, e.g. x.json"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
