@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.packs import Pack
@@ -105,8 +105,6 @@ class Checkpoints:
 
     def write(self, saved: Saved) -> None:
         """Put it in the place of the last one. A disk that takes no more costs the checkpoint, not the run."""
-        import torch
-
         from harness.result import to_plain
 
         content = {f.name: getattr(saved, f.name) for f in dataclasses.fields(saved)}
@@ -119,7 +117,7 @@ class Checkpoints:
         }
         try:
             self.folder.mkdir(exist_ok=True)
-            write_atomically(self.path(saved.own_keys), lambda stream: torch.save(content, stream))
+            write_atomically(self.path(saved.own_keys), lambda stream: _pickled(content, stream))
         except (OSError, UserError) as error:
             if not self._refused:
                 self.note(f"no checkpoint: {error}")
@@ -173,6 +171,18 @@ class Checkpoints:
         content["results"] = {slot: from_plain(plain) for slot, plain in content["results"].items()}
         content["spent"] = Phases(**content["spent"])
         return Saved(**content)
+
+
+def _pickled(content: Any, stream: IO[bytes]) -> None:
+    """torch.save; a disk that is full stays an OSError, which torch hides behind a RuntimeError of its own."""
+    import torch
+
+    try:
+        torch.save(content, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def _useless(saved: Saved, cells: Mapping[str, Any], taken: Collection[str], widest: int | None) -> str | None:
