@@ -48,7 +48,7 @@ class GradientProjector:
             self.basis.copy_(basis)
 
     def state(self) -> Tensor | None:
-        return None if self.basis is None else self.basis.clone()
+        return None if self.basis is None else self.basis.to("cpu", copy=True)
 
     def restore(self, state: Tensor | None) -> None:
         if state is None:
