@@ -111,8 +111,13 @@ class Captured(Eager):
 
     def reset(self) -> None:
         self._seen.clear()
-        self._graphs.clear()
+        self._drop()
         self._freed = 0
+
+    def _drop(self) -> None:
+        """All graphs and their pool: while a tensor of it lives, torch captures nothing into it again."""
+        self._graphs.clear()
+        self._pool = torch.cuda.graph_pool_handle()
 
     @property
     def _can_free(self) -> bool:
@@ -123,8 +128,7 @@ class Captured(Eager):
         """The graphs are captured anew when their shapes come again, in a pool of their own."""
         if not self._can_free:
             return False
-        self._graphs.clear()
-        self._pool = torch.cuda.graph_pool_handle()
+        self._drop()
         self._freed += 1
         self.capturing = False
         return True

@@ -38,7 +38,7 @@ class Projector(Protocol):
         """[size] -> [*shape]."""
 
     def state(self) -> Tensor | None:
-        """What it keeps between steps."""
+        """A copy of what it keeps between steps, on the host."""
 
     def restore(self, state: Tensor | None) -> None:
         """Go on from what `state` gave."""
@@ -47,9 +47,11 @@ class Projector(Protocol):
 class Stateful(Protocol):
     """Something beside the groups that training changes: a checkpoint holds its tensors, numbers and texts."""
 
-    def state(self) -> Any: ...
+    def state(self) -> Any:
+        """A copy on the host: it is asked for where a device has no memory left, too."""
 
-    def restore(self, state: Any) -> None: ...
+    def restore(self, state: Any) -> None:
+        """Go on from what `state` gave, its tensors on the device."""
 
 
 class ParameterGroup:

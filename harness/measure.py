@@ -200,12 +200,13 @@ def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Train
 
 
 def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: int) -> Trainer:
-    """The same for several cells of the question's kind."""
+    """The same for several cells of the question's kind; what a method plans over all steps it plans over these."""
     first, method = pack.cells[0], pack.methods[0]
     made, losses = made_up_rows(question.task, first.protocol, question.length, model)
     split = made.to(question.device)
-    attached, streams = attach_pack(model, pack, split, losses)
     protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in pack.cells]
+    cells = tuple(c.model_copy(update={"protocol": p}) for c, p in zip(pack.cells, protocols, strict=True))
+    attached, streams = attach_pack(model, Pack(cells, pack.methods), split, losses)
     autocast = first.dtype == "bf16" and method.autocasts
     return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
 

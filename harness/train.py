@@ -30,6 +30,8 @@ CURVE_POINTS = 20
 
 Finished = Callable[[Sequence[int]], None]
 """Called with the members that have taken their last step, while the model still holds them, rows in that order."""
+Progress = Callable[[int, Sequence[float]], None]
+"""Called with a step and the members' mean losses since the last call."""
 
 
 @dataclasses.dataclass
@@ -75,25 +77,26 @@ class Trainer:
     def run(
         self,
         finished: Finished,
-        progress: Callable[[int, Sequence[float]], None],
+        progress: Progress,
         completed: Callable[[], None] = lambda: None,
     ) -> list[Trained]:
-        """Train all, from the present step; `progress` gets the step and the members' mean losses.
-
-        `completed` is called after each step.
-        """
-        every = max(1, max(self.totals) // CURVE_POINTS)
+        """Train all, from the present step; `completed` is called after each."""
         with self.runner.stream():
+            self._tell(progress)  # what a run was stopped just before
             while self.members:
                 if ends := self._ends():
                     self._leave(ends, finished)
                     continue
                 self.one_step(self.optimizer.steps)
-                step = self.optimizer.steps
-                if step % every == 0 or self._ends():
-                    progress(step, self._note_curve(step))
+                self._tell(progress)
                 completed()
         return self.trained
+
+    def _tell(self, progress: Progress) -> None:
+        """A point of the curve, where one is due and not noted yet."""
+        step = self.optimizer.steps
+        if self._since and (step % max(1, max(self.totals) // CURVE_POINTS) == 0 or self._ends()):
+            progress(step, self._note_curve(step))
 
     def _ends(self) -> list[int]:
         """Rows of those that have taken their last step."""
@@ -178,7 +181,8 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not self.runner.capturing)
 
     def _note_curve(self, step: int) -> list[float]:
-        means = (self._sums / self._since).tolist()
+        means = (self._sums / self._since).tolist()  # waits for a GPU; Ctrl-C may come meanwhile
+        self.phase = "update"
         for member, mean in zip(self.members, means, strict=True):
             out = self.trained[member]
             if math.isfinite(mean):
@@ -187,6 +191,7 @@ class Trainer:
                 out.broke_at = step
         self._sums.zero_()
         self._since = 0
+        self.phase = "between"
         return means
 
     def _leave(self, ends: Sequence[int], finished: Finished) -> None:

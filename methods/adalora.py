@@ -87,7 +87,8 @@ class Importance:
         self.allocator, self.config = tuner.rankallocator, tuner.peft_config["default"]
 
     def state(self) -> dict[str, Any]:
-        held = {field: {n: v.clone() for n, v in getattr(self.allocator, field).items()} for field in self.FIELDS}
+        maps = {field: getattr(self.allocator, field) for field in self.FIELDS}
+        held = {field: {n: v.to("cpu", copy=True) for n, v in values.items()} for field, values in maps.items()}
         return held | {"rank_pattern": self.config.rank_pattern}
 
     def restore(self, state: dict[str, Any]) -> None:

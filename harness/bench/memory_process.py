@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from harness.activations import held_bytes
+from harness.bench.rival import callback
 from harness.bench.silence import silenced
-from harness.bench.usual import Usual, adapted, callback, loaded, trainer_of
+from harness.bench.usual import Usual, adapted, loaded, trainer_of
 from harness.execute import choose_threads
 from harness.groups import Attached
 from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, RssPeak, load_alone, measure, train_alone

@@ -7,6 +7,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -32,12 +33,13 @@ SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
 class Ran:
     """One cell by its key: seconds of its parts, model loading apart, and scores in points.
 
-    `whole`: it took all steps of its budget, so that its scores count.
+    `stepping` is what its steps take of `training`; `whole`: it took all of its budget, so that its scores count.
     """
 
     key: str
     setup: float
     training: float
+    stepping: float
     scoring: float
     steps: int
     whole: bool
@@ -46,7 +48,7 @@ class Ran:
     def seconds(self, steps: int | None = None) -> float:
         """From the adapter's making to the last score; those of so many steps, at the pace of the steps taken."""
         scale = 1.0 if steps is None else steps / self.steps
-        return self.setup + self.training * scale + self.scoring
+        return self.setup + self.training + self.stepping * (scale - 1) + self.scoring
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -79,6 +81,7 @@ def train(plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | 
         model = load_model(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task].outputs, device=device)
         times = [time.perf_counter()]
         trainer = _trainer(model, cell, inputs, arguments(cell, steps, device, way, folder))
+        stepped = _watched(trainer, steps, device)
         times.append(time.perf_counter())
         trainer.train()
         synchronise(device)
@@ -86,7 +89,31 @@ def train(plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | 
         scores = _scores(trainer, cell, inputs)
         times.append(time.perf_counter())
     setup, training, scoring = np.diff(times).tolist()
-    return Ran(cell.key, setup, training, scoring, steps, steps == budget, scores)
+    return Ran(cell.key, setup, training, stepped[-1] - stepped[0], scoring, steps, steps == budget, scores)
+
+
+def _watched(trainer: Any, steps: int, device: str) -> list[float]:
+    """When its first step begins and its last one ends, once it has trained."""
+    seen: list[float] = []
+
+    def begins(args: Any, state: Any, control: Any, **more: Any) -> None:
+        if not state.global_step:
+            seen.append(time.perf_counter())
+
+    def ends(args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step == steps:
+            synchronise(device)
+            seen.append(time.perf_counter())
+
+    trainer.add_callback(callback(on_step_begin=begins, on_step_end=ends))
+    return seen
+
+
+def callback(**events: Callable[..., None]) -> Any:
+    """A callback of Trainer's, from functions of (arguments, state, control, **more) by event."""
+    from transformers import TrainerCallback
+
+    return type("Callback", (TrainerCallback,), {name: staticmethod(called) for name, called in events.items()})()
 
 
 def _trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any) -> Any:

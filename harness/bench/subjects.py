@@ -89,8 +89,7 @@ class Subject:
         q = case.question
         self.name, self.k, self.packed, self.device = q.cell.label, case.k, case.packed, q.device
         self.method, self.model = q.method, load_alone(q)
-        protocol = q.cell.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)})
-        cells = tuple(q.cell.model_copy(update={"seeds": equal(i), "protocol": protocol}) for i in range(case.k))
+        cells = tuple(q.cell.model_copy(update={"seeds": equal(i)}) for i in range(case.k))
         self.trainer = pack_trainer(Pack(cells, (q.method,) * case.k), q, self.model, steps)
         self.flops, self.seconds = 0, list[float]()
         self.fallback: str | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import Rows, arguments
+from harness.bench.rival import Rows, arguments, callback
 from harness.contracts import Method
 from harness.groups import Attached
 from harness.measure import Question, made_up_rows
@@ -78,13 +78,6 @@ def trainer_of(model: torch.nn.Module, question: Question, steps: int, folder: s
 
 def _allocate(tuner: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
     tuner.update_and_allocate(state.global_step)
-
-
-def callback(**events: Callable[..., None]) -> Any:
-    """A callback of Trainer's, from functions of (arguments, state, control, **more) by event."""
-    from transformers import TrainerCallback
-
-    return type("Callback", (TrainerCallback,), {name: staticmethod(called) for name, called in events.items()})()
 
 
 @dataclasses.dataclass(frozen=True)

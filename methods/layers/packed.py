@@ -175,8 +175,8 @@ class Packed:
         return self.frozen.set_row(row, now)
 
     def state(self) -> list[Tensor]:
-        """A copy of all but the trained values."""
-        return [tensor.clone() for tensor in self._kept()]
+        """A copy of all but the trained values, on the host."""
+        return [tensor.to("cpu", copy=True) for tensor in self._kept()]
 
     def restore(self, state: Sequence[Tensor]) -> None:
         """Go on from what `state` gave."""

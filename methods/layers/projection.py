@@ -23,7 +23,7 @@ class GradientProjector:
     def project(self, grad: Tensor, step: int) -> Tensor:
         """[m, n] -> [size]."""
         if self.basis is None or step % self.every == 0:
-            self.basis = self._leading(grad)
+            self._put(self._leading(grad))
         small = grad @ self.basis.T if self.tall else self.basis.T @ grad
         return small.flatten()
 
@@ -38,10 +38,20 @@ class GradientProjector:
             return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
         u, _, v = torch.linalg.svd(grad, full_matrices=False)
         leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]
-        return leading.contiguous()
+        return leading
+
+    def _put(self, basis: Tensor) -> None:
+        """In the place of the last one: steps that were captured before read it there."""
+        if self.basis is None:
+            self.basis = basis.clone(memory_format=torch.contiguous_format)
+        else:
+            self.basis.copy_(basis)
 
     def state(self) -> Tensor | None:
-        return None if self.basis is None else self.basis.clone()
+        return None if self.basis is None else self.basis.to("cpu", copy=True)
 
     def restore(self, state: Tensor | None) -> None:
-        self.basis = None if state is None else state.clone()
+        if state is None:
+            self.basis = None
+        else:
+            self._put(state)

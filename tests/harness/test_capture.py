@@ -139,6 +139,19 @@ def test_graphs_give_way_to_the_step_of_another_shape(
     assert made.intact
 
 
+def test_graphs_are_captured_anew_in_a_pool_of_their_own(refusing: None) -> None:
+    """Torch refuses a pool whose graphs are gone and of which something lives, the losses of a step, say."""
+    made = NoGraph(lambda rows, shape: rows)
+    pools = [made._pool]
+    for again in (made.reset, made.free):
+        made._seen["shape"] = 1
+        made._graphs["shape"] = ()  # type: ignore[assignment]
+        again()
+        assert not made._graphs
+        pools.append(made._pool)
+    assert len({id(pool) for pool in pools}) == 3
+
+
 @contextlib.contextmanager
 def nothing_runs(matrices: Matrices) -> Iterator[None]:
     """As while a graph is captured: what is written to tensors of old is not, and new ones hold anything."""

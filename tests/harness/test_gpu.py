@@ -208,6 +208,26 @@ def test_replayed_steps_read_what_trains_now(
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
 
 
+def test_replayed_steps_project_on_the_present_basis(tiny_bert: Callable[..., torch.nn.Module]) -> None:
+    """GaLore's basis is found anew in steps that run as they come; one that stays moves these losses by 0.017."""
+    found = []
+    for eager in (True, False):
+        model = tiny_bert(dtype=torch.float32).to("cuda")
+        model.set_attn_implementation("sdpa")  # type: ignore[operator]
+        method = METHODS.get("galore")(rank=2, update_every=5)
+        made, _ = trainer(model, [method], [protocol()], [0], rows().to("cuda"))
+        if eager:
+            made.runner = Eager(made._compute)
+        seen = []
+        with made.runner.stream():
+            for step in range(18):
+                made.one_step(step)
+                seen.append(made.losses(step).detach().cpu())
+        assert made.runner.fallback is None
+        found.append(torch.stack(seen))
+    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+
+
 def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.measure import Question
     from harness.plan import make_plan

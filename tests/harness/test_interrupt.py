@@ -11,12 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from harness import train
 from harness.interrupt import deferred
 from harness.optimizer import ReplicaAdamW
+from harness.train import Trainer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
 
 WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-rows", "40", "--no-profile")
@@ -69,6 +72,36 @@ def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: py
         assert [torch.load(p)["step"] for p in tmp_path.glob("stopped/checkpoints/*.pt")] == kept
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "goes on from step 5" in sitting(tmp_path / "stopped", asked, Seen())
+    assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
+
+
+@pytest.mark.parametrize("place", ["before", "amid"])
+def test_ctrl_c_while_a_point_of_the_curve_is_noted_loses_none(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on a GPU waits there, so it is where Ctrl-C finds it."""
+    asked = planned("lora", (60, 60))  # a point each three steps
+    sitting(tmp_path / "straight", asked, Seen())
+    whole, finite = Trainer._note_curve, train.math.isfinite
+    presses = []
+
+    def press(step: int) -> None:
+        if step == 6 and not presses:
+            presses.append(step)
+            signal.raise_signal(signal.SIGINT)
+
+    def noted(self: Trainer, step: int) -> list[float]:
+        if place == "before":
+            press(step)
+        else:
+            amid = SimpleNamespace(isfinite=lambda mean: (press(step), finite(mean))[1])
+            monkeypatch.setattr(train, "math", amid)
+        return whole(self, step)
+
+    monkeypatch.setattr(Trainer, "_note_curve", noted)
+    with pytest.raises(KeyboardInterrupt):
+        sitting(tmp_path / "stopped", asked, Seen())
+    assert "goes on from step 6" in sitting(tmp_path / "stopped", asked, Seen())
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
 
 

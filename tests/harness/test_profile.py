@@ -121,6 +121,17 @@ def test_each_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch)
     assert found.samples_per_second and found.peak_bytes is not None and len(found.step_seconds) == 2
 
 
+def test_a_schedule_over_the_whole_run_is_one_over_the_timed_steps() -> None:
+    """Else AdaLoRA has done with allocating ranks, and masks are drawn anew no more, before the clock runs."""
+    spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "adalora,lorasp:resample=3", "batch_size": 4})
+    plan = make_plan(spec)
+    adalora, lorasp = profile.questions(plan, spec, "cpu").values()
+    trainer = measure.train_alone(adalora, measure.load_alone(adalora), 60)
+    assert trainer.attached.tuner.peft_config["default"].total_step == 60 == trainer.totals[0]
+    resampled = measure.train_alone(lorasp, measure.load_alone(lorasp), 60)
+    assert resampled.attached.kept[0].steps == [60]  # type: ignore[attr-defined]
+
+
 def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

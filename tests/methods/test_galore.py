@@ -73,6 +73,23 @@ def test_between_refreshes_the_update_stays_in_the_subspace_of_the_first_gradien
     assert float((later - left @ left.T @ grads[1]).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_basis_stays_where_it_is(shape: tuple[int, int]) -> None:
+    """A captured step reads it at its address, however often it is found anew."""
+    generator = torch.Generator().manual_seed(2)
+    grads = torch.randn(3, *shape, dtype=torch.float64, generator=generator)
+    projector = GradientProjector(shape, 2, 1, 1.0)
+    projector.project(grads[0], 0)
+    first, kept = projector.basis, projector.state()
+    assert first is not None and first.untyped_storage().nbytes() == first.nbytes
+    projector.project(grads[1], 1)
+    assert projector.basis is first and not torch.equal(first, kept)
+    projector.restore(kept)
+    assert projector.basis is first and torch.equal(first, kept)
+    projector.restore(None)
+    assert projector.basis is None
+
+
 @pytest.mark.parametrize("rank", [1, 4])
 def test_moments_have_the_projected_size_and_the_record_says_so(rank: int, tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert()

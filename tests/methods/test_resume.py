@@ -57,6 +57,23 @@ def assert_same(one: tuple[Trainer, Attached], other: tuple[Trainer, Attached]) 
     assert one[0].trained == other[0].trained and one[0].optimizer.steps == other[0].optimizer.steps
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("galore", {}), ("adalora", OPTIONS["adalora"]), ("lorasp", {"resample": 2})]
+)
+def test_a_state_takes_no_memory_of_the_device(
+    name: str, options: dict[str, Any], tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken of a pack that has found too little of it; a clone lies where its original does."""
+    made, _ = fresh(tiny_bert, [METHODS.get(name)(**options)], [protocol()])
+    run(made, 3)
+
+    def refuse(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "clone", refuse)
+    assert made.state()["optimizer"]["steps"] == 3
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_going_on_from_a_file_is_going_on(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     method = METHODS.get(name)(**OPTIONS[name]) if name in OPTIONS else EVERY[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def said(ours: float, theirs: float, spread: float = 0.2) -> str:
 
 
 def finished(made: Cell, score: float, *, whole: bool = True) -> rival.Ran:
-    return rival.Ran(made.key, 0.5, 2.0, 1.0, 10, whole, {"accuracy": score})
+    return rival.Ran(made.key, 0.5, 2.0, 1.5, 1.0, 10, whole, {"accuracy": score})
 
 
 def test_equivalence_needs_a_gap_well_within_the_margin() -> None:
@@ -52,9 +53,25 @@ def test_each_seed_of_the_rival_counts_once_and_only_when_it_trained_to_its_end(
     assert same_scores(records, CELLS, [*alone, *cut]).count("against 80.05 (2)") == 1
 
 
-def test_a_part_of_the_budget_scales_the_training_alone() -> None:
+def test_a_part_of_the_budget_scales_the_steps_alone() -> None:
     ran = finished(CELLS[0], 80.0, whole=False)
-    assert ran.seconds() == 3.5 and ran.seconds(100) == pytest.approx(0.5 + 2.0 * 10 + 1.0)
+    assert ran.seconds() == 3.5 and ran.seconds(100) == pytest.approx(0.5 + 0.5 + 1.5 * 10 + 1.0)
+
+
+def test_what_trainer_takes_before_its_first_step_is_none_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import Trainer
+
+    spec = make_spec({"tasks": ("sst2",), "methods": "lora", "seeds": "1", "eval_rows": 40, "threads": 1})
+    plan = make_plan(spec)
+    loader = Trainer.get_train_dataloader
+
+    def slow(self: Any) -> Any:
+        time.sleep(0.5)
+        return loader(self)
+
+    monkeypatch.setattr(Trainer, "get_train_dataloader", slow)
+    ran = rival.train(plan, plan.cells[0], rival.inputs_of(plan, plan.cells[0]), "cpu", 2)
+    assert 0 < ran.stepping < ran.training - 0.5
 
 
 def test_seeds_without_spread_are_no_test() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
+from harness import capture, train
 from harness.cli import main
 
 SMALL = ["bench", "recompute", "--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
@@ -23,6 +28,31 @@ def test_every_way_side_by_side_as_table_and_json(tmp_path: Path, capsys: pytest
     assert f"{none['kept_bytes'] / 2**20:.2f} MiB" in rows[0] and " 1.00 (1.00 to 1.00)" in rows[0]
     assert "time of a step / none's" in out.with_suffix(".svg").read_text()
     assert all(len(r["step_seconds"]) == 3 and min(r["step_seconds"]) > 0 for r in (none, selective, full))
+
+
+def test_steps_lie_on_the_stream_of_a_run_and_a_refused_graph_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside: list[bool] = []
+
+    class Refused(capture.Eager):
+        fallback = "RuntimeError: no"
+        entered = False
+
+        def step(self, rows: Tensor, shape: Any, *, plain: bool) -> Tensor:
+            inside.append(self.entered)
+            return super().step(rows, shape, plain=plain)
+
+        @contextlib.contextmanager
+        def stream(self) -> Iterator[None]:
+            self.entered = True
+            yield
+            self.entered = False
+
+    monkeypatch.setattr(train, "runner", lambda compute, device: Refused(compute))
+    assert main([*SMALL, "--methods", "lora"]) == 0
+    assert len(inside) == 3 * (3 + 3) and all(inside)
+    assert capsys.readouterr().out.count("(not captured)") == 3
 
 
 @pytest.mark.parametrize(
