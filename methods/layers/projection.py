@@ -24,6 +24,7 @@ class GradientProjector:
         """[m, n] -> [size]."""
         if self.basis is None or step % self.every == 0:
             self._put(self._leading(grad))
+        assert self.basis is not None
         small = grad @ self.basis.T if self.tall else self.basis.T @ grad
         return small.flatten()
 
