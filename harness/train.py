@@ -196,6 +196,7 @@ class Trainer:
 
     def _leave(self, ends: Sequence[int], finished: Finished) -> None:
         """Hand over the pack for scoring, then go on with those that have steps left."""
+        self.runner.reset()  # scoring may want the memory of graphs, and no later step replays them
         finished(list(self.members))
         self._keep([i for i in range(len(self.members)) if i not in ends])
 
