@@ -17,6 +17,6 @@ def held_bytes(forward: Callable[[], Tensor]) -> int:
     """
     with LiveStorages() as made:
         result = forward()
-    held = made.live
+    held: int = made.live
     del result
     return held
