@@ -158,13 +158,19 @@ class Attached:
     tuner: Any = None
 
     def join(self, other: Attached) -> Attached:
-        """Both together: an adapter and its head, say."""
-        stored = [a + b for a, b in zip(self.stored, other.stored, strict=True)]
-        joined = dataclasses.replace(self, groups=self.groups + other.groups, stored=stored)
-        joined.keep_rows = self.keep_rows + other.keep_rows
-        joined.host_steps = self.host_steps + other.host_steps
-        joined.forget = self.forget + other.forget
-        return joined
+        """Both together: an adapter and its head, say. Penalty, wrapping model and tuner are the first one's."""
+        return dataclasses.replace(
+            self,
+            groups=self.groups + other.groups,
+            stored=[a + b for a, b in zip(self.stored, other.stored, strict=True)],
+            keep_rows=self.keep_rows + other.keep_rows,
+            after_step=self.after_step + other.after_step,
+            forget=self.forget + other.forget,
+            host_steps=self.host_steps + other.host_steps,
+            extra=self.extra | other.extra,
+            extra_of=self.extra_of + other.extra_of,
+            kept=self.kept + other.kept,
+        )
 
     def keep(self, rows: Sequence[int]) -> None:
         """Compact the pack to `rows` (a replica that ends early leaves)."""

@@ -16,6 +16,7 @@ from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
 from harness.bench.usual import Rounds, Usual, timed
 from harness.ceiling import matmul_flops
 from harness.execute import choose_device, choose_threads
+from harness.failure import free_again
 from harness.knee import knee
 from harness.spec import Spec
 
@@ -41,8 +42,7 @@ def measure(spec: Spec, strategies: Sequence[str], packs: Sequence[int], repeats
     races: list[Race] = []
     for _, together in itertools.groupby(planned, key=lambda c: c.rival):
         races.append(_race(list(together), rounds, notes))
-        if device == "cuda":
-            torch.cuda.empty_cache()
+        free_again()  # AdaLoRA's Trainer refers to itself
     kind = torch.bfloat16 if spec.dtype[0] == "bf16" else torch.float32
     ceiling = matmul_flops(device, kind)
     packs_of = {s.k: float(np.median(s.seconds)) for r in races for s in r.subjects if s.packed}

@@ -20,6 +20,7 @@ class Quantized:
 
     def __init__(self, values: Tensor, level: FrozenLevel) -> None:
         self.level, self.size, self.dtype = level, values.shape[1], values.dtype
+        self.table = self._table(values.device)  # now: a captured step copies nothing from the host
         made = [self._quantize(row) for row in values]
         self.codes = torch.stack([codes for codes, _ in made])
         self.scales = torch.stack([scales for _, scales in made])
@@ -29,16 +30,20 @@ class Quantized:
 
         padded = torch.nn.functional.pad(row.float(), (0, -len(row) % BLOCK))
         if self.level == "int8":
-            codes, state = functional.quantize_blockwise(padded, code=self._map(row.device), blocksize=BLOCK)
+            codes, state = functional.quantize_blockwise(padded, code=self.table, blocksize=BLOCK)
         else:
             codes, state = functional.quantize_4bit(padded, blocksize=BLOCK, quant_type=self.level)
         return codes.flatten(), state.absmax
 
-    @staticmethod
-    def _map(device: torch.device) -> Tensor:
+    def _table(self, device: torch.device) -> Tensor:
+        """The numbers that codes stand for, on the scale of 1."""
         from bitsandbytes import functional
 
-        made: Tensor = functional.create_linear_map(signed=True, total_bits=8)
+        made: Tensor
+        if self.level != "int8":
+            made = functional.get_4bit_type(self.level, device=device, blocksize=BLOCK)
+            return made
+        made = functional.create_linear_map(signed=True, total_bits=8)
         made[made.abs() < 1e-6] = 0  # its middle is 7e-9, and zero must stay zero: a pack's padding has to add nothing
         return made.to(device)
 
@@ -50,11 +55,10 @@ class Quantized:
         shape, codes, scales = (len(self.codes) * per_row,), self.codes.flatten(), self.scales.flatten()
         state: Any
         if self.level == "int8":
-            state = functional.QuantState(scales, code=self._map(codes.device), blocksize=BLOCK, dtype=torch.float32)
+            state = functional.QuantState(scales, code=self.table, blocksize=BLOCK, dtype=torch.float32)
             flat = functional.dequantize_blockwise(codes, state)
         else:
-            table = functional.get_4bit_type(self.level, device=codes.device, blocksize=BLOCK)
-            state = functional.QuantState(scales, torch.Size(shape), table, BLOCK, self.level, torch.float32)
+            state = functional.QuantState(scales, torch.Size(shape), self.table, BLOCK, self.level, torch.float32)
             flat = functional.dequantize_4bit(codes[:, None], state)
         rows = flat.view(-1, per_row)[:, : self.size].to(self.dtype)
         return torch.cat([rows, rows.new_zeros(len(rows), 1)], dim=1)

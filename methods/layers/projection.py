@@ -22,10 +22,10 @@ class GradientProjector:
 
     def project(self, grad: Tensor, step: int) -> Tensor:
         """[m, n] -> [size]."""
-        if self.basis is None or step % self.every == 0:
-            self._put(self._leading(grad))
-        assert self.basis is not None
-        small = grad @ self.basis.T if self.tall else self.basis.T @ grad
+        basis = self.basis
+        if basis is None or step % self.every == 0:
+            basis = self._put(self._leading(grad))
+        small = grad @ basis.T if self.tall else basis.T @ grad
         return small.flatten()
 
     def lift(self, update: Tensor) -> Tensor:
@@ -41,12 +41,13 @@ class GradientProjector:
         leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]
         return leading
 
-    def _put(self, basis: Tensor) -> None:
+    def _put(self, basis: Tensor) -> Tensor:
         """In the place of the last one: steps that were captured before read it there."""
         if self.basis is None:
             self.basis = basis.clone(memory_format=torch.contiguous_format)
         else:
             self.basis.copy_(basis)
+        return self.basis
 
     def state(self) -> Tensor | None:
         return None if self.basis is None else self.basis.to("cpu", copy=True)

@@ -63,3 +63,17 @@ def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
     values[0, ::3] = torch.linspace(-1, 1, 44)
     kept = Quantized(values, frozen).filled()[0, :130]
     assert bool((kept[values[0] == 0] == 0).all()) and float((kept - values[0]).abs().max()) < 0.2
+
+
+@pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
+def test_nothing_is_copied_from_the_host_where_codes_are_read(
+    level: FrozenLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table made anew in each step would be, which no captured graph allows."""
+    from bitsandbytes import functional
+
+    made = Quantized(torch.randn(2, 100, generator=torch.Generator().manual_seed(0)), level)
+    before = made.filled()
+    for name in ("create_linear_map", "get_4bit_type"):
+        monkeypatch.setattr(functional, name, None)
+    assert torch.equal(made.filled(), before)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import statistics
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from harness.bench import usual
 from harness.bench.subjects import Case, Subject, asked_of, cases
 from harness.bench.usual import Rounds, adapted, loaded, timed
 from harness.cli import main
 from harness.knee import knee
-from harness.measure import Question
+from harness.measure import Question, uncollected
 from harness.spec import make_spec
 
 SMALL = ["--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
@@ -141,3 +143,20 @@ def test_steps_are_captured_on_a_gpu(tmp_path: Path) -> None:
     assert main([*words, "--dtype", "bf16", "--repeats", "3", "--out", str(out)]) == 0
     ours = [r for r in json.loads(out.read_text())["results"] if r["rival"]]
     assert len(ours) == 5 and all(r["not_captured"] is None for r in ours)
+
+
+def test_a_race_leaves_nothing_of_its_rival_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdaLoRA's Trainer refers to itself; on a GPU it would take the memory of the packs that follow."""
+    models: list[weakref.ref[torch.nn.Module]] = []
+    alive: list[bool] = []
+    load = usual.loaded
+
+    def watched(*words: Any) -> torch.nn.Module:
+        alive.append(any(model() is not None for model in models))
+        models.append(weakref.ref(made := load(*words)))
+        return made
+
+    monkeypatch.setattr(usual, "loaded", watched)
+    with uncollected():
+        assert main(["bench", "step", "--methods", "adalora,ia3", "--strategies", "", "--packs", "", *SMALL]) == 0
+    assert alive == [False] * 3
