@@ -293,5 +293,5 @@ def _measure(question: Question, empty: Profile) -> Profile:
 
 def shared(empty: Profile, found: dict[str, Any], others: list[int]) -> Profile:
     """A profile without its speed, which other processes on the GPU have a part in."""
-    reason = f"no throughput: processes {', '.join(map(str, others))} share the GPU"
-    return empty.model_copy(update=found | {"shared_with": others, "reason": reason})
+    told = [found["reason"], f"no throughput: processes {', '.join(map(str, others))} share the GPU"]
+    return empty.model_copy(update=found | {"shared_with": others, "reason": "; ".join(filter(None, told))})
