@@ -146,16 +146,18 @@ def _warm(trainer: Trainer, chosen: range, device: str) -> None:
 def joules_per_1000(trainer: Trainer, question: Question, steps: range, gpu: Gpu) -> float | None:
     """Energy of the GPU for 1,000 samples, of warm steps; None without a meter."""
     synchronise(question.device)
-    before, started, rounds = gpu.joules(), time.perf_counter(), 0
-    while before is not None and time.perf_counter() - started < METER_SECONDS:
+    before = gpu.joules()
+    if before is None:
+        return None
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < METER_SECONDS:
         for step in steps:
             trainer.one_step(step)
         synchronise(question.device)
         rounds += 1
     after = gpu.joules()
-    if before is None or after is None:
-        return None
-    return (after - before) * 1000 / (rounds * len(steps) * question.cell.protocol.batch_size)
+    samples = rounds * len(steps) * question.cell.protocol.batch_size
+    return None if after is None else (after - before) * 1000 / samples
 
 
 def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:

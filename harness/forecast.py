@@ -189,10 +189,12 @@ def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
 
 def size(count: int | None) -> str:
     """'' for None; small ones in KiB, so that half of an adapter is seen to be half."""
-    if count is None or abs(count) < 2**10:
-        return "" if count is None else f"{count} B"
-    power, unit = next((n, u) for n, u in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if abs(count) >= 2**n)
-    return f"{count / 2**power:.2f} {unit}" if power == 30 else f"{count / 2**power:.1f} {unit}"
+    if count is None:
+        return ""
+    for unit, power, places in (("GiB", 30, 2), ("MiB", 20, 1), ("KiB", 10, 1)):
+        if abs(count) >= 2**power:
+            return f"{count / 2**power:.{places}f} {unit}"
+    return f"{count} B"
 
 
 def text(made: dict[str, Any]) -> str:

@@ -91,9 +91,9 @@ class RssPeak:
             self._peak = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
         return int(self._peak)
 
-    def above(self) -> int:
-        """Bytes of the peak above the start."""
-        return max(0, self.highest() - int(self.start))
+    def above(self, resident: int) -> int:
+        """Bytes of the peak above what was resident once, at the start say."""
+        return max(0, self.highest() - resident)
 
 
 def _sample(watched: weakref.ref[RssPeak], stop: threading.Event) -> None:
@@ -279,7 +279,7 @@ def _measure(question: Question, empty: Profile) -> Profile:
     found: dict[str, Any] = {
         "status": "ok",
         "reason": reservations(trainer, gpu),
-        "peak_bytes": max(0, rss.highest() - loaded) if rss else torch.cuda.max_memory_allocated(),
+        "peak_bytes": rss.above(loaded) if rss else torch.cuda.max_memory_allocated(),
         "train_state": state,
         "shares": counted.shares,
         "flops": counted.flops,

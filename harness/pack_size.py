@@ -162,7 +162,7 @@ def _kinds(plan: Plan, waiting: Sequence[Cell], machine: Environment) -> dict[st
 
 
 def _kind(name: tuple[str, int], labels: set[str], cells: Sequence[Cell], machine: Environment) -> Kind:
-    where = [machine.device, machine.gpu or machine.cpu, machine.threads, machine.torch]
+    where = [machine.device, machine.machine, machine.threads, machine.torch]
     content = json.dumps([*name, sorted(labels), where])
     tasks = Counter(cell.task for cell in cells)
     most = max(tasks.values(), default=1)

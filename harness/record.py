@@ -98,6 +98,11 @@ class Environment(Strict):
     device: str
     gpu: str | None = None
 
+    @property
+    def machine(self) -> str:
+        """The GPU, or the processor where there was none."""
+        return self.gpu or self.cpu
+
 
 class AverageInfo(Strict):
     """A named average of the suite, so that a report needs no suite code."""

@@ -84,7 +84,7 @@ def facts(records: Sequence[Record]) -> list[str]:
     """What a reader must know before the numbers."""
     status = Counter(r.status for r in records)
     counts = ", ".join(f"{status[s]} {s}" for s in ("ok", "failed", "oom", "cancelled") if status[s])
-    machines = {(e.gpu or e.cpu, e.torch, e.transformers) for r in records if (e := r.environment)}
+    machines = {(e.machine, e.torch, e.transformers) for r in records if (e := r.environment)}
     found = [f"{len(records)} cells: {counts}. Last finished {max(r.finished for r in records)}."]
     found += [f"Machine: {m}; torch {t}, transformers {x}." for m, t, x in sorted(machines)]
     models = dict.fromkeys(f"{r.cell.model.name} ({r.cell.model.revision[:12]})" for r in records)

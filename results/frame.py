@@ -86,7 +86,7 @@ def _rows(record: Record) -> list[dict[str, Any]]:
         "steps": record.steps,
         "data": cell.data,
         "commit": e.commit if e else None,
-        "device": (e.gpu or e.cpu) if e else None,
+        "device": e.machine if e else None,
         "finished": record.finished,
     }
     scores = record.scores.items() or [(None, None)]

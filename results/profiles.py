@@ -24,7 +24,7 @@ PROFILE_COLUMNS = {
     **{f"{name}_bytes": "of one step's tensors" for name in MemoryShares.model_fields},
     "samples_per_second": "median step, all rows of full length",
     "step_seconds": "median step, likewise",
-    "tokens_per_second": "of real rows, padding apart; of the verb `profile`, as all below",
+    "tokens_per_second": "of real rows, padding apart; of the verb `profile`, as the next two",
     "ceiling_share": "FLOP/s of a step over those of a large matrix product in the same process",
     "joules_per_1000": "energy of the GPU for 1,000 samples",
     "measured": "when, in UTC",
@@ -52,7 +52,7 @@ def _row(p: Profile) -> dict[str, Any]:
     e = p.environment
     return {
         **{name: getattr(p, name) for name in plain.split()},
-        "machine": (e.gpu or e.cpu) if e else None,
+        "machine": e.machine if e else None,
         **{f"{name}_bytes": getattr(p.shares, name, None) for name in MemoryShares.model_fields},
         "step_seconds": float(np.median(p.step_seconds)) if p.step_seconds else None,
         **{name: getattr(p, name) for name in rates.split()},

@@ -110,7 +110,7 @@ def _usual(job: Job, usual: Usual) -> Found:
         trainer = trainer_of(model, question, WARMUP_STEPS + TIMED_STEPS, folder)
         trainer.add_callback(callback(on_pre_optimizer_step=before_update, on_step_end=after_step))
         trainer.train()
-    peak = torch.cuda.max_memory_allocated() if cuda else max(0, steady[0].highest() - start)
+    peak = torch.cuda.max_memory_allocated() if cuda else steady[0].above(start)
     state = trainer.optimizer.state
     moments = sum(t.nbytes for p in _less_the_head(model) for n, t in state[p].items() if n != "step")
     return Found(job.name, gradients[-1], moments, _kept(trainer, question), peak)

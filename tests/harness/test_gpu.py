@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harness.capture import Captured, Eager
-from harness.contracts import METHODS, STRATEGIES
+from harness.contracts import METHODS, STRATEGIES, Method
 from harness.dropout import Clock, CounterDropout
 from harness.failure import free_again
 from harness.plan import Plan
@@ -191,6 +191,25 @@ def test_recomputed_short_rows_train_as_others_do(dtype: str, tmp_path: Path) ->
         assert max(gaps) < (1e-3 if dtype == "fp32" else 3e-2), how
 
 
+def after(
+    steps: int, model: torch.nn.Module, kinds: Sequence[Method], *, eager: bool, autocast: bool = False
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Train so far, as the steps come or as graphs; losses seen after each step [steps, K], and what was trained."""
+    model.to("cuda").set_attn_implementation("sdpa")  # type: ignore[operator]  # eager attention's mask is no graph's
+    count = len(kinds)
+    made, attached = trainer(model, kinds, [protocol()] * count, range(count), rows().to("cuda"))
+    made.autocast = autocast
+    if eager:
+        made.runner = Eager(made._compute)
+    seen = []
+    with made.runner.stream():
+        for step in range(steps):
+            made.one_step(step)
+            seen.append(made.losses(step).detach().cpu())
+    assert made.runner.fallback is None
+    return torch.stack(seen), [g.theta.detach().cpu() for g in attached.groups]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("autocast", [True, False])
 def test_replayed_steps_read_what_trains_now(
@@ -198,22 +217,10 @@ def test_replayed_steps_read_what_trains_now(
 ) -> None:
     """Against the same steps run as they come, with a look at the losses after each: that makes matrices ready too."""
     kinds = [METHODS.get("lorasp")(), METHODS.get("lora")(), METHODS.get("lorasp")(resample=3, select="row")][-count:]
-    found = []
-    for eager in (True, False):
-        model = tiny_bert(dtype=torch.float32).to("cuda")
-        model.set_attn_implementation("sdpa")  # type: ignore[operator]  # eager attention's mask is no graph's
-        made, attached = trainer(model, kinds, [protocol()] * count, range(count), rows().to("cuda"))
-        made.autocast = autocast
-        if eager:
-            made.runner = Eager(made._compute)
-        seen = []
-        with made.runner.stream():
-            for step in range(12):
-                made.one_step(step)
-                seen.append(made.losses(step).detach().cpu())
-        assert made.runner.fallback is None
-        found.append((torch.stack(seen), [g.theta.detach().cpu() for g in attached.groups]))
-    (losses, theirs), (captured, ours) = found
+    (losses, theirs), (captured, ours) = (
+        after(steps=12, model=tiny_bert(dtype=torch.float32), kinds=kinds, eager=eager, autocast=autocast)
+        for eager in (True, False)
+    )
     torch.testing.assert_close(captured, losses, rtol=1e-3 if autocast else 1e-5, atol=1e-3 if autocast else 1e-5)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
@@ -221,22 +228,11 @@ def test_replayed_steps_read_what_trains_now(
 
 def test_replayed_steps_project_on_the_present_basis(tiny_bert: Callable[..., torch.nn.Module]) -> None:
     """GaLore's basis is found anew in steps that run as they come; one that stays moves these losses by 0.017."""
-    found = []
-    for eager in (True, False):
-        model = tiny_bert(dtype=torch.float32).to("cuda")
-        model.set_attn_implementation("sdpa")  # type: ignore[operator]
-        method = METHODS.get("galore")(rank=2, update_every=5)
-        made, _ = trainer(model, [method], [protocol()], [0], rows().to("cuda"))
-        if eager:
-            made.runner = Eager(made._compute)
-        seen = []
-        with made.runner.stream():
-            for step in range(18):
-                made.one_step(step)
-                seen.append(made.losses(step).detach().cpu())
-        assert made.runner.fallback is None
-        found.append(torch.stack(seen))
-    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+    kinds = [METHODS.get("galore")(rank=2, update_every=5)]
+    (losses, _), (captured, _) = (
+        after(steps=18, model=tiny_bert(dtype=torch.float32), kinds=kinds, eager=eager) for eager in (True, False)
+    )
+    torch.testing.assert_close(losses, captured, rtol=0, atol=2e-3)
 
 
 def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:

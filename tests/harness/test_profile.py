@@ -72,7 +72,7 @@ def test_peak_counts_what_is_allocated_after_the_start() -> None:
     peak = measure.RssPeak()
     block = np.ones(8 * 2**20)
     del block
-    assert 60 * 2**20 < peak.above() < 256 * 2**20
+    assert 60 * 2**20 < peak.above(peak.start) < 256 * 2**20
 
 
 def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
@@ -87,7 +87,7 @@ def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
     block = np.ones(8 * 2**20)
     time.sleep(0.1)
     del block, unasked
-    assert 60 * 2**20 < peak.above() < 256 * 2**20
+    assert 60 * 2**20 < peak.above(peak.start) < 256 * 2**20
     for thread in (one, other):
         thread.join(timeout=5)
         assert not thread.is_alive()
