@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.record import Profile
+from reports.statistics.savings import STATE_PARTS, state_bytes
 from studies.answer import Answer, Gathered, Part
 from studies.study import Kind, Study
 
@@ -27,11 +28,11 @@ FASTER: Mapping[Kind, str] = {
 class Bytes:
     """Of one profile. `total`: on a GPU the allocated peak; else the stored backbone and the peak above it.
 
-    `backbone` is None where the profile does not tell it.
+    `backbone` and `state` are None where the profile does not record them.
     """
 
     backbone: int | None
-    state: int
+    state: int | None
     total: int
 
 
@@ -60,7 +61,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 NOTES = (
     "Each memory figure is one measurement. Backbone and training state are counted exactly; the peak is measured.",
-    "State: gradients and AdamW moments of all that trains, the head included.",
+    f"State: {STATE_PARTS}, of all that trains, the head included.",
 )
 
 
@@ -80,10 +81,11 @@ def _bytes(profile: Profile) -> Bytes | None:
     s, peak = profile.train_state, profile.peak_bytes
     if s is None or peak is None:
         return None
+    state = state_bytes(s)
     backbone = None if s.backbone is None else s.backbone + (s.quantization or 0)
     if profile.peak_kind == "rss above loaded backbone":
-        return None if backbone is None else Bytes(backbone, s.gradients + s.optimizer, peak + backbone)
-    return Bytes(backbone, s.gradients + s.optimizer, peak)
+        return None if backbone is None else Bytes(backbone, state, peak + backbone)
+    return Bytes(backbone, state, peak)
 
 
 def shares(found: Mapping[str, Bytes], threshold: float) -> dict[str, Part]:
@@ -137,7 +139,7 @@ def _rows(found: Mapping[str, Bytes]) -> list[dict[str, str]]:
         {
             "way": name,
             "backbone MiB": "" if b.backbone is None else f"{b.backbone / MIB:.2f}",
-            "state MiB": f"{b.state / MIB:.3f}",
+            "state MiB": "" if b.state is None else f"{b.state / MIB:.3f}",
             "total MiB": f"{b.total / MIB:.2f}",
             "saved of lora's": "" if not whole else f"{100 * (whole - b.total) / whole:.1f} %",
         }
