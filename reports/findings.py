@@ -11,7 +11,7 @@ from reports.document import Extra, Findings, Rows
 from reports.frames import grids
 from reports.overview import overviews
 from reports.statistics.analysis import Analysis, Judged
-from reports.statistics.collapse import BY_LUCK, FAR_BELOW, LEAST_GAIN, Share, TaskCollapses
+from reports.statistics.collapse import BY_LUCK, FAR_BELOW, FAR_OUT, LEAST_GAIN, Share, TaskCollapses
 from reports.statistics.power import ends
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM, IQM_GAP
 from reports.statistics.seed_pairs import PAIR_COLUMNS
@@ -38,8 +38,10 @@ POWER = (
 )
 COLLAPSE = (
     "A run has collapsed if its loss or score is not finite, if it predicts the same for every example, if it gains at "
-    "most a third of what the task's best method gains over the majority baseline, or if it lies "
-    f"{FAR_BELOW:g} points or more below its method's median and has lost a third of that median's gain. Best method: "
+    "most a third of what the task's best method gains over the majority baseline and half of what its method's best run "
+    "gains (all runs of a method: a third of the best method's), or if it lies "
+    f"{FAR_BELOW:g} points and {FAR_OUT:g} standard deviations (of the better half) or more below its method's median and "
+    "has lost a third of that median's gain. Best method: "
     f"highest median, or the best run less {BY_LUCK:g} points. Where the best gains less than {LEAST_GAIN:g} points, "
     "no method learned the task. Never learned: every run of the method collapsed. Neither equivalence nor "
     "non-inferiority is claimed on a task where runs collapsed or that no method learned. Rate up to: one-sided 95 % "
@@ -158,12 +160,10 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
-    note = (
-        "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
-    )
-    note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability of a run above: "
-    note += "arXiv 2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new "
-    note += "seeds with these examples; they are not adjusted, and are no verdicts."
+    note = "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
+    note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
+    note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
+    note += "with these examples; they are not adjusted, and are no verdicts."
     notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
     return [("Over all tasks", list(found.values()), notes)] if found else []
 

@@ -3,9 +3,11 @@
 A run has collapsed if its loss or score is not finite, or if on a task that is learned one of these holds:
 
 1. It gives the same prediction for every example.
-2. It gains at most `LEAST_SHARE` of what the task's best method gains over the majority baseline.
-3. It lies `FAR_BELOW` points or more below the median of its own method, and has lost at least `LARGE_LOSS` of that
-   median's gain over the baseline.
+2. It gains at most `LEAST_SHARE` of what the task's best method gains over the majority baseline, and so do all runs of
+   its method, or the method's best run gains at least twice as much.
+3. It lies `FAR_BELOW` points or more below the median of its own method, has lost at least `LARGE_LOSS` of that
+   median's gain over the baseline, and lies `FAR_OUT` standard deviations below or more. The standard deviation is that
+   of the better half: its median less that of all, over the normal distribution's.
 
 The best method is the one with the highest median; the best run less `BY_LUCK` points counts where that is more. A task
 is learned if the best method gains `LEAST_GAIN` points or more. A task that records no majority baseline
@@ -25,9 +27,13 @@ from reports.frames import Grid, score, seed_text
 
 LEAST_GAIN = 5.0
 LEAST_SHARE = 1 / 3
+LOST_OF_BEST = 1 / 2
 FAR_BELOW = 10.0
 LARGE_LOSS = 1 / 3
 BY_LUCK = 15.0
+FAR_OUT = 4.0
+QUARTILE = 0.6745
+"""The upper quartile of the standard normal distribution."""
 NOT_FINITE = "loss or score is not finite"
 CONSTANT = "the same prediction for every example"
 AT_BASELINE = "hardly above the majority baseline"
@@ -111,13 +117,11 @@ def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ())
     scores = {r.key: value for r in grid.of_task(task) if (value := score(r, average)) is not None}
     baselines = [r.majority for r in grid.of_task(task) if r.majority is not None]
     baseline = statistics.median(baselines) if baselines else 0.0
-    medians = {
-        method: statistics.median(values)
-        for method in grid.methods
-        if (values := [scores[r.key] for r in grid.of(task, method) if r.key in scores])
-    }
+    values = {m: [scores[r.key] for r in grid.of(task, m) if r.key in scores] for m in grid.methods}
+    medians = {method: statistics.median(own) for method, own in values.items() if own}
     attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
     learned = attained is not None and attained - baseline >= LEAST_GAIN
+    line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
     reasons: dict[str, str] = {}
     shares: dict[str, Share] = {}
     for method in grid.methods:
@@ -125,22 +129,32 @@ def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ())
         for run in runs:
             if run.key not in scores:
                 reasons[run.key] = NOT_FINITE
-            elif learned and attained is not None:
-                reason = _reason(scores[run.key], baseline, attained, medians[method], run.key in constant)
-                if reason:
-                    reasons[run.key] = reason
+            elif learned and run.key in constant:
+                reasons[run.key] = CONSTANT
+            elif learned and scores[run.key] <= _weak(values[method], baseline, line):
+                reasons[run.key] = AT_BASELINE
+            elif scores[run.key] <= _far_below(values[method], baseline):
+                reasons[run.key] = DROPPED
         if runs:
             shares[method] = Share(sum(r.key in reasons for r in runs), len(runs))
     return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
 
 
-def _reason(value: float, baseline: float, attained: float, median: float, constant: bool) -> str:
-    if constant:
-        return CONSTANT
-    if value - baseline <= LEAST_SHARE * (attained - baseline):
-        return AT_BASELINE
-    lost = median - value
-    return DROPPED if lost >= FAR_BELOW and lost >= LARGE_LOSS * (median - baseline) else ""
+def _weak(values: Sequence[float], baseline: float, line: float) -> float:
+    """The score at or below which a run of the method is hardly above the baseline (rule 2); `line`: that of the task.
+
+    A weak method has runs on both sides of the line that differ by little: no seed of it has collapsed.
+    """
+    best = max(values)
+    return line if best <= line else min(line, baseline + (1 - LOST_OF_BEST) * (best - baseline))
+
+
+def _far_below(values: Sequence[float], baseline: float) -> float:
+    """The score at or below which a run of the method has dropped far below the others (rule 3)."""
+    median = statistics.median(values)
+    better_half = sorted(values)[len(values) // 2 :]
+    spread = (statistics.median(better_half) - median) / QUARTILE
+    return median - max(FAR_BELOW, LARGE_LOSS * (median - baseline), FAR_OUT * spread)
 
 
 def not_finite(record: Record) -> bool:

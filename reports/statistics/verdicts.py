@@ -141,6 +141,8 @@ def _collapses(kind: Kind, c: Comparison, margin: float | None) -> str:
     """How many runs collapsed, what that allows, and why no equivalence is claimed where it was tested."""
     tested = kind == "undecided" and margin is not None
     refused = f"Neither equivalence nor non-inferiority is claimed: {c.refused}." if tested and c.refused else ""
+    if kind in ("equivalent", "non-inferior"):
+        refused = "The claim is for runs that do not collapse."
     return f"{refused} {c.collapsed}".strip()
 
 
