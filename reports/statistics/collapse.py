@@ -126,14 +126,16 @@ def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ())
     shares: dict[str, Share] = {}
     for method in grid.methods:
         runs = [r for r in grid.of(task, method) if r.key in scores or not_finite(r)]
+        weak = _weak(values[method], baseline, line) if values[method] else line
+        far_below = _far_below(values[method], baseline) if values[method] else line
         for run in runs:
             if run.key not in scores:
                 reasons[run.key] = NOT_FINITE
             elif learned and run.key in constant:
                 reasons[run.key] = CONSTANT
-            elif learned and scores[run.key] <= _weak(values[method], baseline, line):
+            elif learned and scores[run.key] <= weak:
                 reasons[run.key] = AT_BASELINE
-            elif scores[run.key] <= _far_below(values[method], baseline):
+            elif scores[run.key] <= far_below:
                 reasons[run.key] = DROPPED
         if runs:
             shares[method] = Share(sum(r.key in reasons for r in runs), len(runs))

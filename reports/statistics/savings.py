@@ -30,10 +30,11 @@ class Saving:
 
 def saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
     """From the first record of each that has its counts, of the same task."""
-    pairs = [(a, b) for a in method for b in first if a.cell.task == b.cell.task and a.parameters and b.parameters]
-    if not pairs:
+    known = {record.cell.task: record for record in reversed(first) if record.parameters}
+    pair = next(((a, known[a.cell.task]) for a in method if a.parameters and a.cell.task in known), None)
+    if pair is None:
         return Saving(None, None, None, None)
-    a, b = pairs[0]
+    a, b = pair
     profile, other = (profile_of(r, profiles, finished=True) for r in (a, b))
     return Saving(
         trained=_both(_trained(a), _trained(b)),
