@@ -38,13 +38,13 @@ POWER = (
 )
 COLLAPSE = (
     "A run has collapsed if its loss or score is not finite, if it predicts the same for every example, if it gains at "
-    "most a third of what the task's best method gains over the majority baseline and half of what its own method's best "
-    "run gains (a third for all runs of a method: never learned), or if it lies "
+    "most a third of what the task's best method gains over the majority baseline and half of what its own method's "
+    "best run gains (a third for all runs of a method: never learned), or if it lies "
     f"{FAR_BELOW:g} points and {FAR_OUT:g} standard deviations (of the better half) below its method's median and has "
     "lost a third of that median's gain. Best method: highest median, or the best run less "
     f"{BY_LUCK:g} points. Where the best gains less than {LEAST_GAIN:g} points, no method learned the task. Neither "
-    "equivalence nor non-inferiority is claimed on a task where runs collapsed or that no method learned; elsewhere such "
-    "a claim is for runs that do not collapse. Rate up to: one-sided 95 % bound (Clopper-Pearson)."
+    "equivalence nor non-inferiority is claimed on a task where runs collapsed or that no method learned; elsewhere "
+    "such a claim is for runs that do not collapse. Rate up to: one-sided 95 % bound (Clopper-Pearson)."
 )
 
 
