@@ -27,6 +27,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
 Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
+To = Annotated[Path | None, typer.Option("--to", help="the folder of the report; default: RUN/report")]
 SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
@@ -43,7 +44,7 @@ STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, Fal
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty)}))
+app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)}))
 SHORT: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),
     *(registered.methods, registered.strategies, registered.suites, registered.new),

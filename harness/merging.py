@@ -6,17 +6,19 @@ import json
 import re
 from pathlib import Path
 
+from harness.adapter_files import check_unchanged
 from harness.errors import UserError
 from harness.model_source import resolve
 from harness.models import load_model, load_tokenizer
 from harness.presets import preset
-from harness.record import Record
+from harness.store import parse_record
 
 HEAD = re.compile(r"(.*\.)?(classifier|score|out_proj)\.weight")
 
 
 def merge(adapter: Path, model: str, out: Path) -> Path:
     """Write base and adapter as one model, with its tokenizer. Raises UserError where they cannot be one."""
+    check_unchanged(adapter)
     config = _config(adapter)
     source = resolve(preset("quick"), "glue", model)
     _refuse_quantized(adapter, source.path, model)
@@ -53,7 +55,7 @@ def _config(adapter: Path) -> dict[str, object]:
 def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
     """A low-rank update rounded to a level's codes would be another model than the one that was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
-    level = Record.model_validate_json(record.read_bytes()).cell.quantize if record.is_file() else "none"
+    level = parse_record(record).cell.quantize if record.is_file() else "none"
     if level == "none" and "quantization_config" in json.loads((base / "config.json").read_text()):
         raise UserError(f"--model {model}: its weights are quantized; merge needs them in floating point")
     if level != "none":

@@ -29,7 +29,7 @@ def write_events(records: Sequence[Record], folder: Path) -> None:
         words = (record.cell.suite, record.cell.task, names[record.key], f"seed-{seed_text(record.cell.seeds)}")
         place = folder.joinpath(*(re.sub(r"[^\w.=+@,-]", "_", word) for word in words))
         for old in place.glob("events.*"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         if record.loss_curve or record.scores:
             _write(record, place)
 

@@ -29,7 +29,7 @@ BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {f"harness.{m}" for m in BUILDING},
     "suites": {f"harness.{m}" for m in BUILDING} | {"harness.cell", "harness.tokens"},
-    "reports": {"harness.record", "harness.cell", "harness.errors"},
+    "reports": {"harness.record", "harness.cell", "harness.errors", "harness.files"},
     "results": {"harness.record", "harness.store", "harness.errors"},
     "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts"},
 }

@@ -12,9 +12,10 @@ import typer
 from harness.errors import UserError
 from harness.flags import Json
 from harness.spec import make_spec
+from harness.store import first_lines
 
 
-def report(out: Path, flags: dict[str, Any]) -> None:
+def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     """Write the report again from a run's folder; that of a study has its verdict.
 
     Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
@@ -23,10 +24,10 @@ def report(out: Path, flags: dict[str, Any]) -> None:
     from studies import runner, stored
 
     if (out / stored.FILE).is_file():
-        path, lines = runner.report(out, make_spec(flags))
+        path, lines = runner.report(out, make_spec(flags), to)
     else:
-        path, lines = write(out, make_spec(flags))
-    for line in lines:
+        path, lines = write(out, make_spec(flags), to)
+    for line in first_lines(lines):
         print(line, file=sys.stderr)
     print(f"report: {path}")
 
