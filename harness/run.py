@@ -249,4 +249,4 @@ def no_records(out: Path, skipped: Sequence[str]) -> UserError:
             f"{escape_path(out)}: none of its records can be used: {'; '.join(first_lines(skipped, 3))}; "
             "run its command again, which trains these cells"
         )
-    return UserError(f"no records for a report in {escape_path(out)}; run cells first")
+    return UserError(f"{escape_path(out)} holds no records; run cells first")

@@ -120,8 +120,7 @@ class Store:
         That is also done with damaged profiles and pack sizes, and with folders that have the name of a file.
         """
         records, damaged = self._read_records(looks=1)
-        for folder, kind in ((self.profile_dir, Profile), (self.size_dir, PackSize)):
-            damaged |= read_documents(folder, kind)[1]
+        damaged |= read_documents(self.profile_dir, Profile)[1] | read_documents(self.size_dir, PackSize)[1]
         lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
@@ -317,8 +316,11 @@ def _why(error: Exception) -> str:
 
 
 def to_json(document: BaseModel) -> bytes:
-    """The content of a JSON file, with its digest."""
-    return seal(document.model_dump_json(indent=1).encode())
+    """The content of a JSON file, with its digest.
+
+    Numbers and texts are written as json.dumps does, so that a script that only lays the file out anew keeps the digest.
+    """
+    return seal(json.dumps(document.model_dump(mode="json"), indent=1).encode())
 
 
 def parquet(frame: pd.DataFrame) -> bytes:

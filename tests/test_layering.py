@@ -31,7 +31,7 @@ ALLOWED = {
     "suites": {f"harness.{m}" for m in BUILDING} | {"harness.cell", "harness.tokens"},
     "reports": {"harness.record", "harness.cell", "harness.errors", "harness.files"},
     "results": {"harness.record", "harness.store", "harness.errors"},
-    "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts"},
+    "studies": {"harness.record", "harness.errors", "harness.files", "harness.spec", "harness.contracts"},
 }
 TORCH = set(
     "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "

@@ -126,7 +126,6 @@ def narrowed(path: Path) -> None:
     [
         (broken, "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
-        (lambda path: (path.unlink(), path.mkdir()), "does not read"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "does not read"),
         (lambda path: torch.save(torch.load(path), path), "damaged, or of another version of this harness"),
         (changed(format=0), "of another version of this harness"),
