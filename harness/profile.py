@@ -7,13 +7,13 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.gpu import held_by_this_process
+from harness.process import available_cpus, children_import_us
 from harness.provenance import cpu_name, gpu_name, version
 from harness.record import Profile
 
@@ -35,7 +35,7 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
         "model": [cell.model.revision, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
-        "machine": [device, threads or os.cpu_count(), cpu_name(), version("torch")],
+        "machine": [device, threads or available_cpus(), cpu_name(), version("torch")],
     }
     if gpu := gpu_name(device):
         content["gpu"] = gpu
@@ -112,7 +112,7 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
         if key in have:
             continue
         listener.profiling(question.cell.label)
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        with children_import_us(), concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 asked = dataclasses.replace(question, waiting=held_by_this_process())
                 have[key] = pool.submit(_take, asked, spec.plugin).result()

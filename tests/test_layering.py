@@ -27,8 +27,8 @@ WIRING = {
 }
 BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
-    "methods": {f"harness.{m}" for m in BUILDING},
-    "suites": {f"harness.{m}" for m in BUILDING} | {"harness.cell", "harness.tokens"},
+    "methods": {"harness", *(f"harness.{m}" for m in BUILDING)},
+    "suites": {"harness", *(f"harness.{m}" for m in BUILDING), "harness.cell", "harness.tokens"},
     "reports": {"harness.record", "harness.cell", "harness.errors", "harness.files"},
     "results": {"harness.record", "harness.store", "harness.errors"},
     "studies": {"harness.record", "harness.errors", "harness.files", "harness.spec", "harness.contracts"},

@@ -16,6 +16,7 @@ from harness.bench.rival import Ran, Way, inputs_of, train
 from harness.bench.silence import silenced
 from harness.cell import Cell
 from harness.plan import Plan, make_plan
+from harness.process import available_cpus, child_environment
 from harness.registry import load_all
 from harness.spec import Spec
 
@@ -33,12 +34,14 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
 
     On a CPU they divide the threads. Raises RuntimeError where one of them fails.
     """
-    threads = max(1, (spec.threads or os.cpu_count() or 1) // count)
+    threads = max(1, (spec.threads or available_cpus()) // count)
     job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
     command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
+    env = os.environ | child_environment()
     with tempfile.TemporaryDirectory() as folder:
         running = [
-            subprocess.Popen([*command, folder, str(i)], stdout=subprocess.PIPE, text=True) for i in range(count)
+            subprocess.Popen([*command, folder, str(i)], env=env, stdout=subprocess.PIPE, text=True)
+            for i in range(count)
         ]
         try:
             _attend(running)

@@ -13,6 +13,7 @@ from harness.bench.table import Bench, Panel, made_up
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
+from harness.process import children_import_us
 from harness.record import MemoryShares
 from harness.spec import Spec
 
@@ -83,7 +84,7 @@ def _in_a_process(jobs: Sequence[Job]) -> list[Found]:
     cuda = jobs[0].question.device == "cuda"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.bench.memory_process" if cuda else "harness.bench.forked"])
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    with children_import_us(), concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(take, list(jobs)).result()
         except concurrent.futures.process.BrokenProcessPool as error:
