@@ -17,6 +17,7 @@ from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
 from harness.shapes import config_of
 from harness.simulated import simulate
+from harness.weights_report import check_weights
 
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
@@ -162,8 +163,13 @@ def load_model(
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)
             with _weights(source, auto, config, device) as path:
-                model = auto.from_pretrained(
-                    path, config=config, local_files_only=True, quantization_config=quantized, **options
+                model, report = auto.from_pretrained(
+                    path,
+                    config=config,
+                    local_files_only=True,
+                    quantization_config=quantized,
+                    output_loading_info=True,
+                    **options,
                 )
     except UserError:
         raise
@@ -174,6 +180,7 @@ def load_model(
             raise
         what = f"its weights have other shapes than its config.json and {outputs or 'no'} outputs ask for"
         raise UserError(f"model '{source.name}': {what}; give a base model, saved without a head") from error
+    setattr(model, DRAWN, check_weights(source, model, report, outputs))
     keep_attention(model)
     _never_repacked(model)
     if quantize in SIMULATED:
@@ -181,6 +188,18 @@ def load_model(
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+DRAWN = "newly_drawn_parameters"
+"""The attribute of a loaded model that `newly_drawn` reads."""
+
+
+def newly_drawn(model: nn.Module) -> tuple[str, ...]:
+    """Names of the backbone's parameters that the weights file lacks and that are drawn at random, sorted.
+
+    The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
+    """
+    return getattr(model, DRAWN, ())
 
 
 def _never_repacked(model: Any) -> None:
