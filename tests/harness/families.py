@@ -181,7 +181,9 @@ ENCODERS = {
         {**SHORT, "local_attention": 8, "global_attn_every_n_layers": 2, "bos_token_id": 2, "eos_token_id": 3}
         | {"cls_token_id": 2, "sep_token_id": 3, "pad_token_id": 0},
     ),
-    "xlnet": Family("XLNetConfig", "XLNetLMHeadModel", XLNET, {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
+    "xlnet": Family(
+        "XLNetConfig", "XLNetLMHeadModel", XLNET, {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}
+    ),
 }
 ENCODER_DECODERS = {
     "bart": Family("BartConfig", "BartForConditionalGeneration", ROBERTA, {**SIDES, "forced_eos_token_id": 2}),
@@ -202,9 +204,7 @@ CAUSAL = {
     "qwen2": Family("Qwen2Config", "Qwen2ForCausalLM", QWEN, {**GROUPED, "tie_word_embeddings": True}),
     "qwen3": Family("Qwen3Config", "Qwen3ForCausalLM", QWEN, {**GROUPED, "head_dim": 16, "tie_word_embeddings": True}),
     "gemma": Family("GemmaConfig", "GemmaForCausalLM", GEMMA, {**GROUPED, "head_dim": 16}),
-    "gemma3": Family(
-        "Gemma3TextConfig", "Gemma3ForCausalLM", GEMMA, {**GROUPED, "head_dim": 16, "sliding_window": 16}
-    ),
+    "gemma3": Family("Gemma3TextConfig", "Gemma3ForCausalLM", GEMMA, {**GROUPED, "head_dim": 16, "sliding_window": 16}),
     "mistral": Family("MistralConfig", "MistralForCausalLM", LLAMA, {**GROUPED, "sliding_window": 32}),
     "phi3": Family("Phi3Config", "Phi3ForCausalLM", PHI, GROUPED),
     "neox": Family("GPTNeoXConfig", "GPTNeoXForCausalLM", GPT2, {**WIDE, "max_position_embeddings": 128}),
