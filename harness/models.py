@@ -44,11 +44,11 @@ def quiet() -> Iterator[None]:
 
 
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Options of every `from_pretrained`: no network, and no code of a model folder, which transformers would offer to run."""
+"""Options of every `from_pretrained`: no network, and no code from a model folder, which transformers asks about."""
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also for tokens beyond the embeddings."""
+    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also if tokens have no embedding."""
     from transformers import AutoTokenizer
 
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
@@ -48,6 +50,17 @@ class Mmlu(Suite):
             raise UserError(
                 f"--shots {protocol.shots}: {least} has {solved[least]} solved questions; give that at most"
             )
+
+    def files(self) -> Mapping[str, str]:
+        """sha256 of lm-eval's task files: prompt, metric and groups. The package is found without importing it."""
+        spec = importlib.util.find_spec("lm_eval")
+        if spec is None or not spec.submodule_search_locations:
+            return {}
+        folder = Path(next(iter(spec.submodule_search_locations))) / "tasks" / "mmlu" / "default"
+        digest = hashlib.sha256()
+        for file in sorted(folder.glob("*.yaml")) + sorted(folder.glob("_*_yaml")):
+            digest.update(f"{file.name}\n".encode() + file.read_bytes())
+        return {"lm-eval task files": digest.hexdigest()}
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""

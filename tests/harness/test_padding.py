@@ -1,4 +1,4 @@
-"""Padding never changes a score: every family, padded in several ways, against plain transformers and one text alone."""
+"""Padding never changes a score: every family in several paddings, against plain transformers and one text alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.cell import ModelRef
-from harness.contracts import METHODS, Example, Member, Task
+from harness.contracts import METHODS, Example, Member
 from harness.errors import UserError
 from harness.model_source import ModelSource
 from harness.models import load_model, load_tokenizer, skeleton
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
+from harness.suite import Task
 from harness.task_types.classification import LabelledRows, predict, replica_losses, tokenise
 from harness.task_types.generation import written
 from harness.task_types.translation import causal_rows
@@ -206,7 +207,7 @@ def test_written_texts_do_not_depend_on_the_prompts_beside(name: str, folders: d
     """Prompts are padded on the left; against transformers' generate of one unpadded prompt."""
     source = source_of(folders[name])
     model, tokenizer = load_model(source, None).eval(), load_tokenizer(source)
-    task = Task("en-ro", (), None, kind="translation", eval_splits=("test",))
+    task = Task("en-ro", (), ("test",), ("bleu",), kind="translation")
     rules = protocol(max_length=40, max_target_length=6)
     rows = [Example(str(i), (text,), "x") for i, text in enumerate(TEXTS)]
     split = causal_rows(tokenizer, model.config, task, rows, rules, train=False)
