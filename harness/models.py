@@ -15,7 +15,7 @@ from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
-from harness.padding import check_pad, reconcile_model, reconcile_tokenizer
+from harness.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
 from harness.shapes import config_of
 from harness.simulated import simulate
 from harness.weights_report import check_weights
@@ -110,7 +110,7 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
         with quiet():
             config = config_for(source, outputs)
             auto = _auto(config, outputs)
-            if source.shape is not None:
+            if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
                 with torch.device("meta"):
                     return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
             model, report = auto.from_pretrained(
@@ -207,6 +207,8 @@ def load_model(
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
+        if outputs is not None and kind == torch.float32:
+            check_padding(source, model)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Mapping
@@ -56,11 +57,7 @@ class Mmlu(Suite):
         spec = importlib.util.find_spec("lm_eval")
         if spec is None or not spec.submodule_search_locations:
             return {}
-        folder = Path(next(iter(spec.submodule_search_locations))) / "tasks" / "mmlu" / "default"
-        digest = hashlib.sha256()
-        for file in sorted(folder.glob("*.yaml")) + sorted(folder.glob("_*_yaml")):
-            digest.update(f"{file.name}\n".encode() + file.read_bytes())
-        return {"lm-eval task files": digest.hexdigest()}
+        return {"lm-eval task files": _digest(Path(next(iter(spec.submodule_search_locations))))}
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""
@@ -84,3 +81,11 @@ class Mmlu(Suite):
     def _check(self, task: str) -> None:
         if task not in self.tasks:
             raise unknown("task of mmlu", task, self.tasks)
+
+
+@functools.cache  # every cell of a plan asks
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted((package / "tasks" / "mmlu" / "default").glob("*yaml")):
+        digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
