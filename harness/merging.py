@@ -36,7 +36,9 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
-    whole.config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs)  # dropout as it was, not as scored
+    whole.config = AutoConfig.from_pretrained(
+        str(source.path), num_labels=outputs, local_files_only=True, trust_remote_code=False
+    )  # dropout as it was, not as scored
     whole.save_pretrained(out)
     load_tokenizer(source).save_pretrained(out)
     return out
