@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.adapter_config import check_plain, read_config
 from harness.cell import Cell, InitialRef
 from harness.errors import NotApplicable, UserError
 from harness.record import Record
@@ -83,14 +84,8 @@ def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
 
 def _peft(text: str, path: Path) -> AdapterSource:
     """A folder with adapter_config.json; only plain LoRA, whose pairs are all that it changes beside the head."""
-    try:
-        config = json.loads((path / "adapter_config.json").read_text())
-    except ValueError as error:
-        raise UserError(f"--init-from {text}: its adapter_config.json is not JSON; {ALLOWED}") from error
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    plain = kind == "LORA" and not config.get("use_dora") and config.get("bias", "none") == "none"
-    if not plain or not isinstance(config.get("r"), int):
-        raise UserError(f"--init-from {text}: an adapter of type {kind}; allowed: plain LORA, bias none, no DoRA")
+    config = read_config(path, f"--init-from {text}")
+    check_plain(config, f"--init-from {text}")
     found = [path / n for n in ("adapter_model.safetensors", "adapter_model.bin") if (path / n).is_file()]
     if not found:
         raise UserError(f"--init-from {text}: no adapter_model.safetensors or adapter_model.bin in {path}")
@@ -110,6 +105,7 @@ class _RunAdapters:
         if task not in tasks and (task or len(tasks) > 1):
             raise UserError(f"--init-from {text}: allowed tasks: {', '.join(tasks)}, written {path}:{tasks[0]}")
         self.records = [r for r in records if r.cell.task == (task or tasks[0])]
+        self.name = f"{path.resolve()}:{task or tasks[0]}"
         self._made: dict[str, AdapterSource] = {}
 
     def __call__(self, cell: Cell) -> AdapterSource:
@@ -133,7 +129,10 @@ class _RunAdapters:
             folder = self.path / info.path
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
-            self._made[key] = _peft(str(folder), folder)
+            made = _peft(str(folder), folder)
+            # the same name for each seed, so that they stay one method
+            ref = made.ref.model_copy(update={"name": self.name, "adapter": info.path})
+            self._made[key] = dataclasses.replace(made, ref=ref)
         return self._made[key]
 
 

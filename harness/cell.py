@@ -60,8 +60,9 @@ class ModelRef(Frozen):
 class InitialRef(Frozen):
     """The adapter that a cell starts from. Only its content is in the key, not its name."""
 
-    name: str = Field(description="as the user named it; not in the key")
+    name: str = Field(description="as the user named it, RUN:TASK for each seed; not in the key")
     revision: str = Field(description="sha256 of its weights file")
+    adapter: str = Field(default="", description="which of a run's adapters, as a path in its folder; not in the key")
     scaling: str = Field(description="what its scale is read from: alpha, or the fields of adapter_config.json")
 
 
@@ -94,7 +95,8 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
-        content.get("initial", {}).pop("name", None)
+        for field in ("name", "adapter"):
+            content.get("initial", {}).pop(field, None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

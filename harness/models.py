@@ -17,7 +17,7 @@ from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
 from harness.shapes import config_of
 from harness.simulated import simulate
-from harness.weights_report import check_weights
+from harness.weights_report import POOLER, check_weights, in_backbone
 
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
@@ -200,6 +200,20 @@ def newly_drawn(model: nn.Module) -> tuple[str, ...]:
     The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
     """
     return getattr(model, DRAWN, ())
+
+
+def lacking(source: ModelSource, model: nn.Module) -> tuple[str, ...]:
+    """Of a model's shapes: the names that `newly_drawn` gives once it is loaded, by the names in the weights files."""
+    from safetensors import safe_open
+
+    if source.shape is not None:
+        return ()
+    for file in source.path.glob("*.safetensors"):
+        with safe_open(file, framework="np") as weights:
+            if any(POOLER in name.split(".") for name in weights.keys()):  # noqa: SIM118
+                return ()
+    names = (name for name, _ in model.named_parameters())
+    return tuple(sorted(n for n in names if POOLER in n.split(".") and in_backbone(model, n)))
 
 
 def _never_repacked(model: Any) -> None:

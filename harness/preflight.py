@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.initial import load_initial
-from harness.models import load_tokenizer, skeleton
+from harness.models import DRAWN, lacking, load_tokenizer, skeleton
 from harness.plan import Plan, not_applicable
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
     """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
     if cell.initial is None:
         return []
+    setattr(model, DRAWN, lacking(plan.models[cell.suite], model))
     fresh = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
     outputs = _outputs(plan, cell)
     line = f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh)} drawn afresh"

@@ -152,12 +152,13 @@ class LowRank(Method):
         return Pair(*start, train_a, train_b, self.scale, self.dropout, self.lr_ratio)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
-        from methods.layers.initial import set_heads
+        from methods.layers.initial import set_frozen, set_heads
         from methods.layers.lowrank import attach_pairs
-        from methods.layers.replica_linear import attach_heads
+        from methods.layers.replica_linear import attach_heads, head_linears
         from methods.layers.resampling import resampled
 
         model.requires_grad_(False)
+        set_frozen(model, [m.initial for m in members], {name for name, _ in head_linears(model)})
         head = attach_heads(model, [m.streams for m in members])
         for group in head.groups:  # none in a language model
             set_heads(group, [m.initial for m in members])
