@@ -78,7 +78,8 @@ def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
             raise UserError(f"--init-from {text}: ':{option}': allowed: alpha=NUMBER, above 0")
     else:
         note = f"--init-from {text}: its file does not say alpha: {alpha:g} assumed; another: {text}:alpha=NUMBER"
-    ref = InitialRef(name=text, revision=_sha256(path), scaling=f"alpha={alpha:g}")
+    named = f"{path.resolve()}:alpha={alpha:g}"
+    ref = InitialRef(name=text, revision=_sha256(path), scaling=f"alpha={alpha:g}", source=named)
     return AdapterSource(ref, path, alpha=alpha, note=note)
 
 
@@ -90,7 +91,8 @@ def _peft(text: str, path: Path) -> AdapterSource:
     if not found:
         raise UserError(f"--init-from {text}: no adapter_model.safetensors or adapter_model.bin in {path}")
     scaling = json.dumps({k: config[k] for k in SCALING if config.get(k)}, sort_keys=True)
-    return AdapterSource(InitialRef(name=text, revision=_sha256(found[0]), scaling=scaling), found[0], config)
+    ref = InitialRef(name=text, revision=_sha256(found[0]), scaling=scaling, source=str(path.resolve()))
+    return AdapterSource(ref, found[0], config)
 
 
 class _RunAdapters:
@@ -112,14 +114,14 @@ class _RunAdapters:
         """Raises NotApplicable where the run has not this method, UserError where it has it with other seeds."""
         same = [r for r in self.records if _alike(r.cell, cell)]
         if not same:
-            have = sorted({r.cell.label for r in self.records})
+            have = sorted({r.cell.title for r in self.records})
             raise NotApplicable(
-                f"--init-from {self.text}: no adapter of {cell.label} on this model; it has {', '.join(have)}"
+                f"--init-from {self.text}: no adapter of {cell.title} on this model; it has {', '.join(have)}"
             )
         mine = [r for r in same if r.cell.seeds == cell.seeds]
         if len(mine) != 1:
             raise UserError(
-                f"--init-from {self.text}: {len(mine)} adapters of {cell.label} with the seeds {_seeds(cell)};"
+                f"--init-from {self.text}: {len(mine)} adapters of {cell.title} with the seeds {_seeds(cell)};"
                 f" allowed: one each; give a single folder under {self.path}/adapters"
             )
         key = mine[0].key
@@ -130,8 +132,7 @@ class _RunAdapters:
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
             made = _peft(str(folder), folder)
-            # the same name for each seed, so that they stay one method
-            ref = made.ref.model_copy(update={"name": self.name, "adapter": info.path})
+            ref = made.ref.model_copy(update={"source": self.name})  # the same for each seed: they are one method
             self._made[key] = dataclasses.replace(made, ref=ref)
         return self._made[key]
 
