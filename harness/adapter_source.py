@@ -141,7 +141,7 @@ def _alike(stored: Cell, cell: Cell) -> bool:
     """Whether method, options, model and precision are the same."""
 
     def facts(one: Cell) -> str:
-        parts: Sequence[Any] = (one.method, one.options, one.model.revision, one.dtype, one.quantize)
+        parts: Sequence[Any] = (one.method, one.options, one.model.content, one.dtype, one.quantize)
         return json.dumps(parts, sort_keys=True)
 
     return facts(stored) == facts(cell)

@@ -57,10 +57,18 @@ class Protocol(Frozen):
 
 
 class ModelRef(Frozen):
-    """The backbone. Only its content is in the key: revision, not name or path."""
+    """The backbone. Only its content is in the key: revision and files, not name or path."""
 
     name: str = Field(description="as the user named it; not in the key")
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
+    files: str = Field(
+        default="", description="sha256 of its config and tokenizer files; empty in records of earlier versions"
+    )
+
+    @property
+    def content(self) -> str:
+        """Hash of weights and files: what must be equal for two models to be the same."""
+        return hashlib.sha256(f"{self.revision} {self.files}".encode()).hexdigest() if self.files else self.revision
 
 
 class InitialRef(Frozen):

@@ -78,7 +78,7 @@ def _config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{own}: its id2label does not name {outputs} outputs; remove the file") from error
         labels = {name: value for name, value in label_fields(ordered).items() if len(names) == outputs} or labels
-    config = AutoConfig.from_pretrained(str(source.path), local_files_only=True)
+    config = AutoConfig.from_pretrained(str(source.path), local_files_only=True, trust_remote_code=False)
     config.update(labels)
     return config
 

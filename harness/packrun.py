@@ -21,7 +21,7 @@ from harness.failure import OutOfMemory, Unfit, free_again, one_line, out_of_mem
 from harness.groups import Attached
 from harness.inputs import Inputs
 from harness.interrupt import deferred
-from harness.models import load_model, newly_drawn
+from harness.models import drawn_notes, load_model, newly_drawn
 from harness.packs import Pack
 from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
@@ -163,6 +163,7 @@ class PackRun:
         self.model = load_backbone(work)
         self.drawn = {name: p for name, p in self.model.named_parameters() if name in newly_drawn(self.model)}
         own = list(self.model.parameters())
+        self.notes = drawn_notes(self.model)
         loaded = time.perf_counter()
         split = work.inputs.splits["train"].to(work.device)
         losses = task_type(work.suite.tasks[self.cell.task].kind).losses(self.cell.protocol)
@@ -248,6 +249,7 @@ class PackRun:
             made = Result(trained, {}, None, *measured, extra=extra)
         else:
             made = Result(trained, scored.scores, scored.predictions, *measured, extra=extra | scored.extra)
+        made.notes = self.notes
         method = self.work.pack.methods[member]
         if self.work.save_adapters and method.exports and trained.broke_at is None:
             made.adapter = with_drawn(method.export(self.model, self.attached, slot), self.drawn)

@@ -32,7 +32,7 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
     """
     content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
-        "model": [cell.model.revision, cell.dtype, cell.quantize],
+        "model": [cell.model.content, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads or os.cpu_count(), cpu_name(), version("torch")],

@@ -51,7 +51,7 @@ class Recorder:
             majority=suite.majority(cell.task, _scored(suite, cell, data)),
             stand_in=self.plan.models[cell.suite].stand_in and data.source == "embedded",
             data_source=data.source,
-            data_notes=[*data.notes, *(inputs.notes if inputs else ())],
+            data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
             pack=self._pack(pack, slot),
             environment=self.environment,
             started=started,

@@ -135,7 +135,7 @@ def _identity(cell: Cell) -> dict[str, str]:
     protocol = {k: v for k, v in cell.protocol.model_dump().items() if k not in ("name", "lr_source")}
     rest = {
         "protocol": cell.protocol.name,
-        "model": cell.model.revision,
+        "model": cell.model.content,
         "dtype": cell.dtype,
         "quantize": cell.quantize,
         "recompute": cell.recompute,
