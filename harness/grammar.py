@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.cell import Cell, Protocol
+from harness.cell import SHORT as SHORT, Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, Method
 from harness.errors import UserError, unknown
 from harness.seeds import STREAMS, equal
@@ -24,11 +24,6 @@ OVERRIDES: dict[str, Any] = {
     **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize", "recompute")},
 }
 """Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
-
-
-_NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}
-SHORT: dict[str, tuple[str, dict[str, str]]] = {"qlora": ("lora", _NF4), "qlorasp": ("lorasp", _NF4)}
-"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +57,8 @@ def short_name(name: str) -> tuple[str, dict[str, str]]:
     if name in METHODS:
         return name, {}
     if name in SHORT:
-        return SHORT[name]
+        method, quantize, dtype = SHORT[name]
+        return method, {"quantize": quantize, "dtype": dtype}
     method, dash, rest = name.partition("-")
     if method == "lorasp" and dash:
         STRATEGIES.get(rest)

@@ -111,15 +111,15 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     for key, question in wanted.items():
         if key in have:
             continue
-        listener.profiling(question.cell.label)
+        listener.profiling(question.cell.title)
         with children_import_us(), concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 asked = dataclasses.replace(question, waiting=held_by_this_process())
                 have[key] = pool.submit(_take, asked, spec.plugin).result()
             except concurrent.futures.process.BrokenProcessPool:
-                listener.note(f"profile of {question.cell.label}: its process was killed (out of memory?); left empty")
+                listener.note(f"profile of {question.cell.title}: its process was killed (out of memory?); left empty")
                 continue
         store.write_profile(have[key])
         if have[key].status != "ok":
-            listener.note(f"profile of {question.cell.label}: {have[key].status}: {have[key].reason}")
+            listener.note(f"profile of {question.cell.title}: {have[key].status}: {have[key].reason}")
     return [have[k] for k in wanted if k in have]

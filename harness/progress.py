@@ -40,7 +40,7 @@ class Silent:
 
     def cell_finished(self, record: Record) -> None:
         if record.status not in ("ok", "cancelled"):
-            self.note(f"{record.cell.task} {record.cell.label}: {record.status}: {record.reason}")
+            self.note(f"{record.cell.task} {record.cell.title}: {record.status}: {record.reason}")
 
     def profiling(self, label: str) -> None:
         return

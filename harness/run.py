@@ -39,7 +39,7 @@ class Outcome:
 
 
 def title_of(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(cell.label for cell in plan.cells)
+    methods = dict.fromkeys(cell.title for cell in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 

@@ -42,7 +42,7 @@ def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
 def lines(folder: Path, record: Record) -> Iterator[str]:
     """What it was, what came of it, how it was made, where its files are."""
     cell = record.cell
-    yield f"{record.key}: {cell.suite} {cell.task}, {cell.label}, {record.status}"
+    yield f"{record.key}: {cell.suite} {cell.task}, {cell.title}, {record.status}"
     yield from _part("scores", {name: f"{value:.4f}" for name, value in record.scores.items()})
     yield from _part("averages", {name: info.score for name, info in record.averages.items()})
     yield from _part("", {"best constant": record.majority, "reason": record.reason})

@@ -60,7 +60,7 @@ class Snapshot:
         """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
-            groups[record.cell.task, self.names.get(record.key, record.cell.label)].append(record)
+            groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
         return [(*place, *_told(group)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
