@@ -157,7 +157,8 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
 
 def task_name(path: Path) -> str:
     """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
-    return re.sub(r"\W+", "_", path.stem)
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"\W+", "_", Path(name).stem)
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
