@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -46,7 +47,8 @@ class Silent:
         return
 
     def note(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that was closed takes no lines; the run goes on
+            print(line, file=self.stream, flush=True)
 
     def close(self) -> None:
         return
@@ -122,10 +124,12 @@ class Live(Plain):
         self.bar.update(self.line, what=f"measuring {label} alone")
 
     def note(self, line: str) -> None:
-        self.bar.console.print(line, markup=False, highlight=False)
+        with contextlib.suppress(OSError):
+            self.bar.console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
-        self.bar.stop()
+        with contextlib.suppress(OSError):
+            self.bar.stop()
 
 
 def mean(losses: Sequence[float]) -> str:
