@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
+from harness.file_names import path_inside
 from harness.record import Profile, Record
 from reports.build import build
 from reports.document import Findings, Report
@@ -17,6 +19,7 @@ from reports.templating import fill
 
 FORMATS = ("md", "html", "latex", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
+FIGURES = "figures/"
 TEXTS = {"md": "report.md", "html": "report.html", "latex": "report.tex"}
 
 
@@ -67,7 +70,10 @@ def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FO
 
 
 def _first(folder: Path, files: Mapping[str, bytes]) -> Path:
-    return folder / next((name for name in ("report.html", *TEXTS.values()) if name in files), next(iter(files)))
+    """The HTML, else another text, else a file of data; a figure only where there is nothing else."""
+    texts = (name for name in ("report.html", *TEXTS.values()) if name in files)
+    data = (name for name in files if not name.startswith(FIGURES))
+    return folder / next(texts, next(data, next(iter(files))))
 
 
 def check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
@@ -90,7 +96,7 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
         drawn = {
             kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)
         }
-        files |= {f"figures/{name}.{kind}": content for kind, content in drawn.items() if kind in images}
+        files |= {f"{FIGURES}{name}.{kind}": content for kind, content in drawn.items() if kind in images}
         if "html" in formats:
             files[f"vector/{name}"] = drawn["svg"]
     return files
@@ -99,10 +105,17 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Each file whole or not at all. Raises UserError for a disk that is full or forbidden."""
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            part = folder / f"{name}.part"
-            part.write_bytes(content)
-            os.replace(part, folder / name)
+            path = path_inside(folder, name)
+            # a name of its own, so that two reports of one folder do not share it
+            part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+            try:
+                with part.open("xb") as stream:
+                    stream.write(content)
+                os.replace(part, path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise UserError(f"cannot write the report in {folder}: {error.strerror}; the records are stored") from error

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from harness.errors import UserError
-from studies.answer import Answer, Gathered, Part
+from studies.answer import Answer, Gathered
 from studies.study import Study, load
 
 FILE = "study.json"
@@ -45,22 +47,41 @@ def read(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text())
         if not isinstance(found, dict) or not isinstance(found.get("study"), str):
             raise ValueError("no study is named in it")
-    except (OSError, ValueError) as error:
+        if not all(isinstance(found.get(name, ""), str) for name in ("preset", "command")):
+            raise ValueError("preset and command are texts")
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} does not read ({error}); run the study again with --out {folder}") from error
     return found
 
 
 def declared(found: Content) -> Study:
     """The study as it was declared when it ran."""
-    return Study.model_validate(found["declared"]) if "declared" in found else load(found["study"])
+    if "declared" not in found:
+        return load(found["study"])
+    try:
+        return Study.model_validate(found["declared"])
+    except ValidationError as error:
+        raise _unreadable(found, error) from error
 
 
 def answer_of(found: Content) -> Answer:
-    """The stored answer. Raises UserError for a study that was stopped before it had one."""
+    """The stored answer. Raises UserError for a study that was stopped before it had one, or a changed file."""
     if "kind" not in found:
         raise UserError(f"study {found['study']} has no answer yet; run it again in its folder")
-    parts = {name: Part(**part) for name, part in found["parts"].items()}
-    return Answer(found["kind"], found["sentence"], parts, found["evidence"], found["notes"], found.get("lacks", ""))
+    fields = {name: found[name] for name in ("kind", "sentence", "parts", "notes", "lacks") if name in found}
+    try:
+        answer = TypeAdapter(Answer).validate_python(fields | {"rows": found.get("evidence")})
+    except ValidationError as error:
+        raise _unreadable(found, error) from error
+    if any(row.keys() != answer.rows[0].keys() for row in answer.rows):
+        raise UserError(f"study {found['study']}: rows of its evidence differ in their columns; run it again")
+    return answer
+
+
+def _unreadable(found: Content, error: ValidationError) -> UserError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return UserError(f"study {found['study']}: {FILE} does not read: {place}: {first['msg'].lower()}; run it again")
 
 
 def check_folder(out: Path, study: Study) -> None:

@@ -29,9 +29,9 @@ BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {f"harness.{m}" for m in BUILDING},
     "suites": {f"harness.{m}" for m in BUILDING} | {"harness.cell", "harness.tokens"},
-    "reports": {"harness.record", "harness.cell", "harness.errors"},
+    "reports": {"harness.record", "harness.cell", "harness.errors", "harness.terminal", "harness.file_names"},
     "results": {"harness.record", "harness.store", "harness.errors"},
-    "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts"},
+    "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts", "harness.file_names"},
 }
 TORCH = set(
     "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "

@@ -12,6 +12,7 @@ import typer
 from harness.errors import UserError
 from harness.flags import Json
 from harness.spec import make_spec
+from harness.terminal import print_lines
 
 
 def report(out: Path, flags: dict[str, Any]) -> None:
@@ -26,9 +27,9 @@ def report(out: Path, flags: dict[str, Any]) -> None:
         path, lines = runner.report(out, make_spec(flags))
     else:
         path, lines = write(out, make_spec(flags))
-    for line in lines:
-        print(line, file=sys.stderr)
-    print(f"report: {path}")
+    if lines:
+        print_lines(lines, sys.stderr)
+    print_lines([f"report: {path}"])
 
 
 def show(
@@ -45,7 +46,8 @@ def show(
     from harness.show import find, lines
 
     folder, record = find(key, out)
-    print(record.model_dump_json() if as_json else "\n".join(lines(folder, record)))
+    # json.dumps escapes all that is not ASCII, DEL and C1 controls included
+    print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else lines(folder, record))
 
 
 def compare(
@@ -75,16 +77,14 @@ def compare(
         check_same_question(before, after)
     if fail_if_worse is not None and not found.paired:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
-    print(
-        json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
-    )
+    print_lines([json.dumps(found.as_dict(fail_if_worse))] if as_json else found.lines(str(a), str(b), fail_if_worse))
     raise typer.Exit(1 if fail_if_worse is not None and (found.lost or found.worse(fail_if_worse)) else 0)
 
 
 def watch(
     out: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
     once: Annotated[bool, typer.Option("--once", help="Print one plain table and end.")] = False,
-    seconds: Annotated[float, typer.Option(help="seconds between two looks", min=0.2)] = 2.0,
+    seconds: Annotated[float, typer.Option(help="seconds between two looks, 0.2 to 3600")] = 2.0,
 ) -> None:
     """Show how far a running grid is, from its folder; ends when each cell has its record.
 
@@ -92,8 +92,10 @@ def watch(
     """
     from harness.watch import Watched, follow
 
+    if not 0.2 <= seconds <= 3600:  # typer's own bounds let nan pass
+        raise UserError(f"--seconds {seconds}: allowed: 0.2 to 3600")
     if once or not sys.stdout.isatty():
-        print("\n".join(Watched(out).look().lines()))
+        print_lines(Watched(out).look().lines())
     else:
         follow(Watched(out), seconds)
 
@@ -109,4 +111,4 @@ def merge(
     """
     from harness.merging import merge as write
 
-    print(f"model: {write(adapter, model, out)}")
+    print_lines([f"model: {write(adapter, model, out)}"])
