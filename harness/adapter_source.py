@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.adapter_config import check_plain, read_config
 from harness.adapter_files import check_unchanged
 from harness.cell import Cell, InitialRef

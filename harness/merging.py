@@ -54,7 +54,9 @@ def _merged(base: nn.Module, adapter: Path, shapes: Mapping[str, object], model:
         loaded = PeftModel.from_pretrained(base, str(adapter))  # type: ignore[arg-type]
         unused = sorted(set(shapes) - {_plain(name) for name in get_peft_model_state_dict(loaded)})
         if unused:
-            raise UserError(f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for")
+            raise UserError(
+                f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
+            )
         return loaded.merge_and_unload()
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -160,7 +160,9 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
-    note = "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
+    note = (
+        "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
+    )
     note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
     note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
     note += "with these examples; they are not adjusted, and are no verdicts."

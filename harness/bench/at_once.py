@@ -44,7 +44,9 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
         try:
             for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-                running.append(subprocess.Popen([*command, folder, str(i)], env=env, text=True, process_group=0, **pipes))
+                running.append(
+                    subprocess.Popen([*command, folder, str(i)], env=env, text=True, process_group=0, **pipes)
+                )
             _attend(running)
         finally:
             for process in running:

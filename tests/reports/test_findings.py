@@ -83,7 +83,9 @@ def test_what_is_undecided_says_what_would_be_found_and_how_many_seeds_it_takes(
 def test_means_over_all_tasks_are_scipys() -> None:
     (rows,) = [rows for title, rows, _ in findings(analyse(RUNS, [])).tables if title == "Over all tasks"]
     for row in rows:
-        scores = [[r.scores["accuracy"] for r in RUNS if (r.cell.method, r.cell.task) == (row["method"], t)] for t in TASKS]
+        scores = [
+            [r.scores["accuracy"] for r in RUNS if (r.cell.method, r.cell.task) == (row["method"], t)] for t in TASKS
+        ]
         trimmed = np.mean([stats.trim_mean(own, 0.25) for own in scores])
         assert row["interquartile mean"].split(" ")[0] == f"{trimmed:.1f}"
         assert row["runs"] == sum(map(len, scores))

@@ -81,7 +81,11 @@ def test_the_error_of_a_probability_is_that_of_scipys_jackknife() -> None:
     x, y = rng.normal(0.5, 1, 40), rng.normal(0, 1, 40)
     found = probability_of_improvement([x.tolist()], [y.tolist()]).interval
     expected = stats.bootstrap(
-        (x, y), lambda a, b: stats.mannwhitneyu(a, b).statistic / len(a) ** 2, paired=True, vectorized=False, rng=0,
+        (x, y),
+        lambda a, b: stats.mannwhitneyu(a, b).statistic / len(a) ** 2,
+        paired=True,
+        vectorized=False,
+        rng=0,
         n_resamples=1000,
     )
     assert found is not None and found.se == pytest.approx(expected.standard_error, rel=0.08)

@@ -14,7 +14,9 @@ def test_figures_and_words() -> None:
     method, first = record(70.0, cell(method="lorasp"), parameters=half), record(70.0)
     profiles = [profile("lora", peak_bytes=2**20), profile("lorasp", seconds=[0.1] * 3)]
     found = saving([method], [first], profiles)
-    assert found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state is None  # frozen entries that no record has the bytes of
+    assert (
+        found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state is None
+    )  # frozen entries that no record has the bytes of
     assert found.speed == (pytest.approx(160), pytest.approx(80))
     assert "is 2.00\N{MULTIPLICATION SIGN} as fast as lora" in sentence(found, "lorasp", "lora")
 
@@ -44,7 +46,9 @@ def test_state_has_frozen_entries_and_index_maps_in_it() -> None:
     solo = [profile("lora", train_state=lora), profile("lorasp", train_state=lorasp)]
     found = saving([packed[0]], [packed[1]], solo)
     assert found.state == (1400, 1600) and "frozen adapter entries and index maps" in sentence(found, "lorasp", "lora")
-    unknown = record(70.0, cell(method="lorasp"), parameters=half, train_state=lorasp.model_copy(update={"frozen": None}))
+    unknown = record(
+        70.0, cell(method="lorasp"), parameters=half, train_state=lorasp.model_copy(update={"frozen": None})
+    )
     assert saving([unknown], [packed[1]], []).state is None
     plain = record(70.0, train_state=lora.model_copy(update={"frozen": None}))  # nothing frozen, so nothing unknown
     assert saving([packed[0]], [plain], []).state == (1400, 1600)

@@ -27,7 +27,9 @@ def test_exact(n: int, rounded: bool) -> None:
 def test_random_flips_of_many_pairs_agree_and_are_always_the_same() -> None:
     values = np.random.default_rng(0).normal(0.3, 1, 60)
     found = sign_flip_p(values.tolist())
-    assert found == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01) and found == sign_flip_p(values.tolist())
+    assert found == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01) and found == sign_flip_p(
+        values.tolist()
+    )
 
 
 def test_p_is_never_0_and_nothing_comes_of_no_difference() -> None:

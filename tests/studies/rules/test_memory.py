@@ -111,9 +111,7 @@ def test_the_half_saves_what_its_frozen_entries_leave() -> None:
         "lorasp": TrainState(weights=297992, gradients=297992, optimizer=595984, frozen=884736),
     }
     peaks = {"lora": 359140864, "lorasp": 358846976}
-    made = [
-        profile(m, train_state=states[m], peak_bytes=peaks[m], peak_kind="cuda allocated", key=m) for m in states
-    ]
+    made = [profile(m, train_state=states[m], peak_bytes=peaks[m], peak_kind="cuda allocated", key=m) for m in states]
     part = answer(load("memory"), Gathered(profiles=made)).parts["half frozen"]
     saved = float(part.sentence.partition(" saves ")[2].split()[0])
     assert saved == pytest.approx((peaks["lora"] - peaks["lorasp"]) / MIB, abs=0.005)
