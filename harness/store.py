@@ -318,7 +318,7 @@ def _why(error: Exception) -> str:
 def to_json(document: BaseModel) -> bytes:
     """The content of a JSON file, with its digest.
 
-    Numbers and texts are written as json.dumps does, so that a script that only lays the file out anew keeps the digest.
+    Numbers and texts are written as json.dumps does: a script that only lays the file out anew keeps the digest.
     """
     return seal(json.dumps(document.model_dump(mode="json"), indent=1).encode())
 
