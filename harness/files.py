@@ -136,7 +136,7 @@ def seal(text: bytes, depth: int = 1) -> bytes:
 
 
 def check_seal(content: bytes, depth: int = 1) -> bool:
-    """Whether a JSON object has a digest where `seal` puts it. Raises ValueError where it is not that of the content."""
+    """Whether a JSON object has a digest where `seal` puts it. Raises ValueError for that of another content."""
     end = rb',?\s*"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*\Z"
     last = re.search(end, content[-LONGEST_SEAL:])
     if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
