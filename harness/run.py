@@ -39,7 +39,7 @@ class Outcome:
 
 
 def title_of(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(cell.label for cell in plan.cells)
+    methods = dict.fromkeys(cell.title for cell in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
@@ -107,7 +107,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
 def _later_folders(spec: Spec) -> list[str]:
     """Folders below that of the run which are written to after training."""
-    named = {"adapters": spec.save_adapters, "tensorboard": spec.tensorboard}
+    named = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
     return ["report", "report/figures", *(name for name, wanted in named.items() if wanted)]
 
 

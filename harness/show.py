@@ -12,6 +12,7 @@ from harness.errors import UserError, unknown
 from harness.files import list_files
 from harness.record import Record
 from harness.store import changed, parse_record
+from harness.terminal import printable
 
 RUNS = Path("results/runs")
 """Where runs lie that are found without being named."""
@@ -42,7 +43,7 @@ def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
 def lines(folder: Path, record: Record) -> Iterator[str]:
     """What it was, what came of it, how it was made, where its files are."""
     cell = record.cell
-    yield f"{record.key}: {cell.suite} {cell.task}, {cell.label}, {record.status}"
+    yield printable(f"{record.key}: {cell.suite} {cell.task}, {cell.title}, {record.status}")
     yield from _part("scores", {name: f"{value:.4f}" for name, value in record.scores.items()})
     yield from _part("averages", {name: info.score for name, info in record.averages.items()})
     yield from _part("", {"best constant": record.majority, "reason": record.reason})
@@ -59,7 +60,7 @@ def lines(folder: Path, record: Record) -> Iterator[str]:
     yield from _part("extra", record.extra)
     yield from _part("files", _files(folder, record))
     if record.traceback:
-        yield from ("traceback", *(f"  {line}" for line in record.traceback.splitlines()))
+        yield from ("traceback", *(f"  {printable(line)}" for line in record.traceback.splitlines()))
 
 
 def _part(title: str, content: BaseModel | Mapping[str, Any] | None) -> Iterator[str]:
@@ -71,7 +72,7 @@ def _part(title: str, content: BaseModel | Mapping[str, Any] | None) -> Iterator
     for i, (name, value) in enumerate(told.items()):
         text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
         text = " ".join(map(str, text)) if isinstance(text, list) else text
-        yield f"{title if i == 0 else '':{WIDTH}} {name.replace('_', ' '):18} {text}"
+        yield f"{title if i == 0 else '':{WIDTH}} {printable(name).replace('_', ' '):18} {printable(text)}"
 
 
 def _curve(curve: list[tuple[int, float]]) -> str:

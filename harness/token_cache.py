@@ -36,7 +36,8 @@ SPLITS = "harness.task_types."
 def cache_folder() -> Path:
     """$LORASP_HARNESS_CACHE, else ~/.cache/lorasp-harness."""
     given = os.environ.get(ENVIRONMENT)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "lorasp-harness"
+    # unlike Path.expanduser, this does not raise for ~ of an unknown user
+    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "lorasp-harness"
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:

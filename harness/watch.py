@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.files import list_files
 from harness.record import Record
 from harness.store import Store, read_record
+from harness.terminal import align_rows, make_table, make_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -60,31 +61,22 @@ class Snapshot:
         """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
-            groups[record.cell.task, self.names.get(record.key, record.cell.label)].append(record)
+            groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
         return [(*place, *_told(group)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
         """For a pipe: columns of spaces."""
-        rows = [HEAD, *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return [self.title, self.summary, *table]
+        return [printable(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
 
     def table(self) -> Group:
         """For a terminal."""
         from rich.console import Group
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
 
-        made = Table(title=Text(self.title), title_justify="left")
-        for i, name in enumerate(HEAD):
-            made.add_column(name, justify="left" if i < 2 else "right")
-        for row in self.rows():
-            made.add_row(*map(Text, row))
+        made = make_table([HEAD, *self.rows()], {0, 1}, self.title)
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
-        return Group(made, Padding(bar, 0), Text(self.summary))
+        return Group(made, Padding(bar, 0), make_text(self.summary))
 
 
 def _told(group: Sequence[Record]) -> tuple[str, ...]:

@@ -262,7 +262,7 @@ def _several_rates(records: Sequence[Record]) -> set[Place]:
 def check_same_question(a: Sequence[Record], b: Sequence[Record]) -> None:
     """Raise UserError where a task of both has another model or other data: then no lower score is a regression."""
     facts: Mapping[str, Callable[[Cell], str]] = {
-        "model": lambda cell: cell.model.revision[:12],
+        "model": lambda cell: cell.model.content[:12],
         "data": lambda cell: cell.data[:12],
     }
     for place in dict.fromkeys((r.cell.suite, r.cell.task) for r in a):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
+from harness.file_names import path_inside
 from harness.files import reason_of, replace_file
 from harness.record import Profile, Record
 from reports.build import build
@@ -17,6 +18,7 @@ from reports.templating import fill
 
 FORMATS = ("md", "html", "latex", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
+FIGURES = "figures/"
 TEXTS = {"md": "report.md", "html": "report.html", "latex": "report.tex"}
 
 
@@ -96,7 +98,7 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
         drawn = {
             kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)
         }
-        files |= {f"figures/{name}.{kind}": content for kind, content in drawn.items() if kind in images}
+        files |= {f"{FIGURES}{name}.{kind}": content for kind, content in drawn.items() if kind in images}
         if "html" in formats:
             files[f"vector/{name}"] = drawn["svg"]
     return files
@@ -105,9 +107,9 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Each file whole or not at all. Raises UserError for a disk that is full or forbidden."""
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            replace_file(folder / name, content)
+            replace_file(path_inside(folder, name), content)
     except OSError as error:
         raise UserError(
             f"cannot write the report in {folder}: {reason_of(error)}; the records are stored: "

@@ -14,6 +14,7 @@ from harness.errors import UserError
 from harness.flags import Json
 from harness.spec import make_spec
 from harness.store import Store, first_lines
+from harness.terminal import print_lines
 
 
 def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
@@ -29,13 +30,12 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     else:
         path, lines = write(out, make_spec(flags), to)
     print_skipped(lines)
-    print(f"report: {path}")
+    print_lines([f"report: {path}"])
 
 
 def print_skipped(lines: Sequence[str]) -> None:
     """Files that were not used, on stderr."""
-    for line in first_lines(lines):
-        print(line, file=sys.stderr)
+    print_lines(first_lines(lines), sys.stderr)
 
 
 def _is_study(out: Path) -> bool:
@@ -49,7 +49,7 @@ def _is_study(out: Path) -> bool:
     except UserError as error:
         if not (out / "run.json").is_file():
             raise
-        print(f"{error}; this is the report of a plain run", file=sys.stderr)
+        print_lines([f"{error}; this is the report of a plain run"], sys.stderr)
         return False
     return True
 
@@ -68,7 +68,8 @@ def show(
     from harness.show import find, lines
 
     folder, record = find(key, out)
-    print(record.model_dump_json() if as_json else "\n".join(lines(folder, record)))
+    # json.dumps escapes all that is not ASCII, DEL and C1 controls included
+    print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else lines(folder, record))
 
 
 def compare(
@@ -104,15 +105,13 @@ def compare(
         check_same_question(before, after)
     if fail_if_worse is not None and not found.paired:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
-    print(
-        json.dumps(found.as_dict(fail_if_worse)) if as_json else "\n".join(found.lines(str(a), str(b), fail_if_worse))
-    )
+    print_lines([json.dumps(found.as_dict(fail_if_worse))] if as_json else found.lines(str(a), str(b), fail_if_worse))
     unread = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
     if fail_if_worse is not None and unread:
-        print(f"--fail-if-worse: {unread} cells of {a} were not judged, as files were skipped", file=sys.stderr)
+        print_lines([f"--fail-if-worse: {unread} cells of {a} were not judged, as files were skipped"], sys.stderr)
         raise typer.Exit(1)
     if not found.compared:
-        print(f"nothing was compared: no score in {a} has a partner in {b}", file=sys.stderr)
+        print_lines([f"nothing was compared: no score in {a} has a partner in {b}"], sys.stderr)
         raise typer.Exit(1)
     raise typer.Exit(1 if fail_if_worse is not None and (found.lost or found.worse(fail_if_worse)) else 0)
 
@@ -120,7 +119,7 @@ def compare(
 def watch(
     out: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
     once: Annotated[bool, typer.Option("--once", help="Print one plain table and end.")] = False,
-    seconds: Annotated[float, typer.Option(help="seconds between two looks", min=0.2)] = 2.0,
+    seconds: Annotated[float, typer.Option(help="seconds between two looks, 0.2 to 3600")] = 2.0,
 ) -> None:
     """Show how far a running grid is, from its folder; ends when each cell has its record.
 
@@ -129,8 +128,10 @@ def watch(
     from harness.watch import Watched, follow
     from reports.frames import method_names
 
+    if not 0.2 <= seconds <= 3600:  # typer's own bounds let nan pass
+        raise UserError(f"--seconds {seconds}: allowed: 0.2 to 3600")
     if once or not sys.stdout.isatty():
-        print("\n".join(Watched(out, method_names).look().lines()))
+        print_lines(Watched(out, method_names).look().lines())
     else:
         follow(Watched(out, method_names), seconds)
 
@@ -146,4 +147,4 @@ def merge(
     """
     from harness.merging import merge as write
 
-    print(f"model: {write(adapter, model, out)}")
+    print_lines([f"model: {write(adapter, model, out)}"])
