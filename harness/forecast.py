@@ -139,7 +139,10 @@ def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: 
     size = sizes.of(cell)
     chosen = "asked" if asked else size.chosen if size else None
     steps = max(total_steps(c.protocol, train_rows(plan, c)) for c in pack.cells)
-    kinds = {_titled(c): capacity.predicted(capacity.step(c), k) for c in pack.cells}
+    members: dict[str, Cell] = {}
+    for member in pack.cells:
+        members.setdefault(_titled(member), member)
+    kinds = {title: capacity.predicted(capacity.step(c), k) for title, c in members.items()}
     known = [p for p in kinds.values() if not isinstance(p, str)]
     if len(known) < len(kinds):
         note = next(p for p in kinds.values() if isinstance(p, str))
@@ -183,7 +186,10 @@ def _as_json(row: Row) -> dict[str, Any]:
 def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
     """Methods that do not fit even alone, each with what would make it fit."""
     seen: dict[str, dict[str, Any]] = {}
-    for cell in plan.cells:
+    alike: dict[tuple[object, ...], Cell] = {}
+    for cell in plan.cells:  # cells that differ in their seeds share the protocol's object
+        alike.setdefault((cell.suite, cell.task, cell.label, cell.precision, id(cell.protocol)), cell)
+    for cell in alike.values():
         made = capacity.predicted(capacity.step(cell))
         name = f"{cell.title} ({cell.precision})"
         if isinstance(made, str) or name in seen or made.peak <= capacity.room * USED_AT_MOST:

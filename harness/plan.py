@@ -69,7 +69,8 @@ def make_plan(spec: Spec) -> Plan:
         axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
         asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
-            made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
+            first, method = _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, seeds[0])
+            made = [(first.model_copy(update={"seeds": own}), method) for own in seeds]
             if start:
                 made, sources = _started(made, start)
                 initial |= sources
