@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -143,6 +144,8 @@ def test_what_must_be_given(tmp_path: Path) -> None:
 
 def test_several_files_are_several_tasks_of_a_plan(tmp_path: Path) -> None:
     paths = [csv_file(tmp_path / name, rows) for name, rows in (("one.csv", ROWS), ("my two.csv", ROWS[:30]))]
+    paths[0] = paths[0].rename(tmp_path / "one.csv.gz")
+    paths[0].write_bytes(gzip.compress(paths[0].read_bytes()))
     files = tuple(map(str, paths))
     plan = make_plan(
         Spec(suite=("table",), data_file=files, text="body+title", label="mark", methods="head", seeds="1")
