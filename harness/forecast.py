@@ -76,6 +76,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
         "to_time": [] if spec.pack else _to_time(sizes, packs),
         "too_large": _too_large(plan, capacity),
         "dropped": list(plan.dropped),
+        "data": [f"{suite}/{task}: {note}" for (suite, task), data in plan.data.items() for note in data.notes],
     }
 
 
@@ -244,4 +245,4 @@ def text(made: dict[str, Any]) -> str:
     if any(", " in p["methods"] and p["peak"] for p in made["packs"]):
         lines.append("memory of a pack of several methods: as if all were the one that takes most")
     notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
-    return "\n".join([*lines, *notes, *made["dropped"]])
+    return "\n".join([*lines, *notes, *made["dropped"], *made["data"]])
