@@ -134,7 +134,8 @@ class Cell(Frozen):
     recompute: Recompute = "none"
     parts: dict[str, str] = Field(
         default_factory=dict,
-        description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
+        description="version above 1 of a strategy or of a field's meaning, sha256 of a plugin's source: "
+        "{'strategy mine': ..., 'order': '2'}",
     )
     initial: InitialRef | None = Field(default=None, description="the adapter that it starts from")
 
