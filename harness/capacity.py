@@ -137,7 +137,7 @@ def kind_of(step: Step) -> str:
     """What a prediction depends on."""
     cell, p = step.cells[0], step.cells[0].protocol
     lengths = (p.batch_size, step.length, p.max_target_length, p.shots)
-    model = (step.source.ref.revision, cell.dtype, cell.quantize, cell.recompute)
+    model = (step.source.ref.content, cell.dtype, cell.quantize, cell.recompute)
     return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,6 +16,11 @@ Recompute = Literal["none", "selective", "full"]
 Template = Literal["alpaca", "plain"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
+SHORT: Mapping[str, tuple[str, Quantize, Precision]] = {
+    "qlora": ("lora", "nf4-dq", "bf16"),
+    "qlorasp": ("lorasp", "nf4-dq", "bf16"),
+}
+"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
 MOST: Mapping[str, float] = {
     "lr": 1e6,
     "epochs": 1e6,
@@ -79,18 +85,33 @@ class Protocol(Frozen):
 
 
 class ModelRef(Frozen):
-    """The backbone. Only its content is in the key: revision, not name or path."""
+    """The backbone. Only its content is in the key: revision and files, not name or path."""
 
     name: str = Field(description="as the user named it; not in the key")
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
+    files: str = Field(
+        default="", description="sha256 of its config and tokenizer files; empty in records of earlier versions"
+    )
+
+    @property
+    def content(self) -> str:
+        """Hash of weights and files: what must be equal for two models to be the same."""
+        return hashlib.sha256(f"{self.revision} {self.files}".encode()).hexdigest() if self.files else self.revision
 
 
 class InitialRef(Frozen):
     """The adapter that a cell starts from. Only its content is in the key, not its name."""
 
-    name: str = Field(description="as the user named it; not in the key")
+    name: str = Field(description="as the user named it, or the folder of a run's adapter; not in the key")
     revision: str = Field(description="sha256 of its weights file")
+    source: str = Field(default="", description="what all seeds start from: a path, or RUN:TASK; not in the key")
     scaling: str = Field(description="what its scale is read from: alpha, or the fields of adapter_config.json")
+
+    @property
+    def method_name(self) -> str:
+        """What the starts of all seeds of one method have in common."""
+        of_run = re.fullmatch(r"(.+)/adapters/[0-9a-f]{16}", self.name)  # of each seed, in records without a source
+        return self.source or (of_run[1] if of_run else self.name)
 
 
 class Cell(Frozen):
@@ -122,7 +143,8 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
-        content.get("initial", {}).pop("name", None)
+        for field in ("name", "source"):
+            content.get("initial", {}).pop(field, None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -142,6 +164,12 @@ class Cell(Frozen):
     def label(self) -> str:
         """The method as it is written on the command line: lorasp:ratio=0.25."""
         return labelled(self.method, self.options)
+
+    @property
+    def title(self) -> str:
+        """The label for reading, under the short name of the method and its precision where there is one: qlora."""
+        meant = (self.method, self.quantize, self.dtype)
+        return labelled(next((name for name, own in SHORT.items() if own == meant), self.method), self.options)
 
 
 def labelled(method: str, options: Mapping[str, Any]) -> str:

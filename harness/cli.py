@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 from harness.bench.commands import bench
 from harness.errors import UserError, shorten
 from harness.flags import Json, with_flags
+from harness.interrupt import Catcher, catch_signals, interrupted
 from harness.spec import SHOWN, Spec, check_text
 from harness.terminal import print_lines
 from harness.verbs import machine, measured, registered, running, stored, studies as studying
@@ -25,11 +27,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-INTERRUPTED = 130
+RESUMED = {"run", "study", "profile"}
+"""Verbs that store what is finished, so that the same command does the rest."""
 LONGEST_MESSAGE = 2000
 """Characters of an error's line; the middle of a longer one is left out."""
 SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
 Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
+To = Annotated[Path | None, typer.Option("--to", help="the folder of the report; default: RUN/report")]
 SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
@@ -46,7 +50,7 @@ STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, Fal
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty)}))
+app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)}))
 SHORT: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),
     *(registered.methods, registered.strategies, registered.suites, registered.new),
@@ -59,20 +63,38 @@ app.add_typer(bench, name="bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 all ok, 1 some cells failed, 2 usage, 130 interrupted."""
+    """Run the command line; returns the exit code: 0 all ok, 1 some cells failed, 2 usage, 128 + a signal's number."""
     words = sys.argv[1:] if arguments is None else arguments
+    with catch_signals() as signals:
+        try:
+            code = _run(words)
+        except BaseException:
+            if signals.number is None:
+                raise
+            code = 0
+        return code if signals.number is None else stopped(signals, words)
+
+
+def stopped(signals: Catcher, words: Sequence[str]) -> int:
+    """The exit code after a signal, and a line about it."""
+    by = "" if signals.name == "SIGINT" else f" by {signals.name}"
+    rest = ": finished cells are stored; the same command runs the rest" if RESUMED & set(words) else ""
+    with contextlib.suppress(OSError):  # a terminal that was closed takes no line
+        print(f"interrupted{by}{rest}", file=sys.stderr)
+    return signals.exit_code
+
+
+def _run(words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         for word in words:
             check_text("argument", word)
         code = app([w for w in words if w != "--debug"], standalone_mode=False)
-        if code == INTERRUPTED:  # typer makes this of Ctrl-C
-            print_lines(["interrupted: finished cells are stored; the same command runs the rest"], sys.stderr)
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if debug:
+        if debug or interrupted():  # an error after a signal is its consequence: one line about the signal
             raise
         # typer brings its own copy of click, so its usage errors are known by what they can do
         usage = getattr(error, "format_message", None)

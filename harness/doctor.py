@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.model_source import INSTALL_MINILM, resolve
 from harness.presets import PRESETS
+from harness.process import available_cpus
 from harness.provenance import version
 
 NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
@@ -53,7 +54,7 @@ def _device() -> Check:
 
     if torch.cuda.is_available():
         return Check("device", True, torch.cuda.get_device_name())
-    return Check("device", True, f"cpu, {os.cpu_count()} cores (no CUDA GPU is visible)")
+    return Check("device", True, f"cpu, {available_cpus()} cores (no CUDA GPU is visible)")
 
 
 def _nvml() -> list[Check]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.cell import Cell, Protocol
+from harness.cell import SHORT as SHORT, Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, Method
 from harness.errors import UserError, shorten, unknown
 from harness.seeds import STREAMS, equal
@@ -27,9 +27,6 @@ OVERRIDES: dict[str, Any] = {
 """Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
 
 
-_NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}
-SHORT: dict[str, tuple[str, dict[str, str]]] = {"qlora": ("lora", _NF4), "qlorasp": ("lorasp", _NF4)}
-"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
 MOST_METHODS = 1000
 """Methods of one run, each combination of options counted."""
 MOST_SEEDS = 10_000
@@ -82,7 +79,8 @@ def short_name(name: str) -> tuple[str, dict[str, str]]:
     if name in METHODS:
         return name, {}
     if name in SHORT:
-        return SHORT[name]
+        method, quantize, dtype = SHORT[name]
+        return method, {"quantize": quantize, "dtype": dtype}
     method, dash, rest = name.partition("-")
     if method == "lorasp" and dash:
         STRATEGIES.get(rest)
@@ -210,7 +208,8 @@ def _check_seed_count(text: str, count: int) -> None:
 
 def task_name(path: Path) -> str:
     """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
-    return re.sub(r"\W+", "_", path.stem)
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"\W+", "_", Path(name).stem)
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -41,13 +42,14 @@ class Silent:
 
     def cell_finished(self, record: Record) -> None:
         if record.status not in ("ok", "cancelled"):
-            self.note(f"{record.cell.task} {record.cell.label}: {record.status}: {record.reason}")
+            self.note(f"{record.cell.task} {record.cell.title}: {record.status}: {record.reason}")
 
     def profiling(self, label: str) -> None:
         return
 
     def note(self, line: str) -> None:
-        print_lines([line], self.stream)
+        with contextlib.suppress(OSError):  # a terminal that was closed takes no lines; the run goes on
+            print_lines([line], self.stream)
 
     def close(self) -> None:
         return
@@ -125,10 +127,12 @@ class Live(Plain):
         self.bar.update(self.line, what=printable(what))
 
     def note(self, line: str) -> None:
-        self.bar.console.print(make_text(line))
+        with contextlib.suppress(OSError):
+            self.bar.console.print(make_text(line))
 
     def close(self) -> None:
-        self.bar.stop()
+        with contextlib.suppress(OSError):
+            self.bar.stop()
 
 
 def mean(losses: Sequence[float]) -> str:

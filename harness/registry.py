@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from harness.errors import UserError, shorten, unknown
+from harness.process import foreign_package
 
 T = TypeVar("T")
 LONGEST_NAME = 100
@@ -130,7 +131,13 @@ def load_plugin(path: Path) -> None:
 
 
 def load_all(plugins: Sequence[Path] = ()) -> None:
-    """Import our own methods, strategies and suites, installed plugins, and the given files."""
+    """Import our own methods, strategies and suites, installed plugins, and the given files. Raises UserError."""
+    if foreign := foreign_package():
+        name, place = foreign
+        raise UserError(
+            f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "
+            "import the harness first, or rename that module"
+        )
     for package in ("methods", "methods.selection", "suites"):
         load_package(package)
     load_entry_points()

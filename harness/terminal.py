@@ -36,8 +36,8 @@ def print_lines(lines: Iterable[object], stream: TextIO | None = None) -> None:
     """Print each item as one line; what the stream's encoding lacks is escaped."""
     target = stream or sys.stdout
     encoding = getattr(target, "encoding", None) or "utf-8"
-    text = "\n".join(printable(line) for line in lines)
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=target, flush=True)
+    text = "".join(f"{printable(line)}\n" for line in lines)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="", file=target, flush=True)
 
 
 def align_rows(rows: Sequence[Sequence[str]]) -> list[str]:

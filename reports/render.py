@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
 from harness.file_names import path_inside
+from harness.files import reason_of, replace_file
 from harness.record import Profile, Record
 from reports.build import build
 from reports.document import Findings, Report
@@ -36,7 +35,7 @@ def write_report(
     formats: Sequence[str] = DEFAULT_FORMATS,
     images: Sequence[str] = DEFAULT_IMAGES,
 ) -> Path:
-    """Write the asked formats and figures into `folder`; returns the path of the HTML, or of the first file."""
+    """Write the asked formats and figures into `folder`; returns the path of what is to be read first."""
     check("format", formats, FORMATS)
     check("figure format", images, IMAGES)
     if not records:
@@ -56,24 +55,27 @@ def write_report(
         flat = {"csv": to_csv, "parquet": to_parquet}
         files |= {f"{name}.{kind}": flat[kind](rows) for kind in formats if kind in flat and rows}
     _write(folder, files)
-    return _first(folder, files)
+    return main_file(folder, formats)
 
 
 def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> Path:
-    """A report without records in the formats of text; returns the path of the HTML, or of the first file."""
+    """A report without records in the formats of text; returns the path of what is to be read first."""
     check("format", formats, FORMATS)
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
     extra: dict[str, Any] = {"html": {"vectors": {}}}
     files = {TEXTS[k]: fill(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
     _write(folder, files)
-    return _first(folder, files)
+    return main_file(folder, kinds)
 
 
-def _first(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """The HTML, else another text, else a file of data; a figure only where there is nothing else."""
-    texts = (name for name in ("report.html", *TEXTS.values()) if name in files)
-    data = (name for name in files if not name.startswith(FIGURES))
-    return folder / next(texts, next(data, next(iter(files))))
+def main_file(folder: Path, formats: Sequence[str]) -> Path:
+    """What is to be read first: the HTML, else another text, else the scores; the folder where there are only figures.
+
+    Of files alike, the format that was named first.
+    """
+    names = {"html": "report.html"} if "html" in formats else {k: TEXTS[k] for k in formats if k in TEXTS}
+    names = names or {kind: f"scores.{kind}" for kind in formats}
+    return folder / next(iter(names.values())) if names else folder
 
 
 def check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
@@ -107,15 +109,9 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            path = path_inside(folder, name)
-            # a name of its own, so that two reports of one folder do not share it
-            part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-            try:
-                with part.open("xb") as stream:
-                    stream.write(content)
-                os.replace(part, path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            replace_file(path_inside(folder, name), content)
     except OSError as error:
-        raise UserError(f"cannot write the report in {folder}: {error.strerror}; the records are stored") from error
+        raise UserError(
+            f"cannot write the report in {folder}: {reason_of(error)}; the records are stored: "
+            "`report RUN --to FOLDER` writes it elsewhere"
+        ) from error

@@ -25,15 +25,13 @@ def writer() -> Any:
 def write_events(records: Sequence[Record], folder: Path) -> None:
     """SUITE/TASK/METHOD/seed-SEEDS/events.*: `loss` by step, each score at the last step. Old ones are replaced."""
     names = method_names(records)
-    words = {
-        r.key: (r.cell.suite, r.cell.task, names[r.key], f"seed-{seed_text(r.cell.seeds)}") for r in records
-    }
+    words = {r.key: (r.cell.suite, r.cell.task, names[r.key], f"seed-{seed_text(r.cell.seeds)}") for r in records}
     parts = [file_names(column) for column in zip(*words.values(), strict=True)]
     for record in records:
         own = (part[word] for part, word in zip(parts, words[record.key], strict=True))
         place = path_inside(folder, "/".join(own))
         for old in place.glob("events.*"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         if record.loss_curve or record.scores:
             _write(record, place)
 

@@ -11,10 +11,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import UserError
+from harness.files import check_seal, read_bytes
 from studies.answer import Answer, Gathered
 from studies.study import Study, load
 
 FILE = "study.json"
+FIELDS = frozenset(
+    "study declared preset stand_in margin margin_late kind sentence parts evidence notes lacks command sha256".split()
+)
 Content = Mapping[str, Any]
 
 
@@ -44,13 +48,22 @@ def read(folder: Path) -> dict[str, Any]:
     """A study's file. Raises UserError where it does not read."""
     path = folder / FILE
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        content = read_bytes(path)
+        found: dict[str, Any] = json.loads(content)
         if not isinstance(found, dict) or not isinstance(found.get("study"), str):
             raise ValueError("no study is named in it")
+        if unknown := sorted(set(found) - FIELDS):
+            raise ValueError(f"unknown {', '.join(unknown)}")
         if not all(isinstance(found.get(name, ""), str) for name in ("preset", "command")):
             raise ValueError("preset and command are texts")
+        if not check_seal(content) and "sha256" in found:
+            raise ValueError("its sha256 is not the last of its members")
+        found.pop("sha256", None)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} does not read ({error}); run the study again with --out {folder}") from error
+        raise UserError(
+            f"{path} does not read ({error}); delete it and run the study again with --out {folder}: "
+            "cells that are stored do not run again"
+        ) from error
     return found
 
 
