@@ -43,7 +43,7 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
             notes += _start_notes(plan, cell, models[shape])
         except UserError as error:
             if cell.key in plan.named:
-                raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
+                raise UserError(f"{cell.title} on {cell.model.name}: {error}") from error
             refused[_case(plan, cell)] = error
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
     keys = {c.key for c in cells if refused[_case(plan, c)]}

@@ -32,6 +32,7 @@ class Mmlu(Suite):
     """
 
     name = "mmlu"
+    version = 2
     summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
     tasks: ClassVar[Mapping[str, Task]] = {"mmlu": TASK}
     averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))

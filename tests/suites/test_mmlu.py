@@ -113,11 +113,11 @@ def test_wrong_questions_end_with_exit_2_before_training(
     ("text", "says"),
     [
         ('[{"instruction": "a", "answer": "b"}]', r"t.json row 1: found instruction, answer; expected fields"),
-        ('[{"instruction": "a", "output": 3}]', r"t.json row 1: 'output' is int, expected text"),
-        ('{"instruction": "a", "output": "b"}\n{', r"t.json line 2: expected JSON"),
+        ('[{"instruction": "a", "output": ["b"]}]', r"t.json row 1: 'output' is a list, expected text"),
+        ('{"instruction": "a", "output": "b"}\n{', r"t.json line 2: expected a JSON object"),
         ('[{"instruction": " ", "output": "b"}]', r"t.json row 1: empty instruction"),
         ('[{"instruction": "a", "output": ""}]', r"t.json: no row with an answer"),
-        ("[1]", r"t.json row 1: found int; expected fields"),
+        ("[1]", r"t.json row 1: expected a JSON object, found int"),
     ],
 )
 def test_wrong_instructions(text: str, says: str, tmp_path: Path) -> None:
