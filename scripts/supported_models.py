@@ -266,7 +266,9 @@ def written(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
             given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.no_grad():
             ids = model.generate(**given, max_new_tokens=LENGTH, do_sample=False, num_beams=1, pad_token_id=end)[0]
-        new = ids if both else ids[given["input_ids"].shape[1] :] if len(ids) > LENGTH else ids
+        before = given["input_ids"][0]
+        repeated = not both and torch.equal(ids[: len(before)], before)  # from embeddings, only new tokens come back
+        new = ids[len(before) :] if repeated else ids
         found.append(" ".join(tokenizer.decode(new, skip_special_tokens=True).split()))
     return found
 
