@@ -116,7 +116,9 @@ def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -
         )
     except subprocess.TimeoutExpired as error:
         fields = ", ".join(_fields_with(config, patterns))
-        raise UserError(f"{what}: a pattern in {fields} takes too long to match; write names of layers there") from error
+        raise UserError(
+            f"{what}: a pattern in {fields} takes too long to match; write names of layers there"
+        ) from error
     if ended.returncode:
         fields = ", ".join(_fields_with(config, patterns))
         raise UserError(f"{what}: a pattern in {fields} is no regular expression; write names of layers there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.adapter_config import check_plain, read_config
+from harness.adapter_files import check_unchanged
 from harness.cell import Cell, InitialRef
 from harness.errors import NotApplicable, UserError
+from harness.files import list_files
 from harness.record import Record
+from harness.store import parse_record
 
 MICROSOFT_ALPHA = 16.0
 """Their files do not say alpha; this is that of the repository's RoBERTa-base runs on MNLI (rank 8)."""
@@ -85,6 +87,7 @@ def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
 
 def _peft(text: str, path: Path) -> AdapterSource:
     """A folder with adapter_config.json; only plain LoRA, whose pairs are all that it changes beside the head."""
+    check_unchanged(path)
     config = read_config(path, f"--init-from {text}")
     check_plain(config, f"--init-from {text}")
     found = [path / n for n in ("adapter_model.safetensors", "adapter_model.bin") if (path / n).is_file()]
@@ -154,9 +157,7 @@ def _seeds(cell: Cell) -> str:
 def _records(folder: Path) -> list[Record]:
     """The records of another run, which is left as it is: what does not read is passed over."""
     found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(Record.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            continue
+    for path in list_files(folder, ".json"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(parse_record(path))
     return found

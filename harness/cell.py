@@ -21,6 +21,19 @@ SHORT: Mapping[str, tuple[str, Quantize, Precision]] = {
     "qlorasp": ("lorasp", "nf4-dq", "bf16"),
 }
 """QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
+MOST: Mapping[str, float] = {
+    "lr": 1e6,
+    "epochs": 1e6,
+    "max_steps": 10**9,
+    "batch_size": 10**6,
+    "max_length": 10**6,
+    "max_target_length": 10**6,
+    "beams": 1000,
+    "shots": 1000,
+    "train_rows": 10**9,
+    "eval_rows": 10**9,
+}
+"""The largest values of fields of Protocol. They lie far above any use; what is larger is a slip."""
 
 
 class Frozen(BaseModel):
@@ -31,13 +44,17 @@ class Protocol(Frozen):
     """How a cell trains. The same for each method of a comparison, save what a method declares (lr)."""
 
     name: Literal["default", "paper", "tuned"] = "default"
-    lr: float = Field(gt=0, description="peak learning rate")
+    lr: float = Field(gt=0, le=MOST["lr"], description="peak learning rate")
     lr_source: str = Field(default="", description="where the learning rate comes from; not in the key")
-    epochs: float = Field(default=3.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most; null: as epochs say")
-    batch_size: int = Field(default=16, ge=1)
+    epochs: float = Field(default=3.0, gt=0, le=MOST["epochs"])
+    max_steps: int | None = Field(
+        default=None, ge=1, le=MOST["max_steps"], description="optimizer steps at most; null: as epochs say"
+    )
+    batch_size: int = Field(default=16, ge=1, le=MOST["batch_size"])
     group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
-    max_length: int = Field(default=128, ge=4, description="tokens per row at most; longer rows are cut and counted")
+    max_length: int = Field(
+        default=128, ge=4, le=MOST["max_length"], description="tokens per row at most; longer rows are cut and counted"
+    )
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
     clip: float = Field(default=1.0, gt=0, description="gradient norm at most, per cell")
@@ -47,13 +64,24 @@ class Protocol(Frozen):
     epsilon: float = Field(default=1e-8, gt=0)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention probabilities")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="of the cross-entropy over tokens or classes")
-    max_target_length: int = Field(default=128, ge=2, description="tokens of a written text at most, also of the label")
-    beams: int = Field(default=1, ge=1, description="beams of the search that writes texts; 1 is greedy")
-    shots: int = Field(default=0, ge=0, description="solved examples before each question of a language model")
+    max_target_length: int = Field(
+        default=128,
+        ge=2,
+        le=MOST["max_target_length"],
+        description="tokens of a written text at most, also of the label",
+    )
+    beams: int = Field(
+        default=1, ge=1, le=MOST["beams"], description="beams of the search that writes texts; 1 is greedy"
+    )
+    shots: int = Field(
+        default=0, ge=0, le=MOST["shots"], description="solved examples before each question of a language model"
+    )
     template: Template = Field(default="alpaca", description="wording around an instruction: alpaca or plain")
     packed: bool = Field(default=False, description="several instructions in one row of max_length tokens")
-    train_rows: int | None = Field(default=None, ge=1, description="first rows of the task's shuffled train split")
-    eval_rows: int | None = Field(default=None, ge=1, description="first rows of each eval split")
+    train_rows: int | None = Field(
+        default=None, ge=1, le=MOST["train_rows"], description="first rows of the task's shuffled train split"
+    )
+    eval_rows: int | None = Field(default=None, ge=1, le=MOST["eval_rows"], description="first rows of each eval split")
 
 
 class ModelRef(Frozen):

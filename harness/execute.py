@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import SPINS
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.checkpoint import Checkpoints
@@ -17,9 +17,11 @@ from harness.cost import kept_runs, stored_sizes
 from harness.errors import UserError
 from harness.failure import Failure, free_again, one_line
 from harness.initial import load_initial
+from harness.interrupt import interrupted, reason
 from harness.knee import Timed
 from harness.pack_size import PackSizes
 from harness.packs import Pack, halves, remaining
+from harness.process import available_cpus
 from harness.provenance import environment, utc_now
 from harness.record import Status
 from harness.recorder import Recorder
@@ -50,7 +52,7 @@ def choose_threads(asked: int | None) -> int:
     """Set and return the number of torch threads; it is a part of what makes a run repeat bit by bit."""
     import torch
 
-    torch.set_num_threads(asked or os.cpu_count() or 1)
+    torch.set_num_threads(asked or available_cpus())
     return torch.get_num_threads()
 
 
@@ -63,6 +65,11 @@ class Executor:
         self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
+        if SPINS and self.threads > 1:
+            listener.note(
+                "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
+                "import the harness first, or set OMP_WAIT_POLICY=PASSIVE"
+            )
         self.environment = environment(self.device, self.threads)
         made_by = self.environment.model_dump() | {"--save-adapters": spec.save_adapters}
         self.checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
@@ -82,18 +89,24 @@ class Executor:
         try:
             results = self._results(pack, start)
         except KeyboardInterrupt:
-            for index in range(len(slots)):
-                self._store(own, index, "cancelled", began, reason="interrupted by the user")
+            self._cancel(own, began)
             raise
         except UserError:
             raise  # the model or the machine refuses: no fault of a cell, so nothing is stored of it
         except Exception as error:
+            if interrupted():  # a library may turn the interrupt into an error of its own
+                self._cancel(own, began)
+                raise KeyboardInterrupt from error
             failure = Failure.of(error)
         if failure is None:
             self._store_results(own, [results[slot] for slot in slots], began)
         else:  # out here the error's frames are gone, and what they held can be freed
             self._recover(pack, slots, failure, start, began)
         self.checkpoints.drop([c.key for c in own.cells])
+
+    def _cancel(self, pack: Pack, began: str) -> None:
+        for slot in range(len(pack.cells)):
+            self._store(pack, slot, "cancelled", began, reason=reason())
 
     def _store_results(self, pack: Pack, results: Sequence[Result | None], began: str) -> None:
         for index, result in enumerate(results):

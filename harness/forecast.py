@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from harness.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, 
 from harness.pack_size import PackSizes, train_rows
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
+from harness.process import available_cpus
 from harness.provenance import environment, gpu_name
 from harness.record import MemoryShares
 from harness.schedule import total_steps
@@ -54,7 +54,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
     capacity = Capacity(plan, device, free_memory(device) if memory is None else parse_memory(memory))
-    threads = spec.threads or os.cpu_count() or 1
+    threads = spec.threads or available_cpus()
     cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
     packs = _packs(sizes, spec)

@@ -11,6 +11,7 @@ from harness.adapter_config import PLACES, check_patterns
 from harness.adapter_source import AdapterSource
 from harness.contracts import Initial
 from harness.errors import UserError
+from harness.files import hash_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +99,8 @@ def _tensors(source: AdapterSource) -> dict[str, Tensor]:
     import torch
 
     try:
+        if hash_file(source.weights) != source.ref.revision:
+            raise OSError("it has changed since the run was planned")
         if source.weights.suffix == ".safetensors":
             from safetensors.torch import load_file
 

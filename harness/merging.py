@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapter_config import check_patterns, read_config
-from harness.adapter_files import label_fields
+from harness.adapter_files import check_unchanged, label_fields
 from harness.errors import UserError
 from harness.model_source import ModelSource, resolve
 from harness.models import load_model, load_tokenizer
 from harness.presets import preset
-from harness.record import Record
+from harness.store import parse_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,7 @@ WITHOUT_HEAD = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 def merge(adapter: Path, model: str, out: Path) -> Path:
     """Write base and adapter as one model, with its tokenizer. Raises UserError where they cannot be one."""
+    check_unchanged(adapter)
     config = read_config(adapter, str(adapter))
     shapes = _shapes(adapter)
     source = resolve(preset("quick"), "glue", model)
@@ -53,7 +54,9 @@ def _merged(base: nn.Module, adapter: Path, shapes: Mapping[str, object], model:
         loaded = PeftModel.from_pretrained(base, str(adapter))  # type: ignore[arg-type]
         unused = sorted(set(shapes) - {_plain(name) for name in get_peft_model_state_dict(loaded)})
         if unused:
-            raise UserError(f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for")
+            raise UserError(
+                f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
+            )
         return loaded.merge_and_unload()
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -86,7 +89,7 @@ def _config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
 def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
     """A low-rank update rounded to a level's codes would be another model than the one that was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
-    level = Record.model_validate_json(record.read_bytes()).cell.quantize if record.is_file() else "none"
+    level = parse_record(record).cell.quantize if record.is_file() else "none"
     if level == "none" and "quantization_config" in json.loads((base / "config.json").read_text()):
         raise UserError(f"--model {model}: its weights are quantized; merge needs them in floating point")
     if level != "none":

@@ -109,7 +109,7 @@ def files_digest(path: Path) -> str:
 
 
 def _content(file: Path) -> bytes:
-    """A file's bytes; of config.json without its layout and who wrote it, which each version of transformers changes."""
+    """A file's bytes; of config.json its fields, less those that each version of transformers writes anew."""
     content = file.read_bytes()
     if file.name not in ("config.json", "generation_config.json"):
         return content

@@ -15,7 +15,7 @@ from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
-from harness.padding import check_pad, reconcile_model, reconcile_tokenizer
+from harness.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
 from harness.shapes import config_of
 from harness.simulated import simulate
 from harness.weights_report import check_weights
@@ -44,11 +44,11 @@ def quiet() -> Iterator[None]:
 
 
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Options of every `from_pretrained`: no network, and no code of a model folder, which transformers would offer to run."""
+"""Options of every `from_pretrained`: no network, and no code from a model folder, which transformers asks about."""
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also for tokens beyond the embeddings."""
+    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also if tokens have no embedding."""
     from transformers import AutoTokenizer
 
     try:
@@ -110,7 +110,7 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
         with quiet():
             config = config_for(source, outputs)
             auto = _auto(config, outputs)
-            if source.shape is not None:
+            if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
                 with torch.device("meta"):
                     return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
             model, report = auto.from_pretrained(
@@ -207,6 +207,8 @@ def load_model(
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
+        if outputs is not None and kind == torch.float32:
+            check_padding(source, model)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
 
 

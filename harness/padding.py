@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from harness.model_source import ModelSource
 
 
+EMBEDDINGS = "model_embeddings"
+"""The attribute of a loaded tokenizer that holds the number of the model's embeddings."""
+
+
 def reconcile_tokenizer(source: ModelSource, tokenizer: Any, config: Any) -> None:
     """Give the tokenizer a pad token that the model has an embedding of.
 
@@ -26,6 +30,7 @@ def reconcile_tokenizer(source: ModelSource, tokenizer: Any, config: Any) -> Non
     rows = getattr(config.get_text_config(), "vocab_size", None)
     if rows is None:
         return
+    setattr(tokenizer, EMBEDDINGS, rows)
     vocabulary = tokenizer.get_vocab()
     beyond = {token: number for token, number in vocabulary.items() if number >= rows and token != tokenizer.pad_token}
     if beyond:
@@ -66,6 +71,41 @@ def reconcile_model(model: nn.Module) -> None:
         text.pad_token_id = 0
     if reads_last_token(model):
         model.base_model.register_forward_hook(functools.partial(_spread_last_token, pad), with_kwargs=True)  # type: ignore[operator,union-attr]
+
+
+PROBED: set[str] = set()
+"""Contents of the models that `check_padding` has let pass in this process."""
+TOLERANCE = 1e-3
+"""Of the largest logit. Rounding moves float32 logits by about 1e-6, a model that reads padding by 1e-2 and more."""
+
+
+def check_padding(source: ModelSource, model: nn.Module) -> None:
+    """Raise UserError for a float32 classifier whose logits change with padding, as of convolutions over the text."""
+    import torch
+
+    config: Any = model.config
+    text = config.get_text_config()
+    if source.ref.content in PROBED:
+        return
+    reserved = {getattr(text, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
+    words = [number for number in range(text.vocab_size) if number not in reserved][:6]
+    end = [config.eos_token_id] if config.is_encoder_decoder else []
+    row, padding = [*words, *end], words[:1] * 5
+    device = next(model.parameters()).device
+    ids = torch.tensor([[*row, *padding], [*words[::-1], *end, *padding]], device=device)
+    mask = torch.ones_like(ids)
+    mask[:, len(row) :] = 0
+    with torch.no_grad():
+        padded = model(input_ids=ids, attention_mask=mask).logits
+        alone = model(input_ids=ids[:, : len(row)], attention_mask=mask[:, : len(row)]).logits
+    difference, largest = float((padded - alone).abs().max()), float(alone.abs().max())
+    if difference > TOLERANCE * largest:
+        what = f"padding changes its logits by {difference:.1g} (the largest is {largest:.1g})"
+        raise UserError(
+            f"model '{source.name}': {what}, as models of type '{config.model_type}' read it;"
+            " give a model that reads its attention mask (bert, roberta, llama)"
+        )
+    PROBED.add(source.ref.content)
 
 
 def reads_last_token(model: nn.Module) -> bool:

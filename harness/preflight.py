@@ -89,7 +89,7 @@ def check_end(source: ModelSource, model: nn.Module) -> None:
 
 
 def _shapes(source: ModelSource, task: Task) -> nn.Module:
-    """The model's shapes. Raises UserError where it is of no kind that the task can train, or its files do not match."""
+    """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
     load_tokenizer(source)
     if task.kind != "instruction":
         model = skeleton(source, task.outputs)

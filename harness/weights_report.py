@@ -129,7 +129,9 @@ def _left_out(model: nn.Module, name: str) -> bool:
     if prefix and not name.startswith(prefix) and hasattr(model, name.partition(".")[0]):
         return False  # a head
     bare = name.removeprefix(prefix)
-    patterns = {NUMBER.sub("#", own.removeprefix(prefix)) for own, _ in model.named_parameters() if in_backbone(model, own)}
+    patterns = {
+        NUMBER.sub("#", own.removeprefix(prefix)) for own, _ in model.named_parameters() if in_backbone(model, own)
+    }
     if NUMBER.search(bare) and NUMBER.sub("#", bare) in patterns:
         return True
     parent, _, _ = bare.rpartition(".")

@@ -75,7 +75,11 @@ class Adapter(Method):
 def _places(model: nn.Module) -> dict[str, int]:
     """Feed-forward output layers and their widths."""
     found = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
-    return {n: int(getattr(m, "out_features", 0) or m.nf) for n, m in found if hasattr(m, "out_features") or hasattr(m, "nf")}
+    return {
+        n: int(getattr(m, "out_features", 0) or m.nf)
+        for n, m in found
+        if hasattr(m, "out_features") or hasattr(m, "nf")
+    }
 
 
 def start(streams: Streams, place: str, part: str, size: int, width: int) -> Tensor:

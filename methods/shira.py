@@ -44,7 +44,9 @@ class Shira(FromPeft):
         from torch import nn
 
         super().fits(model)
-        other = [s.name for s in find_sites(model, *self.sites) if not isinstance(model.get_submodule(s.name), nn.Linear)]
+        other = [
+            s.name for s in find_sites(model, *self.sites) if not isinstance(model.get_submodule(s.name), nn.Linear)
+        ]
         if other:
             raise NotApplicable(f"shira: peft's knows no layer like {other[0]} (Conv1D); use lora")
 

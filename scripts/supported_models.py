@@ -86,7 +86,9 @@ def _config(kind: str, **fields: Any) -> Callable[[], Any]:
 
 
 def _encoder(kind: str, **fields: Any) -> Family:
-    return Family(_config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>")
+    return Family(
+        _config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>"
+    )
 
 
 def _causal(kind: str, pad: str | None = "<pad>", **fields: Any) -> Family:

@@ -16,8 +16,10 @@ from harness.bench.rival import Ran, Way, inputs_of, train
 from harness.bench.silence import silenced
 from harness.cell import Cell
 from harness.plan import Plan, make_plan
+from harness.process import available_cpus, child_environment
 from harness.registry import load_all
 from harness.spec import Spec
+from harness.worker import follow_stdin
 
 POLL = 0.05
 """Seconds between looks at what the processes do."""
@@ -33,14 +35,18 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
 
     On a CPU they divide the threads. Raises RuntimeError where one of them fails.
     """
-    threads = max(1, (spec.threads or os.cpu_count() or 1) // count)
+    threads = max(1, (spec.threads or available_cpus()) // count)
     job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
     command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
+    env = os.environ | child_environment()
     with tempfile.TemporaryDirectory() as folder:
-        running = [
-            subprocess.Popen([*command, folder, str(i)], stdout=subprocess.PIPE, text=True) for i in range(count)
-        ]
+        running: list[subprocess.Popen[str]] = []
         try:
+            for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                running.append(
+                    subprocess.Popen([*command, folder, str(i)], env=env, text=True, process_group=0, **pipes)
+                )
             _attend(running)
         finally:
             for process in running:
@@ -70,6 +76,7 @@ def main(words: Sequence[str]) -> None:
     """One of several processes: `job folder number`."""
     import torch
 
+    follow_stdin()
     job, number = json.loads(words[0]), int(words[2])
     if job["device"] == "cpu":
         torch.set_num_threads(job["threads"])

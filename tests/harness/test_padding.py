@@ -1,8 +1,9 @@
-"""Padding never changes a score: every family, padded in several ways, against plain transformers and one text alone."""
+"""Padding never changes a score: every family in several paddings, against plain transformers and one text alone."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from harness.cell import ModelRef
-from harness.contracts import METHODS, Example, Member, Task
+from harness.contracts import METHODS, Example, Member
 from harness.errors import UserError
+from harness.inputs import read_inputs
 from harness.model_source import ModelSource
 from harness.models import load_model, load_tokenizer, skeleton
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
+from harness.suite import Task, TaskData
 from harness.task_types.classification import LabelledRows, predict, replica_losses, tokenise
 from harness.task_types.generation import written
 from harness.task_types.translation import causal_rows
@@ -38,7 +41,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def source_of(folder: Path) -> ModelSource:
-    return ModelSource(folder.name, folder, ModelRef(name=folder.name, revision="x"), "as stored", stand_in=False)
+    ref = ModelRef(name=folder.name, revision=str(folder))
+    return ModelSource(folder.name, folder, ref, "as stored", stand_in=False)
 
 
 def load(folder: Path) -> nn.Module:
@@ -53,16 +57,12 @@ def load(folder: Path) -> nn.Module:
     return model
 
 
-def examples(folder: Path) -> list[Example]:
-    """Rows to classify; an encoder-decoder is read at its end token, of which each row has to have one."""
-    return [Example(str(i), (text,), i % 2) for i, text in enumerate(ROWS)]
+def split_of(folder: Path, texts: Sequence[str] = ROWS) -> LabelledRows:
+    examples = [Example(str(i), (text,), i % 2) for i, text in enumerate(texts)]
+    return tokenise(load_tokenizer(source_of(folder)), examples, 40, regression=False)
 
 
-def split_of(folder: Path) -> LabelledRows:
-    return tokenise(load_tokenizer(source_of(folder)), examples(folder), 40, regression=False)
-
-
-def plain_logits(folder: Path, model: nn.Module) -> np.ndarray:
+def plain_logits(folder: Path, model: nn.Module, texts: Sequence[str] = ROWS) -> np.ndarray:
     """Logits [n, 2] of transformers' own model with the same weights, one unpadded text at a time."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -70,8 +70,8 @@ def plain_logits(folder: Path, model: nn.Module) -> np.ndarray:
     plain.load_state_dict(model.state_dict())
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = []
-    for example in examples(folder):
-        inputs = tokenizer(example.texts[0], return_tensors="pt")
+    for text in texts:
+        inputs = tokenizer(text, return_tensors="pt")
         if getattr(plain.config, "type_vocab_size", 2) < 2:
             inputs.pop("token_type_ids", None)
         with torch.no_grad():
@@ -128,12 +128,17 @@ def test_gradients_do_not_depend_on_the_rows_beside(name: str, folders: dict[str
     torch.testing.assert_close(gradient([0, 1, 2], int(split.lengths.max())), alone, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "qwen2", "bert", "roberta"])
-@pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_virtual_tokens_do_not_move_the_pooled_position(method: str, name: str, folders: dict[str, Path]) -> None:
-    if method == "prefix" and name not in ("llama", "bert", "roberta"):
-        pytest.skip("takes no past keys and values")
-    model, split = load_model(source_of(folders[name]), 2), split_of(folders[name])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        *[("prompt", name) for name in ("llama", "gpt2", "opt", "qwen2", "bert", "roberta")],
+        *[("prefix", name) for name in ("llama", "bert", "roberta")],
+    ],
+)
+def test_virtual_tokens_do_not_move_the_pooled_position(method: str, name: str, tmp_path: Path) -> None:
+    heads = {"num_key_value_heads": 4} if name == "llama" else {}
+    folder = build_family(name, tmp_path, **heads)
+    model, split = load_model(source_of(folder), 2), split_of(folder)
     made: Any = METHODS.get(method)(tokens=3)
     attached = made.attach(model, [Member(made, Streams(equal(0)))], calibration_of(split, replica_losses))
     whole = attached.model
@@ -172,9 +177,8 @@ def test_a_pad_token_beyond_the_embeddings_is_replaced(tmp_path: Path) -> None:
     assert tokenizer.pad_token_id == rows
     assert load_tokenizer(source_of(folder)).pad_token_id < rows
     model = load(folder)
-    text = [Example("0", (TEXTS[0],), 0), Example("1", (TEXTS[1],), 1)]
-    split = tokenise(load_tokenizer(source_of(folder)), text, 40, regression=False)
-    np.testing.assert_allclose(predict(model, split, 1)[0], plain_logits(folder, model)[:2], atol=1e-4)
+    logits = predict(model, split_of(folder, TEXTS), 1)[0]
+    np.testing.assert_allclose(logits, plain_logits(folder, model, TEXTS), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["roberta", "t5", "opt", "llama", "bert", "qwen2"])
@@ -206,7 +210,7 @@ def test_written_texts_do_not_depend_on_the_prompts_beside(name: str, folders: d
     """Prompts are padded on the left; against transformers' generate of one unpadded prompt."""
     source = source_of(folders[name])
     model, tokenizer = load_model(source, None).eval(), load_tokenizer(source)
-    task = Task("en-ro", (), None, kind="translation", eval_splits=("test",))
+    task = Task("en-ro", (), ("test",), ("bleu",), kind="translation")
     rules = protocol(max_length=40, max_target_length=6)
     rows = [Example(str(i), (text,), "x") for i, text in enumerate(TEXTS)]
     split = causal_rows(tokenizer, model.config, task, rows, rules, train=False)
@@ -223,3 +227,34 @@ def test_written_texts_do_not_depend_on_the_prompts_beside(name: str, folders: d
         )
         alone = tokenizer.decode(own[0, ids.shape[1] :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert text == " ".join(alone.split())
+
+
+def test_a_text_with_a_pad_token_beyond_the_embeddings_is_one_line(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = build_family("llama", tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    task = Task("t", ("a", "b"), ("validation",), ("accuracy",))
+    rows = (Example("0", ("the film [PAD]",), 0), Example("1", ("good",), 1))
+    fine = TaskData({"train": rows[1:], "validation": rows[1:]}, "x", "file")
+    read_inputs(load_tokenizer(source_of(folder)), task, fine, protocol(max_length=20))
+    with pytest.raises(UserError, match=r"\[PAD\]") as caught:
+        data = TaskData({"train": rows[1:], "validation": rows}, "x", "file")
+        read_inputs(load_tokenizer(source_of(folder)), task, data, protocol(max_length=20))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_reads_padding_is_refused(tmp_path: Path) -> None:
+    """ConvBERT's convolutions reach over the end of a text."""
+    from transformers import ConvBertConfig, ConvBertModel
+
+    folder = build_family("bert", tmp_path)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ConvBertModel(ConvBertConfig(vocab_size=64, embedding_size=32, initializer_range=0.2, **sizes))
+    model.save_pretrained(folder)
+    with pytest.raises(UserError, match="padding"):
+        load_model(source_of(folder), 2)
