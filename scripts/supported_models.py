@@ -28,7 +28,7 @@ OUT = Path(__file__).parent.parent / "docs" / "supported-models.md"
 WORDS = "good bad great awful film plot actor boring lovely dull bright slow fast story music scene weak strong".split()
 LABELS = ("negative", "neutral", "positive")
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "\n")
-STEPS, ROWS, LENGTH = 6, 12, 24
+STEPS, ROWS, LENGTH = 6, 8, 16
 NEEDED, TOLERANCE = 1.0, 1e-4
 
 METHODS = (
