@@ -337,7 +337,7 @@ def _quiet() -> Iterator[None]:
 
 Row = dict[str, str]
 COLUMNS = ("model", "method", "classification: adapter", "merged", "generation: adapter", "merged ")
-NOT_HERE = "–"
+NOT_HERE = "-"
 
 
 def measure(name: str, methods: Sequence[str] = METHODS) -> list[Row]:

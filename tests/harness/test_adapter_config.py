@@ -51,7 +51,9 @@ def test_a_field_that_changes_the_function_is_refused_by_name(field: str) -> Non
         check_plain(PLAIN | {field: CHANGING[field]}, "a")
 
 
-@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica", "unheard of"])
+@pytest.mark.parametrize(
+    "start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica", "unheard of"]
+)
 def test_an_initialization_that_changes_the_base_is_refused_by_name(start: str) -> None:
     with pytest.raises(UserError, match=start):
         check_plain(PLAIN | {"init_lora_weights": start}, "a")
@@ -102,9 +104,7 @@ HANGS = "(a+)+b"
         ("layers_pattern", [HANGS]),
     ],
 )
-def test_a_pattern_that_takes_for_ever_is_refused(
-    field: str, value: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pattern_that_takes_for_ever_is_refused(field: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.adapter_config.SECONDS", 1.0)
     began = time.monotonic()
     with pytest.raises(UserError, match=field):

@@ -53,7 +53,7 @@ def run(folder: Path, model: Path, *words: str) -> dict[str, Record]:
     frame = pd.DataFrame({"text": texts, "label": [names[i % 3] for i in range(len(texts))]})
     frame.to_csv(folder / "rows.csv", index=False)
     files = ["--data-file", f"{folder}/rows.csv", "--data-file", f"rows/validation={folder}/rows.csv"]
-    common = "--text text --label label --seeds 1 --max-steps 4 --max-length 16 --no-profile --threads 1 --save-adapters"
+    common = "--text text --label label --seeds 1 --max-steps 4 --max-length 16 --no-profile --save-adapters"
     out = folder / "out"
     start = ["run", "--suite", "table", *files, *common.split(), "--model", str(model), "--out", str(out), *words]
     assert main(start) == 0
@@ -146,6 +146,9 @@ def test_merge_refuses_a_tensor_that_peft_drops(tmp_path: Path, capsys: pytest.C
     assert record.adapter is not None
     adapter = tmp_path / "out" / record.adapter.path
     tensors = load_file(adapter / "adapter_model.safetensors")
-    save_file(tensors | {"base_model.model.bert.nowhere.lora_A.weight": torch.zeros(2, 2)}, adapter / "adapter_model.safetensors")
+    save_file(
+        tensors | {"base_model.model.bert.nowhere.lora_A.weight": torch.zeros(2, 2)},
+        adapter / "adapter_model.safetensors",
+    )
     assert main(["merge", str(adapter), "--model", str(model), "--out", str(tmp_path / "merged")]) == 2
     assert "nowhere" in capsys.readouterr().err and not (tmp_path / "merged").exists()

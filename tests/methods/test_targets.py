@@ -65,7 +65,9 @@ def skeleton(kind: str, **sizes: Any) -> Any:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, vocab_size=20, **{"pad_token_id": 0} | sizes))
+        return AutoModelForSequenceClassification.from_config(
+            AutoConfig.for_model(kind, vocab_size=20, **{"pad_token_id": 0} | sizes)
+        )
 
 
 @pytest.mark.parametrize("kind", FUSED)
