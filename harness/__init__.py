@@ -1,0 +1,11 @@
+"""The way of a run, from the command line to stored records.
+
+Each way in (the command line, `results`, tests, subprocesses) imports this package first, so what must be settled
+before other packages are imported is settled here.
+"""
+
+from harness.process import import_own_packages, wait_passively
+
+import_own_packages()
+SPINS = wait_passively()
+"""Whether torch was imported first, so that its OpenMP threads spin while they wait."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.model_source import INSTALL_MINILM, resolve
 from harness.presets import PRESETS
+from harness.process import available_cpus
 from harness.provenance import version
 
 NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
@@ -53,7 +54,7 @@ def _device() -> Check:
 
     if torch.cuda.is_available():
         return Check("device", True, torch.cuda.get_device_name())
-    return Check("device", True, f"cpu, {os.cpu_count()} cores (no CUDA GPU is visible)")
+    return Check("device", True, f"cpu, {available_cpus()} cores (no CUDA GPU is visible)")
 
 
 def _nvml() -> list[Check]:
@@ -72,12 +73,13 @@ def _nvml() -> list[Check]:
 
 
 def _hub() -> Check:
+    import http.client
     import urllib.request
 
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # an address that is none, too
         remedy = "presets small and paper need --data-dir and --model PATH"
         return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
     return Check("hub", True, address)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import SPINS
 from harness.capacity import Capacity, free_memory
 from harness.cell import Cell
 from harness.checkpoint import Checkpoints
@@ -21,6 +21,7 @@ from harness.interrupt import interrupted, reason
 from harness.knee import Timed
 from harness.pack_size import PackSizes
 from harness.packs import Pack, halves, remaining
+from harness.process import available_cpus
 from harness.provenance import environment, utc_now
 from harness.record import Status
 from harness.recorder import Recorder
@@ -51,7 +52,7 @@ def choose_threads(asked: int | None) -> int:
     """Set and return the number of torch threads; it is a part of what makes a run repeat bit by bit."""
     import torch
 
-    torch.set_num_threads(asked or os.cpu_count() or 1)
+    torch.set_num_threads(asked or available_cpus())
     return torch.get_num_threads()
 
 
@@ -64,6 +65,11 @@ class Executor:
         self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
+        if SPINS and self.threads > 1:
+            listener.note(
+                "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
+                "import the harness first, or set OMP_WAIT_POLICY=PASSIVE"
+            )
         self.environment = environment(self.device, self.threads)
         made_by = self.environment.model_dump() | {"--save-adapters": spec.save_adapters}
         self.checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)

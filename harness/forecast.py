@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from harness.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, 
 from harness.pack_size import PackSizes, train_rows
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
+from harness.process import available_cpus
 from harness.provenance import environment, gpu_name
 from harness.record import MemoryShares
 from harness.schedule import total_steps
@@ -54,7 +54,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
     capacity = Capacity(plan, device, free_memory(device) if memory is None else parse_memory(memory))
-    threads = spec.threads or os.cpu_count() or 1
+    threads = spec.threads or available_cpus()
     cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
     packs = _packs(sizes, spec)
@@ -102,7 +102,13 @@ def _to_time(sizes: PackSizes, packs: Sequence[Pack]) -> list[str]:
 
 
 def _names(cells: Sequence[Cell]) -> str:
-    return ", ".join(dict.fromkeys(c.label for c in cells))
+    return ", ".join(dict.fromkeys(_titled(c) for c in cells))
+
+
+def _titled(cell: Cell) -> str:
+    """The method's name, with a precision that neither it nor the default says."""
+    plain = cell.title != cell.label or cell.precision == "fp32"
+    return cell.title if plain else f"{cell.title} ({cell.precision})"
 
 
 def _device(spec: Spec, memory: str | None) -> str:
@@ -133,7 +139,7 @@ def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: 
     size = sizes.of(cell)
     chosen = "asked" if asked else size.chosen if size else None
     steps = max(total_steps(c.protocol, train_rows(plan, c)) for c in pack.cells)
-    kinds = {c.label: capacity.predicted(capacity.step(c), k) for c in pack.cells}
+    kinds = {_titled(c): capacity.predicted(capacity.step(c), k) for c in pack.cells}
     known = [p for p in kinds.values() if not isinstance(p, str)]
     if len(known) < len(kinds):
         note = next(p for p in kinds.values() if isinstance(p, str))
@@ -179,7 +185,7 @@ def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
     seen: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         made = capacity.predicted(capacity.step(cell))
-        name = f"{cell.label} ({cell.precision})"
+        name = f"{cell.title} ({cell.precision})"
         if isinstance(made, str) or name in seen or made.peak <= capacity.room * USED_AT_MOST:
             continue
         ways = [dataclasses.asdict(way) for way in ways_to_fit(capacity, cell)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.gpu import held_by_this_process
+from harness.process import available_cpus
 from harness.provenance import cpu_name, gpu_name, version
 from harness.record import Profile
 from harness.worker import Killed, call_alone
@@ -31,10 +31,10 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
     """
     content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
-        "model": [cell.model.revision, cell.dtype, cell.quantize],
+        "model": [cell.model.content, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
-        "machine": [device, threads or os.cpu_count(), cpu_name(), version("torch")],
+        "machine": [device, threads or available_cpus(), cpu_name(), version("torch")],
     }
     if gpu := gpu_name(device):
         content["gpu"] = gpu
@@ -108,14 +108,14 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     for key, question in wanted.items():
         if key in have:
             continue
-        listener.profiling(question.cell.label)
+        listener.profiling(question.cell.title)
         try:
             asked = dataclasses.replace(question, waiting=held_by_this_process())
             have[key] = call_alone("harness.measure", _take, asked, spec.plugin)
         except Killed:
-            listener.note(f"profile of {question.cell.label}: its process was killed (out of memory?); left empty")
+            listener.note(f"profile of {question.cell.title}: its process was killed (out of memory?); left empty")
             continue
         store.write_profile(have[key])
         if have[key].status != "ok":
-            listener.note(f"profile of {question.cell.label}: {have[key].status}: {have[key].reason}")
+            listener.note(f"profile of {question.cell.title}: {have[key].status}: {have[key].reason}")
     return [have[k] for k in wanted if k in have]

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
 from harness.interrupt import NAMES
+from harness.process import children_import_us
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +33,8 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     answers, given = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(given, work, args, kwargs), daemon=True)
     try:
-        process.start()
+        with children_import_us():  # the server that forks reads the variables when it starts
+            process.start()
         given.close()
         try:
             ok, answer = answers.recv()

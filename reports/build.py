@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from harness.file_names import file_name, file_names
 from harness.record import Profile, Record, Tuned
 from reports.document import Findings, Report, Section, Table, Text
 from reports.figures import figures
@@ -36,6 +37,7 @@ def build(
     if any(r.stand_in for r in records):
         title = f"{title} ({STAND_IN})"
     found = grids(records)
+    names = file_names(grid.suite for grid in found)
     return Report(
         title=title,
         command=command,
@@ -43,16 +45,22 @@ def build(
         dropped=dropped,
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
-        sections=[section(grid, profiles, published, findings.tuned) for grid in found],
+        sections=[section(grid, profiles, published, findings.tuned, names[grid.suite]) for grid in found],
         runs=run_table(found),
         detail=[Table.of(*extra) for extra in findings.detail],
     )
 
 
 def section(
-    grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]], tuned: Sequence[Tuned] = ()
+    grid: Grid,
+    profiles: Sequence[Profile],
+    published: Sequence[Mapping[str, str]],
+    tuned: Sequence[Tuned] = (),
+    name: str = "",
 ) -> Section:
-    drawn = {f"{grid.suite}-{name}": drawing for name, drawing in figures(grid, profiles, tuned).items()}
+    """The tables and figures of a suite; `name` begins the names of its figures' files."""
+    name = name or file_name(grid.suite)
+    drawn = {f"{name}-{kind}": drawing for kind, drawing in figures(grid, profiles, tuned).items()}
     return Section(grid.suite, tables(grid, profiles, published), drawn)
 
 

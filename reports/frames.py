@@ -123,8 +123,10 @@ def _told_apart(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, s
     names = {}
     for record in records:
         fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
+        if record.cell.title != record.cell.label:  # the short name says both
+            fields = [f for f in fields if f not in ("dtype", "quantize")]
         tag = ", ".join(f"{field}={_shown(field, record.cell)}" for field in fields)
-        names[record.key] = f"{record.cell.label} [{tag}]" if tag else record.cell.label
+        names[record.key] = f"{record.cell.title} [{tag}]" if tag else record.cell.title
     return names
 
 
@@ -133,14 +135,14 @@ def _identity(cell: Cell) -> dict[str, str]:
     protocol = {k: v for k, v in cell.protocol.model_dump().items() if k not in ("name", "lr_source")}
     rest = {
         "protocol": cell.protocol.name,
-        "model": cell.model.revision,
+        "model": cell.model.content,
         "dtype": cell.dtype,
         "quantize": cell.quantize,
         "recompute": cell.recompute,
         "method version": cell.method_version,
         "suite version": cell.suite_version,
         "data": cell.data,
-        "from": cell.initial.name if cell.initial else "none",
+        "from": cell.initial.method_name if cell.initial else "none",
         "parts": ", ".join(f"{name} {version[:8]}" for name, version in sorted(cell.parts.items())) or "none",
     }
     return {field: str(value) for field, value in (protocol | rest).items()}

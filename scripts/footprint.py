@@ -7,6 +7,8 @@ Batches of 16 rows of 32 tokens in float32; trained numbers and bytes without th
 
 from __future__ import annotations
 
+import harness  # noqa: F401  # isort: skip  before torch: it settles how OpenMP's threads wait
+
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -16,6 +16,7 @@ from harness.bench.rival import Ran, Way, inputs_of, train
 from harness.bench.silence import silenced
 from harness.cell import Cell
 from harness.plan import Plan, make_plan
+from harness.process import available_cpus, child_environment
 from harness.registry import load_all
 from harness.spec import Spec
 from harness.worker import follow_stdin
@@ -34,15 +35,16 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
 
     On a CPU they divide the threads. Raises RuntimeError where one of them fails.
     """
-    threads = max(1, (spec.threads or os.cpu_count() or 1) // count)
+    threads = max(1, (spec.threads or available_cpus()) // count)
     job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
     command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
+    env = os.environ | child_environment()
     with tempfile.TemporaryDirectory() as folder:
         running: list[subprocess.Popen[str]] = []
         try:
             for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
                 words, pipe = [*command, folder, str(i)], subprocess.PIPE
-                running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, process_group=0))
+                running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, text=True, process_group=0))
             _attend(running)
         finally:
             for process in running:

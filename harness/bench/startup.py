@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import numpy as np
 
 from harness.bench.table import Bench, Panel
 from harness.execute import choose_device, choose_threads
+from harness.process import child_environment
 from harness.provenance import machine_name
 from harness.spec import Spec
 
@@ -46,7 +48,8 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
 def _fresh(words: Sequence[str]) -> Sample:
     """Seconds of a process, and those it tells of itself. Raises RuntimeError."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+    env = os.environ | child_environment()
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, env=env)
     seconds = time.perf_counter() - started
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

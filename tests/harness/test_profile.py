@@ -20,6 +20,7 @@ from harness.contracts import METHODS
 from harness.gpu import Gpu
 from harness.packrun import attach_pack
 from harness.plan import make_plan
+from harness.process import available_cpus
 from harness.progress import Plain
 from harness.spec import make_spec
 from harness.store import Store
@@ -180,7 +181,7 @@ def test_a_profile_is_of_one_gpu_and_one_number_of_threads(monkeypatch: pytest.M
         named.append(profile.profile_key(cell(), 128, "cuda", 2))
     assert named[0] != named[1]
     monkeypatch.undo()
-    cores = os.cpu_count()
+    cores = available_cpus()
     assert profile.profile_key(cell(), 128, "cpu", None) == profile.profile_key(cell(), 128, "cpu", cores)
 
 
