@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.contracts import Exported
     from harness.model_source import ModelSource
 
+DIGESTS = "adapter_files"
+"""In `extra` of a record: sha256 of each file of its adapter, by name. Absent in records of earlier versions."""
 FOLDER, BASES = "adapters", "bases"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -55,8 +57,18 @@ def write_adapter(
             os.replace(whole, target)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}; what is stored is kept") from error
-    digests = {path.name: hash_file(path) for path in sorted(target.iterdir())}
-    return AdapterInfo(path=f"{FOLDER}/{key}", sha256=digests.pop(WEIGHTS), files=digests)
+    return AdapterInfo(path=f"{FOLDER}/{key}", sha256=hash_file(target / WEIGHTS))
+
+
+def with_digests(out: Path, record: Record) -> Record:
+    """The record with the sha256 of each file of its adapter.
+
+    Not a part of `adapter`, which is the same from run to run: the configuration names folders.
+    """
+    if record.adapter is None:
+        return record
+    digests = {path.name: hash_file(path) for path in sorted((out / record.adapter.path).iterdir())}
+    return record.model_copy(update={"extra": {**record.extra, DIGESTS: digests}})
 
 
 def _remove(path: Path) -> None:
@@ -126,13 +138,15 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def saved(out: Path, record: Record) -> bool:
     """Whether the adapter that a record names is there, unchanged."""
-    return record.adapter is not None and not changed_files(out, record.adapter)
+    return record.adapter is not None and not changed_files(out, record)
 
 
-def changed_files(out: Path, adapter: AdapterInfo) -> list[str]:
-    """Names of the adapter's files that are absent or not what its record says."""
-    expected: dict[str, str | None] = {WEIGHTS: adapter.sha256, CONFIG: None, **adapter.files}
-    return [name for name, digest in expected.items() if not _unchanged(out / adapter.path / name, digest)]
+def changed_files(out: Path, record: Record) -> list[str]:
+    """Names of the files of a record's adapter that are absent or not what the record says."""
+    if record.adapter is None:
+        return []
+    expected = {CONFIG: None, **record.extra.get(DIGESTS, {}), WEIGHTS: record.adapter.sha256}
+    return [name for name, digest in expected.items() if not _unchanged(out / record.adapter.path / name, digest)]
 
 
 def check_unchanged(adapter: Path) -> None:
@@ -142,11 +156,10 @@ def check_unchanged(adapter: Path) -> None:
     if folder.parent.name != FOLDER or not os.path.lexists(path):
         return
     try:
-        info = parse_record(path).adapter
+        record = parse_record(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{adapter}: its record does not read, so it cannot be verified; run its cell again") from error
-    names = [] if info is None else changed_files(folder.parent.parent, info)
-    if names:
+    if names := changed_files(folder.parent.parent, record):
         raise UserError(
             f"{adapter}: {' and '.join(names)} absent or changed since it was saved; run its cell again with "
             "--save-adapters"

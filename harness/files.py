@@ -1,9 +1,11 @@
 """Files that are read back later: written whole or not at all, with a digest that shows any damage.
 
-A JSON file ends with the digest of all that stands before it, white space apart:
+A JSON file ends with the digest of all that stands before it, white space apart. In a record, whose results repeat bit
+by bit from run to run while its times do not, it is a member of the last field, with all else that need not repeat:
 
-    { "key": ..., "scores": ..., "sha256": "9f86d0..." }
-      |<------ hashed ------>|
+    { "key": ..., "order": ..., "sha256": "9f86d0..." }            a profile, run.json, ...
+    { "key": ..., "scores": ..., "extra": {"sha256": "9f86d0..."}} a record
+    |<-------- hashed -------->|
 
 Files of earlier versions have no digest and are read as they are.
 """
@@ -23,8 +25,9 @@ from typing import IO
 from harness.errors import UserError
 
 WHITE_SPACE = b" \t\r\n"
-SEAL = re.compile(rb'\s*:\s*"([^"]*)"\s*}\s*')
-"""What follows the last '"sha256"' of a sealed file."""
+LONGEST_SEAL = 400
+"""Bytes from the end in which the digest stands, however the file is laid out."""
+HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 
 
 def _umask() -> int:
@@ -122,19 +125,24 @@ def escape_path(path: Path) -> str:
 # ---------------------------------------------------------------- the digest in a JSON file
 
 
-def seal(text: bytes) -> bytes:
-    """A JSON object with the digest of its content as the last member."""
-    body = text.rstrip().removesuffix(b"}").rstrip()
-    return b'%s,\n "sha256": "%s"\n}\n' % (body, _digest(body))
+def seal(text: bytes, depth: int = 1) -> bytes:
+    """A JSON object with the digest of its content as the last member; `depth` 2: of the object that is its last."""
+    body = text
+    for _ in range(depth):
+        body = body.rstrip().removesuffix(b"}")
+    body = body.rstrip()
+    comma = b"" if body.endswith(b"{") else b","
+    return b'%s%s\n "sha256": "%s"\n%s\n' % (body, comma, _digest(body), b"}" * depth)
 
 
-def check_seal(content: bytes) -> bool:
-    """Whether a JSON object has a digest as its last member. Raises ValueError where it is not that of the content."""
-    head, _, tail = content.rpartition(b'"sha256"')
-    sealed = SEAL.fullmatch(tail)
-    if sealed is None:
+def check_seal(content: bytes, depth: int = 1) -> bool:
+    """Whether a JSON object has a digest where `seal` puts it. Raises ValueError for that of another content."""
+    end = rb',?\s*"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*\Z"
+    last = re.search(end, content[-LONGEST_SEAL:])
+    if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
         return False
-    if sealed[1] != _digest(head.rstrip().removesuffix(b",")):
+    body = content[: len(content) - len(last[0])]
+    if last[1] != b"sha256" or last[2] != _digest(body):
         raise ValueError("its content does not match its sha256")
     return True
 

@@ -72,7 +72,8 @@ def make_plan(spec: Spec) -> Plan:
         axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
         asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
-            made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
+            first, method = _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, seeds[0])
+            made = [(first.model_copy(update={"seeds": own}), method) for own in seeds]
             if start:
                 made, sources = _started(made, start)
                 initial |= sources
@@ -220,8 +221,8 @@ def _parts(suite: Suite, method: Method) -> dict[str, str]:
     used += [(STRATEGIES, name) for name in method.strategies()]
     found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
-    raised = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1}
-    return raised | method.parts() | found | dict(suite.files())
+    changed = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
+    return changed | found | dict(suite.files())
 
 
 def _changed(protocol: Protocol) -> dict[str, str]:

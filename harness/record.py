@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from harness.cell import Cell, Precision, Quantize, Recompute
 
@@ -40,9 +40,6 @@ class AdapterInfo(Strict):
 
     path: str = Field(description="folder below that of the run: adapters/KEY")
     sha256: str = Field(description="of its adapter_model.safetensors")
-    files: dict[str, str] = Field(
-        default_factory=dict, description="sha256 of each other file in it; empty in records of earlier versions"
-    )
 
 
 class Parameters(Strict):
@@ -131,7 +128,13 @@ class Truncation(Strict):
     total: dict[str, int]
 
 
-class Record(Stored):
+def _without_digest(extra: dict[str, Any]) -> dict[str, Any]:
+    """The digest is of a file: a changed copy of its record must not keep it."""
+    extra.pop("sha256", None)
+    return extra
+
+
+class Record(Strict):
     """What came of one cell. A failure is a record too, with its reason."""
 
     schema_version: int = SCHEMA_VERSION
@@ -159,7 +162,10 @@ class Record(Stored):
     environment: Environment | None = None
     started: str = Field(description="UTC, ISO 8601")
     finished: str
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: Annotated[dict[str, Any], AfterValidator(_without_digest)] = Field(
+        default_factory=dict,
+        description="what methods and suites add; in the file it ends with the sha256 of all before it",
+    )
 
 
 class PackSize(Stored):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.adapter_files import base_of, labelled_config, write_adapter
+from harness.adapter_files import base_of, labelled_config, with_digests, write_adapter
 from harness.cell import Cell
 from harness.contracts import Suite, TaskData
 from harness.packs import Pack
@@ -59,6 +59,7 @@ class Recorder:
             adapter=self._adapter(cell, result),
             **_outcome(suite, cell, status, result, inputs),
         )
+        record = with_digests(self.store.out, record)
         self.store.write(record, result.predictions if result and status == "ok" else None)
         return record
 

@@ -107,7 +107,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
 def _later_folders(spec: Spec) -> list[str]:
     """Folders below that of the run which are written to after training."""
-    named = {"adapters": spec.save_adapters, "tensorboard": spec.tensorboard}
+    named = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
     return ["report", "report/figures", *(name for name, wanted in named.items() if wanted)]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.files import list_files
 from harness.record import Record
-from harness.store import Store, parse_record
+from harness.store import Store, read_record
 from harness.terminal import align_rows, make_table, make_text, printable
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ class Watched:
             return None
         if self.read.get(path, (None, None))[0] != changed:
             try:
-                record = parse_record(path)
-                self.read[path] = changed, record if record.key == path.stem == record.cell.key else None
+                self.read[path] = changed, read_record(path)
             except (OSError, ValueError):
                 self.read[path] = changed, None
         return self.read[path][1]

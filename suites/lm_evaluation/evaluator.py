@@ -146,16 +146,37 @@ def _extra(
     }
 
 
+_WRITTEN: dict[Path, dict[str, str]] = {}
+"""Folder of rendered prompts -> sha256 of each file that lm-eval has left there, since it verifies none itself."""
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.glob("*") if path.is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _delete_changed(folder: Path) -> None:
+    """Delete files that are not as lm-eval left them: their prompts are rendered again."""
+    for name, digest in _digests(folder).items():
+        if _WRITTEN.get(folder, {}).get(name) != digest:
+            (folder / name).unlink()
+
+
 @contextlib.contextmanager
 def request_cache(folder: Path) -> Iterator[None]:
-    """lm-eval's cache of rendered prompts in a folder of these rows: its key names task and shots, not the data."""
+    """lm-eval's cache of rendered prompts in a folder of these rows: its key names task and shots, not the data.
+
+    What is read from it is what was written: changed files are deleted first.
+    """
     import lm_eval.caching.cache as cache
 
     before, cache.PATH = cache.PATH, str(folder)
+    _delete_changed(folder)
     try:
         yield
     finally:
         cache.PATH = before
+        _WRITTEN[folder] = _digests(folder)
 
 
 @contextlib.contextmanager

@@ -14,16 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from harness import tuning
-from harness.adapter_files import changed_files, check_unchanged, saved, write_adapter
+from harness.adapter_files import changed_files, check_unchanged, saved, with_digests
 from harness.adapter_source import start_of
 from harness.checkpoint import Checkpoints, Saved
-from harness.contracts import Exported
 from harness.cost import stored_sizes
 from harness.errors import UserError
-from harness.files import check_seal, seal, write_atomically
-from harness.record import PackSize, Phases, Record, Trial, Tuned, TunedMethods
+from harness.files import check_seal, hash_file, seal, write_atomically
+from harness.record import AdapterInfo, PackSize, Phases, Record, Trial, Tuned, TunedMethods
 from harness.store import Store, to_json
 from harness.token_cache import path_of, read_split, write_split
 from scripts.pack_reference import main as pack, unpack
@@ -136,36 +136,35 @@ def test_checkpoints(tmp_path: Path) -> None:
 
 
 def adapter_run(store: Store) -> tuple[Record, Path]:
-    from peft import LoraConfig
-
     made = record(61.0)
-    tensors = {
-        f"base_model.model.query.lora_{name}.weight": torch.randn(shape)
-        for name, shape in (("A", (2, 6)), ("B", (6, 2)))
-    }
-    config = LoraConfig(r=2, lora_alpha=4, target_modules=["query"], task_type="SEQ_CLS")
-    info = write_adapter(store.out, made.key, Exported(config, tensors), "base")
-    made = made.model_copy(update={"adapter": info})
+    folder = store.out / "adapters" / made.key
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "target_modules": ["query"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    prefix = "base_model.model.query.lora"
+    tensors = {f"{prefix}_A.weight": torch.randn(2, 6), f"{prefix}_B.weight": torch.randn(6, 2)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    info = AdapterInfo(path=f"adapters/{made.key}", sha256=hash_file(folder / "adapter_model.safetensors"))
+    made = with_digests(store.out, made.model_copy(update={"adapter": info}))
     store.write(made, None)
     store.write_run("command", "title", [made.key], [])
-    return made, store.out / info.path
+    return made, folder
 
 
 def test_adapters(store: Store) -> None:
     made, folder = adapter_run(store)
-    assert saved(store.out, made) and made.adapter is not None
+    assert saved(store.out, made)
     check_unchanged(folder)
     for file in folder.iterdir():
         content = file.read_bytes()
         for flipped in flips(content, 4):
             file.write_bytes(flipped)
-            assert not saved(store.out, made) and changed_files(store.out, made.adapter) == [file.name]
+            assert not saved(store.out, made) and changed_files(store.out, made) == [file.name]
             for start in (str(folder), f"{store.out}:cola"):
                 with pytest.raises(UserError, match=file.name):
                     start_of(start)(made.cell)
         file.write_bytes(content)
-    legacy = made.model_copy(update={"adapter": made.adapter.model_copy(update={"files": {}})})
-    assert saved(store.out, legacy)
+    assert saved(store.out, made.model_copy(update={"extra": {}}))  # of an earlier version
 
 
 def test_tokenised_rows(tmp_path: Path) -> None:
@@ -220,11 +219,10 @@ def test_the_digest_stays_out_of_what_is_copied_from_a_record(store: Store) -> N
     made = record(61.25)
     store.write(made, None)
     path = store.cells / f"{made.key}.json"
-    assert check_seal(path.read_bytes())
+    assert check_seal(path.read_bytes(), 2) and "sha256" in json.loads(path.read_text())["extra"]
     read = Record.model_validate_json(path.read_bytes())
     path.write_text(read.model_copy(update={"scores": {"accuracy": 3.0}}).model_dump_json())
     assert store.read()[0][made.key].scores == {"accuracy": 3.0}
-    assert store.read()[0][made.key].sha256 is None
 
 
 def test_layout_is_no_content(store: Store) -> None:
