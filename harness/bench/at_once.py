@@ -44,7 +44,7 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
         try:
             for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
                 words, pipe = [*command, folder, str(i)], subprocess.PIPE
-                running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, process_group=0, env=env))
+                running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, text=True, process_group=0))
             _attend(running)
         finally:
             for process in running:
