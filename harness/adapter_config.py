@@ -76,8 +76,8 @@ def check_plain(config: Mapping[str, Any], what: str) -> None:
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(
-            f"{what}: init_lora_weights={start!r} changes the base itself, so the pairs alone are another model; convert"
-            " it (peft: save_pretrained with path_initial_model_for_weight_conversion) or train one that starts plainly"
+            f"{what}: init_lora_weights={start!r} changes the base itself, so the pairs alone are another model;"
+            " convert it (peft: save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for field, value in config.items():
         known = field in READ or field in PLACES or field in WITHOUT_EFFECT

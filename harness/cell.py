@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -133,11 +134,12 @@ class Cell(Frozen):
     recompute: Recompute = "none"
     parts: dict[str, str] = Field(
         default_factory=dict,
-        description="version above 1 of a strategy that is used, sha256 of a plugin's source: {'strategy mine': ...}",
+        description="version above 1 of a strategy or of a field's meaning, sha256 of a plugin's source: "
+        "{'strategy mine': ..., 'order': '2'}",
     )
     initial: InitialRef | None = Field(default=None, description="the adapter that it starts from")
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """First 16 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
         content = self.model_dump(mode="json", exclude_defaults=True)
@@ -147,6 +149,12 @@ class Cell(Frozen):
             content.get("initial", {}).pop(field, None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the copy computes a key of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("key", None)
+        return copied
 
     @property
     def simulated(self) -> bool:

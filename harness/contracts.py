@@ -144,6 +144,10 @@ class Method(abc.ABC):
         """Names of the selection strategies that it uses: what they are goes into the cell key."""
         return ()
 
+    def parts(self) -> dict[str, str]:
+        """What changed the results of some combinations of options only: name -> version, for the cell key."""
+        return {}
+
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
         """What one replica has learned, head and all, for a base model that nothing has touched."""
         raise NotImplementedError(f"{self.name}: peft cannot express it")
@@ -193,6 +197,11 @@ Masks = PerSite
 Scope = Literal["matrix", "pair", "model"]
 """Where the share is exact: in each matrix, in A and B of a site together, or over all sites."""
 
+Unit = Literal["entry", "row", "column", "channel", "rank", "block"]
+"""What trains as a whole. Rows or columns of A and of B; channels: columns of A (inputs) and rows of B (outputs);
+ranks: rows of A with the columns of B; blocks: all entries that a strategy gives the same number.
+"""
+
 Saving = Literal["trained parameters", "gradient", "optimizer state", "activations", "compute"]
 
 ScoreKind = Literal["weight", "snip", "fisher", "movement"]
@@ -204,10 +213,12 @@ class Strategy:
     """A rule that says which entries of A and B train.
 
     `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` where `scores` names a kind, gives each entry a
-    number; the highest train, ties in row-major order, exactly as many as the ratio asks in the scope. `zero` is the
-    matrix that starts at zero (the other is drawn). `trains` is the one matrix that a share of half lets train, if it
-    is one. With `twins`, seeds 2i and 2i + 1 get complementary masks. `saves` is what it is sure to save against LoRA
-    of the same rank, alone and at its own scope with ratio 0.5; `why` says by what.
+    number; the highest train, ties in row-major order, exactly as many as the ratio asks in the scope. Where `unit` is
+    not the entry, units train as a whole: of those with the highest numbers, as many as come nearest to the ratio, and
+    fewer of two equally near. With `half_only`, a ratio other than 0.5 is refused. `zero` is the matrix that starts at
+    zero (the other is drawn). `trains` is the one matrix that a share of half lets train, if it is one. With `twins`,
+    seeds 2i and 2i + 1 get complementary masks. `saves` is what it is sure to save against LoRA of the same rank, alone
+    and at its own scope with ratio 0.5; `why` says by what.
     """
 
     name: str
@@ -218,6 +229,8 @@ class Strategy:
     zero: Literal["a", "b"] = "b"
     trains: Literal["a", "b"] | None = None
     twins: bool = False
+    unit: Unit = "entry"
+    half_only: bool = False
     paper: str | None = None
     saves: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
     why: str = "frozen entries lie anywhere, so x and A x are kept whole and every product is computed"

@@ -33,9 +33,9 @@ def file_name(text: str) -> str:
 
 def _spelled(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._=+,@-]", "_", text)
-    name = re.sub(r"^[.-]", "_", name)
+    name = re.sub(r"^([.-]|$)", "_", name)
     # a name that looks like one with a hash must not meet it
-    if name and len(name) <= LONGEST and not re.search(rf"-[0-9a-f]{{{DIGEST}}}$", name):
+    if text and len(name) <= LONGEST and not re.search(rf"-[0-9a-f]{{{DIGEST}}}$", name):
         return name
     return _hashed(text, name)
 

@@ -76,6 +76,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
         "to_time": [] if spec.pack else _to_time(sizes, packs),
         "too_large": _too_large(plan, capacity),
         "dropped": list(plan.dropped),
+        "data": [f"{suite}/{task}: {note}" for (suite, task), data in plan.data.items() for note in data.notes],
     }
 
 
@@ -139,7 +140,10 @@ def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: 
     size = sizes.of(cell)
     chosen = "asked" if asked else size.chosen if size else None
     steps = max(total_steps(c.protocol, train_rows(plan, c)) for c in pack.cells)
-    kinds = {_titled(c): capacity.predicted(capacity.step(c), k) for c in pack.cells}
+    members: dict[str, Cell] = {}
+    for member in pack.cells:
+        members.setdefault(_titled(member), member)
+    kinds = {title: capacity.predicted(capacity.step(c), k) for title, c in members.items()}
     known = [p for p in kinds.values() if not isinstance(p, str)]
     if len(known) < len(kinds):
         note = next(p for p in kinds.values() if isinstance(p, str))
@@ -183,7 +187,10 @@ def _as_json(row: Row) -> dict[str, Any]:
 def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
     """Methods that do not fit even alone, each with what would make it fit."""
     seen: dict[str, dict[str, Any]] = {}
-    for cell in plan.cells:
+    alike: dict[tuple[object, ...], Cell] = {}
+    for cell in plan.cells:  # cells that differ in their seeds share the protocol's object
+        alike.setdefault((cell.suite, cell.task, cell.label, cell.precision, id(cell.protocol)), cell)
+    for cell in alike.values():
         made = capacity.predicted(capacity.step(cell))
         name = f"{cell.title} ({cell.precision})"
         if isinstance(made, str) or name in seen or made.peak <= capacity.room * USED_AT_MOST:
@@ -238,4 +245,4 @@ def text(made: dict[str, Any]) -> str:
     if any(", " in p["methods"] and p["peak"] for p in made["packs"]):
         lines.append("memory of a pack of several methods: as if all were the one that takes most")
     notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
-    return "\n".join([*lines, *notes, *made["dropped"]])
+    return "\n".join([*lines, *notes, *made["dropped"], *made["data"]])

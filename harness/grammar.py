@@ -51,6 +51,7 @@ def parse_methods(text: str) -> list[MethodCall]:
     calls: list[MethodCall] = []
     for name, options in _pieces(text):
         if name == "all":
+            _check_method_count(len(calls) + len(METHODS.names()) + len(STRATEGIES.names()))
             calls += [_call(n, {}, named=False) for n in METHODS.names()]
             calls += [_call("lorasp", {"select": s}, named=False) for s in STRATEGIES.names() if s != "random"]
             continue
@@ -58,14 +59,19 @@ def parse_methods(text: str) -> list[MethodCall]:
         options = meant | options
         choices = {option: text.split("|") for option, text in options.items()}
         count = math.prod(map(len, choices.values()))
-        if len(calls) + count > MOST_METHODS:
-            total = f"{len(calls) + count:,} methods, each combination of options counted"
-            raise UserError(f"--methods: {total}; allowed: {MOST_METHODS:,}; split the run, or name fewer values")
+        _check_method_count(len(calls) + count)
         calls += [
             _call(name, dict(zip(choices, values, strict=True)), named=count == 1)
             for values in itertools.product(*choices.values())
         ]
     return calls
+
+
+def _check_method_count(count: int) -> None:
+    """Raise UserError for more methods than a run takes."""
+    if count > MOST_METHODS:
+        total = f"{count:,} methods, each combination of options counted"
+        raise UserError(f"--methods: {total}; allowed: {MOST_METHODS:,}; split the run, or name fewer values")
 
 
 def short_name(name: str) -> tuple[str, dict[str, str]]:

@@ -181,6 +181,16 @@ class Attached:
         self.stored = [self.stored[r] for r in rows]
         self.frozen_bytes = [self.frozen_bytes[r] for r in rows] if self.frozen_bytes else ()
 
+    def tell(self, facts: Sequence[Mapping[str, Any]]) -> None:
+        """Let the record of each replica have facts of its own, whatever its neighbours have."""
+        rows = list(facts)
+
+        def keep(stay: Sequence[int]) -> None:
+            rows[:] = [rows[r] for r in stay]
+
+        self.extra_of.append(lambda replica: dict(rows[replica]))
+        self.keep_rows.append(keep)
+
     def extra_for(self, replica: int) -> dict[str, Any]:
         """What the record of one replica gets beside the usual fields."""
         made = dict(self.extra)

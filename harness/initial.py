@@ -30,7 +30,11 @@ def load_initial(source: AdapterSource) -> Initial:
     for name, value in _named(_tensors(source), what).items():
         found = FACTOR.fullmatch(name)
         if found and value.dim() == 2:
-            factors.setdefault(found[1], {})[found[2]] = value
+            if found[2] in factors.setdefault(found[1], {}):
+                raise UserError(
+                    f"{what}: two tensors in its file are {found[2]} of {found[1]}; save it again with peft"
+                )
+            factors[found[1]][found[2]] = value
         elif "lora_" in name:
             raise UserError(f"{what}: {name} is no A or B of a linear layer")
         else:

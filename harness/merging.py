@@ -57,10 +57,21 @@ def _merged(base: nn.Module, adapter: Path, shapes: Mapping[str, object], model:
             raise UserError(
                 f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
             )
+        _unwrap_saved(loaded.base_model.model)
         return loaded.merge_and_unload()
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
+
+
+def _unwrap_saved(model: nn.Module) -> None:
+    """Put the saved modules in the place of peft's wrappers; peft itself does so for a head of one layer only."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for path, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, module.modules_to_save[module.active_adapters[0]])
 
 
 def _plain(name: str) -> str:

@@ -11,14 +11,15 @@ import numpy as np
 from harness.seeds import Streams
 
 BUCKETS = 8
-"""Groups of like length; a step pads to the longest row of its group, the same for all replicas of a pack."""
+"""Groups of like length; a step pads to the longest row of the groups that its replicas read."""
 
 
 class Order:
-    """An own permutation of the rows per replica and epoch, from its stream alone.
+    """A permutation of the rows per replica and epoch, from the replica's order stream alone.
 
-    With `by_length`, rows are cut into groups of like length. Which group a step reads is the same for every seed, so
-    the replicas of a pack are padded alike; which of its rows, and in which order, is each replica's own.
+    With `by_length`, rows are cut into groups of like length, at whole batches. Which group a step reads, which of its
+    rows and in which order follow the order seed, as in transformers' LengthGroupedSampler. So replicas with the same
+    order seed read rows of like length at the same step; others are padded to the longest among them.
     """
 
     def __init__(
@@ -28,38 +29,53 @@ class Order:
         self.per_epoch = math.ceil(self.rows / batch_size)
         self.sorted = np.argsort(lengths, kind="stable") if by_length else None
         self.epoch, self._orders = -1, np.zeros((len(streams), 0), dtype=np.int64)
-        self._schedule = np.zeros(0, dtype=np.int64)
+        self._schedules = np.zeros((len(streams), 0), dtype=np.int64)
 
     def at(self, step: int) -> np.ndarray:
         """Row numbers [K * B] of a step; the last batch of an epoch may be short."""
-        start = self._place(step) * self.batch_size
-        return self._orders[:, start : start + self.batch_size].reshape(-1)
+        batches = [order[start : start + self.batch_size] for order, start in self._starts(step)]
+        return np.concatenate(batches)
 
     def alike(self, step: int) -> np.ndarray:
-        """Rows whose longest a step is padded to: all of its group, or where rows are not grouped its own."""
-        place = self._place(step)
+        """Rows whose longest a step is padded to: its own, or where rows are grouped by length all of the groups.
+
+        Of several groups all up to the longest, so that few shapes occur.
+        """
         if self.sorted is None:
             return self.at(step)
         bounds = self._bounds()
-        group = int(np.searchsorted(bounds, place * self.batch_size, side="right")) - 1
-        return self.sorted[bounds[group] : bounds[group + 1]]
+        starts = [start for _, start in self._starts(step)]
+        groups = {int(np.searchsorted(bounds, start, side="right")) - 1 for start in starts}
+        first = bounds[min(groups)] if len(groups) == 1 else 0
+        return self.sorted[first : bounds[max(groups) + 1]]
 
-    def _place(self, step: int) -> int:
-        """The step's batch in the epoch, whose orders are drawn where it is a new one."""
+    def _starts(self, step: int) -> list[tuple[np.ndarray, int]]:
+        """For each replica its order of the epoch, drawn where that is a new one, and where its batch starts there."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch = epoch
-            # whole batches change places, the same for each seed; a short last one stays the last
-            whole = self.rows // self.batch_size
-            self._schedule = np.append(np.random.default_rng(epoch).permutation(whole), whole)
-            self._orders = np.stack([self._drawn(s.numpy("order", f"epoch {epoch}")) for s in self.streams])
-        return place if self.sorted is None else int(self._schedule[place])
+            self._orders = np.stack([self._draw_rows(s.numpy("order", f"epoch {epoch}")) for s in self.streams])
+            if self.sorted is not None:
+                self._schedules = np.stack(
+                    [self._draw_groups(s.numpy("order", f"groups {epoch}")) for s in self.streams]
+                )
+        if self.sorted is None:
+            return [(order, place * self.batch_size) for order in self._orders]
+        return [
+            (order, int(schedule[place]) * self.batch_size)
+            for order, schedule in zip(self._orders, self._schedules, strict=True)
+        ]
 
-    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+    def _draw_rows(self, rng: np.random.Generator) -> np.ndarray:
         if self.sorted is None:
             return rng.permutation(self.rows)
         groups = [rng.permutation(self.sorted[a:b]) for a, b in itertools.pairwise(self._bounds())]
         return np.concatenate(groups)
+
+    def _draw_groups(self, rng: np.random.Generator) -> np.ndarray:
+        """An order of the whole batches; a short one stays the last, so that all replicas have it at the same step."""
+        whole = self.rows // self.batch_size
+        return np.append(rng.permutation(whole), whole)
 
     def _bounds(self) -> np.ndarray:
         """Where the groups begin in the sorted rows: at whole batches, so that no batch lies in two."""
@@ -69,3 +85,4 @@ class Order:
     def keep(self, rows: Sequence[int]) -> None:
         self.streams = [self.streams[r] for r in rows]
         self._orders = self._orders[list(rows)]
+        self._schedules = self._schedules[list(rows)]

@@ -60,6 +60,7 @@ class PackSizes:
         self.capacity, self.plan, self.machine = capacity, capacity.plan, machine
         self.known, self.time, self.keep = known, time, keep
         self.made = dict(stored)
+        self.worth: dict[str, bool] = {}
         self.kinds = _kinds(self.plan, waiting, machine)
 
     def most(self, cells: Sequence[Cell]) -> int:
@@ -108,6 +109,12 @@ class PackSizes:
         return self._size(kind, self.capacity.most(kind.cells), "memory", **told)
 
     def _worth(self, kind: Kind) -> bool:
+        """Whether timing packs of a kind pays; asked for each pack, and decided once, as it looks at all cells."""
+        if kind.key not in self.worth:
+            self.worth[kind.key] = self._pays(kind)
+        return self.worth[kind.key]
+
+    def _pays(self, kind: Kind) -> bool:
         step = self.capacity.step(kind.cells[0])
         layers, hidden, _, _ = dimensions(step) or (0, 0, 0, 0)
         tokens = kind.cells[0].protocol.batch_size * kind.words

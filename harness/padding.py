@@ -75,6 +75,8 @@ def reconcile_model(model: nn.Module) -> None:
 
 PROBED: set[str] = set()
 """Contents of the models that `check_padding` has let pass in this process."""
+PROBE = 16
+"""Positions and tokens that a model needs to be probed, offsets included."""
 TOLERANCE = 1e-3
 """Of the largest logit. Rounding moves float32 logits by about 1e-6, a model that reads padding by 1e-2 and more."""
 
@@ -85,10 +87,14 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
 
     config: Any = model.config
     text = config.get_text_config()
-    if source.ref.content in PROBED:
+    vocabulary = getattr(text, "vocab_size", None)
+    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or PROBE
+    if source.ref.content in PROBED or vocabulary is None or min(vocabulary, positions) < PROBE:
         return
+    if config.is_encoder_decoder and not isinstance(config.eos_token_id, int):
+        return  # `preflight` refuses it
     reserved = {getattr(text, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
-    words = [number for number in range(text.vocab_size) if number not in reserved][:6]
+    words = [number for number in range(vocabulary) if number not in reserved][:6]
     end = [config.eos_token_id] if config.is_encoder_decoder else []
     row, padding = [*words, *end], words[:1] * 5
     device = next(model.parameters()).device

@@ -17,9 +17,12 @@ from harness.model_source import ModelSource, resolve
 from harness.overlap import overlap_notes
 from harness.presets import Preset, preset
 from harness.registry import Registry
+from harness.schedule import STEPS_VERSION
 from harness.spec import Spec
 
 PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
+ORDER_VERSION = 2
+"""Of the batches of rows of like length (harness/order.py): 2 gives each seed groups in an order of its own."""
 BUDGET = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
 TEXT = tuple("label_smoothing max_target_length beams shots template packed".split())
 
@@ -69,7 +72,8 @@ def make_plan(spec: Spec) -> Plan:
         axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
         asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
-            made = [_cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, s) for s in seeds]
+            first, method = _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, seeds[0])
+            made = [(first.model_copy(update={"seeds": own}), method) for own in seeds]
             if start:
                 made, sources = _started(made, start)
                 initial |= sources
@@ -186,6 +190,7 @@ def _cell(
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
     if quantize in method.unfit_levels:
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {method.unfit_levels[quantize]}")
+    protocol = protocol_of(spec, chosen, suite.name, method, call.overrides)
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -196,12 +201,12 @@ def _cell(
         preset=chosen.name,
         model=model.ref,
         data=data.fingerprint,
-        protocol=protocol_of(spec, chosen, suite.name, method, call.overrides),
+        protocol=protocol,
         seeds=seeds,
         dtype=call.overrides["dtype"],
         quantize=quantize,
         recompute=call.overrides["recompute"],
-        parts=_parts(suite, method),
+        parts=_parts(suite, method) | _changed(protocol),
     )
     suite.check(task, data, cell.protocol)
     return cell, method
@@ -216,7 +221,14 @@ def _parts(suite: Suite, method: Method) -> dict[str, str]:
     used += [(STRATEGIES, name) for name in method.strategies()]
     found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
-    return {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | found | dict(suite.files())
+    changed = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
+    return changed | found | dict(suite.files())
+
+
+def _changed(protocol: Protocol) -> dict[str, str]:
+    """Versions of what a protocol's field means, where an earlier version of this harness gave other results."""
+    steps = {} if protocol.epochs.is_integer() else {"steps": str(STEPS_VERSION)}
+    return steps | ({"order": str(ORDER_VERSION)} if protocol.group_by_length else {})
 
 
 def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:

@@ -31,8 +31,8 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         if _case(plan, cell) in refused:
             continue
         refused[_case(plan, cell)] = None
-        # shapes of the backbone are the same for each task, those of the head matter to an adapter only
-        shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
+        # the backbone is the same for each task, but its file may have a head that fits some tasks only
+        shape = (cell.suite, _outputs(plan, cell))
         if shape not in models:
             models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
             notes += [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
@@ -113,9 +113,9 @@ def _outputs(plan: Plan, cell: Cell) -> int | None:
 
 
 def _case(plan: Plan, cell: Cell) -> tuple[object, ...]:
-    """What is looked at once: the method on a suite's model, and the adapter with the width of the task's head."""
+    """What is checked once: the method on a suite's model with a head of the task's width, and the adapter."""
     start = cell.initial
-    return (cell.suite, cell.label) + ((start.revision, start.scaling, _outputs(plan, cell)) if start else ())
+    return (cell.suite, cell.label, _outputs(plan, cell)) + ((start.revision, start.scaling) if start else ())
 
 
 def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:

@@ -6,11 +6,20 @@ import math
 
 from harness.cell import Protocol
 
+STEPS_VERSION = 2
+"""Raised when a number of epochs gives another number of steps."""
+
 
 def total_steps(protocol: Protocol, rows: int) -> int:
-    """Optimizer steps over `rows` training rows; the last batch of an epoch may be short."""
-    steps = math.ceil(protocol.epochs * math.ceil(rows / protocol.batch_size) - 1e-9)
-    return max(1, steps if protocol.max_steps is None else min(steps, protocol.max_steps))
+    """Optimizer steps over `rows` training rows; the last batch of an epoch may be short.
+
+    Without `max_steps`, as many as transformers' Trainer takes, whose floating-point product it rounds up as it is: 1.1
+    epochs of 10 batches are 12 steps. `max_steps` here bounds the epochs, and does not replace them as Trainer's does.
+    """
+    steps = protocol.epochs * math.ceil(rows / protocol.batch_size)
+    if protocol.max_steps is not None and steps >= protocol.max_steps:
+        return protocol.max_steps
+    return max(1, math.ceil(steps))
 
 
 def learning_rates(protocol: Protocol, steps: int) -> list[float]:

@@ -1,8 +1,9 @@
 """Scores of the entries of A and B before training, from training rows only; one pass for all replicas of a pack.
 
-With G the gradient of the loss by the site's full update, B = 0 gives dL/dB = G A^T and dL/dA = 0. So what A does is
-read after one infinitesimal step of B along its gradient, where dL/dA is A G^T G up to a factor: the kinds are
-defined on these two (a constant factor moves no order).
+With G the gradient of the loss by the site's full update, B = 0 gives dL/dB = G A^T and dL/dA = 0: plain snip, fisher
+and movement are zero for every entry of A. So A's gradient is taken after one infinitesimal step of B along its own,
+where it is A G^T G up to a factor. Where A is the matrix at zero (`zero=a`), the roles change: dL/dA = B^T G, and B's
+gradient after a step of A is G G^T B. All sums are in float64, where no square underflows.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.contracts import PerSite, ScoreKind
+from harness.errors import CellFailed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.contracts import Calibration
 
-Starts = Mapping[int, "Mapping[str, Tensor]"]
-"""Replica -> site name -> the drawn A [rank, d_in]."""
+Pair = tuple["Tensor", "Tensor"]
+Starts = Mapping[int, Mapping[str, Pair]]
+"""Replica -> site name -> A [rank, d_in] and B [d_out, rank] as drawn; one of them is zero."""
 
 
 @dataclasses.dataclass
@@ -35,12 +38,12 @@ class Sums:
     b_square: Tensor
 
 
-def weight_scores(model: nn.Module, starts: Mapping[str, Tensor]) -> PerSite:
+def weight_scores(model: nn.Module, starts: Mapping[str, Pair]) -> PerSite:
     """Norms of the pretrained weight: of column j for each entry A[:, j], of row i for each entry B[i, :]."""
     from methods.layers.weights import dense_weight
 
     found = {}
-    for name, a in starts.items():
+    for name, (a, _) in starts.items():
         weight = dense_weight(model.get_submodule(name)).double()
         columns, rows = weight.norm(dim=0).cpu().numpy(), weight.norm(dim=1).cpu().numpy()
         found[name] = (np.tile(columns, (len(a), 1)), np.repeat(rows[:, None], len(a), 1))
@@ -90,11 +93,15 @@ def _watched(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, tup
             handle.remove()
 
 
-def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, a: Tensor) -> None:
+def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, start: Pair) -> None:
     """G = dy^T x is never put together: G A^T = dy^T (x A^T), and A G^T G = (dy G A^T)^T x."""
-    x, dy, a = (t.to(dy.device, a.dtype) for t in (x, dy, a))
-    grad_b = dy.T @ (x @ a.T)
-    grad_a = (dy @ grad_b).T @ x
+    x, dy, a, b = (t.to(dy.device, start[0].dtype) for t in (x, dy, *start))
+    if bool(a.any()):
+        grad_b = dy.T @ (x @ a.T)
+        grad_a = (dy @ grad_b).T @ x
+    else:
+        grad_a = (dy @ b).T @ x
+        grad_b = dy.T @ (x @ grad_a.T)
     if name not in sums:
         sums[name] = Sums(*(g * 0 for g in (grad_a, grad_b, grad_a, grad_b)))
     total = sums[name]
@@ -104,16 +111,34 @@ def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, a: Tensor) -> 
     total.b_square += grad_b * grad_b
 
 
-def gradient_scores(kind: ScoreKind, sums: Mapping[str, Sums], starts: Mapping[str, Tensor]) -> PerSite:
-    """First-order change of the loss for snip, sums of squares for fisher, -weight * gradient for movement."""
-    found = {}
-    for name, s in sums.items():
-        a = starts[name].to(s.a)
-        if kind == "fisher":
-            pair = (s.a_square, s.b_square)
-        elif kind == "snip":
-            pair = ((a * s.a).abs(), s.b.abs())
-        else:  # B moves from zero along its own gradient, so it always grows
-            pair = (a * s.a, s.b**2)
-        found[name] = (pair[0].double().cpu().numpy(), pair[1].double().cpu().numpy())
-    return found
+def gradient_scores(kind: ScoreKind, sums: Mapping[str, Sums], starts: Mapping[str, Pair]) -> PerSite:
+    """First-order change of the loss for snip, sums of squares for fisher, -weight * gradient for movement.
+
+    The scores of the A's are divided by their mean size over all sites, those of the B's by theirs. So no factor on the
+    loss or on alpha / rank changes an order or a layer's share, though the gradients of the matrix at zero are of the
+    first degree in such a factor and those of the other of the second. Raises CellFailed where no gradient is left.
+    """
+    raw = {name: _raw(kind, s, starts[name]) for name, s in sums.items()}
+    sizes = []
+    for part in (0, 1):
+        count = sum(pair[part].size for pair in raw.values())
+        size = sum(float(np.abs(pair[part]).sum()) for pair in raw.values()) / max(1, count)
+        if not (np.isfinite(size) and size > 0):
+            raise CellFailed(
+                f"{kind} scores are {'zero' if size == 0 else 'not finite'} for every entry of {'AB'[part]}:"
+                " the loss has no usable gradient at the start, so nothing can be chosen by it"
+            )
+        sizes.append(size)
+    return {name: (a / sizes[0], b / sizes[1]) for name, (a, b) in raw.items()}
+
+
+def _raw(kind: ScoreKind, s: Sums, start: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Of A and of B. The matrix at zero moves along its own gradient, so it always moves away from zero."""
+    a, b = (t.to(s.a) for t in start)
+    if kind == "fisher":
+        pair = (s.a_square, s.b_square)
+    elif bool(a.any()):
+        pair = ((a * s.a).abs(), s.b.abs()) if kind == "snip" else (a * s.a, s.b**2)
+    else:
+        pair = (s.a.abs(), (b * s.b).abs()) if kind == "snip" else (s.a**2, b * s.b)
+    return pair[0].double().cpu().numpy(), pair[1].double().cpu().numpy()

@@ -7,6 +7,8 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
@@ -14,7 +16,6 @@ from methods.lowrank import LowRank, Memo, find_sites, start_values
 from methods.masks import choose, share
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
 
     from methods.layers.lowrank import Pair
@@ -54,6 +55,11 @@ class LoraSP(LowRank):
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
             )
+        if self.strategy.half_only and (self.ratio != 0.5 or self.exact_in != self.strategy.scope):
+            raise NotApplicable(
+                f"select={self.select} with ratio={self.ratio}, scope={self.exact_in}: one whole matrix of each site"
+                f" trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
+            )
         other = "ab".replace(self.strategy.trains or "", "")
         if self.strategy.trains and self.zero == other and self.ratio <= 0.5:
             raise NotApplicable(
@@ -75,6 +81,11 @@ class LoraSP(LowRank):
     def strategies(self) -> tuple[str, ...]:
         return (self.select,)
 
+    def parts(self) -> dict[str, str]:
+        drawn = self.strategy.unit == "entry" and self.strategy.scores is None
+        # random numbers of several matrices once counted up to each one's size, so the larger trained alone
+        return {"scope": "2"} if drawn and self.exact_in != "matrix" else {}
+
     def packs_with(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
 
@@ -87,6 +98,10 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
+        if self.strategy.unit != "entry":  # whether a whole row, rank or layer is left does not depend on the scores
+            ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites} if self.score_kind() else None
+            choose(self.strategy, sites, self.ratio, self.exact_in, Streams({"mask": 0}), ones)
+            return
         pairs = [tuple(m * n for m, n in site.shapes) for site in sites]
         sizes = {
             "matrix": [size for pair in pairs for size in pair],

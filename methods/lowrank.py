@@ -24,6 +24,7 @@ from harness.contracts import (
 )
 from harness.errors import NotApplicable, UserError
 from harness.seeds import Streams
+from methods.masks import trained_ratio
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,9 +165,14 @@ class LowRank(Method):
             set_heads(group, [m.initial for m in members])
         memo: Memo = {}
         layouts = [layout(model, m, memo) for m in members]
-        scores, cost = measured(model, layouts, calibration)
-        adapter = attach_pairs(model, [made.pairs(own) for made, own in zip(layouts, scores, strict=True)])
-        adapter.extra = cost
+        scores, costs = measured(model, layouts, calibration)
+        chosen = [made.masks(own) for made, own in zip(layouts, scores, strict=True)]
+        adapter = attach_pairs(model, [made.pairs(masks) for made, masks in zip(layouts, chosen, strict=True)])
+        facts = [
+            cost | ({} if masks is None else {"trained_ratio": trained_ratio(masks)})
+            for cost, masks in zip(costs, chosen, strict=True)
+        ]
+        adapter.tell(facts)
         if any(made.method.redraws for made in layouts):
             resampled(model, layouts, [m.steps for m in members], adapter)
         return adapter.join(head)
@@ -181,9 +187,12 @@ class Layout:
     sites: list[Site]
     starts: dict[str, tuple[Tensor, Tensor]]
 
-    def pairs(self, scores: PerSite | None) -> dict[str, Pair]:
+    def masks(self, scores: PerSite | None) -> Masks | None:
+        """What trains; None: everything."""
+        return self.method.masks(self.sites, self.streams, scores)
+
+    def pairs(self, masks: Masks | None) -> dict[str, Pair]:
         """Pairs by site, without what can never change the output: a site or a rank that neither trains nor adds."""
-        masks = self.method.masks(self.sites, self.streams, scores)
         made = {n: self.method.pair(s, None if masks is None else masks[n]) for n, s in self.starts.items()}
         alive = {name: pair.without_dead_ranks() for name, pair in made.items()}
         return {name: pair for name, pair in alive.items() if len(pair.a)}
@@ -204,13 +213,13 @@ def layout(model: nn.Module, member: Member, memo: Memo) -> Layout:
 
 def measured(
     model: nn.Module, layouts: Sequence[Layout], calibration: Calibration
-) -> tuple[list[PerSite | None], dict[str, float]]:
-    """The scores that each replica's method asks for, and what measuring them took (seconds, rows)."""
+) -> tuple[list[PerSite | None], list[dict[str, float]]]:
+    """The scores that each replica's method asks for, and what measuring them took (seconds of the pack, rows)."""
     from methods.calibration import gradient_scores, gradient_sums, weight_scores
 
     began = time.perf_counter()
     kinds = [made.method.score_kind() for made in layouts]
-    starts = [{name: a for name, (a, _) in made.starts.items()} for made in layouts]
+    starts = [made.starts for made in layouts]
     passes = {i: starts[i] for i, kind in enumerate(kinds) if kind not in (None, "weight")}
     sums = gradient_sums(model, passes, len(layouts), calibration) if passes else {}
     scores: list[PerSite | None] = [None] * len(layouts)
@@ -219,10 +228,11 @@ def measured(
             scores[i] = weight_scores(model, starts[i])
         elif kind is not None:
             scores[i] = gradient_scores(kind, sums[i], starts[i])
-    if not any(kinds):
-        return scores, {}
-    rows = sum(len(labels) for _, labels in calibration.batches) if passes else 0
-    return scores, {"calibration_seconds": time.perf_counter() - began, "calibration_rows": rows}
+    seconds, rows = time.perf_counter() - began, sum(len(labels) for _, labels in calibration.batches)
+    return scores, [
+        {"calibration_seconds": seconds, "calibration_rows": rows if i in passes else 0} if kind else {}
+        for i, kind in enumerate(kinds)
+    ]
 
 
 def low_rank(method: Method) -> LowRank:

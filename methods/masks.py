@@ -1,4 +1,4 @@
-"""From a strategy's order to masks with exactly the asked number of entries."""
+"""From a strategy's order to masks: exactly the asked number of entries, or whole rows, ranks, layers nearest to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Masks, PerSite, Scope, Site, Strategy
+from harness.contracts import Masks, PerSite, Scope, Site, Strategy, Unit
 from harness.errors import CellFailed, UserError
 from harness.seeds import Streams
 
@@ -29,7 +29,7 @@ def choose(
         streams = Streams({**streams.seeds, "mask": seed // 2})
     rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
     order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
-    masks = highest(_checked(strategy.name, sites, order), sites, ratio, scope)
+    masks = highest(_checked(strategy.name, sites, order), sites, ratio, scope, strategy.unit)
     if strategy.twins and seed % 2:
         return {name: (~a, ~b) for name, (a, b) in masks.items()}
     return masks
@@ -47,9 +47,12 @@ def _checked(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
     return order
 
 
-def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope) -> Masks:
-    """True at the highest entries, round(ratio * entries) of them in each scope, ties in row-major order."""
-    parts = [(s.name, i, np.asarray(order[s.name][i])) for s in sites for i in (0, 1)]
+def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, unit: Unit = "entry") -> Masks:
+    """True at the units with the highest numbers in each scope, ties in row-major order.
+
+    Of entries, exactly round(ratio * entries) of them; of larger units, as many as come nearest to that.
+    """
+    parts = [(s.name, i, np.asarray(order[s.name][i], np.float64)) for s in sites for i in (0, 1)]
     if scope == "model":
         groups = [parts]
     elif scope == "pair":
@@ -59,13 +62,50 @@ def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope) -
     chosen: dict[tuple[str, int], np.ndarray] = {}
     for group in groups:
         flat = np.concatenate([matrix.ravel() for _, _, matrix in group])
-        mask = np.zeros(flat.size, dtype=bool)
-        mask[np.argsort(-flat.astype(np.float64), kind="stable")[: share(flat.size, ratio)]] = True
+        if unit == "entry":
+            mask = np.zeros(flat.size, dtype=bool)
+            mask[np.argsort(-flat, kind="stable")[: share(flat.size, ratio)]] = True
+        else:
+            mask = _whole(flat, _numbered(group, unit), ratio, f"{unit}s")
         start = 0
         for name, i, matrix in group:
             chosen[name, i] = mask[start : start + matrix.size].reshape(matrix.shape)
             start += matrix.size
     return {s.name: (chosen[s.name, 0], chosen[s.name, 1]) for s in sites}
+
+
+def _numbered(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> np.ndarray:
+    """For each entry of the group, the number of its unit."""
+    if unit == "block":
+        values = np.concatenate([matrix.ravel() for _, _, matrix in group])
+        numbers: np.ndarray = np.unique(values, return_inverse=True)[1].ravel()
+        return numbers
+    found, first, of_site = [], 0, dict[str, int]()
+    for name, i, matrix in group:
+        by_row = unit == "row" or (unit == "rank" and i == 0) or (unit == "channel" and i == 1)
+        count = matrix.shape[0 if by_row else 1]
+        begin = of_site.setdefault(name, first) if unit == "rank" else first
+        lines = np.arange(begin, begin + count)
+        found.append(np.repeat(lines, matrix.shape[1]) if by_row else np.tile(lines, matrix.shape[0]))
+        first = max(first, begin + count)
+    return np.concatenate(found)
+
+
+def _whole(values: np.ndarray, units: np.ndarray, ratio: float, names: str) -> np.ndarray:
+    """The mask of the highest units; fewer of two numbers of them that are equally near to the ratio."""
+    sizes = np.bincount(units)
+    first = np.zeros(len(sizes), dtype=np.int64)
+    first[units[::-1]] = np.arange(units.size)[::-1]  # of equal places the last one written stays: the first entry
+    best = np.lexsort((first, -values[first]))
+    sums = np.concatenate([[0], np.cumsum(sizes[best])])
+    off = np.abs(sums - ratio * values.size)
+    count = int(np.flatnonzero(off <= off.min() + 1e-9 * values.size)[0])
+    if count == 0:
+        raise UserError(f"ratio={ratio}: leaves none of {len(sizes)} {names}; give a larger ratio or rank")
+    trains = np.zeros(len(sizes), dtype=bool)
+    trains[best[:count]] = True
+    mask: np.ndarray = trains[units]
+    return mask
 
 
 def share(size: int, ratio: float) -> int:
@@ -74,3 +114,9 @@ def share(size: int, ratio: float) -> int:
     if count == 0:
         raise UserError(f"ratio={ratio}: leaves none of {size} entries; give a larger ratio or rank, or scope=model")
     return count
+
+
+def trained_ratio(masks: Masks) -> float:
+    """The share of all entries that trains: with whole rows, ranks or layers, near the ratio and not always at it."""
+    size = sum(m.size for pair in masks.values() for m in pair)
+    return sum(int(m.sum()) for pair in masks.values() for m in pair) / size

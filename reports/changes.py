@@ -10,8 +10,9 @@ from typing import Any
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.record import Record
-from reports.frames import Seeds, method_names, score, seed_text, seeds_of
+from reports.frames import Seeds, grids, method_names, score, seed_text, seeds_of
 from reports.intervals import Estimate
+from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import reach
 from reports.statistics.shared_seeds import estimate_over
@@ -35,12 +36,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Gap:
-    """Score of B less that of A on one task and method, over the pairs."""
+    """Score of B less that of A on one task and method, over the pairs; `collapsed`: runs of A and of B that did."""
 
     place: Place
     a: float
     b: float
     difference: Estimate
+    collapsed: tuple[int, int] = (0, 0)
 
     @property
     def within_noise(self) -> bool:
@@ -51,6 +53,11 @@ class Gap:
 
     @property
     def reading(self) -> str:
+        n, (a, b) = self.difference.n, self.collapsed
+        return f"{self._noise}; collapsed: {a} of {n} in A, {b} of {n} in B" if a or b else self._noise
+
+    @property
+    def _noise(self) -> str:
         if self.difference.mean == 0 and not self.difference.half:
             return "the same"
         if not self.within_noise:
@@ -103,6 +110,7 @@ class Comparison:
                 "difference": gap.difference.mean,
                 "half_width": gap.difference.half,
                 "pairs": gap.difference.n,
+                "collapsed": gap.collapsed,
                 "within_noise": gap.within_noise,
             }
             for gap in self.gaps
@@ -236,15 +244,22 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
     )
     names = method_names(a)
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
+    collapsed_keys = [_collapsed(side) for side in (a, b)]
+    collapsed: dict[Place, list[int]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
         values = score(left, average), score(right, average)
         if values[0] is not None and values[1] is not None:
             place = left.cell.suite, left.cell.task, names[left.key]
             gaps.setdefault(place, {})[seeds_of(left)] = values[0], values[1]
+            counts = collapsed.setdefault(place, [0, 0])
+            for side, record in enumerate((left, right)):
+                counts[side] += record.key in collapsed_keys[side]
     alone = len(a) - len(pairs), len(b) - len(pairs)
     lost = _lost(a, {left.key: right for left, right in pairs}, names)
-    return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone, tuple(lost))
+    return Comparison(
+        tuple(changes(a, b)), pairing, tuple(_gap(p, v, collapsed[p]) for p, v in gaps.items()), alone, tuple(lost)
+    )
 
 
 def _method_of(cell: Cell) -> Place:
@@ -286,11 +301,17 @@ def _lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[st
     return found
 
 
-def _gap(place: Place, values: Mapping[Seeds, tuple[float, float]]) -> Gap:
+def _collapsed(records: Sequence[Record]) -> set[str]:
+    """Keys of the runs that collapsed."""
+    every = [one for grid in grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
+    return {key for one in every for key in one.reasons}
+
+
+def _gap(place: Place, values: Mapping[Seeds, tuple[float, float]], collapsed: Sequence[int]) -> Gap:
     difference = estimate_over({seeds: right - left for seeds, (left, right) in values.items()})
     means = [sum(side) / len(values) for side in zip(*values.values(), strict=True)]
     assert difference is not None
-    return Gap(place, means[0], means[1], difference)
+    return Gap(place, means[0], means[1], difference, (collapsed[0], collapsed[1]))
 
 
 def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]) -> list[tuple[Record, Record]]:

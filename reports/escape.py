@@ -22,12 +22,6 @@ LATEX = str.maketrans(
         "'": r"\textquotesingle{}",
         "`": r"\textasciigrave{}",
         "-": "{-}",
-        # after \\ and \item these would begin an option
-        "[": "{[}",
-        "]": "{]}",
-        "*": "{*}",
-        # T1 fonts join two commas to a quotation mark
-        ",": ",{}",
         "±": r"\textpm{}",
         "\u00d7": r"\texttimes{}",
         "†": r"\textdagger{}",
@@ -47,8 +41,8 @@ def one_line(value: object) -> str:
 def markdown(value: object) -> str:
     """As it is read, in a paragraph or a table cell of GitHub's Markdown; a bracket stays where it makes no link."""
     text = re.sub(r"\](?=[(\[:])", r"\\]", one_line(value).translate(MARKDOWN))
-    text = re.sub(r"^(\d*)([#+.)-])(?= |$)", r"\1\\\2", text)
-    return re.sub(r"^(?=[-=]+$)", r"\\", text)  # a line of these is a rule, or makes a heading of the line above
+    text = re.sub(r"^(\d*)([#+.)-])(?= )", r"\1\\\2", text)
+    return re.sub(r"^(?=(--+|==+)$)", r"\\", text)  # a line of these is a rule, or makes a heading of the line above
 
 
 def markdown_alt(value: object) -> str:
@@ -67,7 +61,9 @@ def markdown_code(value: object) -> str:
 def latex(value: object) -> str:
     """For LaTeX; what pdflatex cannot set is shown there by its number, and as it is by the other engines."""
     text = one_line(value)
-    return "".join(c.translate(LATEX) if c <= KNOWN or ord(c) in LATEX else _unicode(c) for c in text)
+    escaped = "".join(c.translate(LATEX) if c <= KNOWN or ord(c) in LATEX else _unicode(c) for c in text)
+    # after a row's end and \item these would begin an option
+    return f"{{}}{escaped}" if escaped[:1] in ("[", "*") else escaped
 
 
 def _unicode(character: str) -> str:

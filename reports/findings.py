@@ -38,14 +38,13 @@ POWER = (
 )
 COLLAPSE = (
     "A run has collapsed if its loss or score is not finite, if it predicts the same for every example, if it gains at "
-    "most a third of what the task's best method gains over the majority baseline and half of what its method's best run "
-    "gains (all runs of a method: a third of the best method's), or if it lies "
-    f"{FAR_BELOW:g} points and {FAR_OUT:g} standard deviations (of the better half) or more below its method's median and "
-    "has lost a third of that median's gain. Best method: "
-    f"highest median, or the best run less {BY_LUCK:g} points. Where the best gains less than {LEAST_GAIN:g} points, "
-    "no method learned the task. Never learned: every run of the method collapsed. Neither equivalence nor "
-    "non-inferiority is claimed on a task where runs collapsed or that no method learned. Rate up to: one-sided 95 % "
-    "bound (Clopper-Pearson)."
+    "most a third of what the task's best method gains over the majority baseline and half of what its own method's "
+    "best run gains (a third for all runs of a method: never learned), or if it lies "
+    f"{FAR_BELOW:g} points and {FAR_OUT:g} standard deviations (of the better half) below its method's median and has "
+    "lost a third of that median's gain. Best method: highest median, or the best run less "
+    f"{BY_LUCK:g} points. Where the best gains less than {LEAST_GAIN:g} points, no method learned the task. Neither "
+    "equivalence nor non-inferiority is claimed on a task where runs collapsed or that no method learned; elsewhere "
+    "such a claim is for runs that do not collapse. Rate up to: one-sided 95 % bound (Clopper-Pearson)."
 )
 
 
@@ -108,7 +107,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         "95 % interval": ""
         if found.estimate is None
         else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
-        "generalizes to": found.target if found.estimate is not None else found.why,
+        "generalizes to new": found.target.replace("new ", "") if found.estimate is not None else found.why,
         "adjusted p (Holm)": _p(tests.holm),
         "sign-flip p": _p(found.sign_flip),
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),

@@ -43,10 +43,8 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
         running: list[subprocess.Popen[str]] = []
         try:
             for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
-                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-                running.append(
-                    subprocess.Popen([*command, folder, str(i)], env=env, text=True, process_group=0, **pipes)
-                )
+                words, pipe = [*command, folder, str(i)], subprocess.PIPE
+                running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, process_group=0, env=env))
             _attend(running)
         finally:
             for process in running:

@@ -180,7 +180,7 @@ def _finish(found: Bench, out: Path | None) -> None:
     found.show(out)
     if out is None:
         return
-    from harness.store import write_atomically
+    from harness.files import write_atomically
     from reports.figures import image
     from reports.plots.bench import bench as draw
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.store import write_atomically
+from harness.files import write_atomically
 from harness.terminal import align_rows, print_lines
 
 if TYPE_CHECKING:

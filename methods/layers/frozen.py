@@ -12,6 +12,11 @@ FrozenLevel = Literal["none", "int8", "fp4", "nf4"]
 BLOCK = 64  # numbers that share one scale; a block never crosses a replica
 
 
+def quantized_bytes(size: int, level: FrozenLevel) -> int:
+    """Bytes of the codes (one byte or half a byte a number) and float32 scales of `size` numbers."""
+    return -(-size // BLOCK) * ((BLOCK if level == "int8" else BLOCK // 2) + 4)
+
+
 class Quantized:
     """K rows of numbers in bitsandbytes' block-wise codes: one byte (int8) or half a byte (fp4, nf4) a number.
 
@@ -72,12 +77,6 @@ class Quantized:
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these."""
         self.codes, self.scales = self.codes[list(rows)], self.scales[list(rows)]
-
-    def bytes_for(self, size: int) -> int:
-        """Bytes that a row of `size` numbers takes."""
-        blocks = -(-size // BLOCK)
-        per_block = BLOCK if self.level == "int8" else BLOCK // 2
-        return blocks * (per_block * self.codes.element_size() + self.scales.element_size())
 
     def tensors(self) -> tuple[Tensor, ...]:
         """What is stored."""

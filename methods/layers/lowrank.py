@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from harness.dropout import CounterDropout
 from harness.groups import Attached, ParameterGroup
-from methods.layers.frozen import FrozenLevel
+from methods.layers.frozen import FrozenLevel, quantized_bytes
 from methods.layers.matrices import Matrices
 from methods.layers.packed import Packed
 from methods.layers.replica_linear import put, trained_dtype
 from methods.layers.replicas import check_rows
+
+INDEX_BYTES = 4
+"""Of a place in the map of trained entries, int32."""
 
 
 @dataclasses.dataclass
@@ -222,7 +225,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         reading.settle()
     matrices = Matrices(groups, [p for layer in layers for p in (layer.a, layer.b)])
     stored = [t - n for t, n in zip(total, trained, strict=True)]
-    beside = [_bytes_beside(m, dict(zip(names, layers, strict=True))) for m in members]
+    beside = [bytes_beside(m, dtype.itemsize) for m in members]
     keep: list[Callable[[Sequence[int]], None]] = [matrices.keep, *(layer.keep_rows for layer in layers)]
     return Attached(groups, stored, keep, forget=[matrices.forget], frozen_bytes=beside)
 
@@ -235,13 +238,42 @@ def _reading(model: nn.Module, path: str, readings: dict[str, Reading]) -> Readi
     return readings[path]
 
 
-def _bytes_beside(member: Mapping[str, Pair], layers: Mapping[str, LowRankLinear]) -> int:
-    """Bytes of one replica's frozen entries and of the maps of its trained ones."""
-    made = 0
+def bytes_beside(member: Mapping[str, Pair], itemsize: int) -> int:
+    """Bytes of one replica's frozen entries and of the maps of its trained ones, as they are where it trains alone.
+
+    In a pack its neighbours decide what is really stored: LoRA beside LoRA-SP has a map of all its entries. A record
+    must not depend on them.
+    """
+    narrow = _narrow_sites(member)
+    total = 0
     for name, pair in member.items():
-        made += layers[name].a.bytes_beside(pair.a.numel(), int(pair.train_a.sum()))
-        made += layers[name].b.bytes_beside(pair.b.numel(), int(pair.train_b.sum()))
-    return made
+        for values, mask in ((pair.a, pair.train_a), (pair.b, pair.train_b)):
+            trained = int(mask.sum())
+            if trained == mask.size:
+                continue
+            if pair.frozen == "none":
+                total += mask.size * itemsize  # the matrix that trained entries are put into
+            elif trained == 0 or pair.moves or values.flatten().numpy()[~mask.ravel()].any():
+                total += quantized_bytes(mask.size, pair.frozen)
+            total += trained * INDEX_BYTES
+        if name in narrow:
+            total += int(pair.train_a.sum()) * INDEX_BYTES
+    return total
+
+
+def _narrow_sites(member: Mapping[str, Pair]) -> set[str]:
+    """Sites that have a second map, into the columns that they keep of what they read: see `Reading.settle`."""
+    reading: dict[tuple[str, int], list[str]] = {}
+    for name, pair in member.items():
+        if pair.train_a.any():
+            reading.setdefault((name.rpartition(".")[0], pair.a.shape[1]), []).append(name)
+    narrow = set[str]()
+    for (_, width), names in reading.items():
+        columns = {n: np.arange(width) if member[n].moves else np.flatnonzero(member[n].train_a.any(0)) for n in names}
+        kept = {numbers.tobytes(): len(numbers) for numbers in columns.values()}
+        if sum(kept.values()) < width:
+            narrow |= {name for name, numbers in columns.items() if len(numbers) < width}
+    return narrow
 
 
 def _groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mapping[str, Pair]]) -> list[ParameterGroup]:

@@ -189,14 +189,6 @@ class Packed:
             return index + list(self.frozen.tensors())
         return index + ([] if self.matrices is None else self.matrices.stored(self))
 
-    def bytes_beside(self, size: int, trained: int) -> int:
-        """Bytes kept for a replica of so many entries beside the trained ones: frozen entries, map of the trained."""
-        stored = [] if self.matrices is None else self.matrices.stored(self)
-        frozen = sum(size * t.element_size() for t in stored)
-        frozen += 0 if self.frozen is None else self.frozen.bytes_for(size)
-        maps = [t for t in (self.index, self.narrow) if t is not None]
-        return frozen + sum(trained * t.element_size() for t in maps)
-
 
 def gathered(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
     """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it (none if `even`)."""

@@ -20,7 +20,9 @@ def shuffled(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 @strategy("random", paper="arXiv 2403.08822")
 def random(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Entries at random, without replacement."""
-    return {site.name: (shuffled(site.shapes[0], rng), shuffled(site.shapes[1], rng)) for site in sites}
+    orders = {site.name: (shuffled(site.shapes[0], rng), shuffled(site.shapes[1], rng)) for site in sites}
+    # as shares of the matrix: in a scope of several matrices the larger one would fill the ratio alone
+    return {name: (a / a.size, b / b.size) for name, (a, b) in orders.items()}
 
 
 @strategy("complementary", twins=True)

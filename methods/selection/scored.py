@@ -15,26 +15,28 @@ STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state"
 @strategy(
     "magnitude",
     scores="weight",
+    unit="channel",
+    version=2,
     why="whole columns of A train, but sites that read the same x choose different ones, together no fewer than all",
 )
 def magnitude(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
-    """Entries of A at the inputs, and of B at the outputs, where the pretrained weight has the largest norm."""
+    """Inputs (columns of A) and outputs (rows of B) where the pretrained weight has the largest norm."""
     return scores
 
 
-@strategy("snip", scores="snip", paper="arXiv 1810.02340")
+@strategy("snip", scores="snip", version=2, paper="arXiv 1810.02340")
 def snip(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Entries to which the loss at the start is most sensitive."""
     return scores
 
 
-@strategy("fisher", scores="fisher", paper="arXiv 2111.09839")
+@strategy("fisher", scores="fisher", version=2, paper="arXiv 2111.09839")
 def fisher(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Entries with the largest empirical Fisher information, the diagonal over batches."""
     return scores
 
 
-@strategy("movement", scores="movement", paper="arXiv 2005.07683")
+@strategy("movement", scores="movement", version=2, paper="arXiv 2005.07683")
 def movement(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Entries that the first steps of training move furthest away from zero."""
     return scores
@@ -44,30 +46,33 @@ def movement(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scor
     "criticality",
     scope="model",
     scores="fisher",
+    unit="block",
+    version=2,
     saves=(*STATE, "activations", "compute"),
     why="layers that do not train add nothing and are left out; nothing is kept or computed for them",
 )
 def criticality(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
-    """Whole layers, those with the most Fisher information per entry; the last one may train in part."""
+    """Whole layers, those with the most Fisher information per entry, as many as come nearest to the ratio."""
     of_layer = _by_layer(sites, scores)
-    return {s.name: (np.full(s.shapes[0], of_layer[s.layer]), np.full(s.shapes[1], of_layer[s.layer])) for s in sites}
+    place = {layer: float(i) for i, layer in enumerate(sorted(of_layer, key=lambda k: (of_layer[k], -k)))}
+    return {s.name: (np.full(s.shapes[0], place[s.layer]), np.full(s.shapes[1], place[s.layer])) for s in sites}
 
 
-@strategy("learned-ratio", scope="model", scores="fisher", paper="after arXiv 2512.22495")
+@strategy("learned-ratio", scope="model", scores="fisher", version=2, paper="after arXiv 2512.22495")
 def learned_ratio(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
     """Random positions; each layer's share follows its Fisher information per entry."""
     share = shares(_by_layer(sites, scores), ratio)
     order = random(sites, ratio, rng)
 
     def first(s: Site, shuffled: np.ndarray) -> np.ndarray:
-        place = (shuffled.size - shuffled + 1) / shuffled.size  # 1/n, 2/n, ... 1 in a random order
+        place = 1 - shuffled + 1 / shuffled.size  # 1/n, 2/n, ... 1 in a random order
         return np.asarray(share[s.layer] / place)
 
     return {s.name: (first(s, order[s.name][0]), first(s, order[s.name][1])) for s in sites}
 
 
 def _by_layer(sites: Sequence[Site], scores: PerSite) -> dict[int, float]:
-    """Mean score of a layer's entries."""
+    """Mean score of a layer's entries; A's and B's have a mean of 1 over the model each (methods/calibration.py)."""
     found: dict[int, list[np.ndarray]] = {}
     for s in sites:
         found.setdefault(s.layer, []).extend(m.ravel() for m in scores[s.name])

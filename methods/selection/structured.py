@@ -9,10 +9,15 @@ import numpy as np
 from harness.contracts import PerSite, Saving, Site, strategy
 
 
-@strategy("row", why="every column of A has entries that train, so x is kept whole, and A x for every rank")
+@strategy(
+    "row",
+    unit="row",
+    version=2,
+    why="every column of A has entries that train, so x is kept whole, and A x for every rank",
+)
 def row(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole rows of each matrix: ranks of A, outputs of B."""
-    return {s.name: _pair(*(np.repeat(rng.permutation(m)[:, None], n, 1) for m, n in s.shapes)) for s in sites}
+    return {s.name: _pair(*(np.repeat(_shuffled(m, rng)[:, None], n, 1) for m, n in s.shapes)) for s in sites}
 
 
 STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
@@ -21,6 +26,8 @@ ALL: tuple[Saving, ...] = (*STATE, "activations", "compute")
 
 @strategy(
     "column",
+    unit="column",
+    version=2,
     saves=ALL,
     why="the gradient of A is computed of the chosen columns alone, so only they are kept of x: once for all sites that"
     " read it, while no other operation keeps x (a linear layer, norm or residual of a frozen BERT does not)",
@@ -30,17 +37,23 @@ def column(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     inputs: dict[str, np.ndarray] = {}
     chosen = {}
     for s in sites:
-        order = inputs.setdefault(s.reads or s.name, rng.permutation(s.d_in))
-        chosen[s.name] = _pair(np.tile(order, (s.rank, 1)), np.tile(rng.permutation(s.rank), (s.d_out, 1)))
+        order = inputs.setdefault(s.reads or s.name, _shuffled(s.d_in, rng))
+        chosen[s.name] = _pair(np.tile(order, (s.rank, 1)), np.tile(_shuffled(s.rank, rng), (s.d_out, 1)))
     return chosen
 
 
-@strategy("rank", saves=ALL, why="ranks that do not train add nothing and are left out: LoRA of a smaller rank")
+@strategy(
+    "rank",
+    unit="rank",
+    version=2,
+    saves=ALL,
+    why="ranks that do not train add nothing and are left out: LoRA of a smaller rank",
+)
 def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole ranks: rows of A with their columns of B; the others are not computed, as B is zero there."""
     chosen = {}
     for s in sites:
-        order = rng.permutation(s.rank)
+        order = _shuffled(s.rank, rng)
         chosen[s.name] = _pair(np.repeat(order[:, None], s.d_in, 1), np.tile(order, (s.d_out, 1)))
     return chosen
 
@@ -50,6 +63,9 @@ def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSi
     scope="pair",
     zero="a",
     trains="a",
+    unit="block",
+    half_only=True,
+    version=2,
     saves=ALL,
     why="no gradient of B is computed and A x is not kept; x is, so that activations shrink little",
 )
@@ -62,6 +78,9 @@ def a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     "b-only",
     scope="pair",
     trains="b",
+    unit="block",
+    half_only=True,
+    version=2,
     saves=ALL,
     why="no gradient of A is computed, so A x (rank numbers a token) is kept in place of x",
     paper="arXiv 2308.03303",
@@ -74,16 +93,21 @@ def b_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
 BLOCKS = "sites that do not train add nothing and are left out; nothing is kept or computed for them"
 
 
-@strategy("layer", scope="model", saves=ALL, why=BLOCKS)
+@strategy("layer", scope="model", unit="block", version=2, saves=ALL, why=BLOCKS)
 def layer(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
-    """Whole layers at random; the last one chosen may train in part, so that the share is exact."""
+    """Whole layers at random, as many as come nearest to the ratio."""
     return _blocks(sites, rng, lambda s: s.layer)
 
 
-@strategy("module", scope="model", saves=ALL, why=BLOCKS)
+@strategy("module", scope="model", unit="block", version=2, saves=ALL, why=BLOCKS)
 def module(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
-    """Whole sites at random; the last one chosen may train in part, so that the share is exact."""
+    """Whole sites at random, as many as come nearest to the ratio."""
     return _blocks(sites, rng, lambda s: s.name)
+
+
+def _shuffled(count: int, rng: np.random.Generator) -> np.ndarray:
+    """0 to 1 in a random order: as shares, so that in a scope of several matrices a larger one has no advantage."""
+    return (rng.permutation(count) + 1) / count
 
 
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

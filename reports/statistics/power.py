@@ -83,11 +83,11 @@ def sd_factors(df: float) -> tuple[float, float]:
 
 def detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> Range:
     """The minimum detectable difference, and what the interval of the standard deviation between seeds makes of it."""
-    value = detectable(se, df)
-    of_seeds = noise.seed_variance / (seeds_df + 1)
-    low, high = (math.sqrt(of_seeds * factor**2 + noise.floor) for factor in sd_factors(seeds_df))
-    plain = math.sqrt(of_seeds + noise.floor)
-    return Range(value, value * low / plain, value * high / plain)
+    value, limits = detectable(se, df), []
+    for factor in sd_factors(seeds_df):
+        parts = [max(0.0, se**2 - noise.floor) * factor**2, noise.floor]
+        limits.append(detectable(math.sqrt(sum(parts)), float(cochran(parts, [seeds_df, noise.floor_df]))))
+    return Range(value, min(value, limits[0]), max(value, limits[1]))
 
 
 def seeds_range(effect: float, noise: Noise, seeds_df: float) -> SeedRange:

@@ -10,7 +10,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
@@ -164,3 +164,72 @@ def test_layers_of_another_model_are_refused(tmp_path: Path) -> None:
     initial = load_initial(source(str(tmp_path / "a.bin")))
     with pytest.raises(UserError, match=r"has layer bert\.encoder\.layer\.0\.attention\.self\.query; allowed"):
         METHODS.get("lora")(rank=4).fits_initial(roberta(), initial)
+
+
+def saved_by_peft(folder: Path, **fields: Any) -> Tensor:
+    """The logits of a jittered adapter that peft saves in the folder."""
+    start: dict[str, Any] = {"task_type": "SEQ_CLS", "r": 4, "lora_alpha": 6, "target_modules": ["query", "value"]}
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(3)
+        wrapped = peft.get_peft_model(roberta().float(), peft.LoraConfig(**start | fields)).double().eval()
+        with torch.no_grad():
+            for name, value in wrapped.named_parameters():
+                if "lora_" in name or "trainable_tokens" in name:
+                    value += torch.randn(value.shape, dtype=torch.float64) / 5
+        wrapped.save_pretrained(str(folder))
+    with torch.no_grad():
+        logits: Tensor = wrapped(**BATCH).logits
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("fields", "rank"),
+    [
+        ({"rank_pattern": {"layer.1.attention.self.value": 12}}, 12),
+        ({"rank_pattern": {"query": 2, "value": 2}}, 4),
+        ({"layers_to_transform": [1], "layers_pattern": "layer"}, 4),
+        ({"exclude_modules": ["layer.0.attention.self.query"]}, 4),
+        ({"target_modules": r".*self\.(query|value)", "alpha_pattern": {r".*layer\.0\..*": 64}}, 4),
+        ({"init_lora_weights": "gaussian"}, 4),
+    ],
+)
+def test_every_field_about_pairs_is_honoured_as_peft_does(fields: dict[str, Any], rank: int, tmp_path: Path) -> None:
+    wanted = saved_by_peft(tmp_path, **fields)
+    assert METHODS.get("lora")(rank=rank).fits_initial(roberta(), load_initial(source(str(tmp_path)))) == []
+    torch.testing.assert_close(started(str(tmp_path), roberta(), rank=rank), wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"trainable_token_indices": [3, 4]}, "trainable_token_indices"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"init_lora_weights": "olora"}, "olora"),
+        ({"modules_to_save": ["word_embeddings", "classifier"]}, "word_embeddings"),
+    ],
+)
+def test_what_peft_saves_beyond_pairs_is_refused_by_name(fields: dict[str, Any], says: str, tmp_path: Path) -> None:
+    saved_by_peft(tmp_path, **fields)
+    with pytest.raises(UserError, match=says):
+        METHODS.get("lora")(rank=4).fits_initial(roberta(), load_initial(source(str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t | {"base_model.model.lm_head.weight": torch.zeros(2)}, "lm_head.weight"),
+        (lambda t: t | {"base_model.model.classifier.original_module.dense.bias": torch.zeros(32)}, "original_module"),
+        (lambda t: t | {f"{QUERY}.lora_A.default.weight": torch.zeros(4, 32)}, "two tensors"),
+        (lambda t: t | {f"{QUERY.replace('query', 'key')}.lora_{n}.weight": torch.ones(4, 4) for n in "AB"}, "key"),
+        (lambda t: {n: v[:3] if "lora_A" in n else v[:, :3] if "lora_B" in n else v for n, v in t.items()}, "rank 3"),
+    ],
+)
+def test_every_tensor_of_the_file_is_used_or_refused(change: Any, says: str, tmp_path: Path) -> None:
+    saved_by_peft(tmp_path)
+    save_file(change(load_file(tmp_path / "adapter_model.safetensors")), tmp_path / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=says):
+        METHODS.get("lora")(rank=4).fits_initial(roberta(), load_initial(source(str(tmp_path))))
+
+
+QUERY = "base_model.model.roberta.encoder.layer.0.attention.self.query"

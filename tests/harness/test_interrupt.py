@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 from harness import train
-from harness.interrupt import deferred
+from harness.interrupt import catch_signals, deferred
 from harness.optimizer import ReplicaAdamW
 from harness.train import Trainer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
@@ -29,8 +30,85 @@ WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-row
 def heard() -> Iterator[None]:
     """A shell starts background jobs deaf to Ctrl-C, and what they start is deaf too."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, hangup)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=lambda n: n.name)
+def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "harness", "run", *WORDS, "--out", str(tmp_path), "--threads", "1"]
+    command += ["--max-steps", "100000", "--epochs", "100000"]
+    often = os.environ | {"LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=often)
+    while not list(tmp_path.glob("checkpoints/*.pt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    (path,) = tmp_path.glob("checkpoints/*.pt")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and "Traceback" not in said
+    assert number.name in said.splitlines()[-1]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "cells").glob("*.json")]
+    assert Counter(r["status"] for r in records) == {"cancelled": 2}
+    assert all(number.name in r["reason"] for r in records)
+    assert torch.load(path)["step"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "harness", "profile", "--tasks", "rte", "--methods", "lora", "--seeds", "1"]
+    command += ["--repeats", "100000", "--threads", "1", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def processes() -> list[psutil.Process]:
+        alive = [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE]
+        return [p for p in alive if os.getsid(p.pid) == process.pid]
+
+    def measuring() -> bool:
+        return any(p.cpu_times().user > 1 and p.ppid() != process.pid and p.pid != process.pid for p in processes())
+
+    try:
+        while not measuring():
+            assert process.poll() is None
+            time.sleep(0.3)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == (128 + number if number == signal.SIGTERM else -number)
+        deadline = time.monotonic() + 30
+        while processes() and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert not processes()
+    finally:
+        for left in processes():
+            left.kill()
+
+
+def test_a_signal_while_the_libraries_load_is_one_line() -> None:
+    """Before the command line is imported, and with a closed terminal: no traceback, the signal's exit code."""
+    for words in (["plan", "--tasks", "rte", "--seeds", "1"], ["run", *WORDS]):
+        process = subprocess.Popen([sys.executable, "-m", "harness", *words], stderr=subprocess.PIPE, text=True)
+        time.sleep(0.7)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (143, -signal.SIGTERM)  # the second where Python itself was not up yet
+        assert "Traceback" not in said and len(said.splitlines()) <= 1
+
+
+def test_an_ignored_signal_stays_ignored_and_a_raised_one_is_remembered() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    with catch_signals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert signals.number == signal.SIGTERM and signals.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_amid_a_step_that_fails_is_not_lost() -> None:
+    with catch_signals(), pytest.raises(KeyboardInterrupt), deferred(lambda: False):
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("out of memory")
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Path) -> None:

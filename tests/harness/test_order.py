@@ -30,17 +30,40 @@ def test_groups_hold_rows_of_like_length_and_each_row_comes_once_an_epoch() -> N
         steps = [order.at(epoch * 26 + s).reshape(2, -1) for s in range(26)]
         for slot in range(2):
             assert sorted(np.concatenate([b[slot] for b in steps])) == list(range(203))
-    spread = [np.ptp(LENGTHS[order.at(s)]) for s in range(26)]
+    spread = [np.ptp(LENGTHS[order.at(s).reshape(2, -1)], axis=1).mean() for s in range(26)]
     alone = Order(streams(0, 1), LENGTHS, 8)
     assert np.mean(spread) < np.mean([np.ptp(LENGTHS[alone.at(s)]) for s in range(26)]) / 3
 
 
-def test_a_step_pads_to_the_same_length_in_any_pack_and_few_lengths_occur() -> None:
+def test_a_replica_reads_the_same_rows_in_any_pack_and_few_lengths_occur() -> None:
     together, alone = (Order(streams(*seeds), LENGTHS, 8, by_length=True) for seeds in ((0, 1, 2), (2,)))
     padded = [int(LENGTHS[together.alike(s)].max()) for s in range(52)]
-    assert padded == [int(LENGTHS[alone.alike(s)].max()) for s in range(52)] and len(set(padded)) <= BUCKETS
+    assert len(set(padded)) <= BUCKETS
     assert all(LENGTHS[together.at(s)].max() <= padded[s] for s in range(52))
     assert all(np.array_equal(together.at(s).reshape(3, -1)[2], alone.at(s)) for s in range(52))
+
+
+def test_replicas_of_one_order_seed_pad_as_one_alone() -> None:
+    together, alone = (Order(streams(*seeds), LENGTHS, 8, by_length=True) for seeds in ((2, 2, 2), (2,)))
+    assert all(np.array_equal(together.alike(s), alone.alike(s)) for s in range(52))
+
+
+def test_each_seed_has_its_own_sequence_of_length_groups() -> None:
+    def sequence(seed: int) -> np.ndarray:
+        order = Order(streams(seed), LENGTHS, 8, by_length=True)
+        return np.array([LENGTHS[order.alike(s)].max() for s in range(25 * 4)])
+
+    sequences = np.stack([sequence(seed) for seed in range(8)]).astype(float)
+    correlation = np.corrcoef(sequences)[np.triu_indices(8, 1)]
+    assert np.abs(correlation).max() < 0.5 and abs(correlation.mean()) < 0.1
+
+
+def test_a_replica_that_stays_keeps_its_groups() -> None:
+    together, alone = (Order(streams(*seeds), LENGTHS, 8, by_length=True) for seeds in ((0, 1, 2), (2,)))
+    together.at(3)
+    together.keep([2])
+    assert all(np.array_equal(together.at(s), alone.at(s)) for s in range(4, 52))
+    assert all(np.array_equal(together.alike(s), alone.alike(s)) for s in range(4, 52))
 
 
 def test_groups_come_in_another_order_each_epoch() -> None:

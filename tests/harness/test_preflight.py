@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from harness.cli import main
 from harness.errors import UserError
 from harness.plan import make_plan
-from harness.preflight import fitting
+from harness.preflight import check_length, fitting
 from harness.spec import make_spec
+from tests.harness.families import build_family
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "1", "--eval-rows", "20", "--no-profile"]
 
@@ -121,3 +124,44 @@ def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -
     flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora", "model": (f"shape:t5-small@{folder}",)}
     plan = make_plan(make_spec(flags))
     assert fitting(plan, plan.cells).cells == plan.cells
+
+
+def test_files_that_do_not_match_are_refused_before_anything_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens beyond the embeddings, and a head that fits one task (mnli) but not the other."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    added, headed = (build_family("bert-pooled", tmp_path / name) for name in ("added", "headed"))
+    tokenizer = AutoTokenizer.from_pretrained(added)
+    tokenizer.add_tokens(["<emoji>"])
+    tokenizer.save_pretrained(added)
+    AutoModelForSequenceClassification.from_pretrained(headed, num_labels=3).save_pretrained(headed)
+    for folder, name in ((added, "<emoji>"), (headed, "classifier")):
+        words = ["run", "--methods", "lora", "--tasks", "mnli,rte", "--model", str(folder), "--max-length", "40"]
+        assert main([*words, *SMALL[2:], "--out", str(tmp_path / "out")]) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and name in errors[0] and trained(tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"), [("bert", 64), ("roberta", 62), ("opt", 64), ("bart", 64), ("gpt2", 64)]
+)
+def test_rows_and_virtual_tokens_beyond_the_positions_are_refused(name: str, positions: int, tmp_path: Path) -> None:
+    """The limit is the longest row that plain transformers reads."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    folder = build_family(name, tmp_path)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).eval()
+    ends = [2] if name == "bart" else [6]
+    for length in (positions, positions + 1):
+        ids = torch.tensor([[5] * (length - 1) + ends])
+        calls: list[Callable[[], object]] = [
+            lambda ids=ids: plain(input_ids=ids),  # type: ignore[misc]
+            lambda length=length: check_length(name, length, plain),  # type: ignore[misc]
+            lambda length=length: check_length(name, length - 5, plain, 5),  # type: ignore[misc]
+        ]
+        for call in calls:
+            with pytest.raises((IndexError, RuntimeError, UserError)) if length > positions else nullcontext():
+                call()

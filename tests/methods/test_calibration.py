@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, Member
+from harness.contracts import METHODS, STRATEGIES, Member
+from harness.errors import CellFailed
 from harness.packrun import calibration_of
 from harness.seeds import Streams, equal
 from harness.task_types.classification import replica_losses
 from methods.calibration import gradient_scores, gradient_sums, weight_scores
-from methods.lowrank import find_sites, start_values
+from methods.lowrank import find_sites, layout, measured, start_values
 from tests.harness.training import rows
 
 
@@ -52,22 +53,23 @@ def test_sums_are_autograds(tiny_bert: Callable[..., nn.Module]) -> None:
         model.classifier.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]
     calibration = calibration_of(rows(), replica_losses)
     sites = find_sites(model, ("query", "value"), 4)
-    starts = {s.name: start_values(s, Streams(equal(0)))[0] for s in sites}
+    pairs = {s.name: start_values(s, Streams(equal(0))) for s in sites}
+    starts = {name: a for name, (a, _) in pairs.items()}
     expected = reference(model, starts, calibration)
-    sums = gradient_sums(model, {0: starts}, 1, calibration)[0]
+    sums = gradient_sums(model, {0: pairs}, 1, calibration)[0]
     for name, batches in expected.items():
         torch.testing.assert_close(sums[name].b, torch.stack([b for _, b in batches]).sum(0), rtol=1e-9, atol=1e-14)
         a_sum = torch.stack([a for a, _ in batches]).sum(0)
         assert float((sums[name].a - a_sum).norm() / a_sum.norm()) < 1e-2
         torch.testing.assert_close(sums[name].b_square, torch.stack([b**2 for _, b in batches]).sum(0))
-    fisher = gradient_scores("fisher", {n: sums[n] for n in starts}, starts)
+    fisher = gradient_scores("fisher", {n: sums[n] for n in starts}, pairs)
     assert all((np.stack(pair[0]) >= 0).all() and pair[1].shape == (32, 4) for pair in fisher.values())
 
 
 def test_weight_scores_are_norms(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert()
     (site, *_) = find_sites(model, ("query",), 3)
-    a, b = weight_scores(model, {site.name: torch.zeros(3, 32)})[site.name]
+    a, b = weight_scores(model, {site.name: (torch.zeros(3, 32), torch.zeros(32, 3))})[site.name]
     weight = model.get_submodule(site.name).weight.numpy()  # type: ignore[operator,union-attr]
     assert np.allclose(a, np.linalg.norm(weight, axis=0)[None, :].repeat(3, 0))
     assert np.allclose(b, np.linalg.norm(weight, axis=1)[:, None].repeat(3, 1))
@@ -97,7 +99,7 @@ def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., n
     sites = find_sites(model, ("query",), 2)
     gradient_sums(
         model,
-        {0: {s.name: torch.ones(2, 32, dtype=torch.float64) for s in sites}},
+        {0: {s.name: start_values(s, Streams(equal(0))) for s in sites}},
         1,
         calibration_of(rows(), replica_losses),
     )
@@ -110,4 +112,74 @@ def test_measuring_leaves_no_gradient_behind(tiny_bert: Callable[..., nn.Module]
     attached = method.attach(tiny_bert(), [Member(method, Streams(equal(0)))], calibration_of(rows(), replica_losses))
     assert [g.name for g in attached.groups] == ["adapter", "head"]
     assert not any(bool(g.grad.any()) for g in attached.groups)
-    assert attached.extra["calibration_rows"] == 44 and attached.extra["calibration_seconds"] > 0
+    extra = attached.extra_for(0)
+    assert extra["calibration_rows"] == 44 and extra["calibration_seconds"] > 0
+
+
+SCORED = [name for name in STRATEGIES.names() if STRATEGIES.get(name).scores]
+
+
+def scaled(factor: float) -> Any:
+    """The loss of a classifier times a factor."""
+    return lambda logits, labels, k: factor * replica_losses(logits, labels, k)
+
+
+def masks_at(
+    options: dict[str, Any], model: nn.Module, loss: Any, scope: str = "auto", zero: str = "auto"
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    method = METHODS.get("lorasp")(rank=4, scope=scope, zero=zero, **options)
+    made = layout(model, Member(method, Streams(equal(3))), {})
+    return dict(made.masks(measured(model, [made], calibration_of(rows(), loss))[0][0]))  # type: ignore[arg-type]
+
+
+def assert_equal_masks(one: Any, other: Any) -> None:
+    assert all((x == y).all() for name in one for x, y in zip(one[name], other[name], strict=True))
+
+
+@pytest.mark.parametrize("scope", ["auto", "matrix", "pair", "model"])
+@pytest.mark.parametrize("select", SCORED)
+def test_a_factor_on_the_loss_or_on_alpha_changes_no_mask(
+    select: str, scope: str, tiny_bert: Callable[..., nn.Module]
+) -> None:
+    if select == "criticality" and scope in ("matrix", "pair"):
+        return  # half of one block is no whole block
+    plain = masks_at({"select": select}, tiny_bert(), replica_losses, scope)
+    for factor in (0.1, 10.0, 1000.0, 2.0**-40):
+        assert_equal_masks(plain, masks_at({"select": select}, tiny_bert(), scaled(factor), scope))
+    assert_equal_masks(plain, masks_at({"select": select, "alpha": 100.0}, tiny_bert(), replica_losses, scope))
+
+
+def test_a_layers_share_does_not_hang_on_the_size_of_the_loss(tiny_bert: Callable[..., nn.Module]) -> None:
+    """In float32, where gradients of a small loss square to nothing."""
+    for factor in (1e-3, 0.1, 10.0, 1e3):
+        shares = [
+            {
+                name: float(a.mean() + b.mean())
+                for name, (a, b) in masks_at({"select": "learned-ratio"}, m, loss).items()
+            }
+            for m, loss in (
+                (tiny_bert(dtype=torch.float32), replica_losses),
+                (tiny_bert(dtype=torch.float32), scaled(factor)),
+            )
+        ]
+        assert shares[0] == pytest.approx(shares[1], abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["snip", "fisher", "movement"])
+def test_scores_of_both_matrices_are_defined_whichever_is_zero(kind: Any, tiny_bert: Callable[..., nn.Module]) -> None:
+    """dL/dA = 0 where B = 0: without a step of B all scores of A would tie. With zero=a it is B's that would."""
+    model = tiny_bert()
+    sites = find_sites(model, ("query", "value"), 4)
+    for zero in ("a", "b"):
+        starts = {s.name: start_values(s, Streams(equal(0)), zero) for s in sites}
+        sums = gradient_sums(model, {0: starts}, 1, calibration_of(rows(), replica_losses))[0]
+        scores = gradient_scores(kind, sums, starts)
+        for part in (0, 1):
+            flat = np.concatenate([pair[part].ravel() for pair in scores.values()])
+            assert len(np.unique(flat)) > 0.9 * flat.size and np.abs(flat).mean() == pytest.approx(1.0)
+
+
+def test_a_loss_without_gradient_fails_and_chooses_nothing(tiny_bert: Callable[..., nn.Module]) -> None:
+    for factor, why in ((0.0, "zero"), (float("inf"), "not finite")):
+        with pytest.raises(CellFailed, match=why):
+            masks_at({"select": "fisher"}, tiny_bert(), scaled(factor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from tests.harness.training import protocol, rows, trainer
 from tests.methods.checks import EVERY, watch_masks
 
 LORASP = METHODS.get("lorasp")
-SHARES = [(name, ratio) for name, s in STRATEGIES for ratio in (0.25, 0.5) if ratio == 0.5 or not s.twins]
-"""Complementary halves are halves; tests/methods/test_masks.py has their refusal at other ratios."""
+ENTRIES = [(name, s) for name, s in STRATEGIES if s.unit == "entry"]
+SHARES = [(name, ratio) for name, s in ENTRIES for ratio in (0.25, 0.5) if ratio == 0.5 or not s.twins]
+"""Complementary halves are halves; tests/methods/test_masks.py has their refusal, and counts of whole rows and layers.
+"""
 
 
 def size(tensor: torch.Tensor) -> int:
@@ -88,6 +91,32 @@ def test_frozen_bytes_are_those_of_the_tensors(select: str, frozen: str, tiny_be
         assert 0 < spare <= ALIGNED
         held += size(one.flat) - 4 * spare
     assert counts(Held(0, 0, 0), attached, 0)[1].frozen == held
+
+
+PACKED = [
+    *(LORASP(select=name) for name in STRATEGIES.names()),
+    *(
+        LORASP(rank=5, select=name, target=("query", "key", "value"))
+        for name in ("random", "column", "layer", "b-only")
+    ),
+    *(LORASP(resample=3), LORASP(ratio=1.0)),
+    *(METHODS.get(name)() for name in ("lora", "lora-fa", "rslora", "loraplus", "pissa")),
+    *(METHODS.get("lora")(rank=4), METHODS.get("lora")(rank=24, target=("key",))),
+]
+
+
+def test_what_a_record_says_of_a_cell_does_not_hang_on_its_neighbours(tiny_bert: Callable[..., nn.Module]) -> None:
+    def said(methods: list[Any], seeds: list[int], slot: int) -> Any:
+        _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
+        extra = {k: v for k, v in attached.extra_for(slot).items() if k != "calibration_seconds"}
+        return counts(Held(0, 0, 0), attached, slot), extra
+
+    for methods in (PACKED, [LORASP(frozen="nf4", select=n) for n in ("random", "a-only", "layer", "rank")]):
+        seeds = list(range(len(methods)))
+        _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
+        for slot, method in enumerate(methods):
+            extra = {k: v for k, v in attached.extra_for(slot).items() if k != "calibration_seconds"}
+            assert (counts(Held(0, 0, 0), attached, slot), extra) == said([method], [slot], 0), method
 
 
 def test_counts_of_every_baseline(tiny_bert: Callable[..., nn.Module]) -> None:

@@ -181,3 +181,9 @@ def test_what_lies_within_noise_says_what_would_not() -> None:
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert main(["compare", str(store_of(tmp_path / "a", run(BEFORE))), str(tmp_path / "b")]) == 2
+
+
+def test_collapsed_runs_of_both_sides_are_counted() -> None:
+    after = [*BEFORE[:4], 20.0]  # below the majority baseline of 50
+    (gap,) = compare_runs(run(BEFORE), run(after, method_version=2)).gaps
+    assert gap.collapsed == (0, 1) and "0 of 5 in A, 1 of 5 in B" in gap.reading

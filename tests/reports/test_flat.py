@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from reports.flat import cell_rows, score_rows, to_csv, to_parquet
+from reports.render import write_report
 from tests.reports.records import cell, grid_of, record
 
 SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.5, None], ("rte", "lora"): [70.0]}
@@ -39,3 +42,44 @@ def test_parquet_holds_what_the_csv_holds(rows: type) -> None:
         if name in parquet:
             pd.testing.assert_series_equal(parquet[name], text[name], check_dtype=False, check_exact=True)
     assert parquet["method"].tolist() == text["method"].tolist()
+
+
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\uff1d1",
+    '=HYPERLINK("x")',
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_text_that_is_a_formula_is_neutralised_in_every_csv(text: str, tmp_path: Path) -> None:
+    records = [
+        record(60.0 + seed - 100.0 * (method == text), cell(text, method, seed, suite=text), (text,))
+        for method in ("lora", text)
+        for seed in (0, 1)
+    ]
+    failed = record(None, cell(text, "lora", 2, suite=text), (text,), reason=text)
+    write_report([*records, failed], [], tmp_path, text, text, formats=("csv",), images=())
+    tables = {path.name: list(csv.reader(path.open(newline=""))) for path in tmp_path.glob("*.csv")}
+    assert tables.keys() >= {"scores.csv", "cells.csv"}
+    for rows in tables.values():
+        for value in (value for row in rows for value in row if value):
+            assert value[0] not in "\t\r\n" and (
+                value.strip()[0] not in "=+-@\uff1d" or isinstance(float(value), float)
+            ), value
+    column = tables["scores.csv"][0].index("value")
+    assert sorted(float(row[column]) for row in tables["scores.csv"][1:] if row[column]) == [-40.0, -39.0, 60.0, 61.0]
+    assert f"'{text}" in {row[0] for row in tables["scores.csv"]}
+
+
+def test_numbers_stay_numbers_in_csv() -> None:
+    values = [-1, -0.5, 1e-7, -1e300, "-0.5", "+3", "-1e-3", 0, None, "a-b", "x"]
+    rows = list(csv.reader(io.StringIO(to_csv([{"value": value} for value in values]).decode())))
+    assert [row[0] if row else "" for row in rows[1:]] == ["" if v is None else str(v) for v in values]

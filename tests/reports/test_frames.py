@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.cell import InitialRef
 from reports.frames import grids, method_names, score, seed_text
 from tests.reports.records import cell, grid_of, record
@@ -61,6 +63,37 @@ def test_cells_of_another_start_or_of_an_edited_plugin_are_no_second_run_of_the_
     assert set(names.values()) == {"lora [from=RUN:mnli]", "lora [from=RUN:rte]"}
     names = method_names([record(1.0, cell(parts={"strategy mine": text * 32})) for text in ("ab", "cd")])
     assert set(names.values()) == {"lora [parts=strategy mine abababab]", "lora [parts=strategy mine cdcdcdcd]"}
+
+
+SCALING = {"scaling": "alpha=16"}
+
+
+@pytest.mark.parametrize("source", ["/run:mnli", ""])
+def test_seeds_that_start_from_the_adapters_of_a_run_are_one_method(source: str) -> None:
+    """Also in records that were stored without a source."""
+    found = []
+    for number, method in ((seed, m) for m in ("lora", "lorasp") for seed in range(3)):
+        name = f"/run/adapters/{number:016x}" if method == "lora" else f"/run/adapters/{number + 8:016x}"
+        start = InitialRef(name=name, revision=f"{method}{number}", source=source, **SCALING)
+        found.append(record(1.0, cell(method=method, seed=number, initial=start)))
+    assert set(method_names(found).values()) == {"lora", "lorasp"}
+    (grid,) = grids(found)
+    assert grid.methods == ("lora", "lorasp") and all(len(group) == 3 for group in grid.cells.values())
+
+
+def test_the_source_of_a_start_is_not_in_the_key() -> None:
+    one, other = (InitialRef(name="a", revision="1", source=source, **SCALING) for source in ("", "/run:mnli"))
+    assert cell(initial=one).key == cell(initial=other).key
+
+
+def test_a_short_name_is_kept_and_stands_for_its_precision() -> None:
+    meant = {"quantize": "nf4-dq", "dtype": "bf16"}
+    found = [record(1.0, cell(method=m, **fields)) for m in ("lora", "lorasp") for fields in ({}, meant)]
+    names = set(method_names(found).values())
+    plain = {f"{m} [dtype=fp32, quantize=none]" for m in ("lora", "lorasp")}
+    assert names == {"qlora", "qlorasp"} | plain
+    assert cell(method="lora", **meant).label == "lora"
+    assert cell(method="lora", quantize="nf4-dq").title == "lora"
 
 
 def test_score_is_the_headline_else_the_first_metric_else_nothing() -> None:

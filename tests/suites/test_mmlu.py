@@ -93,6 +93,9 @@ def test_given_files_of_both_kinds(tmp_path: Path) -> None:
         (b"Q,a,b,c,d,\n", r"line 1: answer '', expected one of A, B, C, D"),
         (b"Q,a,b,c,d,A\nQ\xff,a,b,c,d,A\n", r"anatomy_test.csv line 2: expected UTF-8 text, found byte 0xff"),
         (b" ,a,b,c,d,A\n", r"line 1: empty question"),
+        (b"question,A,B,C,D,answer\nQ,a,b,c,d,A\n", r"line 1: answer 'answer'.*no header"),
+        (b"Q,a,b,c,d,2\n", r"line 1: answer '2', expected one of A, B, C, D"),
+        (b"Q;a;b;c;d;A\n", r"line 1: 1 columns, expected 6"),
         (b"", r"anatomy_test.csv: empty file, expected rows of question, four choices, answer letter"),
     ],
 )

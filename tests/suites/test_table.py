@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.cli import main
 from harness.contracts import SourceRequest, Suite, TaskData
 from harness.errors import UserError
 from harness.plan import make_plan
 from harness.spec import Spec
+from harness.store import Store
 from suites.table import TableSuite
 
 ROWS = [(f"text number {n}", f"more {n}", ("good", "bad", "so so")[n % 3 if n % 6 else 0]) for n in range(60)]
@@ -143,6 +146,8 @@ def test_what_must_be_given(tmp_path: Path) -> None:
 
 def test_several_files_are_several_tasks_of_a_plan(tmp_path: Path) -> None:
     paths = [csv_file(tmp_path / name, rows) for name, rows in (("one.csv", ROWS), ("my two.csv", ROWS[:30]))]
+    paths[0] = paths[0].rename(tmp_path / "one.csv.gz")
+    paths[0].write_bytes(gzip.compress(paths[0].read_bytes()))
     files = tuple(map(str, paths))
     plan = make_plan(
         Spec(suite=("table",), data_file=files, text="body+title", label="mark", methods="head", seeds="1")
@@ -152,3 +157,17 @@ def test_several_files_are_several_tasks_of_a_plan(tmp_path: Path) -> None:
     assert plan.suites["table"].tasks["one"].outputs == 3
     with pytest.raises(UserError, match="unknown task 'three'"):
         make_plan(Spec(suite=("table",), data_file=files, text="body", label="mark", tasks=("three",)))
+
+
+def test_plan_and_records_say_what_was_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = csv_file(tmp_path / "mine.csv", [*ROWS, ("more words", "x", "nan"), ("and more", "x", "")])
+    words = ["--suite", "table", "--data-file", str(path), "--text", "body", "--label", "mark", "--methods", "head"]
+    assert main(["plan", *words, "--seeds", "1", "--max-steps", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "table/mine: dropped: train: 1 row of mine.csv without a label ('nan')" in printed
+    assert (
+        main(["run", *words, "--seeds", "1", "--max-steps", "2", "--no-profile", "--out", str(tmp_path / "out")]) == 0
+    )
+    (record,) = Store(tmp_path / "out").read()[0].values()
+    assert sum(note.startswith("dropped: train: 1 row of mine.csv") for note in record.data_notes) == 2
+    assert record.rows["train"] + record.rows["validation"] == len(ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -157,3 +158,14 @@ def test_an_average_of_two_metrics_uses_both(tmp_path: Path) -> None:
             records.append(made.model_copy(update={"scores": scores, "averages": averages}))
     found = analyse(records, [], cells=tmp_path).judged[0].comparison
     assert found.why == "" and found.target == "new seeds and new examples"
+
+
+def test_thousands_of_seeds_take_time_and_memory_in_proportion() -> None:
+    """18,000 records: no matrix of seeds x seeds, which had 1,000 draws of 7.5 GiB at 1,000 seeds."""
+    records = _many(9, 2, 1000)
+    tracemalloc.start()
+    started = time.process_time()
+    found = analyse(records, [], margin=1.0)
+    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.judged) == 10 and peak < 200 * 2**20 and seconds < 120  # tracing costs a factor of three or so

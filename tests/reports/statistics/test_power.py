@@ -48,13 +48,15 @@ def test_the_interval_of_a_standard_deviation_is_the_chi_square_one(df: int) -> 
     assert high == pytest.approx(math.sqrt(df / stats.chi2.ppf(0.025, df)))
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
-def test_the_interval_holds_the_true_figures_95_times_in_100(n: int) -> None:
-    """The minimum detectable difference and the seeds needed are those of statsmodels at the true spread, 1."""
+def _holds(n: int, repeats: int) -> tuple[float, float]:
+    """Shares of simulated studies whose intervals hold the minimum detectable difference and the seeds needed.
+
+    The truth is that of statsmodels at the true spread, 1.
+    """
     rng = np.random.default_rng(n)
     truth = REFERENCE.solve_power(None, n, 0.05, 0.8)
     needed = math.ceil(REFERENCE.solve_power(1.0, None, 0.05, 0.8))
-    repeats, hits = 2000, np.zeros(2)
+    hits = np.zeros(2)
     for _ in range(repeats):
         variance = float(rng.normal(0, 1, n).var(ddof=1))
         noise = Noise(variance)
@@ -62,10 +64,23 @@ def test_the_interval_holds_the_true_figures_95_times_in_100(n: int) -> None:
         seeds = seeds_range(1.0, noise, n - 1)
         assert seeds.low is not None
         hits += [found.low <= truth <= found.high, seeds.low <= needed <= (seeds.high or math.inf)]
-    assert 0.935 < hits[0] / repeats < 0.965  # three standard errors
-    assert hits[1] / repeats > 0.935  # whole numbers of seeds: a little more than 95
+    return hits[0] / repeats, hits[1] / repeats
 
 
+def test_the_interval_holds_the_true_figures() -> None:
+    detectable_share, seeds_share = _holds(5, 200)
+    assert 0.90 < detectable_share < 0.99 and seeds_share > 0.90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_holds_the_true_figures_95_times_in_100(n: int) -> None:
+    """Within three standard errors; of whole numbers of seeds a little more than 95."""
+    detectable_share, seeds_share = _holds(n, 2000)
+    assert 0.935 < detectable_share < 0.965 and seeds_share > 0.935
+
+
+@pytest.mark.slow
 def test_the_interval_of_crossed_estimates_holds_the_truth() -> None:
     """Seeds of sd 1, examples of a known error: power by simulation at the true spread."""
     rng = np.random.default_rng(0)

@@ -12,8 +12,14 @@ import pytest
 from harness.contracts import SourceRequest
 from harness.errors import UserError
 from suites.glue import Glue
+from suites.sources import hub
 
 HUB = SourceRequest("hub")
+
+
+@pytest.fixture(autouse=True)
+def _reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_unreachable_since", None)
 
 
 class Split:
@@ -78,3 +84,39 @@ def test_a_hub_without_the_split_and_a_hidden_label(monkeypatch: pytest.MonkeyPa
     stub(monkeypatch, lambda *_: {"train": split, "validation": split})
     with pytest.raises(UserError, match="nyu-mll/glue/sst2/train row 2: label '-1', expected one of 0, 1"):
         Glue().load("sst2", HUB)
+
+
+def test_after_a_connection_error_only_the_cache_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt takes 23 s: the first task pays for it, the eight others do not ask, and cached rows still load."""
+    import datasets
+    import huggingface_hub
+
+    split = Split(sentence=["a", "b"], label=[1, 0])
+    states: list[bool] = []
+
+    def load(repository: str, task: str) -> dict[str, Split]:
+        states.append(bool(config.HF_HUB_OFFLINE))
+        if task == "sst2":
+            return {"train": split, "validation": split}
+        raise FileNotFoundError("not cached") from type("ConnectError", (Exception,), {})("no route")
+
+    config = datasets.config
+    stub(monkeypatch, load)
+    monkeypatch.setattr(sys.modules["datasets"], "config", config, raising=False)
+    before = (config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE)
+    for task in ("cola", "rte", "mrpc"):
+        with pytest.raises(UserError, match=f"'{task}'"):
+            Glue().load(task, HUB)
+    assert len(Glue().load("sst2", HUB).splits["train"]) == 2
+    assert states == [before[0], True, True, True]
+    assert before == (config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
+def test_another_error_does_not_switch_the_hub_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: str) -> None:
+        raise ValueError("no such configuration")
+
+    stub(monkeypatch, load)
+    with pytest.raises(UserError):
+        Glue().load("cola", HUB)
+    assert hub._unreachable_since is None

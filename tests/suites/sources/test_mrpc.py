@@ -69,3 +69,14 @@ def test_without_the_release_the_missing_files_are_named(folder: Path) -> None:
     (folder / "msr_paraphrase_train.txt").unlink()
     with pytest.raises(UserError, match=r"no train\.tsv, dev\.tsv in .*\(found: nothing\)"):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["msr_paraphrase_train.txt", "dev_ids.tsv", "dev.tsv", "train.tsv"])
+@pytest.mark.parametrize("content", ["", "\n", "\ufeff", "\t".join(MSR_HEADER) + "\n"])
+def test_empty_files_are_user_errors(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    if name == "dev_ids.tsv" and "Quality" in content:
+        (folder / name).write_text("")
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    assert name in str(caught.value) and "\n" not in str(caught.value)

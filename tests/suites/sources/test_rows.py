@@ -76,3 +76,31 @@ def test_an_mnli_dash_is_dropped_but_not_in_other_tasks(tmp_path: Path) -> None:
     assert [(row.id, row.label) for row in rows] == [("train/5", 1)]
     assert notes == ["dropped: train: 1 row labelled '-'"]
     assert "label '-'" in message(tmp_path / "u.tsv", "rte", [RTE, ("0", "a", "b", "-")])
+
+
+@pytest.mark.parametrize("label", ["1.0", " 1", "NOT_ENTAILMENT", "not_entailment ", "01", "1e0"])
+def test_labels_go_by_value_and_by_name_in_any_case(tmp_path: Path, label: str) -> None:
+    rows, _ = read_examples(
+        open_table(write(tmp_path / "t.tsv", [RTE, ("0", "a", "b", label)])), LAYOUTS["rte"], "train"
+    )
+    assert [row.label for row in rows] == [1]
+
+
+@pytest.mark.parametrize("score", ["4_0", "1,5", "inf", "1e999", "٣"])
+def test_similarities_that_float_would_take_or_that_have_a_comma(tmp_path: Path, score: str) -> None:
+    row = ("0", "g", "f", "y", "1", "none", "none", "a", "b", score)
+    assert f"label '{score}'" in message(tmp_path / "t.tsv", "stsb", [STSB_HEADER, row])
+
+
+def test_a_key_that_a_pair_lacks_is_no_empty_sentence(tmp_path: Path) -> None:
+    for second in ("", '"sentence2": null, '):
+        (tmp_path / "t.jsonl").write_text(
+            '{"sentence1": "a", "sentence2": "b", "label": 0}\n{"sentence1": "a", ' + second + '"label": 1}\n'
+        )
+        with pytest.raises(UserError, match=r"t\.jsonl line 2: empty text"):
+            read_examples(open_table(tmp_path / "t.jsonl"), LAYOUTS["rte"], "train")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    header = ("sentence1", "sentence2", "label", "label")
+    assert "'label'" in message(tmp_path / "t.tsv", "rte", [header, ("a", "b", "0", "1")])

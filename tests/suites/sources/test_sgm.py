@@ -124,8 +124,8 @@ def test_xml_has_both_languages(tmp_path: Path) -> None:
     data = Wmt16().load("en-ro", SourceRequest("hub", None, files))
     assert [(r.texts[0], r.label) for r in data.splits["test"]] == list(zip(SOURCE, TARGET, strict=True))
     assert any("2 references" in note for note in data.notes)
-    with pytest.raises(UserError, match="wmt.xml"):
+    with pytest.raises(UserError, match=r"wmt\.xml"):
         read_pairs(path, path, "train")
     path.write_text("<dataset><doc")
-    with pytest.raises(UserError, match="wmt.xml"):
+    with pytest.raises(UserError, match=r"wmt\.xml"):
         Wmt16().load("en-ro", SourceRequest("hub", None, files))
