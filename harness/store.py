@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 PACK_SIZES = "pack-sizes"
 SET_ASIDE = "set-aside"
-LOOKS, PAUSE = 20, 0.05
-"""How often a reader looks again at a record that a run may be writing, and seconds between two looks."""
+SETTLED, PAUSE = 2.0, 0.05
+"""Seconds after which a record that has not changed is no longer being written, and between two looks at it."""
 Document = TypeVar("Document", bound=Stored)
 RECORD_DEPTH = 2
 """The digest of a record stands in its last field."""
@@ -121,24 +121,25 @@ class Store:
 
         That is also done with damaged profiles and pack sizes, and with folders that have the name of a file.
         """
-        records, damaged = self._read_records(looks=1)
+        records, damaged = self._read_records(wait=False)
         damaged |= read_documents(self.profile_dir, Profile)[1] | read_documents(self.size_dir, PackSize)[1]
         lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
         return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
 
-    def _read_records(self, looks: int = LOOKS) -> tuple[dict[str, Record], dict[Path, str]]:
+    def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
         """Records by key; the others by path, with the reason.
 
         A run replaces predictions and record one after the other. A record that fits neither the old nor the new
-        predictions is therefore read again, until its files no longer change.
+        predictions is therefore read again, until its files have not changed for a while; not so by the run itself.
         """
         records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
         paths = list_files(self.cells, ".json")
         stamps: dict[Path, object] = {}
-        for look in range(looks):
+        ends = time.monotonic() + 5 * SETTLED
+        while True:
             for path in paths:
                 stamps[path] = _stamp(path)
                 try:
@@ -148,12 +149,11 @@ class Store:
                 else:
                     records[record.key] = record
                     damaged.pop(path, None)
-            if not damaged or look + 1 == looks:
+            recent = [path for path in damaged if _changed_at(path) > time.time() - SETTLED]
+            if not recent or not wait or time.monotonic() > ends:
                 break
             time.sleep(PAUSE)
-            paths = [path for path in damaged if _stamp(path) != stamps[path]]
-            if not paths:
-                break
+            paths = [path for path in recent if _stamp(path) != stamps[path]]
         return records, {path: why for path, why in damaged.items() if os.path.lexists(path)}
 
     def _set_aside(self, path: Path, why: str) -> str:
@@ -285,16 +285,24 @@ def changed(cells: Path, record: Record) -> Path | None:
     return side
 
 
+def _files_of(path: Path) -> list[os.stat_result]:
+    """A record and its predictions, as far as they are there."""
+    files = []
+    for file in (path, path.with_suffix(".parquet")):
+        with contextlib.suppress(OSError):
+            files.append(file.lstat())
+    return files
+
+
 def _stamp(path: Path) -> object:
     """Changes when a record or its predictions are replaced."""
-    facts: list[object] = []
-    for file in (path, path.with_suffix(".parquet")):
-        try:
-            status = file.lstat()
-            facts.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        except OSError:
-            facts.append(None)
-    return facts
+    return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in _files_of(path)]
+
+
+def _changed_at(path: Path) -> float:
+    """When a record or its predictions were written last; not in the future, where clocks differ."""
+    now = time.time()
+    return max((file.st_mtime for file in _files_of(path) if file.st_mtime <= now), default=0.0)
 
 
 def first_lines(lines: Sequence[str], most: int = 10) -> list[str]:

@@ -81,7 +81,7 @@ def test_records_and_their_predictions(store: Store) -> None:
     store.write(made, FRAME)
     path = store.cells / f"{made.key}.json"
     for file in (path, path.with_suffix(".parquet")):
-        assert_seen_or_harmless(file, lambda: store._read_records(looks=1)[0].get(made.key))
+        assert_seen_or_harmless(file, lambda: store._read_records(wait=False)[0].get(made.key))
 
 
 def test_profiles_pack_sizes_and_what_was_asked(store: Store) -> None:

@@ -87,7 +87,7 @@ def test_a_limit_with_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest
     a, b = store_of(tmp_path / "a", run(BEFORE)), store_of(tmp_path / "b", run(BEFORE, task="rte"))
     assert main(["compare", str(a), str(b), "--fail-if-worse", "0.5"]) == 2
     assert "no cell in common" in capsys.readouterr().err
-    assert main(["compare", str(a), str(b)]) == 0
+    assert main(["compare", str(a), str(b)]) == 1
 
 
 @pytest.mark.parametrize("other", [{"data": "0" * 64}, {"model": {"name": "other", "revision": "f" * 40}}])
