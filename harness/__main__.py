@@ -7,9 +7,18 @@ import sys
 
 def main() -> None:
     """Entry point of the command line."""
-    from harness.cli import main as run_cli
+    from harness.interrupt import catch_signals
 
-    sys.exit(run_cli())
+    with catch_signals() as signals:  # from here on: what the command line imports takes a while
+        try:
+            from harness.cli import main as run_cli
+
+            code = run_cli()
+        except BaseException:
+            if signals.number is None:
+                raise
+            code = signals.exit_code
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from harness.adapter_config import check_plain, read_config
+from harness.adapter_files import check_unchanged
 from harness.cell import Cell, InitialRef
 from harness.errors import NotApplicable, UserError
+from harness.files import list_files
 from harness.record import Record
+from harness.store import parse_record
 
 MICROSOFT_ALPHA = 16.0
 """Their files do not say alpha; this is that of the repository's RoBERTa-base runs on MNLI (rank 8)."""
@@ -77,25 +80,22 @@ def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
             raise UserError(f"--init-from {text}: ':{option}': allowed: alpha=NUMBER, above 0")
     else:
         note = f"--init-from {text}: its file does not say alpha: {alpha:g} assumed; another: {text}:alpha=NUMBER"
-    ref = InitialRef(name=text, revision=_sha256(path), scaling=f"alpha={alpha:g}")
+    named = f"{path.resolve()}:alpha={alpha:g}"
+    ref = InitialRef(name=text, revision=_sha256(path), scaling=f"alpha={alpha:g}", source=named)
     return AdapterSource(ref, path, alpha=alpha, note=note)
 
 
 def _peft(text: str, path: Path) -> AdapterSource:
     """A folder with adapter_config.json; only plain LoRA, whose pairs are all that it changes beside the head."""
-    try:
-        config = json.loads((path / "adapter_config.json").read_text())
-    except ValueError as error:
-        raise UserError(f"--init-from {text}: its adapter_config.json is not JSON; {ALLOWED}") from error
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    plain = kind == "LORA" and not config.get("use_dora") and config.get("bias", "none") == "none"
-    if not plain or not isinstance(config.get("r"), int):
-        raise UserError(f"--init-from {text}: an adapter of type {kind}; allowed: plain LORA, bias none, no DoRA")
+    check_unchanged(path)
+    config = read_config(path, f"--init-from {text}")
+    check_plain(config, f"--init-from {text}")
     found = [path / n for n in ("adapter_model.safetensors", "adapter_model.bin") if (path / n).is_file()]
     if not found:
         raise UserError(f"--init-from {text}: no adapter_model.safetensors or adapter_model.bin in {path}")
     scaling = json.dumps({k: config[k] for k in SCALING if config.get(k)}, sort_keys=True)
-    return AdapterSource(InitialRef(name=text, revision=_sha256(found[0]), scaling=scaling), found[0], config)
+    ref = InitialRef(name=text, revision=_sha256(found[0]), scaling=scaling, source=str(path.resolve()))
+    return AdapterSource(ref, found[0], config)
 
 
 class _RunAdapters:
@@ -110,20 +110,21 @@ class _RunAdapters:
         if task not in tasks and (task or len(tasks) > 1):
             raise UserError(f"--init-from {text}: allowed tasks: {', '.join(tasks)}, written {path}:{tasks[0]}")
         self.records = [r for r in records if r.cell.task == (task or tasks[0])]
+        self.name = f"{path.resolve()}:{task or tasks[0]}"
         self._made: dict[str, AdapterSource] = {}
 
     def __call__(self, cell: Cell) -> AdapterSource:
         """Raises NotApplicable where the run has not this method, UserError where it has it with other seeds."""
         same = [r for r in self.records if _alike(r.cell, cell)]
         if not same:
-            have = sorted({r.cell.label for r in self.records})
+            have = sorted({r.cell.title for r in self.records})
             raise NotApplicable(
-                f"--init-from {self.text}: no adapter of {cell.label} on this model; it has {', '.join(have)}"
+                f"--init-from {self.text}: no adapter of {cell.title} on this model; it has {', '.join(have)}"
             )
         mine = [r for r in same if r.cell.seeds == cell.seeds]
         if len(mine) != 1:
             raise UserError(
-                f"--init-from {self.text}: {len(mine)} adapters of {cell.label} with the seeds {_seeds(cell)};"
+                f"--init-from {self.text}: {len(mine)} adapters of {cell.title} with the seeds {_seeds(cell)};"
                 f" allowed: one each; give a single folder under {self.path}/adapters"
             )
         key = mine[0].key
@@ -133,7 +134,9 @@ class _RunAdapters:
             folder = self.path / info.path
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
-            self._made[key] = _peft(str(folder), folder)
+            made = _peft(str(folder), folder)
+            ref = made.ref.model_copy(update={"source": self.name})  # the same for each seed: they are one method
+            self._made[key] = dataclasses.replace(made, ref=ref)
         return self._made[key]
 
 
@@ -141,7 +144,7 @@ def _alike(stored: Cell, cell: Cell) -> bool:
     """Whether method, options, model and precision are the same."""
 
     def facts(one: Cell) -> str:
-        parts: Sequence[Any] = (one.method, one.options, one.model.revision, one.dtype, one.quantize)
+        parts: Sequence[Any] = (one.method, one.options, one.model.content, one.dtype, one.quantize)
         return json.dumps(parts, sort_keys=True)
 
     return facts(stored) == facts(cell)
@@ -154,9 +157,7 @@ def _seeds(cell: Cell) -> str:
 def _records(folder: Path) -> list[Record]:
     """The records of another run, which is left as it is: what does not read is passed over."""
     found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(Record.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            continue
+    for path in list_files(folder, ".json"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(parse_record(path))
     return found

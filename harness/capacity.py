@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.contracts import Method
-from harness.errors import UserError
+from harness.errors import UserError, shorten
 from harness.failure import one_line
 from harness.packs import MOST
 
@@ -38,10 +38,10 @@ UNITS = {
 
 def parse_memory(text: str) -> int:
     """'24GiB' -> bytes. Raises UserError."""
-    found = re.fullmatch(r"\s*(\d{1,20}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    found = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", text)
     size = int(float(found[1]) * UNITS.get(found[2].upper(), 0)) if found else 0
     if size < 1:
-        raise UserError(f"--memory '{text}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
+        raise UserError(f"--memory '{shorten(text)}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
     return size
 
 
@@ -137,7 +137,7 @@ def kind_of(step: Step) -> str:
     """What a prediction depends on."""
     cell, p = step.cells[0], step.cells[0].protocol
     lengths = (p.batch_size, step.length, p.max_target_length, p.shots)
-    model = (step.source.ref.revision, cell.dtype, cell.quantize, cell.recompute)
+    model = (step.source.ref.content, cell.dtype, cell.quantize, cell.recompute)
     return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
 
 

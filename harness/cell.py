@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -16,6 +17,24 @@ Recompute = Literal["none", "selective", "full"]
 Template = Literal["alpaca", "plain"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
+SHORT: Mapping[str, tuple[str, Quantize, Precision]] = {
+    "qlora": ("lora", "nf4-dq", "bf16"),
+    "qlorasp": ("lorasp", "nf4-dq", "bf16"),
+}
+"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
+MOST: Mapping[str, float] = {
+    "lr": 1e6,
+    "epochs": 1e6,
+    "max_steps": 10**9,
+    "batch_size": 10**6,
+    "max_length": 10**6,
+    "max_target_length": 10**6,
+    "beams": 1000,
+    "shots": 1000,
+    "train_rows": 10**9,
+    "eval_rows": 10**9,
+}
+"""The largest values of fields of Protocol. They lie far above any use; what is larger is a slip."""
 
 
 class Frozen(BaseModel):
@@ -26,13 +45,17 @@ class Protocol(Frozen):
     """How a cell trains. The same for each method of a comparison, save what a method declares (lr)."""
 
     name: Literal["default", "paper", "tuned"] = "default"
-    lr: float = Field(gt=0, description="peak learning rate")
+    lr: float = Field(gt=0, le=MOST["lr"], description="peak learning rate")
     lr_source: str = Field(default="", description="where the learning rate comes from; not in the key")
-    epochs: float = Field(default=3.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1, description="optimizer steps at most; null: as epochs say")
-    batch_size: int = Field(default=16, ge=1)
+    epochs: float = Field(default=3.0, gt=0, le=MOST["epochs"])
+    max_steps: int | None = Field(
+        default=None, ge=1, le=MOST["max_steps"], description="optimizer steps at most; null: as epochs say"
+    )
+    batch_size: int = Field(default=16, ge=1, le=MOST["batch_size"])
     group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
-    max_length: int = Field(default=128, ge=4, description="tokens per row at most; longer rows are cut and counted")
+    max_length: int = Field(
+        default=128, ge=4, le=MOST["max_length"], description="tokens per row at most; longer rows are cut and counted"
+    )
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
     clip: float = Field(default=1.0, gt=0, description="gradient norm at most, per cell")
@@ -42,28 +65,54 @@ class Protocol(Frozen):
     epsilon: float = Field(default=1e-8, gt=0)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention probabilities")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="of the cross-entropy over tokens or classes")
-    max_target_length: int = Field(default=128, ge=2, description="tokens of a written text at most, also of the label")
-    beams: int = Field(default=1, ge=1, description="beams of the search that writes texts; 1 is greedy")
-    shots: int = Field(default=0, ge=0, description="solved examples before each question of a language model")
+    max_target_length: int = Field(
+        default=128,
+        ge=2,
+        le=MOST["max_target_length"],
+        description="tokens of a written text at most, also of the label",
+    )
+    beams: int = Field(
+        default=1, ge=1, le=MOST["beams"], description="beams of the search that writes texts; 1 is greedy"
+    )
+    shots: int = Field(
+        default=0, ge=0, le=MOST["shots"], description="solved examples before each question of a language model"
+    )
     template: Template = Field(default="alpaca", description="wording around an instruction: alpaca or plain")
     packed: bool = Field(default=False, description="several instructions in one row of max_length tokens")
-    train_rows: int | None = Field(default=None, ge=1, description="first rows of the task's shuffled train split")
-    eval_rows: int | None = Field(default=None, ge=1, description="first rows of each eval split")
+    train_rows: int | None = Field(
+        default=None, ge=1, le=MOST["train_rows"], description="first rows of the task's shuffled train split"
+    )
+    eval_rows: int | None = Field(default=None, ge=1, le=MOST["eval_rows"], description="first rows of each eval split")
 
 
 class ModelRef(Frozen):
-    """The backbone. Only its content is in the key: revision, not name or path."""
+    """The backbone. Only its content is in the key: revision and files, not name or path."""
 
     name: str = Field(description="as the user named it; not in the key")
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
+    files: str = Field(
+        default="", description="sha256 of its config and tokenizer files; empty in records of earlier versions"
+    )
+
+    @property
+    def content(self) -> str:
+        """Hash of weights and files: what must be equal for two models to be the same."""
+        return hashlib.sha256(f"{self.revision} {self.files}".encode()).hexdigest() if self.files else self.revision
 
 
 class InitialRef(Frozen):
     """The adapter that a cell starts from. Only its content is in the key, not its name."""
 
-    name: str = Field(description="as the user named it; not in the key")
+    name: str = Field(description="as the user named it, or the folder of a run's adapter; not in the key")
     revision: str = Field(description="sha256 of its weights file")
+    source: str = Field(default="", description="what all seeds start from: a path, or RUN:TASK; not in the key")
     scaling: str = Field(description="what its scale is read from: alpha, or the fields of adapter_config.json")
+
+    @property
+    def method_name(self) -> str:
+        """What the starts of all seeds of one method have in common."""
+        of_run = re.fullmatch(r"(.+)/adapters/[0-9a-f]{16}", self.name)  # of each seed, in records without a source
+        return self.source or (of_run[1] if of_run else self.name)
 
 
 class Cell(Frozen):
@@ -95,15 +144,22 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
-        content.get("initial", {}).pop("name", None)
+        for field in ("name", "source"):
+            content.get("initial", {}).pop(field, None)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; the copy computes a key of its own."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("key", None)
+        for name in ("key", "sorted_seeds"):
+            copied.__dict__.pop(name, None)
         return copied
+
+    @functools.cached_property
+    def sorted_seeds(self) -> tuple[tuple[str, int], ...]:
+        """The seeds as pairs, by the names of their streams."""
+        return tuple(sorted(self.seeds.items()))
 
     @property
     def simulated(self) -> bool:
@@ -121,6 +177,12 @@ class Cell(Frozen):
     def label(self) -> str:
         """The method as it is written on the command line: lorasp:ratio=0.25."""
         return labelled(self.method, self.options)
+
+    @property
+    def title(self) -> str:
+        """The label for reading, under the short name of the method and its precision where there is one: qlora."""
+        meant = (self.method, self.quantize, self.dtype)
+        return labelled(next((name for name, own in SHORT.items() if own == meant), self.method), self.options)
 
 
 def labelled(method: str, options: Mapping[str, Any]) -> str:

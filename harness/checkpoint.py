@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.files import check_regular, escape_path, list_files, write_atomically
 from harness.packs import Pack
 from harness.record import Phases
-from harness.store import write_atomically
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.result import Result
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what a checkpoint holds changes."""
+MARK = b"sha256 of all before: "
+"""Stands between what torch.save writes and its digest, which end the file."""
 SECONDS = 60.0
 """Between two checkpoints of a pack at least, and before its first; LORASP_HARNESS_CHECKPOINT_SECONDS gives another."""
 SHARE = 0.01
 """Of a pack's time that writing them may take."""
+BLOCK = 2**20
+"""Bytes that are hashed at a time."""
 ASSUMED_RATE = 100e6
 """Bytes a second that a disk is taken to write until it was seen to."""
 
@@ -148,12 +152,17 @@ class Checkpoints:
     def _readable(self) -> list[tuple[Path, Saved]]:
         """Those that read and were made here, parts of a pack before the whole."""
         found = []
-        for path in sorted(self.folder.glob("*.pt")):
+        try:
+            paths = list_files(self.folder, ".pt")
+        except UserError as error:
+            self.note(f"no checkpoints: {error}")
+            return []
+        for path in paths:
             try:
                 found.append((path, self._read(path)))
             except Exception as error:  # whatever a broken file makes the reader raise
                 why = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
-                self.note(f"checkpoint {path.name}: {why}; ignored")
+                self.note(f"checkpoint {escape_path(Path(path.name))}: {why}; ignored")
         return sorted(found, key=lambda item: len(item[1].slots))
 
     def _read(self, path: Path) -> Saved:
@@ -161,6 +170,8 @@ class Checkpoints:
 
         from harness.result import from_plain
 
+        if not _intact(path):
+            raise UserError("damaged, or of another version of this harness")
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if content.pop("format") != FORMAT:
             raise UserError("of another version of this harness")
@@ -173,16 +184,48 @@ class Checkpoints:
         return Saved(**content)
 
 
+class _Hashed:
+    """A stream that hashes what is written to it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.digest = stream, hashlib.sha256()
+
+    def write(self, content: bytes | memoryview) -> int:
+        self.digest.update(content)
+        return self.stream.write(content)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
 def _pickled(content: Any, stream: IO[bytes]) -> None:
-    """torch.save; a disk that is full stays an OSError, which torch hides behind a RuntimeError of its own."""
+    """torch.save with a digest behind it, which a zip archive allows.
+
+    A disk that is full stays an OSError, which torch hides behind a RuntimeError of its own.
+    """
     import torch
 
+    hashed = _Hashed(stream)
     try:
-        torch.save(content, stream)
+        torch.save(content, hashed)
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
+    stream.write(MARK + hashed.digest.hexdigest().encode())
+
+
+def _intact(path: Path) -> bool:
+    """Whether a checkpoint is what was written. Raises OSError."""
+    check_regular(path)
+    end = len(MARK) + 64
+    with path.open("rb") as stream:
+        remaining = max(0, os.fstat(stream.fileno()).st_size - end)
+        digest = hashlib.sha256()
+        while block := stream.read(min(remaining, BLOCK)):
+            digest.update(block)
+            remaining -= len(block)
+        return stream.read() == MARK + digest.hexdigest().encode()
 
 
 def _useless(saved: Saved, cells: Mapping[str, Any], taken: Collection[str], widest: int | None) -> str | None:

@@ -38,7 +38,7 @@ def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
     return Tuned(
         suite=first.first.suite,
         tasks=[arm.first.task for arm in arms],
-        method=f"{first.first.label}{precision}",
+        method=f"{first.first.title}{precision}",
         ranges={name: (limits.low, limits.high) for name, limits in first.space.items()},
         trials=trials,
         best=best,

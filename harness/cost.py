@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from harness.provenance import cpu_name
 from harness.record import PackSize, Profile, Timings
-from harness.store import PACK_SIZES
+from harness.store import PACK_SIZES, read_documents
 
 RUNS = Path("results/runs")
 Stored = TypeVar("Stored", Profile, PackSize)
@@ -58,9 +55,8 @@ def stored_sizes(folders: Iterable[Path]) -> dict[str, PackSize]:
 
 def _readable(folders: Iterable[Path], part: str, kind: type[Stored]) -> Iterator[Stored]:
     """What is stored in that part of each folder, less files that do not read."""
-    for path in (p for folder in folders for p in sorted((folder / part).glob("*.json"))):
-        with contextlib.suppress(ValidationError, OSError):
-            yield kind.model_validate_json(path.read_bytes())
+    for folder in folders:
+        yield from read_documents(folder / part, kind)[0].values()
 
 
 def kept_runs() -> list[Path]:

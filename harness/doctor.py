@@ -73,12 +73,13 @@ def _nvml() -> list[Check]:
 
 
 def _hub() -> Check:
+    import http.client
     import urllib.request
 
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # an address that is none, too
         remedy = "presets small and paper need --data-dir and --model PATH"
         return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
     return Check("hub", True, address)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 120
+"""Characters of a value that a message repeats."""
+
 
 class HarnessError(Exception):
     """Root of every error this project raises on purpose."""
@@ -29,6 +32,16 @@ class CellFailed(HarnessError):
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> UserError:
     """The error for a wrong name: nearest name first, then the list."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    # the comparison takes quadratic time
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5) if len(given) <= LONGEST else []
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return UserError(f"unknown {kind} '{given}': {hint}allowed: {', '.join(names) or '(none)'}")
+    return UserError(f"unknown {kind} '{shorten(given)}': {hint}allowed: {', '.join(names) or '(none)'}")
+
+
+def shorten(value: object) -> str:
+    """The value as text for a message, with an ellipsis after LONGEST characters."""
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deeply nested value
+        return f"(a very large {type(value).__name__})"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

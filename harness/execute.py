@@ -17,6 +17,7 @@ from harness.cost import kept_runs, stored_sizes
 from harness.errors import UserError
 from harness.failure import Failure, free_again, one_line
 from harness.initial import load_initial
+from harness.interrupt import interrupted, reason
 from harness.knee import Timed
 from harness.pack_size import PackSizes
 from harness.packs import Pack, halves, remaining
@@ -88,18 +89,24 @@ class Executor:
         try:
             results = self._results(pack, start)
         except KeyboardInterrupt:
-            for index in range(len(slots)):
-                self._store(own, index, "cancelled", began, reason="interrupted by the user")
+            self._cancel(own, began)
             raise
         except UserError:
             raise  # the model or the machine refuses: no fault of a cell, so nothing is stored of it
         except Exception as error:
+            if interrupted():  # a library may turn the interrupt into an error of its own
+                self._cancel(own, began)
+                raise KeyboardInterrupt from error
             failure = Failure.of(error)
         if failure is None:
             self._store_results(own, [results[slot] for slot in slots], began)
         else:  # out here the error's frames are gone, and what they held can be freed
             self._recover(pack, slots, failure, start, began)
         self.checkpoints.drop([c.key for c in own.cells])
+
+    def _cancel(self, pack: Pack, began: str) -> None:
+        for slot in range(len(pack.cells)):
+            self._store(pack, slot, "cancelled", began, reason=reason())
 
     def _store_results(self, pack: Pack, results: Sequence[Result | None], began: str) -> None:
         for index, result in enumerate(results):

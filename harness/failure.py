@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import traceback
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,14 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.checkpoint import Saved
+
+
+TEXTS = (
+    *("allocate memory", "out of memory", "bad_alloc", "not enough memory", "alloc_failed"),
+    *("unable to allocate", "failed to allocate", "failed to map memory", "insufficient memory"),
+)
+"""Of torch on a CPU and a GPU, cuBLAS and cuDNN, C++, numpy, mmap, and the operating system's "Cannot allocate memory".
+"""
 
 
 class OutOfMemory(HarnessError):
@@ -51,10 +60,16 @@ def one_line(error: BaseException) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or the host."""
     import torch
 
-    texts = ("can't allocate memory", "out of memory")
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(t in str(error) for t in texts)
+    if error.__cause__ is not None and out_of_memory(error.__cause__):
+        return True  # a library's own error about it
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    return any(text in str(error).lower() for text in TEXTS)
 
 
 def _peak() -> str:

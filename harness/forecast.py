@@ -102,7 +102,13 @@ def _to_time(sizes: PackSizes, packs: Sequence[Pack]) -> list[str]:
 
 
 def _names(cells: Sequence[Cell]) -> str:
-    return ", ".join(dict.fromkeys(c.label for c in cells))
+    return ", ".join(dict.fromkeys(_titled(c) for c in cells))
+
+
+def _titled(cell: Cell) -> str:
+    """The method's name, with a precision that neither it nor the default says."""
+    plain = cell.title != cell.label or cell.precision == "fp32"
+    return cell.title if plain else f"{cell.title} ({cell.precision})"
 
 
 def _device(spec: Spec, memory: str | None) -> str:
@@ -135,8 +141,8 @@ def _row(plan: Plan, sizes: PackSizes, pack: Pack, cost: Cost | None, *, asked: 
     steps = max(total_steps(c.protocol, train_rows(plan, c)) for c in pack.cells)
     members: dict[str, Cell] = {}
     for member in pack.cells:
-        members.setdefault(member.label, member)
-    kinds = {label: capacity.predicted(capacity.step(c), k) for label, c in members.items()}
+        members.setdefault(_titled(member), member)
+    kinds = {title: capacity.predicted(capacity.step(c), k) for title, c in members.items()}
     known = [p for p in kinds.values() if not isinstance(p, str)]
     if len(known) < len(kinds):
         note = next(p for p in kinds.values() if isinstance(p, str))
@@ -185,7 +191,7 @@ def _too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
         alike.setdefault((cell.suite, cell.task, cell.label, cell.precision, id(cell.protocol)), cell)
     for cell in alike.values():
         made = capacity.predicted(capacity.step(cell))
-        name = f"{cell.label} ({cell.precision})"
+        name = f"{cell.title} ({cell.precision})"
         if isinstance(made, str) or name in seen or made.peak <= capacity.room * USED_AT_MOST:
             continue
         ways = [dataclasses.asdict(way) for way in ways_to_fit(capacity, cell)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import re
 import types
 import typing
@@ -14,9 +15,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.cell import Cell, Protocol
+from harness.cell import SHORT as SHORT, Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, Method
-from harness.errors import UserError, unknown
+from harness.errors import UserError, shorten, unknown
 from harness.seeds import STREAMS, equal
 
 OVERRIDES: dict[str, Any] = {
@@ -26,9 +27,13 @@ OVERRIDES: dict[str, Any] = {
 """Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
 
 
-_NF4 = {"quantize": "nf4-dq", "dtype": "bf16"}
-SHORT: dict[str, tuple[str, dict[str, str]]] = {"qlora": ("lora", _NF4), "qlorasp": ("lorasp", _NF4)}
-"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
+MOST_METHODS = 1000
+"""Methods of one run, each combination of options counted."""
+MOST_SEEDS = 10_000
+"""Seeds of one run, each combination of streams counted."""
+LARGEST_SEED = 2**63 - 1
+LARGEST_INTEGER = 10**9
+"""Of a method's option: no tensor has more rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +56,15 @@ def parse_methods(text: str) -> list[MethodCall]:
             continue
         name, meant = short_name(name)
         options = meant | options
-        keys = list(options)
-        products = list(itertools.product(*(options[k].split("|") for k in keys)))
-        calls += [_call(name, dict(zip(keys, values, strict=True)), named=len(products) == 1) for values in products]
+        choices = {option: text.split("|") for option, text in options.items()}
+        count = math.prod(map(len, choices.values()))
+        if len(calls) + count > MOST_METHODS:
+            total = f"{len(calls) + count:,} methods, each combination of options counted"
+            raise UserError(f"--methods: {total}; allowed: {MOST_METHODS:,}; split the run, or name fewer values")
+        calls += [
+            _call(name, dict(zip(choices, values, strict=True)), named=count == 1)
+            for values in itertools.product(*choices.values())
+        ]
     return calls
 
 
@@ -62,7 +73,8 @@ def short_name(name: str) -> tuple[str, dict[str, str]]:
     if name in METHODS:
         return name, {}
     if name in SHORT:
-        return SHORT[name]
+        method, quantize, dtype = SHORT[name]
+        return method, {"quantize": quantize, "dtype": dtype}
     method, dash, rest = name.partition("-")
     if method == "lorasp" and dash:
         STRATEGIES.get(rest)
@@ -75,19 +87,24 @@ def _pieces(text: str) -> list[tuple[str, dict[str, str]]]:
     found: list[tuple[str, dict[str, str]]] = []
     for piece in (p.strip() for p in text.split(",")):
         if not piece:
-            raise UserError(f"--methods '{text}': an empty piece between commas; write e.g. lora,lorasp:ratio=0.25")
+            write = "write e.g. lora,lorasp:ratio=0.25"
+            raise UserError(f"--methods '{shorten(text)}': an empty piece between commas; {write}")
         name, colon, rest = piece.partition(":")
         if colon or "=" not in piece:
+            if len(found) == MOST_METHODS:
+                raise UserError(f"--methods: more than {MOST_METHODS:,} methods; split the run into several")
             found.append((name, {}))
             if not rest:
                 continue
         elif not found:
-            raise UserError(f"--methods '{text}': option '{piece}' comes before any method")
+            raise UserError(f"--methods '{shorten(text)}': option '{shorten(piece)}' comes before any method")
         option, equals, value = (rest if colon else piece).partition("=")
         if not equals or not value:
-            raise UserError(f"--methods: option '{option}' of '{found[-1][0]}' needs a value: {option}=VALUE")
+            what = f"option '{shorten(option)}' of '{shorten(found[-1][0])}'"
+            raise UserError(f"--methods: {what} needs a value: {shorten(option)}=VALUE")
         if option in found[-1][1]:
-            raise UserError(f"--methods: option '{option}' of '{found[-1][0]}' is given twice; several: {option}=A|B")
+            what = f"option '{shorten(option)}' of '{shorten(found[-1][0])}'"
+            raise UserError(f"--methods: {what} is given twice; several: {shorten(option)}=A|B")
         found[-1][1][option] = value
     return found
 
@@ -124,11 +141,16 @@ def typed(what: str, text: str, kind: Any) -> Any:
         found = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         if typing.get_origin(kind) is Literal:
-            raise UserError(f"{what}='{text}': allowed: {', '.join(map(str, typing.get_args(kind)))}") from error
+            allowed = ", ".join(map(str, typing.get_args(kind)))
+            raise UserError(f"{what}='{shorten(text)}': allowed: {allowed}") from error
         allowed = getattr(kind, "__name__", str(kind))
-        raise UserError(f"{what}='{text}': {error.errors()[0]['msg'].lower()}; allowed: {allowed}") from error
-    if isinstance(found, float) and found == math.inf:  # nothing that is asked for has no end
-        raise UserError(f"{what}='{text}': allowed: a finite number")
+        reason = error.errors()[0]["msg"].lower()
+        raise UserError(f"{what}='{shorten(text)}': {reason}; allowed: {allowed}") from error
+    numbers = found if isinstance(found, (tuple, list)) else (found,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise UserError(f"{what}='{shorten(text)}': allowed: a finite number")
+    if any(isinstance(number, int) and abs(number) > LARGEST_INTEGER for number in numbers):
+        raise UserError(f"{what}='{shorten(text)}': allowed: whole numbers up to {LARGEST_INTEGER:,}")
     return found
 
 
@@ -137,31 +159,51 @@ def check_field(what: str, field: str, value: Any) -> None:
     try:
         Protocol.model_validate({"lr": 1e-3, field: value})
     except ValidationError as error:
-        raise UserError(f"{what}={value}: {error.errors()[0]['msg'].lower()}") from error
+        raise UserError(f"{what}={shorten(value)}: {error.errors()[0]['msg'].lower()}") from error
 
 
 def parse_seeds(text: str) -> list[dict[str, int]]:
     """`5` -> seeds 0 to 4 in each stream; `init=0,mask=0..9` -> named streams, others 0, ranges multiplied."""
     text = text.strip()
-    if text.isdigit() and int(text) > 0:
-        return [equal(i) for i in range(int(text))]
-    ranges: dict[str, list[int]] = {}
+    if re.fullmatch("0*[1-9][0-9]*", text):
+        count = _seed_number(text)
+        _check_seed_count(text, count)
+        return [equal(i) for i in range(count)]
+    ranges: dict[str, range] = {}
     for piece in text.split(","):
-        found = re.fullmatch(r"\s*(\w+)=(\d+)(?:\.\.(\d+))?\s*", piece)
+        found = re.fullmatch(r"\s*(\w+)=([0-9]+)(?:\.\.([0-9]+))?\s*", piece)
         if not found:
-            raise UserError(f"--seeds '{text}': allowed: a number of 1 or more, or e.g. init=0,mask=0..9")
-        stream, first, last = found[1], int(found[2]), int(found[3] or found[2])
+            allowed = f"a number of 1 to {MOST_SEEDS:,}, or e.g. init=0,mask=0..9"
+            raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
+        stream, first, last = found[1], _seed_number(found[2]), _seed_number(found[3] or found[2])
         if stream not in STREAMS:
             raise unknown("seed stream", stream, STREAMS)
         if last < first:
-            raise UserError(f"--seeds {piece}: the range ends before it begins")
-        ranges[stream] = list(range(first, last + 1))
+            raise UserError(f"--seeds {shorten(piece)}: the range ends before it begins")
+        ranges[stream] = range(first, last + 1)
+    _check_seed_count(text, math.prod(r.stop - r.start for r in ranges.values()))
     return [equal(0) | dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+
+
+def _seed_number(digits: str) -> int:
+    """Raises UserError for a number that no seed can be."""
+    if len(digits) > 19 or int(digits) > LARGEST_SEED:
+        raise UserError(f"--seeds {shorten(digits)}: allowed: numbers up to {LARGEST_SEED}")
+    return int(digits)
+
+
+def _check_seed_count(text: str, count: int) -> None:
+    """Raise UserError for more seeds than a run takes; the likely cause is a seed written as a count."""
+    if count > MOST_SEEDS:
+        one = f"one seed of that value: --seeds {','.join(f'{stream}={text}' for stream in STREAMS)}"
+        hint = f"; {one}" if text.isascii() and text.isdigit() else "; name shorter ranges"
+        raise UserError(f"--seeds {shorten(text)}: {count:,} seeds; allowed: {MOST_SEEDS:,} at most{hint}")
 
 
 def task_name(path: Path) -> str:
     """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
-    return re.sub(r"\W+", "_", path.stem)
+    name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"\W+", "_", Path(name).stem)
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
@@ -172,13 +214,14 @@ def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, 
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
         found = re.fullmatch(r"([\w-]+)/(\w+)=(.+)", text)
-        if not found and Path(text).expanduser().is_file():
-            path = Path(text).expanduser()
+        # os.path gives False where Path raises: a name that is too long, ~ of an unknown user
+        if not found and os.path.isfile(os.path.expanduser(text)):
+            path = Path(os.path.expanduser(text))
             files[task_name(path), "train"] = (*files.get((task_name(path), "train"), ()), path)
             continue
         if not found:
             allowed = "TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv, or SUITE/SPLIT=SRC,TGT, e.g. wmt16/train=a.en,a.ro"
-            raise UserError(f"--data-file '{text}': allowed: {allowed}; or a file (suite table)")
+            raise UserError(f"--data-file '{shorten(text)}': allowed: {allowed}; or a file (suite table)")
         split = "validation" + found[2][3:] if found[2].startswith("dev") else found[2]
         files[found[1], split] = (*files.get((found[1], split), ()), *_paths(text, found[3]))
     return files
@@ -186,11 +229,13 @@ def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, 
 
 def _paths(text: str, written: str) -> tuple[Path, ...]:
     """One path, or two with a comma between them; a file that has the comma in its name is one path."""
-    whole = Path(written).expanduser()
-    paths = (whole,) if whole.is_file() else tuple(Path(part).expanduser() for part in written.split(","))
+    whole = Path(os.path.expanduser(written))
+    parts = [written] if os.path.isfile(whole) else written.split(",")
+    paths = tuple(Path(os.path.expanduser(part)) for part in parts)
     for path in paths:
-        if not path.is_file():
-            raise UserError(f"--data-file '{text}': no such file: {path}; give the path of a file")
+        if not os.path.isfile(path):
+            missing = f"no such file: {shorten(path)}; give the path of a file"
+            raise UserError(f"--data-file '{shorten(text)}': {missing}")
     return paths
 
 
@@ -199,10 +244,10 @@ def parse_models(texts: Sequence[str], suites: Collection[str]) -> dict[str, str
     models = {}
     for text in texts:
         suite, equals, path = text.partition("=")
-        if not equals or Path(text).expanduser().exists():
+        if not equals or os.path.exists(os.path.expanduser(text)):
             suite, path = "", text
         elif suite not in suites:
-            raise unknown(f"suite in --model '{text}'", suite, suites)
+            raise unknown(f"suite in --model '{shorten(text)}'", suite, suites)
         if not path.strip():
             raise UserError(f"--model '{text}': allowed: a model folder or hub id, or SUITE=PATH")
         models[suite] = path

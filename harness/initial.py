@@ -7,50 +7,91 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.adapter_config import PLACES, check_patterns
 from harness.adapter_source import AdapterSource
 from harness.contracts import Initial
 from harness.errors import UserError
+from harness.files import hash_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PEFT_PREFIX = "base_model.model."
-FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.weight)?")
+FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.default)?(?:\.weight)?")
+SAVED = re.compile(r"(.+?)\.(?:modules_to_save\.)(?:default\.)?(.+)")
+"""How older versions of peft name the tensors of `modules_to_save`."""
 
 
 def load_initial(source: AdapterSource) -> Initial:
     """Its pairs and its head, on the CPU. Raises UserError for a file that holds something else."""
-    tensors = {name.removeprefix(PEFT_PREFIX): value for name, value in _tensors(source).items()}
+    what = f"--init-from {source.ref.name}"
     factors: dict[str, dict[str, Tensor]] = {}
     head = {}
-    for name, value in tensors.items():
+    for name, value in _named(_tensors(source), what).items():
         found = FACTOR.fullmatch(name)
         if found and value.dim() == 2:
             factors.setdefault(found[1], {})[found[2]] = value
         elif "lora_" in name:
-            raise UserError(f"--init-from {source.ref.name}: {name} is no A or B of a linear layer")
+            raise UserError(f"{what}: {name} is no A or B of a linear layer")
         else:
             head[name] = value
     broken = [site for site, pair in factors.items() if len(pair) != 2]
     if broken or not factors:
-        what = f"{broken[0]} has only one of A and B" if broken else "no low-rank pair in it"
-        raise UserError(f"--init-from {source.ref.name}: {what}; its names must end in .lora_A and .lora_B")
-    scale = (lambda site, rank: source.alpha / rank) if source.config is None else _scales(source.config)
-    pairs = {site: (p["A"], p["B"], scale(site, len(p["A"]))) for site, p in factors.items()}
-    ranks = [len(a) for a, _, _ in pairs.values()]
-    return Initial(max(ranks) if source.config is None else int(source.config["r"]), pairs, head)
+        lack = f"{broken[0]} has only one of A and B" if broken else "no low-rank pair in it"
+        raise UserError(f"{what}: {lack}; its names must end in .lora_A and .lora_B")
+    if source.config is None:
+        scales = {site: source.alpha / len(pair["A"]) for site, pair in factors.items()}
+        rank = 0
+    else:
+        scales = _scales(source.config, {site: len(pair["A"]) for site, pair in factors.items()}, what)
+        rank = int(source.config["r"])
+    pairs = {site: (pair["A"], pair["B"], scales[site]) for site, pair in factors.items()}
+    return Initial(max(rank, *(len(a) for a, _, _ in pairs.values())), pairs, head)
 
 
-def _scales(config: Mapping[str, Any]) -> Any:
-    """(site, rank) -> scale, with peft's alpha_pattern: keys are the end of a layer's name."""
-    patterns: Mapping[str, float] = config.get("alpha_pattern") or {}
+def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """The tensors by their names in the model. Raises UserError where two have one name."""
+    named: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        plain = name.removeprefix(PEFT_PREFIX)
+        saved = SAVED.fullmatch(plain)
+        plain = f"{saved[1]}.{saved[2]}" if saved else plain
+        if plain in named:
+            raise UserError(f"{what}: two tensors in its file are named {plain}; save it again with peft")
+        named[plain] = value
+    return named
 
-    def scale(site: str, rank: int) -> float:
-        own = [v for k, v in patterns.items() if re.fullmatch(rf"(.*\.)?({k})", site)]
-        alpha = float(own[0] if own else config["lora_alpha"])
-        return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
-    return scale
+def _scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> dict[str, float]:
+    """Site -> scale, as peft takes it from the configuration.
+
+    Raises UserError for a site that the configuration leaves out, and for one that has another rank in the file.
+    """
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+    from peft.utils.other import get_pattern_key
+
+    check_patterns(config, list(ranks), what)
+    places = {field: config[field] for field in PLACES if config.get(field) is not None}
+    if places.get("target_modules", "all-linear") == "all-linear":
+        places["target_modules"] = ".*"
+    rank_of: Mapping[str, int] = config.get("rank_pattern") or {}
+    alpha_of: Mapping[str, float] = config.get("alpha_pattern") or {}
+    try:
+        targets = LoraConfig(**places)
+        named = {site: bool(check_target_module_exists(targets, site)) for site in ranks}
+    except (TypeError, ValueError, AttributeError, UnboundLocalError) as error:
+        raise UserError(f"{what}: its adapter_config.json names no layers that peft understands: {error}") from error
+    scales = {}
+    for site, rank in ranks.items():
+        if not named[site]:
+            raise UserError(f"{what}: its file has {site}, which target_modules and the fields beside it leave out")
+        wanted = rank_of.get(get_pattern_key(list(rank_of), site), config["r"])
+        if wanted != rank:
+            raise UserError(f"{what}: {site} has rank {rank} in its file and {wanted} in its adapter_config.json")
+        alpha = float(alpha_of.get(get_pattern_key(list(alpha_of), site), config["lora_alpha"]))
+        scales[site] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return scales
 
 
 def _tensors(source: AdapterSource) -> dict[str, Tensor]:
@@ -58,6 +99,8 @@ def _tensors(source: AdapterSource) -> dict[str, Tensor]:
     import torch
 
     try:
+        if hash_file(source.weights) != source.ref.revision:
+            raise OSError("it has changed since the run was planned")
         if source.weights.suffix == ".safetensors":
             from safetensors.torch import load_file
 

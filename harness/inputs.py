@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.padding import EMBEDDINGS
 from harness.record import Truncation
 from harness.task_types import task_type
 from harness.token_cache import read_split, split_key, tokenizer_digest, write_split
@@ -52,6 +53,7 @@ def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, 
                 f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
             )
         splits[name] = _split(tokenizer, digest, task, rows, protocol, cache, train=train)
+        check_embedded(tokenizer, task, name, splits[name])
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
     total = {name: len(split.cut) for name, split in splits.items()}
     return Inputs(splits, Truncation(rows=cut, total=total), tokenizer)
@@ -77,3 +79,16 @@ def _split(
     made = kind.tokenise(tokenizer, task, rows, protocol, train=train)
     write_split(cache, key, made)
     return made
+
+
+def check_embedded(tokenizer: Any, task: Task, name: str, split: Split) -> None:
+    """Raise UserError where a row has a token without an embedding: `load_tokenizer` lets a pad token pass."""
+    rows = getattr(tokenizer, EMBEDDINGS, None)
+    for tensor in (getattr(split, field, None) for field in ("ids", "written")):
+        most = -1 if tensor is None or not tensor.numel() else int(tensor.max())
+        if rows is not None and most >= rows:
+            token = tokenizer.convert_ids_to_tokens(most)
+            raise UserError(
+                f"{task.name}/{name}: a text has the token '{token}' ({most}), the model {rows:,} embeddings;"
+                " remove it from the text, or give a model after resize_token_embeddings"
+            )

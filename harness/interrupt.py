@@ -1,4 +1,4 @@
-"""Ctrl-C where a step ends, so that what is saved then is whole."""
+"""Stop a command by a signal: at the end of the step while a pack trains, at once elsewhere."""
 
 from __future__ import annotations
 
@@ -8,31 +8,108 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Ctrl-C, `kill` and a batch system's time limit, a closed terminal, and a batch system's warning."""
+
+
+class Catcher:
+    """A signal handler that raises KeyboardInterrupt. `number` is the first signal that it got."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.number is None:
+            self.number = number
+        raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as a shell reports it."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.number or signal.SIGINT).name
+
+
+def _numbers() -> list[int]:
+    """Those that this platform has."""
+    return [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+def _installed() -> Catcher | None:
+    handlers = [signal.getsignal(number) for number in _numbers()]
+    return next((h for h in handlers if isinstance(h, Catcher)), None)
+
+
+def interrupted() -> bool:
+    """Whether a signal has arrived: an error that comes after it may be its consequence."""
+    catcher = _installed()
+    return catcher is not None and catcher.number is not None
+
+
+def reason() -> str:
+    """Why a cell was cancelled, for its record."""
+    catcher = _installed()
+    by_hand = catcher is None or catcher.number in (None, signal.SIGINT)
+    return "interrupted by the user" if by_hand or catcher is None else f"interrupted by {catcher.name}"
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[Catcher]:
+    """Let each signal of NAMES raise KeyboardInterrupt. One that is ignored (nohup, a background job) stays ignored."""
+    outer = _installed()
+    if outer is not None or threading.current_thread() is not threading.main_thread():
+        yield outer or Catcher()
+        return
+    catcher = Catcher()
+    defaults = (signal.SIG_DFL, signal.default_int_handler)
+    before = {n: handler for n in _numbers() if (handler := signal.getsignal(n)) in defaults}
+    for number in before:
+        signal.signal(number, catcher)
+    try:
+        yield catcher
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 @contextlib.contextmanager
 def deferred(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """KeyboardInterrupt at once where `safe()`, else at the next call of what this gives; a second Ctrl-C at once.
+    """KeyboardInterrupt at once where `safe()`, else at the next call of what this gives; at a second signal at once.
 
-    Only where Python's own handler is in place.
+    Only for signals whose handler raises KeyboardInterrupt: `Catcher` or Python's own. A signal that waits when the
+    block ends, by an error say, is raised there.
     """
-    waiting = False
+    waiting: list[int] = []
+    before: dict[int, Any] = {}
+
+    def deliver(number: int, frame: Any = None) -> None:
+        waiting.clear()
+        before[number](number, frame)
 
     def handle(number: int, frame: Any) -> None:
-        nonlocal waiting
         if waiting or safe():
-            raise KeyboardInterrupt
-        waiting = True
+            deliver(waiting[0] if waiting else number, frame)
+        waiting.append(number)
 
     def check() -> None:
         if waiting:
-            raise KeyboardInterrupt
+            deliver(waiting[0])
+        elif catcher is not None and catcher.number is not None:
+            raise KeyboardInterrupt  # a callback whose errors Python drops (__del__) may have taken the first one
 
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield check
-        return
-    signal.signal(signal.SIGINT, handle)
+    catcher = _installed()
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in _numbers()}
+        before = {n: h for n, h in handlers.items() if h is signal.default_int_handler or isinstance(h, Catcher)}
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            deliver(waiting[0])

@@ -152,7 +152,7 @@ def _profile(question: Question, status: str) -> Profile:
             "suite": cell.suite,
             "method": cell.label,
             "model": cell.model.name,
-            "model_revision": cell.model.revision,
+            "model_revision": cell.model.content,
             "dtype": cell.dtype,
             "quantize": cell.quantize,
             "recompute": cell.recompute,

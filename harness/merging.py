@@ -4,72 +4,114 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from harness.adapter_config import check_patterns, read_config
+from harness.adapter_files import check_unchanged, label_fields
 from harness.errors import UserError
-from harness.model_source import resolve
+from harness.model_source import ModelSource, resolve
 from harness.models import load_model, load_tokenizer
 from harness.presets import preset
-from harness.record import Record
+from harness.store import parse_record
 
-HEAD = re.compile(r"(.*\.)?(classifier|score|out_proj)\.weight")
+if TYPE_CHECKING:
+    from torch import nn
+
+HEAD = re.compile(r"(.*\.)?(classifier|score|out_proj|logits_proj)\.weight")
+CLASSIFIER, VIRTUAL = "SEQ_CLS", ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT")
+WITHOUT_HEAD = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 
 def merge(adapter: Path, model: str, out: Path) -> Path:
     """Write base and adapter as one model, with its tokenizer. Raises UserError where they cannot be one."""
-    config = _config(adapter)
+    check_unchanged(adapter)
+    config = read_config(adapter, str(adapter))
+    shapes = _shapes(adapter)
     source = resolve(preset("quick"), "glue", model)
     _refuse_quantized(adapter, source.path, model)
-    if config.get("peft_type") in ("PROMPT_TUNING", "PREFIX_TUNING"):
+    if config["peft_type"] in VIRTUAL:
         raise UserError(f"{adapter}: virtual tokens are no part of a weight; load it with peft in place of merging")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"--out {out}: it is there already; give a new folder")
-    from peft import PeftModel
-    from transformers import AutoConfig
-
-    outputs = _outputs(adapter)
+    outputs = None if config.get("task_type") in WITHOUT_HEAD else _outputs(adapter, shapes)
     base = load_model(source, outputs)
-    try:
-        whole = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
-    whole.config = AutoConfig.from_pretrained(str(source.path), num_labels=outputs)  # dropout as it was, not as scored
-    whole.save_pretrained(out)
+    check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
+    merged = _merged(base, adapter, shapes, model)
+    merged.config = _config(source, adapter, outputs)  # dropout as it was, not as scored
+    merged.save_pretrained(out)
     load_tokenizer(source).save_pretrained(out)
     return out
 
 
-def _config(adapter: Path) -> dict[str, object]:
+def _merged(base: nn.Module, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
+    """The base with the adapter in its weights. Raises UserError where peft drops or lacks a tensor."""
+    from peft import PeftModel
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
     try:
-        found: dict[str, object] = json.loads((adapter / "adapter_config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{adapter}: no adapter (no readable adapter_config.json); give RUN/adapters/KEY") from error
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f"{adapter}: no adapter_model.safetensors in it; give RUN/adapters/KEY")
-    return found
+        loaded = PeftModel.from_pretrained(base, str(adapter))  # type: ignore[arg-type]
+        unused = sorted(set(shapes) - {_plain(name) for name in get_peft_model_state_dict(loaded)})
+        if unused:
+            raise UserError(
+                f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
+            )
+        return loaded.merge_and_unload()
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without the adapter's, which old files have in it."""
+    return name.replace(".default", "")
+
+
+def _config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
+    """The base's configuration; a classifier's names its outputs as the adapter's own config.json does."""
+    from transformers import AutoConfig
+
+    labels: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
+    own = adapter / "config.json"
+    if outputs is not None and own.is_file():
+        try:
+            names = json.loads(own.read_text())["id2label"]
+            ordered = [str(names[str(number)]) for number in range(outputs)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{own}: its id2label does not name {outputs} outputs; remove the file") from error
+        labels = {name: value for name, value in label_fields(ordered).items() if len(names) == outputs} or labels
+    config = AutoConfig.from_pretrained(str(source.path), local_files_only=True, trust_remote_code=False)
+    config.update(labels)
+    return config
 
 
 def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
     """A low-rank update rounded to a level's codes would be another model than the one that was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
-    level = Record.model_validate_json(record.read_bytes()).cell.quantize if record.is_file() else "none"
+    level = parse_record(record).cell.quantize if record.is_file() else "none"
     if level == "none" and "quantization_config" in json.loads((base / "config.json").read_text()):
         raise UserError(f"--model {model}: its weights are quantized; merge needs them in floating point")
     if level != "none":
         raise UserError(f"{adapter}: trained on a base at quantize={level}, so it cannot be merged; load it with peft")
 
 
-def _outputs(adapter: Path) -> int:
-    """Width of the saved head."""
+def _shapes(adapter: Path) -> dict[str, list[int]]:
+    """Name -> shape of the saved tensors. Raises UserError."""
     from safetensors import SafetensorError, safe_open
 
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"{adapter}: no adapter_model.safetensors in it; give RUN/adapters/KEY")
     try:
         with safe_open(adapter / "adapter_model.safetensors", framework="np") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            return {_plain(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{adapter}: adapter_model.safetensors does not read: {error}; save it again") from error
-    widths = [shape[0] for name, shape in shapes.items() if HEAD.fullmatch(name)]
+
+
+def _outputs(adapter: Path, shapes: Mapping[str, list[int]]) -> int:
+    """Width of the saved head."""
+    widths = [shape[0] for name, shape in shapes.items() if HEAD.fullmatch(name) and "lora_" not in name]
     if not widths:
         raise UserError(f"{adapter}: no classification head in it; give an adapter that --save-adapters wrote")
     return int(widths[-1])

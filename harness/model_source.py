@@ -63,7 +63,8 @@ def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
     shape(known)
     preset_with = chosen if suite in chosen.models else preset("quick")
     own = resolve(preset_with, suite, folder or None)
-    ref = ModelRef(name=name, revision=f"random weights of {known}, tokenizer of {own.ref.revision}")
+    revision = f"random weights of {known}, tokenizer of {own.ref.revision}"
+    ref = ModelRef(name=name, revision=revision, files=own.ref.files)
     return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
 
 
@@ -78,15 +79,57 @@ def _local(name: str, path: Path, *, stand_in: bool = False) -> ModelSource:
     weights = _weight_files(name, path)
     digest = _sha256(weights)
     precision = MINILM_HASHES.get(digest, "as stored")
-    return ModelSource(name, path, ModelRef(name=name, revision=digest), precision, stand_in)
+    ref = ModelRef(name=name, revision=digest, files=files_digest(path))
+    return ModelSource(name, path, ref, precision, stand_in)
+
+
+READ = frozenset(
+    "config.json generation_config.json model.safetensors.index.json tokenizer_config.json special_tokens_map.json "
+    "added_tokens.json chat_template.json chat_template.jinja vocab.json vocab.txt merges.txt spiece.model "
+    "sentencepiece.bpe.model sentencepiece.model tokenizer.model spm.model spm_char.model source.spm target.spm "
+    "entity_vocab.json bpe.codes vocab-src.json vocab-tgt.json target_vocab.json dict.txt normalizer.json emoji.json "
+    "word_shape.json word_pronunciation.json byte_maps.json prophetnet.tokenizer tekken.json".split()
+)
+"""Names of the files, beside the weights, that transformers reads of a model folder."""
+READ_PATTERNS = ("tokenizer*.json", "*.tiktoken", "additional_chat_templates/*.jinja")
+UNREAD_FIELDS = ("_name_or_path", "transformers_version")
+"""Fields of config.json that say who wrote it."""
+
+
+def files_digest(path: Path) -> str:
+    """sha256 of the names and contents of a model folder's config, tokenizer and generation files."""
+    files = {path / name for name in READ if (path / name).is_file()}
+    files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        content = _content(file)
+        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    """A file's bytes; of config.json its fields, less those that each version of transformers writes anew."""
+    content = file.read_bytes()
+    if file.name not in ("config.json", "generation_config.json"):
+        return content
+    try:
+        fields = json.loads(content)
+        kept = {name: value for name, value in fields.items() if name not in UNREAD_FIELDS}
+        return json.dumps(kept, sort_keys=True).encode()
+    except (ValueError, AttributeError, RecursionError):
+        return content
 
 
 def _weight_files(name: str, path: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that it has all that loading needs."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
-    index = path / "model.safetensors.index.json"
-    files = _shards(name, index) if index.is_file() else [path / "model.safetensors"]
+    if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
+        raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
+    index, single = path / "model.safetensors.index.json", path / "model.safetensors"
+    # in the order of transformers, which passes over the index where there is a whole file
+    files = _shards(name, index) if index.is_file() and not single.is_file() else [single]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
         raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")
@@ -134,7 +177,7 @@ def _from_hub(name: str) -> ModelSource:
     """A snapshot from the hub (or its cache). Raises UserError that says how to give a local folder."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+    patterns = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "bpe.codes", "model*.safetensors"]
     try:
         path = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +15,10 @@ from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
+from harness.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
 from harness.shapes import config_of
 from harness.simulated import simulate
+from harness.weights_report import check_weights
 
 if TYPE_CHECKING:
     from harness.model_source import ModelSource
@@ -41,22 +43,23 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options of every `from_pretrained`: no network, and no code from a model folder, which transformers asks about."""
+
+
 def load_tokenizer(source: ModelSource) -> Any:
-    """The fast tokenizer of a local folder. Raises UserError, also where it knows tokens that the model does not."""
+    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also if tokens have no embedding."""
     from transformers import AutoTokenizer
 
     try:
         with quiet():
-            tokenizer: Any = AutoTokenizer.from_pretrained(str(source.path), use_fast=True, local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(str(source.path), use_fast=True, **LOCAL)
             config = config_for(source, None)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
-    most, known = max(tokenizer.vocab_size, (tokenizer.pad_token_id or 0) + 1), getattr(config, "vocab_size", None)
-    if known is not None and most > known:
-        raise UserError(
-            f"model '{source.name}': its tokenizer has {most:,} tokens and its embeddings {known:,};"
-            " save the tokenizer there that the model was trained with"
-        )
+    reconcile_tokenizer(source, tokenizer, config)
     if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa tells no second text from the first
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
@@ -66,7 +69,7 @@ def config_beside(tokenizer: Any) -> Any:
     """The configuration of the model that a tokenizer was loaded with."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True)
+    return AutoConfig.from_pretrained(tokenizer.name_or_path, **LOCAL)
 
 
 FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
@@ -99,11 +102,29 @@ def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> 
 
 
 def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
-    """The model's shapes without its weights, on the device meta; see `load_model`. Raises UserError."""
+    """The model's shapes without its weights, on the device meta; see `load_model`.
+
+    The names and shapes of the weights file are checked, and `newly_drawn` tells what it lacks. Raises UserError.
+    """
     try:
-        with quiet(), torch.device("meta"):
+        with quiet():
             config = config_for(source, outputs)
-            return _auto(config, outputs).from_config(config)  # type: ignore[no-any-return]
+            auto = _auto(config, outputs)
+            if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
+                with torch.device("meta"):
+                    return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
+            model, report = auto.from_pretrained(
+                str(source.path),
+                config=config,
+                device_map="meta",
+                ignore_mismatched_sizes=True,  # the report names them
+                output_loading_info=True,
+                **LOCAL,
+            )
+            setattr(model, DRAWN, check_weights(source, model, report, outputs))
+            return model  # type: ignore[no-any-return]
+    except UserError:
+        raise
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
 
@@ -115,10 +136,13 @@ def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dt
             config = config_for(source, outputs)
             _undropped(config, outputs)
             attention = _attention(config, device)
-            model = _auto(config, outputs).from_config(config, attn_implementation=attention, dtype=dtype)
+            model = _auto(config, outputs).from_config(
+                config, attn_implementation=attention, dtype=dtype, trust_remote_code=False
+            )
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise _refused(source, outputs, error) from error
     keep_attention(model)
+    reconcile_model(model)
     return model  # type: ignore[no-any-return]
 
 
@@ -162,25 +186,51 @@ def load_model(
             options = {"dtype": kind, "attn_implementation": _attention(config, device)}
             quantized = quantization(quantize, FULL_PRECISION, kind)
             with _weights(source, auto, config, device) as path:
-                model = auto.from_pretrained(
-                    path, config=config, local_files_only=True, quantization_config=quantized, **options
+                model, report = auto.from_pretrained(
+                    path,
+                    config=config,
+                    quantization_config=quantized,
+                    ignore_mismatched_sizes=True,  # the report names them
+                    output_loading_info=True,
+                    **options,
+                    **LOCAL,
                 )
     except UserError:
         raise
     except (ValueError, OSError, KeyError, ImportError, SafetensorError) as error:
         raise _refused(source, outputs, error) from error
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error):
-            raise
-        what = f"its weights have other shapes than its config.json and {outputs or 'no'} outputs ask for"
-        raise UserError(f"model '{source.name}': {what}; give a base model, saved without a head") from error
+    setattr(model, DRAWN, check_weights(source, model, report, outputs))
     keep_attention(model)
+    reconcile_model(model)
     _never_repacked(model)
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
         model = model.to(device)
+        if outputs is not None and kind == torch.float32:
+            check_padding(source, model)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+DRAWN = "newly_drawn_parameters"
+"""The attribute of a loaded model that `newly_drawn` reads."""
+
+
+def newly_drawn(model: nn.Module) -> tuple[str, ...]:
+    """Names of the backbone's parameters that the weights file lacks and that are drawn at random, sorted.
+
+    The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
+    """
+    return getattr(model, DRAWN, ())
+
+
+def drawn_notes(model: nn.Module) -> tuple[str, ...]:
+    """A line that names what was drawn at random, where anything was."""
+    names = newly_drawn(model)
+    if not names:
+        return ()
+    what = f"the weights file has no {' and no '.join(names)}"
+    return (f"model: {what}: drawn at random from a fixed seed, and not trained unless the backbone is",)
 
 
 def _never_repacked(model: Any) -> None:
@@ -222,7 +272,7 @@ def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterat
         return
     with tempfile.TemporaryDirectory() as folder:
         with torch.device(device):
-            auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+            auto.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).save_pretrained(folder)
         yield folder
 
 
@@ -233,7 +283,9 @@ def config_for(source: ModelSource, outputs: int | None) -> Any:
     own = {} if outputs is None else {"num_labels": outputs}
     if source.shape is not None:
         return config_of(source.shape, own)
-    return AutoConfig.from_pretrained(str(source.path), local_files_only=True, **own)
+    config = AutoConfig.from_pretrained(str(source.path), **LOCAL, **own)
+    check_pad(source, config)
+    return config
 
 
 def _auto(config: Any, outputs: int | None) -> Any:

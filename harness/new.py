@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import string
 from pathlib import Path
 
 from harness.contracts import METHODS, STRATEGIES
-from harness.errors import UserError
+from harness.errors import UserError, shorten
+from harness.registry import LONGEST_NAME
 
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
@@ -88,15 +90,19 @@ FILE = Path(__file__).with_name("$file.py")
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
     if kind not in ("strategy", "method"):
-        raise UserError(f"new {kind}: allowed: new strategy NAME, new method NAME")
+        raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME")
     word = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(word):
-        raise UserError(f"new {kind} {name}: allowed: small letters, digits and single dashes, e.g. my-{kind}")
+    fits = len(name) <= LONGEST_NAME and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
+    if not fits or keyword.iskeyword(word):
+        raise UserError(
+            f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {LONGEST_NAME} at most,"
+            f" e.g. my-{kind}"
+        )
     if name in (STRATEGIES if kind == "strategy" else METHODS):
         raise UserError(f"{kind} '{name}' is already registered; choose another name")
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
-        if path.exists():
+        if os.path.exists(path):
             raise UserError(f"'{path}' is there already; choose another name, or another folder with --out DIR")
     class_name = "".join(part.capitalize() for part in name.split("-"))
     run = f"lorasp:select={name}" if kind == "strategy" else name
@@ -106,6 +112,7 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         plugin.write_text(string.Template(body).substitute(words))
         test.write_text(string.Template(TESTS[kind] + RUN).substitute(words))
-    except OSError as error:
-        raise UserError(f"--out {folder}: {error.strerror}; give a folder that can be written") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--out {shorten(folder)}: {reason}; give a folder that can be written") from error
     return plugin, test

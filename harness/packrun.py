@@ -16,11 +16,12 @@ from harness.capture import side_stream
 from harness.checkpoint import Pace, Saved
 from harness.contracts import Calibration, Evaluated, Initial, Member, Suite, TaskData
 from harness.errors import CellFailed, UserError
+from harness.exporting import with_drawn
 from harness.failure import OutOfMemory, Unfit, free_again, one_line, out_of_memory
 from harness.groups import Attached
 from harness.inputs import Inputs
 from harness.interrupt import deferred
-from harness.models import load_model
+from harness.models import drawn_notes, load_model, newly_drawn
 from harness.packs import Pack
 from harness.recompute import recompute
 from harness.record import Parameters, Phases, TrainState
@@ -160,7 +161,9 @@ class PackRun:
         if work.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         self.model = load_backbone(work)
+        self.drawn = {name: p for name, p in self.model.named_parameters() if name in newly_drawn(self.model)}
         own = list(self.model.parameters())
+        self.notes = drawn_notes(self.model)
         loaded = time.perf_counter()
         split = work.inputs.splits["train"].to(work.device)
         losses = task_type(work.suite.tasks[self.cell.task].kind).losses(self.cell.protocol)
@@ -246,9 +249,12 @@ class PackRun:
             made = Result(trained, {}, None, *measured, extra=extra)
         else:
             made = Result(trained, scored.scores, scored.predictions, *measured, extra=extra | scored.extra)
+        made.notes = self.notes
         method = self.work.pack.methods[member]
         if self.work.save_adapters and method.exports and trained.broke_at is None:
-            made.adapter = method.export(self.model, self.attached, slot)
+            made.adapter = with_drawn(method.export(self.model, self.attached, slot), self.drawn)
+            if self.drawn:
+                made.extra["drawn at random, kept in the adapter"] = sorted(self.drawn)
         return made
 
 

@@ -44,7 +44,7 @@ def shared(cell: Cell, method: Method) -> str:
     protocol = cell.protocol
     common = {
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
-        "model": [cell.model.revision, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
+        "model": [cell.model.content, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
         "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
         "group_by_length": protocol.group_by_length,
         "text": [protocol.label_smoothing, protocol.max_target_length, protocol.beams, protocol.shots],

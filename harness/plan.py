@@ -209,12 +209,15 @@ def _cell(
 
 
 def _parts(suite: Suite, method: Method) -> dict[str, str]:
-    """What changes results and has no field of its own: sources of plugins, versions of strategies above 1."""
+    """What changes results and has no field of its own.
+
+    Sources of plugins, versions of strategies above 1, files of other packages that a suite is scored by.
+    """
     used: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
     used += [(STRATEGIES, name) for name in method.strategies()]
     found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
-    return {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | found
+    return {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | found | dict(suite.files())
 
 
 def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.initial import load_initial
-from harness.models import load_tokenizer, skeleton
+from harness.models import drawn_notes, load_tokenizer, skeleton
 from harness.plan import Plan, not_applicable
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.contracts import Task
+    from harness.contracts import Method, Task
     from harness.model_source import ModelSource
 
 
@@ -35,13 +35,15 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
         shape = (cell.suite, _outputs(plan, cell) if cell.initial else 0)
         if shape not in models:
             models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
-        check_length(cell.model.name, cell.protocol.max_length, models[shape])
+            notes += [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
+        method = plan.methods[cell.key]
+        check_length(cell.model.name, cell.protocol.max_length, models[shape], virtual_tokens(method))
         try:
             plan.methods[cell.key].fits(models[shape])
             notes += _start_notes(plan, cell, models[shape])
         except UserError as error:
             if cell.key in plan.named:
-                raise UserError(f"{cell.label} on {cell.model.name}: {error}") from error
+                raise UserError(f"{cell.title} on {cell.model.name}: {error}") from error
             refused[_case(plan, cell)] = error
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
     keys = {c.key for c in cells if refused[_case(plan, c)]}
@@ -49,30 +51,46 @@ def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
 
 
-def check_length(name: str, length: int, model: nn.Module) -> None:
-    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none."""
+def virtual_tokens(method: Method) -> int:
+    """Positions that a method puts before each row."""
+    return int(getattr(method, "tokens", 0)) if method.family in ("prompt", "prefix") else 0
+
+
+def check_length(name: str, length: int, model: nn.Module, added: int = 0) -> None:
+    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none.
+
+    `added` is the number of positions that a method puts before each row.
+    """
     for path, module in model.named_modules():
-        if path.endswith(("position_embeddings", "wpe")) and hasattr(module, "num_embeddings"):
-            # RoBERTa counts positions from behind the padding's
+        if path.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from behind the padding's, BART and OPT from an offset
             padding = getattr(module, "padding_idx", None)
-            most = int(module.num_embeddings) - (0 if padding is None else padding + 1)
-            if length > most:
+            first = getattr(module, "offset", 0) if padding is None or "embed_positions" in path else padding + 1
+            most = int(module.num_embeddings) - first
+            if length + added > most:
+                more = f" and {added} virtual tokens" if added else ""
                 raise UserError(
-                    f"max-length={length}: model '{name}' has {most} positions; give --max-length {most} or less"
+                    f"max-length={length}{more}: model '{name}' has {most} positions;"
+                    f" give --max-length {most - added} or less"
                 )
 
 
 def check_end(source: ModelSource, model: nn.Module) -> None:
-    """Raise UserError for an encoder-decoder that reads a text at its end token, where the tokenizer writes none."""
+    """Raise UserError for an encoder-decoder that lacks what it needs to read a text: a first and an end token."""
     config: Any = model.config
-    if config.is_encoder_decoder and load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
+    if not config.is_encoder_decoder:
+        return
+    if config.decoder_start_token_id is None:
+        raise UserError(f"model '{source.name}': its config.json has no decoder_start_token_id; add it")
+    if load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
         what = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
         way = "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
         raise UserError(f"{what}; give {way}, an encoder, or a suite of texts to write (--suite wmt16)")
 
 
 def _shapes(source: ModelSource, task: Task) -> nn.Module:
-    """The model's shapes. Raises UserError where it is of no kind that the task can train."""
+    """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
+    load_tokenizer(source)
     if task.kind != "instruction":
         model = skeleton(source, task.outputs)
         if task.outputs is not None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.gpu import held_by_this_process
-from harness.process import available_cpus, children_import_us
+from harness.process import available_cpus
 from harness.provenance import cpu_name, gpu_name, version
 from harness.record import Profile
+from harness.worker import Killed, call_alone
 
 if TYPE_CHECKING:
     from harness.measure import Question
@@ -32,7 +31,7 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
     """
     content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
-        "model": [cell.model.revision, cell.dtype, cell.quantize],
+        "model": [cell.model.content, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads or available_cpus(), cpu_name(), version("torch")],
@@ -106,20 +105,17 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     have = {} if repeats else {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
     if repeats:
         wanted = {k: _in_detail(q, plan, repeats) for k, q in wanted.items()}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.measure"])
     for key, question in wanted.items():
         if key in have:
             continue
-        listener.profiling(question.cell.label)
-        with children_import_us(), concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                asked = dataclasses.replace(question, waiting=held_by_this_process())
-                have[key] = pool.submit(_take, asked, spec.plugin).result()
-            except concurrent.futures.process.BrokenProcessPool:
-                listener.note(f"profile of {question.cell.label}: its process was killed (out of memory?); left empty")
-                continue
+        listener.profiling(question.cell.title)
+        try:
+            asked = dataclasses.replace(question, waiting=held_by_this_process())
+            have[key] = call_alone("harness.measure", _take, asked, spec.plugin)
+        except Killed:
+            listener.note(f"profile of {question.cell.title}: its process was killed (out of memory?); left empty")
+            continue
         store.write_profile(have[key])
         if have[key].status != "ok":
-            listener.note(f"profile of {question.cell.label}: {have[key].status}: {have[key].reason}")
+            listener.note(f"profile of {question.cell.title}: {have[key].status}: {have[key].reason}")
     return [have[k] for k in wanted if k in have]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from harness.record import Record
+from harness.terminal import make_text, print_lines, printable
 
 
 class Listener(Protocol):
@@ -40,13 +42,14 @@ class Silent:
 
     def cell_finished(self, record: Record) -> None:
         if record.status not in ("ok", "cancelled"):
-            self.note(f"{record.cell.task} {record.cell.label}: {record.status}: {record.reason}")
+            self.note(f"{record.cell.task} {record.cell.title}: {record.status}: {record.reason}")
 
     def profiling(self, label: str) -> None:
         return
 
     def note(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that was closed takes no lines; the run goes on
+            print_lines([line], self.stream)
 
     def close(self) -> None:
         return
@@ -93,11 +96,11 @@ class Live(Plain):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             console=Console(file=stream),
             transient=True,
         )
@@ -107,11 +110,10 @@ class Live(Plain):
 
     def pack_started(self, task: str, cells: int, steps: int) -> None:
         self.task, self.steps = task, steps
-        self.bar.update(self.line, what=f"{task}: {cells} cells")
+        self._show(f"{task}: {cells} cells")
 
     def step(self, step: int, losses: Sequence[float]) -> None:
-        what = f"{self.task}: step {step}/{self.steps}, loss {mean(losses)}, {self.left()} left"
-        self.bar.update(self.line, what=what)
+        self._show(f"{self.task}: step {step}/{self.steps}, loss {mean(losses)}, {self.left()} left")
 
     def cell_finished(self, record: Record) -> None:
         Silent.cell_finished(self, record)
@@ -119,13 +121,18 @@ class Live(Plain):
         self.bar.update(self.line, completed=self.done)
 
     def profiling(self, label: str) -> None:
-        self.bar.update(self.line, what=f"measuring {label} alone")
+        self._show(f"measuring {label} alone")
+
+    def _show(self, what: str) -> None:
+        self.bar.update(self.line, what=printable(what))
 
     def note(self, line: str) -> None:
-        self.bar.console.print(line, markup=False, highlight=False)
+        with contextlib.suppress(OSError):
+            self.bar.console.print(make_text(line))
 
     def close(self) -> None:
-        self.bar.stop()
+        with contextlib.suppress(OSError):
+            self.bar.stop()
 
 
 def mean(losses: Sequence[float]) -> str:

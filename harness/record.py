@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +18,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
+class Stored(Strict):
+    """A JSON file of its own, with its digest as the last member (see harness/files.py)."""
+
+    sha256: str | None = Field(
+        default=None,
+        exclude=True,
+        description="of all that stands before it in the file, white space apart; null in files of earlier versions",
+    )
+
+
 class Predictions(Strict):
     """The side file of per-example predictions: example id, split, target, prediction, logits; no data text."""
 
@@ -30,6 +41,9 @@ class AdapterInfo(Strict):
 
     path: str = Field(description="folder below that of the run: adapters/KEY")
     sha256: str = Field(description="of its adapter_model.safetensors")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of each other file in it; empty in records of earlier versions"
+    )
 
 
 class Parameters(Strict):
@@ -118,7 +132,7 @@ class Truncation(Strict):
     total: dict[str, int]
 
 
-class Record(Strict):
+class Record(Stored):
     """What came of one cell. A failure is a record too, with its reason."""
 
     schema_version: int = SCHEMA_VERSION
@@ -149,7 +163,35 @@ class Record(Strict):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class PackSize(Strict):
+class SharedParts:
+    """Lets many records have their equal parts as one object: a store of thousands then fits in memory."""
+
+    RECORD = ("environment", "parameters", "train_state", "phases")
+    CELL = ("protocol", "model", "initial")
+
+    def __init__(self) -> None:
+        self._parts: dict[Hashable, Any] = {}
+
+    def share(self, record: Record) -> Record:
+        """The same record; parts that equal those of an earlier one are that one's."""
+        for owner, names in ((record, self.RECORD), (record.cell, self.CELL)):
+            for name in names:
+                owner.__dict__[name] = self._one(owner.__dict__[name])
+            for strings in (name for name, value in owner.__dict__.items() if isinstance(value, str)):
+                owner.__dict__[strings] = self._one(owner.__dict__[strings])
+            fields = self._parts.setdefault(frozenset(owner.model_fields_set), owner.model_fields_set)
+            object.__setattr__(owner, "__pydantic_fields_set__", fields)
+        for average in record.averages.values():
+            average.__dict__["tasks"] = self._parts.setdefault(("tasks", *average.tasks), average.tasks)
+        record.__dict__["data_notes"] = self._parts.setdefault(("notes", *record.data_notes), record.data_notes)
+        return record
+
+    def _one(self, value: Any) -> Any:
+        """The first value that equals this one."""
+        return self._parts.setdefault((type(value), value), value)
+
+
+class PackSize(Stored):
     """Replicas that packs of one kind hold at most, and why: a file of pack-sizes/, which a resumed run goes by."""
 
     schema_version: int = SCHEMA_VERSION
@@ -163,6 +205,17 @@ class PackSize(Strict):
     seconds: float = Field(default=0.0, description="what the timing took")
     environment: Environment
     measured: str = Field(description="UTC, ISO 8601")
+
+
+class Run(Stored):
+    """What was asked, so that a report can be made from the folder alone: run.json."""
+
+    command: str
+    title: str
+    order: list[str] = Field(description="keys of the run's cells, in the order of the report")
+    dropped: list[str] = Field(description="a line for each combination that was left out")
+    margin: float | None = Field(default=None, description="points within which methods count as equivalent")
+    margin_late: bool = Field(default=False, description="whether the margin was named when there were results")
 
 
 Edge = Literal["lowest", "highest", "only"]
@@ -180,7 +233,7 @@ class Trial(Strict):
 
 
 class Tuned(Strict):
-    """What tuning found for one method, on one task or over several: a list of these is tuning/tuned.json."""
+    """What tuning found for one method, on one task or over several."""
 
     suite: str
     tasks: list[str] = Field(description="whose validation parts it was tuned on")
@@ -189,6 +242,12 @@ class Tuned(Strict):
     trials: list[Trial] = Field(description="the first has the declared values")
     best: int | None = Field(description="number of the trial that was chosen, from 0; null if none has a score")
     edges: dict[str, Edge] = Field(description="what of the chosen values is the lowest or highest tried")
+
+
+class TunedMethods(Stored):
+    """All that tuning found: tuning/tuned.json."""
+
+    methods: list[Tuned]
 
 
 class MemoryShares(Strict):
@@ -217,7 +276,7 @@ class PhaseMemory(Strict):
     device: int | None = Field(default=None, description="used on the whole GPU by NVML, at the end of the phase")
 
 
-class Profile(Strict):
+class Profile(Stored):
     """Memory and throughput of one (method, model, batch shape), measured alone in a process of its own."""
 
     schema_version: int = SCHEMA_VERSION

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.adapter_files import write_adapter
+from harness.adapter_files import base_of, labelled_config, write_adapter
 from harness.cell import Cell
 from harness.contracts import Suite, TaskData
 from harness.packs import Pack
@@ -51,7 +51,7 @@ class Recorder:
             majority=suite.majority(cell.task, _scored(suite, cell, data)),
             stand_in=self.plan.models[cell.suite].stand_in and data.source == "embedded",
             data_source=data.source,
-            data_notes=[*data.notes, *(inputs.notes if inputs else ())],
+            data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
             pack=self._pack(pack, slot),
             environment=self.environment,
             started=started,
@@ -70,7 +70,10 @@ class Recorder:
         """Write the trained adapter, where one was asked for."""
         if result is None or result.adapter is None:
             return None
-        return write_adapter(self.store.out, cell.key, result.adapter, str(self.plan.models[cell.suite].path))
+        source, out = self.plan.models[cell.suite], self.store.out
+        task = self.plan.suites[cell.suite].tasks[cell.task]
+        config = None if task.outputs is None else labelled_config(source, task.labels)
+        return write_adapter(out, cell.key, result.adapter, base_of(out, source, config), config)
 
 
 def _outcome(suite: Suite, cell: Cell, status: Status, result: Result | None, inputs: Inputs | None) -> dict[str, Any]:

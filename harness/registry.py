@@ -7,16 +7,20 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from harness.errors import UserError, unknown
+from harness.errors import UserError, shorten, unknown
 from harness.process import foreign_package
 
 T = TypeVar("T")
+LONGEST_NAME = 100
+RESERVED = frozenset(",:=|")
+"""Characters that the grammar of --methods reads, so that no name can hold them."""
 _loading: str | None = None
 """sha256 of the plugin's source that is being imported; None for our own modules."""
 _loaded: set[str] = set()
@@ -34,7 +38,12 @@ class Registry(Generic[T]):
         self.sources: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken."""
+        """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken, or cannot be one."""
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+            raise UserError(f"{self.kind} {shorten(ascii(name))}: allowed: a name of 1 to {LONGEST_NAME} characters")
+        if RESERVED & set(name) or name != name.strip():
+            marks = " ".join(sorted(RESERVED))
+            raise UserError(f"{self.kind} '{name}': the command line gives {marks} a meaning; allowed: none of these")
 
         def put(item: T) -> T:
             if name in self._items:
@@ -102,9 +111,12 @@ def _from_plugin(what: str, file: Path | None) -> Iterator[None]:
 
 def load_plugin(path: Path) -> None:
     """Import a plugin from a file, once. Raises UserError if the file is absent or raises."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"plugin file '{path}' does not exist; give the path of a Python file")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"plugin file '{path}': {error.strerror}; give a file that can be read") from error
     name = f"lorasp_plugin_{path.stem}_{digest[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -28,6 +28,7 @@ class Result:
     phases: Phases | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     adapter: Exported | None = None
+    notes: tuple[str, ...] = ()
 
 
 def to_plain(result: Result) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def to_plain(result: Result) -> dict[str, Any]:
         "parameters": result.parameters.model_dump(),
         "state": result.state.model_dump(),
         "extra": to_json(result.extra).decode(),
+        "notes": list(result.notes),
         "adapter": None if result.adapter is None else _plain_adapter(result.adapter),
     }
 
@@ -57,6 +59,7 @@ def from_plain(plain: dict[str, Any]) -> Result:
         Parameters(**plain["parameters"]),
         TrainState(**plain["state"]),
         extra=json.loads(plain["extra"]),
+        notes=tuple(plain.get("notes", ())),
         adapter=None if plain["adapter"] is None else _adapter(plain["adapter"]),
     )
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapter_files import saved
 from harness.errors import UserError
+from harness.files import check_writable, escape_path, reason_of
 from harness.plan import Plan, make_plan
 from harness.progress import Listener
-from harness.record import Profile, Record
+from harness.record import Profile, Record, Tuned
 from harness.registry import load_all
 from harness.spec import Spec
-from harness.store import Store, missing
+from harness.store import Store, first_lines, missing
 
 if TYPE_CHECKING:
     from reports.document import Findings
@@ -37,7 +39,7 @@ class Outcome:
 
 
 def title_of(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(cell.label for cell in plan.cells)
+    methods = dict.fromkeys(cell.title for cell in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
@@ -59,17 +61,18 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
     load_all(spec.plugin)
     check_shown(spec)
     store = Store(spec.folder)
-    store.prepare()
+    store.prepare(_later_folders(spec))
     with store.lock():
         plan = make_plan(spec)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.tuning import tune
 
             plan = tune(plan, spec, command, listen)
-        records, set_aside = store.read()
-        notes: list[str] = []
+        records, set_aside = store.repair()
+        notes = _no_checkpoints(store)
         if spec.save_adapters:
-            records, notes = with_adapters(store.out, plan, records)
+            records, about_adapters = with_adapters(store.out, plan, records)
+            notes += about_adapters
         todo = missing(plan.cells, records, retry=spec.retry)
         if todo:
             from harness.preflight import fitting
@@ -92,12 +95,31 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
                 execute(plan, todo, spec, store, listener)
             profiles = _profiles(plan, spec, store, listener)
+            records, skipped = store.read()
+            for line in skipped:
+                listener.note(line)
         finally:
             listener.close()
-        records, _ = store.read()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    report = write_report(store, chosen, profiles, spec)
+    report = write_report(store, chosen, profiles, spec, notes=skipped)
     return Outcome(spec.folder, report, chosen, tuple(profiles), time.monotonic() - started)
+
+
+def _later_folders(spec: Spec) -> list[str]:
+    """Folders below that of the run which are written to after training."""
+    named = {"adapters": spec.save_adapters, "tensorboard": spec.tensorboard}
+    return ["report", "report/figures", *(name for name, wanted in named.items() if wanted)]
+
+
+def _no_checkpoints(store: Store) -> list[str]:
+    """A line where packs cannot be resumed; the run goes on without."""
+    folder = store.out / "checkpoints"
+    try:
+        if os.path.lexists(folder):
+            check_writable(folder)
+    except OSError as error:
+        return [f"no checkpoints: cannot write in {escape_path(folder)}: {reason_of(error)}"]
+    return []
 
 
 def with_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
@@ -138,26 +160,30 @@ def write_report(
     profiles: list[Profile],
     spec: Spec,
     found: Findings | None = None,
+    *,
+    notes: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Path:
     """The report of a folder, from what is stored there, as the spec's fields of SHOWN say.
 
-    `found` stands in the place of what the statistics say.
+    `found` stands in the place of what the statistics say. `notes` are lines about files that were skipped, `folder`
+    is where to write instead of OUT/report.
     """
-    from harness.tuning import read
     from reports.render import write_report as render
     from reports.tuning import with_tuning
 
     asked = store.read_run()
+    tuned, about_tuning = _tuned(store.out)
     absent = len(set(asked["order"]) - {r.key for r in records})
     lost = [f"{absent} of {len(asked['order'])} cells have no record: the same command runs them"] if absent else []
     path: Path = render(
         records,
         profiles,
-        store.out / "report",
+        folder or store.out / "report",
         asked["title"],
         asked["command"],
-        [*asked["dropped"], *lost],
-        findings=with_tuning(found or _found(store, records, profiles), records, read(store.out)),
+        [*asked["dropped"], *lost, *first_lines(notes), *about_tuning],
+        findings=with_tuning(found or _found(store, records, profiles), records, tuned),
         published=_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -165,8 +191,18 @@ def write_report(
     if spec.tensorboard:
         from reports.tensorboard import write_events
 
-        write_events(records, store.out / "tensorboard")
+        write_events(records, (folder or store.out) / "tensorboard")
     return path
+
+
+def _tuned(out: Path) -> tuple[list[Tuned], list[str]]:
+    """What tuning found, and a line where its file is damaged: the report goes without."""
+    from harness.tuning import read
+
+    try:
+        return read(out), []
+    except UserError as error:
+        return [], [str(error)]
 
 
 def _found(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Findings:
@@ -185,17 +221,32 @@ def _published() -> list[dict[str, str]]:
 
 
 def stored(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
-    """Records in the order of the run, profiles, and lines about files set aside. Raises UserError."""
+    """Records in the order of the run, profiles, and lines about files that are skipped. Raises UserError.
+
+    Nothing in the folder is changed.
+    """
     store = Store(out)
     asked = store.read_run()
     records, lines = store.read()
     chosen = tuple(records[key] for key in asked["order"] if key in records)
-    return chosen, list(store.profiles().values()), lines
+    profiles, more = store.read_profiles()
+    return chosen, list(profiles.values()), [*lines, *more]
 
 
-def report(out: Path, spec: Spec | None = None) -> tuple[Path, list[str]]:
-    """Write the report again from a run's folder; returns where it is, and lines about files set aside."""
+def report(out: Path, spec: Spec | None = None, to: Path | None = None) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files."""
     records, profiles, lines = stored(out)
     if not records:
-        raise UserError(f"no records for a report in {out}; run cells first")
-    return write_report(Store(out), records, profiles, spec or Spec()), lines
+        raise no_records(out, lines)
+    path = write_report(Store(out), records, profiles, spec or Spec(), notes=lines, folder=to)
+    return path, [*lines, *_tuned(out)[1]]
+
+
+def no_records(out: Path, skipped: Sequence[str]) -> UserError:
+    """The error for a folder without any record that can be used."""
+    if skipped:
+        return UserError(
+            f"{escape_path(out)}: none of its records can be used: {'; '.join(first_lines(skipped, 3))}; "
+            "run its command again, which trains these cells"
+        )
+    return UserError(f"{escape_path(out)} holds no records; run cells first")

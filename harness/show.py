@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from harness.errors import UserError, unknown
+from harness.files import list_files
 from harness.record import Record
+from harness.store import changed, parse_record
+from harness.terminal import printable
 
 RUNS = Path("results/runs")
 """Where runs lie that are found without being named."""
@@ -19,7 +22,7 @@ WIDTH = 12
 def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
     """The run's folder and the record whose key begins so. Raises UserError where that is not exactly one cell."""
     folders = [out] if out is not None else [f.parent for f in sorted(RUNS.glob("*/run.json"))]
-    files = {f: folder for folder in folders for f in sorted((folder / "cells").glob("*.json"))}
+    files = {f: folder for folder in folders for f in list_files(folder / "cells", ".json")}
     found = {f.stem: f for f in files if f.stem.startswith(prefix)}
     if not found:
         where = out or RUNS
@@ -30,8 +33,8 @@ def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
         raise UserError(f"'{prefix}' begins {len(found)} keys: {', '.join(sorted(found)[:8])}; give more characters")
     (path,) = found.values()
     try:
-        return files[path], Record.model_validate_json(path.read_bytes())
-    except (ValidationError, ValueError) as error:
+        return files[path], parse_record(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} does not read as a record: {str(error).splitlines()[0]}; run its cell again"
         ) from error
@@ -40,7 +43,7 @@ def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
 def lines(folder: Path, record: Record) -> Iterator[str]:
     """What it was, what came of it, how it was made, where its files are."""
     cell = record.cell
-    yield f"{record.key}: {cell.suite} {cell.task}, {cell.label}, {record.status}"
+    yield printable(f"{record.key}: {cell.suite} {cell.task}, {cell.title}, {record.status}")
     yield from _part("scores", {name: f"{value:.4f}" for name, value in record.scores.items()})
     yield from _part("averages", {name: info.score for name, info in record.averages.items()})
     yield from _part("", {"best constant": record.majority, "reason": record.reason})
@@ -57,7 +60,7 @@ def lines(folder: Path, record: Record) -> Iterator[str]:
     yield from _part("extra", record.extra)
     yield from _part("files", _files(folder, record))
     if record.traceback:
-        yield from ("traceback", *(f"  {line}" for line in record.traceback.splitlines()))
+        yield from ("traceback", *(f"  {printable(line)}" for line in record.traceback.splitlines()))
 
 
 def _part(title: str, content: BaseModel | Mapping[str, Any] | None) -> Iterator[str]:
@@ -69,7 +72,7 @@ def _part(title: str, content: BaseModel | Mapping[str, Any] | None) -> Iterator
     for i, (name, value) in enumerate(told.items()):
         text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
         text = " ".join(map(str, text)) if isinstance(text, list) else text
-        yield f"{title if i == 0 else '':{WIDTH}} {name.replace('_', ' '):18} {text}"
+        yield f"{title if i == 0 else '':{WIDTH}} {printable(name).replace('_', ' '):18} {printable(text)}"
 
 
 def _curve(curve: list[tuple[int, float]]) -> str:
@@ -86,4 +89,6 @@ def _files(folder: Path, record: Record) -> dict[str, str]:
     if record.predictions is not None:
         side = record.predictions
         found["predictions"] = f"{folder / 'cells' / side.path} ({side.rows} rows, sha256 {side.sha256[:12]})"
+        if changed(folder / "cells", record):
+            found["predictions"] += ", which are absent or changed: `run` trains this cell again"
     return found

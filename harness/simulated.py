@@ -32,8 +32,13 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
 @torch.no_grad()
 def simulate(model: nn.Module, bits: int, skip: Sequence[str]) -> None:
     """Round the weights of the linear layers that bitsandbytes would quantize: all but those named in `skip`."""
+    from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.quantizers_utils import should_convert_module
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and should_convert_module(name, list(skip)):
+        if not should_convert_module(name, list(skip)):
+            continue
+        if isinstance(module, nn.Linear):
             module.weight.copy_(rounded(module.weight, bits))
+        elif isinstance(module, Conv1D):  # bitsandbytes quantizes its transpose
+            module.weight.copy_(rounded(module.weight.T.contiguous(), bits).T)

@@ -1,58 +1,52 @@
-"""The folder of a run: one JSON a cell, its predictions beside it, profiles, and what was asked."""
+"""The folder of a run: one JSON a cell, its predictions beside it, profiles, and what was asked.
+
+    OUT/run.json                       what was asked
+    OUT/cells/KEY.json, KEY.parquet    a record and its predictions
+    OUT/profiles/KEY.json              memory and speed of a method
+    OUT/pack-sizes/KEY.json            how many cells share a pack
+    OUT/set-aside/                     files that could not be trusted
+
+Any command may read. Only the holder of `lock` writes, and only its `repair` moves files.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from harness.cell import Cell
 from harness.errors import UserError
-from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record
+from harness.files import (
+    check_seal,
+    check_writable,
+    escape_path,
+    list_files,
+    read_bytes,
+    reason_of,
+    seal,
+    write_atomically,
+)
+from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, SharedParts, Stored
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 PACK_SIZES = "pack-sizes"
-RUN = frozenset({"command", "title", "order", "dropped"})
-"""Keys that each run.json has."""
-
-
-def _umask() -> int:
-    """It can only be read by setting it."""
-    os.umask(mask := os.umask(0))
-    return mask
-
-
-UMASK = _umask()
-
-
-def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """All of the file or none of it; `content` may write it itself. Raises UserError for a full or forbidden disk."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            try:
-                stream.write(content) if isinstance(content, bytes) else content(stream)
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o666 & ~UMASK)  # a temporary file is its owner's alone
-                os.fsync(stream.fileno())
-                os.replace(stream.name, path)
-            except BaseException:
-                Path(stream.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise UserError(f"cannot write {path}: {what}; what is stored is kept, the same command resumes") from error
+SET_ASIDE = "set-aside"
+LOOKS, PAUSE = 20, 0.05
+"""How often a reader looks again at a record that a run may be writing, and seconds between two looks."""
+Document = TypeVar("Document", bound=Stored)
+Keyed = TypeVar("Keyed", Profile, PackSize)
 
 
 class Store:
@@ -62,26 +56,42 @@ class Store:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
         self.size_dir = out / PACK_SIZES
 
-    def prepare(self) -> None:
-        """Make the folders and try to write. Raises UserError, before any training."""
+    def prepare(self, also: Sequence[str] = ()) -> None:
+        """Make the folders and write in each that a run writes to. Raises UserError, before any training.
+
+        `also`: folders below that are made later; where one is there already, it must take files too.
+        """
+        folder = self.out
         try:
             for folder in (self.cells, self.profile_dir, self.size_dir):
                 folder.mkdir(parents=True, exist_ok=True)
+            later = [self.out / name for name in also if os.path.lexists(self.out / name)]
+            for folder in (self.out, self.cells, self.profile_dir, self.size_dir, *later):
+                check_writable(folder)
         except OSError as error:
-            raise UserError(f"--out {self.out}: {error.strerror}; give a folder that can be written") from error
-        probe = self.out / ".writable"
-        write_atomically(probe, b"")
-        probe.unlink()
+            raise UserError(
+                f"--out {escape_path(self.out)}: cannot write in {escape_path(folder)}: {reason_of(error)}; "
+                "give a folder that can be written"
+            ) from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One run at a time in a folder. Raises UserError."""
-        with (self.out / ".lock").open("w") as stream:
+        path = self.out / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            raise UserError(f"--out {self.out}: cannot open {path}: {reason_of(error)}; delete it") from error
+        try:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
                 raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
+            except OSError as error:
+                raise UserError(f"--out {self.out}: cannot lock {path}: {reason_of(error)}; use another") from error
             yield
+        finally:
+            os.close(descriptor)
 
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """The predictions first, then the record that names their hash."""
@@ -91,48 +101,85 @@ class Store:
             write_atomically(path, content)
             side = Predictions(path=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions))
             record = record.model_copy(update={"predictions": side})
-        write_atomically(self.cells / f"{record.key}.json", _json(record))
+        write_atomically(self.cells / f"{record.key}.json", to_json(record))
 
     def write_profile(self, profile: Profile) -> None:
-        write_atomically(self.profile_dir / f"{profile.key}.json", _json(profile))
+        write_atomically(self.profile_dir / f"{profile.key}.json", to_json(profile))
 
     def read(self) -> tuple[dict[str, Record], list[str]]:
-        """Records by key, and a line for each file that was set aside because it cannot be trusted."""
-        records, lines = {}, []
-        for path in sorted(self.cells.glob("*.json")):
-            try:
-                record = _record(path.read_bytes())
-                self._check(path, record)
-            except (OSError, ValueError) as error:  # a folder of that name, too
-                lines.append(self._set_aside(path, _why(error)))
-                continue
-            records[record.key] = record
-        return records, lines
+        """Records by key, and a line for each file that is skipped because it cannot be trusted.
 
-    def _check(self, path: Path, record: Record) -> None:
-        """Raise ValueError where a record is not what its file says."""
-        if record.key != path.stem or record.cell.key != record.key:
-            raise ValueError("its key does not match its content")
-        if side := changed(self.cells, record):
-            raise ValueError(f"its predictions {side.name} are absent or changed")
+        Nothing is moved or written. Raises UserError for a folder that cannot be read.
+        """
+        records, damaged = self._read_records()
+        return records, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
+
+    def repair(self) -> tuple[dict[str, Record], list[str]]:
+        """As `read`, for the run that holds the lock: files that cannot be trusted move out of the way.
+
+        That is also done with damaged profiles and pack sizes, and with folders that have the name of a file.
+        """
+        records, damaged = self._read_records(looks=1)
+        damaged |= read_documents(self.profile_dir, Profile)[1] | read_documents(self.size_dir, PackSize)[1]
+        lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
+        files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
+        blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
+        return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
+
+    def _read_records(self, looks: int = LOOKS) -> tuple[dict[str, Record], dict[Path, str]]:
+        """Records by key; the others by path, with the reason.
+
+        A run replaces predictions and record one after the other. A record that fits neither the old nor the new
+        predictions is therefore read again, until its files no longer change.
+        """
+        records: dict[str, Record] = {}
+        damaged: dict[Path, str] = {}
+        shared = SharedParts()
+        paths = list_files(self.cells, ".json")
+        stamps: dict[Path, object] = {}
+        for look in range(looks):
+            for path in paths:
+                stamps[path] = _stamp(path)
+                try:
+                    record = read_record(path)
+                except (OSError, ValueError, RecursionError) as error:
+                    damaged[path] = _why(error)
+                else:
+                    records[record.key] = shared.share(record)
+                    damaged.pop(path, None)
+            if not damaged or look + 1 == looks:
+                break
+            time.sleep(PAUSE)
+            paths = [path for path in damaged if _stamp(path) != stamps[path]]
+            if not paths:
+                break
+        return records, {path: why for path, why in damaged.items() if os.path.lexists(path)}
 
     def _set_aside(self, path: Path, why: str) -> str:
-        folder = self.out / "set-aside"
-        folder.mkdir(exist_ok=True)
-        os.replace(path, folder / path.name)
-        return f"{path}: {why}; set aside in {folder}, its cell runs again"
+        """Move a file or folder to where it is in nobody's way; earlier ones of its name stay."""
+        for number in range(1, 10):
+            folder = self.out / (SET_ASIDE if number == 1 else f"{SET_ASIDE}-{number}")
+            with contextlib.suppress(OSError):
+                folder.mkdir(exist_ok=True)
+                if os.path.lexists(folder / path.name):
+                    continue
+                os.rename(path, folder / path.name)
+                return f"{escape_path(path)}: {why}; set aside in {escape_path(folder)}"
+        raise UserError(
+            f"{escape_path(path)}: {why}; it cannot be moved to {self.out / SET_ASIDE}: move it away, or delete it"
+        )
 
     def profiles(self) -> dict[str, Profile]:
         """Profiles by key; one that does not read counts as absent and is measured again."""
-        found = {}
-        for path in sorted(self.profile_dir.glob("*.json")):
-            with contextlib.suppress(ValidationError, OSError):  # a folder of that name, too
-                profile = Profile.model_validate_json(path.read_bytes())
-                found[profile.key] = profile
-        return found
+        return self.read_profiles()[0]
+
+    def read_profiles(self) -> tuple[dict[str, Profile], list[str]]:
+        """Profiles by key, and a line for each file that is skipped because it cannot be trusted."""
+        profiles, damaged = read_documents(self.profile_dir, Profile)
+        return profiles, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
 
     def write_pack_size(self, size: PackSize) -> None:
-        write_atomically(self.size_dir / f"{size.key}.json", _json(size))
+        write_atomically(self.size_dir / f"{size.key}.json", to_json(size))
 
     def write_run(
         self,
@@ -147,20 +194,79 @@ class Store:
 
         `late`: the margin was named, or changed, when there were results already.
         """
-        content: dict[str, Any] = {"command": command, "title": title, "order": list(order), "dropped": list(dropped)}
-        content |= {"margin": margin, "margin_late": late}
-        write_atomically(self.out / "run.json", json.dumps(content, indent=1).encode())
+        asked = Run(
+            command=command, title=title, order=list(order), dropped=list(dropped), margin=margin, margin_late=late
+        )
+        write_atomically(self.out / "run.json", to_json(asked))
 
     def read_run(self) -> dict[str, Any]:
         """What `write_run` wrote. Raises UserError where the folder holds no run."""
         path = self.out / "run.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            if not RUN.issubset(content):
-                raise ValueError(f"keys other than {RUN}")
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{self.out} holds no run (no readable run.json); give the folder of `run`") from error
-        return content
+            return read_document(path, Run).model_dump()
+        except (OSError, ValueError) as error:
+            why = reason_of(error) if isinstance(error, OSError) else _why(error)
+            raise UserError(
+                f"{escape_path(self.out)} holds no run (no readable run.json: {why}); give the folder of `run`, "
+                "or run its command again"
+            ) from error
+
+
+# ---------------------------------------------------------------- files
+
+
+def read_record(path: Path) -> Record:
+    """A record that is what its file says, with its predictions. Raises OSError and ValueError."""
+    record = parse_record(path)
+    if record.key != path.stem or record.cell.key != record.key:
+        raise ValueError("its key does not match its content")
+    if side := changed(path.parent, record):
+        raise ValueError(f"its predictions {escape_path(Path(side.name))} are absent or changed")
+    return record
+
+
+def parse_record(path: Path) -> Record:
+    """A record without a look at its predictions. Raises OSError and ValueError."""
+    try:
+        return read_document(path, Record)
+    except ValidationError as error:
+        version = _version(path)
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}") from error
+        raise
+
+
+def _version(path: Path) -> object:
+    """The schema version of a record that does not read, whatever else is in it."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError):
+        return SCHEMA_VERSION
+    return content.get("schema_version", SCHEMA_VERSION) if isinstance(content, dict) else SCHEMA_VERSION
+
+
+def read_document(path: Path, kind: type[Document]) -> Document:
+    """A JSON file with its digest, if it has one, verified. Raises OSError and ValueError."""
+    content = read_bytes(path)
+    document = kind.model_validate_json(content)
+    if not check_seal(content) and document.sha256 is not None:
+        raise ValueError("its sha256 is not the last of its members")
+    return document.model_copy(update={"sha256": None})
+
+
+def read_documents(folder: Path, kind: type[Keyed]) -> tuple[dict[str, Keyed], dict[Path, str]]:
+    """Those of a folder by key; the others by path, with the reason."""
+    documents: dict[str, Keyed] = {}
+    damaged: dict[Path, str] = {}
+    for path in list_files(folder, ".json"):
+        try:
+            document = read_document(path, kind)
+            if document.key != path.stem:
+                raise ValueError("its key does not match its name")
+            documents[document.key] = document
+        except (OSError, ValueError) as error:
+            damaged[path] = _why(error)
+    return documents, damaged
 
 
 def changed(cells: Path, record: Record) -> Path | None:
@@ -168,9 +274,29 @@ def changed(cells: Path, record: Record) -> Path | None:
     if record.predictions is None:
         return None
     side = cells / record.predictions.path
-    if side.is_file() and hashlib.sha256(side.read_bytes()).hexdigest() == record.predictions.sha256:
-        return None
+    if record.predictions.path == f"{record.key}.parquet":  # no other name, so nothing outside of the folder
+        with contextlib.suppress(OSError):
+            if hashlib.sha256(read_bytes(side)).hexdigest() == record.predictions.sha256:
+                return None
     return side
+
+
+def _stamp(path: Path) -> object:
+    """Changes when a record or its predictions are replaced."""
+    facts: list[object] = []
+    for file in (path, path.with_suffix(".parquet")):
+        try:
+            status = file.lstat()
+            facts.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            facts.append(None)
+    return facts
+
+
+def first_lines(lines: Sequence[str], most: int = 10) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], f"and {more} more"] if more > 0 else list(lines)
 
 
 def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -> list[Cell]:
@@ -179,25 +305,23 @@ def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -
     return [c for c in cells if c.key not in records or records[c.key].status not in done]
 
 
-def _record(content: bytes) -> Record:
-    """Raise ValueError; a record of another version is named as such, whatever else is in it."""
-    read = json.loads(content)
-    version = read.get("schema_version", SCHEMA_VERSION) if isinstance(read, dict) else SCHEMA_VERSION
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}")
-    return Record.model_validate_json(content)
-
-
 def _why(error: Exception) -> str:
     """One line; of a record that does not fit its schema, the first field that does not."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).splitlines()[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else str(first["msg"])
+    if isinstance(error, OSError):
+        return reason_of(error)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _json(model: BaseModel) -> bytes:
-    return (model.model_dump_json(indent=1) + "\n").encode()
+def to_json(document: BaseModel) -> bytes:
+    """The content of a JSON file, with its digest.
+
+    Numbers and texts are written as json.dumps does, so that a script that only lays the file out anew keeps the digest.
+    """
+    return seal(json.dumps(document.model_dump(mode="json"), indent=1).encode())
 
 
 def parquet(frame: pd.DataFrame) -> bytes:

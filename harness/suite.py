@@ -131,6 +131,10 @@ class Suite(abc.ABC):
         """What scores a task whose evaluation is not a prediction per row; None: `score` does."""
         return None
 
+    def files(self) -> Mapping[str, str]:
+        """sha256 of the files of other packages that scores depend on, by what they are; part of the cell key."""
+        return {}
+
     @abc.abstractmethod
     def majority(self, task: str, data: TaskData) -> float | None:
         """Headline score in points of the best constant prediction; None where that means nothing."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.files import read_bytes, replace_file
 from harness.task_types.base import Split
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ SPLITS = "harness.task_types."
 def cache_folder() -> Path:
     """$LORASP_HARNESS_CACHE, else ~/.cache/lorasp-harness."""
     given = os.environ.get(ENVIRONMENT)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "lorasp-harness"
+    # unlike Path.expanduser, this does not raise for ~ of an unknown user
+    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "lorasp-harness"
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:
@@ -83,7 +83,7 @@ def read_split(folder: Path, key: str) -> Split | None:
     from safetensors.torch import load
 
     try:
-        content = path_of(folder, key).read_bytes()
+        content = read_bytes(path_of(folder, key))
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load(content)
@@ -104,16 +104,8 @@ def write_split(folder: Path, key: str, split: Split) -> bool:
         content = save(tensors, metadata={"split": text, "sha256": _digest(text, tensors)})
         path = path_of(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115 - renamed
+        replace_file(path, content)
     except (OSError, TypeError, ValueError):
-        return False
-    try:
-        with part:
-            part.write(content)
-        os.replace(part.name, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(part.name)
         return False
     return True
 

@@ -42,7 +42,7 @@ def arms_of(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1) ->
         first, protocol = cells[0], cells[0].protocol
         rows = protocol.train_rows, protocol.eval_rows
         if len(cells) < seeds:
-            runs = f"'{first.label}' on {first.task} runs {len(cells)} seeds"
+            runs = f"'{first.title}' on {first.task} runs {len(cells)} seeds"
             raise UserError(f"--tune-seeds {seeds}: {runs}; give no more than that")
         if only and first.task not in only:
             arms.append(Arm(tuple(cells), {}, (), ()))

@@ -5,20 +5,20 @@ Trials are cells: they train in packs, are stored under OUT/tuning and are found
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.chosen import applied, judge, judged_together, tried
 from harness.errors import UserError, unknown
+from harness.files import escape_path, read_bytes, write_atomically
 from harness.plan import Plan
 from harness.progress import Listener
-from harness.record import Record, Tuned
+from harness.record import Record, Tuned, TunedMethods
 from harness.search import import_optuna
 from harness.spec import Spec
-from harness.store import Store, missing, write_atomically
+from harness.store import Store, missing, read_document, to_json
 from harness.trials import arms_of
 
 FOLDER, FILE = "tuning", "tuned.json"
@@ -33,20 +33,21 @@ def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]
     records = run_trials(plans, spec, store, command, listen)
     groups = judged_together(arms, spec.tune_tasks)
     found = {key: judge(group, records) for key, group in groups.items() if all(tried(a, records) for a in group)}
-    content = [made.model_dump(mode="json") for made in found.values()]
-    write_atomically(store.out / FILE, json.dumps(content, indent=1).encode())
+    write_atomically(store.out / FILE, to_json(TunedMethods(methods=list(found.values()))))
     return applied(plan, arms, found, bool(spec.tune_tasks))
 
 
 def read(out: Path) -> list[Tuned]:
     """What the last tuning in a run's folder found; nothing where there was none."""
     path = out / FOLDER / FILE
-    if not path.is_file():
-        return []
     try:
-        return TypeAdapter(list[Tuned]).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path} does not read; run the same command again to write it") from error
+        if read_bytes(path).lstrip().startswith(b"["):  # of an earlier version, without a digest
+            return TypeAdapter(list[Tuned]).validate_json(read_bytes(path))
+        return read_document(path, TunedMethods).methods
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{escape_path(path)} does not read; run the same command again to write it") from error
 
 
 def check(plan: Plan, spec: Spec) -> None:
@@ -81,7 +82,7 @@ def run_trials(
     from harness.execute import execute
     from harness.preflight import fitting
 
-    records, set_aside = store.read()
+    records, set_aside = store.repair()
     cells = [cell for plan in plans for cell in plan.cells]
     store.write_run(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()

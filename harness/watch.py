@@ -5,16 +5,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
+from harness.files import list_files
 from harness.record import Record
-from harness.store import Store
+from harness.store import Store, parse_record
+from harness.terminal import align_rows, make_table, make_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -24,12 +24,17 @@ HEAD = ("task", "method", "done", "failed", "score", "loss")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when."""
+    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when.
+
+    `unreadable` counts files that are no record; `names` has the method of each record, by key.
+    """
 
     title: str
     total: int
     since: datetime
     records: tuple[Record, ...]
+    unreadable: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[Record, ...]:
@@ -39,7 +44,8 @@ class Snapshot:
     def summary(self) -> str:
         status = Counter(r.status for r in self.records)
         told = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
-        parts = [f"{len(self.finished)} of {self.total} cells done", told, self.left]
+        skipped = f"{self.unreadable} skipped, not readable as records" if self.unreadable else ""
+        parts = [f"{len(self.finished)} of {self.total} cells done", told, skipped, self.left]
         return "; ".join(part for part in parts if part)
 
     @property
@@ -55,31 +61,22 @@ class Snapshot:
         """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
-            groups[record.cell.task, record.cell.label].append(record)
+            groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
         return [(*place, *_told(group)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
         """For a pipe: columns of spaces."""
-        rows = [HEAD, *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return [self.title, self.summary, *table]
+        return [printable(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
 
     def table(self) -> Group:
         """For a terminal."""
         from rich.console import Group
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
 
-        made = Table(title=Text(self.title), title_justify="left")
-        for i, name in enumerate(HEAD):
-            made.add_column(name, justify="left" if i < 2 else "right")
-        for row in self.rows():
-            made.add_row(*map(Text, row))
+        made = make_table([HEAD, *self.rows()], {0, 1}, self.title)
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
-        return Group(made, Padding(bar, 0), Text(self.summary))
+        return Group(made, Padding(bar, 0), make_text(self.summary))
 
 
 def _told(group: Sequence[Record]) -> tuple[str, ...]:
@@ -91,28 +88,47 @@ def _told(group: Sequence[Record]) -> tuple[str, ...]:
     return str(len(done)), str(failed or ""), score, loss
 
 
-class Watched:
-    """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written."""
+def labels(records: Sequence[Record]) -> Mapping[str, str]:
+    """Record key -> the method as it is written on the command line."""
+    return {record.key: record.cell.label for record in records}
 
-    def __init__(self, out: Path) -> None:
-        self.store = Store(out)
+
+class Watched:
+    """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written.
+
+    `name_methods` gives each record's method, by key, so that rows are apart where methods are.
+    """
+
+    def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = labels) -> None:
+        self.store, self.name_methods = Store(out), name_methods
         self.store.read_run()
         self.read: dict[Path, tuple[int, Record | None]] = {}
 
     def look(self) -> Snapshot:
         asked = self.store.read_run()
-        found = {path.stem: self._record(path) for path in self.store.cells.glob("*.json")}
-        records = (found.get(key) for key in asked["order"])
+        read = {path.stem: self._record(path) for path in list_files(self.store.cells, ".json")}
+        records = [record for key in asked["order"] if (record := read.get(key)) is not None]
         since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
-        return Snapshot(asked["title"], len(asked["order"]), since, tuple(r for r in records if r is not None))
+        return Snapshot(
+            asked["title"],
+            len(asked["order"]),
+            since,
+            tuple(records),
+            sum(record is None for record in read.values()),
+            self.name_methods(records),
+        )
 
     def _record(self, path: Path) -> Record | None:
         """None for a file that is not a record of this harness: the run itself will set it aside."""
-        changed = path.stat().st_mtime_ns
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            return None
         if self.read.get(path, (None, None))[0] != changed:
             try:
-                self.read[path] = changed, Record.model_validate_json(path.read_bytes())
-            except ValidationError:
+                record = parse_record(path)
+                self.read[path] = changed, record if record.key == path.stem == record.cell.key else None
+            except (OSError, ValueError):
                 self.read[path] = changed, None
         return self.read[path][1]
 

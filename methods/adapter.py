@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from harness.groups import Attached
     from harness.seeds import Streams
 
-FEED_FORWARD_OUTPUT = re.compile(r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj)$")
+FEED_FORWARD_OUTPUT = re.compile(
+    r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj|\.mlp\.c_proj|\.dense_4h_to_h|\.ffn_output|\.mlp\.Wo)$"
+)
 
 
 @METHODS.register("adapter")
@@ -73,7 +75,11 @@ class Adapter(Method):
 def _places(model: nn.Module) -> dict[str, int]:
     """Feed-forward output layers and their widths."""
     found = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
-    return {n: int(m.out_features) for n, m in found if hasattr(m, "out_features")}
+    return {
+        n: int(getattr(m, "out_features", 0) or m.nf)
+        for n, m in found
+        if hasattr(m, "out_features") or hasattr(m, "nf")
+    }
 
 
 def start(streams: Streams, place: str, part: str, size: int, width: int) -> Tensor:

@@ -21,6 +21,7 @@ class BitFit(Method):
     """Every bias of the backbone's linear layers and norms trains, without decay."""
 
     name: ClassVar[str] = "bitfit"
+    version: ClassVar[int] = 2
     paper: ClassVar[str | None] = "arXiv 2106.10199"
     summary: ClassVar[str] = "only the backbone's biases train"
     family: ClassVar[str | None] = "bitfit"
@@ -55,6 +56,7 @@ class BitFit(Method):
 def _biased(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Linear layers and norms with a bias, by path."""
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
-    kinds = (nn.Linear, nn.LayerNorm)
+    kinds = (nn.Linear, nn.LayerNorm, Conv1D)
     return [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and m.bias is not None]

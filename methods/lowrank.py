@@ -41,6 +41,9 @@ ALIASES: Mapping[str, frozenset[str]] = {
     "value": frozenset({"value", "value_proj", "v_proj", "v_lin", "v"}),
 }
 
+FUSED = re.compile(r"w?qkv(_proj)?|query_key_value|c_attn|in_proj", re.IGNORECASE)
+"""Names of layers that compute query, key and value in one product."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowRank(Method):
@@ -149,12 +152,13 @@ class LowRank(Method):
         return Pair(*start, train_a, train_b, self.scale, self.dropout, self.lr_ratio)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
-        from methods.layers.initial import set_heads
+        from methods.layers.initial import set_frozen, set_heads
         from methods.layers.lowrank import attach_pairs
-        from methods.layers.replica_linear import attach_heads
+        from methods.layers.replica_linear import attach_heads, head_linears
         from methods.layers.resampling import resampled
 
         model.requires_grad_(False)
+        set_frozen(model, [m.initial for m in members], {name for name, _ in head_linears(model)})
         head = attach_heads(model, [m.streams for m in members])
         for group in head.groups:  # none in a language model
             set_heads(group, [m.initial for m in members])
@@ -234,18 +238,47 @@ def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]
     `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
     part too.
     """
-    from methods.layers.replica_linear import backbone_linears
+    from methods.layers.replica_linear import backbone_linears, widths
 
     linears = backbone_linears(model)
     found = {name: {n for n, _ in linears if _means(name, n)} for name in target}
-    have = sorted({n.rpartition(".")[2] for n, _ in linears})
-    for name, paths in found.items():
-        if not paths:
-            raise UserError(
-                f"target={name}: this model has no such linear layer; it has: {', '.join(have)}, attention, all-linear"
-            )
-    chosen = [(n, m) for n, m in linears if any(n in paths for paths in found.values())]
-    return [Site(n, m.in_features, m.out_features, rank, _layer(n), _reads(n, m.in_features)) for n, m in chosen]
+    for name in found:
+        if name in ALIASES and not found[name]:
+            found[name] = _fused(model, [n for n, _ in linears])
+        if not found[name]:
+            have = sorted({n.rpartition(".")[2] for n, _ in linears})
+            have += [word for word in ("attention", "all-linear") if any(_means(word, n) for n, _ in linears)]
+            what = f"it has: {', '.join(have)}" if have else "it has none at all"
+            raise UserError(f"target={name}: this model has no such linear layer; {what}")
+    if "all-linear" in found:
+        _refuse_tensors(model)
+    chosen = [(n, m, *widths(m)) for n, m in linears if any(n in paths for paths in found.values())]
+    for path, *_ in chosen:
+        if "experts" in path.split("."):  # a routed expert reads a few tokens, of any replicas
+            raise UserError(f"target: {path} is one of several experts, which no method trains; name other layers")
+    return [Site(n, d_in, d_out, rank, _layer(n), _reads(n, d_in)) for n, _, d_in, d_out in chosen]
+
+
+def _fused(model: nn.Module, paths: Sequence[str]) -> set[str]:
+    """Layers that compute query, key and value in one product: peft's default targets, or by the names they have."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
+
+    names = DEFAULTS.get(str(getattr(model.config, "model_type", "")))
+    if isinstance(names, list):
+        return {path for path in paths if path.rpartition(".")[2] in names}
+    return {path for path in paths if FUSED.fullmatch(path.rpartition(".")[2]) and _means("attention", path)}
+
+
+def _refuse_tensors(model: nn.Module) -> None:
+    """Raise UserError where linear maps of the model are no layers but bare tensors: a mixture's experts, XLNet's."""
+    from torch import nn
+
+    for path, module in model.named_modules():
+        convolution = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        for name, value in module.named_parameters(recurse=False):
+            if value.dim() == 3 and not convolution and _layer(path) >= 0:
+                what = f"{path}.{name} holds several linear maps in one tensor (experts, heads), which no method trains"
+                raise UserError(f"target=all-linear: {what}; name layers, e.g. target=attention")
 
 
 def _means(name: str, path: str) -> bool:

@@ -68,12 +68,18 @@ class Prefix(Method):
         from methods.layers.exporting import virtual_tokens
 
         values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
-        return virtual_tokens(PrefixTuningConfig, values, model, slot)
+        return virtual_tokens(PrefixTuningConfig, values, model, slot, key_heads(model.config)[0])
 
     def start(self, streams: Streams, config: Any) -> Tensor:
-        """Keys and values [layers, 2, heads, tokens, d / heads]."""
+        """Keys and values [layers, 2, heads, tokens, width of a head]."""
         import torch
 
-        heads = config.num_attention_heads
-        shape = (config.num_hidden_layers, 2, heads, self.tokens, config.hidden_size // heads)
+        heads, width = key_heads(config)
+        shape = (config.num_hidden_layers, 2, heads, self.tokens, width)
         return torch.randn(shape, dtype=torch.float64, generator=streams.torch("init", "prefix"))
+
+
+def key_heads(config: Any) -> tuple[int, int]:
+    """Number of heads of keys and values, and their width; with grouped queries they are fewer than the queries'."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width

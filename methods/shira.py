@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import METHODS, Member, Site, Sourced, option
-from harness.errors import UserError
+from harness.errors import NotApplicable, UserError
 from methods.from_peft import FromPeft
+from methods.lowrank import find_sites
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @METHODS.register("shira")
@@ -35,6 +39,16 @@ class Shira(FromPeft):
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
+
+    def fits(self, model: nn.Module) -> None:
+        from torch import nn
+
+        super().fits(model)
+        other = [
+            s.name for s in find_sites(model, *self.sites) if not isinstance(model.get_submodule(s.name), nn.Linear)
+        ]
+        if other:
+            raise NotApplicable(f"shira: peft's knows no layer like {other[0]} (Conv1D); use lora")
 
     def most(self, site: Site) -> int:
         return site.d_in * site.d_out // (site.d_in + site.d_out)  # so many numbers train as the weight has entries

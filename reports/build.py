@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from harness.file_names import file_name, file_names
 from harness.record import Profile, Record, Tuned
-from reports.document import Findings, Report, Section, Table, Text
+from reports.document import Findings, Report, Section, Table, Text, shortened
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text
 from reports.languages import language_table
@@ -36,6 +37,7 @@ def build(
     if any(r.stand_in for r in records):
         title = f"{title} ({STAND_IN})"
     found = grids(records)
+    names = file_names(grid.suite for grid in found)
     return Report(
         title=title,
         command=command,
@@ -43,23 +45,35 @@ def build(
         dropped=dropped,
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
-        sections=[section(grid, profiles, published, findings.tuned) for grid in found],
-        runs=run_table(found),
+        sections=[section(grid, profiles, published, findings.tuned, names[grid.suite]) for grid in found],
+        runs=shortened(run_table(found), "cells"),
         detail=[Table.of(*extra) for extra in findings.detail],
     )
 
 
 def section(
-    grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]], tuned: Sequence[Tuned] = ()
+    grid: Grid,
+    profiles: Sequence[Profile],
+    published: Sequence[Mapping[str, str]],
+    tuned: Sequence[Tuned] = (),
+    name: str = "",
 ) -> Section:
-    drawn = {f"{grid.suite}-{name}": drawing for name, drawing in figures(grid, profiles, tuned).items()}
+    """The tables and figures of a suite; `name` begins the names of its figures' files."""
+    name = name or file_name(grid.suite)
+    drawn = {f"{name}-{kind}": drawing for kind, drawing in figures(grid, profiles, tuned).items()}
     return Section(grid.suite, tables(grid, profiles, published), drawn)
 
 
 def tables(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]] = ()) -> list[Table]:
     """All tables of a suite, in reading order."""
     first = grid.averages[0]
-    made = [failure_table(grid), score_table(grid, first), difference_table(grid, first), cost_table(grid, profiles)]
+    failed = failure_table(grid)
+    made = [
+        failed and shortened(failed, "cells"),
+        score_table(grid, first),
+        difference_table(grid, first),
+        cost_table(grid, profiles),
+    ]
     made += [score_table(grid, name) for name in grid.averages[1:]]
     made += [published_table(grid, published), language_table(grid), metric_table(grid), protocol_table(grid)]
     return [table for table in made if table is not None]

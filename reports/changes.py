@@ -85,6 +85,11 @@ class Comparison:
     def paired(self) -> bool:
         return self.pairing != NOTHING
 
+    @property
+    def compared(self) -> bool:
+        """Whether there is a score in A that one in B is held against."""
+        return bool(self.gaps)
+
     def worse(self, points: float) -> list[Gap]:
         """Where B lies below A by more than `points`, beyond seed noise; a lone pair, which knows of none, counts."""
         return [gap for gap in self.gaps if gap.difference.mean < -points and not gap.within_noise]
@@ -220,8 +225,14 @@ def _values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
 
 def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
     """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+    several = {place for run in (a, b) for place in _several_rates(run)}
+
+    def with_rate(identity: Callable[[Cell], str]) -> Callable[[Cell], str]:
+        return lambda cell: identity(cell) + (f" at {cell.protocol.lr}" if _method_of(cell) in several else "")
+
     pairing, pairs = next(
-        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, identity))), (NOTHING, [])
+        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, with_rate(identity)))),
+        (NOTHING, []),
     )
     names = method_names(a)
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
@@ -236,10 +247,22 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
     return Comparison(tuple(changes(a, b)), pairing, tuple(_gap(p, v) for p, v in gaps.items()), alone, tuple(lost))
 
 
+def _method_of(cell: Cell) -> Place:
+    return cell.suite, cell.task, cell.label
+
+
+def _several_rates(records: Sequence[Record]) -> set[Place]:
+    """Where one method has cells at several learning rates: these are methods of their own."""
+    rates: dict[Place, set[float]] = {}
+    for record in records:
+        rates.setdefault(_method_of(record.cell), set()).add(record.cell.protocol.lr)
+    return {place for place, values in rates.items() if len(values) > 1}
+
+
 def check_same_question(a: Sequence[Record], b: Sequence[Record]) -> None:
     """Raise UserError where a task of both has another model or other data: then no lower score is a regression."""
     facts: Mapping[str, Callable[[Cell], str]] = {
-        "model": lambda cell: cell.model.revision[:12],
+        "model": lambda cell: cell.model.content[:12],
         "data": lambda cell: cell.data[:12],
     }
     for place in dict.fromkeys((r.cell.suite, r.cell.task) for r in a):

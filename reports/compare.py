@@ -102,7 +102,7 @@ def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> dict[
 
 def _asked(r: Record) -> tuple[Hashable, ...]:
     """What a pair must share: other rows, another model or protocol are another question."""
-    return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.revision, r.cell.protocol.name, r.cell.suite_version
+    return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.content, r.cell.protocol.name, r.cell.suite_version
 
 
 def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, float]:

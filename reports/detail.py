@@ -29,7 +29,10 @@ def pair_tables(rows: Rows) -> list[Extra]:
         }
         for row in rows[:MOST]
     ]
-    notes = [ALONE, "Interval: examples resampled (percentiles). McNemar: exact, where predictions are classes."]
+    notes = [
+        ALONE,
+        "Interval: t-interval over examples (infinitesimal jackknife). McNemar: exact, where predictions are classes.",
+    ]
     return [("Seed pairs", made, notes + _more("pairs", rows))] if made else []
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from harness.terminal import printable
 
 MARKDOWN = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\`*_|$~"},
@@ -21,6 +22,12 @@ LATEX = str.maketrans(
         "'": r"\textquotesingle{}",
         "`": r"\textasciigrave{}",
         "-": "{-}",
+        # after \\ and \item these would begin an option
+        "[": "{[}",
+        "]": "{]}",
+        "*": "{*}",
+        # T1 fonts join two commas to a quotation mark
+        ",": ",{}",
         "±": r"\textpm{}",
         "\u00d7": r"\texttimes{}",
         "†": r"\textdagger{}",
@@ -32,15 +39,16 @@ KNOWN = "\u00ff"
 """The last character that every LaTeX engine sets as it stands."""
 
 
-def one_line(text: str) -> str:
-    """Line ends and other control characters as spaces."""
-    return re.sub(r"\s+", " ", "".join(" " if unicodedata.category(c).startswith("C") else c for c in text)).strip()
+def one_line(value: object) -> str:
+    """The text in one line: runs of white space as a space, control characters as escapes."""
+    return printable(" ".join(str(value).split()))
 
 
 def markdown(value: object) -> str:
     """As it is read, in a paragraph or a table cell of GitHub's Markdown; a bracket stays where it makes no link."""
-    text = re.sub(r"\](?=[(\[:])", r"\\]", one_line(str(value)).translate(MARKDOWN))
-    return re.sub(r"^(\d*)([#+.)-])(?= )", r"\1\\\2", text)
+    text = re.sub(r"\](?=[(\[:])", r"\\]", one_line(value).translate(MARKDOWN))
+    text = re.sub(r"^(\d*)([#+.)-])(?= |$)", r"\1\\\2", text)
+    return re.sub(r"^(?=[-=]+$)", r"\\", text)  # a line of these is a rule, or makes a heading of the line above
 
 
 def markdown_alt(value: object) -> str:
@@ -50,7 +58,7 @@ def markdown_alt(value: object) -> str:
 
 def markdown_code(value: object) -> str:
     """A code span: fenced by more backticks than it holds."""
-    text = one_line(str(value))
+    text = one_line(value)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     pad = " " if "`" in text else ""
     return f"{fence}{pad}{text}{pad}{fence}"
@@ -58,7 +66,7 @@ def markdown_code(value: object) -> str:
 
 def latex(value: object) -> str:
     """For LaTeX; what pdflatex cannot set is shown there by its number, and as it is by the other engines."""
-    text = one_line(str(value))
+    text = one_line(value)
     return "".join(c.translate(LATEX) if c <= KNOWN or ord(c) in LATEX else _unicode(c) for c in text)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.record import Profile, Tuned
@@ -31,6 +34,8 @@ FIGURES: dict[str, Draw] = {
     "cost": cost,
 }
 IMAGES = ("png", "svg", "pdf")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
+"""Characters that XML forbids or a terminal acts on."""
 
 
 def figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
@@ -38,7 +43,7 @@ def figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()
     import matplotlib
 
     matplotlib.use("Agg")
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), _without_glyph_warnings():
         drawn = {name: draw(grid, profiles) for name, draw in FIGURES.items()}
         drawn["budgets"] = budgets(grid.suite, tuned)
         found = {name: drawing for name, drawing in drawn.items() if drawing is not None}
@@ -53,9 +58,23 @@ def image(drawing: Drawing, kind: str) -> bytes:
 
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}), _without_glyph_warnings():
         _written(drawing.figure, kind, stream, nameless[kind])
-    return stream.getvalue()
+    content = stream.getvalue()
+    return CONTROLS.sub(lambda found: _escaped(found[0]), content.decode()).encode() if kind == "svg" else content
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+@contextlib.contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """Names may hold characters that the font lacks; matplotlib would print them raw to the terminal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"(?s)Matplotlib currently does not support", category=UserWarning)
+        yield
 
 
 def _written(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, Any]) -> None:

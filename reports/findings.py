@@ -11,12 +11,13 @@ from reports.document import Extra, Findings, Rows
 from reports.frames import grids
 from reports.overview import overviews
 from reports.statistics.analysis import Analysis, Judged
-from reports.statistics.power import MOST_SEEDS
+from reports.statistics.collapse import BY_LUCK, FAR_BELOW, FAR_OUT, LEAST_GAIN, Share, TaskCollapses
+from reports.statistics.power import ends
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM, IQM_GAP
 from reports.statistics.seed_pairs import PAIR_COLUMNS
 from reports.statistics.signatures import SUBJECT, Signature, signatures
-from reports.statistics.testing import Tests
 from reports.statistics.translation import TRANSLATION_COLUMNS
+from reports.statistics.verdicts import WORDS
 
 WITHOUT = (
     "Runs of so many asked: those without a score are left out here, so a method that fails on its hard cases looks "
@@ -26,13 +27,25 @@ NONE = ("failed", "unpaired", "one seed", "no spread")
 MOST, MOST_BESIDE = 8, 3
 """Sentences of comparisons at the top, and where a paragraph tells of all; the table below them has all."""
 TESTS = (
-    "p is that of no difference, corrected for all comparisons of the report (Holm); equivalence and non-inferiority "
-    "are tests and families of their own, with their p in the verdict's sentence and in comparisons.csv; what an "
-    "interval holds for (new seeds, new examples) stands beside it"
+    "adjusted p (Holm): of the t-test of no difference, adjusted over all comparisons of the report. Equivalence and "
+    "non-inferiority are tests and families of their own, with their p in the verdict's sentence and in "
+    "comparisons.csv. Sign-flip p: of the permutation test of the paired differences over seeds, not adjusted."
 )
 POWER = (
-    "would be found: the true difference that these seeds find four times in five; seeds it takes: to find the effect "
-    "named as often; both for one test at 5 %, without correction"
+    "minimum detectable difference (80 % power) and seeds needed for the margin, or else for the difference seen: for "
+    "one test at 5 %, not adjusted. In brackets the interval that follows from the 95 % interval of the standard "
+    "deviation between seeds."
+)
+COLLAPSE = (
+    "A run has collapsed if its loss or score is not finite, if it predicts the same for every example, if it gains at "
+    "most a third of what the task's best method gains over the majority baseline and half of what its method's best run "
+    "gains (all runs of a method: a third of the best method's), or if it lies "
+    f"{FAR_BELOW:g} points and {FAR_OUT:g} standard deviations (of the better half) or more below its method's median and "
+    "has lost a third of that median's gain. Best method: "
+    f"highest median, or the best run less {BY_LUCK:g} points. Where the best gains less than {LEAST_GAIN:g} points, "
+    "no method learned the task. Never learned: every run of the method collapsed. Neither equivalence nor "
+    "non-inferiority is claimed on a task where runs collapsed or that no method learned. Rate up to: one-sided 95 % "
+    "bound (Clopper-Pearson)."
 )
 
 
@@ -52,7 +65,8 @@ def findings(analysis: Analysis) -> Findings:
         sentences.append(
             f"{left} more {'verdict stands' if left == 1 else 'verdicts stand'} in the table of comparisons."
         )
-    tables = [*_comparisons(analysis), *_aggregates(analysis), *_subjects(analysis), *_components(analysis)]
+    tables = [*_comparisons(analysis), *_collapses(analysis), *_aggregates(analysis), *_subjects(analysis)]
+    tables += _components(analysis)
     detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
     return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
 
@@ -94,19 +108,41 @@ def _row(judged: Judged) -> dict[str, Any]:
         "95 % interval": ""
         if found.estimate is None
         else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
-        "holds for": found.target.replace("new ", "") if found.estimate is not None else found.why,
-        "p of no difference": "" if tests.holm is None else f"{tests.holm:.3f}" if tests.holm >= 0.001 else "< 0.001",
-        "verdict": judged.verdict.kind,
-        "would be found": "" if tests.detectable is None else f"{tests.detectable:.1f} points",
-        "seeds it takes": _seeds(tests),
+        "generalizes to": found.target if found.estimate is not None else found.why,
+        "adjusted p (Holm)": _p(tests.holm),
+        "sign-flip p": _p(found.sign_flip),
+        "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
+        "collapsed": found.collapse_counts,
+        "minimum detectable difference (80 % power)": ""
+        if tests.power is None
+        else f"{tests.power.value:.1f} ({ends(tests.power)})",
+        "seeds needed": f"{tests.seeds} for {tests.effect:.1f}" if tests.seeds and tests.effect else "",
     }
 
 
-def _seeds(tests: Tests) -> str:
-    if tests.detectable is None or not tests.effect:
-        return ""
-    count = f"more than {MOST_SEEDS:,}" if tests.seeds_needed is None else str(tests.seeds_needed)
-    return f"{count} for {tests.effect:.1f}"
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _collapses(analysis: Analysis) -> list[Extra]:
+    """How many runs collapsed; methods of a task with the same counts share a row."""
+    rows: list[dict[str, Any]] = []
+    for suite, tasks in analysis.collapses.items():
+        for task, one in tasks.items():
+            methods: dict[Share, list[str]] = {}
+            for method, share in one.shares.items():
+                methods.setdefault(share, []).append(method)
+            for share, names in sorted(methods.items(), key=lambda item: -item[0].collapsed):
+                start = {"suite": suite, "task": task, "methods": ", ".join(names)}
+                counts = {"collapsed runs": str(share), "rate up to": f"{100 * share.upper:.0f} %"}
+                rows.append(start | counts | {"": _learned(one, share)})
+    return [("Collapsed runs", rows, [COLLAPSE])] if rows else []
+
+
+def _learned(one: TaskCollapses, share: Share) -> str:
+    if not one.learned:
+        return "no method learned the task"
+    return "never learned" if share.never_learned else ""
 
 
 def _points(value: float | None) -> str:
@@ -124,9 +160,12 @@ def _aggregates(analysis: Analysis) -> list[Extra]:
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
             own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
-    note = "arXiv 2108.13264: over all runs of all tasks that each method has, with 95 % intervals from runs resampled "
-    note += "within tasks. First: the first method of the suite; a run above: ties count half. "
-    note += "Intervals are for new seeds, these examples, each for itself: they are not corrected, and are no verdicts."
+    note = (
+        "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
+    )
+    note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
+    note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
+    note += "with these examples; they are not adjusted, and are no verdicts."
     notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
     return [("Over all tasks", list(found.values()), notes)] if found else []
 
@@ -166,7 +205,7 @@ def _checks(signatures: Mapping[str, Sequence[Signature]]) -> list[Extra]:
         for suite, found in signatures.items()
         for s in found
     ]
-    note = "the failures that arXiv 2403.08822 would show itself by, looked for in these runs"
+    note = "failure modes to expect from arXiv 2403.08822, and runs of any method that are unstable or collapsed"
     return [("Signs of failure", rows, [note])] if rows else []
 
 
@@ -176,7 +215,14 @@ def _checks(signatures: Mapping[str, Sequence[Signature]]) -> list[Extra]:
 def _flat(analysis: Analysis) -> dict[str, Rows]:
     columns = {"aggregates": AGGREGATE_COLUMNS, "pairs": PAIR_COLUMNS, "translations": TRANSLATION_COLUMNS}
     found = {name: [{c: row.get(c) for c in of} for row in analysis.rows[name]] for name, of in columns.items()}
-    return {"comparisons": [_in_full(j) for j in _distinct(analysis)], **found}
+    collapses = [
+        {"suite": suite, "task": task, "method": method, "runs": share.runs, "collapsed": share.collapsed}
+        | {"rate_upper": share.upper, "baseline": one.baseline, "attained": one.attained, "learned": one.learned}
+        for suite, tasks in analysis.collapses.items()
+        for task, one in tasks.items()
+        for method, share in one.shares.items()
+    ]
+    return {"comparisons": [_in_full(j) for j in _distinct(analysis)], "collapses": collapses, **found}
 
 
 def _in_full(judged: Judged) -> dict[str, Any]:
@@ -190,13 +236,20 @@ def _in_full(judged: Judged) -> dict[str, Any]:
         "difference": c.difference,
         "low": e.low if e else None,
         "high": e.high if e else None,
-        "holds_for": c.target if e else c.why,
+        "generalizes_to": c.target if e else c.why,
         "p": t.p,
         "p_holm": t.holm,
+        "p_sign_flip": c.sign_flip,
         "p_equivalence_holm": t.equivalence_holm,
         "p_non_inferiority_holm": t.non_inferiority_holm,
-        "verdict": judged.verdict.kind,
+        "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
+        "no_equivalence_because": c.refused,
+        "collapsed": c.collapse_counts,
         "detectable": t.detectable,
+        "detectable_low": t.power.low if t.power else None,
+        "detectable_high": t.power.high if t.power else None,
         "effect": t.effect,
         "seeds_needed": t.seeds_needed,
+        "seeds_needed_low": t.seeds.low if t.seeds else None,
+        "seeds_needed_high": t.seeds.high if t.seeds else None,
     }

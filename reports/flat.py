@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,11 @@ from harness.record import Record
 from reports.frames import method_names, seed_text
 
 Row = Mapping[str, Any]
+FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+"""First characters that make a cell a formula in a spreadsheet."""
+LEADS = frozenset("\t\r\n")
+"""First characters that spreadsheets drop."""
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def score_rows(records: Sequence[Record]) -> list[Row]:
@@ -54,12 +60,25 @@ def cell_rows(records: Sequence[Record]) -> list[Row]:
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
-    """Floats in full, so that they read back exactly; None is empty."""
+    """Floats in full, so that they read back exactly; None is empty; text that is a formula gets an apostrophe."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue().encode()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([disarm(name) for name in rows[0]])
+    for row in rows:
+        writer.writerow([disarm(row[name]) for name in rows[0]])
+    return stream.getvalue().encode(errors="replace")
+
+
+def disarm(value: Any) -> Any:
+    """A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it (OWASP).
+
+    Numbers, and text that is a plain number (-0.5), stay.
+    """
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
+        return value
+    text = value.replace("\0", "\\x00")  # readers of CSV stop there
+    # spreadsheets leave spaces before a formula out, and Japanese ones take full-width signs
+    return f"'{text}" if text[:1] in LEADS or text.lstrip()[:1] in FORMULA else text
 
 
 def to_parquet(rows: Sequence[Row]) -> bytes:

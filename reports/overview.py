@@ -1,11 +1,11 @@
-"""Many verdicts in one paragraph: who is better, who is worse, who is not told apart from the same baseline."""
+"""Many verdicts in one paragraph: which methods are better, worse, or not significantly different."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from reports.statistics.analysis import Judged
-from reports.statistics.verdicts import Kind
+from reports.statistics.verdicts import NOT_SIGNIFICANT, Kind
 
 FEWEST = 5
 """Comparisons with one baseline from which on a paragraph of all is easier to read than a sentence each."""
@@ -14,10 +14,11 @@ ORDER: dict[Kind, str] = {
     "worse": "worse",
     "equivalent": "equivalent within the margin of {margin:g} points",
     "non-inferior": "not worse by the margin of {margin:g} points",
-    "undecided": "not told apart, which does not show that they are equal",
+    "undecided": f"{NOT_SIGNIFICANT} (equivalence not shown)",
 }
 ALONE = (
-    "An interval is for one comparison alone: where it excludes 0 and the verdict says nothing, the correction is why."
+    "Each interval is for one comparison alone. Where it excludes 0 without a verdict of better or worse, the adjusted "
+    "p (Holm) is 0.05 or more."
 )
 
 
@@ -61,5 +62,5 @@ def _how(judged: Sequence[Judged]) -> str:
     known = [j for j in judged if j.comparison.estimate is not None]
     shared = [{j.comparison.counted for j in known}, {f"95 % intervals for {j.comparison.target}" for j in known}]
     family = {j.tests.family for j in known}
-    shared += [{f"verdicts by Holm over {next(iter(family))}"}] if len(family) == 1 else []
+    shared += [{f"verdicts by adjusted p (Holm, {next(iter(family))} comparisons)"}] if len(family) == 1 else []
     return "; ".join(["points", *(next(iter(one)) for one in shared if len(one) == 1)])

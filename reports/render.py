@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
+from harness.file_names import path_inside
+from harness.files import reason_of, replace_file
 from harness.record import Profile, Record
 from reports.build import build
 from reports.document import Findings, Report
@@ -17,6 +18,7 @@ from reports.templating import fill
 
 FORMATS = ("md", "html", "latex", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
+FIGURES = "figures/"
 TEXTS = {"md": "report.md", "html": "report.html", "latex": "report.tex"}
 
 
@@ -33,7 +35,7 @@ def write_report(
     formats: Sequence[str] = DEFAULT_FORMATS,
     images: Sequence[str] = DEFAULT_IMAGES,
 ) -> Path:
-    """Write the asked formats and figures into `folder`; returns the path of the HTML, or of the first file."""
+    """Write the asked formats and figures into `folder`; returns the path of what is to be read first."""
     check("format", formats, FORMATS)
     check("figure format", images, IMAGES)
     if not records:
@@ -53,21 +55,27 @@ def write_report(
         flat = {"csv": to_csv, "parquet": to_parquet}
         files |= {f"{name}.{kind}": flat[kind](rows) for kind in formats if kind in flat and rows}
     _write(folder, files)
-    return _first(folder, files)
+    return main_file(folder, formats)
 
 
 def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> Path:
-    """A report without records in the formats of text; returns the path of the HTML, or of the first file."""
+    """A report without records in the formats of text; returns the path of what is to be read first."""
     check("format", formats, FORMATS)
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
     extra: dict[str, Any] = {"html": {"vectors": {}}}
     files = {TEXTS[k]: fill(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
     _write(folder, files)
-    return _first(folder, files)
+    return main_file(folder, kinds)
 
 
-def _first(folder: Path, files: Mapping[str, bytes]) -> Path:
-    return folder / next((name for name in ("report.html", *TEXTS.values()) if name in files), next(iter(files)))
+def main_file(folder: Path, formats: Sequence[str]) -> Path:
+    """What is to be read first: the HTML, else another text, else the scores; the folder where there are only figures.
+
+    Of files alike, the format that was named first.
+    """
+    names = {"html": "report.html"} if "html" in formats else {k: TEXTS[k] for k in formats if k in TEXTS}
+    names = names or {kind: f"scores.{kind}" for kind in formats}
+    return folder / next(iter(names.values())) if names else folder
 
 
 def check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
@@ -90,7 +98,7 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
         drawn = {
             kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)
         }
-        files |= {f"figures/{name}.{kind}": content for kind, content in drawn.items() if kind in images}
+        files |= {f"{FIGURES}{name}.{kind}": content for kind, content in drawn.items() if kind in images}
         if "html" in formats:
             files[f"vector/{name}"] = drawn["svg"]
     return files
@@ -99,10 +107,11 @@ def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> di
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Each file whole or not at all. Raises UserError for a disk that is full or forbidden."""
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            part = folder / f"{name}.part"
-            part.write_bytes(content)
-            os.replace(part, folder / name)
+            replace_file(path_inside(folder, name), content)
     except OSError as error:
-        raise UserError(f"cannot write the report in {folder}: {error.strerror}; the records are stored") from error
+        raise UserError(
+            f"cannot write the report in {folder}: {reason_of(error)}; the records are stored: "
+            "`report RUN --to FOLDER` writes it elsewhere"
+        ) from error

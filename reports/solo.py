@@ -19,7 +19,7 @@ def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = 
         p
         for p in profiles
         if (p.method, p.model_revision, p.dtype, p.quantize, p.recompute)
-        == (cell.label, cell.model.revision, cell.dtype, cell.quantize, cell.recompute)
+        == (cell.label, cell.model.content, cell.dtype, cell.quantize, cell.recompute)
         and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
         and (p.status == "ok" or not finished)
     ]

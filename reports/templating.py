@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.document import Report, Text
-from reports.escape import latex, markdown, markdown_alt, markdown_code
+from reports.escape import latex, markdown, markdown_alt, markdown_code, one_line
 from reports.latex import columns, numeric
 from reports.plots.style import INK, PAPER
 
@@ -40,7 +40,7 @@ def fill(name: str, report: Report, *, image: str = "", vectors: Mapping[str, st
     more: dict[str, Any] = {"image": image}
     if vectors is not None:
         more = _page(report, vectors)
-    return environment.get_template(f"{name}.j2").render(report=report, **more).encode()
+    return environment.get_template(f"{name}.j2").render(report=report, **more).encode(errors="replace")
 
 
 def _environment(**options: Any) -> jinja2.Environment:
@@ -82,7 +82,8 @@ def _safely(value: Any, escape: Any) -> str:
 
 
 def _html() -> jinja2.Environment:
-    made = _environment(autoescape=True)
+    # without control characters, which HTML forbids; Markup is text that is HTML already
+    made = _environment(autoescape=True, finalize=lambda value: _safely(value, one_line))
     made.filters["numeric"] = lambda table: [numeric(table, i) for i in range(len(table.head))]
     made.filters["texts"] = lambda row: [cell if isinstance(cell, Text) else Text(cell) for cell in row]
     return made
@@ -110,9 +111,13 @@ def _points(report: Report) -> str:
 def themed(name: str, element: str, alt: str) -> str:
     """The figure with ids of its own in the page, the page's colours for ink and ground, and its text for no eyes."""
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.S)
-    element = re.sub(r'\bid="', f'id="{name}-', element)
-    element = re.sub(r'href="#', f'href="#{name}-', element)
-    element = element.replace("url(#", f"url(#{name}-")
+
+    def with_own_ids(tag: re.Match[str]) -> str:
+        text = tag[0].replace(' id="', f' id="{name}-').replace('href="#', f'href="#{name}-')
+        return text.replace("url(#", f"url(#{name}-")
+
+    # of tags only: names in the figure may read like one
+    element = re.sub(r"<[^>]*>", with_own_ids, element)
     for colour, variable in ((INK, "--ink"), ("#000000", "--ink"), (PAPER, "--paper")):
         element = re.sub(f"(fill|stroke): {colour}\\b", f"\\1: var({variable})", element)
     return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)

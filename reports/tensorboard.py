@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.file_names import file_names, path_inside
 from harness.record import Record
 from reports.frames import method_names, seed_text
 
@@ -25,11 +25,13 @@ def writer() -> Any:
 def write_events(records: Sequence[Record], folder: Path) -> None:
     """SUITE/TASK/METHOD/seed-SEEDS/events.*: `loss` by step, each score at the last step. Old ones are replaced."""
     names = method_names(records)
+    words = {r.key: (r.cell.suite, r.cell.task, names[r.key], f"seed-{seed_text(r.cell.seeds)}") for r in records}
+    parts = [file_names(column) for column in zip(*words.values(), strict=True)]
     for record in records:
-        words = (record.cell.suite, record.cell.task, names[record.key], f"seed-{seed_text(record.cell.seeds)}")
-        place = folder.joinpath(*(re.sub(r"[^\w.=+@,-]", "_", word) for word in words))
+        own = (part[word] for part, word in zip(parts, words[record.key], strict=True))
+        place = path_inside(folder, "/".join(own))
         for old in place.glob("events.*"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         if record.loss_curve or record.scores:
             _write(record, place)
 
@@ -38,7 +40,10 @@ def _write(record: Record, place: Path) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    at = datetime.fromisoformat(record.finished).timestamp()
+    try:
+        at = datetime.fromisoformat(record.finished).timestamp()
+    except (ValueError, OverflowError, OSError):  # no date, or none of this calendar
+        at = 0.0
     points = [("loss", step, loss) for step, loss in record.loss_curve]
     points += [(f"score/{name}", record.steps or 0, value) for name, value in record.scores.items()]
     events = writer()(str(place))

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.record import Profile, Record
-from reports.columns import aligned, drawn
-from reports.document import Table
+from harness.terminal import print_lines, print_table
 from reports.frames import grids
 from reports.tables import cost_table, score_table
 
-if TYPE_CHECKING:
-    from rich.console import Group
 
-
-def _tables(records: Sequence[Record], profiles: Sequence[Profile]) -> list[Table]:
-    made = []
+def print_tables(records: Sequence[Record], profiles: Sequence[Profile]) -> None:
+    """Print scores (on a terminal with their notes) and the cost of each suite."""
     for grid in grids(records):
         scores, cost = score_table(grid, grid.averages[0]), cost_table(grid, profiles)
-        made += [scores, Table(cost.title, cost.head, cost.rows)]
-    return made
-
-
-def table(records: Sequence[Record], profiles: Sequence[Profile]) -> Group:
-    """For a terminal."""
-    from rich.console import Group
-
-    tables = _tables(records, profiles)
-    return Group(*(drawn([t.head, *t.rows], {0, 1}, t.title, " ".join(t.notes) or None) for t in tables))
-
-
-def plain(records: Sequence[Record], profiles: Sequence[Profile]) -> str:
-    """For a file or a pipe: columns of spaces."""
-    lines: list[str] = []
-    for source in _tables(records, profiles):
-        lines += [source.title, *aligned([source.head, *source.rows]), ""]
-    return "\n".join(lines)
+        notes = " ".join(scores.notes) if sys.stdout.isatty() else None
+        print_table([scores.head, *scores.rows], {0, 1}, scores.title, notes or None)
+        print_table([cost.head, *cost.rows], {0, 1}, cost.title)
+        print_lines([""])

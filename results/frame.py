@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.record import Record
-from harness.store import Store
+from harness.store import Store, first_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,12 +45,18 @@ COLUMNS = {
 
 
 def load(folder: str | Path) -> pd.DataFrame:
-    """The records of a run's folder, one row per cell and score; see COLUMNS. Raises UserError."""
+    """The records of a run's folder, one row per cell and score; see COLUMNS. Raises UserError.
+
+    Warns of files that are skipped because they are damaged.
+    """
     import pandas as pd
 
-    records, _ = Store(Path(folder)).read()
+    records, skipped = Store(Path(folder)).read()
+    for line in first_lines(skipped):
+        warnings.warn(line, stacklevel=2)
     if not records:
-        raise UserError(f"{folder}: no stored cells; give the folder of a run")
+        why = f" that can be used ({'; '.join(first_lines(skipped, 3))})" if skipped else ""
+        raise UserError(f"{folder}: no stored cells{why}; give the folder of a run")
     rows = [row for record in records.values() for row in _rows(record)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.record import MemoryShares, Profile
-from harness.store import Store
+from harness.store import Store, first_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,9 @@ def profiles(folder: str | Path) -> pd.DataFrame:
     """The profiles of a run's folder, one row each; see PROFILE_COLUMNS. Raises UserError."""
     import pandas as pd
 
-    found = Store(Path(folder)).profiles()
+    found, skipped = Store(Path(folder)).read_profiles()
+    for line in first_lines(skipped):
+        warnings.warn(line, stacklevel=2)
     if not found:
         raise UserError(f"{folder}: no stored profiles; give the folder of a run, or of the verb profile")
     frame = pd.DataFrame([_row(p) for p in found.values()])

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import re
 import shutil
 import sys
@@ -27,10 +28,9 @@ import pyarrow
 import pyarrow.parquet
 
 from harness.errors import UserError
-from harness.record import Record
 from harness.run import report
 from harness.spec import make_spec
-from harness.store import Store, changed
+from harness.store import Store, parse_record, read_record, to_json
 from harness.tuning import FILE, FOLDER
 
 ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
@@ -66,13 +66,13 @@ def contents(run: Path, logits: bool) -> dict[str, bytes]:
         return made
     before: dict[str, str] = {}
     for name in [n for n in made if n.endswith(".json") and PurePosixPath(n).parent.name == "cells"]:
-        record = Record.model_validate_json(made[name])
+        record = parse_record(run / name)
         if record.predictions is not None:
             side = str(PurePosixPath(name).parent / record.predictions.path)
             before[side] = record.predictions.sha256
             made[side] = smaller(made[side])
             now = record.predictions.model_copy(update={"sha256": hashlib.sha256(made[side]).hexdigest()})
-            made[name] = (record.model_copy(update={"predictions": now}).model_dump_json(indent=1) + "\n").encode()
+            made[name] = to_json(record.model_copy(update={"predictions": now}))
     note = {"left out": "logits", "sha256 of the run's predictions": before}
     return made | {NOTE: json.dumps(note, indent=1).encode()}
 
@@ -118,19 +118,28 @@ def unpack(out: Path, run: Path) -> None:
     if run.is_dir() and any(run.iterdir()):
         raise UserError(f"{run} is not empty; give a new folder")
     try:
-        with tarfile.open(out / ARCHIVE, "r:xz") as archive:
-            archive.extractall(run, filter="data")
+        content = lzma.decompress((out / ARCHIVE).read_bytes())  # all of it: the checksum of xz stands at its end
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=run.parent, prefix=f".{run.name}.") as scratch,
+            tarfile.open(fileobj=io.BytesIO(content)) as archive,
+        ):
+            whole = Path(scratch) / run.name
+            archive.extractall(whole, filter="data")
+            for line in damaged(whole):
+                raise UserError(f"{line}: the archive is not what was packed")
+            os.replace(whole, run)
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{out / ARCHIVE} does not read ({error}); give a folder that pack_reference wrote") from error
-    for line in damaged(run):
-        raise UserError(f"{line}: the archive is not what was packed")
 
 
 def damaged(run: Path) -> Iterator[str]:
-    """A line for each record whose predictions are absent or have another sha256."""
+    """A line for each record that does not read or whose predictions are absent or have another sha256."""
     for path in sorted(run.rglob("cells/*.json")):
-        if side := changed(path.parent, Record.model_validate_json(path.read_bytes())):
-            yield f"{side} is absent or changed"
+        try:
+            read_record(path)
+        except (OSError, ValueError) as error:
+            yield f"{path}: {error}"
 
 
 def main(words: list[str] | None = None) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from harness.errors import UserError, unknown
+from harness.errors import UserError, shorten, unknown
 from studies.answer import Answer, Gathered
 from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams
 from studies.rules.margins import ALPHA
-from studies.study import Study
+from studies.study import Study, load, names
 
 RULES: Mapping[str, Callable[[Study, Gathered], Answer]] = {
     "accounting": accounting.answer,
@@ -42,6 +43,11 @@ def check(study: Study) -> None:
     needed = OPTIONS[study.rule].split()
     if lacking := [name for name in needed if name not in study.options]:
         raise UserError(f"study {study.name}: options.{lacking[0]} is missing; {study.rule} needs {', '.join(needed)}")
+    like = next((other.options for name in names() if (other := load(name)).rule == study.rule), {})
+    for name in needed:
+        if name in like and not _alike(study.options[name], like[name]):
+            example = shorten(like[name])
+            raise UserError(f"study {study.name}: options.{name}={shorten(study.options[name])}: give e.g. {example}")
     if study.rule == "compared" and study.options["sense"] not in ALPHA:
         raise unknown(f"options.sense of study {study.name}", str(study.options["sense"]), ALPHA)
     if study.rule in AT_MARGIN and study.margin is None:
@@ -49,3 +55,12 @@ def check(study: Study) -> None:
     for claim in study.options["claims"] if study.rule == "claims" else ():
         if not {"says", "origin"} <= set(claim) or not {"study", "command"} & set(claim):
             raise UserError(f"study {study.name}: a claim needs says, origin, and study or command: {claim}")
+
+
+def _alike(value: Any, example: Any) -> bool:
+    """Whether a value has the type of the example; items of lists as well, and whole numbers stand for any."""
+    if isinstance(example, list):
+        return isinstance(value, list) and all(not example or _alike(item, example[0]) for item in value)
+    if isinstance(example, (int, float)) and not isinstance(example, bool):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, type(example))

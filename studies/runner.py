@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.files import seal, write_atomically
 from harness.progress import Listener
 from harness.record import Record
 from harness.registry import load_all
-from harness.run import check_shown, run, stored as stored_run, write_report
+from harness.run import check_shown, no_records, run, stored as stored_run, write_report
 from harness.spec import Spec, make_spec
-from harness.store import Store, write_atomically
+from harness.store import Store
 from reports.document import Findings
 from studies import stored
 from studies.answer import Answer, Gathered
@@ -62,13 +63,14 @@ def run_study(
     stored.check_folder(out, study)
     if made:
         gather(study, made, command, listen, out)
-        seen, _ = of_folder(study, out)
+        seen, lines = of_folder(study, out)
     else:
+        lines = []
         found = collected(runs or _roots(flags, out), named=bool(runs)) if study.rule == "claims" else {}
         seen = Gathered(stored=found)
     answer = RULES[study.rule](study, seen)
     _store(out, stored.content(study, answer, seen, shown.preset, command))
-    path = _report(study, answer, seen, out, shown, command)
+    path = _report(study, answer, seen, out, shown, command, lines)
     failed = sum(r.status != "ok" for r in seen.records)
     return Outcome(out, path, answer, len(seen.records), failed, seen.stand_in, seen.late, time.monotonic() - started)
 
@@ -118,12 +120,12 @@ def _marked(out: Path, study: Study) -> Iterator[None]:
 
 
 def of_folder(study: Study, out: Path) -> tuple[Gathered, list[str]]:
-    """What a study's folder holds of it, and lines about files set aside. Raises UserError where it holds no run."""
+    """What a study's folder holds of it, and lines about skipped files. Raises UserError where it holds no run."""
     from reports.statistics.analysis import analyse
 
     records, profiles, lines = stored_run(out)
     if not records:
-        raise UserError(f"no records for a report in {out}; run cells first")
+        raise no_records(out, lines)
     store = Store(out)
     asked = store.read_run()
     margin, late = asked.get("margin"), bool(asked.get("margin_late"))
@@ -131,8 +133,8 @@ def of_folder(study: Study, out: Path) -> tuple[Gathered, list[str]]:
     return Gathered(records, tuple(profiles), found, margin, store.cells, late), lines
 
 
-def report(out: Path, spec: Spec) -> tuple[Path, list[str]]:
-    """Write a study's report again from its folder, and lines about files set aside.
+def report(out: Path, spec: Spec, to: Path | None = None) -> tuple[Path, list[str]]:
+    """Write a study's report again from its folder, into `to` if given, and lines about skipped files.
 
     The verdict is made anew from the records; without any, it is the stored one.
     """
@@ -142,25 +144,40 @@ def report(out: Path, spec: Spec) -> tuple[Path, list[str]]:
     check(study, ())
     seen, lines = of_folder(study, out) if study.grids else (Gathered(), [])
     answer = RULES[study.rule](study, seen) if study.grids else stored.answer_of(content)
-    return _report(study, answer, seen, out, spec, content.get("command", "")), lines
+    return _report(study, answer, seen, out, spec, content.get("command", ""), lines, to), lines
 
 
-def _report(study: Study, answer: Answer, seen: Gathered, out: Path, spec: Spec, command: str) -> Path:
+def _report(
+    study: Study,
+    answer: Answer,
+    seen: Gathered,
+    out: Path,
+    spec: Spec,
+    command: str,
+    lines: Sequence[str] = (),
+    to: Path | None = None,
+) -> Path:
     from reports import findings as ordinary
     from reports.render import write_page
 
     if not seen.records:
         path: Path = write_page(
-            page(study, findings(study, answer, seen, Findings()), command), out / "report", spec.formats
+            page(study, findings(study, answer, seen, Findings()), command), to or out / "report", spec.formats
         )
         return path
     analysis = seen.analysis
     below = ordinary.findings(analysis) if analysis else ordinary.checks_alone(seen.records, seen.profiles)
     return write_report(
-        Store(out), tuple(seen.records), list(seen.profiles), spec, findings(study, answer, seen, below)
+        Store(out),
+        tuple(seen.records),
+        list(seen.profiles),
+        spec,
+        findings(study, answer, seen, below),
+        notes=lines,
+        folder=to,
     )
 
 
 def _store(out: Path, content: Mapping[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / stored.FILE, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(out / stored.FILE, seal(json.dumps(content, indent=1).encode()))

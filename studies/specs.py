@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.contracts import STRATEGIES
 from harness.errors import UserError
+from harness.file_names import file_name
 from harness.spec import MACHINE, Spec, make_spec
 from studies.study import Study
 
@@ -27,7 +28,8 @@ def specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
 def folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
     """Where a study's results go: the same for the same question. `runs` are those that it collects."""
     content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE)) for spec in made), *map(str, runs)])
-    return RUNS / f"study-{study.name}-{preset}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    name = file_name(f"study-{study.name}-{preset}")
+    return RUNS / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +55,6 @@ def every_strategy() -> list[str]:
 
 def reseeded(declared: str, given: str) -> str:
     """The given seeds; a plain number sets the length of each named stream's range where a study names streams."""
-    if "=" not in declared or not given.strip().isdigit():
+    if "=" not in declared or not re.fullmatch("[0-9]{1,9}", given.strip()):
         return given
-    return re.sub(r"=\d+\.\.\d+", f"=0..{max(0, int(given) - 1)}", declared)
+    return re.sub(r"=[0-9]+\.\.[0-9]+", f"=0..{max(0, int(given) - 1)}", declared)

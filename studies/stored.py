@@ -8,11 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from harness.errors import UserError
-from studies.answer import Answer, Gathered, Part
+from harness.files import check_seal, read_bytes
+from studies.answer import Answer, Gathered
 from studies.study import Study, load
 
 FILE = "study.json"
+FIELDS = frozenset(
+    "study declared preset stand_in margin margin_late kind sentence parts evidence notes lacks command sha256".split()
+)
 Content = Mapping[str, Any]
 
 
@@ -42,25 +48,53 @@ def read(folder: Path) -> dict[str, Any]:
     """A study's file. Raises UserError where it does not read."""
     path = folder / FILE
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        content = read_bytes(path)
+        found: dict[str, Any] = json.loads(content)
         if not isinstance(found, dict) or not isinstance(found.get("study"), str):
             raise ValueError("no study is named in it")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} does not read ({error}); run the study again with --out {folder}") from error
+        if unknown := sorted(set(found) - FIELDS):
+            raise ValueError(f"unknown {', '.join(unknown)}")
+        if not all(isinstance(found.get(name, ""), str) for name in ("preset", "command")):
+            raise ValueError("preset and command are texts")
+        if not check_seal(content) and "sha256" in found:
+            raise ValueError("its sha256 is not the last of its members")
+        found.pop("sha256", None)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} does not read ({error}); delete it and run the study again with --out {folder}: "
+            "cells that are stored do not run again"
+        ) from error
     return found
 
 
 def declared(found: Content) -> Study:
     """The study as it was declared when it ran."""
-    return Study.model_validate(found["declared"]) if "declared" in found else load(found["study"])
+    if "declared" not in found:
+        return load(found["study"])
+    try:
+        return Study.model_validate(found["declared"])
+    except ValidationError as error:
+        raise _unreadable(found, error) from error
 
 
 def answer_of(found: Content) -> Answer:
-    """The stored answer. Raises UserError for a study that was stopped before it had one."""
+    """The stored answer. Raises UserError for a study that was stopped before it had one, or a changed file."""
     if "kind" not in found:
         raise UserError(f"study {found['study']} has no answer yet; run it again in its folder")
-    parts = {name: Part(**part) for name, part in found["parts"].items()}
-    return Answer(found["kind"], found["sentence"], parts, found["evidence"], found["notes"], found.get("lacks", ""))
+    fields = {name: found[name] for name in ("kind", "sentence", "parts", "notes", "lacks") if name in found}
+    try:
+        answer = TypeAdapter(Answer).validate_python(fields | {"rows": found.get("evidence")})
+    except ValidationError as error:
+        raise _unreadable(found, error) from error
+    if any(row.keys() != answer.rows[0].keys() for row in answer.rows):
+        raise UserError(f"study {found['study']}: rows of its evidence differ in their columns; run it again")
+    return answer
+
+
+def _unreadable(found: Content, error: ValidationError) -> UserError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return UserError(f"study {found['study']}: {FILE} does not read: {place}: {first['msg'].lower()}; run it again")
 
 
 def check_folder(out: Path, study: Study) -> None:

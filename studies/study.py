@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import UserError, unknown
+from harness.spec import check_text
 
 DECLARED = Path(__file__).parent / "declared"
 STAND_IN = (
@@ -45,20 +47,34 @@ def names() -> list[str]:
 
 def load(name: str) -> Study:
     """The study called `name`, or that of a TOML file. Raises UserError with the nearest name, or what is wrong."""
-    own = Path(name).expanduser()
-    if name.endswith(".toml") and own.is_file():
+    own = Path(os.path.expanduser(name))
+    if name.endswith(".toml") and os.path.isfile(own):
         return read(own)
     if name not in names():
         raise unknown("study", name, names())
     return read(DECLARED / f"{name}.toml")
 
 
+def _check_texts(path: Path, value: Any) -> None:
+    """Raise UserError for text that no path and no record can hold."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for item in value:
+            _check_texts(path, item)
+    elif isinstance(value, str):
+        check_text(f"study {path}: a value", value)
+
+
 def read(path: Path) -> Study:
     """The study that a file declares. Raises UserError naming the file and the key."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_bytes().decode())
+    except RecursionError as error:
+        raise UserError(f"study {path}: nested too deeply; give keys and values as the declared studies do") from error
     except (OSError, ValueError) as error:
         raise UserError(f"study {path}: not TOML: {error}") from error
+    _check_texts(path, content)
     try:
         found = Study.model_validate({"name": path.stem} | content)
     except ValidationError as error:

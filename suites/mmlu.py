@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import collections
+import functools
+import hashlib
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
@@ -29,6 +32,7 @@ class Mmlu(Suite):
     """
 
     name = "mmlu"
+    version = 2
     summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
     tasks: ClassVar[Mapping[str, Task]] = {"mmlu": TASK}
     averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))
@@ -48,6 +52,13 @@ class Mmlu(Suite):
             raise UserError(
                 f"--shots {protocol.shots}: {least} has {solved[least]} solved questions; give that at most"
             )
+
+    def files(self) -> Mapping[str, str]:
+        """sha256 of lm-eval's task files: prompt, metric and groups. The package is found without importing it."""
+        spec = importlib.util.find_spec("lm_eval")
+        if spec is None or not spec.submodule_search_locations:
+            return {}
+        return {"lm-eval task files": _digest(Path(next(iter(spec.submodule_search_locations))))}
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""
@@ -71,3 +82,11 @@ class Mmlu(Suite):
     def _check(self, task: str) -> None:
         if task not in self.tasks:
             raise unknown("task of mmlu", task, self.tasks)
+
+
+@functools.cache  # every cell of a plan asks
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted((package / "tasks" / "mmlu" / "default").glob("*yaml")):
+        digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()

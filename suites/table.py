@@ -10,7 +10,18 @@ from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskD
 from harness.errors import UserError, unknown
 from suites.metrics.constant import best_constant
 from suites.sources.fingerprint import fingerprint
-from suites.sources.labelled_files import Line, carve, classes_of, examples_of, read_lines, reading_of
+from suites.sources.labelled_files import (
+    Line,
+    Naming,
+    carve,
+    classes_of,
+    examples_of,
+    naming_of,
+    read_lines,
+    reading_of,
+    rename_labels,
+)
+from suites.sources.scalars import number_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +35,13 @@ class TableSuite(Suite):
     """A task is a file, named by the file's name without its extension; there are none before `configured`."""
 
     name = "table"
-    summary = "your own CSV, TSV or JSONL: --data-file FILE --text COLUMN --label COLUMN; a task a file"
+    version = 2
+    summary = "your own CSV, TSV, JSON or Parquet: --data-file FILE --text COLUMN --label COLUMN; a task a file"
     tasks: ClassVar[Mapping[str, Task]] = {}
     averages: ClassVar[tuple[Average, ...]] = ()
     lines: ClassVar[Mapping[str, Sequence[Line]]] = {}
+    namings: ClassVar[Mapping[str, Naming]] = {}
+    reading_notes: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def configured(self, request: SourceRequest, named: Sequence[str]) -> Suite:
         """Read the files, which say what the tasks are. Raises UserError naming file, line and what was expected."""
@@ -40,24 +54,31 @@ class TableSuite(Suite):
             raise UserError(
                 f"--text {'+'.join(request.text)} --label {request.label}: allowed: one or two other columns"
             )
-        lines, tasks = {}, {}
+        lines, tasks, namings, notes = {}, {}, {}, {}
         for name, paths in files.items():
-            lines[name] = [line for path in paths for line in read_lines(path, request.text, request.label)]
+            read, notes[name] = read_lines(paths, request.text, request.label, "train")
+            namings[name] = naming_of(read, request.labels)
+            lines[name] = rename_labels(read, namings[name])
             tasks[name] = _task(name, paths[0], lines[name], request)
         average = Average(
             "table", {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()}
         )
-        made: Suite = type("TableSuite", (TableSuite,), {"tasks": tasks, "averages": (average,), "lines": lines})()
+        own = {"tasks": tasks, "averages": (average,), "lines": lines, "namings": namings, "reading_notes": notes}
+        made: Suite = type("TableSuite", (TableSuite,), own)()
         return made
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one file, and of the file that was given as its validation. Raises UserError."""
         asked = self._task(task)
-        train, paths = self.lines[task], _validation(task, list(self.tasks), request)
+        train: Sequence[Line] = self.lines[task]
+        dev: Sequence[Line]
+        paths = _validation(task, list(self.tasks), request)
+        dropped = self.reading_notes[task]
         names = ", ".join(path.name for path in request.files[task, "train"])
         if paths:
             assert request.label is not None
-            dev = [line for path in paths for line in read_lines(path, request.text, request.label)]
+            dev, more = read_lines(paths, request.text, request.label, "validation")
+            dev, dropped = rename_labels(dev, self.namings[task]), (*dropped, *more)
             notes = [f"partial: validation is read from {', '.join(path.name for path in paths)}"]
         else:
             train, dev = carve(train, asked.labels)
@@ -68,8 +89,10 @@ class TableSuite(Suite):
         rows = {"train": examples_of(train, "train", asked.labels)}
         rows["validation"] = examples_of(dev, "validation", asked.labels)
         kinds = f"classes in order: {', '.join(asked.labels)}" if asked.labels else "numbers"
+        if len(asked.labels) > 2 and all(number_of(name) is not None for name in asked.labels):
+            kinds += "; --labels number reads them as numbers"
         notes.append(f"labels: column '{request.label}', {kinds}")
-        return TaskData(rows, fingerprint(rows), "data-file", tuple(notes))
+        return TaskData(rows, fingerprint(rows), "data-file", (*notes, *dropped))
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy and macro F1 of classes, Pearson and Spearman of numbers, in points."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from harness.errors import Absent, UserError, unknown
 from suites.metrics import translation
+from suites.sources.content import find_file
 from suites.sources.fingerprint import fingerprint
 from suites.sources.parallel import Direction, from_hub, given_pairs, hub_pairs, read_pairs
 
@@ -27,6 +28,7 @@ STEMS = {"train": "train", "validation": "newsdev2016", "test": "newstest2016"}
 """The files of a split: STEM.en and STEM.ro."""
 HINT = "give --data-dir DIR with newstest2016.en and newstest2016.ro in it"
 
+BOTH = (("en", "ro"), ("ro", "en"))
 Rows = dict[str, list[Example]]
 
 
@@ -35,6 +37,7 @@ class Wmt16(Suite):
     """The Romanian and English task of WMT16's news translation. The official test set is scored, once a cell."""
 
     name = "wmt16"
+    version = 2
     summary = "news translation between English and Romanian, scored on newstest2016 (TER: lower is better)"
     tasks: ClassVar[Mapping[str, Task]] = {task.name: task for task in TASKS}
     averages = (Average("wmt16", {task.name: ("bleu",) for task in TASKS}),)
@@ -61,9 +64,9 @@ class Wmt16(Suite):
                 raise unknown(f"split of {name}", split, ("train", "test"))
             if split in rows:
                 raise UserError(f"--data-file: {split} is given for {self.name} and for {task}; give it once")
-            rows[split] = given_pairs(f"{name}/{split}", paths, direction, by_suite=name == self.name)
+            rows[split], more = given_pairs(f"{name}/{split}", paths, direction, by_suite=name == self.name)
             listed = ", ".join(path.name for path in paths)
-            notes.append(f"partial: {split} is read from {listed}, not official files")
+            notes += [f"partial: {split} is read from {listed}, not official files", *more]
         return rows, notes
 
     def _found(self, request: SourceRequest, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
@@ -98,7 +101,7 @@ class Wmt16(Suite):
 def _folder(data_dir: Path) -> Path:
     """`data_dir` or its folder wmt16, whichever has the test set."""
     places = (data_dir, data_dir / "wmt16")
-    found = next((p for p in places if any((p / f"{STEMS['test']}.{side}").is_file() for side in ("en", "ro"))), None)
+    found = next((p for p in places if any(_sides(p, STEMS["test"], Direction(*sides)) for sides in BOTH)), None)
     if found is None:
         raise Absent(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
     return found
@@ -106,19 +109,37 @@ def _folder(data_dir: Path) -> Path:
 
 def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
     """The missing splits from STEM.en and STEM.ro; without a training part, newsdev2016 serves as one."""
-    rows, notes = {}, []
+    rows: Rows = {}
+    notes: list[str] = []
     for split in missing:
         used = split
-        if split == "train" and not any((folder / f"train.{side}").is_file() for side in ("en", "ro")):
+        if split == "train" and not _sides(folder, "train", direction):
             used = "validation"
             notes.append("derived: no train.en and train.ro, so newsdev2016 serves as the training part: not official")
-        paths = [folder / f"{STEMS[used]}.{side}" for side in (direction.source, direction.target)]
-        for path in paths:
-            if not path.is_file():
-                pairs = f"--data-file wmt16/{split}=FILE.en,FILE.ro"
+        paths = _sides(folder, STEMS[used], direction)
+        for side in (direction.source, direction.target):
+            if side not in paths:
+                path, pairs = folder / f"{STEMS[used]}.{side}", f"--data-file wmt16/{split}=FILE.en,FILE.ro"
                 raise Absent(f"{path}: no such file, expected both sides of {STEMS[used]}; {HINT}, or {pairs}")
-        rows[split] = read_pairs(paths[0], paths[1], split)
+        rows[split], more = read_pairs(paths[direction.source], paths[direction.target], split)
+        notes += more
     return rows, notes
+
+
+def _sides(folder: Traversable, stem: str, direction: Direction) -> dict[str, Traversable]:
+    """The files of a stem by language, compressed or not: STEM.en, else SGML as WMT has it (STEM-enro-src.en.sgm).
+
+    The SGML files of the direction itself come first; those of the other direction have the same sentences.
+    """
+    source, target = direction.source, direction.target
+    plain = {side: find_file(folder, f"{stem}.{side}") for side in (source, target)}
+    if not any(plain.values()):
+        for one, two in ((source, target), (target, source)):
+            names = {one: f"{stem}-{one}{two}-src.{one}.sgm", two: f"{stem}-{one}{two}-ref.{two}.sgm"}
+            plain = {side: find_file(folder, name) for side, name in names.items()}
+            if any(plain.values()):
+                break
+    return {side: path for side, path in plain.items() if path is not None}
 
 
 def _from_hub(direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:

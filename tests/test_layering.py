@@ -29,9 +29,15 @@ BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {"harness", *(f"harness.{m}" for m in BUILDING)},
     "suites": {"harness", *(f"harness.{m}" for m in BUILDING), "harness.cell", "harness.tokens"},
-    "reports": {"harness.record", "harness.cell", "harness.errors"},
+    "reports": {
+        *("harness.record", "harness.cell", "harness.errors"),
+        *("harness.files", "harness.terminal", "harness.file_names"),
+    },
     "results": {"harness.record", "harness.store", "harness.errors"},
-    "studies": {"harness.record", "harness.errors", "harness.spec", "harness.contracts"},
+    "studies": {
+        *("harness.record", "harness.errors", "harness.files"),
+        *("harness.file_names", "harness.spec", "harness.contracts"),
+    },
 }
 TORCH = set(
     "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "

@@ -19,6 +19,7 @@ from harness.plan import Plan, make_plan
 from harness.process import available_cpus, child_environment
 from harness.registry import load_all
 from harness.spec import Spec
+from harness.worker import follow_stdin
 
 POLL = 0.05
 """Seconds between looks at what the processes do."""
@@ -39,11 +40,13 @@ def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "be
     command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
     env = os.environ | child_environment()
     with tempfile.TemporaryDirectory() as folder:
-        running = [
-            subprocess.Popen([*command, folder, str(i)], env=env, stdout=subprocess.PIPE, text=True)
-            for i in range(count)
-        ]
+        running: list[subprocess.Popen[str]] = []
         try:
+            for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                running.append(
+                    subprocess.Popen([*command, folder, str(i)], env=env, text=True, process_group=0, **pipes)
+                )
             _attend(running)
         finally:
             for process in running:
@@ -73,6 +76,7 @@ def main(words: Sequence[str]) -> None:
     """One of several processes: `job folder number`."""
     import torch
 
+    follow_stdin()
     job, number = json.loads(words[0]), int(words[2])
     if job["device"] == "cpu":
         torch.set_num_threads(job["threads"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from harness.bench.silence import silenced
 from harness.bench.table import Bench
-from harness.errors import UserError
+from harness.errors import UserError, shorten
 from harness.flags import with_flags
 from harness.spec import SHOWN, Spec
 
@@ -19,7 +20,7 @@ bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Model = Annotated[str | None, typer.Option(help="a model folder or hub id; none: the embedded encoder")]
 Methods = Annotated[str, typer.Option(help="methods with options, as for run")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; none: all cores")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; none: all cores")]
 Batch = Annotated[int, typer.Option(min=1, help="rows per step")]
 Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
 Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
@@ -30,7 +31,7 @@ PICTURES = ("png", "svg")
 
 def _placed(out: Path | None) -> Path | None:
     """Raise UserError for a file that cannot be written, before what takes minutes."""
-    if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+    if out is not None and (os.path.isdir(out) or not os.access(out.parent, os.W_OK)):
         raise UserError(f"--out {out}: give a file in a folder that exists and can be written")
     if out is not None and out.suffix[1:] in PICTURES:
         raise UserError(
@@ -169,8 +170,8 @@ def _words(text: str) -> list[str]:
 
 def _numbers(flag: str, text: str) -> list[int]:
     """Raises UserError."""
-    if not all(word.isdecimal() and int(word) for word in _words(text)):
-        raise UserError(f"--{flag} {text}: allowed: whole numbers of 1 or more with commas, e.g. 2,4,8")
+    if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in _words(text)):
+        raise UserError(f"--{flag} {shorten(text)}: allowed: whole numbers of 1 to 999,999 with commas, e.g. 2,4,8")
     return [int(word) for word in _words(text)]
 
 

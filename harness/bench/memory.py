@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import importlib.util
-import multiprocessing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +11,9 @@ from harness.bench.table import Bench, Panel, made_up
 from harness.cell import Cell
 from harness.errors import UserError
 from harness.execute import choose_device, choose_threads
-from harness.process import children_import_us
 from harness.record import MemoryShares
 from harness.spec import Spec
+from harness.worker import Killed, call_alone
 
 if TYPE_CHECKING:
     from harness.bench.memory_process import Found, Job
@@ -82,13 +80,11 @@ def _in_a_process(jobs: Sequence[Job]) -> list[Found]:
     # bitsandbytes opens the GPU when it is imported, and an open one is lost to a forked process; resident memory,
     # which would take libraries for the method's, is the CPU's measure only
     cuda = jobs[0].question.device == "cuda"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.bench.memory_process" if cuda else "harness.bench.forked"])
-    with children_import_us(), concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(take, list(jobs)).result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(f"{jobs[0].name}: its process was killed (out of memory?); use a smaller batch") from error
+    preload = "harness.bench.memory_process" if cuda else "harness.bench.forked"
+    try:
+        return call_alone(preload, take, list(jobs))
+    except Killed as error:
+        raise UserError(f"{jobs[0].name}: its process was killed (out of memory?); use a smaller batch") from error
 
 
 def saved(found: int | None, base: int | None) -> float | None:

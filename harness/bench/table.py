@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.store import write_atomically
+from harness.terminal import align_rows, print_lines
 
 if TYPE_CHECKING:
     from harness.spec import Spec
@@ -46,8 +47,7 @@ class Bench:
     def text(self) -> str:
         """Aligned columns under a line of facts."""
         lines = [list(self.rows[0]), *(list(row.values()) for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        table = ["  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        table = align_rows(lines)
         return "\n".join([", ".join(f"{k} {v}" for k, v in self.facts.items()), *table])
 
     def content(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Bench:
 
     def show(self, out: Path | None) -> None:
         """Print, and write the JSON where a file is named. Raises UserError."""
-        print(self.text())
+        print_lines(self.text().split("\n"))
         if out is None:
             return
         write_atomically(out, (json.dumps(self.content(), indent=1) + "\n").encode())

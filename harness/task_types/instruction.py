@@ -36,10 +36,26 @@ TEMPLATES: Mapping[Template, tuple[str, str, str]] = {
 
 
 def prompt(example: Example, template: Template) -> str:
-    """The text before the answer; the texts of a row are its instruction and its input, which may be empty."""
-    instruction, given = (*example.texts, "")[:2]
+    """The text before the answer.
+
+    The texts of a row are its instruction and its input, which may be empty, then if it has them a system prompt, which
+    takes the place of the template's first sentence, and earlier questions and answers by turns, which come before the
+    instruction in the template's form.
+    """
+    instruction, given, system, *turns = [*example.texts, "", ""][: max(3, len(example.texts))]
     bare, full, gap = TEMPLATES[template]
-    return (full if given else bare).format(instruction=instruction, input=given) + gap
+    preamble, question = _parted(full if given else bare)
+    earlier = _parted(bare)[1]
+    lead = f"{system}\n\n" if system.strip() else preamble
+    pairs = zip(turns[::2], turns[1::2], strict=True)
+    before = "".join(f"{earlier.format(instruction=asked)}{gap}{answer}\n\n" for asked, answer in pairs)
+    return f"{lead}{before}{question.format(instruction=instruction, input=given)}{gap}"
+
+
+def _parted(layout: str) -> tuple[str, str]:
+    """What a template says first, if anything, and the part with the instruction."""
+    preamble, mark, question = layout.partition("### Instruction:")
+    return (preamble, mark + question) if mark else ("", layout)
 
 
 def answered(tokenizer: Any, examples: Sequence[Example], template: Template, max_length: int) -> list[Answered]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.spec import Spec
+from harness.terminal import print_lines
 
 
 def doctor(data_dir: Annotated[Path | None, typer.Option(help="a folder of official data to look at")] = None) -> None:
@@ -19,8 +20,10 @@ def doctor(data_dir: Annotated[Path | None, typer.Option(help="a folder of offic
     from harness.doctor import checks
 
     found = checks(data_dir)
-    for check in found:
-        print(f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{'' if check.ok else f'; {check.remedy}'}")
+    print_lines(
+        f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{'' if check.ok else f'; {check.remedy}'}"
+        for check in found
+    )
     raise typer.Exit(1 if any(c.needed and not c.ok for c in found) else 0)
 
 
@@ -35,4 +38,4 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     kinds: dict[str, Any] = {"record": Record, "profile": Profile, "spec": Spec}
     if what not in kinds:
         raise unknown("schema", what, kinds)
-    print(json.dumps(kinds[what].model_json_schema(), indent=1))
+    print_lines(json.dumps(kinds[what].model_json_schema(), indent=1).split("\n"))

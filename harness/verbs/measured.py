@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.spec import make_spec
+from harness.terminal import print_lines
 from harness.verbs.running import listener
 
 MEMORY = {
@@ -17,7 +18,7 @@ MEMORY = {
         None,
     )
 }
-REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, help="blocks of 20 timed steps")], 3)}
+REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")], 3)}
 
 
 def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
@@ -31,7 +32,7 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
     spec = make_spec(flags, spec_file)
     load_all(spec.plugin)
     made = forecast(spec, memory)
-    print(json.dumps(made) if as_json else text(made))
+    print_lines([json.dumps(made)] if as_json else text(made).split("\n"))
     raise typer.Exit(1 if made["too_large"] else 0)
 
 
@@ -51,5 +52,6 @@ def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str
         found = take(spec, repeats, watched)
     finally:
         watched.close()
-    print(json.dumps([p.model_dump(mode="json") for p in found]) if as_json else text(found))
+    answer = [json.dumps([p.model_dump(mode="json") for p in found])] if as_json else text(found).split("\n")
+    print_lines(answer)
     raise typer.Exit(0 if found and all(p.status == "ok" for p in found) else 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from harness.errors import UserError
 from harness.flags import Json
+from harness.terminal import print_lines, print_table
 
 Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
 Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
@@ -71,7 +71,7 @@ def new(
     load_all()
     plugin, test = write_new(kind, name, out)
     call = f"lorasp:select={name}" if kind == "strategy" else name
-    print(f"{plugin}\n{test}\nrun it: python -m harness run --plugin {plugin} --methods {call} --tasks rte")
+    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
 
 
 def _named(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
@@ -87,19 +87,12 @@ def _named(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str
 
 
 def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_json: bool) -> None:
-    from reports.columns import aligned, drawn
-
     if as_json:
-        print(json.dumps(items, default=str))
+        print_lines([json.dumps(items, default=str)])
         return
     rows, note = table(items)
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(drawn(rows, {0, 1, len(rows[0]) - 1}, caption=note))
-    else:
-        print("\n".join([*aligned(rows), note]))
+    print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note)
 
 
 def _print_page(item: dict[str, Any], page: Callable[[Any], list[str]], as_json: bool) -> None:
-    print(json.dumps(item, default=str) if as_json else "\n".join(page(item)))
+    print_lines([json.dumps(item, default=str)] if as_json else page(item))

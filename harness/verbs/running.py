@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.spec import make_spec
+from harness.terminal import print_lines
 
 if TYPE_CHECKING:
     from harness.progress import Listener
@@ -34,23 +35,14 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
             "seconds": round(outcome.seconds, 2),
             "report": str(outcome.report),
         }
-        print(json.dumps(answer))
+        print_lines([json.dumps(answer)])
     else:
-        _print_table(outcome)
-        print(f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed")
-        print(f"report: {outcome.report}")
+        from reports.terminal import print_tables
+
+        print_tables(outcome.records, outcome.profiles)
+        counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        print_lines([counts, f"report: {outcome.report}"])
     raise typer.Exit(1 if outcome.failed else 0)
-
-
-def _print_table(outcome: Any) -> None:
-    from reports import terminal
-
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(terminal.table(outcome.records, outcome.profiles))
-    else:
-        print(terminal.plain(outcome.records, outcome.profiles))
 
 
 def listener(as_json: bool, total: int) -> Listener:

@@ -12,6 +12,7 @@ import typer
 
 from harness.errors import UserError
 from harness.flags import Json
+from harness.terminal import align_rows, print_lines
 from harness.verbs.running import listener
 
 FLAGS = frozenset(
@@ -35,12 +36,10 @@ def studies(as_json: Json = False) -> None:
 
     found = [load(name) for name in names()]
     if as_json:
-        print(json.dumps([study.model_dump(mode="json") for study in found]))
+        print_lines([json.dumps([study.model_dump(mode="json") for study in found])])
         return
-    from reports.columns import aligned
-
-    print("\n".join(aligned([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in found)])))
-    print("python -m harness study NAME runs one; stand-ins unless --preset small or paper")
+    print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in found)]))
+    print_lines(["python -m harness study NAME runs one; stand-ins unless --preset small or paper"])
 
 
 def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
@@ -71,12 +70,11 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
             "seconds": round(outcome.seconds, 2),
             "report": str(outcome.report),
         }
-        print(json.dumps(answer))
+        print_lines([json.dumps(answer)])
     else:
-        print("\n".join([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"]))
-        print(f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}")
-        if outcome.late and chosen.margin is not None:
-            print(LATE)
-        print(f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed")
-        print(f"report: {outcome.report}")
+        print_lines([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
+        late = [LATE] if outcome.late and chosen.margin is not None else []
+        print_lines([f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}", *late])
+        counts = f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        print_lines([counts, f"report: {outcome.report}"])
     raise typer.Exit(1 if outcome.failed else 0)

@@ -11,9 +11,15 @@ from torch import Tensor, nn
 from harness.contracts import Exported
 from harness.groups import Attached
 from methods.layers.lowrank import LowRankLinear
-from methods.layers.replica_linear import ReplicaLinear
+from methods.layers.replica_linear import ReplicaLinear, word_logits
 
-TASK = "SEQ_CLS"
+
+def task_type(model: nn.Module) -> str:
+    """peft's name of what the model is for: a classifier, an encoder-decoder or a causal language model."""
+    if word_logits(model) is None:
+        return "SEQ_CLS"
+    config: Any = model.config
+    return "SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM"
 
 
 def head(model: nn.Module, slot: int) -> dict[str, Tensor]:
@@ -34,9 +40,9 @@ def head(model: nn.Module, slot: int) -> dict[str, Tensor]:
 def exported(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot: int, prefix: str) -> Exported:
     """The adapter with its head; `prefix` is where peft's model holds the backbone."""
     own = head(model, slot)
-    config.task_type, config.inference_mode = TASK, True
+    config.task_type, config.inference_mode = task_type(model), True
     if hasattr(config, "modules_to_save"):
-        config.modules_to_save = sorted({name.partition(".")[0] for name in own})
+        config.modules_to_save = sorted({name.partition(".")[0] for name in own}) or None
     every = tensors | {prefix + name: value for name, value in own.items()}
     return Exported(config, {name: value.detach().cpu().clone().contiguous() for name, value in every.items()})
 
@@ -97,15 +103,18 @@ class _AsPeftModel(nn.Module):
         self.base_model, self.peft_config = tuner, {"default": config}
 
 
-def virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int) -> Exported:
-    """Prompt or prefix: `values` [tokens, numbers a token], which peft's model looks up."""
+def virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int, heads: int = 0) -> Exported:
+    """Prompt or prefix: `values` [tokens, numbers a token], which peft's model looks up.
+
+    `heads` is the number of heads of a prefix's keys; 0 for a prompt, which has none.
+    """
     config: Any = model.config
     made = kind(
-        task_type=TASK,
+        task_type=task_type(model),
         num_virtual_tokens=len(values),
-        token_dim=config.hidden_size,
+        token_dim=values.shape[1] // (2 * config.num_hidden_layers) if heads else values.shape[1],
         num_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
+        num_attention_heads=heads or config.num_attention_heads,
         num_transformer_submodules=1,
     )
     return exported(made, {"prompt_embeddings": values}, model, slot, "base_model.")

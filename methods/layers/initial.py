@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +66,42 @@ def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
 def check_rest(model: nn.Module, initial: Initial) -> list[str]:
     """Head layers that stay freshly drawn. Raises UserError where the adapter changes the backbone beside its pairs."""
     linears = dict(head_linears(model))
-    own = dict(model.named_parameters())
-    tops = {name.partition(".")[0] for name in linears}
-    for name in initial.head:
-        if name in own and name.partition(".")[0] not in tops:
-            raise UserError(f"the adapter of --init-from changes {name} too; allowed: low-rank pairs and a head")
+    own = dict(model.named_parameters(remove_duplicate=False))
+    allowed = "allowed: low-rank pairs and a head"
+    for name, value in initial.head.items():
+        if name not in own:
+            raise UserError(f"the adapter of --init-from has {name}, which this model lacks; {allowed}")
+        if name.rpartition(".")[0] in linears:
+            continue
+        if not _settable(model, name, set(linears)):
+            raise UserError(f"the adapter of --init-from changes {name} too; {allowed}")
+        if value.shape != own[name].shape:
+            shapes = f"{list(value.shape)}; allowed: {list(own[name].shape)}"
+            raise UserError(f"the adapter of --init-from has {name} of shape {shapes}")
     shapes = {n: tuple(p.shape) for n, p in own.items() if n.rpartition(".")[0] in linears}
     loaded = {name.rpartition(".")[0] for name in fitting_head(shapes, initial.head)}
     return [name for name in linears if name not in loaded]
+
+
+def _settable(model: nn.Module, name: str, linears: Collection[str]) -> bool:
+    """Whether a frozen value may come from an adapter: a norm in the head, or a part that the base itself lacks.
+
+    An adapter of ours then holds it as well.
+    """
+    tops = {linear.partition(".")[0] for linear in linears}
+    return name.partition(".")[0] in tops or name in getattr(model, "newly_drawn_parameters", ())
+
+
+def set_frozen(model: nn.Module, initials: Sequence[Initial | None], linears: Collection[str]) -> None:
+    """Put the adapters' values that are no part of a head layer into the model, which all members of a pack share.
+
+    Raises UserError where members have different ones; each can train alone.
+    """
+    own = dict(model.named_parameters())
+    names = {n for i in initials if i for n in i.head if n in own and n.rpartition(".")[0] not in linears}
+    for name in sorted(names):
+        values = [own[name] if i is None else i.head.get(name, own[name]) for i in initials]
+        wanted = values[0].to(own[name])
+        if any(not torch.equal(value.to(wanted), wanted) for value in values):
+            raise UserError(f"the adapters of --init-from have different values of {name}, so they cannot share a pack")
+        own[name].data.copy_(wanted)

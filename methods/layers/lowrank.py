@@ -16,6 +16,7 @@ from methods.layers.frozen import FrozenLevel
 from methods.layers.matrices import Matrices
 from methods.layers.packed import Packed
 from methods.layers.replica_linear import put, trained_dtype
+from methods.layers.replicas import check_rows
 
 
 @dataclasses.dataclass
@@ -152,6 +153,7 @@ class LowRankLinear(nn.Module):
         return self.base.weight
 
     def forward(self, x: Tensor) -> Tensor:
+        check_rows(x, len(self.scales))
         y: Tensor = self.base(x)
         a, b = (p.leaf.tensor if p.leaf is not None else None for p in (self.a, self.b))
         low: Tensor = _LowRank.apply(self.drop(x), a, b, self)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,24 +42,35 @@ def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
 
     A language model has none: the layer that gives its words' logits is pretrained.
     """
-    if _word_logits(model) is not None:
+    if word_logits(model) is not None:
         return []
     base = getattr(model, "base_model", None)
     inside = set(base.modules()) if isinstance(base, nn.Module) and base is not model else set()
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m not in inside]
 
 
-def _word_logits(model: nn.Module) -> nn.Module | None:
+def word_logits(model: nn.Module) -> nn.Module | None:
     """The layer from hidden states to a language model's logits; None for a classifier."""
     get = getattr(model, "get_output_embeddings", None)
     return get() if get is not None else None
 
 
-def backbone_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """The linear layers of the pretrained backbone, by path, less the one that gives a language model's logits."""
+def backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The linear layers of the pretrained backbone, by path, less the one that gives a language model's logits.
+
+    GPT-2's Conv1D, a linear layer with its weight transposed, is among them.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, Conv1D)
     heads = {name for name, _ in head_linears(model)}
-    words = _word_logits(model)
-    return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in heads and m is not words]
+    words = word_logits(model)
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and n not in heads and m is not words]
+
+
+def widths(linear: Any) -> tuple[int, int]:
+    """Inputs and outputs of a linear layer."""
+    return (linear.in_features, linear.out_features) if hasattr(linear, "in_features") else (linear.nx, linear.nf)
 
 
 def fresh_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:

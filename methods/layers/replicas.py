@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.errors import CellFailed
 from harness.groups import Attached, Leaf, ParameterGroup
 from harness.seeds import Streams
 from methods.layers.replica_linear import trained_dtype
@@ -28,6 +29,15 @@ def attached(group: ParameterGroup, model: nn.Module | None = None) -> Attached:
     return Attached([group], stored=[0] * len(group.counts), model=model)
 
 
+def check_rows(x: Tensor, k: int) -> None:
+    """Raise CellFailed where the rows of x are not those of K replicas.
+
+    DeBERTa passes its table of relative positions, which all replicas share, through the layers of query and key.
+    """
+    if k > 1 and (x.shape[0] % k or isinstance(x, nn.Parameter)):
+        raise CellFailed("a trained layer reads what all replicas share, so each has to train alone")
+
+
 class ShiftedBias(nn.Module):
     """base(x) + shift[k]: a trained bias, as its difference to the frozen one (no decay, so the same training)."""
 
@@ -38,6 +48,7 @@ class ShiftedBias(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
         shift = self.shift.tensor
+        check_rows(x, len(shift))
         return (y.view(len(shift), -1, y.shape[-1]) + shift[:, None].to(y.dtype)).view(y.shape)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 def dense_weight(linear: nn.Module) -> Tensor:
     """[d_out, d_in] in floating point; a quantized weight is dequantized into a copy."""
+    from transformers.pytorch_utils import Conv1D
+
     weight: Any = linear.weight
     dense: Tensor
     kind = type(weight).__name__
@@ -22,4 +24,6 @@ def dense_weight(linear: nn.Module) -> Tensor:
         dense = int8_vectorwise_dequant(weight.data, weight.SCB)
     else:
         dense = weight.detach()
+    if isinstance(linear, Conv1D):
+        dense = dense.T
     return dense

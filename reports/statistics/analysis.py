@@ -16,10 +16,11 @@ from reports.compare import coverage
 from reports.document import Rows
 from reports.frames import Grid, grids
 from reports.statistics import score_frames as frames
+from reports.statistics.collapse import TaskCollapses, find_collapses
 from reports.statistics.comparisons import Comparison, Paired, on_average, on_task, paired
-from reports.statistics.evidence import Evidence, evidence
+from reports.statistics.evidence import Evidence, constant_runs, evidence
 from reports.statistics.savings import Saving, saving, sentence
-from reports.statistics.seed_pairs import PAIR_COLUMNS, rows as pair_rows
+from reports.statistics.seed_pairs import PAIR_COLUMNS, rows as pair_rows, standard_errors
 from reports.statistics.signatures import REFERENCES, SUBJECT, Signature, signatures
 from reports.statistics.testing import Tests, corrected
 from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, translation_rows
@@ -45,7 +46,8 @@ class Analysis:
 
     `judged`: each method against the first, and lorasp against lora and full, per task and on the mean over tasks.
     `rows` holds the rows of the frames below by name. `signatures`: suite -> checks of the paper's failures. `margin`
-    in points, `seed` of all resampling.
+    in points. `seed`: of the bands of the performance profiles, the only thing that is resampled beside sacrebleu's
+    tests. `collapses`: suite -> task -> its collapsed runs.
     """
 
     judged: tuple[Judged, ...]
@@ -54,6 +56,7 @@ class Analysis:
     margin: float | None
     seed: int
     grids: Sequence[Grid] = dataclasses.field(compare=False, repr=False)
+    collapses: Mapping[str, Mapping[str, TaskCollapses]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
@@ -98,6 +101,7 @@ class _Suite:
     comparisons: Sequence[Comparison]
     pairs: Rows
     translations: Rows
+    collapses: Mapping[str, TaskCollapses]
 
 
 def analyse(
@@ -115,7 +119,7 @@ def analyse(
     the margin was named after there were results. Raises UserError where cells of one comparison differ in protocol,
     model, data or version of the suite.
     """
-    suites = [_suite(grid, cells, seed) for grid in grids(records)]
+    suites = [_suite(grid, cells) for grid in grids(records)]
     every = [c for suite in suites for c in suite.comparisons]
     tests = corrected(every, margin)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
@@ -123,16 +127,17 @@ def analyse(
     parts = [frames.component_parts(suite.grid) for suite in suites]
     made: dict[str, Rows] = {
         "scores": [r for s in suites for r in frames.score_rows(s.grid, s.found)],
-        "aggregates": [r for s in suites for r in frames.aggregate_rows(s.grid, seed)],
+        "aggregates": [r for s in suites for r in frames.aggregate_rows(s.grid)],
         "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.component_rows(s.grid, p)],
         "pairs": [row for suite in suites for row in suite.pairs],
         "translations": [row for suite in suites for row in suite.translations],
     }
     signs = {
-        s.grid.suite: signatures(s.grid, _of_suite(judged, s.grid.suite), profiles, p)
+        s.grid.suite: signatures(s.grid, _of_suite(judged, s.grid.suite), profiles, p, s.collapses)
         for s, p in zip(suites, parts, strict=True)
     }
-    return Analysis(judged, made, signs, margin, seed, [suite.grid for suite in suites])
+    collapses = {s.grid.suite: s.collapses for s in suites}
+    return Analysis(judged, made, signs, margin, seed, [suite.grid for suite in suites], collapses)
 
 
 def _of_suite(judged: Sequence[Judged], suite: str) -> list[tuple[Comparison, Verdict]]:
@@ -167,30 +172,32 @@ def opponents(grid: Grid) -> list[tuple[str, str]]:
     return found
 
 
-def _suite(grid: Grid, cells: Path | None, seed: int) -> _Suite:
+def _suite(grid: Grid, cells: Path | None) -> _Suite:
     average = grid.averages[0]
     cover = coverage(grid, average)
-    found = evidence(grid, average, cells, seed)
+    found = evidence(grid, average, cells)
+    collapses = find_collapses(grid, average, constant_runs(grid, found, cells))
     comparisons: list[Comparison] = []
     rows: list[dict[str, Any]] = []
     texts: list[Pairing] = []
     for method, first in opponents(grid):
         parts = {task: paired(grid, task, method, first, average, found[task]) for task in grid.tasks}
-        comparisons += [on_task(grid, task, method, first, one, seed) for task, one in parts.items()]
+        comparisons += [on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
         if len(grid.declared(average)) > 1:
-            comparisons.append(on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], seed))
+            comparisons.append(on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], collapses))
         for task, one in parts.items():
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
             rows += [names | row for row in _pair_rows(one, found[task])]
             texts += [(names, pair) for pair in one.cells.values()]
-    return _Suite(grid, found, comparisons, rows, translation_rows(texts, cells))
+    return _Suite(grid, found, comparisons, rows, translation_rows(texts, cells), collapses)
 
 
 def _pair_rows(one: Paired, found: Evidence | str) -> Iterator[dict[str, Any]]:
-    if isinstance(found, str) or one.on_examples is None:
+    if isinstance(found, str) or not one.cells:
         return
-    for seeds, pair in one.cells.items():
-        yield from pair_rows(pair, found.examples, one.gaps[seeds], one.on_examples[seeds])
+    errors = standard_errors(one.influences(list(one.cells)))
+    for (seeds, pair), se in zip(one.cells.items(), errors, strict=True):
+        yield from pair_rows(pair, found.examples, one.gaps[seeds], se)
 
 
 def _judged(

@@ -10,7 +10,7 @@ from harness.record import Record
 
 SHARED: Mapping[str, Callable[[Cell], str]] = {
     "protocol": lambda cell: cell.protocol.name,
-    "model": lambda cell: cell.model.revision[:12],
+    "model": lambda cell: cell.model.content[:12],
     "data": lambda cell: cell.data[:12],
     "suite version": lambda cell: str(cell.suite_version),
 }

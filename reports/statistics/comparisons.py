@@ -10,12 +10,13 @@ from typing import Any
 from harness.record import Record
 from reports.compare import Coverage, pairs
 from reports.frames import Grid, Seeds, score, seed_text
-from reports.statistics.bootstrap import generator
+from reports.statistics.collapse import TaskCollapses, describe, refusal
 from reports.statistics.comparable import check_comparable
-from reports.statistics.crossed import Crossed, crossed
+from reports.statistics.crossed import Crossed, ExampleVariance, crossed, example_variance
 from reports.statistics.evidence import Evidence
 from reports.statistics.power import Noise
 from reports.statistics.shared_seeds import is_crossed, over_seeds, varied
+from reports.statistics.sign_flip import sign_flip_p
 from reports.statistics.student import Student, combined
 
 NEW_BOTH = "new seeds and new examples"
@@ -30,7 +31,8 @@ class Comparison:
     meant for `target`; `seeds` and `examples` are its two readings (new seeds with these examples, new examples with
     these seeds). `why` says why there is no estimate, or none of examples. `failed` lists cells without a score,
     `missing` gives for each task that the mean lacks the reason. `varied` names
-    the streams whose seeds differ, where not all move together.
+    the streams whose seeds differ, where not all move together. `sign_flip`: p of the sign-flip test over seeds, None
+    where runs share seeds. `collapses`: the runs of these tasks that collapsed.
     """
 
     suite: str
@@ -51,6 +53,24 @@ class Comparison:
     missing: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
     varied: str = ""
+    sign_flip: float | None = None
+    collapses: tuple[TaskCollapses, ...] = ()
+
+    @property
+    def refused(self) -> str:
+        """Why neither equivalence nor non-inferiority may be claimed; '' where nothing speaks against it."""
+        return refusal(self.collapses, self.method, self.first)
+
+    @property
+    def collapsed(self) -> str:
+        """How many runs of both methods collapsed, and what rates that allows, as a sentence."""
+        return describe(self.collapses, self.method, self.first)
+
+    @property
+    def collapse_counts(self) -> str:
+        """Collapsed runs of the method and of the one it is compared with: '3 of 10, 1 of 10'."""
+        shares = [[one.shares[m] for one in self.collapses if m in one.shares] for m in (self.method, self.first)]
+        return ", ".join(f"{sum(s.collapsed for s in own)} of {sum(s.runs for s in own)}" for own in shares if own)
 
     @property
     def counted(self) -> str:
@@ -64,13 +84,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Paired:
-    """The paired cells of one task: differences by seeds, and on resampled examples [draws, seeds] where kept."""
+    """The paired cells of one task, their differences by seeds, and the evidence of examples where it was kept."""
 
     gaps: Mapping[Seeds, float]
     cells: Mapping[Seeds, tuple[Record, Record]]
-    on_examples: Mapping[Seeds, Any] | None
-    groups: int
+    evidence: Evidence | None
     why: str
+
+    def influences(self, seeds: Sequence[Seeds]) -> Any:
+        """What each unit of examples adds to the difference of each seed [units, seeds]; there must be evidence."""
+        assert self.evidence is not None
+        method, first = zip(*((a.key, b.key) for a, b in (self.cells[own] for own in seeds)), strict=True)
+        return self.evidence.columns(method) - self.evidence.columns(first)
 
 
 def paired(grid: Grid, task: str, method: str, first: str, average: str, found: Evidence | str) -> Paired:
@@ -79,20 +104,24 @@ def paired(grid: Grid, task: str, method: str, first: str, average: str, found: 
     cells = pairs(grid, task, method, first, average)
     gaps = {seeds: (score(a, average) or 0.0) - (score(b, average) or 0.0) for seeds, (a, b) in cells.items()}
     if isinstance(found, str):
-        return Paired(gaps, cells, None, 0, found)
-    rows, draws = found.examples.rows, found.draws
-    on_examples = {seeds: draws[:, rows[a.key]] - draws[:, rows[b.key]] for seeds, (a, b) in cells.items()}
-    return Paired(gaps, cells, on_examples, found.examples.groups, "")
+        return Paired(gaps, cells, None, found)
+    return Paired(gaps, cells, found, "")
 
 
-def on_task(grid: Grid, task: str, method: str, first: str, one: Paired, seed: int) -> Comparison:
+Collapses = Mapping[str, TaskCollapses]
+"""Task -> its collapsed runs."""
+
+
+def on_task(grid: Grid, task: str, method: str, first: str, one: Paired, collapses: Collapses) -> Comparison:
     """The comparison on one task."""
-    return _made(grid, (task,), method, first, [one], task, seed)
+    return _made(grid, (task,), method, first, [one], task, collapses)
 
 
-def on_average(grid: Grid, cover: Coverage, method: str, first: str, parts: Sequence[Paired], seed: int) -> Comparison:
+def on_average(
+    grid: Grid, cover: Coverage, method: str, first: str, parts: Sequence[Paired], collapses: Collapses
+) -> Comparison:
     """The comparison on the mean over the tasks of `cover`, `parts` in their order."""
-    return _made(grid, cover.tasks, method, first, parts, cover.label, seed, cover)
+    return _made(grid, cover.tasks, method, first, parts, cover.label, collapses, cover)
 
 
 def _made(
@@ -102,12 +131,12 @@ def _made(
     first: str,
     parts: Sequence[Paired],
     place: str,
-    seed: int,
+    collapses: Collapses,
     cover: Coverage | None = None,
 ) -> Comparison:
     common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
     gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
-    both = _crossed(gaps, common, parts, generator(seed, "crossed", grid.suite, place, method, first))
+    both = _crossed(gaps, common, parts)
     seeds_only = both.seeds if both else over_seeds(dict(zip(common, gaps, strict=True)))
     if seeds_only is None and len(common) < 2 and len(parts) > 1:
         seeds_only = _unmatched(parts)
@@ -135,17 +164,21 @@ def _made(
         missing=cover.missing if cover else {},
         whole=cover is not None,
         varied=varied(common),
+        sign_flip=sign_flip_p(gaps) if gaps and not is_crossed(common) else None,
+        collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
 
 
-def _crossed(gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[Paired], rng: Any) -> Crossed | None:
-    import numpy as np
-
-    if len(common) < 2 or any(p.on_examples is None for p in parts):
+def _crossed(gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[Paired]) -> Crossed | None:
+    known = [p.evidence for p in parts if p.evidence is not None]
+    if len(common) < 2 or len(known) < len(parts):
         return None
-    per_task = [np.stack([p.on_examples[seeds] for seeds in common], axis=1) for p in parts if p.on_examples]
+    # Test sets are independent, so the variances of the tasks add.
+    added = [example_variance(p.influences(common)) for p in parts]
+    share = len(parts) ** 2
+    examples = ExampleVariance(sum(v.mean for v in added) / share, sum(v.apart for v in added) / share)
     shared = over_seeds(dict(zip(common, gaps, strict=True))) if is_crossed(common) else None
-    return crossed(np.asarray(gaps), np.mean(per_task, axis=0), min(p.groups for p in parts), rng, shared)
+    return crossed(gaps, examples, min(one.examples.groups for one in known), shared)
 
 
 def _unmatched(parts: Sequence[Paired]) -> Student | None:

@@ -1,33 +1,57 @@
-"""Per-example evidence of a task, made once for all comparisons: each cell's headline on resampled examples."""
+"""Per-example evidence of a task, made once for all comparisons: what each example adds to each cell's headline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reports.compare import headline
 from reports.frames import Grid, score
-from reports.statistics.bootstrap import generator
-from reports.statistics.crossed import resampled
-from reports.statistics.examples import Examples, NoExamples, load
+from reports.statistics.examples import Examples, NoExamples, constant_keys, is_constant, load
+from reports.statistics.weighted import influence
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`draws` [draws, cells] in points, columns as in `examples.rows`."""
+    """`influences` [units, cells] in points, columns as in `examples.rows`.
+
+    A unit is an example or a cluster of them. The variance of a linear combination of cells over new examples is the
+    sum of squares of the same combination of columns (infinitesimal jackknife, with G / (G - 1) for G units).
+    """
 
     examples: Examples
-    draws: Any
+    influences: Any
+
+    def columns(self, keys: Sequence[str]) -> Any:
+        """[units, len(keys)]."""
+        return self.influences[:, [self.examples.rows[key] for key in keys]]
 
 
-def evidence(grid: Grid, average: str, cells: Path | None, seed: int) -> Mapping[str, Evidence | str]:
+def evidence(grid: Grid, average: str, cells: Path | None) -> Mapping[str, Evidence | str]:
     """Task -> its evidence, or the reason why there is none."""
-    return {task: _of_task(grid, task, average, cells, seed) for task in grid.tasks}
+    return {task: _of_task(grid, task, average, cells) for task in grid.tasks}
 
 
-def _of_task(grid: Grid, task: str, average: str, cells: Path | None, seed: int) -> Evidence | str:
+def constant_runs(grid: Grid, found: Mapping[str, Evidence | str], cells: Path | None) -> dict[str, set[str]]:
+    """Task -> keys of the runs that predict the same for every example, as far as predictions were kept."""
+    return {task: _constant(grid, task, one, cells) for task, one in found.items()}
+
+
+def _constant(grid: Grid, task: str, found: Evidence | str, cells: Path | None) -> set[str]:
+    if isinstance(found, str):
+        return constant_keys(grid.of_task(task), cells)
+    splits = found.examples.splits
+    return {
+        key
+        for key, row in found.examples.rows.items()
+        if all(is_constant(split.predictions[row], split.targets) for split in splits)
+    }
+
+
+def _of_task(grid: Grid, task: str, average: str, cells: Path | None) -> Evidence | str:
     if cells is None:
         return "no folder of predictions was given"
     records = grid.of_task(task)
@@ -36,4 +60,22 @@ def _of_task(grid: Grid, task: str, average: str, cells: Path | None, seed: int)
         examples = load(records, headline(records, average), scores, cells)
     except NoExamples as reason:
         return str(reason)
-    return Evidence(examples, resampled(examples, generator(seed, "examples", grid.suite, task)))
+    return Evidence(examples, influences(examples))
+
+
+def influences(examples: Examples) -> Any:
+    """What each unit adds to each cell's headline [units, cells]; the splits, each drawn for itself, one below another.
+
+    All zero for a split of one unit, which says nothing of new ones.
+    """
+    import numpy as np
+
+    metrics = sum(len(split.metrics) for split in examples.splits)
+    parts = []
+    for split in examples.splits:
+        per_example = sum(influence(metric, split.predictions, split.targets) for metric in split.metrics)
+        units = split.groups
+        sums = np.zeros((units, per_example.shape[1]))
+        np.add.at(sums, split.clusters, per_example)
+        parts.append(sums * (math.sqrt(units / (units - 1)) if units > 1 else 0.0) / metrics)
+    return np.concatenate(parts)

@@ -57,8 +57,8 @@ def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str,
     kept = [r for r in records if r.key in scores]
     if not kept or any(r.predictions is None for r in kept):
         raise NoExamples("no predictions were kept")
-    tables = [read(cells / f"{r.key}.parquet") for r in kept]
-    found = Examples({r.key: i for i, r in enumerate(kept)}, _splits(tables, metrics))
+    paths = [cells / f"{r.key}.parquet" for r in kept]
+    found = Examples({r.key: i for i, r in enumerate(kept)}, _splits(paths, metrics))
     import numpy as np
 
     again = headline(found, [np.ones((1, split.predictions.shape[1])) for split in found.splits])[0]
@@ -91,16 +91,22 @@ def values(column: pyarrow.ChunkedArray) -> Any:
     return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
 
 
-def _splits(tables: Sequence[pyarrow.Table], metrics: Sequence[str]) -> tuple[Split, ...]:
+def _splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[Split, ...]:
     import numpy as np
 
-    ids, splits = (np.array(tables[0].column(name).to_pylist()) for name in COLUMNS[:2])
-    targets = values(tables[0].column("target"))
+    first = read(paths[0])
+    ids, splits = (np.array(first.column(name).to_pylist()) for name in COLUMNS[:2])
+    targets = values(first.column("target"))
     if len(set(zip(ids, splits, strict=True))) < len(ids):
         raise NoExamples("an example's id comes twice")
-    if any(not t.column(name).equals(tables[0].column(name)) for t in tables for name in COLUMNS[:3]):
-        raise NoExamples("its cells were not scored on the same examples in the same order")
-    said = np.stack([values(t.column("prediction")) for t in tables])
+    predictions = []
+    for path in paths:
+        # One table at a time: all ids of thousands of cells would not fit into memory.
+        table = read(path)
+        if any(not table.column(name).equals(first.column(name)) for name in COLUMNS[:3]):
+            raise NoExamples("its cells were not scored on the same examples in the same order")
+        predictions.append(values(table.column("prediction")))
+    said = np.stack(predictions)
     names = list(dict.fromkeys(splits))
     places = [place(metric, names) for metric in metrics]
     made = []
@@ -136,3 +142,34 @@ def headline(examples: Examples, weights: Sequence[Any]) -> Any:
         ],
         axis=0,
     )
+
+
+SAME = 1e-3
+"""Predicted values whose range is at most this share of the targets' range count as one value."""
+
+
+def constant_keys(records: Sequence[Record], cells: Path | None) -> set[str]:
+    """Keys of the runs whose kept predictions are the same for every example of two or more with different targets."""
+    if cells is None:
+        return set()
+    found = set()
+    for record in records:
+        if record.status == "ok" and record.predictions is not None:
+            try:
+                table = read(cells / f"{record.key}.parquet")
+            except NoExamples:
+                continue
+            if is_constant(values(table.column("prediction")), values(table.column("target"))):
+                found.add(record.key)
+    return found
+
+
+def is_constant(predictions: Any, targets: Any) -> bool:
+    """Whether one class, value or text is predicted for all examples though their targets differ."""
+    import numpy as np
+
+    if len(predictions) < 2 or bool(np.all(targets == targets[0])):
+        return False
+    if not np.issubdtype(predictions.dtype, np.floating):
+        return bool(np.all(predictions == predictions[0]))
+    return bool(np.ptp(predictions) <= SAME * np.ptp(targets))

@@ -1,4 +1,8 @@
-"""What a number of paired seeds can show: minimum detectable effect, and seeds needed (power 0.8, alpha 0.05)."""
+"""What a number of paired seeds can show: minimum detectable difference and seeds needed (power 0.8, alpha 0.05).
+
+Both rest on the standard deviation between seeds, which few seeds know badly, so each has a range: what the 95 %
+interval of that standard deviation (chi-square) makes of it.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +48,83 @@ def seeds_needed(effect: float, noise: Noise) -> int | None:
     return counts[found] if found < len(counts) else None
 
 
+@dataclass(frozen=True)
+class Range:
+    """An estimate with the two ends of its 95 % interval; None: more than `MOST_SEEDS` seeds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SeedRange:
+    """Seeds needed, with the two ends of its 95 % interval; None: more than `MOST_SEEDS`."""
+
+    value: int | None
+    low: int | None
+    high: int | None
+
+    def __str__(self) -> str:
+        if self.low is None:
+            return f"more than {MOST_SEEDS:,}"
+        high = f"more than {MOST_SEEDS:,}" if self.high is None else f"{self.high:,}"
+        value = f"more than {MOST_SEEDS:,}" if self.value is None else f"{self.value:,}"
+        return value if value == high and self.low == self.value else f"{value} (95 % interval {self.low:,} to {high})"
+
+
+def sd_factors(df: float) -> tuple[float, float]:
+    """The 95 % interval of a standard deviation of normal values over its estimate with `df` degrees of freedom."""
+    from scipy.special import chdtri
+
+    # chdtri takes the upper tail.
+    return math.sqrt(df / float(chdtri(df, 0.025))), math.sqrt(df / float(chdtri(df, 0.975)))
+
+
+def detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> Range:
+    """The minimum detectable difference, and what the interval of the standard deviation between seeds makes of it."""
+    value = detectable(se, df)
+    of_seeds = noise.seed_variance / (seeds_df + 1)
+    low, high = (math.sqrt(of_seeds * factor**2 + noise.floor) for factor in sd_factors(seeds_df))
+    plain = math.sqrt(of_seeds + noise.floor)
+    return Range(value, value * low / plain, value * high / plain)
+
+
+def seeds_range(effect: float, noise: Noise, seeds_df: float) -> SeedRange:
+    """Seeds needed, and what the interval of the standard deviation between seeds makes of it."""
+    scaled = [Noise(noise.seed_variance * f**2, noise.floor, noise.floor_df) for f in sd_factors(seeds_df)]
+    low, high = (seeds_needed(effect, own) for own in scaled)
+    return SeedRange(seeds_needed(effect, noise), low, high)
+
+
+def power_words(found: Range | None, effect: float | None, seeds: SeedRange | None, unit: str = "points") -> str:
+    """'minimum detectable difference (80 % power) 6.5 points (4.5 to 11.9); seeds needed for 1.0 points: ...'."""
+    if found is None:
+        return ""
+    text = f"minimum detectable difference (80 % power) {number(found.value)} {unit} (95 % interval {ends(found)})"
+    return f"{text}; seeds needed for {number(effect)} {unit}: {seeds}" if effect and seeds else text
+
+
+def ends(found: Range) -> str:
+    return f"{number(found.low)} to {number(found.high)}"
+
+
+def number(value: float) -> str:
+    """One decimal place, or two figures below 1; never with an exponent."""
+    if abs(value) >= 0.95:
+        return f"{value:.1f}"
+    return f"{value:.{min(6, 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) > 1e-6 else "0"
+
+
 def reach(found: Estimate) -> str:
     """What so many seeds could have shown of a mean paired difference; '' without an interval."""
     if not found.half:
         return ""
     df = found.df or found.n - 1
     se = found.half / quantile(df)
-    told = f"{detectable(se, df):.1f} points would be found"
-    if not found.mean:
-        return told
-    seeds = seeds_needed(found.mean, Noise(se**2 * (df + 1)))
-    return f"{told}, {abs(found.mean):.2g} take {f'more than {MOST_SEEDS:,}' if seeds is None else seeds} seeds"
+    noise = Noise(se**2 * (df + 1))
+    seeds = seeds_range(found.mean, noise, df) if found.mean else None
+    return power_words(detectable_range(se, df, noise, df), abs(found.mean), seeds)
 
 
 def power(effect: float, noise: Noise, counts: Any) -> Any:

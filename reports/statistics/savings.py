@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.record import Profile, Record
+from harness.record import Profile, Record, TrainState
 from reports.solo import profile_of, size
 
 Number = TypeVar("Number", int, float)
+STATE_PARTS = "trained weights, gradients, optimizer state, frozen adapter entries and index maps"
+"""What the bytes of a method's state are made of; the frozen backbone is not among them."""
 
 
 @dataclass(frozen=True)
 class Saving:
     """(method, first) of each figure; None where either was not measured.
 
-    `trained`: numbers without the head. `state`: bytes of gradients and moments. `peak`: bytes, and `speed`: samples a
-    second, from profiles of each method alone.
+    `trained`: numbers without the head. `state`: bytes of `STATE_PARTS`. `peak`: bytes, and `speed`: samples a second,
+    from profiles of each method alone.
     """
 
     trained: tuple[int, int] | None
@@ -28,14 +30,15 @@ class Saving:
 
 def saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
     """From the first record of each that has its counts, of the same task."""
-    pairs = [(a, b) for a in method for b in first if a.cell.task == b.cell.task and a.parameters and b.parameters]
-    if not pairs:
+    known = {record.cell.task: record for record in reversed(first) if record.parameters}
+    pair = next(((a, known[a.cell.task]) for a in method if a.parameters and a.cell.task in known), None)
+    if pair is None:
         return Saving(None, None, None, None)
-    a, b = pairs[0]
+    a, b = pair
     profile, other = (profile_of(r, profiles, finished=True) for r in (a, b))
     return Saving(
         trained=_both(_trained(a), _trained(b)),
-        state=_both(_state(a), _state(b)),
+        state=_states(a, b, profile, other),
         peak=_both(profile.peak_bytes, other.peak_bytes) if profile and other else None,
         speed=_both(profile.samples_per_second, other.samples_per_second) if profile and other else None,
     )
@@ -50,20 +53,39 @@ def _trained(record: Record) -> int | None:
     return p.adapter_trained + p.backbone_trained if p else None
 
 
-def _state(record: Record) -> int | None:
-    s = record.train_state
-    return s.gradients + s.optimizer if s else None
+def _states(a: Record, b: Record, profile: Profile | None, other: Profile | None) -> tuple[int, int] | None:
+    """From profiles where both have it, else from the records: never one of each.
+
+    Records of earlier versions count the index maps of a cell's neighbours in its pack as well, profiles do not.
+    """
+    if profile and other and profile.train_state and other.train_state:
+        measured = _both(_state(profile.train_state, a), _state(other.train_state, b))
+        if measured:
+            return measured
+    return _both(_state(a.train_state, a), _state(b.train_state, b))
+
+
+def _state(state: TrainState | None, record: Record) -> int | None:
+    entries = record.parameters.adapter_frozen if record.parameters else None
+    return None if state is None else state_bytes(state, entries)
+
+
+def state_bytes(state: TrainState, frozen_entries: int | None = None) -> int | None:
+    """Bytes of `STATE_PARTS`; None where frozen entries take memory that was not recorded."""
+    frozen = 0 if state.frozen is None and frozen_entries == 0 else state.frozen
+    return None if frozen is None else state.weights + state.gradients + state.optimizer + frozen
 
 
 def sentence(found: Saving, method: str, first: str) -> str:
     """What was measured, in plain words; '' of nothing."""
     parts = []
     if found.trained and found.trained[1]:
-        parts.append(f"trains {found.trained[0]:,} numbers beside the head ({first}: {found.trained[1]:,})")
+        parts.append(f"trains {found.trained[0]:,} parameters, head excluded ({first}: {found.trained[1]:,})")
     if found.state:
-        parts.append(f"keeps {size(found.state[0])} of gradients and moments ({first}: {size(found.state[1])})")
+        parts.append(f"holds {size(found.state[0])} of {STATE_PARTS} ({first}: {size(found.state[1])})")
     if found.peak:
-        parts.append(f"peaks at {size(found.peak[0])} of memory alone ({first}: {size(found.peak[1])})")
+        peaks = f"{size(found.peak[0])} of memory, profiled in isolation ({first}: {size(found.peak[1])})"
+        parts.append(f"peaks at {peaks}")
     if found.speed:
-        parts.append(f"runs at {found.speed[0] / found.speed[1]:.2f} of the speed of {first}")
+        parts.append(f"is {found.speed[0] / found.speed[1]:.2f}\N{MULTIPLICATION SIGN} as fast as {first}")
     return f"{method} {', '.join(parts)}." if parts else ""

@@ -74,11 +74,11 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
     return {"example_se": mean.se if mean else None, "examples": len(right), "clusters": split.groups}
 
 
-def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
+def aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
     """Interquartile mean of each method; of all but the first also its difference and probability of improvement.
 
     Over the tasks that every method has; differences over the seeds that both have. `runs` have a score, of `asked`. No
-    interval where runs share seeds, which resampling runs would take for independent.
+    interval where runs share seeds, as these are for independent runs.
     """
     cover = coverage(grid, grid.averages[0])
     if not cover.tasks:
@@ -88,17 +88,15 @@ def aggregate_rows(grid: Grid, seed: int) -> list[dict[str, Any]]:
     made = []
     for method in (m for m in grid.methods if all(runs[m].values())):
         scores = [list(runs[method][t].values()) for t in cover.tasks]
-        rng = generator(seed, "iqm", grid.suite, method)
-        made.append(_aggregate(grid, method, cover.tasks, scores, IQM, interquartile_mean(scores, rng)))
+        made.append(_aggregate(grid, method, cover.tasks, scores, IQM, interquartile_mean(scores)))
         shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
         if method == first or not all(shared):
             continue
         x, y = (
             [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
         )
-        rng = generator(seed, "improvement", grid.suite, method)
-        made.append(_aggregate(grid, method, cover.tasks, x, IQM_GAP, difference_of_iqm(x, y, rng)))
-        better = probability_of_improvement(x, y, rng)
+        made.append(_aggregate(grid, method, cover.tasks, x, IQM_GAP, difference_of_iqm(x, y)))
+        better = probability_of_improvement(x, y)
         made.append(_aggregate(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
     return made
 

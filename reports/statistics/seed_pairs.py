@@ -1,4 +1,4 @@
-"""One seed pair at a time: McNemar's test and the paired bootstrap over examples. Detail, never pooled over seeds."""
+"""One seed pair at a time: McNemar's test and the interval over examples. Detail, never pooled over seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from harness.record import Record
 from reports.frames import seed_text
 from reports.statistics.examples import Examples
+from reports.statistics.student import Student
 
 PAIR_COLUMNS = (
     "suite",
@@ -24,15 +25,23 @@ PAIR_COLUMNS = (
 )
 
 
-def rows(pair: tuple[Record, Record], examples: Examples, gap: float, on_examples: Any) -> list[dict[str, Any]]:
-    """One row per split of a seed pair; `on_examples` [draws] is its difference on resampled examples.
+def standard_errors(influences: Any) -> list[float]:
+    """Of each difference on new examples, from its influences [units, seeds]."""
+    import numpy as np
 
-    low and high: 95 % percentile interval, this pair of models on new examples; None where no draw differs from
-    another, which is no certainty. McNemar where predictions are classes.
+    return [float(se) for se in np.sqrt(np.einsum("us,us->s", influences, influences))]
+
+
+def rows(pair: tuple[Record, Record], examples: Examples, gap: float, se: float) -> list[dict[str, Any]]:
+    """One row per split of a seed pair; `se` is that of its difference on new examples (infinitesimal jackknife).
+
+    low and high: 95 % t-interval, this pair of models on new examples; None where no example tells the two apart,
+    which is no certainty. McNemar where predictions are classes.
     """
     import numpy as np
 
-    low, high = map(float, np.quantile(on_examples, [0.025, 0.975])) if np.ptp(on_examples) > 0 else (None, None)
+    interval = Student(gap, se, examples.groups - 1) if se > 1e-12 and examples.groups > 1 else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
     start = {"seeds": seed_text(pair[0].cell.seeds), "difference": gap, "low": low, "high": high}
     made = []
     for split in examples.splits:

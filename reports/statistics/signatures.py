@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.record import Profile, Record
-from reports.frames import Grid, score, seed_text
+from harness.record import Profile
+from reports.frames import Grid
 from reports.solo import profile_of, size
+from reports.statistics.collapse import LEAST_GAIN, NOT_FINITE, TaskCollapses, find_collapses, name_runs
 from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import holm
 from reports.statistics.power import ALPHA
@@ -38,9 +39,12 @@ def signatures(
     judged: Sequence[tuple[Comparison, Verdict]],
     profiles: Sequence[Profile],
     parts: Mapping[tuple[str, str], Sequence[Component]],
+    collapses: Mapping[str, TaskCollapses] | None = None,
 ) -> tuple[Signature, ...]:
-    """All checks of one suite; `parts` are the variance components of (task, method)."""
-    return (degradation(grid, judged), memory(grid, profiles), instability(grid), masks(grid, parts))
+    """All checks of one suite; `parts` are the variance components of (task, method), `collapses` by task."""
+    if collapses is None:
+        collapses = find_collapses(grid, grid.averages[0])
+    return (degradation(grid, judged), memory(grid, profiles), instability(grid, collapses), masks(grid, parts))
 
 
 def methods_of(grid: Grid, names: Sequence[str]) -> list[str]:
@@ -104,39 +108,43 @@ def _way(p: Profile) -> tuple[object, ...]:
     return p.model_revision, p.dtype, p.quantize, p.recompute, p.device, p.batch_size, p.length
 
 
-def instability(grid: Grid) -> Signature:
-    """Cells that diverged, losses that rose again while training; of lorasp also losses that never fell and scores that
-    one constant answer would have."""
+def instability(grid: Grid, collapses: Mapping[str, TaskCollapses]) -> Signature:
+    """Runs of any method that diverged or collapsed, losses that rise again or do not fall, tasks nobody learned."""
     name = "training is unstable or stuck"
-    broken = [r for r in grid.records if "not finite" in (r.reason or "") or (r.status == "ok" and _no_number(grid, r))]
+    reasons = {key: why for one in collapses.values() for key, why in one.reasons.items()}
+    broken = [r for r in grid.records if reasons.get(r.key) == NOT_FINITE]
     curves = {r.key: [loss for _, loss in r.loss_curve] for r in grid.records if len(r.loss_curve) >= FEWEST_POINTS}
     rising = [r for r in grid.records if r.key in curves and rises(curves[r.key])]
-    subject = {r.key for m in methods_of(grid, [SUBJECT]) for r in grid.of_method(m)}
-    own = subject - {r.key for r in rising}
-    stuck = [r for r in grid.records if r.key in curves and r.key in own and not falls(curves[r.key])]
-    constant = [r for r in grid.records if r.key in subject and _as_constant(grid, r)]
-    if not broken and not rising and not stuck and not constant:
-        text = f"Not seen: no cell diverged, and all of {len(curves)} loss curves fall and stay down."
-        return Signature(name, False if curves else None, text if curves else "Not checked: no loss curves.")
-    parts = [f"diverged: {_named(broken)}"] if broken else []
-    parts += [f"loss rises again: {_named(rising)}"] if rising else []
-    parts += [f"loss ends no lower than it began: {_named(stuck)}"] if stuck else []
-    parts += [f"scores what one constant answer does, or less: {_named(constant)}"] if constant else []
-    return Signature(name, True, f"{'; '.join(parts)} (of {len(grid.records)} cells).")
+    rose = {r.key for r in rising}
+    stuck = [r for r in grid.records if r.key in curves and r.key not in rose and not falls(curves[r.key])]
+    some, never, unlearned = _collapsed(collapses)
+    parts = [f"diverged: {name_runs(broken)}"] if broken else []
+    parts += [f"runs collapsed: {'; '.join(some)}"] if some else []
+    parts += [f"never learned: {', '.join(never)}"] if never else []
+    if unlearned:
+        parts.append(f"no method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}")
+    parts += [f"loss rises again: {name_runs(rising)}"] if rising else []
+    parts += [f"loss ends no lower than it began: {name_runs(stuck)}"] if stuck else []
+    if parts:
+        return Signature(name, True, f"{'; '.join(parts)} (of {len(grid.records)} cells).")
+    text = f"Not seen: no run diverged or collapsed, and all of {len(curves)} loss curves fall and stay down."
+    return Signature(name, False if curves else None, text if curves else "No run collapsed; there are no loss curves.")
 
 
-def _no_number(grid: Grid, record: Record) -> bool:
-    return score(record, grid.averages[0]) is None
-
-
-def _as_constant(grid: Grid, record: Record) -> bool:
-    value = score(record, grid.averages[0])
-    return value is not None and record.majority is not None and value <= record.majority
-
-
-def _named(records: Sequence[Record]) -> str:
-    names = [f"{r.cell.label} on {r.cell.task} (seeds {seed_text(r.cell.seeds)})" for r in records]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _collapsed(collapses: Mapping[str, TaskCollapses]) -> tuple[list[str], list[str], list[str]]:
+    """By task, the methods of which some runs collapsed; methods that never learned a task; tasks nobody learned."""
+    some, never, unlearned = [], [], []
+    for task, one in collapses.items():
+        if not one.shares:
+            continue
+        if not one.learned:
+            unlearned.append(task)
+            continue
+        counts = [f"{m} {share}" for m, share in one.shares.items() if share.collapsed and not share.never_learned]
+        if counts:
+            some.append(f"on {task} {', '.join(counts)}")
+        never += [f"{m} on {task} ({share})" for m, share in one.shares.items() if share.never_learned]
+    return some, never, unlearned
 
 
 def rises(losses: Sequence[float]) -> bool:

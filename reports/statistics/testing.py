@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import equivalence_p, non_inferiority_p
 from reports.statistics.holm import holm
-from reports.statistics.power import detectable, seeds_needed
+from reports.statistics.power import Range, SeedRange, detectable_range, seeds_range
 
 
 @dataclass(frozen=True)
 class Tests:
     """p and what Holm makes of it over `family` comparisons; None where there is nothing to test.
 
-    `detectable`: the true difference in points that this many seeds find with 80 % power. `seeds_needed`: to find
-    `effect` (the margin, else the difference seen); None where 1,000 do not.
+    Equivalence and non-inferiority have no p where collapsed runs rule out such claims (see collapse), though they
+    count in their families. `power`: the minimum detectable difference in points. `seeds`: those needed to find
+    `effect` (the margin, else the difference seen).
     """
 
     __test__ = False  # for pytest: no class of tests
@@ -26,10 +26,19 @@ class Tests:
     holm: float | None
     equivalence_holm: float | None
     non_inferiority_holm: float | None
-    detectable: float | None
+    power: Range | None
     effect: float | None
-    seeds_needed: int | None
+    seeds: SeedRange | None
     family: int
+
+    @property
+    def detectable(self) -> float | None:
+        return self.power.value if self.power else None
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """None where 1,000 are not enough, or nothing is known."""
+        return self.seeds.value if self.seeds else None
 
 
 def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
@@ -59,17 +68,20 @@ def _twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None
 def _corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
     estimates = [None if c.failed else c.estimate for c in comparisons]
     differ = [e.p if e else None for e in estimates]
-    equal = [equivalence_p(e, margin) if e and margin else None for e in estimates]
-    no_worse = [non_inferiority_p(e, margin) if e and margin else None for e in estimates]
+    equal = holm([equivalence_p(e, margin) if e and margin else None for e in estimates])
+    no_worse = holm([non_inferiority_p(e, margin) if e and margin else None for e in estimates])
     family = sum(p is not None for p in differ)
-    columns = zip(
-        differ, holm(differ), holm(equal), holm(no_worse), map(_power, comparisons, repeat(margin)), strict=True
-    )
-    return [Tests(p, h, e, n, *power, family) for p, h, e, n, power in columns]
+    tests = []
+    for c, p, h, e, n in zip(comparisons, differ, holm(differ), equal, no_worse, strict=True):
+        claims = (None, None) if c.refused else (e, n)
+        power, effect, seeds = _power(c, margin)
+        tests.append(Tests(p, h, *claims, power, effect, seeds, family))
+    return tests
 
 
-def _power(c: Comparison, margin: float | None) -> tuple[float | None, float | None, int | None]:
-    if c.failed or c.estimate is None or c.noise is None:
+def _power(c: Comparison, margin: float | None) -> tuple[Range | None, float | None, SeedRange | None]:
+    if c.failed or c.estimate is None or c.noise is None or c.seeds is None:
         return None, None, None
     effect = margin or abs(c.estimate.value)
-    return detectable(c.estimate.se, c.estimate.df), effect, seeds_needed(effect, c.noise) if effect else None
+    found = detectable_range(c.estimate.se, c.estimate.df, c.noise, c.seeds.df)
+    return found, effect, seeds_range(effect, c.noise, c.seeds.df) if effect else None

@@ -41,6 +41,9 @@ def components(scores: Sequence[float], seeds: Sequence[Mapping[str, int]]) -> t
         return ()
     y = np.zeros(len(scores)) if no_spread(scores) else np.asarray(scores) - np.mean(scores)
     factors = moving(seeds)
+    # A level for each run leaves nothing for the rest; the matrices of thousands of levels would take minutes.
+    if any(int(codes.max()) + 1 == len(y) for codes in factors.values()):
+        return ()
     designs = [np.eye(int(codes.max()) + 1)[codes] for codes in factors.values()]
     basis = fitted(designs, len(y))
     free = len(y) - basis.shape[1]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA
-from reports.statistics.power import ALPHA, MOST_SEEDS
+from reports.statistics.power import ALPHA, power_words
 from reports.statistics.testing import Tests
 
 LONGEST = 120
@@ -15,6 +15,9 @@ LONGEST = 120
 Kind = Literal[
     "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
 ]
+NOT_SIGNIFICANT = "no significant difference"
+WORDS: dict[Kind, str] = {"undecided": NOT_SIGNIFICANT}
+"""How tables write a kind that is not its own word."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ def verdict(c: Comparison, tests: Tests, margin: float | None, saved: str = "", 
     kind = kind_of(c, tests)
     parts = [_claim(kind, c, tests, margin), _missing(c)]
     if kind in ("better", "worse", "equivalent", "non-inferior", "undecided"):
-        parts += [_alone(c, tests), _margin(kind, tests, margin, late)]
+        parts += [_alone(c, tests), _margin(kind, tests, margin, late), _collapses(kind, c, margin)]
         parts += [_power(tests) if kind == "undecided" else "", _unseen(c), saved]
     return Verdict(kind, " ".join(part for part in parts if part))
 
@@ -62,7 +65,7 @@ def _claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str
         "non-inferior": (
             f"{c.method} is not worse than {c.first} on {place} by the margin of {_points(margin)}: {numbers}."
         ),
-        "undecided": f"{who} are not told apart, which does not show that they are equal: {numbers}.",
+        "undecided": f"{who}: {NOT_SIGNIFICANT} (equivalence not shown): {numbers}.",
     }
     return said[kind] if kind in said else _no_verdict(kind, c, who)
 
@@ -113,9 +116,10 @@ def _numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
     if kind == "equivalent":  # what the two one-sided tests of 5 % go by; the wider one may reach beyond the margin
         low, high = e.ends(0.9)
         interval = f"90 % interval {low:+.1f} to {high:+.1f}, {interval}"
-    family = f"Holm over {tests.family}" if tests.family > 1 else "one comparison"
     p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
-    return f"{e.value:+.1f} points ({interval}; {c.counted}; {_p(p)}, {family})"
+    shown = f"adjusted {_p(p)} (Holm, {tests.family} comparisons)" if tests.family > 1 else _p(p)
+    flips = "" if c.sign_flip is None else f"; sign-flip test {_p(c.sign_flip)}, not adjusted"
+    return f"{e.value:+.1f} points ({interval}; {c.counted}; {shown}{flips})"
 
 
 def _p(p: float | None) -> str:
@@ -133,6 +137,15 @@ def _alone(c: Comparison, tests: Tests) -> str:
     return f"By itself the interval excludes 0; among {tests.family} comparisons that is not enough."
 
 
+def _collapses(kind: Kind, c: Comparison, margin: float | None) -> str:
+    """How many runs collapsed, what that allows, and why no equivalence is claimed where it was tested."""
+    tested = kind == "undecided" and margin is not None
+    refused = f"Neither equivalence nor non-inferiority is claimed: {c.refused}." if tested and c.refused else ""
+    if kind in ("equivalent", "non-inferior"):
+        refused = "The claim is for runs that do not collapse."
+    return f"{refused} {c.collapsed}".strip()
+
+
 def _margin(kind: Kind, tests: Tests, margin: float | None, late: bool) -> str:
     """What else the margin says, and that there is none."""
     if margin is None:
@@ -146,19 +159,13 @@ def _margin(kind: Kind, tests: Tests, margin: float | None, late: bool) -> str:
 
 
 def _power(tests: Tests) -> str:
-    if tests.detectable is None:
-        return ""
-    found = f"These seeds would find a true difference of {tests.detectable:.1f} points four times in five"
-    if not tests.effect:
-        return f"{found}{uncorrected(tests.family)}."
-    if tests.seeds_needed is None:
-        return f"{found}; for {tests.effect:.1f} points {MOST_SEEDS:,} seeds would not do{uncorrected(tests.family)}."
-    return f"{found}; for {tests.effect:.1f} points it takes {tests.seeds_needed} seeds{uncorrected(tests.family)}."
+    words = power_words(tests.power, tests.effect, tests.seeds)
+    return f"{words[0].upper()}{words[1:]}{uncorrected(tests.family)}." if words else ""
 
 
 def uncorrected(family: int) -> str:
     """What a sentence of power must add where its test is one of several: they need more seeds."""
-    return " (one test; with the correction more)" if family > 1 else ""
+    return " (for one test; Holm needs more)" if family > 1 else ""
 
 
 def _missing(c: Comparison) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from reports.compare import NOT_RUN
 from reports.statistics.analysis import Judged
+from reports.statistics.collapse import refusal
 from reports.statistics.comparisons import Comparison
 from reports.statistics.testing import distinct
 from studies.answer import Answer, Gathered, Part, together
@@ -38,10 +39,11 @@ def answer(study: Study, seen: Gathered) -> Answer:
     chosen = comparisons(study, seen)
     others = family(chosen, seen)
     estimates = [None if _broken(j, seen) else j.comparison.estimate for j in chosen]
-    kinds = decide(estimates, margin, sense, [c.estimate for c in others])
+    refused = [_refused(j, seen) for j in chosen]
+    kinds = decide(estimates, margin, sense, [c.estimate for c in others], [bool(why) for why in refused])
     parts = {
-        _name(j): Part(kind, f"{j.comparison.method} is {_meaning(j, kind, sense)}: {_numbers(j)}.", _power(j))
-        for j, kind in zip(chosen, kinds, strict=True)
+        _name(j): Part(kind, _sentence(j, kind, sense, why), _power(j))
+        for j, kind, why in zip(chosen, kinds, refused, strict=True)
     }
     deciding = [parts[_name(j)] for j in chosen if _decides(j, study.options.get("deciding"))]
     kind = together(p.kind for p in deciding)
@@ -99,6 +101,18 @@ def _broken(judged: Judged, seen: Gathered) -> bool:
     return bool(c.failed) or any(not (grid.of(task, c.method) and grid.of(task, c.first)) for grid, task in run)
 
 
+def _refused(judged: Judged, seen: Gathered) -> str:
+    """Why nothing can be confirmed: collapsed runs of these tasks, here or elsewhere in the run."""
+    c = judged.comparison
+    tasks = [seen.run.collapses.get(c.suite, {}).get(task) for task in c.tasks] if seen.run else []
+    return c.refused or refusal([one for one in tasks if one is not None], c.method, c.first)
+
+
+def _sentence(judged: Judged, kind: Kind, sense: Sense, refused: str) -> str:
+    sentence = f"{judged.comparison.method} is {_meaning(judged, kind, sense)}: {_numbers(judged)}."
+    return f"{sentence} Nothing is confirmed: {refused}." if refused and kind == "undecided" else sentence
+
+
 def _name(judged: Judged) -> str:
     return f"{judged.comparison.method} against {judged.comparison.first}"
 
@@ -119,7 +133,7 @@ def _numbers(judged: Judged) -> str:
 
 def _power(judged: Judged) -> str:
     tests = judged.tests
-    return power_text(tests.detectable, tests.effect, tests.seeds_needed, family=tests.family)
+    return power_text(tests.power, tests.effect, tests.seeds, family=tests.family)
 
 
 def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:
@@ -129,8 +143,9 @@ def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:
         "against": c.first,
         "on": c.place,
         "difference (95 %)": interval(c.estimate),
-        "holds for": c.target if c.estimate else c.why,
+        "generalizes to": c.target if c.estimate else c.why,
         "pairs": str(c.pairs),
+        "collapsed": c.collapse_counts,
         "margin": f"{margin:g}",
         "verdict": kind,
     }

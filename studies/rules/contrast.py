@@ -12,6 +12,7 @@ from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.shared_seeds import over_seeds
 from reports.statistics.student import Student
 from studies.answer import Answer, Gathered, Part
+from studies.rules.collapsing import refusal_of
 from studies.rules.margins import decide, interval, power
 from studies.study import Kind, Study
 
@@ -39,18 +40,27 @@ def answer(study: Study, seen: Gathered) -> Answer:
     if not far or any(place not in lost for place in o["near"]) or not any(lost.values()):
         lacks = f"scores of {o['subject']} and {o['against']} on {', '.join(o['near'])} and elsewhere"
         return Answer("undecided", f"Nothing could be compared: it lacks {lacks}.", {}, rows, notes, lacks)
-    part = _part(lost, far, o, margin, failures(seen.records, (o["subject"], o["against"])))
+    methods = (o["subject"], o["against"])
+    refused = refusal_of(seen, methods, [] if o["places"] == "metrics" else list(lost))
+    part = _part(lost, far, o, margin, failures(seen.records, methods), refused)
     return Answer(part.kind, part.told, {"far": part}, rows, notes)
 
 
-def _part(lost: Places, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int) -> Part:
-    """Undecided where cells are `broken`: what is left of them may be the better half."""
+def _part(
+    lost: Places, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int, refused: str = ""
+) -> Part:
+    """Undecided where cells are `broken`: what is left of them may be the better half.
+
+    `refused`: why nothing can be confirmed.
+    """
     contrast = None if broken else contrast_of(lost, o["near"])
-    kind = decide([contrast], margin, "not worse")[0]
+    kind = decide([contrast], margin, "not worse", refused=[bool(refused)])[0]
     places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
     where = f"on {places_far} than on {', '.join(o['near'])}"
     numbers = f"{broken} cells failed" if broken else f"{interval(contrast)}{' points' if contrast else ''}"
     sentence = f"Against {o['against']}, {o['subject']} {SAID[kind]} {where}: {numbers}."
+    if refused and kind == "undecided":
+        sentence += f" Nothing is confirmed: {refused}."
     return Part(kind, sentence, power(contrast, margin))
 
 

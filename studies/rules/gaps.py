@@ -16,6 +16,7 @@ from reports.statistics.holm import holm
 from reports.statistics.shared_seeds import over_seeds
 from reports.statistics.student import Student
 from studies.answer import Answer, Gathered, Part, together
+from studies.rules.collapsing import refusal_of
 from studies.rules.contrast import failures
 from studies.rules.margins import decide, interval, power
 from studies.study import Kind, Study
@@ -60,6 +61,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
         [d.score for d in found],
         seen.margin or 0.0,
         [m in noisy for m in others],
+        [bool(refusal_of(seen, (m, first))) for m in others],
     )
     parts = {
         m: _part(m, first, k, d, broken[m], seen.margin or 0.0, len(others))
@@ -106,8 +108,10 @@ def regularises(
     scores: Sequence[Student | None],
     margin: float,
     noisy: Sequence[bool],
+    refused: Sequence[bool] = (),
 ) -> list[Kind]:
-    """One verdict a method; each of the tests is a Holm family over the methods.
+    """One verdict a method; each of the tests is a Holm family over the methods. `refused`: runs collapsed, so no score
+    is shown to be kept.
 
     `noisy`: dropout of its own raises the training loss, so the gap is no evidence for it and the unseen loss must be
     lower.
@@ -116,7 +120,7 @@ def regularises(
     larger = _sure([None if e is None else e.p_above(0.0) for e in gaps])
     lower = _sure([None if e is None else e.p_below(0.0) for e in devs])
     higher = _sure([None if e is None else e.p_above(0.0) for e in devs])
-    kept = [kind == "confirmed" for kind in decide(scores, margin, "not worse")]
+    kept = [kind == "confirmed" for kind in decide(scores, margin, "not worse", refused=refused)]
     return [
         "contradicted" if up or worse else "confirmed" if down and (better or (same and not loud)) else "undecided"
         for down, up, better, worse, same, loud in zip(smaller, larger, lower, higher, kept, noisy, strict=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA, equivalence_p
 from reports.statistics.holm import holm
-from reports.statistics.power import MOST_SEEDS, Noise, detectable, seeds_needed
+from reports.statistics.power import Noise, Range, SeedRange, detectable_range, power_words, seeds_range
 from reports.statistics.student import Student
 from reports.statistics.verdicts import uncorrected
 from studies.study import Kind
@@ -17,17 +17,26 @@ ALPHA = {"not worse": NON_INFERIORITY_ALPHA, "not better": NON_INFERIORITY_ALPHA
 
 
 def decide(
-    estimates: Sequence[Student | None], margin: float, sense: Sense, others: Sequence[Student | None] = ()
+    estimates: Sequence[Student | None],
+    margin: float,
+    sense: Sense,
+    others: Sequence[Student | None] = (),
+    refused: Sequence[bool] = (),
 ) -> list[Kind]:
     """Confirmed: surely within the margin in this sense. Contradicted: surely beyond it. Else undecided.
 
     Both tests are one-sided and each a Holm family, in which the `others` of the report count too. A
-    difference that is not significant confirms nothing.
+    difference that is not significant confirms nothing, nor does any where runs collapsed (`refused`, by estimate; see
+    reports.statistics.collapse).
     """
     family = [*estimates, *others]
     within = holm([None if e is None else _within(e, margin, sense) for e in family])
     beyond = holm([None if e is None else _beyond(e, margin, sense) for e in family])
-    return [_kind(w, b, ALPHA[sense]) for w, b in zip(within, beyond, strict=True)][: len(estimates)]
+    no_claim = refused or [False] * len(estimates)
+    return [
+        _kind(None if no else w, b, ALPHA[sense])
+        for no, w, b in zip(no_claim, within[: len(estimates)], beyond[: len(estimates)], strict=True)
+    ]
 
 
 def _within(e: Student, margin: float, sense: Sense) -> float:
@@ -51,24 +60,20 @@ def _kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
 
 
 def power(e: Student | None, effect: float, unit: str = "points", family: int = 1) -> str:
-    """What so many seeds would find, and the seeds that it takes to find `effect`; '' without an estimate."""
+    """What so many seeds can detect, and the seeds needed to find `effect`; '' without an estimate."""
     if e is None:
         return ""
-    pairs = round(e.df) + 1
-    return power_text(detectable(e.se, e.df), effect, seeds_needed(effect, Noise(e.se**2 * pairs)), unit, family)
+    noise = Noise(e.se**2 * (e.df + 1))
+    found = detectable_range(e.se, e.df, noise, e.df)
+    return power_text(found, effect, seeds_range(effect, noise, e.df) if effect else None, unit, family)
 
 
 def power_text(
-    found: float | None, effect: float | None, needed: int | None, unit: str = "points", family: int = 1
+    found: Range | None, effect: float | None, seeds: SeedRange | None, unit: str = "points", family: int = 1
 ) -> str:
     """As a sentence; finding a difference of the margin is also what showing none of it takes, where there is none."""
-    if found is None:
-        return ""
-    text = f"These seeds would find a true difference of {found:.2g} {unit} four times in five"
-    if not effect:
-        return f"{text}{uncorrected(family)}."
-    takes = f"more than {MOST_SEEDS:,} seeds" if needed is None else f"{needed} seeds"
-    return f"{text}; for {effect:.2g} {unit} it takes {takes}{uncorrected(family)}."
+    words = power_words(found, effect, seeds, unit)
+    return f"{words[0].upper()}{words[1:]}{uncorrected(family)}." if words else ""
 
 
 def interval(e: Student | None) -> str:

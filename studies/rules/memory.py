@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.record import Profile
+from reports.statistics.savings import STATE_PARTS, state_bytes
 from studies.answer import Answer, Gathered, Part
 from studies.study import Kind, Study
 
@@ -27,12 +28,14 @@ FASTER: Mapping[Kind, str] = {
 class Bytes:
     """Of one profile. `total`: on a GPU the allocated peak; else the stored backbone and the peak above it.
 
-    `backbone` is None where the profile does not tell it.
+    `backbone` is None where the profile does not record it. `frozen`: whether `state` has the frozen entries in it,
+    which profiles of earlier versions do not record.
     """
 
     backbone: int | None
     state: int
     total: int
+    frozen: bool
 
 
 def answer(study: Study, seen: Gathered) -> Answer:
@@ -60,7 +63,7 @@ def answer(study: Study, seen: Gathered) -> Answer:
 
 NOTES = (
     "Each memory figure is one measurement. Backbone and training state are counted exactly; the peak is measured.",
-    "State: gradients and AdamW moments of all that trains, the head included.",
+    f"State: {STATE_PARTS}, of all that trains, the head included.",
 )
 
 
@@ -80,10 +83,13 @@ def _bytes(profile: Profile) -> Bytes | None:
     s, peak = profile.train_state, profile.peak_bytes
     if s is None or peak is None:
         return None
+    known = state_bytes(s)
+    state = state_bytes(s, 0) if known is None else known
+    assert state is not None
     backbone = None if s.backbone is None else s.backbone + (s.quantization or 0)
     if profile.peak_kind == "rss above loaded backbone":
-        return None if backbone is None else Bytes(backbone, s.gradients + s.optimizer, peak + backbone)
-    return Bytes(backbone, s.gradients + s.optimizer, peak)
+        return None if backbone is None else Bytes(backbone, state, peak + backbone, known is not None)
+    return Bytes(backbone, state, peak, known is not None)
 
 
 def shares(found: Mapping[str, Bytes], threshold: float) -> dict[str, Part]:
@@ -95,7 +101,13 @@ def shares(found: Mapping[str, Bytes], threshold: float) -> dict[str, Part]:
         "together": ("lora", "all three", "total"),
     }
     return {
-        name: _part(name, getattr(found[a], of) - getattr(found[b], of), found["lora"].total, threshold)
+        name: _part(
+            name,
+            getattr(found[a], of) - getattr(found[b], of),
+            found["lora"].total,
+            threshold,
+            of != "state" or (found[a].frozen and found[b].frozen),
+        )
         for name, (a, b, of) in asked.items()
         if {a, b, "lora"} <= set(found) and None not in (getattr(found[a], of), getattr(found[b], of))
     }
@@ -125,9 +137,12 @@ def _quartiles(profile: Profile) -> tuple[float, float, float]:
     return middle, low, high
 
 
-def _part(name: str, count: int, whole: int, threshold: float) -> Part:
-    kind: Kind = "confirmed" if count / whole >= threshold else "contradicted"
+def _part(name: str, count: int, whole: int, threshold: float, exact: bool) -> Part:
+    """`exact`: else frozen entries and index maps were not recorded, so the saving is an upper bound."""
+    large = count / whole >= threshold
+    kind: Kind = ("confirmed" if exact else "undecided") if large else "contradicted"
     verb = "The three save" if name == "together" else f"{name.capitalize()} saves"
+    verb += "" if exact else ", frozen adapter entries and index maps not recorded, at most"
     return Part(kind, f"{verb} {count / MIB:.2f} of {whole / MIB:.1f} MiB ({100 * count / whole:.1f} %).")
 
 

@@ -14,6 +14,7 @@ from reports.statistics.holm import holm
 from reports.statistics.power import ALPHA, MOST_SEEDS
 from reports.statistics.variance import Component, components
 from studies.answer import Answer, Gathered, Part, together
+from studies.rules.collapsing import refusal_of
 from studies.study import Kind, Study
 
 VARIED = ("init", "mask")
@@ -40,8 +41,11 @@ def answer(study: Study, seen: Gathered) -> Answer:
         mask = _of(parts_of[task], "mask")
         sd = mask.variance**0.5 if mask else 0.0
         kind = kind_of(upper, p, margin)
+        refused = refusal_of(seen, tasks=[task]) if kind == "confirmed" else ""
+        kind = "undecided" if refused else kind
         known = "no bound" if upper is None else f"surely below {upper:.1f}"
         said = f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {known})."
+        said += f" Nothing is confirmed: {refused}." if refused else ""
         parts[task] = Part(kind, said, _power(c, margin))
         rows += [_row(task, x.stream, x.variance**0.5, x.levels, x.share, x.p, kind) for x in parts_of[task]]
         if len(c.every) > 1:

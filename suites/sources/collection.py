@@ -27,7 +27,7 @@ class Collection:
         """Train and eval splits of a task. Raises UserError naming what is missing or wrong, and where.
 
         Notes begin with their kind: `partial:` a file that is not official, `dropped:` rows left out,
-        `derived:` a split made in a way that is not official.
+        `derived:` a split made in a way that is not official, `read:` how a file was read.
         """
         splits = ("train", *task.eval_splits)
         for name, split in request.files:

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from harness.errors import Absent
+from suites.sources.content import find_file
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import open_table
 
@@ -50,9 +51,9 @@ def embedded(suite: str, task: str, wanted: Sequence[str]) -> Recovered:
 
 
 def read_folder(folder: Traversable, wanted: Sequence[str]) -> Recovered:
-    """The wanted splits that the folder holds as SPLIT.tsv."""
-    paths = {split: folder / f"{stem(split)}.tsv" for split in wanted}
-    return Recovered({split: open_table(path) for split, path in paths.items() if path.is_file()})
+    """The wanted splits that the folder holds as SPLIT.tsv, compressed or not."""
+    paths = {split: find_file(folder, f"{stem(split)}.tsv") for split in wanted}
+    return Recovered({split: open_table(path) for split, path in paths.items() if path is not None})
 
 
 def _files_hint(task: str, splits: Sequence[str]) -> str:

@@ -1,29 +1,83 @@
-"""Splits from the hub through `datasets`."""
+"""Splits from the hub through `datasets`, which after the first connection error looks in its cache only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness.errors import Absent
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import Table, from_columns
 
+OFFLINE_SECONDS = 600.0
+"""So long after a connection error no further connection is tried. One takes 23 s to fail, with five retries."""
+CONNECTION_ERRORS = frozenset(
+    "ConnectError ConnectTimeout ReadTimeout LocalEntryNotFoundError OfflineModeIsEnabled".split()
+)
+"""Of httpx and huggingface_hub, by name; some do not inherit from ConnectionError."""
 
-def fetch(repository: str, task: str, layout: Layout, wanted: Sequence[str]) -> Recovered:
-    """Splits of one configuration of a hub data set. Raises UserError that says how to go on without the hub."""
+_unreachable_since: float | None = None
+
+
+def load_splits(repository: str, configuration: str | None, hint: str) -> dict[str, Any]:
+    """The splits of a hub data set by name. Raises UserError with `hint`, which says how to go on without the hub."""
+    global _unreachable_since
+    offline = _unreachable_since is not None and time.monotonic() - _unreachable_since < OFFLINE_SECONDS
+    named = (repository,) if configuration is None else (repository, configuration)
     try:
         import datasets
 
-        loaded = datasets.load_dataset(repository, task)
+        with _cache_only() if offline else contextlib.nullcontext():
+            return dict(datasets.load_dataset(*named))
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
+        if not offline and _is_connection_error(error):
+            _unreachable_since = time.monotonic()
         first = (str(error).splitlines() or [""])[0]
-        tried = f"datasets.load_dataset('{repository}', '{task}') failed: {type(error).__name__}: {first}"
-        raise Absent(f"{tried}; without the hub, give --data-dir DIR with {layout.folder}/ in it") from error
+        call = ", ".join(f"'{name}'" for name in named)
+        raise Absent(
+            f"datasets.load_dataset({call}) failed: {type(error).__name__}: {first}; without the hub, {hint}"
+        ) from error
+
+
+def _is_connection_error(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes from, says that the hub was not reached."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError) or type(error).__name__ in CONNECTION_ERRORS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextlib.contextmanager
+def _cache_only() -> Iterator[None]:
+    """Both libraries as with HF_HUB_OFFLINE=1: what is cached is read, nothing is asked for."""
+    import datasets
+    import huggingface_hub
+
+    places = [
+        module
+        for module in (getattr(datasets, "config", None), getattr(huggingface_hub, "constants", None))
+        if hasattr(module, "HF_HUB_OFFLINE")
+    ]
+    before = [module.HF_HUB_OFFLINE for module in places]
+    for module in places:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for module, value in zip(places, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+
+
+def fetch(repository: str, task: str, layout: Layout, wanted: Sequence[str]) -> Recovered:
+    """Splits of one configuration of a hub data set. Raises UserError that says how to go on without the hub."""
+    loaded = load_splits(repository, task, f"give --data-dir DIR with {layout.folder}/ in it")
     if absent := [split for split in wanted if split not in loaded]:
         raise Absent(f"{repository}/{task}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
     return Recovered({split: _table(f"{repository}/{task}/{split}", loaded[split]) for split in wanted})
 
 
-def _table(name: str, split: object) -> Table:
-    columns = split.column_names  # type: ignore[attr-defined]
-    return from_columns(name, {column: list(split[column]) for column in columns})  # type: ignore[index]
+def _table(name: str, split: Any) -> Table:
+    return from_columns(name, split.column_names, [list(split[column]) for column in split.column_names])

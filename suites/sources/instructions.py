@@ -1,18 +1,51 @@
-"""Instruction data as examples: the fields of Alpaca or of Dolly, a JSON list or an object a line."""
+"""Instruction data as examples: the fields of Alpaca or of Dolly, or conversations, from any kind of data file.
+
+The texts of an example are (instruction, input), or with a system prompt or earlier turns
+(instruction, input, system, question 1, answer 1, question 2, ...).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
 from harness.contracts import Example
-from harness.errors import UserError, unknown
+from harness.errors import UserError
+from suites.sources.content import read_content
+from suites.sources.tables import open_table, read_objects, text_of_cell
 
 FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"))
 """Instruction, what it is about (may be absent), answer: Alpaca's names and Dolly's."""
-Rows = list[tuple[str, str, str]]
+CONVERSATIONS = (("messages", "role", "content"), ("conversations", "from", "value"))
+"""A list of turns, and in each turn who speaks and what: OpenAI's names and ShareGPT's."""
+SPEAKERS = {
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant"),
+    "system": "system",
+}
+UNSUPPORTED = ("tools", "images", "videos", "audios", "tool_calls", "function_call")
+"""Fields that change what a row asks for and that a text prompt cannot hold: refused unless empty."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The texts of an example, and its answer."""
+
+    texts: tuple[str, ...]
+    answer: str
+
+
+@dataclasses.dataclass
+class Rows:
+    """Rows in order; `dropped` counts conversations that give none, by reason, `shortened` those of several answers."""
+
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    shortened: int = 0
 
 
 def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...], list[str]]:
@@ -20,74 +53,147 @@ def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...]
 
     Raises UserError naming file, row and what was expected.
     """
-    rows = [row for path in paths for row in _rows(str(path), _objects(path))]
-    if not any(row[2].strip() for row in rows):
+    rows = Rows()
+    notes: list[str] = []
+    for path in paths:
+        notes += _read_file(path, rows)
+    if not any(row.answer.strip() for row in rows.rows):
         raise UserError(f"{', '.join(map(str, paths))}: no row with an answer; expected fields {_allowed()}")
-    return numbered(rows, several=len(paths) > 1)
+    examples, more = numbered(rows, several=len(paths) > 1)
+    return examples, [*notes, *more]
 
 
 def numbered(rows: Rows, *, several: bool) -> tuple[tuple[Example, ...], list[str]]:
     """Examples of rows, less those without an answer and, with `several` files, those that were there before."""
-    answered = [row for row in rows if row[2].strip()]
+    answered = [row for row in rows.rows if row.answer.strip()]
     distinct = list(dict.fromkeys(answered)) if several else answered
-    counts = {"with an empty answer": len(rows) - len(answered), "given twice": len(answered) - len(distinct)}
+    counts = {
+        "with an empty answer": len(rows.rows) - len(answered),
+        "given twice": len(answered) - len(distinct),
+        **rows.dropped,
+    }
     notes = [f"dropped: train: {n} row{'s' * (n > 1)} {what}" for what, n in counts.items() if n]
-    examples = (Example(f"train/{i}", (ask, given), answer) for i, (ask, given, answer) in enumerate(distinct))
-    return tuple(examples), notes
+    with_system = sum(len(row.texts) > 2 and bool(row.texts[2].strip()) for row in distinct)
+    with_turns = sum(len(row.texts) > 3 for row in distinct)
+    prompts = {"a system prompt": with_system, "earlier turns": with_turns}
+    notes += [f"read: train: {n} row{'s' * (n > 1)} with {what} in the prompt" for what, n in prompts.items() if n]
+    if rows.shortened:
+        notes.append(
+            f"derived: train: {rows.shortened} conversation{'s' * (rows.shortened > 1)} of several answers: the last "
+            f"answer is learned, earlier turns are in its prompt"
+        )
+    return tuple(Example(f"train/{i}", row.texts, row.answer) for i, row in enumerate(distinct)), notes
 
 
 def from_records(name: str, records: Iterable[Mapping[str, Any]]) -> Rows:
     """Rows of records that are in memory already."""
-    return _rows(name, ((f"row {i}", record) for i, record in enumerate(records, 1)))
-
-
-def _rows(name: str, records: Iterable[tuple[str, Any]]) -> Rows:
-    rows: Rows = []
-    for place, record in records:
-        names = next((f for f in FIELDS if isinstance(record, dict) and f[0] in record and f[2] in record), None)
-        if names is None:
-            found = ", ".join(record)[:80] if isinstance(record, dict) else type(record).__name__
-            raise UserError(f"{name} {place}: found {found}; expected fields {_allowed()}")
-        values = [record.get(key) or "" for key in names]
-        wrong = next((key for key, value in zip(names, values, strict=True) if not isinstance(value, str)), None)
-        if wrong is not None:
-            raise UserError(f"{name} {place}: '{wrong}' is {type(record[wrong]).__name__}, expected text")
-        if not values[0].strip():
-            raise UserError(f"{name} {place}: empty instruction, expected text")
-        rows.append((values[0], values[1], values[2]))
+    rows = Rows()
+    _add_rows(name, ((f"row {i}", dict(record)) for i, record in enumerate(records, 1)), rows)
     return rows
 
 
+def _read_file(path: Traversable, rows: Rows) -> tuple[str, ...]:
+    """Add a file's rows; returns notes on how it was read."""
+    content = read_content(path)
+    if content.suffix in (".json", ".jsonl", ".ndjson"):
+        unit, objects = read_objects(content)
+        _add_rows(content.name, ((f"{unit} {number}", item) for number, item in objects), rows)
+        return ()
+    table = open_table(path)
+    header = [str(name).strip() for name in next(table.rows, (0, ()))[1]]
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise table.error(1, f"{header.count(twice[0])} columns named '{twice[0]}'; rename one")
+
+    def records() -> Iterable[tuple[str, dict[str, Any]]]:
+        for number, cells in table.rows:
+            if len(cells) != len(header):
+                raise table.error(number, f"{len(cells)} columns, expected {len(header)} ({', '.join(header)})")
+            yield f"{table.unit} {number}", dict(zip(header, cells, strict=True))
+
+    _add_rows(table.name, records(), rows)
+    return table.notes
+
+
+def _add_rows(name: str, records: Iterable[tuple[str, dict[str, Any]]], rows: Rows) -> None:
+    for place, record in records:
+        where = f"{name} {place}"
+        if field := next((key for key in UNSUPPORTED if record.get(key)), None):
+            raise UserError(f"{where}: '{field}' is not supported, expected text only; remove such rows")
+        turns = next((names for names in CONVERSATIONS if record.get(names[0]) is not None), None)
+        names = next((names for names in FIELDS if names[0] in record and names[2] in record), None)
+        if names is not None:
+            rows.rows.append(_from_fields(where, record, names))
+        elif turns is not None:
+            _add_conversation(where, record, turns, rows)
+        else:
+            raise UserError(f"{where}: found {', '.join(record)[:80]}; expected fields {_allowed()}")
+
+
+def _from_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, str]) -> Row:
+    instruction, given, answer = (_text(where, key, record.get(key)) for key in names)
+    if not instruction.strip():
+        raise UserError(f"{where}: empty instruction, expected text; fill it in or remove the row")
+    system = _text(where, "system", record.get("system"))
+    history = record.get("history")
+    if history is None or history == "" or history != history:
+        history = []
+    pairs = (
+        [list(pair) if isinstance(pair, list | tuple) else [] for pair in history]
+        if isinstance(history, list)
+        else [[]]
+    )
+    if any(len(pair) != 2 for pair in pairs):
+        raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
+    turns = [_text(where, "history", text) for pair in pairs for text in pair]
+    return Row(_texts(instruction, given, system, turns), answer)
+
+
+def _add_conversation(where: str, record: Mapping[str, Any], names: tuple[str, str, str], rows: Rows) -> None:
+    """Add a conversation's last answer, with all turns before it as its prompt."""
+    key, by, what = names
+    turns = record[key]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) and by in turn and what in turn for turn in turns):
+        raise UserError(f"{where}: '{key}' is no list of turns with '{by}' and '{what}'; write it so")
+    spoken: list[tuple[str, str]] = []
+    for turn in turns:
+        if field := next((name for name in UNSUPPORTED if turn.get(name)), None):
+            raise UserError(f"{where}: '{field}' is not supported, expected text only; remove such rows")
+        speaker = SPEAKERS.get(str(turn[by]).lower())
+        if speaker is None:
+            raise UserError(
+                f"{where}: '{by}' is '{turn[by]}', allowed: {', '.join(sorted(SPEAKERS))}; remove such rows"
+            )
+        spoken.append((speaker, _text(where, what, turn[what])))
+    system = _text(where, "system", record.get("system"))
+    if spoken and spoken[0][0] == "system":
+        if system.strip():
+            raise UserError(f"{where}: a system prompt in 'system' and in '{key}'; keep one")
+        system = spoken.pop(0)[1]
+    expected = [("user", "assistant")[n % 2] for n in range(len(spoken))]
+    if len(spoken) < 2 or [speaker for speaker, _ in spoken] != expected or spoken[-1][0] != "assistant":
+        rows.dropped["whose turns do not alternate from a user's to an assistant's"] += 1
+        return
+    rows.shortened += len(spoken) > 2
+    *before, (_, instruction), (_, answer) = spoken
+    if not instruction.strip():
+        raise UserError(f"{where}: empty last question, expected text; fill it in or remove the row")
+    rows.rows.append(Row(_texts(instruction, "", system, [text for _, text in before]), answer))
+
+
+def _texts(instruction: str, given: str, system: str, turns: Sequence[str]) -> tuple[str, ...]:
+    return (instruction, given, system, *turns) if turns or system.strip() else (instruction, given)
+
+
+def _text(where: str, key: str, value: Any) -> str:
+    """A field as text: numbers as JSON has them, '' for null. Raises UserError for a list or an object."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    try:
+        return text_of_cell(value)
+    except ValueError as error:
+        raise UserError(f"{where}: '{key}' {error}") from error
+
+
 def _allowed() -> str:
-    return " or ".join(f"({', '.join(names)})" for names in FIELDS)
-
-
-def _objects(path: Traversable) -> list[tuple[str, Any]]:
-    """(where, object) of a .json list, or of .jsonl lines; a .json file may also hold lines."""
-    kind = path.name.rpartition(".")[2].lower()
-    if kind not in ("json", "jsonl"):
-        raise unknown(f"extension of instruction data '{path}'", f".{kind}", (".json", ".jsonl"))
-    text = _text(path)
-    if kind == "json" and text.lstrip().startswith("["):
-        return [(f"row {i}", item) for i, item in enumerate(_parsed(f"{path}", text), 1)]
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    return [(f"line {number}", _parsed(f"{path} line {number}", line)) for number, line in lines]
-
-
-def _parsed(where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        found = f"{error.msg} at line {error.lineno}" if " line " not in where else error.msg
-        raise UserError(f"{where}: expected JSON: {found}") from error
-
-
-def _text(path: Traversable) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"data file '{path}' cannot be read: {error.strerror}; give the path of a file") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{error.object[error.start]:02x}"
-        raise UserError(f"{path} line {line}: expected UTF-8 text, found {found}") from error
+    fields = [f"({', '.join(names)})" for names in FIELDS]
+    return " or ".join([*fields, *(names[0] for names in CONVERSATIONS)])

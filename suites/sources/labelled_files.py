@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from harness.contracts import Example
 from harness.errors import UserError, unknown
+from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, number_of, plain_number
 from suites.sources.tables import Table, open_table
 
 MANY = 20
@@ -31,39 +35,160 @@ class Line:
     label: str
 
 
-def read_lines(path: Path, texts: Sequence[str], label: str) -> list[Line]:
-    """The rows of a file. Raises UserError naming file, line and what was expected."""
+def read_lines(
+    paths: Sequence[Path], texts: Sequence[str], label: str, split: str
+) -> tuple[tuple[Line, ...], tuple[str, ...]]:
+    """The rows of a split's files that have a label and a text, and notes on the others and on how files were read.
+
+    Raises UserError naming file, line and what was expected.
+    """
+    rows: list[Line] = []
+    notes: list[str] = []
+    for path in paths:
+        read, more = _read_file(path, texts, label, split)
+        rows += read
+        notes += more
+    return tuple(rows), tuple(notes)
+
+
+def _read_file(path: Path, texts: Sequence[str], label: str, split: str) -> tuple[list[Line], list[str]]:
     table = open_table(path)
     first = next(table.rows, None)
     if first is None:
         raise UserError(f"{path}: empty file, expected a header with {', '.join((*texts, label))}")
-    header = [name.strip() for name in first[1]]
+    header = [str(name).strip() for name in first[1]]
     for name in (*texts, label):
         if name not in header:
-            raise unknown(f"column in the header of {path}:", name, header)
+            error = unknown(f"column in the header of {path}:", name, header)
+            raise UserError(f"{error}; the first row must name the columns") if first[0] else error
+        if header.count(name) > 1:
+            raise UserError(f"{path}: {header.count(name)} columns are named '{name}'; rename all but one of them")
     places, own = [header.index(name) for name in texts], header.index(label)
-    found = [_line(table, number, cells, header, places, own) for number, cells in table.rows]
-    if not found:
+    rows: list[Line] = []
+    dropped: Counter[str] = Counter()
+    absent: Counter[str] = Counter()
+    for number, cells in table.rows:
+        row = _line(table, number, cells, header, places, own)
+        if isinstance(row, str):
+            dropped[row] += 1
+            continue
+        rows.append(row)
+        absent.update(header[place] for place in places if cells[place] is None or cells[place] != cells[place])
+    if not rows and not dropped:
         raise UserError(f"{path}: no rows below the header")
-    return found
+    if dropped.total() > len(rows):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise UserError(
+            f"{path}: {dropped.total()} of {dropped.total() + len(rows)} rows cannot be used ({reasons}); "
+            f"are --text {'+'.join(texts)} and --label {label} the right columns?"
+        )
+    notes = [f"dropped: {split}: {_rows(count)} of {path.name} {reason}" for reason, count in dropped.items()]
+    notes += [
+        f"read: {_rows(count)} of {path.name} without '{name}' have an empty text" for name, count in absent.items()
+    ]
+    return rows, [*table.notes, *notes]
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count > 1)}"
 
 
 def _line(
-    table: Table, number: int, cells: Sequence[str], header: Sequence[str], places: Sequence[int], own: int
-) -> Line:
+    table: Table, number: int, cells: Sequence[Any], header: Sequence[str], places: Sequence[int], own: int
+) -> Line | str:
+    """The row, or why it is dropped."""
     if len(cells) != len(header):
         raise table.error(number, f"{len(cells)} columns, expected {len(header)} ({', '.join(header)})")
-    texts = tuple(cells[place] for place in places)
+    texts = tuple(table.text(number, header[place], cells[place]) for place in places)
+    label = table.text(number, header[own], cells[own]).strip()
+    if label == header[own] and all(text.strip() == header[place] for text, place in zip(texts, places, strict=True)):
+        return "that repeat the header"
+    if label in MISSING:
+        return f"without a label ('{label}')" if label else "without a label"
     if not any(text.strip() for text in texts):
-        raise table.error(number, f"empty text, expected words under {', '.join(header[place] for place in places)}")
-    if not cells[own].strip():
-        raise table.error(number, f"empty label, expected a value under {header[own]}")
-    return Line(f"{table.name} {table.unit} {number}", texts, cells[own].strip())
+        return "without a text"
+    return Line(f"{table.name} {table.unit} {number}", texts, label)
+
+
+Naming = Callable[[str], str]
+"""The class or number that a label as written stands for; labels that it does not know stay as they are."""
+
+
+def naming_of(lines: Sequence[Line], asked: Reading | None) -> Naming:
+    """How the labels of a column are named, so that one value has one name in all files.
+
+    Numbers go by value: 0, 0.0 and 0e0 are one. Booleans go by value in any case: true, True and 1. Raises UserError
+    for labels that may or may not be one.
+    """
+    numbers = {line.label: number_of(line.label) for line in lines}
+    values = {value for value in numbers.values() if value is not None}
+    if all(label.casefold() in BOOLEANS for label in numbers):
+        return _boolean_name
+    if values <= set(BOOLEANS.values()) and all(_value(label) is not None for label in numbers):
+        return _binary_name
+    for line in lines:
+        value = numbers[line.label]
+        if math.isinf(math.inf if value is None and line.label.strip("+-").casefold() in INFINITE else value or 0):
+            raise UserError(f"{line.where}: label '{line.label}' is not finite; correct it or remove the row")
+    if all(value is not None for value in numbers.values()):
+        return _number_name
+    _check_distinct(lines, asked)
+    return str
+
+
+INFINITE = ("inf", "infinity")
+
+
+def _value(label: str) -> Decimal | None:
+    number = number_of(label)
+    return BOOLEANS.get(label.casefold()) if number is None else number
+
+
+def _boolean_name(label: str) -> str:
+    value = _value(label)
+    return label if value not in BOOLEANS.values() else str(bool(value))
+
+
+def _binary_name(label: str) -> str:
+    value = _value(label)
+    return label if value is None else plain_number(value)
+
+
+def _number_name(label: str) -> str:
+    value = number_of(label)
+    return label if value is None else plain_number(value)
+
+
+def _check_distinct(lines: Sequence[Line], asked: Reading | None) -> None:
+    """Raise UserError where labels differ in case, spaces or form of letters only, or are numbers with separators."""
+    labels = {line.label: line for line in lines}
+    written = [label for label in labels if SEPARATED.fullmatch(label)]
+    if (
+        written
+        and asked is None
+        and all(SEPARATED.fullmatch(label) or number_of(label) is not None for label in labels)
+    ):
+        raise UserError(
+            f"{labels[written[0]].where}: label '{written[0]}' is a number with separators, which can be read in two "
+            f"ways; write 0.72 for 0,72 and 1000 for 1,000, or give --labels class"
+        )
+    seen: dict[object, str] = {}
+    for label, line in labels.items():
+        value = _value(label)
+        key = " ".join(unicodedata.normalize("NFKC", label).casefold().split()) if value is None else value
+        if (other := seen.setdefault(key, label)) != label:
+            raise UserError(
+                f"{line.where}: labels '{other}' and '{label}' differ only in how they are written; write them alike"
+            )
+
+
+def rename_labels(lines: Sequence[Line], name: Naming) -> tuple[Line, ...]:
+    return tuple(dataclasses.replace(line, label=name(line.label)) for line in lines)
 
 
 def reading_of(lines: Sequence[Line], asked: Reading | None) -> Reading:
     """`class` or `number`: numbers where every label is one and they have many values or are not whole."""
-    values = [_number(line.label) for line in lines]
+    values = [number_of(line.label) for line in lines]
     if asked == "number":
         for line, value in zip(lines, values, strict=True):
             if value is None:
@@ -73,7 +198,7 @@ def reading_of(lines: Sequence[Line], asked: Reading | None) -> Reading:
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(values):
         return "class"
-    return "number" if len(set(numbers)) > MANY or any(value % 1 for value in numbers) else "class"
+    return "number" if len(set(numbers)) > MANY or any(float(value) % 1 for value in numbers) else "class"
 
 
 def classes_of(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
@@ -88,7 +213,7 @@ def classes_of(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
             f"{path}: {len(names)} labels in {len(lines)} rows; expected classes of several rows: is --label the right "
             f"column? Numbers are read with --labels number"
         )
-    numbers = {name: _number(name) for name in names}
+    numbers = {name: number_of(name) for name in names}
     if all(value is not None for value in numbers.values()):
         return tuple(sorted(names, key=lambda name: (numbers[name], name)))
     return tuple(sorted(names))
@@ -99,8 +224,9 @@ def examples_of(lines: Sequence[Line], split: str, classes: Sequence[str]) -> tu
     ids = {name: number for number, name in enumerate(classes)}
     made = []
     for n, line in enumerate(lines):
-        value = ids.get(line.label) if classes else _number(line.label)
-        if value is None:
+        number = None if classes else number_of(line.label)
+        value = ids.get(line.label) if number is None else float(number)
+        if value is None or not math.isfinite(value):
             allowed = ", ".join(classes) if classes else "a number"
             raise UserError(f"{line.where}: label '{line.label}' of {split}, expected {allowed} as in train")
         made.append(Example(f"{split}/{n}", line.texts, value))
@@ -122,11 +248,3 @@ def carve(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], li
         count = min(len(group) - 1, max(1, round(len(group) * share)))
         held.update(int(n) for n in rng.permutation(group)[:count])
     return [x for n, x in enumerate(lines) if n not in held], [x for n, x in enumerate(lines) if n in held]
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

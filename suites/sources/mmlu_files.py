@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.contracts import Example
 from harness.errors import Absent, UserError
+from suites.sources.content import find_file
 from suites.sources.mmlu_subjects import SUBJECTS
 from suites.sources.tables import open_table
 
@@ -23,25 +24,29 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
     """
     found: dict[str, list[Example]] = {part: [] for part in PARTS}
     for subject in SUBJECTS:
-        files = {part: folder / part / f"{subject}_{part}.csv" for part in PARTS}
-        if not files["test"].is_file():
+        files = {part: find_file(folder / part, f"{subject}_{part}.csv") for part in PARTS}
+        if files["test"] is None:
             continue
-        if not files["dev"].is_file():
-            raise Absent(f"{files['dev']}: no such file; each subject needs its dev and its test questions")
+        if files["dev"] is None:
+            expected = folder / "dev" / f"{subject}_dev.csv"
+            raise Absent(f"{expected}: no such file; each subject needs its dev and its test questions")
         for part, path in files.items():
+            assert path is not None
             found[part] += _read(path, subject if part == "test" else f"dev/{subject}")
     return {part: tuple(rows) for part, rows in found.items()}
 
 
 def _read(path: Traversable, lead: str) -> list[Example]:
-    table = open_table(path)
+    table = open_table(path, only_commas=True)
     rows: list[Example] = []
     for number, cells in table.rows:
         if len(cells) != 6:
             raise table.error(number, f"{len(cells)} columns, expected 6 ({COLUMNS})")
-        *texts, letter = cells
+        *texts, letter = (table.text(number, COLUMNS, cell) for cell in cells)
+        letter = letter.strip()
         if letter not in LETTERS or len(letter) != 1:
-            raise table.error(number, f"answer '{letter}', expected one of A, B, C, D")
+            header = "; MMLU's files have no header: remove it" if number == 1 and len(letter) > 1 else ""
+            raise table.error(number, f"answer '{letter}', expected one of A, B, C, D{header}")
         if not texts[0].strip():
             raise table.error(number, "empty question, expected text")
         rows.append(Example(f"{lead}/{len(rows)}", tuple(texts), LETTERS.index(letter)))
@@ -65,21 +70,20 @@ def missing_note(questions: Sequence[Example]) -> tuple[str, ...]:
 def question_folder(data_dir: Path) -> Path:
     """The folder with dev/ and test/; `data_dir` is it, the folder mmlu, or the parent of that. Raises UserError."""
     places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
-    folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv"))), None)
+    folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv*"))), None)
     if folder is None:
         raise Absent(f"mmlu: no test/SUBJECT_test.csv in {data_dir}, its data/ or mmlu/data/; give --data-dir DIR")
     return folder
 
 
-def instruction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+def instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Training rows beside the questions, and a note: all of Alpaca, else parts of it, else Dolly.
 
     Looked for in `alpaca` in the three folders above and at the questions'. Raises UserError where there is none.
     """
     roots = [folder, *folder.absolute().parents][:3]
     for place in (root / "alpaca" for root in roots):
-        whole = place / "alpaca_data.json"
-        if whole.is_file():
+        if (whole := find_file(place, "alpaca_data.json")) is not None:
             return [whole], ()
         if parts := sorted((place / "partial").glob("*.json*")):
             names = ", ".join(path.name for path in parts)
@@ -89,5 +93,5 @@ def instruction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             return files, ("derived: train is databricks-dolly-15k, as no Alpaca rows are there",)
     raise Absent(
         f"mmlu: no training rows: no alpaca/ with alpaca_data.json, partial/ or dolly15k/ in "
-        f"{' or '.join(map(str, roots))}; give --data-file mmlu/train=FILE (.json or .jsonl, Alpaca or Dolly fields)"
+        f"{' or '.join(map(str, roots))}; give --data-file mmlu/train=FILE (Alpaca, Dolly or conversations)"
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import Example, SourceRequest, TaskData
-from harness.errors import Absent, unknown
-from suites.sources import mmlu_files
+from harness.errors import Absent, UserError, unknown
+from suites.sources import hub, mmlu_files
+from suites.sources.content import find_file
 from suites.sources.fingerprint import fingerprint
 from suites.sources.instructions import from_records, numbered, read_instructions
 
@@ -57,9 +58,10 @@ def _folder(request: SourceRequest) -> Traversable:
 
 def _own_instructions(folder: Traversable) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Those beside the questions; the generated data have theirs in their folder."""
-    own = folder / "train.jsonl"
-    if own.is_file() or not isinstance(folder, Path):
+    own = find_file(folder, "train.jsonl")
+    if own is not None:
         return [own], ()
+    assert isinstance(folder, Path)
     return mmlu_files.instruction_files(folder)
 
 
@@ -73,6 +75,8 @@ def _hub_questions() -> dict[str, Rows]:
             number = counts.get(row["subject"], 0)
             counts[row["subject"]] = number + 1
             lead = row["subject"] if part == "test" else f"dev/{row['subject']}"
+            if row["answer"] not in range(4):
+                raise UserError(f"{QUESTIONS} {lead}/{number}: answer {row['answer']!r}, expected 0 to 3")
             rows.append(Example(f"{lead}/{number}", (row["question"], *row["choices"]), int(row["answer"])))
         found[part] = tuple(sorted(rows, key=lambda e: mmlu_files.subject_of(e)))  # as from files; stable
     return found
@@ -83,11 +87,4 @@ def _hub_instructions() -> tuple[Rows, list[str]]:
 
 
 def _fetch(repository: str, name: str | None) -> Mapping[str, Sequence[dict[str, Any]]]:
-    try:
-        import datasets
-
-        return datasets.load_dataset(repository, name)  # type: ignore[no-any-return]
-    except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
-        first = (str(error).splitlines() or [""])[0]
-        tried = f"datasets.load_dataset('{repository}') failed: {type(error).__name__}: {first}"
-        raise Absent(f"{tried}; without the hub, give --data-dir DIR with mmlu/data/test/ in it") from error
+    return hub.load_splits(repository, name, "give --data-dir DIR with mmlu/data/test/ in it")

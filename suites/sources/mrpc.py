@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
+from harness.errors import UserError
+from suites.sources.content import find_file
 from suites.sources.layouts import Recovered
 from suites.sources.tables import Table, open_table
 
@@ -21,11 +23,13 @@ def from_release(folder: Traversable, wanted: Sequence[str]) -> Recovered:
     """Train and validation from msr_paraphrase_train.txt; held out are the pairs of dev_ids.tsv (the official way),
     else of dev.tsv, else a tenth by hash, which a note tells. Nothing if the release is not there.
     """
-    source = folder / "msr_paraphrase_train.txt"
-    if not source.is_file():
+    source = find_file(folder, "msr_paraphrase_train.txt")
+    if source is None:
         return Recovered({})
     table = open_table(source)
     rows = list(table.rows)
+    if not rows:
+        raise UserError(f"{source}: empty file, expected columns Quality, {', '.join(IDS)}, #1 String, #2 String")
     pairs = [_ids(rows[0][1], cells) for _, cells in rows[1:]]
     listed = _listed(folder)
     held = set(_tenth(pairs)) if listed is None else listed
@@ -41,18 +45,23 @@ def from_release(folder: Traversable, wanted: Sequence[str]) -> Recovered:
     return Recovered(parts, notes)
 
 
-def _ids(header: list[str], cells: list[str]) -> Pair:
+def _ids(header: Sequence[str], cells: Sequence[str]) -> Pair:
     """The id pair of a row; a row too short for it, or a file without ids, is found out by the row check."""
     return tuple(cells[header.index(name)] for name in IDS if name in header and header.index(name) < len(cells))
 
 
 def _listed(folder: Traversable) -> set[Pair] | None:
     """The pairs GLUE holds out, if a file names them."""
-    if (folder / "dev_ids.tsv").is_file():
-        return {tuple(cells) for _, cells in open_table(folder / "dev_ids.tsv").rows}
-    if (folder / "dev.tsv").is_file():
-        (_, header), *rows = open_table(folder / "dev.tsv").rows
-        return {_ids(header, cells) for _, cells in rows}
+    if (listed := find_file(folder, "dev_ids.tsv")) is not None:
+        pairs = {tuple(cells) for _, cells in open_table(listed).rows}
+        if not pairs:
+            raise UserError(f"{listed}: empty file, expected the id pairs of the dev rows; give the whole file")
+        return pairs
+    if (official := find_file(folder, "dev.tsv")) is not None:
+        header, *rows = [cells for _, cells in open_table(official).rows] or [[]]
+        if not rows:
+            raise UserError(f"{official}: no rows, expected the dev rows under {', '.join(IDS)}; give the whole file")
+        return {_ids(header, cells) for cells in rows}
     return None
 
 

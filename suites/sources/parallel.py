@@ -1,19 +1,26 @@
-"""Sentence pairs from two files of equal length, one sentence a line, and from the hub."""
+"""Sentence pairs from two files of equal length, from one file with both languages, and from the hub."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
 from harness.contracts import Example
-from harness.errors import Absent, UserError
-from suites.sources.tables import text_of
+from harness.errors import UserError
+from suites.sources import hub
+from suites.sources.content import lines_of, read_content, suffix_of, text_of
+from suites.sources.sgm import SGML, XML, Side, read_sgml, read_xml
+from suites.sources.tables import Table, open_table
 
 LANGUAGE_NAMES = {"en": ("en", "eng"), "ro": ("ro", "ron", "rum")}
 """Parts of a file's name that tell its language."""
+LANGUAGE_CODES = {part: language for language, parts in LANGUAGE_NAMES.items() for part in parts}
+BOTH = (".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".parquet")
+"""Extensions of tables, which have both languages."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,88 +36,175 @@ class Direction:
         return cls(source, target)
 
 
-def read_pairs(source: Traversable, target: Traversable, split: str, start: int = 0) -> list[Example]:
-    """Examples `split/start`, ... from the lines of two files.
+def read_pairs(source: Traversable, target: Traversable, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
+    """Examples `split/start`, ... of two files, and notes on pairs left out because a side is empty.
 
-    Raises UserError naming file and line where they differ in length, hold an empty line, or are no UTF-8.
+    A file has a sentence a line, or is WMT's SGML. Raises UserError naming file and line where the sides differ.
     """
-    sides = (source, lines(source)), (target, lines(target))
-    (short, fewer), (long, more) = sorted(sides, key=lambda side: len(side[1]))
-    if len(fewer) < len(more):
-        raise UserError(
-            f"{short} line {len(fewer) + 1}: expected a sentence, found the end of the file; "
-            f"{long} has {len(more)} lines, both sides must have the same number"
-        )
-    for path, own in sides:
-        if not own:
+    sides = [(path, _read_side(path)) for path in (source, target)]
+    for path, side in sides:
+        if not side.texts:
             raise UserError(f"{path} line 1: expected a sentence, found an empty file")
-        for number, text in enumerate(own, 1):
-            if not text.strip():
-                raise UserError(f"{path} line {number}: expected a sentence, found an empty line")
-    pairs = zip(sides[0][1], sides[1][1], strict=True)
-    return [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(pairs, start)]
+    (first, one), (second, two) = sides
+    if one.keys is not None and two.keys is not None:
+        two = _in_order(str(first), one, str(second), two)
+    (short, fewer), (long, more) = sorted(((first, one), (second, two)), key=lambda side: len(side[1].texts))
+    if len(fewer.texts) < len(more.texts):
+        raise UserError(
+            f"{short} line {len(fewer.texts) + 1}: expected a sentence, found the end of the file; "
+            f"{long} has {len(more.texts)} lines, both sides must have the same number"
+        )
+    rows, notes = paired(list(zip(one.texts, two.texts, strict=True)), split, start, f"{first.name}, {second.name}")
+    return rows, [*one.notes, *two.notes, *notes]
 
 
-def lines(path: Traversable) -> list[str]:
-    """The lines of a UTF-8 file; only a newline ends one. Raises UserError naming file and line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; give the path of a text file") from error
-    found = text_of(str(path), content).split("\n")
-    return [line.rstrip("\r") for line in (found if found[-1] else found[:-1])]
+def paired(pairs: Sequence[tuple[str, str]], split: str, start: int, name: str) -> tuple[list[Example], list[str]]:
+    """Examples of (source, target), less pairs with an empty side, which a note counts."""
+    whole = [pair for pair in pairs if all(text.strip() for text in pair)]
+    if pairs and not whole:
+        raise UserError(f"{name}: each pair has an empty side, expected sentences in two languages")
+    rows = [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(whole, start)]
+    dropped = len(pairs) - len(whole)
+    return rows, [f"dropped: {split}: {dropped} pair{'s' * (dropped > 1)} with an empty side"] if dropped else []
 
 
-def given_pairs(what: str, paths: Sequence[Traversable], direction: Direction, *, by_suite: bool) -> list[Example]:
-    """Pairs of the files that the user gave for a split, two and two.
+def _read_side(path: Traversable) -> Side:
+    """The sentences of a file. Raises UserError naming file and line."""
+    content = read_content(path)
+    text = text_of(content.name, content.data)
+    if content.suffix == ".xml" or XML.match(text):
+        raise UserError(f"{path}: WMT's XML format has both languages in it; give it alone: TASK/SPLIT={path.name}")
+    if content.suffix in (".sgm", ".sgml") or SGML.match(text):
+        return read_sgml(content.name, text)
+    return Side(lines_of(text))
+
+
+def _in_order(first: str, one: Side, second: str, two: Side) -> Side:
+    """The segments of the second file in the order of the first. Raises UserError where they have other segments."""
+    assert one.keys is not None and two.keys is not None
+    texts = dict(zip(two.keys, two.texts, strict=True))
+    for name, keys, other, others in ((second, texts, first, one.keys), (first, set(one.keys), second, two.keys)):
+        if lacking := [key for key in others if key not in keys]:
+            raise UserError(
+                f"{name}: no segment {lacking[0][1]} of document '{lacking[0][0]}', which {other} has "
+                f"({len(lacking)} missing in all); both sides must have the same segments"
+            )
+    return Side([texts[key] for key in one.keys], one.keys, two.notes)
+
+
+def given_pairs(
+    what: str, paths: Sequence[Traversable], direction: Direction, *, by_suite: bool
+) -> tuple[list[Example], list[str]]:
+    """Pairs of the files that the user gave for a split, and notes: two and two, or one file with both languages.
 
     Which file is which language is read from their names; else they come as source, target of the named task.
     Raises UserError where only the suite was named and the names do not tell.
     """
-    if len(paths) % 2:
-        raise UserError(f"--data-file {what}={paths[-1]}: expected two files, one a language: {what}=SOURCE,TARGET")
     split = what.rpartition("/")[2]
     rows: list[Example] = []
-    for first, second in zip(paths[::2], paths[1::2], strict=True):
-        told = [language_of(first.name), language_of(second.name)]
-        if sorted(map(str, told)) == sorted((direction.source, direction.target)):
-            source, target = (first, second) if told[0] == direction.source else (second, first)
-        elif told == [None, None] and not by_suite:
-            source, target = first, second
+    notes: list[str] = []
+    left = list(paths)
+    while left:
+        first = left.pop(0)
+        if suffix_of(first.name) in (".xml", *BOTH) and (language_of(first.name) is None or not left):
+            read, more = _read_both(what, first, direction, split, len(rows), by_suite=by_suite)
+        elif not left:
+            raise UserError(f"--data-file {what}={first}: expected two files, one a language: {what}=SOURCE,TARGET")
         else:
-            names = f"{first.name},{second.name}"
-            task = f"{direction.source}-{direction.target}/{split}"
-            raise UserError(
-                f"--data-file {what}={names}: the file names do not tell which language is which; "
-                f"end them in .en and .ro, or name the task: {task}=SOURCE,TARGET"
-            )
-        rows += read_pairs(source, target, split, start=len(rows))
-    return rows
+            read, more = _read_two(what, first, left.pop(0), direction, len(rows), by_suite=by_suite)
+        rows += read
+        notes += more
+    return rows, notes
+
+
+def _read_two(
+    what: str, first: Traversable, second: Traversable, direction: Direction, start: int, *, by_suite: bool
+) -> tuple[list[Example], list[str]]:
+    split = what.rpartition("/")[2]
+    told = [language_of(first.name), language_of(second.name)]
+    if sorted(map(str, told)) == sorted((direction.source, direction.target)):
+        source, target = (first, second) if told[0] == direction.source else (second, first)
+    elif told == [None, None] and not by_suite:
+        source, target = first, second
+    else:
+        names = f"{first.name},{second.name}"
+        task = f"{direction.source}-{direction.target}/{split}"
+        raise UserError(
+            f"--data-file {what}={names}: the file names do not tell which language is which; "
+            f"end them in .en and .ro, or name the task: {task}=SOURCE,TARGET"
+        )
+    return read_pairs(source, target, split, start)
+
+
+def _read_both(
+    what: str, path: Traversable, direction: Direction, split: str, start: int, *, by_suite: bool
+) -> tuple[list[Example], list[str]]:
+    """Pairs of one file: WMT's XML, or a table whose columns are named by language, or has source and target only.
+
+    A column `translation` of objects by language is what the hub's data sets have.
+    """
+    if suffix_of(path.name) == ".xml":
+        content = read_content(path)
+        source, target = read_xml(content.name, content.data, direction.source, direction.target)
+        target = _in_order(f"{path}: <src>", source, f"{path}: <ref>", target)
+        rows, notes = paired(list(zip(source.texts, target.texts, strict=True)), split, start, path.name)
+        return rows, [*target.notes, *notes]
+    table = open_table(path)
+    header = next(table.rows, None)
+    if header is None:
+        raise UserError(f"{path}: empty file, expected pairs of sentences")
+    names = [str(name).strip() for name in header[1]]
+    wanted = [direction.source, direction.target]
+    below: Iterable[tuple[int, Sequence[Any]]] = table.rows
+    if names == ["translation"] or ("translation" in names and not set(wanted) <= set(names)):
+        place = names.index("translation")
+        below = ((n, [(row[place] or {}).get(side) for side in wanted]) for n, row in _objects(table, place, below))
+        names = wanted
+    languages = [LANGUAGE_CODES.get(name.casefold()) for name in names]
+    if all(languages.count(side) == 1 for side in wanted):
+        places = [languages.index(side) for side in wanted]
+    elif len(names) == 2 and header[0] == 1 and not by_suite:
+        places, below = [0, 1], itertools.chain([header], below)
+    else:
+        raise UserError(
+            f"--data-file {what}={path.name}: expected a header with the columns {' and '.join(wanted)}, or two "
+            f"columns without a header and the task named: {'-'.join(wanted)}/{split}=FILE (source, target)"
+        )
+    pairs = []
+    for number, cells in below:
+        if len(cells) != len(names):
+            raise table.error(number, f"{len(cells)} columns, expected {len(names)}")
+        source_text, target_text = (
+            table.text(number, side, cells[place]) for side, place in zip(wanted, places, strict=True)
+        )
+        pairs.append((source_text, target_text))
+    rows, notes = paired(pairs, split, start, path.name)
+    if not rows:
+        raise UserError(f"{path}: no pairs of sentences in it")
+    return rows, [*table.notes, *notes]
+
+
+def _objects(
+    table: Table, place: int, rows: Iterable[tuple[int, Sequence[Any]]]
+) -> Iterator[tuple[int, Sequence[Any]]]:
+    for number, cells in rows:
+        if not isinstance(cells[place], dict):
+            raise table.error(number, "'translation' is no object, expected sentences by language")
+        yield number, cells
 
 
 def language_of(name: str) -> str | None:
     """The language that a file's name tells, the last part that is one: RO-STS.train.en is English."""
-    names = {part: language for language, parts in LANGUAGE_NAMES.items() for part in parts}
-    found = [names[part] for part in re.split(r"[^a-z]+", name.lower()) if part in names]
+    found = [LANGUAGE_CODES[part] for part in re.split(r"[^a-z]+", name.lower()) if part in LANGUAGE_CODES]
     return found[-1] if found else None
 
 
 def from_hub(repository: str, configuration: str, hint: str) -> dict[str, Any]:
     """The splits of a hub data set. Raises UserError that says how to go on without the hub."""
-    try:
-        import datasets
-
-        return dict(datasets.load_dataset(repository, configuration))
-    except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
-        first = (str(error).splitlines() or [""])[0]
-        tried = f"datasets.load_dataset('{repository}', '{configuration}') failed: {type(error).__name__}: {first}"
-        raise Absent(f"{tried}; without the hub, {hint}") from error
+    return hub.load_splits(repository, configuration, hint)
 
 
 def hub_pairs(rows: Any, direction: Direction, split: str) -> tuple[list[Example], list[str]]:
     """Examples of a hub split, and a note on pairs left out because a side is empty (Europarl has such)."""
-    pairs = [(pair[direction.source], pair[direction.target]) for pair in rows["translation"]]
-    whole = [pair for pair in pairs if all(text.strip() for text in pair)]
-    examples = [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(whole)]
-    dropped = len(pairs) - len(whole)
-    return examples, [f"dropped: {split}: {dropped} pairs with an empty side"] if dropped else []
+    pairs = [(pair[direction.source] or "", pair[direction.target] or "") for pair in rows["translation"]]
+    return paired(pairs, split, 0, split)

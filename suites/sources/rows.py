@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from harness.contracts import Example, Label
 from harness.errors import UserError
 from suites.sources.layouts import Columns, Layout
+from suites.sources.scalars import number_of, plain_number
 from suites.sources.tables import Rows, Table
 
 
@@ -37,14 +39,15 @@ def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> t
             expected = f"{len(cells)} columns, expected {header.width} ({', '.join(header.names)})"
             broken.append(table.error(number, expected))
             continue
-        label = parse(cells[header.label])
-        if label is None and cells[header.label] == layout.unlabelled:
+        written = table.text(number, header.names[header.label], cells[header.label])
+        label = parse(written)
+        if label is None and written == layout.unlabelled:
             unlabelled += 1
             continue
         if label is None:
-            raise table.error(number, f"label '{cells[header.label]}', expected {_allowed(layout)}")
-        texts = tuple([cells[place] for place in header.texts])
-        if not any(texts):
+            raise table.error(number, f"label '{written}', expected {_allowed(layout)}")
+        texts = tuple([table.text(number, header.names[place], cells[place]) for place in header.texts])
+        if not any(texts) or _is_absent(cells, header):
             named = ", ".join(header.names[place] for place in header.texts)
             raise table.error(number, f"empty text, expected words under {named}")
         examples.append(Example(f"{split}/{start + len(examples)}", texts, label))
@@ -52,7 +55,12 @@ def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> t
         raise broken[0]
     if not examples:
         raise UserError(f"{table.name}: no rows, expected columns {', '.join(header.names)}")
-    return examples, _notes(split, layout, unlabelled, len(broken))
+    return examples, [*table.notes, *_notes(split, layout, unlabelled, len(broken))]
+
+
+def _is_absent(cells: Sequence[Any], header: Header) -> bool:
+    """Whether a text is null or its key is not there, which in a sentence pair would else read as an empty text."""
+    return any(cells[place] is None or cells[place] != cells[place] for place in header.texts)
 
 
 def _header(table: Table, layout: Layout) -> tuple[Header, Rows]:
@@ -60,9 +68,11 @@ def _header(table: Table, layout: Layout) -> tuple[Header, Rows]:
     first = next(table.rows, None)
     if first is None:
         raise UserError(f"{table.name}: empty file, expected columns {', '.join(layout.columns[0].names)}")
-    names = [name.strip() for name in first[1]]
+    names = [str(name).strip() for name in first[1]]
     for columns in layout.columns:
         if set(columns.names) <= set(names):
+            if twice := [name for name in columns.names if names.count(name) > 1]:
+                raise table.error(max(first[0], 1), f"{names.count(twice[0])} columns named '{twice[0]}'; rename one")
             return _places(columns, tuple(names)), table.rows
     if layout.bare:
         return _places(layout.columns[0], layout.bare), itertools.chain([first], table.rows)
@@ -75,16 +85,26 @@ def _places(columns: Columns, names: tuple[str, ...]) -> Header:
 
 
 def _label_parser(layout: Layout) -> Callable[[str], Label | None]:
-    return layout.labels.get if layout.labels else _similarity
+    """Labels as the layout has them, also in another case, and class ids as numbers: 1.0 is 1."""
+    if not layout.labels:
+        return _similarity
+    by_name = {name.casefold(): label for name, label in layout.labels.items()}
+
+    def parse(written: str) -> Label | None:
+        label = layout.labels.get(written)
+        if label is None:
+            number = number_of(written.strip())
+            label = by_name.get(written.strip().casefold() if number is None else plain_number(number))
+        return label
+
+    return parse
 
 
 def _similarity(written: str) -> float | None:
     """A similarity from 0 to 5; rounded, as the hub holds float32 (3.8 reads 3.7999999)."""
-    try:
-        value = round(float(written), 5)
-    except ValueError:
-        return None
-    return value if 0 <= value <= 5 else None
+    number = number_of(written.strip())
+    value = None if number is None else round(float(number), 5)
+    return value if value is not None and 0 <= value <= 5 else None
 
 
 def _allowed(layout: Layout) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.contracts import Example, SourceRequest
 from harness.errors import Absent, UserError, unknown
 from suites.sources import hub
+from suites.sources.content import find_file
 from suites.sources.layouts import Columns, Layout
 from suites.sources.rows import read_examples
 from suites.sources.tables import Table, open_table
@@ -124,8 +125,9 @@ def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes:
     if data_dir is None:
         raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
     folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
-    wanted = {split: folder / f"dev-{split.rpartition('_')[2]}.tsv" for split in missing if split != "train"}
-    if absent := [path.name for path in wanted.values() if not path.is_file()]:
+    names = {split: f"dev-{split.rpartition('_')[2]}.tsv" for split in missing if split != "train"}
+    wanted = {split: path for split, name in names.items() if (path := find_file(folder, name)) is not None}
+    if absent := [name for split, name in names.items() if split not in wanted]:
         raise Absent(
             f"xnli/{language}: no {', '.join(absent)} in {folder}; give --data-dir DIR with a dev-LANG.tsv for each "
             f"language, or --data-file xnli/validation_LANG=PATH"
@@ -135,13 +137,14 @@ def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes:
     return rows if path is None else rows | {"train": _read([open_table(path)], "train", notes)}
 
 
-def _train_file(folder: Path, data_dir: Path, language: str) -> Path | None:
+def _train_file(folder: Path, data_dir: Path, language: str) -> Traversable | None:
     """Train rows in a language: XTREME's file, XNLI's translations, or for English those of MNLI beside the folder."""
     own = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
     if language == "en":
         beside = dict.fromkeys((folder, data_dir, folder.parent))
         own += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
-    return next((path for path in own if path.is_file()), None)
+    found = (find_file(path.parent, path.name) for path in own)
+    return next((path for path in found if path is not None), None)
 
 
 def _embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:

@@ -96,6 +96,12 @@ def test_records_that_are_stored_stay_when_their_pack_goes_on(tmp_path: Path) ->
     assert not held.exists()  # nothing of it is missing
 
 
+def save(content: dict[str, Any], path: Path) -> None:
+    """A checkpoint with that content and its digest."""
+    with path.open("wb") as stream:
+        checkpoint._pickled(content, stream)
+
+
 def broken(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -104,7 +110,7 @@ def changed(**fields: Any) -> Any:
     def change(path: Path) -> None:
         content = torch.load(path, weights_only=True)
         made_by = content["made_by"] | fields.pop("made_by", {})
-        torch.save(content | {"made_by": made_by} | fields, path)
+        save(content | {"made_by": made_by} | fields, path)
 
     return change
 
@@ -112,14 +118,16 @@ def changed(**fields: Any) -> Any:
 def narrowed(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content["state"]["theta"] = [t[:, :-1] for t in content["state"]["theta"]]
-    torch.save(content, path)
+    save(content, path)
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (broken, "does not read"),
-        (lambda path: path.write_bytes(b""), "does not read"),
+        (broken, "damaged"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "does not read"),
+        (lambda path: torch.save(torch.load(path), path), "damaged, or of another version of this harness"),
         (changed(format=0), "of another version of this harness"),
         (changed(made_by={"torch": "1.0", "threads": 64}), "made under another threads, torch"),
         (changed(keys=("a", "b")), "of a pack with cells that are not asked for here"),
@@ -198,7 +206,7 @@ def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
     asked = planned("lora", (10, 10))
     stop(tmp_path, asked, at=6)
     content = torch.load(only_file(tmp_path))
-    torch.save(content | {"spent": content["spent"] | {"train": 1000.0}}, only_file(tmp_path))
+    save(content | {"spent": content["spent"] | {"train": 1000.0}}, only_file(tmp_path))
     sitting(tmp_path, asked, Seen())
     assert all(1000 < r.phases.train < 1100 for r in stored(tmp_path, asked[0]) if r.phases)
 

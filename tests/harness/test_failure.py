@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +46,62 @@ class Counted:
 
         patch.setattr(Trainer, where, limited)
         patch.setattr(Trainer, "one_step", one_step)
+
+
+def raised(call: Callable[[], Any]) -> BaseException:
+    with pytest.raises(BaseException) as caught:
+        call()
+    return caught.value
+
+
+def wrapped() -> None:
+    try:
+        mmap.mmap(-1, 10**15)
+    except OSError as error:
+        raise RuntimeError("the checkpoint does not load") from error
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: torch.empty(10**15),
+        lambda: np.zeros(10**16),
+        lambda: mmap.mmap(-1, 10**15),
+        lambda: bytearray(2**62),
+        wrapped,
+    ],
+)
+def test_memory_that_really_runs_out_is_known(call: Callable[[], Any]) -> None:
+    assert Failure.of(raised(call)).memory  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), True),
+        (RuntimeError("unable to mmap 4294967296 bytes from file <x>: Cannot allocate memory (12)"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: not enough memory"), True),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_out_of_memory_by_its_words_and_number(error: Exception, memory: bool) -> None:
+    assert Failure.of(error).memory is memory
+
+
+def test_memory_that_the_system_refuses_while_a_pack_loads_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(work: Any) -> torch.nn.Module:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(packrun, "load_backbone", refuse)
+    asked = planned("lora", (5, 5))
+    sitting(tmp_path, asked, Seen())
+    assert [r.status for r in stored(tmp_path, asked[0])] == ["oom", "oom"]
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.machinery
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import model_source
+from harness.cell import ModelRef
 from harness.errors import UserError
 from harness.model_source import MINILM_HASHES, resolve
 from harness.presets import PRESETS, preset
+from tests.harness.families import build_family
+from tests.reports.records import cell
 
 
 def folder(path: Path, *names: str, weights: bytes = b"weights") -> Path:
@@ -141,3 +146,61 @@ def test_presets_are_whole(name: str) -> None:
     assert chosen.name == name and chosen.models["glue"] and chosen.summary
     Protocol.model_validate({"lr": 1.0, **chosen.protocol})
     assert all(name in kind.learning_rates and kind.learning_rates[name].source for _, kind in METHODS)
+
+
+def _cell_key(path: Path) -> str:
+    source = resolve(preset("paper"), "glue", str(path))
+    return cell("rte", model=source.ref).key
+
+
+def _change_json(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: _change_json(f / "config.json", num_attention_heads=2),
+        lambda f: _change_json(f / "config.json", hidden_act="relu"),
+        lambda f: (f / "tokenizer.json").write_text((f / "tokenizer.json").read_text().replace('"film"', '"flim"')),
+        lambda f: _change_json(f / "tokenizer_config.json", pad_token="[SEP]"),
+        lambda f: (f / "generation_config.json").write_text('{"repetition_penalty": 1.5}'),
+        lambda f: (f / "chat_template.jinja").write_text("{{ messages }}"),
+        lambda f: (f / "added_tokens.json").write_text('{"<new>": 4}'),
+        lambda f: (f / "vocab.txt").write_text("film"),
+        lambda f: (f / "merges.txt").write_text("f i"),
+        lambda f: (f / "spiece.model").write_bytes(b"film"),
+    ],
+)
+def test_whatever_is_read_of_a_model_folder_is_in_the_key(change: Callable[[Path], object], tmp_path: Path) -> None:
+    path = build_family("bert", tmp_path)
+    before, revision = _cell_key(path), resolve(preset("paper"), "glue", str(path)).ref.revision
+    change(path)
+    assert _cell_key(path) != before
+    assert resolve(preset("paper"), "glue", str(path)).ref.revision == revision
+
+
+def test_what_is_not_read_is_not_in_the_key(tmp_path: Path) -> None:
+    path = build_family("bert", tmp_path)
+    before = _cell_key(path)
+    (path / "README.md").write_text("# A model")
+    (path / "training_args.bin").write_bytes(b"x")
+    (path / "trainer_state.json").write_text("{}")
+    _change_json(path / "config.json", transformers_version="9.9")
+    assert _cell_key(path) == before
+
+
+def test_a_key_of_an_earlier_version_stays() -> None:
+    """The reference is the canonical JSON without the field that earlier versions lacked."""
+    old = cell("rte", model=ModelRef(name="m", revision="a" * 64))
+    content = old.model_dump(mode="json", exclude_defaults=True)
+    assert "files" not in content["model"]
+    assert ModelRef.model_validate({"name": "m", "revision": "a" * 64}).content == "a" * 64
+    assert old.key != cell("rte", model=ModelRef(name="m", revision="a" * 64, files="b" * 64)).key
+
+
+def test_a_whole_file_goes_before_an_index_as_in_transformers(tmp_path: Path) -> None:
+    path = folder(tmp_path / "model", "config.json", "vocab.txt", "model.safetensors", "a.safetensors")
+    (path / "a.safetensors").write_bytes(b"other")
+    (path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "a.safetensors"}}')
+    assert resolve(preset("paper"), "glue", str(path)).ref.revision == hashlib.sha256(b"weights").hexdigest()

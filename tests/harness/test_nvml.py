@@ -50,19 +50,11 @@ def test_a_profile_knows_the_run_that_waits_for_it(monkeypatch: pytest.MonkeyPat
     """As after training on a GPU: the run has it open while each profile is measured."""
     seen: list[int | None] = []
 
-    class Pool:
-        def __init__(self, *_: Any, **__: Any) -> None: ...
+    def answer(preload: str, take: Any, question: measure.Question, plugins: Any) -> Any:
+        seen.append(question.waiting)
+        return measure._profile(question, "failed")
 
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: Any) -> None: ...
-
-        def submit(self, take: Any, question: measure.Question, plugins: Any) -> Any:
-            seen.append(question.waiting)
-            return SimpleNamespace(result=lambda: measure._profile(question, "failed"))
-
-    monkeypatch.setattr(profile.concurrent.futures, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(profile, "call_alone", answer)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "out": tmp_path / "run", "device": "cpu"})
     store = Store(spec.folder)

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pandas as pd
 import pytest
 
 from harness.errors import UserError
+from harness.files import write_atomically
 from harness.plan import make_plan
 from harness.record import Record
 from harness.spec import make_spec
-from harness.store import Store, missing, write_atomically
+from harness.store import Store, missing
 
 
 @pytest.fixture
@@ -30,6 +32,16 @@ def records() -> list[Record]:
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "out")
     made.prepare()
+    return made
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Every entry below a folder with its time and content."""
+    made = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+        made[str(path.relative_to(folder))] = status.st_mode, status.st_mtime_ns, content
     return made
 
 
@@ -82,9 +94,12 @@ def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, reco
         path.with_suffix(".parquet").unlink()
     else:
         path.with_suffix(".parquet").write_bytes(b"x")
-    found, lines = store.read()
-    assert found == {} and len(lines) == 1 and str(path) in lines[0]
-    assert not path.exists() and (store.out / "set-aside" / path.name).exists()
+    before = snapshot(store.out)
+    found, (line,) = store.read()
+    assert found == {} and str(path) in line and snapshot(store.out) == before
+    found, (line,) = store.repair()
+    assert found == {} and str(path) in line
+    assert not os.path.lexists(path) and (store.out / "set-aside" / path.name).exists()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +107,7 @@ def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, reco
     [
         (
             {"schema_version": 7, "steps": "a new meaning", "more": 1},
-            "schema version 7, this harness reads 1; set aside",
+            "schema version 7, this harness reads 1",
         ),
         ({"steps": "many"}, "steps: Input should be a valid integer"),
         ({"cell": {"suite": "glue"}}, "cell.suite_version: Field required"),

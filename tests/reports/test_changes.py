@@ -172,10 +172,11 @@ def test_what_lies_within_noise_says_what_would_not() -> None:
     power = TTestPower()
     spread = float(np.std(np.subtract(after, BEFORE), ddof=1))
     found = power.solve_power(nobs=5, alpha=0.05, power=0.8) * spread
-    assert gap.reading.startswith(f"within seed noise; {found:.1f} points would be found, 0.08 take ")
+    start = f"within seed noise; minimum detectable difference (80 % power) {found:.1f} points ("
+    assert gap.reading.startswith(start) and "seeds needed for 0.080 points" in gap.reading
     (gap,) = compare_runs(run(BEFORE), run([b + d for b, d in zip(BEFORE, (1, -1, 2, 0, 1), strict=True)])).gaps
     seeds = power.solve_power(effect_size=0.6 / np.std((1, -1, 2, 0, 1), ddof=1), alpha=0.05, power=0.8)
-    assert gap.reading.endswith(f"0.6 take {np.ceil(seeds):.0f} seeds")
+    assert f"seeds needed for 0.60 points: {np.ceil(seeds):.0f} (" in gap.reading
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

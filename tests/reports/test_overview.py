@@ -52,7 +52,7 @@ def test_each_method_stands_under_its_truth() -> None:
         "head": "worse",
         "bitfit": "worse",
         "adapter": "equivalent within the margin of 1 points",
-        "lorasp": "not told apart, which does not show that they are equal",
+        "lorasp": "no significant difference (equivalence not shown)",
         "prompt": "no verdict",
     }
 
@@ -86,7 +86,7 @@ def test_an_interval_that_excludes_0_without_a_verdict_is_explained(gap: float) 
                 found.append(record(60.0 + by + own, cell(task, method, s)))
     judged = [j for j in analyse(found, []).judged if len(j.comparison.tasks) > 1 and j.comparison.first == "lora"]
     (paragraph,) = overviews(judged, None)
-    assert paragraph.endswith(ALONE) is bool(gap) and parts(paragraph)["lorasp"].startswith("not told apart")
+    assert paragraph.endswith(ALONE) is bool(gap) and parts(paragraph)["lorasp"].startswith("no significant difference")
 
 
 def test_few_comparisons_need_no_overview() -> None:

@@ -62,7 +62,9 @@ def test_difference_table_reads_each_row() -> None:
     assert table is not None
     assert table.rows[0] == ("lorasp", "cola", "-0.2 ± 9.5", "2", table.rows[0][4])
     told = re.fullmatch(
-        r"not distinguishable from 0; ([\d.]+) points would be found, 0.25 take (\d+) seeds", table.rows[0][4]
+        r"not distinguishable from 0; minimum detectable difference \(80 % power\) ([\d.]+) points \(95 % interval .*\)"
+        r"; seeds needed for 0.25 points: (\d+) \(.*",
+        table.rows[0][4],
     )
     assert told is not None
     spread, power = np.std(np.array([59.0 - 60.0, 62.5 - 62.0]), ddof=1), TTestPower()

@@ -1,26 +1,25 @@
-"""The table at the end of a run."""
+"""The tables at the end of a run."""
 
 from __future__ import annotations
 
-import io
+import pytest
 
-from rich.console import Console
-
-from reports.terminal import plain, table
+from reports.terminal import print_tables
+from tests.harness.test_terminal import run_on_terminal
 from tests.reports.records import grid_of, profile
 
 SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61.0]}
 
 
-def test_both_forms_hold_scores_and_cost() -> None:
+def test_a_pipe_and_a_terminal_have_scores_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
     records, profiles = grid_of(SCORES), [profile("lora"), profile("lorasp")]
-    stream = io.StringIO()
-    Console(file=stream, width=200).print(table(records, profiles))
-    for text in (stream.getvalue(), plain(records, profiles)):
+    print_tables(records, profiles)
+    for text in (capsys.readouterr().out, run_on_terminal(lambda: print_tables(records, profiles), 200)):
         assert "62.0 ± 5.0" in text and "3.00 MiB" in text and "mean of 1 named task" in text
 
 
-def test_plain_columns_line_up() -> None:
-    lines = plain(grid_of(SCORES), []).splitlines()
+def test_columns_for_a_pipe_line_up(capsys: pytest.CaptureFixture[str]) -> None:
+    print_tables(grid_of(SCORES), [])
+    lines = capsys.readouterr().out.splitlines()
     column = lines[1].index("constant")
     assert lines[2][column : column + 4] == "50.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -112,11 +113,11 @@ def test_wrong_questions_end_with_exit_2_before_training(
     ("text", "says"),
     [
         ('[{"instruction": "a", "answer": "b"}]', r"t.json row 1: found instruction, answer; expected fields"),
-        ('[{"instruction": "a", "output": 3}]', r"t.json row 1: 'output' is int, expected text"),
-        ('{"instruction": "a", "output": "b"}\n{', r"t.json line 2: expected JSON"),
+        ('[{"instruction": "a", "output": ["b"]}]', r"t.json row 1: 'output' is a list, expected text"),
+        ('{"instruction": "a", "output": "b"}\n{', r"t.json line 2: expected a JSON object"),
         ('[{"instruction": " ", "output": "b"}]', r"t.json row 1: empty instruction"),
         ('[{"instruction": "a", "output": ""}]', r"t.json: no row with an answer"),
-        ("[1]", r"t.json row 1: found int; expected fields"),
+        ("[1]", r"t.json row 1: expected a JSON object, found int"),
     ],
 )
 def test_wrong_instructions(text: str, says: str, tmp_path: Path) -> None:
@@ -188,3 +189,18 @@ def test_a_run_from_files_to_its_records(tmp_path: Path) -> None:
         assert record.extra["lm_eval"]["questions"] == 15 and record.extra["lm_eval"]["task_version"] == "2"
         assert any(note.startswith("packed: 40 training examples in") for note in record.data_notes)
         assert record.averages["mmlu"].score == record.scores["accuracy"]
+
+
+def test_task_files_of_lm_eval_are_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = set()
+    for name, prompt in (("one", "{{question}}"), ("two", "Q: {{question}}"), ("three", "{{question}}")):
+        files = tmp_path / name / "lm_eval" / "tasks" / "mmlu" / "default"
+        files.mkdir(parents=True)
+        (tmp_path / name / "lm_eval" / "__init__.py").write_text("")
+        (files / "_default_template_yaml").write_text(f"doc_to_text: '{prompt}'")
+        spec = importlib.util.spec_from_file_location(
+            "lm_eval", tmp_path / name / "lm_eval" / "__init__.py", submodule_search_locations=[str(files.parents[2])]
+        )
+        monkeypatch.setattr(importlib.util, "find_spec", lambda package, made=spec: made)
+        digests.add(Mmlu().files()["lm-eval task files"])
+    assert len(digests) == 2

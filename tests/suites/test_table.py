@@ -104,8 +104,8 @@ def test_jsonl_and_tsv_are_read_as_csv_is(tmp_path: Path) -> None:
 
 BAD: list[tuple[str, bytes, str]] = [
     ("a.csv", b"body,mork\nx,1\n", r"unknown column in the header of .*a\.csv: 'mark': did you mean 'mork'\?"),
-    ("a.csv", b"body,mark\nx,1\n ,0\n", r"a\.csv line 3: empty text, expected words under body"),
-    ("a.csv", b"body,mark\nx,1\ny,\n", r"a\.csv line 3: empty label, expected a value under mark"),
+    ("a.csv", b"body,mark\nx,1\n ,0\n ,1\n", r"a\.csv: 2 of 3 rows cannot be used \(2 without a text\)"),
+    ("a.csv", b"body,mark\nx,\ny,\n", r"a\.csv: 2 of 2 rows cannot be used \(2 without a label\)"),
     ("a.csv", b"body,mark\nx,1\ny,0,7\n", r"a\.csv line 3: 3 columns, expected 2"),
     ("a.csv", b"body,mark\nx,yes\ny,yes\n", r"a\.csv: one label only, 'yes'"),
     ("a.csv", b"body,mark\n", r"a\.csv: no rows"),

@@ -39,8 +39,8 @@ def test_the_same_bits_twice_in_any_order_of_tasks(tmp_path: Path, records: list
     assert a.judged == b.judged and a.signatures == b.signatures
     for name in FRAMES:
         pd.testing.assert_frame_equal(getattr(a, name), getattr(b, name), check_exact=True)
-    other = analyse(records, [], margin=1.0, seed=4, cells=tmp_path)
-    assert other.judged[0].comparison.estimate != a.judged[0].comparison.estimate
+    others = [analyse(records, [], margin=1.0, seed=seed, cells=tmp_path) for seed in range(12)]
+    assert all(other.judged == a.judged for other in others)  # nothing that a verdict rests on is drawn
     alone = analyse([r for r in records if r.cell.task == "rte"], [], margin=1.0, seed=3, cells=tmp_path)
     both = {(j.comparison.place, j.comparison.method, j.comparison.first): j.comparison.estimate for j in a.judged}
     assert alone.judged[0].comparison.estimate == both["rte", "lorasp", "lora"]
@@ -72,7 +72,7 @@ def test_the_mean_over_tasks_carries_the_examples_of_each(tmp_path: Path, record
     parts = [judged[task, "lorasp"].examples for task in ("cola", "rte")]
     mean = judged["average of 2 tasks", "lorasp"]
     assert mean.examples is not None and all(parts)
-    assert mean.examples.se**2 == pytest.approx(sum(p.se**2 for p in parts if p) / 4, rel=0.1)
+    assert mean.examples.se**2 == pytest.approx(sum(p.se**2 for p in parts if p) / 4)
     by_seed = [
         np.mean([r.scores["accuracy"] * (1 if r.cell.method == "lorasp" else -1) for r in of]) * 2
         for s in range(4)

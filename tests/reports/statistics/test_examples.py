@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import f1_score, matthews_corrcoef
+from statsmodels.api import OLS
 
 from harness.record import Record
-from reports.statistics.crossed import resampled
+from reports.statistics.evidence import influences
 from reports.statistics.examples import NoExamples, load, place
 from tests.reports.predicted import guesses, kept
 
@@ -27,13 +29,15 @@ def records(tmp_path: Path) -> list[Record]:
     return [kept(tmp_path, guesses(rng, targets, 0.8), targets, seed=s) for s in range(3)]
 
 
-def test_resampled_scores_have_the_binomial_spread(tmp_path: Path, records: list[Record]) -> None:
+def _error(examples: Any, cell: int = 0) -> float:
+    return float(np.sqrt(np.sum(influences(examples)[:, cell] ** 2)))
+
+
+def test_the_error_of_an_accuracy_is_the_binomial_one(tmp_path: Path, records: list[Record]) -> None:
     examples = _load(records, tmp_path)
-    draws = resampled(examples, np.random.default_rng(0))
-    assert draws.shape == (1000, 3) and examples.groups == 200
     share = records[1].scores["accuracy"] / 100
-    assert draws[:, 1].mean() == pytest.approx(100 * share, abs=0.3)
-    assert draws[:, 1].std() == pytest.approx(100 * np.sqrt(share * (1 - share) / 200), rel=0.08)
+    assert examples.groups == 200
+    assert _error(examples, 1) == pytest.approx(100 * np.sqrt(share * (1 - share) / 199))
 
 
 def test_spearman_spread_is_that_of_scipys_bootstrap(tmp_path: Path) -> None:
@@ -45,8 +49,22 @@ def test_spearman_spread_is_that_of_scipys_bootstrap(tmp_path: Path) -> None:
     expected = stats.bootstrap(
         (p, y), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False, rng=0, n_resamples=1000
     )
-    found = resampled(examples, np.random.default_rng(0)).std()
-    assert found == pytest.approx(100 * expected.standard_error, rel=0.1)
+    assert _error(examples) == pytest.approx(100 * expected.standard_error, rel=0.1)
+
+
+@pytest.mark.parametrize("metric", ["f1", "matthews_correlation", "pearson"])
+def test_errors_are_those_of_scipys_bootstrap(tmp_path: Path, metric: str) -> None:
+    rng = np.random.default_rng(1)
+    y: Any = rng.integers(0, 2, 300) if metric != "pearson" else rng.normal(0, 1, 300)
+    p: Any = guesses(rng, y, 0.75) if metric != "pearson" else y + rng.normal(0, 0.7, 300)
+    reference: Any = {
+        "f1": f1_score,
+        "matthews_correlation": matthews_corrcoef,
+        "pearson": lambda a, b: stats.pearsonr(a, b).statistic,
+    }[metric]
+    made = kept(tmp_path, p, y, score=100 * reference(y, p))
+    expected = stats.bootstrap((y, p), reference, paired=True, vectorized=False, rng=0, n_resamples=1000)
+    assert _error(_load([made], tmp_path, (metric,))) == pytest.approx(100 * expected.standard_error, rel=0.08)
 
 
 def test_whole_subjects_are_drawn(tmp_path: Path) -> None:
@@ -58,8 +76,9 @@ def test_whole_subjects_are_drawn(tmp_path: Path) -> None:
     examples = _load([made], tmp_path)
     share = right.mean()
     assert examples.groups == 20
-    spread = resampled(examples, np.random.default_rng(0)).std()
-    assert spread == pytest.approx(100 * np.sqrt(share * (1 - share) / 20), rel=0.08)
+    fit = OLS(100.0 * right, np.ones(500)).fit(cov_type="cluster", cov_kwds={"groups": np.repeat(range(20), 25)})
+    assert _error(examples) == pytest.approx(100 * np.sqrt(share * (1 - share) / 19))
+    assert _error(examples) == pytest.approx(fit.bse[0], rel=0.01)
 
 
 def test_scores_that_the_predictions_do_not_give_are_refused(tmp_path: Path, records: list[Record]) -> None:

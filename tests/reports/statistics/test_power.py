@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from reports.statistics.power import Noise, detectable, power, seeds_needed
+from reports.statistics.power import Noise, detectable, detectable_range, power, sd_factors, seeds_needed, seeds_range
+from reports.statistics.student import cochran
 
 REFERENCE = TTestPower()
 
@@ -37,3 +39,43 @@ def test_seeds_do_not_help_against_too_few_examples() -> None:
     assert seeds_needed(1.0, Noise(1.0, floor=1.0, floor_df=276)) is None
     with_floor, without = seeds_needed(1.0, Noise(1.0, floor=0.05, floor_df=276)), seeds_needed(1.0, Noise(1.0))
     assert with_floor is not None and without is not None and with_floor > without
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 99])
+def test_the_interval_of_a_standard_deviation_is_the_chi_square_one(df: int) -> None:
+    low, high = sd_factors(df)
+    assert low == pytest.approx(math.sqrt(df / stats.chi2.ppf(0.975, df)))
+    assert high == pytest.approx(math.sqrt(df / stats.chi2.ppf(0.025, df)))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_holds_the_true_figures_95_times_in_100(n: int) -> None:
+    """The minimum detectable difference and the seeds needed are those of statsmodels at the true spread, 1."""
+    rng = np.random.default_rng(n)
+    truth = REFERENCE.solve_power(None, n, 0.05, 0.8)
+    needed = math.ceil(REFERENCE.solve_power(1.0, None, 0.05, 0.8))
+    repeats, hits = 2000, np.zeros(2)
+    for _ in range(repeats):
+        variance = float(rng.normal(0, 1, n).var(ddof=1))
+        noise = Noise(variance)
+        found = detectable_range(math.sqrt(variance / n), n - 1, noise, n - 1)
+        seeds = seeds_range(1.0, noise, n - 1)
+        assert seeds.low is not None
+        hits += [found.low <= truth <= found.high, seeds.low <= needed <= (seeds.high or math.inf)]
+    assert 0.935 < hits[0] / repeats < 0.965  # three standard errors
+    assert hits[1] / repeats > 0.935  # whole numbers of seeds: a little more than 95
+
+
+def test_the_interval_of_crossed_estimates_holds_the_truth() -> None:
+    """Seeds of sd 1, examples of a known error: power by simulation at the true spread."""
+    rng = np.random.default_rng(0)
+    seeds, floor = 5, 0.1
+    total = 1 / seeds + floor
+    truth = math.sqrt(total) * float(detectable(1.0, float(cochran([1 / seeds, floor], [seeds - 1, 400]))))
+    hits = 0
+    for _ in range(1000):
+        variance = float(rng.normal(0, 1, seeds).var(ddof=1))
+        df = float(cochran([variance / seeds, floor], [seeds - 1, 400]))
+        found = detectable_range(math.sqrt(variance / seeds + floor), df, Noise(variance, floor, 400), seeds - 1)
+        hits += found.low <= truth <= found.high
+    assert hits / 1000 > 0.93

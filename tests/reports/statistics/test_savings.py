@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.record import Parameters
+from harness.record import Parameters, TrainState
 from reports.statistics.savings import saving, sentence
 from tests.reports.records import cell, profile, record
 
@@ -14,9 +14,11 @@ def test_figures_and_words() -> None:
     method, first = record(70.0, cell(method="lorasp"), parameters=half), record(70.0)
     profiles = [profile("lora", peak_bytes=2**20), profile("lorasp", seconds=[0.1] * 3)]
     found = saving([method], [first], profiles)
-    assert found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state == (13848, 13848)
+    assert (
+        found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state is None
+    )  # frozen entries that no record has the bytes of
     assert found.speed == (pytest.approx(160), pytest.approx(80))
-    assert "runs at 2.00 of the speed of lora" in sentence(found, "lorasp", "lora")
+    assert "is 2.00\N{MULTIPLICATION SIGN} as fast as lora" in sentence(found, "lorasp", "lora")
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,24 @@ def test_a_profile_of_something_else_is_not_taken(other: dict[str, object]) -> N
 
 def test_nothing_measured_says_nothing() -> None:
     assert sentence(saving([record(None, parameters=None)], [record(70.0)], []), "a", "b") == ""
+
+
+def test_state_has_frozen_entries_and_index_maps_in_it() -> None:
+    """A record of a pack counts its neighbours' maps as well, so profiles go first; unknown bytes give no figure."""
+    half = Parameters(adapter_trained=512, adapter_frozen=512, head_trained=130, backbone=9999, backbone_trained=0)
+    lora = TrainState(weights=400, gradients=400, optimizer=800, frozen=0)
+    lorasp = TrainState(weights=200, gradients=200, optimizer=400, frozen=600)
+    packed = [
+        record(70.0, cell(method="lorasp"), parameters=half, train_state=lorasp),
+        record(70.0, train_state=lora.model_copy(update={"frozen": 800})),
+    ]
+    assert saving([packed[0]], [packed[1]], []).state == (1400, 2400)
+    solo = [profile("lora", train_state=lora), profile("lorasp", train_state=lorasp)]
+    found = saving([packed[0]], [packed[1]], solo)
+    assert found.state == (1400, 1600) and "frozen adapter entries and index maps" in sentence(found, "lorasp", "lora")
+    unknown = record(
+        70.0, cell(method="lorasp"), parameters=half, train_state=lorasp.model_copy(update={"frozen": None})
+    )
+    assert saving([unknown], [packed[1]], []).state is None
+    plain = record(70.0, train_state=lora.model_copy(update={"frozen": None}))  # nothing frozen, so nothing unknown
+    assert saving([packed[0]], [plain], []).state == (1400, 1600)

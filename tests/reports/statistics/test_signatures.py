@@ -156,18 +156,25 @@ def test_a_loss_that_never_falls() -> None:
     level = [0.7, 0.71] * 10
     found = _found(name, [run("lorasp", level)])
     assert found.seen and "ends no lower than it began" in found.sentence
-    assert _found(name, [run("head", level), run("lorasp", up[::-1])]).seen is False  # a head alone may not learn
+    found = _found(name, [run("head", level), run("lorasp", up[::-1])])
+    assert found.seen and "head on rte (seeds 0)" in found.sentence  # of every method
     assert falls(up[::-1]) and not falls(level)
 
 
-@pytest.mark.parametrize(
-    ("score", "method", "seen"), [(50.0, "lorasp", True), (50.4, "lorasp", False), (50.0, "head", False)]
-)
-def test_a_score_that_one_constant_answer_has(score: float, method: str, seen: bool) -> None:
-    made = record(score, cell("rte", method), loss_curve=list(enumerate(_curve("falls", 0))))  # the constant has 50
-    found = _found("training is unstable or stuck", [made])
-    assert found.seen is seen
-    assert ("one constant answer does, or less: lorasp on rte (seeds 0)" in found.sentence) is seen
+@pytest.mark.parametrize("method", ["lorasp", "head", "lora"])
+def test_collapsed_runs_of_every_method_are_named(method: str) -> None:
+    falling = list(enumerate(_curve("falls", 0)))
+    good = [record(80.0 + s, cell("rte", "full", s), loss_curve=falling) for s in range(3)]
+    made = [record(value, cell("rte", method, s), loss_curve=falling) for s, value in enumerate((81.0, 80.0, 52.0))]
+    assert _found("training is unstable or stuck", [*good, *made[:2]]).seen is False
+    found = _found("training is unstable or stuck", [*good, *made])
+    assert found.seen and f"{method} 1 of 3" in found.sentence
+
+
+def test_a_task_that_nobody_learned_is_a_sign() -> None:
+    made = [record(50.4, cell("rte", "lorasp"), loss_curve=list(enumerate(_curve("falls", 0))))]  # the constant has 50
+    found = _found("training is unstable or stuck", made)
+    assert found.seen and "rte" in found.sentence and "collapsed" not in found.sentence
 
 
 def test_a_score_that_is_no_number_is_a_sign() -> None:

@@ -44,9 +44,9 @@ def _shift(by: float, spread: float = 1.0) -> list[float]:
         (_shift(-0.3), 1.0, "worse", "The difference is smaller than the margin of 1 points."),
         (_shift(0.0), 1.0, "equivalent", "lorasp and lora on rte are equivalent within the margin of 1 points: +0.0"),
         (_shift(0.8, 5), 1.0, "non-inferior", "lorasp is not worse than lora on rte by the margin of 1 points: +0.8"),
-        (_shift(0.5, 9), None, "undecided", "not told apart, which does not show that they are equal: +0.5 points"),
+        (_shift(0.5, 9), None, "undecided", "no significant difference (equivalence not shown): +0.5 points"),
         (_shift(0.5, 9), None, "undecided", "No margin was named (--margin), so equivalence was not tested."),
-        (_shift(-0.5, 9), 1.0, "undecided", "points four times in five; for 1.0 points it takes"),
+        (_shift(-0.5, 9), 1.0, "undecided", "seeds needed for 1.0 points: "),
         ([2.0], None, "one seed", "a difference of +2.0 points with one paired seed, and one value has no spread"),
         ([2.0] * 5, None, "no spread", "+2.0 points with each of 5 paired seeds; without spread there is no interval."),
         (
@@ -87,9 +87,9 @@ def test_power_is_said_to_be_that_of_one_test_where_there_are_several() -> None:
         },
         ["rte", "cola"],
     )
-    assert "with the correction more" not in one
+    assert "Holm needs more" not in one
     found = [j.verdict for j in analyse(several, []).judged]
-    assert all("(one test; with the correction more)." in v.sentence for v in found if v.kind == "undecided") and found
+    assert all("(for one test; Holm needs more)." in v.sentence for v in found if v.kind == "undecided") and found
 
 
 def test_long_reasons_of_failed_cells_are_cut_in_the_sentence() -> None:
@@ -112,7 +112,7 @@ def test_undecided_names_what_these_seeds_can_show() -> None:
     spread = float(np.std(_shift(0.5, 9), ddof=1))
     assert found.tests.detectable == pytest.approx(TTestPower().solve_power(None, 5, 0.05, 0.8) * spread, rel=1e-3)
     needed = math.ceil(TTestPower().solve_power(0.5 / spread, None, 0.05, 0.8))
-    assert found.tests.seeds_needed == needed and f"for 0.5 points it takes {needed} seeds" in found.verdict.sentence
+    assert found.tests.seeds_needed == needed and f"seeds needed for 0.50 points: {needed} (" in found.verdict.sentence
 
 
 def test_no_common_seeds() -> None:
@@ -140,9 +140,10 @@ def test_saving_is_told() -> None:
     profiles = [profile("lora", peak_bytes=4 * 2**20), profile("lorasp", seconds=[0.4, 0.4, 0.4])]
     found = _judged(_records(_shift(3)), profiles=profiles).verdict.sentence
     assert (
-        "peaks at 3.00 MiB of memory alone (lora: 4.00 MiB)" in found and "runs at 0.50 of the speed of lora" in found
+        "peaks at 3.00 MiB of memory, profiled in isolation (lora: 4.00 MiB)" in found
+        and "is 0.50\N{MULTIPLICATION SIGN} as fast as lora" in found
     )
-    assert "trains 1,024 numbers beside the head (lora: 1,024)" in found
+    assert "trains 1,024 parameters, head excluded (lora: 1,024)" in found
 
 
 def test_a_missing_task_is_named_and_a_failed_one_is_not_averaged_away() -> None:

@@ -129,7 +129,7 @@ def test_a_wide_interval_is_never_equality(mean: float) -> None:
     made["rte", "lorasp"] = [mean + n for n in noise]
     found = answer(load("parity"), gathered(made, ("rte",)))
     assert found.kind == "undecided" and "nor to be worse" in found.sentence
-    assert "four times in five; for 1 points it takes" in found.sentence
+    assert "seeds needed for 1.0 points" in found.sentence
     assert not any(word in found.sentence for word in ("equal", "surely", "same"))
 
 
@@ -147,7 +147,7 @@ def test_seeds_needed_confirm_four_times_in_five() -> None:
 
     rng = np.random.default_rng(0)
     first = of_values([2.0, -1.0, 0.5, 1.0, -2.0])
-    needed = int(power(first, 1.0).rpartition("takes ")[2].split()[0])
+    needed = int(power(first, 1.0).rpartition("points: ")[2].split()[0])
     spread = float(np.std([2.0, -1.0, 0.5, 1.0, -2.0], ddof=1))
     kinds = [decide([of_values(rng.normal(0, spread, needed).tolist())], 1.0, "not worse")[0] for _ in range(1000)]
     assert 0.77 < kinds.count("confirmed") / 1000 < 0.84

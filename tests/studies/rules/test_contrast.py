@@ -39,7 +39,7 @@ def test_metrics(cost: float, kind: str) -> None:
         for method, far in (("lora", 0.0), ("lorasp", cost)):
             scores = {"accuracy_en": 80.0 + n, "accuracy_sw": 70.0 - far + n * (2 if far == 0 else 3)}
             scores["accuracy_sw"] += seed * 0.05 if method == "lora" else 0.0
-            records.append(record(1.0, cell("en", method, seed), ("en",), scores=scores))
+            records.append(record(75.0, cell("en", method, seed), ("en",), scores=scores))
     assert answer(load("multilingual"), Gathered(records, margin=2.0)).kind == kind
 
 
@@ -56,7 +56,7 @@ def test_losing_less_far_away_is_no_loss() -> None:
 
 def test_undecided_says_what_it_would_take() -> None:
     found = answer(load("domain"), by_task(2.2))
-    assert "may or may not lose more" in found.sentence and "for 2 points it takes" in found.sentence
+    assert "may or may not lose more" in found.sentence and "seeds needed for 2.0 points" in found.sentence
 
 
 @pytest.mark.parametrize("broken", [None, math.nan])

@@ -1,0 +1,192 @@
+"""Which runs collapsed, and on which tasks no method learned anything: one rule for the whole report.
+
+A run has collapsed if its loss or score is not finite, or if on a task that is learned one of these holds:
+
+1. It gives the same prediction for every example.
+2. It gains at most `LEAST_SHARE` of what the task's best method gains over the majority baseline, and so do all runs of
+   its method, or the method's best run gains at least twice as much.
+3. It lies `FAR_BELOW` points or more below the median of its own method, has lost at least `LARGE_LOSS` of that
+   median's gain over the baseline, and lies `FAR_OUT` standard deviations below or more. The standard deviation is that
+   of the better half: its median less that of all, over the normal distribution's.
+
+The best method is the one with the highest median; the best run less `BY_LUCK` points counts where that is more. A task
+is learned if the best method gains `LEAST_GAIN` points or more. A task that records no majority baseline
+(correlations, BLEU) has the baseline 0. A method whose runs, two or more, all collapsed has not learned the task: that
+is no chance of its seeds.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.record import Record
+from reports.frames import Grid, score, seed_text
+
+LEAST_GAIN = 5.0
+LEAST_SHARE = 1 / 3
+LOST_OF_BEST = 1 / 2
+FAR_BELOW = 10.0
+LARGE_LOSS = 1 / 3
+BY_LUCK = 15.0
+FAR_OUT = 4.0
+QUARTILE = 0.6745
+"""The upper quartile of the standard normal distribution."""
+NOT_FINITE = "loss or score is not finite"
+CONSTANT = "the same prediction for every example"
+AT_BASELINE = "hardly above the majority baseline"
+DROPPED = "far below the median of its method"
+
+
+@dataclass(frozen=True)
+class Share:
+    """`collapsed` of `runs` runs of one method on one task."""
+
+    collapsed: int
+    runs: int
+
+    @property
+    def never_learned(self) -> bool:
+        """Every run of two or more collapsed."""
+        return 2 <= self.runs == self.collapsed
+
+    @property
+    def upper(self) -> float:
+        """One-sided 95 % upper bound of the rate of collapses (Clopper and Pearson 1934)."""
+        return upper_rate(self.collapsed, self.runs)
+
+    def __str__(self) -> str:
+        return f"{self.collapsed} of {self.runs}"
+
+
+@dataclass(frozen=True)
+class TaskCollapses:
+    """Collapsed runs of one task: `reasons` by record key, `shares` by method; points. `attained`: see the module."""
+
+    suite: str
+    task: str
+    baseline: float
+    attained: float | None
+    reasons: Mapping[str, str]
+    shares: Mapping[str, Share]
+
+    @property
+    def learned(self) -> bool:
+        return self.attained is not None and self.attained - self.baseline >= LEAST_GAIN
+
+    def against_equivalence(self, *methods: str) -> str:
+        """Why no equivalence of these methods can be claimed here; '' where nothing speaks against it.
+
+        A single collapsed run of any method shows that seeds of the task do collapse. A method that never learned the
+        task says nothing of the seeds of others.
+        """
+        if not self.learned:
+            return f"no method gains {LEAST_GAIN:g} points over the majority baseline on {self.task}"
+        collapsed = [
+            f"{name} {share}"
+            for name, share in self.shares.items()
+            if share.collapsed and (name in methods or not share.never_learned)
+        ]
+        return f"runs on {self.task} collapsed ({few(collapsed)})" if collapsed else ""
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def upper_rate(collapsed: int, runs: int, level: float = 0.95) -> float:
+    """One-sided upper bound of a rate of which `collapsed` of `runs` were seen (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv
+
+    return 1.0 if collapsed >= runs else float(betaincinv(collapsed + 1, runs - collapsed, level))
+
+
+def find_collapses(
+    grid: Grid, average: str, constant: Mapping[str, Collection[str]] | None = None
+) -> dict[str, TaskCollapses]:
+    """Task -> its collapsed runs; `constant`: task -> keys of runs that predict one value for all examples."""
+    return {task: of_task(grid, task, average, (constant or {}).get(task, ())) for task in grid.tasks}
+
+
+def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ()) -> TaskCollapses:
+    """The collapsed runs of one task."""
+    scores = {r.key: value for r in grid.of_task(task) if (value := score(r, average)) is not None}
+    baselines = [r.majority for r in grid.of_task(task) if r.majority is not None]
+    baseline = statistics.median(baselines) if baselines else 0.0
+    values = {m: [scores[r.key] for r in grid.of(task, m) if r.key in scores] for m in grid.methods}
+    medians = {method: statistics.median(own) for method, own in values.items() if own}
+    attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
+    learned = attained is not None and attained - baseline >= LEAST_GAIN
+    line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
+    reasons: dict[str, str] = {}
+    shares: dict[str, Share] = {}
+    for method in grid.methods:
+        runs = [r for r in grid.of(task, method) if r.key in scores or not_finite(r)]
+        weak = _weak(values[method], baseline, line) if values[method] else line
+        far_below = _far_below(values[method], baseline) if values[method] else line
+        for run in runs:
+            if run.key not in scores:
+                reasons[run.key] = NOT_FINITE
+            elif learned and run.key in constant:
+                reasons[run.key] = CONSTANT
+            elif learned and scores[run.key] <= weak:
+                reasons[run.key] = AT_BASELINE
+            elif scores[run.key] <= far_below:
+                reasons[run.key] = DROPPED
+        if runs:
+            shares[method] = Share(sum(r.key in reasons for r in runs), len(runs))
+    return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
+
+
+def _weak(values: Sequence[float], baseline: float, line: float) -> float:
+    """The score at or below which a run of the method is hardly above the baseline (rule 2); `line`: that of the task.
+
+    A weak method has runs on both sides of the line that differ by little: no seed of it has collapsed.
+    """
+    best = max(values)
+    return line if best <= line else min(line, baseline + (1 - LOST_OF_BEST) * (best - baseline))
+
+
+def _far_below(values: Sequence[float], baseline: float) -> float:
+    """The score at or below which a run of the method has dropped far below the others (rule 3)."""
+    median = statistics.median(values)
+    better_half = sorted(values)[len(values) // 2 :]
+    spread = (statistics.median(better_half) - median) / QUARTILE
+    return median - max(FAR_BELOW, LARGE_LOSS * (median - baseline), FAR_OUT * spread)
+
+
+def not_finite(record: Record) -> bool:
+    """Whether the run diverged: it stopped at a loss that is not finite, or has a score that is no number."""
+    if record.status == "ok":
+        return not all(map(math.isfinite, record.scores.values()))
+    return "not finite" in (record.reason or "")
+
+
+def refusal(collapses: Iterable[TaskCollapses], *methods: str) -> str:
+    """Why no equivalence of these methods can be claimed on these tasks; '' where nothing speaks against it."""
+    return "; ".join(filter(None, (one.against_equivalence(*methods) for one in collapses)))
+
+
+def describe(collapses: Sequence[TaskCollapses], *methods: str) -> str:
+    """How many runs of each method collapsed on these tasks, and the rates that so many runs still allow."""
+    parts = []
+    for method in dict.fromkeys(methods):
+        shares = [one.shares[method] for one in collapses if method in one.shares]
+        if not shares:
+            continue
+        collapsed, runs = sum(s.collapsed for s in shares), sum(s.runs for s in shares)
+        if len(shares) == 1:
+            parts.append(f"{method} {shares[0]} (at most {100 * shares[0].upper:.0f} %)")
+        else:
+            upper = 100 * max(share.upper for share in shares)
+            parts.append(f"{method} {collapsed} of {runs} (at most {upper:.0f} % on a task)")
+    return f"Collapsed runs, with the one-sided 95 % bound of their rate: {', '.join(parts)}." if parts else ""
+
+
+def name_runs(records: Iterable[Record]) -> str:
+    """The runs for reading, five at most."""
+    return few([f"{r.cell.label} on {r.cell.task} (seeds {seed_text(r.cell.seeds)})" for r in records], 5)

@@ -1,0 +1,38 @@
+"""The sign-flip (permutation) test of a mean paired difference: valid whatever the distribution, if it is symmetric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EXACT = 16
+"""Up to so many differences every pattern of signs is counted."""
+FLIPS = 9_999
+"""Random patterns beyond, always the same ones."""
+CHUNK = 2_000_000
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p that the differences are symmetric about 0 (Fisher 1935; Good 2005, section 3.2); never 0.
+
+    The share of sign patterns whose mean lies as far from 0 as the one seen. Exact up to 16 pairs, whose least p is
+    2 / 2^n; of more, 9,999 random patterns beside the one seen (Phipson and Smyth 2010). None where all are 0. By hand,
+    as scipy.stats.permutation_test takes a hundred times as long.
+    """
+    import numpy as np
+
+    values = np.asarray([d for d in differences if d != 0], dtype=float)
+    n = len(values)
+    if n == 0:
+        return None
+    seen = abs(float(values.sum()))
+    least = seen - 1e-9 * max(1.0, float(np.abs(values).sum()))
+    if n <= EXACT:
+        # The first sign is held: the other half of the patterns are the same with all signs turned.
+        patterns = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
+        return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= least))
+    rng, count = np.random.default_rng(0), 0
+    rows = max(1, CHUNK // n)
+    for start in range(0, FLIPS, rows):
+        signs = rng.integers(0, 2, (min(rows, FLIPS - start), n), dtype=np.int8)
+        count += int(np.sum(np.abs((1.0 - 2.0 * signs) @ values) >= least))
+    return (1 + count) / (1 + FLIPS)

@@ -1,0 +1,424 @@
+"""Which models and methods the saved adapters were checked on: writes docs/supported-models.md.
+
+    python -m scripts.supported_models [--families bert,gpt2]
+
+For each family a tiny model of random weights and its tokenizer are written to a temporary folder, in the layout that
+users have. The command line trains each method on it and saves the adapters. Then plain peft and transformers, with
+nothing of this project, load each adapter on the untouched base, and the merged model, and predict one text at a time,
+without padding. A row says how many predictions (or texts) are the same, and the largest difference of a logit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+OUT = Path(__file__).parent.parent / "docs" / "supported-models.md"
+WORDS = "good bad great awful film plot actor boring lovely dull bright slow fast story music scene weak strong".split()
+LABELS = ("negative", "neutral", "positive")
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "\n")
+STEPS, ROWS, LENGTH = 6, 12, 24
+NEEDED, TOLERANCE = 1.0, 1e-4
+
+METHODS = (
+    "lora:rank=4",
+    "lorasp:rank=4",
+    "lorasp:rank=4,select=rank",
+    "lora-fa:rank=4",
+    "rslora:rank=4",
+    "loraplus:rank=4",
+    "pissa:rank=4",
+    "dora:rank=4",
+    "vera",
+    "adalora:rank=4,start_rank=6",
+    "ia3",
+    "shira:rank=4",
+    "prompt:tokens=4",
+    "prefix:tokens=4",
+)
+"""Every method whose adapters peft can express; ranks that fit the narrow layers."""
+VIRTUAL = ("prompt", "prefix")
+"""Their adapters are no part of a weight, so they cannot be merged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A kind of model: its configuration and class in transformers, the template of its tokenizer, what it can do.
+
+    `pad` says which token the tokenizer pads with, if any. `kinds` are "classification" and "generation".
+    """
+
+    config: Callable[[], Any]
+    auto: str
+    template: str
+    kinds: tuple[str, ...] = ("classification",)
+    pad: str | None = "<pad>"
+
+
+BOTH = ("classification", "generation")
+IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+
+
+def _config(kind: str, **fields: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        from transformers import AutoConfig
+
+        size = len(SPECIAL) + len(WORDS)
+        made = AutoConfig.for_model(kind, vocab_size=size, **fields)
+        for field in ("initializer_range", "init_std"):
+            if hasattr(made, field):
+                setattr(made, field, 0.15)  # weights as small as those of an initialization would hide differences
+        return made
+
+    return make
+
+
+def _encoder(kind: str, **fields: Any) -> Family:
+    return Family(
+        _config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>"
+    )
+
+
+def _causal(kind: str, pad: str | None = "<pad>", **fields: Any) -> Family:
+    return Family(_config(kind, **fields), "CausalLM", "<s> $A", BOTH, pad)
+
+
+def _sides(**fields: Any) -> dict[str, Any]:
+    both = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in fields.items()}
+    return both | {"d_model": 32, "max_position_embeddings": 64}
+
+
+GROUPED = SHAPE | {"num_key_value_heads": 2, "max_position_embeddings": 128}
+PADLESS = {"bos_token_id": 1, "eos_token_id": 2}
+RELATIVE = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+BART = _sides(layers=2, attention_heads=4, ffn_dim=64) | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+MODERN = {"cls_token_id": 1, "sep_token_id": 2, "local_attention": 8, "global_attn_every_n_layers": 2}
+OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 32}
+SMALL = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64, "pad_token_id": 0}
+
+FAMILIES: dict[str, Family] = {
+    "bert": _encoder("bert"),
+    "albert": _encoder("albert", embedding_size=16),
+    "roberta": _encoder("roberta", type_vocab_size=1),
+    "distilbert": Family(_config("distilbert", **DISTIL), "MaskedLM", "<s> $A </s>"),
+    "deberta": _encoder("deberta-v2", **RELATIVE),
+    "modernbert": _encoder("modernbert", **MODERN, bos_token_id=1, eos_token_id=2),
+    "bart": Family(_config("bart", **BART, **IDS), "Seq2SeqLM", "<s> $A </s>", BOTH),
+    "t5": Family(_config("t5", **T5, pad_token_id=0, eos_token_id=2), "Seq2SeqLM", "$A </s>", BOTH),
+    "opt": _causal("opt", **OPT, **IDS, max_position_embeddings=128),
+    "gpt2": _causal("gpt2", None, **SMALL, **PADLESS),
+    "llama (no pad token)": _causal("llama", None, **GROUPED, **PADLESS),
+    "llama (pads with the end token)": _causal("llama", "</s>", **GROUPED, **PADLESS),
+    "qwen2 (pad token of the tokenizer alone)": _causal("qwen2", **GROUPED, **PADLESS),
+    "qwen2 (pad token in the config too)": _causal("qwen2", **GROUPED, **IDS),
+    "phi3 (fused projections)": _causal("phi3", **GROUPED, **IDS),
+    "gpt_neox (fused projections)": _causal("gpt_neox", **SHAPE, **IDS, max_position_embeddings=128),
+    "bloom (fused projections)": _causal("bloom", hidden_size=32, n_layer=2, n_head=4, **IDS),
+}
+
+
+def build(name: str, folder: Path) -> Path:
+    """A tiny model of random weights with its tokenizer, saved as its pretrained kind (a language model) is."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    family = FAMILIES[name]
+    vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
+    core = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    core.decoder = decoders.WordPiece("##", cleanup=False)
+    used = [(token, vocabulary[token]) for token in SPECIAL[:3]]
+    core.post_processor = processors.TemplateProcessing(single=family.template, special_tokens=used)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": family.pad}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, model_input_names=["input_ids", "attention_mask"], **names
+    )
+    torch.manual_seed(0)
+    auto = getattr(transformers, f"AutoModelFor{family.auto}")
+    with _quiet():
+        auto.from_config(family.config()).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+# ---------------------------------------------------------------- rows to train on
+
+
+def _texts(count: int, seed: int) -> list[str]:
+    drawn = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 10, (count,), generator=drawn)
+    return [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (int(n),), generator=drawn)) for n in lengths]
+
+
+def write_data(folder: Path) -> None:
+    """A table with three classes, and pairs to translate under the names of WMT's files."""
+    for part, count, seed in (("train", 48, 0), ("validation", ROWS, 1)):
+        texts = _texts(count, seed)
+        frame = pd.DataFrame({"text": texts, "label": [LABELS[len(text) % 3] for text in texts]})
+        frame.to_csv(folder / f"{part}.csv", index=False)
+    for stem, count, seed in (("newsdev2016", 48, 2), ("newstest2016", ROWS, 3)):
+        sources = _texts(count, seed)
+        (folder / f"{stem}.en").write_text("".join(f"{text}\n" for text in sources))
+        (folder / f"{stem}.ro").write_text("".join(f"{' '.join(text.split()[::-1])}\n" for text in sources))
+
+
+# ---------------------------------------------------------------- training by the command line
+
+
+def applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
+    """The methods that the command line does not refuse on this model."""
+    from harness.errors import NotApplicable
+    from harness.grammar import parse_methods
+    from harness.model_source import resolve
+    from harness.models import skeleton
+    from harness.presets import preset
+    from harness.registry import load_all
+
+    load_all(())
+    model = skeleton(resolve(preset("quick"), "glue", str(base)), len(LABELS) if kind == "classification" else None)
+    fitting = []
+    for method in methods:
+        with contextlib.suppress(NotApplicable):
+            parse_methods(method)[0].method.fits(model)
+            fitting.append(method)
+    return fitting
+
+
+def train(kind: str, base: Path, data: Path, out: Path, methods: Sequence[str]) -> None:
+    """Train the methods and save their adapters in the run `out`."""
+    common = f"--max-steps {STEPS} --max-length {LENGTH} --seeds 1 --no-profile --threads 1 --save-adapters"
+    words = ["run", *common.split(), "--methods", ",".join(methods), "--model", str(base), "--out", str(out)]
+    words += ["--formats", "csv"]
+    if kind == "classification":
+        files = [f"--data-file={data}/train.csv", f"--data-file=train/validation={data}/validation.csv"]
+        words += ["--suite", "table", *files, "--text", "text", "--label", "label"]
+    else:
+        words += ["--suite", "wmt16", "--tasks", "en-ro", "--data-dir", str(data), "--max-target-length", str(LENGTH)]
+    call(words)
+
+
+def call(words: Sequence[str]) -> None:
+    """Run the command line in this process. Raises RuntimeError with what it said where it fails."""
+    from harness.cli import main
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():
+        code = main(list(words))
+    if code:
+        raise RuntimeError(said.getvalue()[-2000:])
+
+
+# ---------------------------------------------------------------- plain peft and transformers
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """The share of equal predictions, and the largest difference of a logit (None for texts)."""
+
+    agree: float
+    difference: float | None
+
+    @property
+    def text(self) -> str:
+        return f"{self.agree:.2f}" if self.difference is None else f"{self.agree:.2f}, {self.difference:.0e}"
+
+    @property
+    def enough(self) -> bool:
+        return self.agree >= NEEDED and (self.difference or 0.0) <= TOLERANCE
+
+
+def logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
+    """[n, classes] of each text alone, without padding."""
+    with torch.no_grad():
+        rows = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts]
+    return torch.stack(rows)
+
+
+def written(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """What a language model writes for each text alone, greedily."""
+    both = model.config.is_encoder_decoder
+    end = tokenizer.eos_token_id
+    found = []
+    for text in texts:
+        given = tokenizer(text, return_tensors="pt")
+        if not both:  # the texts of a causal model end in a line feed
+            ids = [*given["input_ids"][0].tolist(), *tokenizer("\n", add_special_tokens=False)["input_ids"]]
+            given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        with torch.no_grad():
+            ids = model.generate(**given, max_new_tokens=LENGTH, do_sample=False, num_beams=1, pad_token_id=end)[0]
+        new = ids if both else ids[given["input_ids"].shape[1] :] if len(ids) > LENGTH else ids
+        found.append(" ".join(tokenizer.decode(new, skip_special_tokens=True).split()))
+    return found
+
+
+def compare(kind: str, model: Any, tokenizer: Any, texts: Sequence[str], stored: pd.DataFrame) -> Agreement:
+    """One model's predictions against the stored ones."""
+    model = model.eval()
+    if kind == "generation":
+        same = [a == b for a, b in zip(written(model, tokenizer, texts), stored["prediction"], strict=True)]
+        return Agreement(sum(same) / len(same), None)
+    own = torch.tensor(stored["logits"].tolist())
+    theirs = logits(model, tokenizer, texts)
+    agree = (own.argmax(1) == theirs.argmax(1)).double().mean()
+    return Agreement(float(agree), float((own - theirs).abs().max()))
+
+
+def autos(kind: str, auto: str) -> tuple[Any, Any]:
+    """The Auto classes of peft and of transformers for a kind of task."""
+    import peft
+    import transformers
+
+    name = "SequenceClassification" if kind == "classification" else auto
+    return getattr(peft, f"AutoPeftModelFor{name}"), getattr(transformers, f"AutoModelFor{name}")
+
+
+def check(kind: str, name: str, base: Path, cell: Path, texts: Sequence[str]) -> Iterator[tuple[str, Agreement]]:
+    """("adapter", agreement) and ("merged", agreement) of the cell of a run whose record is the file `cell`."""
+    from transformers import AutoTokenizer
+
+    out, record = cell.parent.parent, json.loads(cell.read_text())
+    stored, adapter = pd.read_parquet(cell.with_suffix(".parquet")), out / record["adapter"]["path"]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    peft_class, plain_class = autos(kind, FAMILIES[name].auto)
+    with _quiet():
+        yield "adapter", compare(kind, peft_class.from_pretrained(str(adapter)), tokenizer, texts, stored)
+    if record["cell"]["method"] not in VIRTUAL:
+        merged_folder = out / "merged" / cell.stem
+        call(["merge", str(adapter), "--model", str(base), "--out", str(merged_folder)])
+        with _quiet():
+            merged = plain_class.from_pretrained(str(merged_folder))
+        if kind == "classification" and tuple(merged.config.id2label.values()) != LABELS:
+            raise RuntimeError(f"{name}: the merged model has the labels {merged.config.id2label}")
+        yield "merged", compare(kind, merged, tokenizer, texts, stored)
+
+
+def _read(kind: str, data: Path) -> list[str]:
+    if kind == "classification":
+        return list(pd.read_csv(data / "validation.csv")["text"])
+    return (data / "newstest2016.en").read_text().splitlines()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# ---------------------------------------------------------------- the table
+
+Row = dict[str, str]
+COLUMNS = ("model", "method", "classification: adapter", "merged", "generation: adapter", "merged ")
+NOT_HERE = "–"
+
+
+def measure(name: str, methods: Sequence[str] = METHODS) -> list[Row]:
+    """The rows of one family. A method that says it is not applicable to a kind of task has a dash there.
+
+    Raises RuntimeError where an adapter or a merged model predicts something else than was stored.
+    """
+    rows = {method: dict.fromkeys(COLUMNS, NOT_HERE) | {"model": name, "method": _plain(method)} for method in methods}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        base = build(name, folder / "base")
+        write_data(folder)
+        for kind in FAMILIES[name].kinds:
+            fitting, texts = applicable(kind, base, methods), _read(kind, folder)
+            train(kind, base, folder, folder / kind, fitting)
+            cells = {_written_as(cell): cell for cell in (folder / kind).glob("cells/*.json")}
+            for method in fitting:
+                for what, found in check(kind, name, base, cells[method], texts):
+                    if not found.enough:
+                        raise RuntimeError(f"{name}, {method}, {kind}, {what}: {found.text}")
+                    column = f"{kind}: adapter" if what == "adapter" else "merged" if kind == BOTH[0] else "merged "
+                    rows[method][column] = found.text
+    return list(rows.values())
+
+
+def _plain(method: str) -> str:
+    """A method's name, and the strategy that it names."""
+    name, _, options = method.partition(":")
+    return f"{name} ({options.partition(',')[2]})" if "select=" in options else name
+
+
+def _written_as(record: Path) -> str:
+    """The method of METHODS that a record is of."""
+    cell = json.loads(record.read_text())["cell"]
+    given = {f"{name}={value}" for name, value in cell["options"].items()}
+    return next(m for m in METHODS if m.partition(":")[0] == cell["method"] and set(_options(m)) == given)
+
+
+def _options(method: str) -> list[str]:
+    return [option for option in method.partition(":")[2].split(",") if option]
+
+
+HEAD = """# Supported models
+
+Written by `python -m scripts.supported_models`; do not edit. Tiny models of random weights are trained for a few steps
+by the command line; plain peft and transformers then load each saved adapter on the untouched base, and the model that
+`merge` wrote, and predict one text at a time without padding. Adapters are loaded by peft's AutoPeft classes, without
+the number of labels being given.
+
+A cell has the share of predictions (classification, three classes) or of written texts (generation) that are those
+stored by the run, and the largest difference of a logit. A dash: the method is not applicable there, and the command
+line says so before training; an encoder writes no text, virtual tokens cannot be merged. Methods that peft cannot
+express (adapter, bitfit, full, galore, head) save no adapter.
+
+"""
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The page."""
+    lines = [f"| {' | '.join(column.strip() for column in COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    lines += [f"| {' | '.join(row[column] for column in COLUMNS)} |" for row in rows]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def read_table(text: str) -> list[Row]:
+    """The rows of a page that `table` wrote."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    return [dict(zip(COLUMNS, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--families", help="names joined with commas; other rows of the page stay as they are")
+    given = parser.parse_args().families
+    names = given.split(",") if given else list(FAMILIES)
+    have: dict[str, list[Row]] = {}
+    for row in read_table(OUT.read_text()) if OUT.is_file() else []:
+        have.setdefault(row["model"], []).append(row)
+    for name in names:
+        have[name] = measure(name)
+        OUT.write_text(table([row for known in FAMILIES for row in have.get(known, [])]))
+        print(f"{name}: {len(have[name])} rows", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The bytes and the text of a data file: decompressed by content, decoded by byte order mark, else as UTF-8."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import dataclasses
+import functools
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from harness.errors import UserError
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+"""Extensions of compressed files; they come after the extension of what is inside: rows.csv.gz."""
+LARGEST = 16 << 30
+"""Bytes after decompression at most, so that a small file cannot fill the memory."""
+DAMAGED = (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+ENCODINGS = (  # UTF-32's little-endian mark begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8", "UTF-8"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """A file's bytes, decompressed; `suffix` is the extension of what is inside, in lower case."""
+
+    name: str
+    suffix: str
+    data: bytes
+
+
+def plain_name(name: str) -> str:
+    """A file's name without the extension of its compression."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in COMPRESSED else name
+
+
+def suffix_of(name: str) -> str:
+    return "." + plain_name(name).rpartition(".")[2].lower()
+
+
+def find_file(folder: Traversable, name: str) -> Traversable | None:
+    """The file `name` of a folder, as it is or compressed; None where there is none."""
+    candidates = (folder / f"{name}{suffix}" for suffix in ("", *COMPRESSED))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_content(path: Traversable) -> Content:
+    """The bytes of a file. Raises UserError for one that cannot be read or decompressed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"data file '{path}' cannot be read: {error.strerror}; give the path of a file") from error
+    suffix = suffix_of(path.name)
+    for start, unpack in UNPACKERS.items():
+        if data.startswith(start):
+            try:
+                member, data = unpack(data)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+            except DAMAGED as error:
+                raise UserError(
+                    f"{path}: the compressed file is damaged or cut short ({error}); copy it again, or unpack it"
+                ) from error
+            suffix = suffix_of(member) if member else suffix
+            break
+    if data[257:262] == b"ustar":
+        raise UserError(f"{path}: a tar archive; unpack it and give the file inside")
+    return Content(str(path), suffix, data)
+
+
+def _limited(stream: Any) -> bytes:
+    data: bytes = stream.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise UserError(f"more than {LARGEST >> 30} GiB after decompression; give a smaller file")
+    return data
+
+
+def _unpack_stream(open_stream: Callable[..., Any], data: bytes) -> tuple[str, bytes]:
+    with open_stream(io.BytesIO(data)) as stream:
+        return "", _limited(stream)
+
+
+def _unzip(data: bytes) -> tuple[str, bytes]:
+    """The name and bytes of the one file in a zip archive; what macOS puts beside it is ignored."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+        if len(names) != 1:
+            listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise UserError(f"a zip archive of {len(names)} files ({listed}), expected one; unpack it")
+        with archive.open(names[0]) as stream:
+            return names[0], _limited(stream)
+
+
+def _unpack_zstd(data: bytes) -> tuple[str, bytes]:
+    import pyarrow
+
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
+        return "", _limited(stream)
+
+
+UNPACKERS: Mapping[bytes, Callable[[bytes], tuple[str, bytes]]] = {
+    b"\x1f\x8b": functools.partial(_unpack_stream, gzip.open),
+    b"BZh": functools.partial(_unpack_stream, bz2.open),
+    b"\xfd7zXZ\x00": functools.partial(_unpack_stream, lzma.open),
+    b"\x28\xb5\x2f\xfd": _unpack_zstd,
+    b"PK\x03\x04": _unzip,
+}
+"""By the first bytes of a compressed file: name (zip only) and bytes of what is inside."""
+
+
+def text_of(name: str, data: bytes) -> str:
+    """The text, less a byte order mark: UTF-8, or UTF-16 and UTF-32 where the mark says so.
+
+    Other encodings are refused: which one it is cannot be known, and a wrong guess changes letters silently.
+    """
+    codec, label = next(((c, label) for mark, c, label in ENCODINGS if data.startswith(mark)), ("utf-8", "UTF-8"))
+    try:
+        text = data.decode("utf-8-sig" if codec == "utf-8" else codec)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{name} line {line}: expected {label} text, found byte 0x{data[error.start]:02x}; "
+            f"save it as UTF-8, e.g. iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+        ) from error
+    if (place := text.find("\0")) >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise UserError(f"{name} line {line}: found a null byte, expected UTF-8 text; save it as UTF-8 text")
+    return text
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Lines without their ends. Only a newline (or \r\n) ends one, unlike in str.splitlines (U+2028, \x0b).
+
+    A text that has carriage returns and no newline at all is split at these.
+    """
+    lines = text.split("\n" if "\n" in text else "\r")
+    return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]

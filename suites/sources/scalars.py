@@ -1,0 +1,36 @@
+"""Single values of data files: what is missing, and what is a number."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+MISSING = frozenset(
+    [
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "n/a", "NA"),
+        *("-NaN", "-nan", "NaN", "nan", "NAN", "Nan", "NULL", "null", "None"),
+    ]
+)
+"""A label written so is missing: the words that pandas reads as missing, and more spellings of nan."""
+
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+SEPARATED = re.compile(r"[+-]?\d+(?:[,_'\u2019\u00a0\u202f ]\d+)+(?:\.\d+)?", re.ASCII)
+BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
+
+
+def number_of(written: str) -> Decimal | None:
+    """The number, exact, so that 1, 1.0 and 1e0 are one; None for other text.
+
+    Stricter than float(), which also takes 1_000, nan, inf and digits of other scripts.
+    """
+    try:
+        return Decimal(written) if NUMBER.fullmatch(written) else None
+    except InvalidOperation:  # an exponent of 20 digits
+        return None
+
+
+def plain_number(value: Decimal) -> str:
+    """How a number is named: 1 for 1.0, 0.5 for 0.50."""
+    if value == value.to_integral_value() and abs(value) < 10**15:
+        return str(int(value))
+    return str(value.normalize())

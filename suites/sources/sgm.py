@@ -1,0 +1,105 @@
+"""WMT's SGML files of one side, and its XML files of both: segments by document and number."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from harness.errors import UserError
+
+SGML = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>]*>\s*)?(?:<mteval>\s*)?<(srcset|refset|tstset|doc)\b", re.I)
+XML = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>]*>\s*)?<(dataset|collection|OLI)\b")
+DOCUMENT = re.compile(r"<(/?)doc\b([^>]*)>", re.I)
+SEGMENT = re.compile(r"<seg\b([^>]*)>(.*?)</seg\s*>", re.I | re.S)
+ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
+
+Key = tuple[str, str]
+"""Document and segment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """The segments of one language in order, and notes; keys are None where lines of plain text have none."""
+
+    texts: Sequence[str]
+    keys: Sequence[Key] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_sgml(name: str, text: str) -> Side:
+    """The segments of an .sgm file, entities unescaped. Of several references the first one is taken, with a note.
+
+    Raises UserError for a segment that is given twice, or a file without segments.
+    """
+    sets: dict[str, dict[Key, str]] = {}
+    marks = [(m.start(), m) for m in DOCUMENT.finditer(text)]
+    marks += [(m.start(), m) for m in SEGMENT.finditer(text)]
+    document = reference = ""
+    for place, match in sorted(marks, key=lambda mark: mark[0]):
+        if match.re is DOCUMENT:
+            given = _attributes(match[2])
+            document, reference = given.get("docid", ""), given.get("sysid", "")
+            continue
+        segments = sets.setdefault(reference, {})
+        key = document, _attributes(match[1]).get("id", str(len(segments) + 1))
+        if key in segments:
+            line = text.count("\n", 0, place) + 1
+            raise UserError(f"{name} line {line}: segment {key[1]} of document '{document}' is given twice; keep one")
+        segments[key] = _plain(match[2])
+    if not sets:
+        raise UserError(f"{name}: no <seg> in it, expected segments of WMT's SGML format or a sentence a line")
+    if len(re.findall(r"<seg\b", text, re.I)) != sum(map(len, sets.values())):
+        raise UserError(f"{name}: a <seg> is not closed by </seg>; repair the file")
+    first, segments = next(iter(sets.items()))
+    if len(sets) > 1 and (short := next((n for n, s in sets.items() if set(s) != set(segments)), None)) is not None:
+        raise UserError(
+            f"{name}: references '{first}' and '{short}' have other segments; give a file with one reference of each"
+        )
+    note = f"derived: {_base(name)} has {len(sets)} references of each segment, the first ('{first}') is used"
+    return Side(list(segments.values()), list(segments), (note,) if len(sets) > 1 else ())
+
+
+def _attributes(text: str) -> dict[str, str]:
+    return {m[1].lower(): next(v for v in (m[2], m[3], m[4]) if v is not None) for m in ATTRIBUTE.finditer(text)}
+
+
+def _plain(text: str) -> str:
+    """The text of a segment on one line; a lone & stays, as WMT's files have some."""
+    return ENTITY.sub(lambda m: html.unescape(m[0]), re.sub(r"[ \t]*\r?\n[ \t]*", " ", text)).strip()
+
+
+def read_xml(name: str, data: bytes, source: str, target: str) -> tuple[Side, Side]:
+    """Both sides of WMT's XML format. Of several references the first of each document is taken, with a note.
+
+    Raises UserError where a document lacks one side, or has it in another language.
+    """
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{name}: expected WMT's XML format: {error}") from error
+    sides: tuple[dict[Key, str], dict[Key, str]] = {}, {}
+    several = 0
+    for document in root.iter("doc"):
+        label = document.get("id", "")
+        for segments, tag, language in ((sides[0], "src", source), (sides[1], "ref", target)):
+            parts = [part for part in document.findall(tag) if part.get("lang", language) == language]
+            if not parts:
+                raise UserError(f"{name}: document '{label}' has no <{tag} lang=\"{language}\">, expected both sides")
+            several = max(several, len(parts) if tag == "ref" else 0)
+            for segment in parts[0].iter("seg"):
+                key = label, segment.get("id", str(len(segments) + 1))
+                if key in segments:
+                    raise UserError(f"{name}: segment {key[1]} of document '{label}' is given twice; keep one")
+                segments[key] = " ".join("".join(segment.itertext()).split("\n")).strip()
+    if not sides[0]:
+        raise UserError(f"{name}: no <seg> in it, expected WMT's XML format")
+    note = (f"derived: {_base(name)} has {several} references, the first one is used",) if several > 1 else ()
+    return Side(list(sides[0].values()), list(sides[0])), Side(list(sides[1].values()), list(sides[1]), note)
+
+
+def _base(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
