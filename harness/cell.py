@@ -153,8 +153,14 @@ class Cell(Frozen):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; the copy computes a key of its own."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("key", None)
+        for name in ("key", "sorted_seeds"):
+            copied.__dict__.pop(name, None)
         return copied
+
+    @functools.cached_property
+    def sorted_seeds(self) -> tuple[tuple[str, int], ...]:
+        """The seeds as pairs, by the names of their streams."""
+        return tuple(sorted(self.seeds.items()))
 
     @property
     def simulated(self) -> bool:

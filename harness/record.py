@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -166,6 +167,34 @@ class Record(Strict):
         default_factory=dict,
         description="what methods and suites add; in the file it ends with the sha256 of all before it",
     )
+
+
+class SharedParts:
+    """Lets many records have their equal parts as one object: a store of thousands then fits in memory."""
+
+    RECORD = ("environment", "parameters", "train_state", "phases")
+    CELL = ("protocol", "model", "initial")
+
+    def __init__(self) -> None:
+        self._parts: dict[Hashable, Any] = {}
+
+    def share(self, record: Record) -> Record:
+        """The same record; parts that equal those of an earlier one are that one's."""
+        for owner, names in ((record, self.RECORD), (record.cell, self.CELL)):
+            for name in names:
+                owner.__dict__[name] = self._one(owner.__dict__[name])
+            for strings in (name for name, value in owner.__dict__.items() if isinstance(value, str)):
+                owner.__dict__[strings] = self._one(owner.__dict__[strings])
+            fields = self._parts.setdefault(frozenset(owner.model_fields_set), owner.model_fields_set)
+            object.__setattr__(owner, "__pydantic_fields_set__", fields)
+        for average in record.averages.values():
+            average.__dict__["tasks"] = self._parts.setdefault(("tasks", *average.tasks), average.tasks)
+        record.__dict__["data_notes"] = self._parts.setdefault(("notes", *record.data_notes), record.data_notes)
+        return record
+
+    def _one(self, value: Any) -> Any:
+        """The first value that equals this one."""
+        return self._parts.setdefault((type(value), value), value)
 
 
 class PackSize(Stored):

@@ -35,7 +35,7 @@ from harness.files import (
     seal,
     write_atomically,
 )
-from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, Stored
+from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, SharedParts, Stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,6 +136,7 @@ class Store:
         """
         records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
+        shared = SharedParts()
         paths = list_files(self.cells, ".json")
         stamps: dict[Path, object] = {}
         ends = time.monotonic() + 5 * SETTLED
@@ -147,7 +148,7 @@ class Store:
                 except (OSError, ValueError, RecursionError) as error:
                     damaged[path] = _why(error)
                 else:
-                    records[record.key] = record
+                    records[record.key] = shared.share(record)
                     damaged.pop(path, None)
             recent = [path for path in damaged if _changed_at(path) > time.time() - SETTLED]
             if not recent or not wait or time.monotonic() > ends:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.file_names import file_name, file_names
 from harness.record import Profile, Record, Tuned
-from reports.document import Findings, Report, Section, Table, Text
+from reports.document import Findings, Report, Section, Table, Text, shortened
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text
 from reports.languages import language_table
@@ -46,7 +46,7 @@ def build(
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
         sections=[section(grid, profiles, published, findings.tuned, names[grid.suite]) for grid in found],
-        runs=run_table(found),
+        runs=shortened(run_table(found), "cells"),
         detail=[Table.of(*extra) for extra in findings.detail],
     )
 
@@ -67,7 +67,13 @@ def section(
 def tables(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]] = ()) -> list[Table]:
     """All tables of a suite, in reading order."""
     first = grid.averages[0]
-    made = [failure_table(grid), score_table(grid, first), difference_table(grid, first), cost_table(grid, profiles)]
+    failed = failure_table(grid)
+    made = [
+        failed and shortened(failed, "cells"),
+        score_table(grid, first),
+        difference_table(grid, first),
+        cost_table(grid, profiles),
+    ]
     made += [score_table(grid, name) for name in grid.averages[1:]]
     made += [published_table(grid, published), language_table(grid), metric_table(grid), protocol_table(grid)]
     return [table for table in made if table is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +51,18 @@ class Table:
         """Rows of the same keys as they stand; numbers to four figures, what is missing as '-'."""
         head = tuple(rows[0])
         return cls(title, head, [tuple(_written(row[name]) for name in head) for row in rows], list(notes))
+
+
+MOST_ROWS = 3000
+"""Rows of a table at most where each cell has one: a page of more takes long to open."""
+
+
+def shortened(table: Table, file: str, most: int = MOST_ROWS) -> Table:
+    """The first rows of a table, with a note that names the file of all, where it has more than `most`."""
+    if len(table.rows) <= most:
+        return table
+    note = f"The first {most:,} of {len(table.rows):,} rows; {file}.csv has all (--formats csv)."
+    return replace(table, rows=table.rows[:most], notes=[note, *table.notes])
 
 
 def _written(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.cell import Cell
@@ -92,9 +92,10 @@ def method_names(records: Iterable[Record]) -> dict[str, str]:
 def _values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
     """Field -> task -> values."""
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for record in records:
-        for field, value in _identity(record.cell).items():
-            values[field][record.cell.task].add(value)
+    alike = {(record.cell.task, _content(record.cell)): record.cell for record in records}
+    for cell in alike.values():
+        for field, value in _identity(cell).items():
+            values[field][cell.task].add(value)
     return values
 
 
@@ -120,14 +121,30 @@ def _told_apart(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, s
     varying = list(dict.fromkeys([*_varying(values), *unlike]))
     if "quantize" not in varying and any(r.cell.simulated for r in records):
         varying.append("quantize")  # a simulated level never goes without saying
-    names = {}
+    names: dict[str, str] = {}
+    made: dict[Hashable, str] = {}
     for record in records:
-        fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
-        if record.cell.title != record.cell.label:  # the short name says both
-            fields = [f for f in fields if f not in ("dtype", "quantize")]
-        tag = ", ".join(f"{field}={_shown(field, record.cell)}" for field in fields)
-        names[record.key] = f"{record.cell.title} [{tag}]" if tag else record.cell.title
+        alike = (record.cell.task, _content(record.cell))
+        if alike not in made:
+            fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
+            made[alike] = _tagged(record.cell, fields)
+        names[record.key] = made[alike]
     return names
+
+
+def _tagged(cell: Cell, fields: Sequence[str]) -> str:
+    """The method's title with the values of `fields`."""
+    if cell.title != cell.label:  # the short name says both
+        fields = [f for f in fields if f not in ("dtype", "quantize")]
+    tag = ", ".join(f"{field}={_shown(field, cell)}" for field in fields)
+    return f"{cell.title} [{tag}]" if tag else cell.title
+
+
+def _content(cell: Cell) -> Hashable:
+    """What `_identity` and `_shown` read: cells that differ in their seeds only have it in common."""
+    start = cell.initial.method_name if cell.initial else None
+    versions = (cell.method_version, cell.suite_version, tuple(sorted(cell.parts.items())))
+    return cell.protocol, cell.model, cell.dtype, cell.quantize, cell.recompute, cell.data, start, versions
 
 
 def _identity(cell: Cell) -> dict[str, str]:
@@ -172,7 +189,7 @@ def score(record: Record, average: str) -> float | None:
 
 
 def seeds_of(record: Record) -> Seeds:
-    return tuple(sorted(record.cell.seeds.items()))
+    return record.cell.sorted_seeds
 
 
 def seed_text(seeds: Mapping[str, int]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from typing import Any
 
 from reports.compare import by_seed, task_estimate
 from reports.document import Drawing
@@ -11,12 +13,22 @@ from reports.plots.style import MOST_COLOURS, POINT, colour, halves, legend, lis
 
 Dot = tuple[float, str]
 FEWEST_SEEDS = 3
+MOST_DOTS = 4000
+"""Runs of a suite at most whose dots are elements of the page, which tell of their runs."""
 
 
 def dots(grid: Grid, task: str, method: str) -> list[Dot]:
     """(score, key) of each run with a score."""
     keys = {seeds_of(record): record.key for record in grid.of(task, method)}
     return [(value, keys[seeds]) for seeds, value in by_seed(grid, task, method, grid.averages[0]).items()]
+
+
+def trace_dots(drawing: Drawing, line: Any, keys: Sequence[str], grid: Grid) -> None:
+    """The n-th dot is the run `keys[n]`; the dots of a large grid are drawn as an image, whose size is bounded."""
+    if len(grid.records) > MOST_DOTS:
+        line.set_rasterized(True)
+    else:
+        drawing.trace(line, [(key,) for key in keys])
 
 
 def scores(grid: Grid) -> Drawing | None:
@@ -38,7 +50,7 @@ def scores(grid: Grid) -> Drawing | None:
             continue
         own = [(x - step / 5, *dot) for x, _, group in found for dot in group]
         (line,) = axes.plot([x for x, _, _ in own], [y for _, y, _ in own], ".", color=colour(i), alpha=0.35, ms=4)
-        drawing.trace(line, [(key,) for _, _, key in own])
+        trace_dots(drawing, line, [key for _, _, key in own], grid)
         means, spread = [value.mean for _, value, _ in found], halves([value for _, value, _ in found])
         bars = axes.errorbar([x for x, _, _ in found], means, yerr=spread, color=colour(i), label=method, **POINT)
         drawing.trace(bars[0], [[key for _, key in group] for _, _, group in found])
@@ -64,7 +76,7 @@ def many_scores(grid: Grid) -> Drawing | None:
     for axes, task in zip(panels, grid.tasks, strict=True):
         own = [(value, y, key) for y, m in enumerate(grid.methods) for value, key in dots(grid, task, m)]
         (line,) = axes.plot([x for x, _, _ in own], [y for _, y, _ in own], ".", color=colour(0), alpha=0.35, ms=4)
-        drawing.trace(line, [(key,) for _, _, key in own])
+        trace_dots(drawing, line, [key for _, _, key in own], grid)
         found = [(y, m, task_estimate(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
         told = [(y, m, value) for y, m, value in found if value is not None]
         means, spread = [value.mean for _, _, value in told], halves([value for _, _, value in told])
@@ -99,7 +111,7 @@ def seeds(grid: Grid) -> Drawing | None:
     for y, (method, found) in enumerate(rows):
         own = colour(grid.methods.index(method))
         (line,) = axes.plot([x for x, _ in found], [y] * len(found), "o", color=own, alpha=0.45, markersize=3.5)
-        drawing.trace(line, [(key,) for _, key in found])
+        trace_dots(drawing, line, [key for _, key in found], grid)
     axes.set_yticks(range(len(rows)), [method for method, _ in rows])
     axes.invert_yaxis()
     axes.set_xlabel("points from the mean over seeds, all tasks")

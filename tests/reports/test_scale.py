@@ -1,0 +1,94 @@
+"""Stores of thousands of records: what is computed grows with their number, and a page stays usable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from harness.cell import Cell
+from harness.record import Record, SharedParts
+from reports.build import build, run_table, tables
+from reports.changes import compare_runs
+from reports.document import MOST_ROWS, Findings
+from reports.frames import grids
+from reports.plots import scores
+from tests.reports.records import cell, record
+
+
+def runs(seeds: int) -> list[Record]:
+    return [
+        record(60.0 + (seed * 7 + len(method)) % 11, cell(task, method, seed), ("rte", "cola"))
+        for task in ("rte", "cola")
+        for method in ("lora", "lorasp")
+        for seed in range(seeds)
+    ]
+
+
+def calls(work: Callable[[], object]) -> int:
+    """Python calls: a measure of time that other load does not move."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "work",
+    [grids, lambda found: compare_runs(found, found), lambda found: tables(grids(found)[0], [])],
+    ids=["grids", "compare", "tables"],
+)
+def test_four_times_the_records_take_about_four_times_the_work(work: Callable[[list[Record]], object]) -> None:
+    small, large = runs(25), runs(100)
+    work(small)  # what is made once
+    assert calls(lambda: work(large)) < 6 * calls(lambda: work(small))
+
+
+def test_the_page_lists_so_many_runs_and_names_the_file_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.build.figures", lambda *_: {})
+    found = runs(MOST_ROWS // 4 + 1)
+    report = build(found, [], "", "", [], Findings(), [])
+    assert len(report.runs.rows) == MOST_ROWS
+    assert "cells.csv" in report.runs.notes[0] and f"{len(found):,}" in report.runs.notes[0]
+    assert len(run_table(grids(found)).rows) == len(found)
+
+
+def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    (grid,) = grids(runs(5))
+    few = scores.scores(grid)
+    monkeypatch.setattr(scores, "MOST_DOTS", 10)
+    many = scores.scores(grid)
+    assert few is not None and many is not None
+    assert not any(line.get_rasterized() for line in few.figure.axes[0].lines)
+    assert sum(bool(line.get_rasterized()) for line in many.figure.axes[0].lines) == 2
+    assert len(many.points) == len(few.points) - 2
+
+
+def test_records_share_their_equal_parts_and_stay_equal() -> None:
+    first, second = runs(2)[:2]
+    before = [r.model_copy(deep=True) for r in (first, second)]
+    shared = SharedParts()
+    a, b = shared.share(first), shared.share(second)
+    assert a.cell.protocol is b.cell.protocol and a.cell.model is b.cell.model
+    assert [a, b] == before and a.cell.key != b.cell.key
+    assert [r.model_dump_json() for r in (a, b)] == [r.model_dump_json() for r in before]
+
+
+def test_a_copied_cell_has_a_key_of_its_own() -> None:
+    first = runs(1)[0].cell
+    assert first.key and first.sorted_seeds
+    other = first.model_copy(update={"seeds": dict.fromkeys(first.seeds, 5), "quantize": "nf4"})
+    fresh = Cell.model_validate(other.model_dump())
+    assert (other.key, other.sorted_seeds) == (fresh.key, fresh.sorted_seeds)
+    assert other.key != first.key
