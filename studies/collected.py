@@ -14,6 +14,7 @@ from harness.grammar import parse_methods
 from harness.record import Record
 from harness.run import stored as stored_run
 from harness.store import Store, first_lines
+from harness.terminal import print_lines
 from studies import stored
 from studies.answer import Gathered
 from studies.rulebook import RULES
@@ -68,7 +69,7 @@ def _contents(folders: Sequence[Path], named: bool) -> Iterator[Mapping[str, Any
         except (UserError, LookupError, TypeError) as error:
             if named:
                 raise UserError(f"--runs {folder}: {error}") from error
-            print(f"{folder}: skipped: {error}", file=sys.stderr)
+            print_lines([f"{folder}: skipped: {error}"], sys.stderr)
             continue
         yield content | {"folder": str(folder), "stamp": (folder / stored.FILE).stat().st_mtime}
 
@@ -90,8 +91,7 @@ def _newest(contents: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def of_run(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The answers of each study that the claims name and that the run has the cells for. Raises UserError."""
     records, profiles, skipped = stored_run(folder)
-    for line in first_lines(skipped):
-        print(line, file=sys.stderr)
+    print_lines(first_lines(skipped), sys.stderr)
     asked = Store(folder).read_run()
     run = Gathered(
         records, tuple(profiles), None, asked.get("margin"), folder / "cells", bool(asked.get("margin_late"))

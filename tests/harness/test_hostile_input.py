@@ -225,9 +225,7 @@ def test_flags_and_the_protocol_have_the_same_bounds() -> None:
             assert bounds[0] == bounds[1], name
 
 
-@pytest.mark.parametrize(
-    "word", ["\x00", "a\x00b", "\udcff", "x" * 300, "x/" * 3000, "~nobody/x", "/dev/null", "/dev/null/x"]
-)
+@pytest.mark.parametrize("word", ["a\x00b", "\udcff", "x" * 300, "/dev/null/x"])
 def test_paths_that_no_file_system_takes_are_one_line(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         *([verb, word] for verb in ("report", "watch", "study")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import io
 import os
@@ -240,3 +241,16 @@ def test_two_rates_have_columns_of_their_own(capsys: pytest.CaptureFixture[str])
             records.append(one.model_copy(update={"cell": cell, "key": cell.key}))
     text = run_on_terminal(lambda: print_tables(records, []), 120)
     assert "lr=0.001]" in text and "lr=0.0001]" in text
+
+
+def test_only_one_module_prints() -> None:
+    root = Path(__file__).parents[2]
+    machine_readable = {"harness/bench/at_once.py", "harness/bench/startup_process.py"}  # JSON to the parent process
+    fixed_text = {"harness/cli.py"}
+    for package in ("harness", "reports", "studies", "results"):
+        for path in sorted((root / package).rglob("*.py")):
+            place = path.relative_to(root).as_posix()
+            if place in machine_readable | fixed_text | {"harness/terminal.py"}:
+                continue
+            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], place
