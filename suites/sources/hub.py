@@ -56,11 +56,8 @@ def _cache_only() -> Iterator[None]:
     import datasets
     import huggingface_hub
 
-    places = [
-        module
-        for module in (getattr(datasets, "config", None), getattr(huggingface_hub, "constants", None))
-        if hasattr(module, "HF_HUB_OFFLINE")
-    ]
+    modules: list[Any] = [getattr(datasets, "config", None), getattr(huggingface_hub, "constants", None)]
+    places = [module for module in modules if hasattr(module, "HF_HUB_OFFLINE")]
     before = [module.HF_HUB_OFFLINE for module in places]
     for module in places:
         module.HF_HUB_OFFLINE = True
