@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from harness.errors import UserError
 from harness.files import check_regular, escape_path, list_files, write_atomically
@@ -207,7 +207,7 @@ def _pickled(content: Any, stream: IO[bytes]) -> None:
 
     hashed = _Hashed(stream)
     try:
-        torch.save(content, hashed)
+        torch.save(content, cast(IO[bytes], hashed))  # torch asks a stream for write and flush only
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error

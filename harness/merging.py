@@ -45,19 +45,20 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     return out
 
 
-def _merged(base: nn.Module, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
+def _merged(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
     """The base with the adapter in its weights. Raises UserError where peft drops or lacks a tensor."""
     from peft import PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     try:
-        loaded = PeftModel.from_pretrained(base, str(adapter))  # type: ignore[arg-type]
+        loaded = PeftModel.from_pretrained(base, str(adapter))
         unused = sorted(set(shapes) - {_plain(name) for name in get_peft_model_state_dict(loaded)})
         if unused:
             raise UserError(
                 f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
             )
-        _unwrap_saved(loaded.base_model.model)
+        whole: Any = loaded.base_model.model
+        _unwrap_saved(whole)
         return loaded.merge_and_unload()
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -70,7 +70,7 @@ def reconcile_model(model: nn.Module) -> None:
         # set after the embeddings are made, which would not train this row; transformers only asks for some number
         text.pad_token_id = 0
     if reads_last_token(model):
-        model.base_model.register_forward_hook(functools.partial(_spread_last_token, pad), with_kwargs=True)  # type: ignore[operator,union-attr]
+        model.base_model.register_forward_hook(functools.partial(_spread_last_token, pad), with_kwargs=True)  # type: ignore[union-attr]
 
 
 PROBED: set[str] = set()

@@ -91,7 +91,7 @@ def _encoder(kind: str, **fields: Any) -> Family:
     )
 
 
-def _causal(kind: str, pad: str | None = "<pad>", **fields: Any) -> Family:
+def _causal(kind: str, pad: str | None = "<pad>", /, **fields: Any) -> Family:
     return Family(_config(kind, **fields), "CausalLM", "<s> $A", BOTH, pad)
 
 

@@ -62,9 +62,8 @@ def weights(shape: str, suite: str) -> Weights:
     from methods.layers.replica_linear import backbone_linears
 
     found = model(shape, suite)
-    return Weights(
-        sum(p.numel() for p in found.parameters()), sum(m.weight.numel() for _, m in backbone_linears(found))
-    )
+    of_linears = sum(found.get_parameter(f"{name}.weight").numel() for name, _ in backbone_linears(found))
+    return Weights(sum(p.numel() for p in found.parameters()), of_linears)
 
 
 def state_bytes(count: int) -> int:

@@ -76,8 +76,8 @@ def check_rest(model: nn.Module, initial: Initial) -> list[str]:
         if not _settable(model, name, set(linears)):
             raise UserError(f"the adapter of --init-from changes {name} too; {allowed}")
         if value.shape != own[name].shape:
-            shapes = f"{list(value.shape)}; allowed: {list(own[name].shape)}"
-            raise UserError(f"the adapter of --init-from has {name} of shape {shapes}")
+            given, expected = list(value.shape), list(own[name].shape)
+            raise UserError(f"the adapter of --init-from has {name} of shape {given}; allowed: {expected}")
     shapes = {n: tuple(p.shape) for n, p in own.items() if n.rpartition(".")[0] in linears}
     loaded = {name.rpartition(".")[0] for name in fitting_head(shapes, initial.head)}
     return [name for name in linears if name not in loaded]
