@@ -169,17 +169,24 @@ def check_field(what: str, field: str, value: Any) -> None:
 
 
 def parse_seeds(text: str) -> list[dict[str, int]]:
-    """`5` -> seeds 0 to 4 in each stream; `init=0,mask=0..9` -> named streams, others 0, ranges multiplied."""
+    """`5` -> seeds 0 to 4 in each stream; `init=0,mask=0..9` -> named streams, others 0, ranges multiplied.
+
+    `5,length=0` -> seeds 0 to 4 with one named stream held.
+    """
     text = text.strip()
     if re.fullmatch("0*[1-9][0-9]*", text):
         count = _seed_number(text)
         _check_seed_count(text, count)
         return [equal(i) for i in range(count)]
     ranges: dict[str, range] = {}
-    for piece in text.split(","):
+    paired = re.match("(0*[1-9][0-9]*) *,", text)
+    if paired:
+        _check_seed_count(text, _seed_number(paired[1]))
+    bases = [equal(i) for i in range(int(paired[1]) if paired else 1)]
+    for piece in text[paired.end() if paired else 0 :].split(","):
         found = re.fullmatch(r"\s*(\w+)=([0-9]+)(?:\.\.([0-9]+))?\s*", piece)
         if not found:
-            allowed = f"a number of 1 to {MOST_SEEDS:,}, or e.g. init=0,mask=0..9"
+            allowed = f"a number of 1 to {MOST_SEEDS:,}, or e.g. init=0,mask=0..9, or 5,length=0"
             raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
         stream, first, last = found[1], _seed_number(found[2]), _seed_number(found[3] or found[2])
         if stream not in STREAMS:
@@ -187,8 +194,9 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
         if last < first:
             raise UserError(f"--seeds {shorten(piece)}: the range ends before it begins")
         ranges[stream] = range(first, last + 1)
-    _check_seed_count(text, math.prod(r.stop - r.start for r in ranges.values()))
-    return [equal(0) | dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    _check_seed_count(text, len(bases) * math.prod(r.stop - r.start for r in ranges.values()))
+    named = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    return [base | own for base in bases for own in named]
 
 
 def _seed_number(digits: str) -> int:

@@ -15,11 +15,11 @@ BUCKETS = 8
 
 
 class Order:
-    """A permutation of the rows per replica and epoch, from the replica's order stream alone.
+    """A permutation of the rows per replica and epoch, from the replica's own streams alone.
 
-    With `by_length`, rows are cut into groups of like length, at whole batches. Which group a step reads, which of its
-    rows and in which order follow the order seed, as in transformers' LengthGroupedSampler. So replicas with the same
-    order seed read rows of like length at the same step; others are padded to the longest among them.
+    With `by_length`, rows are cut into groups of like length, at whole batches. Which group a step reads follows the
+    length seed, which of its rows the order seed. So replicas with the same length seed read rows of like length at the
+    same step; others are padded to the longest among them.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Order:
             self._orders = np.stack([self._draw_rows(s.numpy("order", f"epoch {epoch}")) for s in self.streams])
             if self.sorted is not None:
                 self._schedules = np.stack(
-                    [self._draw_groups(s.numpy("order", f"groups {epoch}")) for s in self.streams]
+                    [self._draw_groups(s.numpy("length", f"groups {epoch}")) for s in self.streams]
                 )
         if self.sorted is None:
             return [(order, place * self.batch_size) for order in self._orders]

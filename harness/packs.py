@@ -46,7 +46,8 @@ def shared(cell: Cell, method: Method) -> str:
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
         "model": [cell.model.content, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
         "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
-        "group_by_length": protocol.group_by_length,
+        # replicas with other length seeds would read short rows beside long ones, and pad more than ungrouped rows
+        "length groups": cell.seeds["length"] if protocol.group_by_length else None,
         "text": [protocol.label_smoothing, protocol.max_target_length, protocol.beams, protocol.shots],
         "instruction": [protocol.template, protocol.packed],
         "attention_dropout": protocol.attention_dropout,

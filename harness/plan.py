@@ -73,7 +73,7 @@ def make_plan(spec: Spec) -> Plan:
         asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
         try:
             first, method = _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, seeds[0])
-            made = [(first.model_copy(update={"seeds": own}), method) for own in seeds]
+            made = [(first.model_copy(update={"seeds": own}), method) for own in _used_seeds(seeds, first.protocol)]
             if start:
                 made, sources = _started(made, start)
                 initial |= sources
@@ -90,6 +90,16 @@ def make_plan(spec: Spec) -> Plan:
     notes = tuple(dict.fromkeys(s.note for s in initial.values() if s.note))
     left_out = tuple(dict.fromkeys(dropped))
     return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes, suites)
+
+
+def _used_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[dict[str, int]]:
+    """The seeds without the stream that only length groups use, where there are none. Raises UserError."""
+    if protocol.group_by_length:
+        return list(seeds)
+    used = [{stream: seed for stream, seed in own.items() if stream != "length"} for own in seeds]
+    if len({tuple(own.items()) for own in used}) < len(seeds):
+        raise UserError("--seeds length=...: has an effect with --group-by-length only; give that too, or leave it out")
+    return used
 
 
 def _started(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-STREAMS = ("init", "head", "mask", "order", "dropout")
+STREAMS = ("init", "head", "mask", "order", "dropout", "length")
+"""`length` is the sequence of length groups under --group-by-length; cells without that flag have no such seed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Spec(BaseModel):
     tasks: Annotated[tuple[str, ...], Words] = Field(default=(), description="tasks; none: all of the suites")
     methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
     seeds: Annotated[str, BeforeValidator(_text)] = Field(
-        default="5", description="a number of paired seeds, or named streams: init=0,mask=0..9"
+        default="5", description="a number of paired seeds, named streams (init=0,mask=0..9), or both (5,length=0)"
     )
     preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
     protocol: Literal["default", "paper"] = Field(
@@ -87,7 +87,11 @@ class Spec(BaseModel):
     max_steps: int | None = Field(default=None, ge=1, le=MOST["max_steps"], description="optimizer steps at most")
     batch_size: int | None = Field(default=None, ge=1, le=MOST["batch_size"], description="rows per step")
     max_length: int | None = Field(default=None, ge=4, le=MOST["max_length"], description="tokens per row at most")
-    group_by_length: bool | None = Field(default=None, description="batches of rows of like length: less padding")
+    group_by_length: bool | None = Field(
+        default=None,
+        description="batches of rows of like length: less padding; a pack has one length seed"
+        " (--seeds 8,length=0: one for all)",
+    )
     label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
     max_target_length: int | None = Field(
         default=None, ge=2, le=MOST["max_target_length"], description="tokens of a written text at most"

@@ -58,9 +58,13 @@ def check(study: Study) -> None:
 
 
 def _alike(value: Any, example: Any) -> bool:
-    """Whether a value has the type of the example; items of lists as well, and whole numbers stand for any."""
+    """Whether a value has the type of the example; items of lists and tables too, and whole numbers stand for any."""
     if isinstance(example, list):
         return isinstance(value, list) and all(not example or _alike(item, example[0]) for item in value)
+    if isinstance(example, dict):
+        return isinstance(value, dict) and all(
+            any(_alike(item, allowed) for allowed in example.values()) for item in value.values()
+        )
     if isinstance(example, (int, float)) and not isinstance(example, bool):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(value, type(example))

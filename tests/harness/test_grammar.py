@@ -65,6 +65,8 @@ def test_mistakes_get_one_line(text: str, says: str) -> None:
 
 def test_seeds() -> None:
     assert parse_seeds("2") == [dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, 1)]
+    held = parse_seeds("2,length=7")
+    assert held == [dict.fromkeys(STREAMS, i) | {"length": 7} for i in (0, 1)]
     named = parse_seeds("init=3,mask=0..2,order=5..6")
     assert len(named) == 6 and {s["init"] for s in named} == {3} and {s["dropout"] for s in named} == {0}
     assert [(s["mask"], s["order"]) for s in named] == [(m, o) for m in range(3) for o in (5, 6)]

@@ -43,9 +43,12 @@ def test_a_replica_reads_the_same_rows_in_any_pack_and_few_lengths_occur() -> No
     assert all(np.array_equal(together.at(s).reshape(3, -1)[2], alone.at(s)) for s in range(52))
 
 
-def test_replicas_of_one_order_seed_pad_as_one_alone() -> None:
-    together, alone = (Order(streams(*seeds), LENGTHS, 8, by_length=True) for seeds in ((2, 2, 2), (2,)))
+def test_replicas_of_one_length_seed_pad_as_one_alone_and_read_rows_of_their_own() -> None:
+    one_length = [Streams(equal(seed) | {"length": 7}) for seed in (0, 1, 2)]
+    together, alone = (Order(own, LENGTHS, 8, by_length=True) for own in (one_length, one_length[:1]))
     assert all(np.array_equal(together.alike(s), alone.alike(s)) for s in range(52))
+    first = together.at(0).reshape(3, -1)
+    assert not np.array_equal(first[0], first[1]) and not np.array_equal(first[1], first[2])
 
 
 def test_each_seed_has_its_own_sequence_of_length_groups() -> None:

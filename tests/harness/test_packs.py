@@ -44,6 +44,18 @@ def test_what_changes_the_batch_or_the_backbone_parts_them(other: dict[str, obje
     assert len(grouped([cell(), cell(**other)])) == 2  # type: ignore[arg-type]
 
 
+def test_a_pack_of_length_groups_has_one_length_seed() -> None:
+    cells = [
+        cell(method=name, protocol={"group_by_length": True}).model_copy(
+            update={"seeds": {"order": s, "length": s // 2}}
+        )
+        for name in ("lora", "lorasp")
+        for s in range(4)
+    ]
+    packs = grouped(cells)
+    assert [[c.seeds["length"] for c in p.cells] for p in packs] == [[0] * 4, [1] * 4]
+
+
 def test_full_fine_tuning_trains_alone() -> None:
     assert [len(p.cells) for p in grouped([cell(method="full", seed=s) for s in range(3)])] == [1, 1, 1]
 

