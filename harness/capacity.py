@@ -124,13 +124,20 @@ class Capacity:
 
 def _predicted(step: Step, k: int) -> Prediction | str:
     from harness.predict import predict
+    from harness.prediction_cache import prediction_key, read_prediction, write_prediction
 
+    key = prediction_key(step, k)
+    if key and (stored := read_prediction(key)):
+        return stored
     try:
-        return predict(step.replicas(k))
+        made = predict(step.replicas(k))
     except UserError:
         raise
     except Exception as error:  # a method or a model may read numbers where fake tensors have none
         return f"it or its model reads numbers, and a plan has shapes only ({one_line(error)})"
+    if key:
+        write_prediction(key, made)
+    return made
 
 
 def kind_of(step: Step) -> str:
