@@ -31,7 +31,7 @@ def test_a_stored_prediction_is_read_and_a_damaged_one_is_made_again(
     with monkeypatch.context() as patch:
         patch.setattr("harness.predict.predict", lambda _: pytest.fail("predicted again"))
         assert capacity._predicted(step, 1) == expected
-    path.write_bytes(content.replace(b'"flops": ', b'"flops": 1'))
+    path.write_bytes(content.replace(b'"launches": ', b'"launches": 1'))
     assert capacity._predicted(step, 1) == expected
     assert path.read_bytes() == content
 
