@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness.cell import Cell
 from harness.record import Predictions, Record, SharedParts
@@ -20,6 +24,7 @@ from harness.store import Store
 from reports.build import build, run_table, tables
 from reports.changes import compare_runs
 from reports.document import MOST_ROWS, Findings
+from reports.figures import image
 from reports.frames import grids
 from reports.plots import scores
 from tests.reports.predicted import kept
@@ -80,6 +85,20 @@ def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -
     assert not any(line.get_rasterized() for line in few.figure.axes[0].lines)
     assert sum(bool(line.get_rasterized()) for line in many.figure.axes[0].lines) == 2
     assert len(many.points) == len(few.points) - 2
+
+
+def test_the_image_of_many_dots_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
+    (grid,) = grids(runs(5))
+    monkeypatch.setattr(scores, "MOST_DOTS", 10)
+    many = scores.scores(grid)
+    assert many is not None
+    root = ElementTree.fromstring(image(many, "svg"))
+    images = list(root.iter("{http://www.w3.org/2000/svg}image"))
+    assert images
+    for element in images:
+        content = element.attrib["{http://www.w3.org/1999/xlink}href"].partition("base64,")[2]
+        pixels = Image.open(io.BytesIO(base64.b64decode(content))).size[0]
+        assert pixels > 2 * float(element.attrib["width"])
 
 
 def test_records_share_their_equal_parts_and_stay_equal() -> None:
