@@ -54,7 +54,6 @@ def test_four_times_the_cells_take_four_times_the_work(monkeypatch: pytest.Monke
     for _ in range(2):
         calls_of_a_plan(16)  # imports and caches
     once, small, large = (calls_of_a_plan(seeds) for seeds in (16, 16 + 64, 16 + 256))
-    print("CALLS", once, small, large)
     assert large - once < 4.5 * (small - once)
 
 
