@@ -12,18 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-import transformers
-
 from harness.files import check_seal, read_bytes, replace_file, seal
 from harness.provenance import gpu_name
 from harness.record import MemoryShares
-from harness.token_cache import cache_folder
-from harness.trace import Prediction
 
 if TYPE_CHECKING:
     from harness.contracts import Method
     from harness.predict import Step
+    from harness.trace import Prediction
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods")
@@ -34,6 +30,9 @@ NOT_READ = {"name", "lr", "lr_source", "epochs", "max_steps", "train_rows", "eva
 
 def prediction_key(step: Step, k: int) -> str | None:
     """sha256 of all that a prediction depends on; None where the method's source cannot be read."""
+    import torch
+    import transformers
+
     cell = step.cells[0]
     try:
         method = _describe(step.methods[0])
@@ -54,6 +53,8 @@ def prediction_key(step: Step, k: int) -> str | None:
 
 def read_prediction(key: str) -> Prediction | None:
     """The stored prediction; None where there is none, or its file is damaged."""
+    from harness.trace import Prediction
+
     try:
         content = read_bytes(_path_of(key))
         if not check_seal(content):
@@ -78,6 +79,8 @@ def write_prediction(key: str, prediction: Prediction) -> bool:
 
 
 def _path_of(key: str) -> Path:
+    from harness.token_cache import cache_folder
+
     return cache_folder() / "predictions" / key[:2] / f"{key}.json"
 
 
