@@ -58,10 +58,13 @@ def free_memory(device: str) -> int:
 
 
 class Capacity:
-    """Predictions for a plan's cells on a device with `room` bytes; each kind of step is predicted once."""
+    """Predictions for a plan's cells on a device with `room` bytes; each kind of step is predicted once.
 
-    def __init__(self, plan: Plan, device: str, room: int) -> None:
-        self.plan, self.device, self.room = plan, device, room
+    `cache`: whether predictions are read from and written to the cache folder.
+    """
+
+    def __init__(self, plan: Plan, device: str, room: int, *, cache: bool = True) -> None:
+        self.plan, self.device, self.room, self.cache = plan, device, room, cache
         self._made: dict[tuple[str, int], Prediction | str] = {}
 
     def step(self, cell: Cell) -> Step:
@@ -76,7 +79,8 @@ class Capacity:
         """A step of k replicas; or, for a method that cannot be predicted, why. Beyond two it is on a line."""
         key = kind_of(step), k
         if key not in self._made:
-            self._made[key] = self._on_line(step, k) if k > 2 else _predicted(step, k)
+            predict_step = _predicted if self.cache else _traced
+            self._made[key] = self._on_line(step, k) if k > 2 else predict_step(step, k)
         return self._made[key]
 
     def _on_line(self, step: Step, k: int) -> Prediction | str:
@@ -123,6 +127,19 @@ class Capacity:
 
 
 def _predicted(step: Step, k: int) -> Prediction | str:
+    """From the cache folder, or made and stored there."""
+    from harness.prediction_cache import prediction_key, read_prediction, write_prediction
+
+    key = prediction_key(step, k)
+    if key and (stored := read_prediction(key)):
+        return stored
+    made = _traced(step, k)
+    if key and not isinstance(made, str):
+        write_prediction(key, made)
+    return made
+
+
+def _traced(step: Step, k: int) -> Prediction | str:
     from harness.predict import predict
 
     try:

@@ -241,7 +241,7 @@ def execute(plan: Plan, cells: Sequence[Cell], spec: Spec, store: Store, listene
     """Run `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
     executor = Executor(plan, cells, spec, store, listener)
     methods: Mapping[str, Any] = plan.methods
-    capacity = Capacity(plan, executor.device, free_memory(executor.device))
+    capacity = Capacity(plan, executor.device, free_memory(executor.device), cache=spec.cache)
     begun = executor.checkpoints.find(plan, executor.todo, spec.pack)
     for pack, saved in begun:
         executor.run(pack, saved)

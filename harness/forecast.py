@@ -53,7 +53,8 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     plan = make_plan(spec)
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
-    capacity = Capacity(plan, device, free_memory(device) if memory is None else parse_memory(memory))
+    room = free_memory(device) if memory is None else parse_memory(memory)
+    capacity = Capacity(plan, device, room, cache=spec.cache)
     threads = spec.threads or available_cpus()
     cost = calibrate(stored_profiles([spec.folder]), device, threads, gpu_name(device))
     sizes = _sizes(capacity, spec, threads)
@@ -61,7 +62,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
     trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
     for own in trials:
-        tried = _sizes(Capacity(own, device, capacity.room), spec, threads)
+        tried = _sizes(Capacity(own, device, capacity.room, cache=spec.cache), spec, threads)
         made = [_row(own, tried, pack, cost, asked=spec.pack is not None) for pack in _packs(tried, spec)]
         rows += [dataclasses.replace(row, tuning=True) for row in made]
     timed = [r.seconds for r in rows if r.seconds is not None]

@@ -14,7 +14,7 @@ from harness.capacity import Capacity, dimensions
 from harness.cell import Cell
 from harness.cost import least_seconds, step_seconds
 from harness.knee import Timed, knee, worth_timing
-from harness.packs import shared
+from harness.packs import shared_by_cell
 from harness.provenance import utc_now
 from harness.record import Chosen, Environment, PackSize, Timings
 from harness.schedule import total_steps
@@ -157,7 +157,13 @@ def _kinds(plan: Plan, waiting: Sequence[Cell], machine: Environment) -> dict[st
         place = cell.suite, cell.task, cell.protocol.max_length
         if place not in long:
             long[place] = words(plan.data[cell.suite, cell.task].splits["train"], cell.protocol.max_length)
-    loose = {c.key: _loose(plan, c, long[c.suite, c.task, c.protocol.max_length]) for c in plan.cells}
+    texts = shared_by_cell(plan.cells, plan.methods)
+    by_text: dict[str, tuple[str, int]] = {}
+    for cell in plan.cells:
+        if texts[cell.key] not in by_text:
+            length = long[cell.suite, cell.task, cell.protocol.max_length]
+            by_text[texts[cell.key]] = _loose(plan, cell, texts[cell.key], length)
+    loose = {c.key: by_text[texts[c.key]] for c in plan.cells}
     labels: dict[tuple[str, int], set[str]] = {}
     for cell in plan.cells:
         labels.setdefault(loose[cell.key], set()).add(cell.label)
@@ -176,9 +182,9 @@ def _kind(name: tuple[str, int], labels: set[str], cells: Sequence[Cell], machin
     return Kind(hashlib.sha256(content.encode()).hexdigest()[:16], tuple(cells), most, name[1])
 
 
-def _loose(plan: Plan, cell: Cell, long: int) -> tuple[str, int]:
+def _loose(plan: Plan, cell: Cell, text: str, long: int) -> tuple[str, int]:
     """What cells of a pack share, less the task's name and rows: of these its kind and how long rows are."""
-    content = json.loads(shared(cell, plan.methods[cell.key]))
+    content = json.loads(text)
     task = plan.suites[cell.suite].tasks[cell.task]
     content["suite"] = [cell.suite, task.kind, task.outputs]
     del content["rows"][2:]

@@ -56,6 +56,22 @@ def shared(cell: Cell, method: Method) -> str:
     return json.dumps(common, sort_keys=True)
 
 
+def shared_by_cell(cells: Sequence[Cell], methods: Mapping[str, Method]) -> dict[str, str]:
+    """`shared` by cell key; made once for cells that differ in their seeds only."""
+    texts: dict[tuple[object, ...], str] = {}
+    by_key = {}
+    for cell in cells:
+        method = methods[cell.key]
+        own = None if method.packs_with() else cell.key
+        # cells of one method and task have these objects in common
+        objects = id(method), id(cell.protocol), id(cell.model)
+        alike = (cell.suite, cell.task, cell.data, cell.dtype, cell.quantize, cell.recompute, objects, own)
+        if alike not in texts:
+            texts[alike] = shared(cell, method)
+        by_key[cell.key] = texts[alike]
+    return by_key
+
+
 Most = int | Callable[[Sequence[Cell]], int]
 
 
@@ -65,8 +81,9 @@ def group(cells: Sequence[Cell], methods: Mapping[str, Method], most: Most) -> l
     `most` is a number, or is asked for each set of cells that could share a pack.
     """
     groups: dict[str, list[Cell]] = {}
+    texts = shared_by_cell(cells, methods)
     for cell in cells:
-        groups.setdefault(shared(cell, methods[cell.key]), []).append(cell)
+        groups.setdefault(texts[cell.key], []).append(cell)
     packs = []
     for members in groups.values():
         limit = most if isinstance(most, int) else most(members)
@@ -84,7 +101,7 @@ def remaining(cells: Sequence[Cell], waiting: Collection[str], methods: Mapping[
     would have; what is left of others is grouped anew.
     """
     keys = set(waiting)
-    common = {c.key: shared(c, methods[c.key]) for c in cells}
+    common = shared_by_cell(cells, methods)
     open_ = {common[key] for key in keys}
     packs = group([c for c in cells if common[c.key] in open_], methods, most)
     whole = [p for p in packs if all(c.key in keys for c in p.cells)]

@@ -141,7 +141,9 @@ class Spec(BaseModel):
     margin: float | None = Field(
         default=None, gt=0, le=100, description="points within which two methods count as equal; name it before the run"
     )
-    cache: bool = Field(default=True, description="keep tokenised rows under ~/.cache/lorasp-harness")
+    cache: bool = Field(
+        default=True, description="keep tokenised rows and predictions of plan under ~/.cache/lorasp-harness"
+    )
     retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
     formats: Annotated[tuple[str, ...], Words] = Field(
         default=("md", "html", "csv"), min_length=1, description="formats of the report: md,html,latex,csv,parquet"

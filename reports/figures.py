@@ -34,6 +34,8 @@ FIGURES: dict[str, Draw] = {
     "cost": cost,
 }
 IMAGES = ("png", "svg", "pdf")
+SVG_IMAGE_DPI = 288
+"""Of the parts of an SVG that are images; sharp on screens of high resolution. The rest of it has no resolution."""
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """Characters that XML forbids or a terminal acts on."""
 
@@ -86,7 +88,7 @@ def _written(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, 
         figure.savefig(stream, format=kind, metadata=metadata)
         return
     dpi = figure.dpi
-    figure.set_dpi(130 if kind == "png" else 72)
+    figure.set_dpi(130 if kind == "png" else SVG_IMAGE_DPI)
     try:
         if kind == "png":
             FigureCanvasAgg(figure).print_png(stream, metadata=metadata)

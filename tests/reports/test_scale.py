@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
+import json
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from harness.cell import Cell
-from harness.record import Record, SharedParts
+from harness.record import Predictions, Record, SharedParts
+from harness.store import Store
 from reports.build import build, run_table, tables
 from reports.changes import compare_runs
 from reports.document import MOST_ROWS, Findings
+from reports.figures import image
 from reports.frames import grids
 from reports.plots import scores
+from tests.reports.predicted import kept
 from tests.reports.records import cell, record
 
 
@@ -75,6 +87,20 @@ def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -
     assert len(many.points) == len(few.points) - 2
 
 
+def test_the_image_of_many_dots_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
+    (grid,) = grids(runs(5))
+    monkeypatch.setattr(scores, "MOST_DOTS", 10)
+    many = scores.scores(grid)
+    assert many is not None
+    root = ElementTree.fromstring(image(many, "svg"))
+    images = list(root.iter("{http://www.w3.org/2000/svg}image"))
+    assert images
+    for element in images:
+        content = element.attrib["{http://www.w3.org/1999/xlink}href"].partition("base64,")[2]
+        pixels = Image.open(io.BytesIO(base64.b64decode(content))).size[0]
+        assert pixels > 2 * float(element.attrib["width"])
+
+
 def test_records_share_their_equal_parts_and_stay_equal() -> None:
     first, second = runs(2)[:2]
     before = [r.model_copy(deep=True) for r in (first, second)]
@@ -92,3 +118,38 @@ def test_a_copied_cell_has_a_key_of_its_own() -> None:
     fresh = Cell.model_validate(other.model_dump())
     assert (other.key, other.sorted_seeds) == (fresh.key, fresh.sorted_seeds)
     assert other.key != first.key
+
+
+@pytest.mark.slow
+def test_a_report_of_18000_records_takes_seconds_and_little_memory(tmp_path: Path) -> None:
+    store, tasks, rng = Store(tmp_path), ("cola", "mrpc", "rte"), np.random.default_rng(0)
+    store.prepare()
+    targets, keys = rng.integers(0, 2, 200), []
+    for task in tasks:
+        for method in ("lora", "lorasp"):
+            for seed in range(3000):
+                right = rng.random(200) < 0.8
+                made = kept(
+                    store.cells,
+                    np.where(right, targets, 1 - targets),
+                    targets,
+                    task=task,
+                    method=method,
+                    seed=seed,
+                    tasks=tasks,
+                )
+                digest = hashlib.sha256((store.cells / f"{made.key}.parquet").read_bytes()).hexdigest()
+                side = Predictions(path=f"{made.key}.parquet", sha256=digest, rows=200)
+                store.write(made.model_copy(update={"predictions": side}), None)
+                keys.append(made.key)
+    store.write_run("command", "title", keys, [])
+    code = (
+        "import json, resource, sys; from harness.cli import main; main(['report', sys.argv[1]]); "
+        "used = resource.getrusage(resource.RUSAGE_SELF); "
+        "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    seconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
+    assert (tmp_path / "report" / "report.html").stat().st_size < 5e6
+    assert mebibytes < 600
+    assert seconds < 75  # 25 on two quiet cores; CPU time grows several times on a busy machine
