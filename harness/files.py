@@ -90,8 +90,15 @@ def check_regular(path: Path) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises OSError."""
-    check_regular(path)
-    return path.read_bytes()
+    with open(path, "rb", buffering=0, opener=_open_at_once) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return stream.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A named pipe would wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def hash_file(path: Path) -> str:

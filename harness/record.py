@@ -204,7 +204,9 @@ class SharedParts:
 
     def _one(self, value: Any) -> Any:
         """The first value that equals this one."""
-        return self._parts.setdefault((type(value), value), value)
+        # pydantic's own hash and comparison take several times as long as those of a tuple
+        content = tuple(vars(value).values()) if isinstance(value, BaseModel) else value
+        return self._parts.setdefault((type(value), content), value)
 
 
 class PackSize(Stored):

@@ -147,7 +147,7 @@ class Store:
         ends = time.monotonic() + 5 * SETTLED
         while True:
             for path in paths:
-                stamps[path] = _stamp(path)
+                stamps[path] = _stamp(path) if path in damaged else None  # most are read once
                 unmatched.discard(path)
                 try:
                     record = read_record(path)

@@ -29,7 +29,7 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     Raises what it raises, and Killed. The process is gone when this returns or raises, by KeyboardInterrupt too.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
+    context.set_forkserver_preload(["harness.end_with_parent", preload])
     answers, given = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(given, work, args, kwargs), daemon=True)
     try:
@@ -56,6 +56,9 @@ def _answer(given: Connection, work: Callable[..., Any], args: Any, kwargs: Any)
     for name in NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    from harness.end_with_parent import end_with_parent  # not above: it would set this of the process that waits
+
+    end_with_parent()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -56,9 +56,13 @@ def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
 # ---------------------------------------------------------------- scores by seed
 
 
-def by_seed(grid: Grid, task: str, method: str, average: str) -> dict[Seeds, float]:
-    found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
-    return {seeds: value for seeds, value in found.items() if value is not None}
+def by_seed(grid: Grid, task: str, method: str, average: str) -> Mapping[Seeds, float]:
+    """Seeds -> score, of the cells that have one."""
+    place = task, method, average
+    if place not in grid.scores_by_seed:
+        found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
+        grid.scores_by_seed[place] = {seeds: value for seeds, value in found.items() if value is not None}
+    return grid.scores_by_seed[place]
 
 
 def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:

@@ -32,6 +32,11 @@ class Grid:
     def records(self) -> list[Record]:
         return [record for group in self.cells.values() for record in group]
 
+    @functools.cached_property
+    def scores_by_seed(self) -> dict[tuple[str, str, str], Mapping[Seeds, float]]:
+        """(task, method, average) -> what `compare.by_seed` gives, which tables and figures ask for many times."""
+        return {}
+
     def of(self, task: str, method: str) -> tuple[Record, ...]:
         return self.cells.get((task, method), ())
 
@@ -144,7 +149,9 @@ def _content(cell: Cell) -> Hashable:
     """What `_identity` and `_shown` read: cells that differ in their seeds only have it in common."""
     start = cell.initial.method_name if cell.initial else None
     versions = (cell.method_version, cell.suite_version, tuple(sorted(cell.parts.items())))
-    return cell.protocol, cell.model, cell.dtype, cell.quantize, cell.recompute, cell.data, start, versions
+    # records of a store share equal protocols and models, whose ids are compared faster than they are
+    shared = id(cell.protocol), id(cell.model)
+    return shared, cell.dtype, cell.quantize, cell.recompute, cell.data, start, versions
 
 
 def _identity(cell: Cell) -> dict[str, str]:

@@ -60,7 +60,11 @@ def criticality(sites: Sequence[Site], ratio: float, rng: np.random.Generator, s
 
 @strategy("learned-ratio", scope="model", scores="fisher", version=2, paper="after arXiv 2512.22495")
 def learned_ratio(sites: Sequence[Site], ratio: float, rng: np.random.Generator, scores: PerSite) -> PerSite:
-    """Random positions; each layer's share follows its Fisher information per entry."""
+    """Random positions; each layer's share follows its Fisher information per entry.
+
+    The paper's summary says random positions and a learned ratio per layer. That the ratio is learned from the Fisher
+    information at the start, and in proportion to it, is our own reading; the paper's definition was not checked.
+    """
     share = shares(_by_layer(sites, scores), ratio)
     order = random(sites, ratio, rng)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import read_bytes
 from harness.record import Record
 from reports.statistics.clusters import clusters
 from reports.statistics.weighted import METRICS
@@ -58,13 +59,21 @@ def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str,
     if not kept or any(r.predictions is None for r in kept):
         raise NoExamples("no predictions were kept")
     paths = [cells / f"{r.key}.parquet" for r in kept]
-    found = Examples({r.key: i for i, r in enumerate(kept)}, _splits(paths, metrics))
+    recorded = [scores[r.key] for r in kept]
+    if len(paths) > 1:  # where already the first does not fit, the others are not read
+        _check_scores(_splits(paths[:1], metrics), recorded[:1])
+    splits = _splits(paths, metrics)
+    _check_scores(splits, recorded)
+    return Examples({r.key: i for i, r in enumerate(kept)}, splits)
+
+
+def _check_scores(splits: Sequence[Split], recorded: Sequence[float]) -> None:
+    """Raise NoExamples where the predictions do not give the recorded headlines."""
     import numpy as np
 
-    again = headline(found, [np.ones((1, split.predictions.shape[1])) for split in found.splits])[0]
-    if not np.allclose(again, [scores[r.key] for r in kept], rtol=0, atol=1e-4):
+    again = headline(splits, [np.ones((1, split.predictions.shape[1])) for split in splits])[0]
+    if not np.allclose(again, recorded, rtol=0, atol=1e-4):
         raise NoExamples("the kept predictions do not give the recorded scores")
-    return found
 
 
 def read(path: Path) -> pyarrow.Table:
@@ -72,8 +81,10 @@ def read(path: Path) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        # not read_table, whose dataset module imports pandas
-        with pyarrow.parquet.ParquetFile(path) as stored:
+        # Not read_table, whose dataset module imports pandas. From memory and without pre_buffer, as handing small
+        # files to pyarrow's threads takes longer than reading them.
+        content = pyarrow.BufferReader(read_bytes(path))
+        with pyarrow.parquet.ParquetFile(content, pre_buffer=False) as stored:
             lacking = sorted(set(COLUMNS) - set(stored.schema_arrow.names))
             if lacking:
                 raise NoExamples(f"its predictions were kept without {' and '.join(lacking)}")
@@ -130,14 +141,14 @@ def place(metric: str, splits: Sequence[str]) -> tuple[str, str]:
     raise NoExamples(f"{metric} has no resampled form")
 
 
-def headline(examples: Examples, weights: Sequence[Any]) -> Any:
+def headline(splits: Sequence[Split], weights: Sequence[Any]) -> Any:
     """Mean of all metrics in points [draws, cells]; weights [draws, n] of each split."""
     import numpy as np
 
     return np.mean(
         [
             METRICS[metric](w, split.predictions, split.targets)
-            for split, w in zip(examples.splits, weights, strict=True)
+            for split, w in zip(splits, weights, strict=True)
             for metric in split.metrics
         ],
         axis=0,

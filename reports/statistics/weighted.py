@@ -92,8 +92,11 @@ class Ties:
 
         sizes = w[self.order]
         ranks = sizes.copy()
-        for above, row in itertools.pairwise(ranks):  # np.cumsum walks down each column, five times as slow
-            row += above
+        if w.shape[1] == 1:
+            np.cumsum(ranks, axis=0, out=ranks)
+        else:
+            for above, row in itertools.pairwise(ranks):  # np.cumsum walks down each column, five times as slow
+                row += above
         cubes = ranks[-1].astype(np.float64) ** 3
         for start, end in self.groups:
             ranks[start:end] = ranks[end - 1]

@@ -24,6 +24,7 @@ from harness.train import Trainer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
 
 WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-rows", "40", "--no-profile")
+WORDS += ("--formats", "csv", "--figures", "svg")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,13 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, hangup)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=lambda n: n.name)
+def each(first: signal.Signals, *others: signal.Signals) -> pytest.MarkDecorator:
+    """The test with real processes for each signal; for all but the first with the slow tests."""
+    slow = [pytest.param(number, marks=pytest.mark.slow) for number in others]
+    return pytest.mark.parametrize("number", [first, *slow], ids=lambda number: number.name)
+
+
+@each(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "harness", "run", *WORDS, "--out", str(tmp_path), "--threads", "1"]
     command += ["--max-steps", "100000", "--epochs", "100000"]
@@ -47,7 +54,7 @@ def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: P
         time.sleep(0.05)
     (path,) = tmp_path.glob("checkpoints/*.pt")
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + number and "Traceback" not in said
     assert number.name in said.splitlines()[-1]
     records = [json.loads(p.read_text()) for p in (tmp_path / "cells").glob("*.json")]
@@ -56,10 +63,10 @@ def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: P
     assert torch.load(path)["step"] > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@each(signal.SIGKILL, signal.SIGTERM)
 def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "harness", "profile", "--tasks", "rte", "--methods", "lora", "--seeds", "1"]
-    command += ["--repeats", "100000", "--threads", "1", "--out", str(tmp_path)]
+    command += ["--repeats", "10000", "--threads", "1", "--out", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def processes() -> list[psutil.Process]:
@@ -74,7 +81,7 @@ def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_
             assert process.poll() is None
             time.sleep(0.3)
         process.send_signal(number)
-        assert process.wait(timeout=30) == (128 + number if number == signal.SIGTERM else -number)
+        assert process.wait(timeout=120) == (128 + number if number == signal.SIGTERM else -number)
         deadline = time.monotonic() + 30
         while processes() and time.monotonic() < deadline:
             time.sleep(0.3)
@@ -90,7 +97,7 @@ def test_a_signal_while_the_libraries_load_is_one_line() -> None:
         process = subprocess.Popen([sys.executable, "-m", "harness", *words], stderr=subprocess.PIPE, text=True)
         time.sleep(0.7)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
         assert process.returncode in (143, -signal.SIGTERM)  # the second where Python itself was not up yet
         assert "Traceback" not in said and len(said.splitlines()) <= 1
 
@@ -111,6 +118,7 @@ def test_a_signal_amid_a_step_that_fails_is_not_lost() -> None:
         raise RuntimeError("out of memory")
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "harness", "run", *WORDS, "--out", str(tmp_path), "--threads", "1"]
     slow = [*command, "--max-steps", "100000", "--epochs", "100000"]
@@ -120,7 +128,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Pa
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and "the same command runs the rest" in said and "Traceback" not in said
     statuses = [json.loads(p.read_text())["status"] for p in (tmp_path / "cells").glob("*.json")]
     assert Counter(statuses) == {"cancelled": 2} and len(list((tmp_path / "checkpoints").iterdir())) == 1

@@ -41,9 +41,9 @@ def test_what_a_strategy_claims_it_saves(name: str, tiny_bert: Callable[..., nn.
 def test_a_score_without_pattern_saves_what_is_claimed_and_no_more(
     name: str, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(kind: str, sums: object, starts: Mapping[str, torch.Tensor]) -> PerSite:
+    def scores(kind: str, sums: object, starts: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> PerSite:
         rng = np.random.default_rng(0)
-        return {n: (rng.random(tuple(a.shape)), rng.random((32, len(a)))) for n, a in starts.items()}
+        return {n: (rng.random(tuple(a.shape)), rng.random(tuple(b.shape))) for n, (a, b) in starts.items()}
 
     monkeypatch.setattr("methods.calibration.gradient_scores", scores)
     assert saved(name, tiny_bert) == set(STRATEGIES.get(name).saves)

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.contracts import METHODS, Member
+from harness.contracts import METHODS, Calibration, Member
 from harness.errors import CellFailed
 from harness.seeds import Streams, equal
 from methods.layers.replicas import check_rows
+
+NO_ROWS = Calibration([], lambda logits, labels, k: logits)
 
 
 def deberta() -> Any:
@@ -43,11 +45,11 @@ def test_replicas_of_deberta_refuse_to_share_a_pass(name: str) -> None:
     ids = torch.randint(3, 40, (4, 6), generator=torch.Generator().manual_seed(0))
     method = METHODS.get(name)()
     model = deberta()
-    method.attach(model, [Member(method, Streams(equal(seed)), 5) for seed in (0, 1)], None)  # type: ignore[arg-type]
+    method.attach(model, [Member(method, Streams(equal(seed)), 5) for seed in (0, 1)], NO_ROWS)
     with pytest.raises(CellFailed):
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
     alone = deberta()
-    method.attach(alone, [Member(method, Streams(equal(0)), 5)], None)  # type: ignore[arg-type]
+    method.attach(alone, [Member(method, Streams(equal(0)), 5)], NO_ROWS)
     assert alone(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (4, 2)
 
 
