@@ -145,7 +145,12 @@ def changed_files(out: Path, record: Record) -> list[str]:
     """Names of the files of a record's adapter that are absent or not what the record says."""
     if record.adapter is None:
         return []
-    expected = {CONFIG: None, **record.extra.get(DIGESTS, {}), WEIGHTS: record.adapter.sha256}
+    if record.adapter.path != f"{FOLDER}/{record.key}":  # no other, so nothing outside of the run
+        return [CONFIG, WEIGHTS]
+    digests = record.extra.get(DIGESTS, {})
+    if not isinstance(digests, dict):
+        return [CONFIG, WEIGHTS]
+    expected = {CONFIG: None, **digests, WEIGHTS: record.adapter.sha256}
     return [name for name, digest in expected.items() if not _unchanged(out / record.adapter.path / name, digest)]
 
 
@@ -170,5 +175,5 @@ def _unchanged(path: Path, digest: str | None) -> bool:
     """`digest`: None in records of earlier versions, which have that of the weights alone."""
     try:
         return digest in (None, hash_file(path))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a null byte
         return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.adapter_config import check_plain, read_config
-from harness.adapter_files import check_unchanged
+from harness.adapter_files import FOLDER, check_unchanged
 from harness.cell import Cell, InitialRef
 from harness.errors import NotApplicable, UserError
 from harness.files import list_files
@@ -132,6 +132,8 @@ class _RunAdapters:
             info = mine[0].adapter
             assert info is not None
             folder = self.path / info.path
+            if info.path != f"{FOLDER}/{key}":
+                raise UserError(f"--init-from {self.text}: {folder} is not the adapter of {key}; run its cell again")
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
             made = _peft(str(folder), folder)

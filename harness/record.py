@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -135,6 +136,15 @@ def _without_digest(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
+def _check_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with its offset from UTC, e.g. 2026-01-01T00:00:00+00:00")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_check_time)]
+
+
 class Record(Strict):
     """What came of one cell. A failure is a record too, with its reason."""
 
@@ -161,8 +171,8 @@ class Record(Strict):
     phases: Phases | None = None
     pack: PackInfo | None = None
     environment: Environment | None = None
-    started: str = Field(description="UTC, ISO 8601")
-    finished: str
+    started: Time = Field(description="UTC, ISO 8601")
+    finished: Time
     extra: Annotated[dict[str, Any], AfterValidator(_without_digest)] = Field(
         default_factory=dict,
         description="what methods and suites add; in the file it ends with the sha256 of all before it",

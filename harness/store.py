@@ -51,6 +51,10 @@ RECORD_DEPTH = 2
 Keyed = TypeVar("Keyed", Profile, PackSize)
 
 
+class UnmatchedPredictions(ValueError):
+    """A record whose predictions are absent or others: damage, or a run is between writing the two files."""
+
+
 class Store:
     """Records under `out`/cells and profiles under `out`/profiles."""
 
@@ -131,26 +135,30 @@ class Store:
     def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
         """Records by key; the others by path, with the reason.
 
-        A run replaces predictions and record one after the other. A record that fits neither the old nor the new
-        predictions is therefore read again, until its files have not changed for a while; not so by the run itself.
+        A run replaces predictions and record one after the other. A record that does not fit its predictions is
+        therefore read again, until its files have not changed for a while; not so by the run itself.
         """
         records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
         shared = SharedParts()
         paths = list_files(self.cells, ".json")
         stamps: dict[Path, object] = {}
+        unmatched: set[Path] = set()
         ends = time.monotonic() + 5 * SETTLED
         while True:
             for path in paths:
                 stamps[path] = _stamp(path) if path in damaged else None  # most are read once
+                unmatched.discard(path)
                 try:
                     record = read_record(path)
                 except (OSError, ValueError, RecursionError) as error:
                     damaged[path] = _why(error)
+                    if isinstance(error, UnmatchedPredictions):
+                        unmatched.add(path)
                 else:
                     records[record.key] = shared.share(record)
                     damaged.pop(path, None)
-            recent = [path for path in damaged if _changed_at(path) > time.time() - SETTLED]
+            recent = [path for path in sorted(unmatched) if _changed_at(path) > time.time() - SETTLED]
             if not recent or not wait or time.monotonic() > ends:
                 break
             time.sleep(PAUSE)
@@ -223,7 +231,7 @@ def read_record(path: Path) -> Record:
     if record.key != path.stem or record.cell.key != record.key:
         raise ValueError("its key does not match its content")
     if side := changed(path.parent, record):
-        raise ValueError(f"its predictions {escape_path(Path(side.name))} are absent or changed")
+        raise UnmatchedPredictions(f"its predictions {escape_path(Path(side.name))} are absent or changed")
     return record
 
 

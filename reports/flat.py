@@ -14,8 +14,10 @@ from reports.frames import method_names, seed_text
 Row = Mapping[str, Any]
 FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """First characters that make a cell a formula in a spreadsheet."""
-LEADS = frozenset("\t\r\n")
+LEADS = frozenset("\t\n")
 """First characters that spreadsheets drop."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters other than tab and newline; csv does not quote a carriage return, so it would end the row."""
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -76,7 +78,8 @@ def disarm(value: Any) -> Any:
     """
     if not isinstance(value, str) or NUMBER.fullmatch(value):
         return value
-    text = value.replace("\0", "\\x00")  # readers of CSV stop there
+    # a null byte ends the file for some readers, and `cat` sends escape codes to the terminal
+    text = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
     # spreadsheets leave spaces before a formula out, and Japanese ones take full-width signs
     return f"'{text}" if text[:1] in LEADS or text.lstrip()[:1] in FORMULA else text
 

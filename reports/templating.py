@@ -120,4 +120,4 @@ def themed(name: str, element: str, alt: str) -> str:
     element = re.sub(r"<[^>]*>", with_own_ids, element)
     for colour, variable in ((INK, "--ink"), ("#000000", "--ink"), (PAPER, "--paper")):
         element = re.sub(f"(fill|stroke): {colour}\\b", f"\\1: var({variable})", element)
-    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(one_line(alt))}" ', 1)

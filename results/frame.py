@@ -59,7 +59,7 @@ def load(folder: str | Path) -> pd.DataFrame:
         raise UserError(f"{folder}: no stored cells{why}; give the folder of a run")
     rows = [row for record in records.values() for row in _rows(record)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
-    frame["finished"] = pd.to_datetime(frame["finished"])
+    frame["finished"] = pd.to_datetime(frame["finished"], utc=True, format="ISO8601", errors="coerce")
     return frame
 
 

@@ -21,6 +21,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 """Extensions of compressed files; they come after the extension of what is inside: rows.csv.gz."""
 LARGEST = 16 << 30
 """Bytes after decompression at most, so that a small file cannot fill the memory."""
+PIECE = 1 << 20
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 ENCODINGS = (  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
@@ -81,10 +82,13 @@ def read_content(path: Traversable) -> Content:
 
 
 def _limited(stream: Any) -> bytes:
-    data: bytes = stream.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise UserError(f"more than {LARGEST >> 30} GiB after decompression; give a smaller file")
-    return data
+    # In pieces: the readers allocate at once what a single read asks for.
+    data = io.BytesIO()
+    while piece := stream.read(PIECE):
+        data.write(piece)
+        if data.tell() > LARGEST:
+            raise UserError(f"more than {LARGEST >> 30} GiB after decompression; give a smaller file")
+    return data.getvalue()
 
 
 def _unpack_stream(open_stream: Callable[..., Any], data: bytes) -> tuple[str, bytes]:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness import tuning
-from harness.adapter_files import changed_files, check_unchanged, saved, with_digests
+from harness.adapter_files import DIGESTS, changed_files, check_unchanged, saved, with_digests
 from harness.adapter_source import start_of
 from harness.checkpoint import Checkpoints, Saved
 from harness.cost import stored_sizes
@@ -149,6 +149,25 @@ def adapter_run(store: Store) -> tuple[Record, Path]:
     store.write(made, None)
     store.write_run("command", "title", [made.key], [])
     return made, folder
+
+
+def test_an_adapter_outside_of_the_run_is_never_taken(store: Store) -> None:
+    """A record may name any folder, with the right hashes of what lies there."""
+    made, folder = adapter_run(store)
+    outside = store.out.parent / "elsewhere"
+    shutil.copytree(folder, outside)
+    assert made.adapter is not None
+    for path in (f"../{outside.name}", str(outside), f"adapters/../adapters/{made.key}"):
+        info = made.adapter.model_copy(update={"path": path})
+        store.write(made.model_copy(update={"adapter": info}), None)
+        (stored,) = store.read()[0].values()
+        assert not saved(store.out, stored)
+        with pytest.raises(UserError, match=made.key):
+            start_of(str(store.out))(made.cell)
+    for digests in ([1], "x", {"a\0b": "0" * 64}):
+        store.write(made.model_copy(update={"extra": {DIGESTS: digests}}), None)
+        (stored,) = store.read()[0].values()
+        assert not saved(store.out, stored)
 
 
 def test_adapters(store: Store) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from harness.store import Store, missing
 @pytest.fixture
 def records() -> list[Record]:
     made = make_plan(make_spec({"tasks": ("rte",), "seeds": "2"}))
-    time = "2026-01-01T00:00:00+00:00"
-    return [Record(key=c.key, status="ok", cell=c, stand_in=True, started=time, finished=time) for c in made.cells]
+    at = "2026-01-01T00:00:00+00:00"
+    return [Record(key=c.key, status="ok", cell=c, stand_in=True, started=at, finished=at) for c in made.cells]
 
 
 @pytest.fixture
@@ -100,6 +101,21 @@ def test_a_file_that_cannot_be_trusted_is_named_and_set_aside(store: Store, reco
     found, (line,) = store.repair()
     assert found == {} and str(path) in line
     assert not os.path.lexists(path) and (store.out / "set-aside" / path.name).exists()
+
+
+def test_reading_waits_for_predictions_only(
+    store: Store, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that does not read is no work of a run: runs replace whole files. So a damaged store is read at once."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    for record in records:
+        store.write(record, FRAME)
+    (store.cells / f"{records[0].key}.json").write_text("{")
+    assert len(store.read()[1]) == 1 and pauses == []
+    monkeypatch.setattr(time, "sleep", lambda _: store.write(records[1], FRAME))
+    (store.cells / f"{records[1].key}.parquet").write_bytes(b"between two writes")
+    assert len(store.read()[1]) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
+import results
 from harness.cli import main
 from harness.store import Store
 from harness.watch import Watched
@@ -68,3 +71,28 @@ def test_once_prints_plain_lines_and_the_live_form_says_the_same(
     Console(file=stream, width=100).print(Watched(tmp_path).look().table())
     assert "61.3" in stream.getvalue() and lines[1] in stream.getvalue()
     assert main(["watch", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("finished", ["", "yesterday", "2026-01-01T00:01:00", "2026-13-01T00:00:00+00:00", "9" * 5000])
+def test_a_record_whose_time_is_no_time_is_skipped_by_every_reader(tmp_path: Path, finished: str) -> None:
+    whole, broken = made = [record(60.0), record(61.0, cell(seed=1))]
+    store_of(tmp_path, [*made, record(None, cell(seed=2), status="cancelled")])
+    path = tmp_path / "cells" / f"{broken.key}.json"
+    content = json.loads(path.read_text()) | {"finished": finished}
+    content["extra"].pop("sha256", None)
+    path.write_text(json.dumps(content))
+    assert Watched(tmp_path).look().summary.startswith("1 of 3 cells done")
+    assert main(["watch", str(tmp_path), "--once"]) == 0
+    assert main(["show", broken.key, str(tmp_path)]) == 2
+    with pytest.warns(UserWarning, match=broken.key):
+        assert set(results.load(tmp_path)["key"]) > {whole.key}
+
+
+def test_times_of_any_form_and_year_are_read(tmp_path: Path) -> None:
+    times = ["2026-01-01T00:01:00+00:00", "20260101T020000.5+0100", "2026-01-01 00:01Z", "0001-01-01T00:00:00+00:00"]
+    store_of(tmp_path, [record(60.0, cell(seed=n), finished=time) for n, time in enumerate(times)])
+    finished = results.load(tmp_path).set_index("seed")["finished"]
+    assert finished[0] == finished[2] == pd.Timestamp(times[0]) and finished[1] == pd.Timestamp(
+        "2026-01-01T01:00:00.5Z"
+    )
+    assert main(["watch", str(tmp_path), "--once"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -76,10 +77,25 @@ def test_text_that_is_a_formula_is_neutralised_in_every_csv(text: str, tmp_path:
             ), value
     column = tables["scores.csv"][0].index("value")
     assert sorted(float(row[column]) for row in tables["scores.csv"][1:] if row[column]) == [-40.0, -39.0, 60.0, 61.0]
-    assert f"'{text}" in {row[0] for row in tables["scores.csv"]}
+    escaped = text.replace("\r", "\\x0d")
+    assert {f"'{text}", escaped} & {row[0] for row in tables["scores.csv"]}
+    assert len({len(row) for row in tables["scores.csv"]}) == 1
 
 
 def test_numbers_stay_numbers_in_csv() -> None:
     values = [-1, -0.5, 1e-7, -1e300, "-0.5", "+3", "-1e-3", 0, None, "a-b", "x"]
     rows = list(csv.reader(io.StringIO(to_csv([{"value": value} for value in values]).decode())))
     assert [row[0] if row else "" for row in rows[1:]] == ["" if v is None else str(v) for v in values]
+
+
+def test_no_file_of_a_report_sends_codes_to_a_terminal(tmp_path: Path) -> None:
+    name = "a\x1b[31m\x1b]0;title\x07\x9b2J\x7f"
+    records = [record(60.0 + seed, cell(name, m, seed), (name,)) for m in ("lora", f"m{name}") for seed in (0, 1)]
+    failed = record(None, cell(name, "lora", 2), (name,), reason=name)
+    formats = ("md", "html", "latex", "csv")
+    write_report([*records, failed], [], tmp_path, name, name, formats=formats, images=("svg",))
+    files = [path for path in tmp_path.rglob("*") if path.suffix in (".md", ".html", ".tex", ".csv", ".svg")]
+    assert len({path.suffix for path in files}) == 5
+    for path in files:
+        text = path.read_text()
+        assert not [c for c in text if unicodedata.category(c) == "Cc" and c not in "\t\n"], path.name

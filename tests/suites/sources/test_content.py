@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import resource
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -55,6 +56,19 @@ def test_compressed_tables_are_read_as_pandas_reads_them(tmp_path: Path, suffix:
         header, *rows = [cells for _, cells in open_table(tmp_path / name).rows]
         frame = pd.read_csv(io.BytesIO(CSV), dtype=str)
         assert header == list(frame) and rows == frame.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_small_compressed_file_takes_little_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows.csv{suffix}"
+    path.write_bytes(PACK[suffix](CSV))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+    try:
+        assert read_content(path).data == CSV
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zip"])
