@@ -23,7 +23,7 @@ SHORT: Mapping[str, tuple[str, Quantize, Precision]] = {
 }
 """QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
 MOST: Mapping[str, float] = {
-    "lr": 1e6,
+    "lr": 1e38,
     "epochs": 1e6,
     "max_steps": 10**9,
     "batch_size": 10**6,

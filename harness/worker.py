@@ -79,7 +79,9 @@ def follow_stdin() -> None:
     """End with the process that holds the other end of stdin; for one started with `stdin=PIPE`."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # not sys.stdin.read(): its lock, held by this thread, would abort the interpreter when it ends
+        while os.read(sys.stdin.fileno(), 1 << 16):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -27,7 +27,7 @@ COLUMNS = {
     "epochs": "passes over the train rows, where max_steps is missing",
     "train_rows": "train rows at most; missing: all. With max_steps and precision, what to group by in joined runs",
     "seed": "the seed where all streams have the same one, else missing",
-    "seed_init": "seed of A; seed_head, seed_mask, seed_order and seed_dropout likewise",
+    "seed_init": "seed of A; seed_head, seed_mask, seed_order, seed_dropout and (length groups) seed_length likewise",
     "status": "ok, failed, oom or cancelled",
     "reason": "why there is no score; missing when ok",
     "metric": "the metric; missing for a cell without a score",

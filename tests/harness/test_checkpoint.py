@@ -161,6 +161,8 @@ def test_adapters_of_those_that_have_left_are_kept(tmp_path: Path) -> None:
     for one, other in zip(*(stored(tmp_path / out, asked[0]) for out in ("straight", "stopped")), strict=True):
         assert one.adapter is not None and one.adapter == other.adapter
         configs = [in_order(tmp_path / out / one.adapter.path) for out in ("straight", "stopped")]
+        for config in configs:  # a folder of links in the run's own folder
+            assert config.pop("base_model_name_or_path").startswith(str(tmp_path))
         assert configs[0] == configs[1] and configs[0]["peft_type"] == "LORA"
 
 

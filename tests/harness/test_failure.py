@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from harness import packrun
+from harness.checkpoint import _pickled
 from harness.errors import CellFailed
 from harness.failure import Failure
+from harness.files import write_atomically
 from harness.train import Trainer
 from tests.harness.sittings import Seen, assert_near, planned, sitting, stored
 
@@ -139,7 +141,8 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
         sitting(tmp_path, asked, Seen(until=10))
     one, other = (torch.load(p) for p in (tmp_path / "checkpoints").iterdir())
     late = max(one, other, key=lambda content: len(content["state"]["members"]))  # has not begun
-    torch.save(late | {"members": tuple(late["state"]["members"])}, tmp_path / "checkpoints" / "0.pt")
+    whole = late | {"members": tuple(late["state"]["members"])}
+    write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _pickled(whole, stream))
     said = sitting(tmp_path, asked, Seen())
     assert "checkpoint 0.pt: a part of its pack has gone further; ignored" in said
     assert "goes on from step 10" in said and "goes on from step 7" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def test_a_run_starts_from_adapters_that_hold_a_drawn_pooler(tmp_path: Path) -> 
     model = base(tmp_path / "base")
     (first,) = run(tmp_path, model, "--methods", "lora:rank=2").values()
     assert first.adapter is not None
-    adapter = tmp_path / "out" / first.adapter.path
+    adapter = shutil.copytree(tmp_path / "out" / first.adapter.path, tmp_path / "edited")
     moved = load_file(adapter / "adapter_model.safetensors")
     names = [name for name in moved if "pooler" in name]
     assert len(names) == 2
@@ -144,7 +145,7 @@ def test_merge_refuses_a_tensor_that_peft_drops(tmp_path: Path, capsys: pytest.C
     model = base(tmp_path / "base")
     (record,) = run(tmp_path, model, "--methods", "lora:rank=2").values()
     assert record.adapter is not None
-    adapter = tmp_path / "out" / record.adapter.path
+    adapter = shutil.copytree(tmp_path / "out" / record.adapter.path, tmp_path / "edited")
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file(
         tensors | {"base_model.model.bert.nowhere.lora_A.weight": torch.zeros(2, 2)},

@@ -98,7 +98,7 @@ def test_nothing_is_drawn_after_the_last_step(tiny_bert: Callable[..., nn.Module
         assert layer.a.places is not None
         where[layer.a.places.long()] = True
         assert torch.equal(where.view(layer.a.shape[1:]), want[f"{name}.a"])
-    assert attached.extra_for(0) == {"resample_error": 0.0}
+    assert attached.extra_for(0) == {"resample_error": 0.0, "trained_ratio": 0.5}
 
 
 def run(model: nn.Module, methods: list[Method], steps: list[int], seeds: list[int]) -> tuple[Trainer, Any]:

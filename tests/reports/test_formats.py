@@ -184,11 +184,11 @@ def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[s
         rows = rows if "suite" in head else [["glue", *row] for row in rows]  # a column of one suite is none
         for row, line in zip(rows, lines, strict=True):
             assert row[:4] == [line["suite"], line["on"], line["method"], line["against"]]
-            assert row[4] == f"{float(line['difference']):+.1f}" and row[8] == line["verdict"]
+            assert row[4] == f"{float(line['difference']):+.1f}" and row[9] == line["verdict"]
             assert row[5] == f"{float(line['low']):+.1f} to {float(line['high']):+.1f}"
-            assert row[9] == f"{float(line['detectable']):.1f} points"
-            assert row[10].endswith(f"for {float(line['effect']):.1f}")
-            assert row[10].startswith(line["seeds_needed"] or "more than 1,000")
+            assert row[11].startswith(f"{float(line['detectable']):.1f} (")
+            assert row[12].endswith(f"for {float(line['effect']):.1f}")
+            assert row[12].startswith(line["seeds_needed"] or "more than 1,000")
         _, *rows = tables["Over all tasks"]
         shown = {row[1]: row[4] for row in rows}
         iqm = {line["method"]: line for line in means if line["measure"] == "interquartile mean"}
