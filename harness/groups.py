@@ -2,9 +2,6 @@
 
 Gradients accumulate into a second matrix of the same shape. A group of one replica holds exactly its trained
 values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
-
-Where the whole backbone trains, the gradients are as large as the model. There autograd creates the gradients of the
-parameters as the backward pass frees the activations, and the second matrix exists within the update only.
 """
 
 from __future__ import annotations
@@ -63,8 +60,7 @@ class ParameterGroup:
     `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
     leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
     for each leaf and K = 1, the moments have the size of the projected gradients. `restarts` are steps per replica
-    after which its moments start anew (0: never), set before training. With `transient_gradients` and K = 1, `grad` has
-    no columns between steps: `gather_gradients` fills it from those of `parameters`, the module's own views of theta.
+    after which its moments start anew (0: never), set before training.
     """
 
     def __init__(
@@ -76,7 +72,6 @@ class ParameterGroup:
         undecayed: frozenset[str] = frozenset(),
         lr_scale: Sequence[float] | None = None,
         projectors: Mapping[str, Projector] | None = None,
-        transient_gradients: bool = False,
     ) -> None:
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
@@ -85,13 +80,9 @@ class ParameterGroup:
         self.restarts = [0] * len(counts)
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
-        self.transient_gradients = transient_gradients
-        self.grad = self.theta.new_zeros(len(counts), 0 if transient_gradients else self.theta.shape[1])
+        self.grad = torch.zeros_like(self.theta)
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
-        self.parameters: dict[str, nn.Parameter] = {}
         self.projectors = dict(projectors or {})
-        if transient_gradients and len(counts) != 1:
-            raise ValueError("transient gradients: of a group of one replica")
         if self.projectors and (len(counts) != 1 or set(self.projectors) != set(self.leaves)):
             raise ValueError("projectors: one for each leaf of a group of one replica")
         self._bind()
@@ -103,42 +94,13 @@ class ParameterGroup:
             stop = start + torch.Size(leaf.shape).numel()
             shape = (len(self.counts), *leaf.shape)
             leaf.tensor = self.theta[:, start:stop].view(shape).requires_grad_()
-            if not self.transient_gradients:
-                leaf.tensor.grad = self.grad[:, start:stop].view(shape)
+            leaf.tensor.grad = self.grad[:, start:stop].view(shape)
             start = stop
-
-    def clear_gradients(self) -> None:
-        """Zero all gradients; transient ones are freed."""
-        if not self.transient_gradients:
-            self.grad.zero_()
-            return
-        self.grad = self.theta.new_zeros(1, 0)
-        for name, parameter in self.parameters.items():
-            parameter.grad = self.leaves[name].tensor.grad = None
-
-    def gather_gradients(self) -> None:
-        """After the backward pass: the transient gradients of the parameters as `grad`, zero where there is none."""
-        if not self.transient_gradients:
-            return
-        ordered = [self.parameters[name] for name in self.leaves]
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in ordered]
-        self.grad = torch.cat([part.reshape(-1) for part in parts])[None]
-        start = 0
-        for leaf, parameter in zip(self.leaves.values(), ordered, strict=True):
-            stop = start + parameter.numel()
-            leaf.tensor.grad = self.grad[:, start:stop].view(1, *leaf.shape)
-            parameter.grad = None
-            start = stop
-
-    def release_gradients(self) -> None:
-        """After the update: free transient gradients; others stay until the next step."""
-        if self.transient_gradients:
-            self.clear_gradients()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`."""
         self.theta = self.theta.detach()[list(rows)].contiguous()
-        self.grad = self.grad.new_zeros(len(rows), self.grad.shape[1])
+        self.grad = torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
         self.lr_scale = [self.lr_scale[r] for r in rows]
         self.restarts = [self.restarts[r] for r in rows]

@@ -103,7 +103,7 @@ class ReplicaAdamW:
 
     def zero_grad(self) -> None:
         for group in self.groups:
-            group.clear_gradients()
+            group.grad.zero_()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
         theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]

@@ -103,7 +103,7 @@ class Trainer:
         return [i for i, m in enumerate(self.members) if self.totals[m] <= self.optimizer.steps]
 
     def one_step(self, step: int) -> Tensor:
-        """Forward, backward, update; returns the losses [K]. Persistent gradients stay until the next step."""
+        """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
         rows, shape = self._begin(step)
         self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
         losses = self._on_device(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
@@ -162,12 +162,8 @@ class Trainer:
             losses = self._forward(rows, shape)
             total = losses if self.attached.penalty is None else losses + self.attached.penalty()
             self._backward(total.sum())
-        for group in self.attached.groups:
-            group.gather_gradients()
         self.phase = "update"
         self.optimizer.update()
-        for group in self.attached.groups:
-            group.release_gradients()
         self._sums += losses.detach()
         return losses.detach()
 

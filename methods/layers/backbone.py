@@ -14,24 +14,17 @@ def adopt(
     named: Mapping[str, nn.Parameter],
     undecayed: frozenset[str] = frozenset(),
     projectors: Mapping[str, Projector] | None = None,
-    *,
-    transient_gradients: bool = False,
 ) -> ParameterGroup:
     """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least."""
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
     count = sum(p.numel() for p in named.values())
-    made = ParameterGroup(
-        group, values, [count], undecayed=undecayed, projectors=projectors, transient_gradients=transient_gradients
-    )
+    made = ParameterGroup(group, values, [count], undecayed=undecayed, projectors=projectors)
     for name, parameter in named.items():
         leaf = made.leaves[name].tensor
         parameter.data = leaf.detach()[0]
         parameter.requires_grad_(True)
-        if transient_gradients:
-            made.parameters[name] = parameter
-        else:
-            assert leaf.grad is not None
-            parameter.grad = leaf.grad[0]
+        assert leaf.grad is not None
+        parameter.grad = leaf.grad[0]
     return made
 
 
@@ -44,8 +37,7 @@ def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}
     undecayed = frozenset(n for n in named if n.endswith("bias") or n in norms)
     plain = {n: p for n, p in named.items() if n not in (projectors or {})}
-    groups = [adopt("backbone", plain, undecayed, transient_gradients=True)]
+    groups = [adopt("backbone", plain, undecayed)]
     if projectors:
-        projected = {n: named[n] for n in projectors}
-        groups.append(adopt("backbone", projected, undecayed, projectors, transient_gradients=True))
+        groups.append(adopt("backbone", {n: named[n] for n in projectors}, undecayed, projectors))
     return Attached(groups, stored=[0])
