@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.cell import SHORT as SHORT, Cell, Protocol
+from harness.cell import SHORT, Cell, Protocol
 from harness.contracts import METHODS, STRATEGIES, Method
 from harness.errors import UserError, shorten, unknown
 from harness.seeds import STREAMS, equal

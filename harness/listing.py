@@ -6,10 +6,10 @@ import dataclasses
 import typing
 from typing import Any
 
-from harness.cell import Quantize
+from harness.cell import SHORT, Quantize
 from harness.contracts import METHODS, STRATEGIES, SUITES, Method, Strategy
 from harness.footprint import MEASURED_ON, shares
-from harness.grammar import SHORT, short_name
+from harness.grammar import short_name
 
 SHARES = {"trained": "trained parameters", "state": "optimizer state", "kept": "activations", "work": "compute"}
 """Columns of the tables and the measured quantities in them."""
