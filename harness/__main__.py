@@ -7,11 +7,11 @@ import sys
 
 def main() -> None:
     """Entry point of the command line."""
-    from harness.interrupt import catch_signals
+    from harness.core.interrupt import catch_signals
 
     with catch_signals() as signals:  # from here on: what the command line imports takes a while
         try:
-            from harness.cli import main as run_cli
+            from harness.cli.main import main as run_cli
 
             code = run_cli()
         except BaseException:

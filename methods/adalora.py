@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Member, Sourced, option
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS, Member, Sourced, option
 from methods.from_peft import FromPeft
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
 
 
 @METHODS.register("adalora")

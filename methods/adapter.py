@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced, option
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS, Calibration, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.groups import Attached
-    from harness.seeds import Streams
+    from harness.core.seeds import Streams
+    from harness.replicas.groups import Attached
 
 FEED_FORWARD_OUTPUT = re.compile(
     r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj|\.mlp\.c_proj|\.dense_4h_to_h|\.ffn_output|\.mlp\.Wo)$"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import PerSite, ScoreKind
-from harness.errors import CellFailed
+from harness.core.errors import CellFailed
+from harness.core.method import PerSite, ScoreKind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.contracts import Calibration
+    from harness.core.method import Calibration
 
 Pair = tuple["Tensor", "Tensor"]
 Starts = Mapping[int, Mapping[str, Pair]]

@@ -7,14 +7,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Calibration, Exported, Member, Method, Site
-from harness.errors import CellFailed, UserError
+from harness.core.errors import CellFailed, UserError
+from harness.core.method import Calibration, Exported, Member, Method, Site
 from methods.lowrank import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class FromPeft(Method):
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from torch import Tensor
 
-        from harness.groups import Attached
+        from harness.replicas.groups import Attached
         from methods.layers.backbone import adopt
         from methods.layers.replica_linear import attach_heads
 

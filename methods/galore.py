@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Site, Sourced, option
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS, Calibration, Member, Method, Site, Sourced, option
 from methods.lowrank import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
 
 
 @METHODS.register("galore")

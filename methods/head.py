@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import METHODS, Calibration, Member, Method, Sourced
-from harness.errors import NotApplicable
+from harness.core.errors import NotApplicable
+from harness.core.method import METHODS, Calibration, Member, Method, Sourced
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
 
 
 @METHODS.register("head")

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Site, option
-from harness.seeds import Streams
+from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Site, option
+from harness.core.seeds import Streams
 from methods.lowrank import LowRank
 from methods.masks import choose
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.contracts import METHODS, Masks, PerSite, Site
-from harness.seeds import Streams
+from harness.core.method import METHODS, Masks, PerSite, Site
+from harness.core.seeds import Streams
 from methods.lowrank import LowRank
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from harness.contracts import METHODS, option
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS, option
 from methods.lowrank import LowRank
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from harness.contracts import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
-from harness.errors import NotApplicable, UserError
-from harness.seeds import Streams
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
+from harness.core.seeds import Streams
 from methods.lowrank import LowRank, Memo, find_sites, start_values
 from methods.masks import choose, share
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import (
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import (
     Calibration,
     Exported,
     Initial,
@@ -22,15 +23,14 @@ from harness.contracts import (
     Sourced,
     option,
 )
-from harness.errors import NotApplicable, UserError
-from harness.seeds import Streams
+from harness.core.seeds import Streams
 from methods.masks import trained_ratio
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
     from methods.layers.lowrank import Pair
 
 Memo = dict[Any, Any]

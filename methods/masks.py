@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Masks, PerSite, Scope, Site, Strategy, Unit
-from harness.errors import CellFailed, UserError
-from harness.seeds import Streams
+from harness.core.errors import CellFailed, UserError
+from harness.core.method import Masks, PerSite, Scope, Site, Strategy, Unit
+from harness.core.seeds import Streams
 
 
 def choose(

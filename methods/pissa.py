@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.contracts import METHODS, Site
-from harness.errors import NotApplicable
-from harness.seeds import Streams
+from harness.core.errors import NotApplicable
+from harness.core.method import METHODS, Site
+from harness.core.seeds import Streams
 from methods.lowrank import LowRank, Memo
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import METHODS, Calibration, Exported, Member, Method, Sourced, option
-from harness.errors import NotApplicable, UserError
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import METHODS, Calibration, Exported, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.groups import Attached
-    from harness.seeds import Streams
+    from harness.core.seeds import Streams
+    from harness.replicas.groups import Attached
 
 
 @METHODS.register("prefix")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from harness.contracts import METHODS
+from harness.core.method import METHODS
 from methods.lowrank import LowRank
 
 

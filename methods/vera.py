@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.contracts import METHODS, Member, Site, Sourced, option
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.file_names import file_name, file_names
-from harness.record import Profile, Record, Tuned
+from harness.core.file_names import file_name, file_names
+from harness.core.record import Profile, Record, Tuned
 from reports.document import Findings, Report, Section, Table, Text, shortened
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.cell import Cell
-from harness.errors import UserError
-from harness.record import Record
+from harness.core.cell import Cell
+from harness.core.errors import UserError
+from harness.core.record import Record
 from reports.frames import Seeds, grids, method_names, score, seed_text, seeds_of
 from reports.intervals import Estimate
 from reports.statistics.collapse import find_collapses

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
 from reports.intervals import Estimate
 from reports.statistics.shared_seeds import estimate_over

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.terminal import printable
+from harness.core.terminal import printable
 
 MARKDOWN = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\`*_|$~"},

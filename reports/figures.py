@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.record import Profile, Tuned
+from harness.core.record import Profile, Tuned
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.curves import losses, performance_profiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.record import Profile, Record
+from harness.core.record import Profile, Record
 from reports.detail import pair_tables, translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import grids

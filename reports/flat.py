@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import method_names, seed_text
 
 Row = Mapping[str, Any]

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.cell import Cell
-from harness.record import Record
+from harness.core.cell import Cell
+from harness.core.record import Record
 
 Seeds = tuple[tuple[str, int], ...]
 OF_A_METHOD = frozenset({"lr", "method version", "parts", "protocol", "model", "suite version", "data"})

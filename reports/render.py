@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError, unknown
-from harness.file_names import path_inside
-from harness.files import reason_of, replace_file
-from harness.record import Profile, Record
+from harness.core.errors import UserError, unknown
+from harness.core.file_names import path_inside
+from harness.core.files import reason_of, replace_file
+from harness.core.record import Profile, Record
 from reports.build import build
 from reports.document import Findings, Report
 from reports.figures import IMAGES, image, svg_element

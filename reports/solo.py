@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.record import Profile, Record
+from harness.core.record import Profile, Record
 
 
 def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:

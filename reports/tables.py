@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.record import Profile, Record
+from harness.core.record import Profile, Record
 from reports.compare import (
     Coverage,
     average_difference,

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.file_names import file_names, path_inside
-from harness.record import Record
+from harness.core.errors import UserError
+from harness.core.file_names import file_names, path_inside
+from harness.core.record import Record
 from reports.frames import method_names, seed_text
 
 

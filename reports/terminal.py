@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.record import Profile, Record
-from harness.terminal import print_lines, print_table
+from harness.core.record import Profile, Record
+from harness.core.terminal import print_lines, print_table
 from reports.frames import grids
 from reports.tables import cost_table, score_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.record import Record, Trial, Tuned
+from harness.core.record import Record, Trial, Tuned
 from reports.document import Findings, Rows
 
 FAILED = 0.0

@@ -1,25 +1,61 @@
-"""The whole main job from Python or a notebook."""
+"""The whole main job: run a spec, then write its report."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from harness.spec import make_spec
+from harness.core.listener import Listener, Plain
+from harness.core.record import Profile, Record
+from harness.core.spec import Spec, make_spec
+from harness.core.store import Store
 
-if TYPE_CHECKING:
-    from harness.run import Outcome
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run with its report."""
+
+    out: Path
+    report: Path
+    records: tuple[Record, ...]
+    profiles: tuple[Profile, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        return sum(r.status != "ok" for r in self.records)
 
 
-def run(**fields: Any) -> Outcome:
+def run(**fields: Any) -> Finished:
     """Train what is missing, measure, and write the report; the fields are those of the command line.
 
     `results.run(suite="glue", methods="lora,lorasp", seeds=5)`; what is done is in `out` of the answer, for
     `results.load`. Raises UserError.
     """
-    from harness.progress import Plain
-    from harness.run import run as run_spec
-
     given = {name: str(v) if name == "seeds" else v for name, v in fields.items() if v is not None}
     command = f"results.run({', '.join(f'{name}={value!r}' for name, value in given.items())})"
     return run_spec(make_spec(given), command, lambda total: Plain(sys.stderr, total))
+
+
+def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Finished:
+    """Run what is missing of a spec and write the report.
+
+    `command` is what the report names as its origin; `listen` makes a listener for so many cells. Raises UserError;
+    KeyboardInterrupt leaves a folder that resumes.
+    """
+    from harness.core.registry import load_all
+    from harness.runner.run import run as run_cells
+    from results.report import check_shown, write_report
+
+    started = time.monotonic()
+    load_all(spec.plugin)
+    check_shown(spec)
+    outcome = run_cells(spec, command, listen)
+    report = write_report(
+        Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
+    )
+    return Finished(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)

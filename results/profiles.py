@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-from harness.record import MemoryShares, Profile
-from harness.store import Store, first_lines
+from harness.core.errors import UserError
+from harness.core.record import MemoryShares, Profile
+from harness.core.store import Store, first_lines
 
 if TYPE_CHECKING:
     import pandas as pd

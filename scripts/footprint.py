@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.cell import Protocol
-from harness.contracts import METHODS, STRATEGIES, Member, Method
-from harness.model_source import resolve
-from harness.models import load_model
-from harness.packrun import calibration_of
-from harness.presets import preset
-from harness.registry import load_all
-from harness.seeds import Streams, equal
-from harness.task_types.base import Split
-from harness.task_types.classification import LabelledRows, replica_losses
-from harness.train import Trainer
+from harness.core.cell import Protocol
+from harness.core.method import METHODS, STRATEGIES, Member, Method
+from harness.core.presets import preset
+from harness.core.registry import load_all
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.base import Split
+from harness.data.task_types.classification import LabelledRows, replica_losses
+from harness.models.load import load_model
+from harness.models.source import resolve
+from harness.training.pack_training import calibration_of
+from harness.training.trainer import Trainer
 from methods.lorasp import LoraSP
 
 OUT = Path(__file__).parent.parent / "results" / "footprint.tsv"

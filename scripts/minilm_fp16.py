@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.model_source import resolve
-from harness.presets import PRESETS
+from harness.core.presets import PRESETS
+from harness.models.source import resolve
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 

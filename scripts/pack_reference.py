@@ -27,11 +27,11 @@ from pathlib import Path, PurePosixPath
 import pyarrow
 import pyarrow.parquet
 
-from harness.errors import UserError
-from harness.run import report
-from harness.spec import make_spec
-from harness.store import Store, parse_record, read_record, to_json
-from harness.tuning import FILE, FOLDER
+from harness.core.errors import UserError
+from harness.core.spec import make_spec
+from harness.core.store import Store, parse_record, read_record, to_json
+from harness.runner.tuning.tuning import FILE, FOLDER
+from results.report import rewrite_report as report
 
 ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
 PARTS = ("cells", "profiles", f"{FOLDER}/cells", f"{FOLDER}/profiles")

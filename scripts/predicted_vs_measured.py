@@ -40,9 +40,9 @@ WAYS: tuple[dict[str, str], ...] = (
     {"method": "lorasp", **PLAIN, "quantize": "int8"},
 )
 PRELOAD = [
-    "harness.measure",
-    "harness.predict",
-    "harness.plan",
+    "harness.profiling.measure",
+    "harness.profiling.predict",
+    "harness.planning.plan",
     "transformers.models.auto.modeling_auto",
     *(f"transformers.models.{kind}.modeling_{kind}" for kind in ("bert", "roberta", "t5", "llama")),
 ]
@@ -68,11 +68,11 @@ def step_of(asked: Asked, device: str) -> Any:
     """The training step of a combination, its cell made by hand so that no rows are needed."""
     import dataclasses
 
-    from harness.contracts import SUITES
-    from harness.plan import make_plan
-    from harness.predict import Step
-    from harness.registry import load_all
-    from harness.spec import make_spec
+    from harness.core.method import SUITES
+    from harness.core.registry import load_all
+    from harness.core.spec import make_spec
+    from harness.planning.plan import make_plan
+    from harness.profiling.predict import Step
 
     load_all()
     length = asked["length"]
@@ -93,7 +93,7 @@ def measure(asked: Asked) -> dict[str, Any]:
 
     import torch
 
-    from harness.measure import Question, load_alone, train_alone
+    from harness.profiling.request import Question, load_alone, train_alone
 
     started = time.perf_counter()
     torch.set_num_threads(1)
@@ -129,7 +129,7 @@ def predicted(asked: Asked) -> dict[str, Any]:
     """What the plan says of the same step; or the error's line."""
     import torch
 
-    from harness.predict import predict
+    from harness.profiling.predict import predict
 
     torch.set_num_threads(1)
     started = time.perf_counter()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.spec import Spec
+from harness.core.spec import Spec
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 NAMES = {"glue-scores": "quick-scores", "glue-differences": "quick-differences"}

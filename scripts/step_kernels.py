@@ -60,9 +60,9 @@ def main() -> None:
     given = parser.parse_args()
 
     from harness.bench.subjects import Case, Subject, asked_of
-    from harness.ceiling import matmul_flops
-    from harness.registry import load_all
-    from harness.spec import make_spec
+    from harness.core.registry import load_all
+    from harness.core.spec import make_spec
+    from harness.profiling.ceiling import matmul_flops
 
     load_all()
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -189,12 +189,12 @@ def write_data(folder: Path) -> None:
 
 def applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
     """The methods that the command line does not refuse on this model."""
-    from harness.errors import NotApplicable
-    from harness.grammar import parse_methods
-    from harness.model_source import resolve
-    from harness.models import skeleton
-    from harness.presets import preset
-    from harness.registry import load_all
+    from harness.core.errors import NotApplicable
+    from harness.core.presets import preset
+    from harness.core.registry import load_all
+    from harness.models.load import skeleton
+    from harness.models.source import resolve
+    from harness.planning.grammar import parse_methods
 
     load_all(())
     model = skeleton(resolve(preset("quick"), "glue", str(base)), len(LABELS) if kind == "classification" else None)
@@ -221,7 +221,7 @@ def train(kind: str, base: Path, data: Path, out: Path, methods: Sequence[str]) 
 
 def call(words: Sequence[str]) -> None:
     """Run the command line in this process. Raises RuntimeError with what it said where it fails."""
-    from harness.cli import main
+    from harness.cli.main import main
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.record import Profile, Record
+from harness.core.record import Profile, Record
 from reports.statistics.analysis import Analysis
 from studies.study import Kind
 

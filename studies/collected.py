@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cell import labelled
-from harness.errors import UserError
-from harness.grammar import parse_methods
-from harness.record import Record
-from harness.run import stored as stored_run
-from harness.store import Store, first_lines
-from harness.terminal import print_lines
+from harness.core.cell import labelled
+from harness.core.errors import UserError
+from harness.core.record import Record
+from harness.core.store import Store, first_lines
+from harness.core.terminal import print_lines
+from harness.planning.grammar import parse_methods
+from harness.runner.run import stored as stored_run
 from studies import stored
 from studies.answer import Gathered
 from studies.rulebook import RULES

@@ -33,10 +33,10 @@ class Weights:
 @functools.cache
 def model(shape: str, suite: str) -> Any:
     """The skeleton of a shape as the suite's tasks would train it."""
-    from harness.contracts import SUITES
-    from harness.model_source import resolve
-    from harness.models import skeleton
-    from harness.presets import preset
+    from harness.core.method import SUITES
+    from harness.core.presets import preset
+    from harness.models.load import skeleton
+    from harness.models.source import resolve
 
     outputs = next(iter(SUITES.get(suite).tasks.values())).outputs
     return skeleton(resolve(preset("quick"), suite, f"shape:{shape}"), outputs)

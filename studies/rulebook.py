@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.errors import UserError, shorten, unknown
+from harness.core.errors import UserError, shorten, unknown
 from studies.answer import Answer, Gathered
 from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams
 from studies.rules.margins import ALPHA

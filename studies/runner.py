@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import seal, write_atomically
-from harness.progress import Listener
-from harness.record import Record
-from harness.registry import load_all
-from harness.run import check_shown, no_records, run, stored as stored_run, write_report
-from harness.spec import Spec, make_spec
-from harness.store import Store
+from harness.core.errors import UserError
+from harness.core.files import seal, write_atomically
+from harness.core.listener import Listener
+from harness.core.record import Record
+from harness.core.registry import load_all
+from harness.core.spec import Spec, make_spec
+from harness.core.store import Store
+from harness.runner.run import no_records, run, stored as stored_run
 from reports.document import Findings
+from results.report import check_shown, write_report
 from studies import stored
 from studies.answer import Answer, Gathered
 from studies.collected import collected

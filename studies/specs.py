@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import STRATEGIES
-from harness.errors import UserError
-from harness.file_names import file_name
-from harness.spec import MACHINE, Spec, make_spec
+from harness.core.errors import UserError
+from harness.core.file_names import file_name
+from harness.core.method import STRATEGIES
+from harness.core.spec import MACHINE, Spec, make_spec
 from studies.study import Study
 
 OWN = frozenset({"quick"})

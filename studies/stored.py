@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.errors import UserError
-from harness.files import check_seal, read_bytes
+from harness.core.errors import UserError
+from harness.core.files import check_seal, read_bytes
 from studies.answer import Answer, Gathered
 from studies.study import Study, load
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import UserError, unknown
-from harness.spec import check_text
+from harness.core.errors import UserError, unknown
+from harness.core.spec import check_text
 
 DECLARED = Path(__file__).parent / "declared"
 STAND_IN = (

@@ -10,8 +10,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
+from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from suites.embedded import reviews, single_tasks
 from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, distinct_rows
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskData
-from harness.errors import unknown
+from harness.core.errors import unknown
+from harness.core.method import SUITES, Average, SourceRequest, Suite, Task, TaskData
 from suites.metrics.constant import best_constant
 from suites.sources.collection import Collection
 from suites.sources.glue_layouts import LAYOUTS

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
+from harness.core.method import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
 from suites.sources.mmlu_files import subject_of
 from suites.sources.mmlu_rows import load_rows
 from suites.sources.mmlu_subjects import GROUPS
@@ -19,7 +19,7 @@ from suites.sources.mmlu_subjects import GROUPS
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.cell import Protocol
+    from harness.core.cell import Protocol
 
 TASK = Task("mmlu", (), (), ("accuracy", "accuracy_by_subject", *GROUPS), kind="instruction")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskData
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
+from harness.core.method import SUITES, Average, SourceRequest, Suite, Task, TaskData
 from suites.metrics.constant import best_constant
 from suites.sources.fingerprint import fingerprint
 from suites.sources.labelled_files import (

@@ -8,8 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
-from harness.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, unknown
+from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from suites.metrics import translation
 from suites.sources.content import find_file
 from suites.sources.fingerprint import fingerprint

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.registry import load_all
+from harness.core.registry import load_all
 
 load_all()
 

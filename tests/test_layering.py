@@ -12,13 +12,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports", "studies")
 WIRING = {
-    "harness/bench/commands.py",
-    "harness/verbs/running.py",
-    "harness/verbs/stored.py",
-    "harness/verbs/registered.py",
-    "harness/verbs/studies.py",
-    "harness/run.py",
-    "harness/cli.py",
+    "harness/cli/bench.py",
+    "harness/cli/running.py",
+    "harness/cli/stored.py",
+    "harness/cli/registered.py",
+    "harness/cli/studies.py",
+    "harness/runner/run.py",
+    "harness/cli/main.py",
     "harness/__main__.py",
     "results/job.py",
     "studies/collected.py",
@@ -28,15 +28,15 @@ WIRING = {
 BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
 ALLOWED = {
     "methods": {"harness", *(f"harness.{m}" for m in BUILDING)},
-    "suites": {"harness", *(f"harness.{m}" for m in BUILDING), "harness.cell", "harness.tokens"},
+    "suites": {"harness", *(f"harness.{m}" for m in BUILDING), "harness.core.cell", "harness.data.tokens"},
     "reports": {
-        *("harness.record", "harness.cell", "harness.errors"),
-        *("harness.files", "harness.terminal", "harness.file_names"),
+        *("harness.core.record", "harness.core.cell", "harness.core.errors"),
+        *("harness.core.files", "harness.core.terminal", "harness.core.file_names"),
     },
-    "results": {"harness.record", "harness.store", "harness.errors"},
+    "results": {"harness.core.record", "harness.core.store", "harness.core.errors"},
     "studies": {
-        *("harness.record", "harness.errors", "harness.files"),
-        *("harness.file_names", "harness.spec", "harness.contracts"),
+        *("harness.core.record", "harness.core.errors", "harness.core.files"),
+        *("harness.core.file_names", "harness.core.spec", "harness.core.method"),
     },
 }
 TORCH = set(
@@ -82,7 +82,7 @@ def test_nothing_heavy_at_import_in_the_core(path: Path) -> None:
     free = place.startswith(
         (
             "methods/layers/",
-            "harness/task_types/",
+            "harness/data/task_types/",
             "suites/lm_evaluation/",
             "suites/metrics/evaluated",
             "suites/embedded/",

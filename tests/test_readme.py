@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 from tests.reports.records import record, store_of
 
 ROOT = Path(__file__).parent.parent

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from harness.bench.rival import Ran, Way, inputs_of, train
 from harness.bench.silence import silenced
-from harness.cell import Cell
-from harness.plan import Plan, make_plan
-from harness.process import available_cpus, child_environment
-from harness.registry import load_all
-from harness.spec import Spec
-from harness.worker import follow_stdin
+from harness.core.cell import Cell
+from harness.core.process import available_cpus, child_environment
+from harness.core.registry import load_all
+from harness.core.spec import Spec
+from harness.planning.plan import Plan, make_plan
+from harness.profiling.worker import follow_stdin
 
 POLL = 0.05
 """Seconds between looks at what the processes do."""

@@ -15,16 +15,17 @@ from harness.bench import rival
 from harness.bench.at_once import concurrently, lora_cells
 from harness.bench.rival import Ran, Way
 from harness.bench.table import Bench, Panel
-from harness.cell import Cell
-from harness.cost import stored_sizes
-from harness.errors import UserError
-from harness.execute import choose_device, choose_threads, execute
-from harness.plan import Plan, make_plan
-from harness.progress import Silent
-from harness.provenance import machine_name, utc_now
-from harness.record import Phases, Record
-from harness.spec import Spec
-from harness.store import Store
+from harness.core.cell import Cell
+from harness.core.device import choose_device, choose_threads
+from harness.core.errors import UserError
+from harness.core.listener import Silent
+from harness.core.provenance import machine_name, utc_now
+from harness.core.record import Phases, Record
+from harness.core.spec import Spec
+from harness.core.store import Store
+from harness.planning.plan import Plan, make_plan
+from harness.profiling.cost import stored_sizes
+from harness.runner.execute import execute
 
 MARGIN = 1.0
 """Points within which the scores of both ways must lie to be called equivalent."""

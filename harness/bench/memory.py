@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.bench.table import Bench, Panel, made_up
-from harness.cell import Cell
-from harness.errors import UserError
-from harness.execute import choose_device, choose_threads
-from harness.record import MemoryShares
-from harness.spec import Spec
-from harness.worker import Killed, call_alone
+from harness.core.cell import Cell
+from harness.core.device import choose_device, choose_threads
+from harness.core.errors import UserError
+from harness.core.record import MemoryShares
+from harness.core.spec import Spec
+from harness.profiling.worker import Killed, call_alone
 
 if TYPE_CHECKING:
     from harness.bench.memory_process import Found, Job
-    from harness.measure import Question
+    from harness.profiling.request import Question
 
 LORA, SELECTED = "lora", "lorasp"
 RECOMPUTED = ("selective", "full")

@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from harness.activations import held_bytes
 from harness.bench.rival import callback
 from harness.bench.silence import silenced
 from harness.bench.usual import Usual, adapted, loaded, trainer_of
-from harness.execute import choose_threads
-from harness.groups import Attached
-from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, RssPeak, load_alone, measure, train_alone
-from harness.predict import Step, predict
-from harness.registry import load_all
+from harness.core.device import choose_threads
+from harness.core.registry import load_all
+from harness.profiling.activations import held_bytes
+from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak
+from harness.profiling.measure import measure
+from harness.profiling.predict import Step, predict
+from harness.profiling.request import Question, load_alone, train_alone
+from harness.replicas.groups import Attached
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from harness.activations import held_bytes
 from harness.bench.subjects import TASK
 from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
-from harness.cell import Recompute
-from harness.contracts import SUITES
-from harness.errors import UserError
-from harness.execute import choose_device, choose_threads
-from harness.measure import Question, load_alone, timed_steps, train_alone
-from harness.plan import make_plan
-from harness.spec import Spec
-from harness.train import Trainer
+from harness.core.cell import Recompute
+from harness.core.device import choose_device, choose_threads
+from harness.core.errors import UserError
+from harness.core.method import SUITES
+from harness.core.spec import Spec
+from harness.planning.plan import make_plan
+from harness.profiling.activations import held_bytes
+from harness.profiling.clocks import timed_steps
+from harness.profiling.request import Question, load_alone, train_alone
+from harness.training.trainer import Trainer
 
 WARMUP_STEPS = 3
 WAYS: tuple[Recompute, ...] = ("none", "selective", "full")

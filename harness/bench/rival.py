@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.cell import Cell
-from harness.contracts import SUITES
-from harness.inputs import Inputs, read_inputs
-from harness.measure import synchronise
-from harness.models import load_model, load_tokenizer
-from harness.plan import Plan
-from harness.schedule import total_steps
-from harness.task_types.classification import LabelledRows, decisions
+from harness.core.cell import Cell
+from harness.core.method import SUITES
+from harness.data.inputs import Inputs, read_inputs
+from harness.data.task_types.classification import LabelledRows, decisions
+from harness.models.load import load_model, load_tokenizer
+from harness.planning.plan import Plan
+from harness.planning.schedule import total_steps
+from harness.profiling.clocks import synchronise
 
 Way = Literal["best", "default"]
 """best: precision and grouping by length as ours; default: what TrainingArguments say, the budget apart."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from harness.bench.table import Bench, Panel
-from harness.execute import choose_device, choose_threads
-from harness.process import child_environment
-from harness.provenance import machine_name
-from harness.spec import Spec
+from harness.core.device import choose_device, choose_threads
+from harness.core.process import child_environment
+from harness.core.provenance import machine_name
+from harness.core.spec import Spec
 
 Sample = dict[str, float]
 HELP, OURS, RIVAL = "harness --help", "harness run", "peft + Trainer"

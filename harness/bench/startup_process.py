@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 from harness.bench.silence import silenced
 
 if TYPE_CHECKING:
-    from harness.measure import Question
+    from harness.profiling.request import Question
 
 
 def import_ours() -> None:
     """What `harness run` has imported by its first step."""
-    import harness.packrun
-    import harness.run  # noqa: F401
-    from harness.registry import load_all
+    from harness.core.registry import load_all
 
     load_all()
 
@@ -66,9 +64,9 @@ WAYS = {"ours": (import_ours, step_of_ours), "rival": (import_the_rival, step_of
 
 def _question(text: str) -> Question:
     from harness.bench.subjects import asked_of
-    from harness.execute import choose_device, choose_threads
-    from harness.registry import load_all
-    from harness.spec import Spec
+    from harness.core.device import choose_device, choose_threads
+    from harness.core.registry import load_all
+    from harness.core.spec import Spec
 
     load_all()
     spec = Spec.model_validate_json(text)

@@ -14,11 +14,11 @@ import torch
 from harness.bench.subjects import Case, Subject, cases, subject_of
 from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
 from harness.bench.usual import Rounds, Usual, timed
-from harness.ceiling import matmul_flops
-from harness.execute import choose_device, choose_threads
-from harness.failure import free_again
-from harness.knee import knee
-from harness.spec import Spec
+from harness.core.device import choose_device, choose_threads
+from harness.core.failure import free_again
+from harness.core.spec import Spec
+from harness.profiling.ceiling import matmul_flops
+from harness.profiling.knee import knee
 
 BLOCK = {"cpu": 1, "cuda": 5}
 """Steps between two looks at the clock: on a GPU a loop runs ahead of the device."""

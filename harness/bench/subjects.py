@@ -6,18 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.bench.usual import FULL, Usual, peft_counterpart
-from harness.cell import Cell
-from harness.contracts import METHODS, SUITES, Method
-from harness.errors import UserError
-from harness.failure import out_of_memory
-from harness.grammar import parse_methods
-from harness.measure import Question, block_seconds, load_alone, pack_trainer
-from harness.packs import Pack
-from harness.plan import make_plan
-from harness.preflight import fitting
-from harness.seeds import equal
-from harness.spec import Spec
-from harness.trace import trace
+from harness.core.cell import Cell
+from harness.core.errors import UserError
+from harness.core.failure import out_of_memory
+from harness.core.method import METHODS, SUITES, Method
+from harness.core.seeds import equal
+from harness.core.spec import Spec
+from harness.planning.grammar import parse_methods
+from harness.planning.packs import Pack
+from harness.planning.plan import make_plan
+from harness.planning.preflight import fitting
+from harness.profiling.clocks import block_seconds
+from harness.profiling.request import Question, load_alone, pack_trainer
+from harness.profiling.trace import trace
 
 TASK = "rte"  # only the width of its head matters: the rows are made up
 LORA = "lora"

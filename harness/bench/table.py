@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import write_atomically
-from harness.terminal import align_rows, print_lines
+from harness.core.files import write_atomically
+from harness.core.terminal import align_rows, print_lines
 
 if TYPE_CHECKING:
-    from harness.spec import Spec
+    from harness.core.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Bench:
 
 def made_up(spec: Spec, device: str, threads: int) -> dict[str, Any]:
     """The facts of a bench on made-up rows."""
-    from harness.provenance import machine_name
+    from harness.core.provenance import machine_name
 
     return {
         "model": spec.model[0] if spec.model else "embedded encoder",

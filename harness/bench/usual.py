@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from harness.bench.rival import Rows, arguments, callback
-from harness.contracts import Method
-from harness.groups import Attached
-from harness.measure import Question, made_up_rows
-from harness.models import load_model, load_tokenizer
-from harness.task_types.classification import LabelledRows
+from harness.core.method import Method
+from harness.data.task_types.classification import LabelledRows
+from harness.models.load import load_model, load_tokenizer
+from harness.profiling.request import Question, made_up_rows
+from harness.replicas.groups import Attached
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from harness.groups import Attached, ParameterGroup, Projector
+from harness.replicas.groups import Attached, ParameterGroup, Projector
 
 
 def adopt(

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.contracts import Exported
-from harness.groups import Attached
+from harness.core.method import Exported
+from harness.replicas.groups import Attached
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.replica_linear import ReplicaLinear, word_logits
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import Initial, Site
-from harness.errors import UserError
-from harness.groups import ParameterGroup
+from harness.core.errors import UserError
+from harness.core.method import Initial, Site
+from harness.replicas.groups import ParameterGroup
 from methods.layers.replica_linear import head_linears
 
 Start = tuple[Tensor, Tensor]

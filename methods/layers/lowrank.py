@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.dropout import CounterDropout
-from harness.groups import Attached, ParameterGroup
+from harness.replicas.dropout import CounterDropout
+from harness.replicas.groups import Attached, ParameterGroup
 from methods.layers.frozen import FrozenLevel, quantized_bytes
 from methods.layers.matrices import Matrices
 from methods.layers.packed import Packed

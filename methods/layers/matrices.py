@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.groups import ParameterGroup
+from harness.replicas.groups import ParameterGroup
 from methods.layers.packed import Packed
 
 ALIGNED = 64

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.dropout import fused_kernel
-from harness.groups import Leaf
+from harness.replicas.dropout import fused_kernel
+from harness.replicas.groups import Leaf
 from methods.layers.frozen import FrozenLevel, Quantized
 
 if TYPE_CHECKING:

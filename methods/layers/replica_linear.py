@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.groups import Attached, Leaf, ParameterGroup
-from harness.seeds import Streams
+from harness.core.seeds import Streams
+from harness.replicas.groups import Attached, Leaf, ParameterGroup
 
 
 class ReplicaLinear(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.errors import CellFailed
-from harness.groups import Attached, Leaf, ParameterGroup
-from harness.seeds import Streams
+from harness.core.errors import CellFailed
+from harness.core.seeds import Streams
+from harness.replicas.groups import Attached, Leaf, ParameterGroup
 from methods.layers.replica_linear import trained_dtype
 
 Drawn = Callable[[Streams], Tensor]

@@ -10,7 +10,7 @@ from methods.layers.lowrank import LowRankLinear
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.groups import Attached
+    from harness.replicas.groups import Attached
     from methods.lowrank import Layout
 
 

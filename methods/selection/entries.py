@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import PerSite, Site, strategy
+from harness.core.method import PerSite, Site, strategy
 
 
 def shuffled(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import PerSite, Saving, Site, strategy
+from harness.core.method import PerSite, Saving, Site, strategy
 from methods.selection.entries import random
 
 STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.record import Profile
+from harness.core.record import Profile
 from reports.compare import average_estimate, coverage
 from reports.document import Drawing
 from reports.frames import Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.record import Tuned
+from harness.core.record import Tuned
 from reports.document import Drawing
 from reports.plots.style import colour, legend, listed, marker, new_figure
 from reports.tuning import curve

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cell import Cell
-from harness.record import Profile, Record
+from harness.core.cell import Cell
+from harness.core.record import Profile, Record
 from reports.compare import coverage
 from reports.document import Rows
 from reports.frames import Grid, grids

@@ -22,7 +22,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import Grid, score, seed_text
 
 LEAST_GAIN = 5.0

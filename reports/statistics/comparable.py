@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.cell import Cell
-from harness.errors import UserError
-from harness.record import Record
+from harness.core.cell import Cell
+from harness.core.errors import UserError
+from harness.core.record import Record
 
 SHARED: Mapping[str, Callable[[Cell], str]] = {
     "protocol": lambda cell: cell.protocol.name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.compare import Coverage, pairs
 from reports.frames import Grid, Seeds, score, seed_text
 from reports.statistics.collapse import TaskCollapses, describe, refusal

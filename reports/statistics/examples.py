@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import read_bytes
-from harness.record import Record
+from harness.core.files import read_bytes
+from harness.core.record import Record
 from reports.statistics.clusters import clusters
 from reports.statistics.weighted import METRICS
 

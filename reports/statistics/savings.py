@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.record import Profile, Record, TrainState
+from harness.core.record import Profile, Record, TrainState
 from reports.solo import profile_of, size
 
 Number = TypeVar("Number", int, float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import seed_text
 from reports.statistics.examples import Examples
 from reports.statistics.student import Student

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.record import Profile
+from harness.core.record import Profile
 from reports.frames import Grid
 from reports.solo import profile_of, size
 from reports.statistics.collapse import LEAST_GAIN, NOT_FINITE, TaskCollapses, find_collapses, name_runs

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import UserError
-from harness.record import Record
+from harness.core.errors import UserError
+from harness.core.record import Record
 from reports.frames import seed_text
 from reports.statistics.examples import NoExamples, read
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.shared_seeds import over_seeds
 from reports.statistics.student import Student

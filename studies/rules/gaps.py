@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import Seeds, grids, score, seeds_of
 from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
 from reports.statistics.holm import holm

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.record import Profile
+from harness.core.record import Profile
 from reports.statistics.savings import STATE_PARTS, state_bytes
 from studies.answer import Answer, Gathered, Part
 from studies.study import Kind, Study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.record import Profile
+from harness.core.record import Profile
 from studies import counting
 from studies.answer import Answer, Gathered, Part, together
 from studies.study import Kind, Study

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.frames import FIRST_METRIC, score
 from reports.intervals import no_spread
 from reports.statistics.holm import holm

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import Example
+from harness.core.method import Example
 from suites.sources.mmlu_files import subject_of
 from suites.sources.mmlu_subjects import GROUPS
 

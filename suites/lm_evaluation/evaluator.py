@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.contracts import Evaluated, Example
+from harness.core.method import Evaluated, Example
 from suites.lm_evaluation.definitions import write_definitions
 from suites.sources.mmlu_subjects import GROUPS, SUBJECTS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.cell import Protocol
+    from harness.core.cell import Protocol
 
 FEWSHOT_SEED = 1234  # lm-eval's default; MMLU takes the first solved questions, so nothing is drawn
 

@@ -11,7 +11,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor, nn
 
-from harness.tokens import batches_by_length
+from harness.data.tokens import batches_by_length
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 """(context, continuation), and the tokens of both."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.contracts import Suite, Task, TaskData
+from harness.core.method import Suite, Task, TaskData
 
 
 def best_constant(suite: Suite, task: Task, data: TaskData, names: Sequence[str] = ()) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import CellFailed
+from harness.core.errors import CellFailed
 
 Array = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.contracts import Example, SourceRequest, Task, TaskData
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
+from harness.core.method import Example, SourceRequest, Task, TaskData
 from suites.sources import folders, hub
 from suites.sources.fingerprint import fingerprint
 from suites.sources.layouts import Layout, Recovered

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 """Extensions of compressed files; they come after the extension of what is inside: rows.csv.gz."""

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 
-from harness.contracts import Example
+from harness.core.method import Example
 
 CHUNK = 4096
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.errors import Absent
+from harness.core.errors import Absent
 from suites.sources.content import find_file
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import open_table

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.errors import Absent
+from harness.core.errors import Absent
 from suites.sources.layouts import Layout, Recovered
 from suites.sources.tables import Table, from_columns
 

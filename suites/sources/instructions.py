@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from harness.contracts import Example
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import Example
 from suites.sources.content import read_content
 from suites.sources.tables import open_table, read_objects, text_of_cell
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.contracts import Example
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
+from harness.core.method import Example
 from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, number_of, plain_number
 from suites.sources.tables import Table, open_table
 

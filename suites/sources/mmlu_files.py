@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.contracts import Example
-from harness.errors import Absent, UserError
+from harness.core.errors import Absent, UserError
+from harness.core.method import Example
 from suites.sources.content import find_file
 from suites.sources.mmlu_subjects import SUBJECTS
 from suites.sources.tables import open_table

@@ -8,8 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import Example, SourceRequest, TaskData
-from harness.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, unknown
+from harness.core.method import Example, SourceRequest, TaskData
 from suites.sources import hub, mmlu_files
 from suites.sources.content import find_file
 from suites.sources.fingerprint import fingerprint

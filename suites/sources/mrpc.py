@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from suites.sources.content import find_file
 from suites.sources.layouts import Recovered
 from suites.sources.tables import Table, open_table

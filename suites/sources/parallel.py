@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from harness.contracts import Example
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import Example
 from suites.sources import hub
 from suites.sources.content import lines_of, read_content, suffix_of, text_of
 from suites.sources.sgm import SGML, XML, Side, read_sgml, read_xml

@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.contracts import Example, Label
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import Example, Label
 from suites.sources.layouts import Columns, Layout
 from suites.sources.scalars import number_of, plain_number
 from suites.sources.tables import Rows, Table

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 SGML = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>]*>\s*)?(?:<mteval>\s*)?<(srcset|refset|tstset|doc)\b", re.I)
 XML = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE[^>]*>\s*)?<(dataset|collection|OLI)\b")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
 from suites.sources.content import COMPRESSED, Content, lines_of, read_content, suffix_of, text_of
 
 Rows = Iterator[tuple[int, Sequence[Any]]]

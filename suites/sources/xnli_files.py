@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.contracts import Example, SourceRequest
-from harness.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, unknown
+from harness.core.method import Example, SourceRequest
 from suites.sources import hub
 from suites.sources.content import find_file
 from suites.sources.layouts import Columns, Layout

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.cell import Protocol
-from harness.contracts import Example, Member, Method
-from harness.groups import Attached
-from harness.models import keep_attention
-from harness.packrun import calibration_of
-from harness.schedule import total_steps
-from harness.seeds import Streams, equal
-from harness.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
-from harness.task_types.translation import token_losses
-from harness.train import Trainer
+from harness.core.cell import Protocol
+from harness.core.method import Example, Member, Method
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
+from harness.data.task_types.translation import token_losses
+from harness.models.load import keep_attention
+from harness.planning.schedule import total_steps
+from harness.replicas.groups import Attached
+from harness.training.pack_training import calibration_of
+from harness.training.trainer import Trainer
 
 WORDS = 40
 PAD, EOS = 0, 1

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.cell import Cell
-from harness.execute import execute
-from harness.plan import Plan, make_plan
-from harness.progress import Plain
-from harness.record import Record
-from harness.spec import Spec, make_spec
-from harness.store import Store, missing
+from harness.core.cell import Cell
+from harness.core.listener import Plain
+from harness.core.record import Record
+from harness.core.spec import Spec, make_spec
+from harness.core.store import Store, missing
+from harness.planning.plan import Plan, make_plan
+from harness.runner.execute import execute
 
 SMALL = {"tasks": ("rte",), "seeds": "2", "train_rows": 64, "eval_rows": 40, "profile": False, "threads": 1}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.profile import profile
-from harness.progress import Plain
-from harness.spec import make_spec
+from harness.core.listener import Plain
+from harness.core.spec import make_spec
+from harness.runner.profiles import profile
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 

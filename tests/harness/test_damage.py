@@ -16,19 +16,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import tuning
-from harness.adapter_files import DIGESTS, changed_files, check_unchanged, saved, with_digests
-from harness.adapter_source import start_of
-from harness.checkpoint import Checkpoints, Saved
-from harness.cost import stored_sizes
-from harness.errors import UserError
-from harness.files import check_seal, hash_file, seal, write_atomically
-from harness.record import AdapterInfo, PackSize, Phases, Record, Trial, Tuned, TunedMethods
-from harness.store import Store, to_json
-from harness.token_cache import path_of, read_split, write_split
+from harness.core.errors import UserError
+from harness.core.files import check_seal, hash_file, seal, write_atomically
+from harness.core.record import AdapterInfo, PackSize, Phases, Record, Trial, Tuned, TunedMethods
+from harness.core.store import Store, to_json
+from harness.data.token_cache import path_of, read_split, write_split
+from harness.models.adapter_files import DIGESTS, changed_files, check_unchanged, saved, with_digests
+from harness.models.adapter_source import start_of
+from harness.profiling.cost import stored_sizes
+from harness.runner.tuning import tuning
+from harness.training.checkpoint import Checkpoints, Saved
 from scripts.pack_reference import main as pack, unpack
 from studies import stored as study_files
-from tests.harness.training import rows
+from tests.harness.small_training import rows
 from tests.reports.records import ENVIRONMENT, cell, profile, record
 
 FRAME = pd.DataFrame({"id": ["a", "b"], "target": [0, 1], "prediction": [1, 1], "logits": [[0.5, 1.0], [0.25, 3.0]]})

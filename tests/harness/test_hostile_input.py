@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from harness.capacity import parse_memory
-from harness.cell import Protocol
-from harness.cli import main
-from harness.contracts import METHODS, STRATEGIES
-from harness.errors import UserError
-from harness.grammar import OVERRIDES, SHORT, parse_data_files, parse_methods, parse_models, parse_seeds
-from harness.registry import Registry, load_all
-from harness.seeds import STREAMS, equal
-from harness.spec import Spec, make_spec
+from harness.cli.main import main
+from harness.core.cell import Protocol
+from harness.core.errors import UserError
+from harness.core.method import METHODS, STRATEGIES
+from harness.core.registry import Registry, load_all
+from harness.core.seeds import STREAMS, equal
+from harness.core.spec import Spec, make_spec
+from harness.planning.grammar import OVERRIDES, SHORT, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.profiling.capacity import parse_memory
 from studies import stored
 from studies.study import names, read as read_study
 

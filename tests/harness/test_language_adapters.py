@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
 
-from harness.cli import main
-from harness.contracts import Exported
-from harness.errors import CellFailed
-from harness.exporting import with_drawn
-from harness.record import Record
-from harness.store import Store
+from harness.cli.main import main
+from harness.core.errors import CellFailed
+from harness.core.method import Exported
+from harness.core.record import Record
+from harness.core.store import Store
+from harness.models.adapter_save import with_drawn
 
 WORDS = "good bad film plot actor slow fast story".split()
 
@@ -130,7 +130,7 @@ def test_a_pair_in_a_drawn_part_is_added_to_it_and_others_are_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "task_type"), [("t5", "SEQ_2_SEQ_LM"), ("llama", "CAUSAL_LM")])
 def test_adapters_of_language_models_say_so(kind: str, task_type: str) -> None:
-    from harness.contracts import METHODS
+    from harness.core.method import METHODS
     from tests.harness.language import make_model, protocol, rows, trainer
 
     for name in ("lora", "dora", "ia3", *(("prompt",) if kind == "llama" else ())):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness import measure, profile
-from harness.gpu import Gpu, held_by_this_process
-from harness.plan import make_plan
-from harness.progress import Plain
-from harness.spec import make_spec
-from harness.store import Store
+from harness.core.gpu import Gpu, held_by_this_process
+from harness.core.listener import Plain
+from harness.core.spec import make_spec
+from harness.core.store import Store
+from harness.planning.plan import make_plan
+from harness.profiling import measure, profile
 
 OWN, WAITING = os.getpid(), 4
 

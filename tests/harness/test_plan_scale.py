@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import capacity, preflight
-from harness.forecast import forecast
-from harness.record import MemoryShares
-from harness.spec import make_spec
-from harness.trace import Prediction
+from harness.core.record import MemoryShares
+from harness.core.spec import make_spec
+from harness.planning import preflight
+from harness.profiling import capacity
+from harness.profiling.trace import Prediction
+from harness.runner.forecast import forecast
 
 
 def predicted(step: object, k: int) -> Prediction:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
-from harness.cli import main
-from harness.contracts import METHODS, STRATEGIES, SUITES
-from harness.plan import make_plan
-from harness.registry import load_all
-from harness.spec import make_spec
+from harness.cli.main import main
+from harness.core import registry
+from harness.core.method import METHODS, STRATEGIES, SUITES
+from harness.core.registry import load_all
+from harness.core.spec import make_spec
+from harness.planning.plan import make_plan
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile"]
 PLUGIN = '''
 import dataclasses
-from harness.contracts import METHODS, strategy
+from harness.core.method import METHODS, strategy
 from methods.lowrank import LowRank
 
 

@@ -16,11 +16,11 @@ import pytest
 
 import reports.render
 import results
-from harness.cli import main
-from harness.errors import UserError
-from harness.record import Predictions, Record
-from harness.store import Store
-from harness.watch import Watched
+from harness.cli.main import main
+from harness.cli.watch import Watched
+from harness.core.errors import UserError
+from harness.core.record import Predictions, Record
+from harness.core.store import Store
 from reports.frames import method_names
 from tests.harness.test_store import snapshot
 from tests.reports.records import cell, profile, record
@@ -214,7 +214,7 @@ def test_a_folder_that_takes_no_files_ends_a_run_before_it_trains(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """/proc can be read, and takes no files, from root either."""
-    monkeypatch.setattr("harness.run.make_plan", lambda spec: pytest.fail("it was planned"))
+    monkeypatch.setattr("harness.runner.run.make_plan", lambda spec: pytest.fail("it was planned"))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to("/proc/self")
     assert main(["run", "--tasks", "rte", "--methods", "head", "--save-adapters", "--out", str(tmp_path)]) == 2

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.cli import main
-from harness.record import Record
+from harness.cli.main import main
+from harness.core.record import Record
 from reports.statistics.translation import translation_rows
 from tests.harness.language import SENTENCES, save_model
 from tests.suites.metrics.test_translation import command_line

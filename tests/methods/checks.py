@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import METHODS, STRATEGIES, Masks, Method, PerSite, Site
-from harness.groups import Attached
-from harness.seeds import Streams
+from harness.core.method import METHODS, STRATEGIES, Masks, Method, PerSite, Site
+from harness.core.seeds import Streams
+from harness.replicas.groups import Attached
 from methods.layers.lowrank import LowRankLinear
 
 EVERY: dict[str, Method] = {name: METHODS.get(name)() for name in METHODS.names()}

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, STRATEGIES, Member
-from harness.errors import CellFailed
-from harness.packrun import calibration_of
-from harness.seeds import Streams, equal
-from harness.task_types.classification import replica_losses
+from harness.core.errors import CellFailed
+from harness.core.method import METHODS, STRATEGIES, Member
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.classification import replica_losses
+from harness.training.pack_training import calibration_of
 from methods.calibration import gradient_scores, gradient_sums, weight_scores
 from methods.lowrank import find_sites, layout, measured, start_values
-from tests.harness.training import rows
+from tests.harness.small_training import rows
 
 
 def reference(model: Any, starts: dict[str, torch.Tensor], calibration: Any) -> dict[str, Any]:

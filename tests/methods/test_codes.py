@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import METHODS
+from harness.core.method import METHODS
 from methods.layers.frozen import FrozenLevel, Quantized
 from methods.layers.lowrank import LowRankLinear
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 pytest.importorskip("bitsandbytes")
 LORASP = METHODS.get("lorasp")

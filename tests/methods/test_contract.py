@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, Member
-from harness.packrun import calibration_of
-from harness.seeds import Streams, equal
-from harness.task_types.classification import replica_losses
+from harness.core.method import METHODS, Member
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.classification import replica_losses
+from harness.training.pack_training import calibration_of
 from methods.layers.lowrank import LowRankLinear
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, disturb, global_state, tensors, watch_masks
 
 NAMES = METHODS.names()

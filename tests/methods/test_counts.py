@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from harness.backbone import Held
-from harness.contracts import METHODS, STRATEGIES
-from harness.groups import ParameterGroup
-from harness.packrun import counts
+from harness.core.method import METHODS, STRATEGIES
+from harness.models.backbone import Held
+from harness.replicas.groups import ParameterGroup
+from harness.training.pack_training import counts
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.matrices import ALIGNED
 from methods.layers.projection import GradientProjector
-from tests.harness.training import protocol, rows, trainer
+from tests.harness.small_training import protocol, rows, trainer
 from tests.methods.checks import EVERY, watch_masks
 
 LORASP = METHODS.get("lorasp")

@@ -11,10 +11,10 @@ import peft
 import pytest
 import torch
 
-from harness.adapter_files import write_adapter
-from harness.contracts import METHODS, Method
-from harness.train import Trainer
-from tests.harness.training import protocol, rows, trainer
+from harness.core.method import METHODS, Method
+from harness.models.adapter_files import write_adapter
+from harness.training.trainer import Trainer
+from tests.harness.small_training import protocol, rows, trainer
 from tests.methods.checks import EVERY
 
 EXPRESSED = [name for name, method in EVERY.items() if method.exports]

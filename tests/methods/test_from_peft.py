@@ -11,15 +11,15 @@ import peft
 import pytest
 import torch
 
-from harness.contracts import METHODS, Site
-from harness.schedule import learning_rates
-from harness.seeds import Streams, equal
-from harness.train import Order
+from harness.core.method import METHODS, Site
+from harness.core.seeds import Streams, equal
+from harness.planning.schedule import learning_rates
+from harness.training.trainer import Order
 from methods.from_peft import quietly
 from methods.layers.replica_linear import fresh_head, head_linears
 from methods.layers.replicas import Prefixed, Prompted
 from methods.lowrank import find_sites, start_values
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 STREAMS = Streams(equal(3))
 TARGETS = ["query", "value"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS
-from harness.optimizer import ReplicaAdamW
-from tests.harness.training import protocol, rows, train, trainer
+from harness.core.method import METHODS
+from harness.replicas.optimizer import ReplicaAdamW
+from tests.harness.small_training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, moved, snapshot, tensors, unfrozen, watch_masks
 
 TEN = protocol(max_steps=10, weight_decay=0.1)

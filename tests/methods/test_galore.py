@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.backbone import Held
-from harness.cell import Protocol
-from harness.contracts import METHODS
-from harness.errors import UserError
-from harness.groups import ParameterGroup
-from harness.optimizer import ReplicaAdamW
-from harness.packrun import counts
-from harness.schedule import learning_rates
+from harness.core.cell import Protocol
+from harness.core.errors import UserError
+from harness.core.method import METHODS
+from harness.models.backbone import Held
+from harness.planning.schedule import learning_rates
+from harness.replicas.groups import ParameterGroup
+from harness.replicas.optimizer import ReplicaAdamW
+from harness.training.pack_training import counts
 from methods.layers.projection import GradientProjector
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 STEPS, EVERY, SCALE = 20, 6, 0.25
 SHAPES = [(6, 9), (9, 6), (7, 7)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.contracts import METHODS
-from harness.errors import NotApplicable
-from harness.task_types.generation import written
+from harness.core.errors import NotApplicable
+from harness.core.method import METHODS
+from harness.data.task_types.generation import written
+from tests.harness.data.task_types.test_translation import Plain
 from tests.harness.language import make_model, protocol, rows, targets, trainer
-from tests.harness.task_types.test_translation import Plain
 
 NAMES = METHODS.names()
 CANNOT = {

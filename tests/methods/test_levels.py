@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cell import Quantize
-from harness.contracts import METHODS
-from harness.model_source import resolve
-from harness.models import load_model
-from harness.presets import preset
-from tests.harness.training import protocol, rows, trainer
+from harness.core.cell import Quantize
+from harness.core.method import METHODS
+from harness.core.presets import preset
+from harness.models.load import load_model
+from harness.models.source import resolve
+from tests.harness.small_training import protocol, rows, trainer
 
 pytest.importorskip("bitsandbytes")
 QUANTIZABLE = [name for name, kind in METHODS if kind.quantizable]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, STRATEGIES
-from harness.errors import NotApplicable, UserError
-from harness.seeds import Streams, equal
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import METHODS, STRATEGIES
+from harness.core.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
 from methods.lowrank import find_sites, start_values
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP, LORA = METHODS.get("lorasp"), METHODS.get("lora")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.contracts import METHODS, STRATEGIES, Masks, Scope, Site, Strategy
-from harness.errors import CellFailed, NotApplicable, UserError
-from harness.seeds import Streams, equal
+from harness.core.errors import CellFailed, NotApplicable, UserError
+from harness.core.method import METHODS, STRATEGIES, Masks, Scope, Site, Strategy
+from harness.core.seeds import Streams, equal
 from methods.masks import choose, highest, share, trained_ratio
 from methods.selection.scored import shares
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.cell import Protocol, Quantize
-from harness.contracts import METHODS, STRATEGIES, Method
-from harness.groups import Attached
-from harness.model_source import resolve
-from harness.models import load_model
-from harness.presets import preset
+from harness.core.cell import Protocol, Quantize
+from harness.core.method import METHODS, STRATEGIES, Method
+from harness.core.presets import preset
+from harness.models.load import load_model
+from harness.models.source import resolve
+from harness.replicas.groups import Attached
 from methods.layers.lowrank import LowRankLinear
-from tests.harness.training import protocol, rows, trainer
+from tests.harness.small_training import protocol, rows, trainer
 
 LORA, LORASP = METHODS.get("lora"), METHODS.get("lorasp")
 LOW_RANK = [kind() for _, kind in METHODS if kind.family == "lowrank"] + [LORA(rank=4), LORA(dropout=0.2)]

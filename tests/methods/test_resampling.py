@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import METHODS, Method
-from harness.errors import HarnessError
-from harness.seeds import Streams, equal
-from harness.train import Trainer
+from harness.core.errors import HarnessError
+from harness.core.method import METHODS, Method
+from harness.core.seeds import Streams, equal
+from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.matrices import Matrices
 from methods.lowrank import find_sites
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP = METHODS.get("lorasp")
 

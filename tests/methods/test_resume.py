@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cell import Protocol
-from harness.contracts import METHODS, Method
-from harness.groups import Attached
-from harness.train import Trainer
-from tests.harness.training import protocol, rows, trainer
+from harness.core.cell import Protocol
+from harness.core.method import METHODS, Method
+from harness.replicas.groups import Attached
+from harness.training.trainer import Trainer
+from tests.harness.small_training import protocol, rows, trainer
 from tests.methods.checks import EVERY
 
 OPTIONS: dict[str, dict[str, Any]] = {"galore": {"update_every": 4}, "adalora": {"rank": 2, "start_rank": 4}}

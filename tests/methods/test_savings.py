@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS, STRATEGIES, Method, PerSite, Saving
+from harness.core.method import METHODS, STRATEGIES, Method, PerSite, Saving
 from methods.lowrank import LowRank
 from scripts.footprint import OUT, measured, step_cost, table
-from tests.harness.training import protocol, rows
+from tests.harness.small_training import protocol, rows
 
 SCORED = [name for name, strategy in STRATEGIES if strategy.scores not in (None, "weight")]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from harness.contracts import METHODS, Calibration, Member
-from harness.errors import CellFailed
-from harness.seeds import Streams, equal
+from harness.core.errors import CellFailed
+from harness.core.method import METHODS, Calibration, Member
+from harness.core.seeds import Streams, equal
 from methods.layers.replicas import check_rows
 
 NO_ROWS = Calibration([], lambda logits, labels, k: logits)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from harness.contracts import METHODS
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import METHODS
 from methods.lowrank import find_sites
-from tests.harness.training import protocol, rows, train, trainer
+from tests.harness.small_training import protocol, rows, train, trainer
 
 ATTENTION = ["self.query", "self.key", "self.value", "output.dense"]
 WORDS = {

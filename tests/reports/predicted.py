@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score
 
-from harness.record import Predictions, Record
+from harness.core.record import Predictions, Record
 from tests.reports.records import cell, record
 
 

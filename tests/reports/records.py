@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.cell import Cell, ModelRef, Protocol
-from harness.record import AverageInfo, Environment, Parameters, Profile, Record, TrainState
-from harness.seeds import equal
-from harness.store import Store
+from harness.core.cell import Cell, ModelRef, Protocol
+from harness.core.record import AverageInfo, Environment, Parameters, Profile, Record, TrainState
+from harness.core.seeds import equal
+from harness.core.store import Store
 
 TASKS = ("cola", "rte")
 EIGHT = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")

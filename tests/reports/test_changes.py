@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from harness.cli import main
-from harness.record import Record
+from harness.cli.main import main
+from harness.core.record import Record
 from reports.changes import compare_runs
 from tests.reports.records import ENVIRONMENT, cell, record, store_of
 

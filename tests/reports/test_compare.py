@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.record import AverageInfo
+from harness.core.record import AverageInfo
 from reports.compare import (
     average_difference,
     average_estimate,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.record import Predictions, Record
+from harness.core.record import Predictions, Record
 from reports.findings import findings
 from reports.render import write_report
 from reports.statistics import translation

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from harness.record import Trial, Tuned
+from harness.core.record import Trial, Tuned
 from reports.compare import task_estimate
 from reports.document import Drawing
 from reports.figures import figures, image

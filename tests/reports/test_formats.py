@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from scipy import stats
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.escape import latex, markdown, markdown_alt, markdown_code
 from reports.figures import IMAGES
 from reports.findings import findings

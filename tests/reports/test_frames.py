@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cell import InitialRef
+from harness.core.cell import InitialRef
 from reports.frames import grids, method_names, score, seed_text
 from tests.reports.records import cell, grid_of, record
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.record import AverageInfo
+from harness.core.record import AverageInfo
 from reports.frames import grids
 from reports.languages import language_table
 from reports.published import published_table

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.findings import MOST_BESIDE, findings
 from reports.overview import ALONE, FEWEST, overviews
 from reports.statistics.analysis import analyse

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
-from harness.record import Record
+from harness.core.errors import UserError
+from harness.core.record import Record
 from reports.build import STAND_IN
 from reports.document import Findings
 from reports.figures import IMAGES

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.cell import Cell
-from harness.record import Predictions, Record, SharedParts
-from harness.store import Store
+from harness.core.cell import Cell
+from harness.core.record import Predictions, Record, SharedParts
+from harness.core.store import Store
 from reports.build import build, run_table, tables
 from reports.changes import compare_runs
 from reports.document import MOST_ROWS, Findings
@@ -144,7 +144,7 @@ def test_a_report_of_18000_records_takes_seconds_and_little_memory(tmp_path: Pat
                 keys.append(made.key)
     store.write_run("command", "title", keys, [])
     code = (
-        "import json, resource, sys; from harness.cli import main; main(['report', sys.argv[1]]); "
+        "import json, resource, sys; from harness.cli.main import main; main(['report', sys.argv[1]]); "
         "used = resource.getrusage(resource.RUSAGE_SELF); "
         "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))"
     )

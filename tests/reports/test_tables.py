@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from harness.cell import ModelRef
+from harness.core.cell import ModelRef
 from reports.document import Text
 from reports.flat import cell_rows, score_rows, to_csv
 from reports.frames import grids

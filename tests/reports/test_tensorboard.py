@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.errors import UserError
+from harness.cli.main import main
+from harness.core.errors import UserError
 from reports.tensorboard import write_events, writer
 from tests.reports.records import cell, record, store_of
 

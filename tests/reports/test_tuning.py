@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.record import Trial, Tuned
+from harness.core.record import Trial, Tuned
 from reports.document import Findings
 from reports.render import write_report
 from reports.tuning import budgets, chosen_table, curve, expected_best, with_tuning

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import results
-from harness.errors import UserError
+from harness.core.errors import UserError
 from tests.reports.records import cell, grid_of, record, store_of
 
 SCORES = {("cola", "lora"): [60.0, 62.0], ("cola", "lorasp"): [59.0, None]}

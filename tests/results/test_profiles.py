@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import results
-from harness.errors import UserError
-from harness.record import MemoryShares
-from harness.store import Store
+from harness.core.errors import UserError
+from harness.core.record import MemoryShares
+from harness.core.store import Store
 from tests.reports.records import profile
 
 SHARES = dict(weights=1, quantization=2, adapters=3, gradients=4, optimizer=5, activations=6, rest=7)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.errors import UserError
-from harness.model_source import MINILM_HASHES, resolve
-from harness.presets import preset
+from harness.core.errors import UserError
+from harness.core.presets import preset
+from harness.models.source import MINILM_HASHES, resolve
 
 
 @pytest.fixture(scope="module")

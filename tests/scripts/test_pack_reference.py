@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.record import Predictions, Record
-from harness.store import Store
+from harness.core.record import Predictions, Record
+from harness.core.store import Store
 from scripts.pack_reference import main, rounded
 from tests.reports.records import cell, profile, record, store_of
 

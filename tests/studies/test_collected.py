@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.cli import main
-from harness.errors import UserError
-from harness.store import Store
+from harness.cli.main import main
+from harness.core.errors import UserError
+from harness.core.store import Store
 from studies.collected import chosen, collected
 from studies.stored import FILE
 from studies.study import load

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.contracts import STRATEGIES, SUITES
-from harness.errors import UserError
-from harness.plan import make_plan
+from harness.cli.main import main
+from harness.core.errors import UserError
+from harness.core.method import STRATEGIES, SUITES
+from harness.planning.plan import make_plan
 from studies.rulebook import RULES, check
 from studies.specs import reseeded, specs
 from studies.study import load, names

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from harness.contracts import SUITES, SourceRequest, Suite, Task, TaskData
-from harness.errors import CellFailed, UserError
+from harness.core.errors import CellFailed, UserError
+from harness.core.method import SUITES, SourceRequest, Suite, Task, TaskData
 
 # tasks of other kinds have tests of their own
 CASES = [(suite, name) for suite, kind in SUITES for name, task in kind.tasks.items() if task.kind == "classification"]

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from harness.contracts import SourceRequest, TaskData
-from harness.errors import UserError
-from harness.model_source import resolve
-from harness.presets import preset
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, TaskData
+from harness.core.presets import preset
+from harness.models.source import resolve
 from suites.domain import DISTANCES, GROUPS, Domain, jargon, terms
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import suites.embedded
-from harness.contracts import SUITES, SourceRequest
-from harness.progress import Silent
-from harness.run import run
-from harness.spec import make_spec
+from harness.core.listener import Silent
+from harness.core.method import SUITES, SourceRequest
+from harness.core.spec import make_spec
+from results.job import run_spec as run
 
 FOLDER = Path(suites.embedded.__file__).parent
 

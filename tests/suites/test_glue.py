@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from harness.contracts import Example, TaskData
+from harness.core.method import Example, TaskData
 from suites.glue import Glue
 
 METRICS = {
@@ -97,7 +97,7 @@ def test_scoring_480_rows_costs_less_than_5_ms() -> None:
 def test_loading_and_scoring_import_nothing_heavy() -> None:
     code = """
 import sys, numpy as np
-from harness.contracts import SourceRequest
+from harness.core.method import SourceRequest
 from suites.glue import Glue
 data = Glue().load("stsb", SourceRequest("embedded"))
 true = np.array([row.label for row in data.splits["validation"]])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cell import Protocol
-from harness.cli import main
-from harness.contracts import SourceRequest, TaskData
-from harness.errors import UserError
-from harness.store import Store
+from harness.cli.main import main
+from harness.core.cell import Protocol
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, TaskData
+from harness.core.store import Store
 from suites.mmlu import Mmlu
 from suites.sources.mmlu_subjects import GROUPS, SUBJECTS
 from tests.harness import causal

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.cli import main
-from harness.contracts import SourceRequest, Suite, TaskData
-from harness.errors import UserError
-from harness.plan import make_plan
-from harness.spec import Spec
-from harness.store import Store
+from harness.cli.main import main
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, Suite, TaskData
+from harness.core.spec import Spec
+from harness.core.store import Store
+from harness.planning.plan import make_plan
 from suites.table import TableSuite
 
 ROWS = [(f"text number {n}", f"more {n}", ("good", "bad", "so so")[n % 3 if n % 6 else 0]) for n in range(60)]

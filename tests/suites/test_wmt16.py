@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.contracts import SourceRequest
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest
 from suites.wmt16 import Wmt16
 
 STEMS = ("train", "newsdev2016", "newstest2016")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.contracts import SourceRequest, TaskData
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, TaskData
 from suites.xnli import Xnli
 from tests.suites.sources.files import MNLI_HEADER, mnli_row, write
 

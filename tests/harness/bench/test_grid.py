@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import packrun
 from harness.bench import grid, rival
 from harness.bench.at_once import concurrently, lora_cells
 from harness.bench.grid import run_ours, same_scores
-from harness.cell import Cell
-from harness.cli import main
-from harness.errors import UserError
-from harness.plan import make_plan
-from harness.provenance import environment
-from harness.record import PackSize
-from harness.spec import make_spec
+from harness.cli.main import main
+from harness.core.cell import Cell
+from harness.core.errors import UserError
+from harness.core.provenance import environment
+from harness.core.record import PackSize
+from harness.core.spec import make_spec
+from harness.planning.plan import make_plan
+from harness.training import pack_training as packrun
 from tests.reports.records import cell, record
 
 CELLS = [cell(method="lora", seed=seed) for seed in range(8)]

@@ -9,8 +9,8 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, measure, saved
 from harness.bench.memory_process import Found, Job, take
-from harness.cli import main
-from harness.spec import make_spec
+from harness.cli.main import main
+from harness.core.spec import make_spec
 
 SPEC = make_spec({"methods": "lora", "batch_size": 2, "max_length": 8, "threads": 1})
 RANK, FLOAT = 16, 4

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from harness import capture, train
-from harness.cli import main
+from harness.cli.main import main
+from harness.replicas import cuda_graph as capture
+from harness.training import trainer as train
 
 SMALL = ["bench", "recompute", "--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
 

@@ -14,10 +14,11 @@ import torch
 from harness.bench import usual
 from harness.bench.subjects import Case, Subject, asked_of, cases
 from harness.bench.usual import Rounds, adapted, loaded, timed
-from harness.cli import main
-from harness.knee import knee
-from harness.measure import Question, uncollected
-from harness.spec import make_spec
+from harness.cli.main import main
+from harness.core.spec import make_spec
+from harness.profiling.clocks import uncollected
+from harness.profiling.knee import knee
+from harness.profiling.request import Question
 
 SMALL = ["--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
-from harness.dropout import install_dropout
-from harness.groups import Leaf
+from harness.replicas.dropout_sites import install_dropout
+from harness.replicas.groups import Leaf
 from methods.layers.lowrank import LowRankLinear, Pair, attach_pairs
 from methods.layers.replica_linear import ReplicaLinear
 from methods.layers.replicas import Bottleneck, ShiftedBias

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.contracts import METHODS, Initial, Member, Method
-from harness.errors import NotApplicable, UserError
-from harness.packrun import calibration_of
-from harness.seeds import Streams, equal
-from harness.task_types.classification import replica_losses
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import METHODS, Initial, Member, Method
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.classification import replica_losses
+from harness.training.pack_training import calibration_of
 from methods.layers.initial import given
 from methods.lowrank import find_sites
-from tests.harness.training import rows
+from tests.harness.small_training import rows
 
 RANK, SCALE = 4, 1.75
 BATCH = rows(seed=1).batch(np.arange(10))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.contracts import METHODS
-from harness.groups import Attached, Leaf
+from harness.core.method import METHODS
+from harness.replicas.groups import Attached, Leaf
 from methods.layers.lowrank import LowRankLinear, Pair, attach_pairs
 from methods.layers.packed import Packed, gathered
-from tests.harness.training import protocol, rows, trainer
+from tests.harness.small_training import protocol, rows, trainer
 
 SHARES = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.3))
 """Trained shares of A and B: none is frozen, some of A, some of both; a pack of them is uneven."""

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.record import AverageInfo, Record
+from harness.core.record import AverageInfo, Record
 from reports.frames import grids
 from reports.statistics.analysis import analyse, opponents
 from reports.statistics.clusters import clustered_mean

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.record import Record
-from harness.seeds import equal
+from harness.core.record import Record
+from harness.core.seeds import equal
 from reports.findings import findings
 from reports.frames import grids
 from reports.render import write_report

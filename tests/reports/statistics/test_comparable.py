@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.cell import ModelRef
-from harness.errors import UserError
+from harness.core.cell import ModelRef
+from harness.core.errors import UserError
 from reports.statistics.analysis import analyse
 from tests.reports.records import cell, record
 

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 from statsmodels.api import OLS
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.statistics.evidence import influences
 from reports.statistics.examples import NoExamples, load, place
 from tests.reports.predicted import guesses, kept

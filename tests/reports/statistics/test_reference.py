@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.run import stored
+from harness.runner.run import stored
 from reports.statistics.analysis import Analysis, analyse
 from scripts.pack_reference import unpack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.record import Parameters, TrainState
+from harness.core.record import Parameters, TrainState
 from reports.statistics.savings import saving, sentence
 from tests.reports.records import cell, profile, record
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.record import Record
-from harness.seeds import STREAMS
+from harness.core.record import Record
+from harness.core.seeds import STREAMS
 from reports.compare import task_estimate
 from reports.findings import findings
 from reports.frames import Seeds, grids

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from harness.record import Profile, Record
-from harness.seeds import equal
+from harness.core.record import Profile, Record
+from harness.core.seeds import equal
 from reports.statistics.analysis import analyse
 from reports.statistics.signatures import Signature, falls, rises
 from tests.reports.records import cell, grid_of, profile, record

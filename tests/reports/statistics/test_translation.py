@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from reports.statistics.translation import paired_translation
 
 REFERENCES = ["the cat sat on the mat today", "a dog ran in the park", "this is a small test of words"] * 20

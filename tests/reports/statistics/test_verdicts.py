@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.record import Record
+from harness.core.record import Record
 from reports.statistics.analysis import Judged, analyse
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, profile, record

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss
 
-from harness.record import Predictions, Record
+from harness.core.record import Predictions, Record
 from reports.statistics.student import Student
 from studies.answer import Answer, Gathered
 from studies.rules.gaps import answer, regularises, unseen_loss

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.record import Profile, TrainState
+from harness.core.record import Profile, TrainState
 from studies.answer import Gathered
 from studies.rules.memory import answer
 from studies.study import load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cell import ModelRef
+from harness.core.cell import ModelRef
 from studies import counting
 from studies.answer import Gathered
 from studies.rules.scaling import _part, answer, saved_share

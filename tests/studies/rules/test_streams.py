@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.record import Record
-from harness.seeds import equal
+from harness.core.record import Record
+from harness.core.seeds import equal
 from studies.answer import Gathered
 from studies.rules.streams import answer, beyond_p, crossed, masks_needed, upper_sd
 from studies.study import load

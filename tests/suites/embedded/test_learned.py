@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.progress import Silent
-from harness.run import run
-from harness.spec import make_spec
+from harness.core.listener import Silent
+from harness.core.spec import make_spec
+from results.job import run_spec as run
 
 
 def scores(out: Path, metric: str, **flags: Any) -> dict[str, list[float]]:

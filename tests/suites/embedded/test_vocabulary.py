@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import suites.embedded
-from harness.contracts import SourceRequest
+from harness.core.method import SourceRequest
 from suites.embedded.vocabulary import SPECIAL, lemma_groups
 from suites.glue import Glue
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cell import Protocol
-from harness.contracts import METHODS, Evaluated, Member, SourceRequest, TaskData
-from harness.packrun import calibration_of
-from harness.seeds import Streams, equal
-from harness.task_types.instruction import TASK_TYPE
+from harness.core.cell import Protocol
+from harness.core.method import METHODS, Evaluated, Member, SourceRequest, TaskData
+from harness.core.seeds import Streams, equal
+from harness.data.task_types.instruction import TASK_TYPE
+from harness.training.pack_training import calibration_of
 from methods.layers.lowrank import LowRankLinear
 from suites.lm_evaluation.definitions import write_definitions
 from suites.mmlu import TASK, Mmlu

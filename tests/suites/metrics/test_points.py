@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from harness.errors import CellFailed
+from harness.core.errors import CellFailed
 from suites.metrics import points
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow
 import pytest
 
-from harness.contracts import SourceRequest
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest
 from suites.glue import Glue
 from suites.mmlu import Mmlu
 from suites.sources.content import lines_of, read_content, text_of

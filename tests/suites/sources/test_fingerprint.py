@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from harness.contracts import Example
+from harness.core.method import Example
 from suites.sources.fingerprint import fingerprint
 
 

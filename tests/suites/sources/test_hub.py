@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import SourceRequest
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest
 from suites.glue import Glue
 from suites.sources import hub
 

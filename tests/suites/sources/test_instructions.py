@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.contracts import Example
-from harness.errors import UserError
-from harness.task_types.instruction import ALPACA, ALPACA_INPUT, prompt
+from harness.core.errors import UserError
+from harness.core.method import Example
+from harness.data.task_types.instruction import ALPACA, ALPACA_INPUT, prompt
 from suites.sources.instructions import read_instructions
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.contracts import SourceRequest, Suite, TaskData
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, Suite, TaskData
 from suites.table import TableSuite
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.contracts import SourceRequest, TaskData
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest, TaskData
 from suites.glue import Glue
 from tests.suites.sources.files import MSR_HEADER, msr_rows, write
 

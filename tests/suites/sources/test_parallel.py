@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from suites.sources.parallel import Direction, given_pairs, language_of, read_pairs
 
 EN_RO = Direction.of("en-ro")

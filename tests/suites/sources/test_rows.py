@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from suites.sources.glue_layouts import LAYOUTS
 from suites.sources.rows import read_examples
 from suites.sources.tables import open_table

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from harness.contracts import SourceRequest
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.method import SourceRequest
 from suites.sources.parallel import read_pairs
 from suites.wmt16 import Wmt16
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from suites.sources.tables import open_table
 
 ROWS = [('he said "a, b"', "tab\there", 1), ("ünïcode\u2028", "", 0)]

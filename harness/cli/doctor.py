@@ -1,0 +1,123 @@
+"""What is installed and found on this machine; each check is ok or says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+from harness.core.errors import UserError
+from harness.core.presets import PRESETS
+from harness.core.process import available_cpus
+from harness.core.provenance import version
+from harness.models.source import INSTALL_MINILM, resolve
+
+NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
+OPTIONAL = {"bitsandbytes": "quant"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One line. A check that is not `needed` does not make the whole fail."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def checks(data_dir: Path | None = None) -> list[Check]:
+    """All checks, in the order they are shown."""
+    return [_python(), *_packages(), _device(), *_nvml(), _hub(), _embedded(), _minilm(), *_data(data_dir)]
+
+
+def _python() -> Check:
+    return Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")
+
+
+def _packages() -> list[Check]:
+    found = [Check(n, version(n) != "absent", version(n), f"pip install {n}") for n in NEEDED]
+    for name, extra in OPTIONAL.items():
+        remedy = f"pip install 'lorasp-harness[{extra}]'"
+        found.append(Check(name, version(name) != "absent", version(name), remedy, needed=False))
+    return found
+
+
+def _device() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("device", False, "unknown without torch", "pip install torch")
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("device", True, torch.cuda.get_device_name())
+    return Check("device", True, f"cpu, {available_cpus()} cores (no CUDA GPU is visible)")
+
+
+def _nvml() -> list[Check]:
+    """What tells energy, and whether others use the GPU; of no use without one."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    from harness.core.gpu import Gpu
+
+    if not torch.cuda.is_available():
+        return []
+    there = Gpu("cuda").watched
+    detail = "answers" if there else "not there: profiles have no energy and do not see other processes"
+    return [Check("nvml", there, detail, "pip install nvidia-ml-py", needed=False)]
+
+
+def _hub() -> Check:
+    import http.client
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
+    except (OSError, ValueError, http.client.HTTPException) as error:  # an address that is none, too
+        remedy = "presets small and paper need --data-dir and --model PATH"
+        return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
+    return Check("hub", True, address)
+
+
+def _embedded() -> Check:
+    try:
+        source = resolve(PRESETS["quick"], "glue", None)
+    except UserError as error:
+        return Check("embedded model", False, str(error), "reinstall lorasp-harness")
+    return Check("embedded model", True, f"sha256 {source.ref.revision[:12]}")
+
+
+def _minilm() -> Check:
+    try:
+        source = resolve(PRESETS["small"], "glue", None)
+    except UserError as error:
+        return Check("MiniLM", False, str(error).partition(";")[0], INSTALL_MINILM, needed=False)
+    return Check("MiniLM", True, f"{source.precision}, sha256 {source.ref.revision[:12]}")
+
+
+def _data(data_dir: Path | None) -> list[Check]:
+    """One check per suite and task of the folder."""
+    if data_dir is None:
+        return []
+    from harness.core.method import SUITES, SourceRequest
+    from harness.core.registry import load_all
+
+    load_all()
+    found = []
+    for name, suite in SUITES:
+        for task in suite.tasks:
+            try:
+                data = suite().load(task, SourceRequest("data-dir", data_dir))
+            except UserError as error:
+                why = str(error).removeprefix(f"{name}/{task}: ")
+                found.append(Check(f"{name}/{task}", False, why, "a run leaves it out", needed=False))
+                continue
+            rows = ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items())
+            found.append(Check(f"{name}/{task}", True, rows))
+    return found

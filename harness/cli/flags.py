@@ -1,0 +1,70 @@
+"""Flags of the command line from the fields of Spec: the flags and the keys of the TOML file are the same words."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.core.spec import Spec
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+PLAIN = (bool, int, float)
+
+
+def kind_of(annotation: Any) -> Any:
+    """What typer reads for a field: a plain type, a list for a tuple, else text that Spec checks."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (a for a in annotation.__args__ if a is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        return list[Path] if Path in typing.get_args(annotation) else list[str]
+    return annotation if annotation in PLAIN else str
+
+
+def parameters(names: Collection[str]) -> list[inspect.Parameter]:
+    """One flag per named field of Spec, in the order of Spec, with its description."""
+    made = []
+    for name, field in Spec.model_fields.items():
+        if name not in names:
+            continue
+        kind, flag = kind_of(field.annotation), "--" + name.replace("_", "-")
+        declared = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+        option = typer.Option(*declared, help=field.description, show_default=False)
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+        made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return made
+
+
+def _value(name: str, value: Any) -> Any:
+    """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
+    if isinstance(value, list):
+        return tuple(value)
+    paths = isinstance(value, str) and Path in typing.get_args(Spec.model_fields[name].annotation)
+    return Path(value) if paths and value.strip() else value
+
+
+def with_flags(
+    function: Callable[..., None], names: Collection[str], own: Mapping[str, tuple[Any, Any]]
+) -> Callable[..., None]:
+    """`function(**own, flags=...)` as a command: its own parameters {name: (annotation, default)}, then fields of Spec.
+
+    `flags` has those that were given. A parameter without a default (inspect.Parameter.empty) is an argument.
+    """
+
+    def command(**given: Any) -> None:
+        mine = {name: given.pop(name) for name in own}
+        flags = {name: _value(name, v) for name, v in given.items() if v not in (None, [])}
+        function(**mine, flags=flags)
+
+    first = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in own.items()
+    ]
+    command.__signature__ = inspect.Signature([*first, *parameters(names)])  # type: ignore[attr-defined]
+    command.__doc__ = function.__doc__
+    return command

@@ -1,0 +1,123 @@
+"""The command line: its verbs, and what a mistake looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import machine, measured, registered, running, stored, studies as studying
+from harness.cli.bench import bench
+from harness.cli.flags import Json, with_flags
+from harness.core.errors import UserError, shorten
+from harness.core.interrupt import Catcher, catch_signals, interrupted
+from harness.core.spec import SHOWN, Spec, check_text
+from harness.core.terminal import print_lines
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+RESUMED = {"run", "study", "profile"}
+"""Verbs that store what is finished, so that the same command does the rest."""
+LONGEST_MESSAGE = 2000
+"""Characters of an error's line; the middle of a longer one is left out."""
+SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
+Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
+To = Annotated[Path | None, typer.Option("--to", help="the folder of the report; default: RUN/report")]
+SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
+
+
+@app.callback()
+def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
+    """Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.
+
+    Example: python -m harness run --suite glue --methods lora,lorasp
+    """
+
+
+app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
+STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, False), "runs": (studying.Runs, None)}
+app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
+for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
+    app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
+app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)}))
+SHORT: tuple[Callable[..., None], ...] = (
+    *(stored.show, stored.compare, stored.watch, stored.merge),
+    *(registered.methods, registered.strategies, registered.suites, registered.new),
+    *(machine.schema, machine.doctor),
+    studying.studies,
+)
+for verb in SHORT:
+    app.command()(verb)
+app.add_typer(bench, name="bench")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 all ok, 1 some cells failed, 2 usage, 128 + a signal's number."""
+    words = sys.argv[1:] if arguments is None else arguments
+    with catch_signals() as signals:
+        try:
+            code = _run(words)
+        except BaseException:
+            if signals.number is None:
+                raise
+            code = 0
+        return code if signals.number is None else stopped(signals, words)
+
+
+def stopped(signals: Catcher, words: Sequence[str]) -> int:
+    """The exit code after a signal, and a line about it."""
+    by = "" if signals.name == "SIGINT" else f" by {signals.name}"
+    rest = ": finished cells are stored; the same command runs the rest" if RESUMED & set(words) else ""
+    with contextlib.suppress(OSError):  # a terminal that was closed takes no line
+        print(f"interrupted{by}{rest}", file=sys.stderr)
+    return signals.exit_code
+
+
+def _run(words: Sequence[str]) -> int:
+    debug = "--debug" in words
+    try:
+        for word in words:
+            check_text("argument", word)
+        code = app([w for w in words if w != "--debug"], standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if debug or interrupted():  # an error after a signal is its consequence: one line about the signal
+            raise
+        # typer brings its own copy of click, so its usage errors are known by what they can do
+        usage = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print_lines((usage() if usage else str(error)).split("\n"), sys.stderr)
+            return 2
+        message = usage() if usage else user_message(error)
+        internal = message is None
+        text = " ".join((f"{type(error).__name__}: {error}" if message is None else message).split())
+        if len(text) > LONGEST_MESSAGE:
+            text = f"{text[: LONGEST_MESSAGE * 3 // 4]} … {text[-LONGEST_MESSAGE // 4 :]}"
+        print_lines([f"error: {text}{'; --debug shows where' if internal else ''}"], sys.stderr)
+        return 1 if internal else 2
+
+
+def user_message(error: Exception) -> str | None:
+    """What to tell of an error that the user can put right; None for a fault of the harness."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{shorten(error.filename)}: {error.strerror}; give a path that can be read or written"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply to be read; --debug shows which"
+    if isinstance(error, UnicodeError):
+        return f"text that is not UTF-8 ({error}); convert the file, --debug shows which"
+    return None

@@ -1,0 +1,59 @@
+"""A live progress bar for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TextIO
+
+from harness.core.listener import Plain, Silent, mean
+from harness.core.record import Record
+from harness.core.terminal import make_text, printable
+
+
+class Live(Plain):
+    """A rich progress bar: cells done, the present task, step and loss, time left."""
+
+    def __init__(self, stream: TextIO, total: int) -> None:
+        super().__init__(stream, total)
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[what]}", markup=False),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self.line = self.bar.add_task("cells", total=total, what="loading")
+        self.task, self.steps = "", 0
+        self.bar.start()
+
+    def pack_started(self, task: str, cells: int, steps: int) -> None:
+        self.task, self.steps = task, steps
+        self._show(f"{task}: {cells} cells")
+
+    def step(self, step: int, losses: Sequence[float]) -> None:
+        self._show(f"{self.task}: step {step}/{self.steps}, loss {mean(losses)}, {self.left()} left")
+
+    def cell_finished(self, record: Record) -> None:
+        Silent.cell_finished(self, record)
+        self.done += record.status != "cancelled"
+        self.bar.update(self.line, completed=self.done)
+
+    def profiling(self, label: str) -> None:
+        self._show(f"measuring {label} alone")
+
+    def _show(self, what: str) -> None:
+        self.bar.update(self.line, what=printable(what))
+
+    def note(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self.bar.console.print(make_text(line))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.bar.stop()

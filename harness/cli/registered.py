@@ -1,0 +1,98 @@
+"""methods, strategies, suites, new: what is registered, and a start for more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.flags import Json
+from harness.core.errors import UserError
+from harness.core.terminal import print_lines, print_table
+
+Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
+Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
+
+
+def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the methods, or show one with its options.
+
+    Example: python -m harness methods show lorasp-column
+    """
+    from harness.cli import facts, listing
+
+    name = _named("methods", what, plugin)
+    if name is None:
+        _print_rows(listing.list_methods(), facts.method_table, as_json)
+    else:
+        _print_page(listing.show_method(name), facts.method_page, as_json)
+
+
+def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the selection strategies of lorasp, or show one.
+
+    Example: python -m harness strategies show column
+    """
+    from harness.cli import facts, listing
+
+    name = _named("strategies", what, plugin)
+    if name is None:
+        _print_rows(listing.list_strategies(), facts.strategy_table, as_json)
+    else:
+        _print_page(listing.show_strategy(name), facts.strategy_page, as_json)
+
+
+def suites(plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the suites, their tasks and metrics.
+
+    Example: python -m harness suites --json
+    """
+    from harness.cli import facts, listing
+
+    _named("suites", None, plugin)
+    _print_rows(listing.list_suites(), facts.suite_table, as_json)
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+) -> None:
+    """Write a strategy or a method that works, with its test, to build on.
+
+    Example: python -m harness new strategy mine
+    """
+    from harness.cli.new import write_new
+    from harness.core.registry import load_all
+
+    load_all()
+    plugin, test = write_new(kind, name, out)
+    call = f"lorasp:select={name}" if kind == "strategy" else name
+    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
+
+
+def _named(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
+    """Load all that is registered; the NAME of `show NAME`. Raises UserError for other words."""
+    from harness.core.registry import load_all
+
+    load_all(plugins or ())
+    if not what:
+        return None
+    if what[0] != "show" or len(what) != 2:
+        raise UserError(f"{verb} {' '.join(what)}: allowed: {verb}, or {verb} show NAME")
+    return what[1]
+
+
+def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_json: bool) -> None:
+    if as_json:
+        print_lines([json.dumps(items, default=str)])
+        return
+    rows, note = table(items)
+    print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note)
+
+
+def _print_page(item: dict[str, Any], page: Callable[[Any], list[str]], as_json: bool) -> None:
+    print_lines([json.dumps(item, default=str)] if as_json else page(item))

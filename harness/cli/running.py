@@ -1,0 +1,55 @@
+"""run: train what is missing, measure, report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from harness.core.spec import make_spec
+from harness.core.terminal import print_lines
+
+if TYPE_CHECKING:
+    from harness.core.listener import Listener
+
+
+def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
+    """Train what is missing, measure, and write the report.
+
+    Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
+    """
+    from results.job import run_spec
+
+    spec = make_spec(flags, spec_file)
+    outcome = run_spec(spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: listener(as_json, total))
+    if as_json:
+        answer = {
+            "out": str(outcome.out),
+            "cells": len(outcome.records),
+            "ok": len(outcome.records) - outcome.failed,
+            "failed": outcome.failed,
+            "seconds": round(outcome.seconds, 2),
+            "report": str(outcome.report),
+        }
+        print_lines([json.dumps(answer)])
+    else:
+        from reports.terminal import print_tables
+
+        print_tables(outcome.records, outcome.profiles)
+        counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        print_lines([counts, f"report: {outcome.report}"])
+    raise typer.Exit(1 if outcome.failed else 0)
+
+
+def listener(as_json: bool, total: int) -> Listener:
+    """Live on a terminal, lines elsewhere, notes only for --json."""
+    from harness.cli.progress import Live
+    from harness.core.listener import Plain, Silent
+
+    if as_json:
+        return Silent(sys.stderr)
+    return Live(sys.stderr, total) if sys.stderr.isatty() else Plain(sys.stderr, total)

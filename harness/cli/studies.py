@@ -1,0 +1,80 @@
+"""studies, study: questions with their grids, and what the runs answer."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.flags import Json
+from harness.cli.running import listener
+from harness.core.errors import UserError
+from harness.core.terminal import align_rows, print_lines
+
+FLAGS = frozenset(
+    "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
+    " device pack threads out margin retry formats figures plugin".split()
+)
+"""Fields of Spec that the user may set over those of a study."""
+Name = Annotated[str, typer.Argument(help="a study's name (`studies` lists them), or a TOML file like those")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option(help="with `claims`: folders of runs and studies to collect, or folders of such: DIR,DIR"),
+]
+
+
+def studies(as_json: Json = False) -> None:
+    """List the declared studies: what each asks, and what of the paper it tests.
+
+    Example: python -m harness studies
+    """
+    from studies.study import load, names
+
+    found = [load(name) for name in names()]
+    if as_json:
+        print_lines([json.dumps([study.model_dump(mode="json") for study in found])])
+        return
+    print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in found)]))
+    print_lines(["python -m harness study NAME runs one; stand-ins unless --preset small or paper"])
+
+
+def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
+    """Run what a study lacks, judge its claim, and write the report with the verdict on top.
+
+    Example: python -m harness study parity --preset small --data-dir DATA
+    """
+    from studies.page import LATE
+    from studies.runner import run_study
+    from studies.study import load
+
+    chosen = load(name)
+    command = f"python -m harness {shlex.join(sys.argv[1:])}"
+    places = [Path(word) for text in runs or () for word in text.split(",") if word]
+    if runs and not places:
+        raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
+    outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total), places)
+    if as_json:
+        answer = {
+            "study": chosen.name,
+            "out": str(outcome.out),
+            "verdict": outcome.answer.kind,
+            "sentence": outcome.answer.sentence,
+            "stand_in": outcome.stand_in,
+            "margin_late": outcome.late,
+            "cells": outcome.cells,
+            "failed": outcome.failed,
+            "seconds": round(outcome.seconds, 2),
+            "report": str(outcome.report),
+        }
+        print_lines([json.dumps(answer)])
+    else:
+        print_lines([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
+        late = [LATE] if outcome.late and chosen.margin is not None else []
+        print_lines([f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}", *late])
+        counts = f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        print_lines([counts, f"report: {outcome.report}"])
+    raise typer.Exit(1 if outcome.failed else 0)

@@ -1,0 +1,144 @@
+"""`watch RUN`: how far a running grid is, read from its folder only."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.files import list_files
+from harness.core.record import Record
+from harness.core.store import Store, read_record
+from harness.core.terminal import align_rows, make_table, make_text, printable
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+HEAD = ("task", "method", "done", "failed", "score", "loss")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when.
+
+    `unreadable` counts files that are no record; `names` has the method of each record, by key.
+    """
+
+    title: str
+    total: int
+    since: datetime
+    records: tuple[Record, ...]
+    unreadable: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> tuple[Record, ...]:
+        return tuple(r for r in self.records if r.status != "cancelled")
+
+    @property
+    def summary(self) -> str:
+        status = Counter(r.status for r in self.records)
+        told = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
+        skipped = f"{self.unreadable} skipped, not readable as records" if self.unreadable else ""
+        parts = [f"{len(self.finished)} of {self.total} cells done", told, skipped, self.left]
+        return "; ".join(part for part in parts if part)
+
+    @property
+    def left(self) -> str:
+        """Time left, from the cells that finished since the run was last begun."""
+        todo = self.total - len(self.finished)
+        ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
+        if not ends or not todo:
+            return ""
+        return f"about {(max(ends) - self.since).total_seconds() / len(ends) * todo:.0f} s left"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
+        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in self.records:
+            groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
+        return [(*place, *_told(group)) for place, group in groups.items()]
+
+    def lines(self) -> list[str]:
+        """For a pipe: columns of spaces."""
+        return [printable(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
+
+    def table(self) -> Group:
+        """For a terminal."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+
+        made = make_table([HEAD, *self.rows()], {0, 1}, self.title)
+        bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
+        return Group(made, Padding(bar, 0), make_text(self.summary))
+
+
+def _told(group: Sequence[Record]) -> tuple[str, ...]:
+    done = [r for r in group if r.status != "cancelled"]
+    scores = [next(iter(r.scores.values())) for r in group if r.scores]
+    losses = [r.loss_curve[-1][1] for r in group if r.loss_curve]
+    failed = sum(r.status in ("failed", "oom") for r in group)
+    score, loss = (f"{statistics.fmean(v):.{n}f}" if v else "-" for v, n in ((scores, 1), (losses, 3)))
+    return str(len(done)), str(failed or ""), score, loss
+
+
+def labels(records: Sequence[Record]) -> Mapping[str, str]:
+    """Record key -> the method as it is written on the command line."""
+    return {record.key: record.cell.label for record in records}
+
+
+class Watched:
+    """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written.
+
+    `name_methods` gives each record's method, by key, so that rows are apart where methods are.
+    """
+
+    def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = labels) -> None:
+        self.store, self.name_methods = Store(out), name_methods
+        self.store.read_run()
+        self.read: dict[Path, tuple[int, Record | None]] = {}
+
+    def look(self) -> Snapshot:
+        asked = self.store.read_run()
+        read = {path.stem: self._record(path) for path in list_files(self.store.cells, ".json")}
+        records = [record for key in asked["order"] if (record := read.get(key)) is not None]
+        since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
+        return Snapshot(
+            asked["title"],
+            len(asked["order"]),
+            since,
+            tuple(records),
+            sum(record is None for record in read.values()),
+            self.name_methods(records),
+        )
+
+    def _record(self, path: Path) -> Record | None:
+        """None for a file that is not a record of this harness: the run itself will set it aside."""
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            return None
+        if self.read.get(path, (None, None))[0] != changed:
+            try:
+                self.read[path] = changed, read_record(path)
+            except (OSError, ValueError):
+                self.read[path] = changed, None
+        return self.read[path][1]
+
+
+def follow(watched: Watched, seconds: float) -> None:
+    """Draw until each cell has its record; Ctrl-C ends it."""
+    from rich.live import Live
+
+    snapshot = watched.look()
+    with Live(snapshot.table(), auto_refresh=False) as live:
+        while len(snapshot.finished) < snapshot.total:
+            time.sleep(seconds)
+            snapshot = watched.look()
+            live.update(snapshot.table(), refresh=True)

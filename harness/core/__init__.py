@@ -1,0 +1,1 @@
+"""Values and contracts: what every other folder builds on. Never imports torch."""

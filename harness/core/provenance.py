@@ -1,0 +1,84 @@
+"""What produced a result: versions, commit, machine."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from harness.core.record import Environment
+
+
+def utc_now() -> str:
+    """ISO 8601 in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def version(package: str) -> str:
+    """The installed version; 'absent' where there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@functools.cache
+def commit() -> str | None:
+    """The checkout's commit, with '+dirty' for changed tracked files; None outside of a checkout."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return f"{head}+dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    words = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def cpu_name() -> str:
+    """The processor's name as the kernel gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def gpu_name(device: str) -> str | None:
+    """The GPU's name; None for a CPU, and for a GPU that is planned for where there is none."""
+    if device != "cuda":
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def machine_name(device: str, threads: int) -> str:
+    """The GPU, or the processor with the threads used."""
+    return gpu_name(device) or f"{cpu_name()} ({threads} threads)"
+
+
+def environment(device: str, threads: int) -> Environment:
+    """The present machine and versions; asks torch for the GPU's name on CUDA only."""
+    return Environment(
+        python=platform.python_version(),
+        torch=version("torch"),
+        transformers=version("transformers"),
+        numpy=version("numpy"),
+        harness=version("lorasp-harness"),
+        commit=commit(),
+        platform=platform.platform(),
+        cpu=cpu_name(),
+        threads=threads,
+        device=device,
+        gpu=gpu_name(device),
+    )

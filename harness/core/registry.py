@@ -1,0 +1,145 @@
+"""The one place to register: a decorator for our own modules, entry points and plugin files for others'."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from harness.core.errors import UserError, shorten, unknown
+from harness.core.process import foreign_package
+
+T = TypeVar("T")
+LONGEST_NAME = 100
+RESERVED = frozenset(",:=|")
+"""Characters that the grammar of --methods reads, so that no name can hold them."""
+_loading: str | None = None
+"""sha256 of the plugin's source that is being imported; None for our own modules."""
+_loaded: set[str] = set()
+
+
+class Registry(Generic[T]):
+    """Named things of one kind (methods, strategies, suites).
+
+    `sources` has the sha256 of the file that a plugin's thing comes from; ours go by their `version`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+        self.sources: dict[str, str] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken, or cannot be one."""
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+            raise UserError(f"{self.kind} {shorten(ascii(name))}: allowed: a name of 1 to {LONGEST_NAME} characters")
+        if RESERVED & set(name) or name != name.strip():
+            marks = " ".join(sorted(RESERVED))
+            raise UserError(f"{self.kind} '{name}': the command line gives {marks} a meaning; allowed: none of these")
+
+        def put(item: T) -> T:
+            if name in self._items:
+                raise UserError(f"{self.kind} '{name}' is already registered; choose another name")
+            self._items[name] = item
+            if _loading is not None:
+                self.sources[name] = _loading
+            return item
+
+        return put
+
+    def get(self, name: str) -> T:
+        """The thing called `name`. Raises UserError with the nearest name."""
+        if name not in self._items:
+            raise unknown(self.kind, name, self._items)
+        return self._items[name]
+
+    def names(self) -> list[str]:
+        return sorted(self._items)
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        return iter(sorted(self._items.items()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+
+def load_package(name: str) -> None:
+    """Import each module of a package, so that its decorators run."""
+    package = importlib.import_module(name)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{name}.{module.name}")
+
+
+def load_entry_points(group: str = "lorasp_harness") -> None:
+    """Import what installed plugins declare under the entry point group. Raises UserError if one raises."""
+    for entry in importlib.metadata.entry_points(group=group):
+        with _from_plugin(f"plugin '{entry.name}' ({entry.value})", _module_file(entry.module)):
+            entry.load()
+
+
+def _module_file(module: str) -> Path | None:
+    """Where an installed module's source lies; None for one that is not there, which importing it will tell."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+
+
+@contextlib.contextmanager
+def _from_plugin(what: str, file: Path | None) -> Iterator[None]:
+    """What registers in here is of that file. Raises UserError naming the plugin."""
+    global _loading
+    _loading = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} raises {type(error).__name__}: {error}") from error
+    finally:
+        _loading = None
+
+
+def load_plugin(path: Path) -> None:
+    """Import a plugin from a file, once. Raises UserError if the file is absent or raises."""
+    if not os.path.isfile(path):
+        raise UserError(f"plugin file '{path}' does not exist; give the path of a Python file")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"plugin file '{path}': {error.strerror}; give a file that can be read") from error
+    name = f"lorasp_plugin_{path.stem}_{digest[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plugin file '{path}' is not a Python file (.py)")
+    if digest in _loaded:
+        return
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _from_plugin(f"plugin file '{path}'", path):
+        spec.loader.exec_module(module)
+    _loaded.add(digest)
+
+
+def load_all(plugins: Sequence[Path] = ()) -> None:
+    """Import our own methods, strategies and suites, installed plugins, and the given files. Raises UserError."""
+    if foreign := foreign_package():
+        name, place = foreign
+        raise UserError(
+            f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "
+            "import the harness first, or rename that module"
+        )
+    for package in ("methods", "methods.selection", "suites"):
+        load_package(package)
+    load_entry_points()
+    for path in plugins:
+        load_plugin(path)

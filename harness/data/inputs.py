@@ -1,0 +1,94 @@
+"""All splits of a task as one model reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import UserError
+from harness.core.record import Truncation
+from harness.data.task_types import task_type
+from harness.data.token_cache import read_split, split_key, tokenizer_digest, write_split
+from harness.data.tokens import chosen_rows
+from harness.models.padding import EMBEDDINGS
+
+if TYPE_CHECKING:
+    from harness.core.cell import Protocol
+    from harness.core.method import Example, Task, TaskData
+    from harness.data.task_types.base import Split
+
+
+@dataclasses.dataclass
+class Inputs:
+    """The tokenised splits, with a count of what was cut, and the tokenizer that made them."""
+
+    splits: Mapping[str, Split]
+    truncation: Truncation
+    tokenizer: Any
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What tokenising made of the rows beside cutting them."""
+        return tuple(note for split in self.splits.values() for note in split.notes)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {name: len(split) for name, split in self.splits.items()}
+
+
+def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, cache: Path | None = None) -> Inputs:
+    """Tokenise the train split and each eval split of a task; what lies in the folder `cache` is read from there.
+
+    Raises UserError for a split without rows.
+    """
+    digest = None if cache is None else tokenizer_digest(tokenizer)
+    splits = {}
+    for name in ("train", *task.eval_splits):
+        train = name == "train"
+        rows = chosen_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
+        if not rows:
+            raise UserError(
+                f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
+            )
+        splits[name] = _split(tokenizer, digest, task, rows, protocol, cache, train=train)
+        check_embedded(tokenizer, task, name, splits[name])
+    cut = {name: int(split.cut.sum()) for name, split in splits.items()}
+    total = {name: len(split.cut) for name, split in splits.items()}
+    return Inputs(splits, Truncation(rows=cut, total=total), tokenizer)
+
+
+def _split(
+    tokenizer: Any,
+    digest: str | None,
+    task: Task,
+    rows: Sequence[Example],
+    protocol: Protocol,
+    cache: Path | None,
+    *,
+    train: bool,
+) -> Split:
+    kind = task_type(task.kind)
+    if cache is None or digest is None:
+        return kind.tokenise(tokenizer, task, rows, protocol, train=train)
+    key = split_key(digest, task, rows, protocol, train=train, version=kind.version)
+    stored = read_split(cache, key)
+    if stored is not None:
+        return stored
+    made = kind.tokenise(tokenizer, task, rows, protocol, train=train)
+    write_split(cache, key, made)
+    return made
+
+
+def check_embedded(tokenizer: Any, task: Task, name: str, split: Split) -> None:
+    """Raise UserError where a row has a token without an embedding: `load_tokenizer` lets a pad token pass."""
+    rows = getattr(tokenizer, EMBEDDINGS, None)
+    for tensor in (getattr(split, field, None) for field in ("ids", "written")):
+        most = -1 if tensor is None or not tensor.numel() else int(tensor.max())
+        if rows is not None and most >= rows:
+            token = tokenizer.convert_ids_to_tokens(most)
+            raise UserError(
+                f"{task.name}/{name}: a text has the token '{token}' ({most}), the model {rows:,} embeddings;"
+                " remove it from the text, or give a model after resize_token_embeddings"
+            )

@@ -1,0 +1,68 @@
+"""Texts written by K replicas of a language model in one batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.core.cell import Protocol
+from harness.data.task_types.text_rows import TextRows
+from harness.data.tokens import batches_by_length
+from harness.models.load import quiet
+
+PROBED = 4
+"""Rows whose logits tell whether a replica has diverged."""
+
+
+def written(
+    model: nn.Module, split: TextRows, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
+) -> list[list[str]]:
+    """The text that each of K replicas writes for each row, in the order of the split, each on one line.
+
+    The rows of a replica lie together: transformers repeats each row in its place for the beams, so they still do.
+    """
+    model.eval()
+    config = _settings(split, tokenizer, protocol)
+    found = [[""] * len(split) for _ in range(k)]
+    kind = split.device.type
+    for rows in batches_by_length(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
+        prompts = {name: value.repeat(k, 1) for name, value in split.prompts(rows).items()}
+        # it would tell of each length limit that the model's own configuration has too
+        with quiet(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
+            ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
+        if not split.opening:
+            ids = ids[:, prompts["input_ids"].shape[1] :]
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for place, text in enumerate(texts):
+            replica, row = divmod(place, len(rows))
+            found[replica][rows[row]] = " ".join(text.split())
+    return found
+
+
+def _settings(split: TextRows, tokenizer: Any, protocol: Protocol) -> Any:
+    """Greedy or beam search without sampling; what is not said here is the model's own generation_config."""
+    from transformers import GenerationConfig
+
+    eos = tokenizer.eos_token_id
+    return GenerationConfig(
+        max_new_tokens=protocol.max_target_length,
+        num_beams=protocol.beams,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=eos,
+        pad_token_id=eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        **split.opening,
+    )
+
+
+def finite(model: nn.Module, split: TextRows, k: int, *, autocast: bool) -> np.ndarray:
+    """Whether each replica's logits of the first rows are finite [K]."""
+    model.eval()
+    rows = np.arange(min(PROBED, len(split)))
+    batch = {name: value.repeat(k, 1) for name, value in split.batch(rows).items()}
+    with torch.no_grad(), torch.autocast(split.device.type, torch.bfloat16, enabled=autocast):
+        logits = model(**batch).logits
+    return np.asarray(logits.isfinite().view(k, -1).all(1).cpu().numpy())

@@ -1,0 +1,176 @@
+"""Rows of a language model: a text to read and a text to write, for encoder-decoders and for causal models."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.task_types.base import Shape, Split
+from harness.data.tokens import padded_length
+
+IGNORED = -100
+"""The target of a position that has no part in the loss."""
+
+
+class TextRows(Split):
+    """`texts` are the references as they were written; `prompts` is what generation starts from."""
+
+    texts: list[str]
+
+    @property
+    def references(self) -> np.ndarray:
+        return np.array(self.texts, dtype=object)
+
+    @property
+    @abc.abstractmethod
+    def prompt_lengths(self) -> np.ndarray:
+        """Tokens [n] of what is read."""
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """Fields of transformers' GenerationConfig that say how a written text starts."""
+        return {}
+
+    @abc.abstractmethod
+    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Model inputs of generation for the given rows [m]."""
+
+
+@dataclasses.dataclass
+class EncoderDecoderRows(TextRows):
+    """ids [n, S] of the sources and written [n, T] of the targets, int32, both ending as the tokenizer ends a text.
+
+    The decoder reads `start` and then the target less its last token. `language` is the token that a multilingual model
+    must write first, where it has one.
+    """
+
+    example_ids: list[str]
+    ids: Tensor
+    lengths: np.ndarray
+    written: Tensor
+    written_lengths: np.ndarray
+    start: int
+    texts: list[str]
+    cut: np.ndarray
+    language: int | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.ids.device
+
+    @property
+    def positions(self) -> int:
+        return max(int(self.lengths.max()), int(self.written_lengths.max()))
+
+    @property
+    def prompt_lengths(self) -> np.ndarray:
+        return self.lengths
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        more = {} if self.language is None else {"forced_bos_token_id": self.language}
+        return {"decoder_start_token_id": self.start, **more}
+
+    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+        return self._read(self.place(rows), self.shape(rows)[0])
+
+    def shape(self, rows: np.ndarray) -> Shape:
+        """Positions of the sources and of the targets."""
+        read, told = int(self.lengths[rows].max()), int(self.written_lengths[rows].max())
+        return padded_length(read, self.ids), padded_length(told, self.written)
+
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        written = _rows(self.written, rows, shape[1])
+        first = written.new_full((len(rows), 1), self.start)
+        return {**self._read(rows, shape[0]), "decoder_input_ids": torch.cat([first, written[:, :-1]], 1)}
+
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
+        used = _used(self._written_length, rows, shape[1])
+        return _rows(self.written, rows, shape[1]).masked_fill(~used, IGNORED)
+
+    def _read(self, rows: Tensor, n: int) -> dict[str, Tensor]:
+        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+
+    @functools.cached_property
+    def _length(self) -> Tensor:
+        return self.place(self.lengths)
+
+    @functools.cached_property
+    def _written_length(self) -> Tensor:
+        return self.place(self.written_lengths)
+
+    def to(self, device: torch.device | str) -> EncoderDecoderRows:
+        return dataclasses.replace(self, ids=self.ids.to(device), written=self.written.to(device))
+
+
+@dataclasses.dataclass
+class CausalRows(TextRows):
+    """ids [n, longest] int32: the prompt's tokens, then the target's, padded on the right to train.
+
+    `starts` [n] says where the target begins; only its tokens are in the loss.
+    """
+
+    example_ids: list[str]
+    ids: Tensor
+    lengths: np.ndarray
+    starts: np.ndarray
+    fill: int
+    texts: list[str]
+    cut: np.ndarray
+
+    @property
+    def device(self) -> torch.device:
+        return self.ids.device
+
+    @property
+    def prompt_lengths(self) -> np.ndarray:
+        return self.starts
+
+    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Padded on the left, so that what is written follows the last token of each row."""
+        n, chosen = int(self.starts[rows].max()), self.place(rows)
+        ids = _rows(self.ids, chosen, n).masked_fill(~_used(self._start, chosen, n), self.fill)
+        gaps = n - self._start.index_select(0, chosen)
+        places = torch.arange(n, device=ids.device)[None, :] - gaps[:, None]
+        return {"input_ids": ids.gather(1, places % n), "attention_mask": (places >= 0).long()}
+
+    def shape(self, rows: np.ndarray) -> Shape:
+        return (padded_length(int(self.lengths[rows].max()), self.ids),)
+
+    def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        (n,) = shape
+        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+
+    def targets(self, rows: Tensor, shape: Shape) -> Tensor:
+        """At each position the token that follows it."""
+        (n,) = shape
+        follows = _used(self._length, rows, n) & ~_used(self._start, rows, n)
+        ids = _rows(self.ids, rows, n).masked_fill(~follows, IGNORED)
+        return torch.cat([ids[:, 1:], ids.new_full((len(ids), 1), IGNORED)], 1)
+
+    @functools.cached_property
+    def _length(self) -> Tensor:
+        return self.place(self.lengths)
+
+    @functools.cached_property
+    def _start(self) -> Tensor:
+        return self.place(self.starts)
+
+    def to(self, device: torch.device | str) -> CausalRows:
+        return dataclasses.replace(self, ids=self.ids.to(device))
+
+
+def _rows(ids: Tensor, rows: Tensor, n: int) -> Tensor:
+    """The first n positions of the given rows, int64."""
+    return ids[:, :n].index_select(0, rows).long()
+
+
+def _used(lengths: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Which of n positions lie within the given rows' lengths."""
+    return torch.arange(n, device=lengths.device)[None, :] < lengths.index_select(0, rows)[:, None]

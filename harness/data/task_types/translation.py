@@ -1,0 +1,180 @@
+"""A sentence into another language, by an encoder-decoder or a causal model; a task is named SOURCE-TARGET."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.core.cell import Protocol
+from harness.core.errors import UserError
+from harness.core.method import Example, Task
+from harness.data.task_types.base import Losses, Predicted, TaskType
+from harness.data.task_types.generation import finite, written
+from harness.data.task_types.text_rows import IGNORED, CausalRows, EncoderDecoderRows, TextRows
+from harness.data.tokens import padded
+from harness.models.load import config_beside
+
+LANGUAGES = {"en": "English", "ro": "Romanian"}
+CODES = {"en": ("en_XX", "eng_Latn"), "ro": ("ro_RO", "ron_Latn")}
+"""How multilingual tokenizers write a language: mBART, NLLB."""
+
+
+class Translation(TaskType):
+    """Cross-entropy of the target's tokens; texts are written by greedy or beam search."""
+
+    def tokenise(
+        self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
+    ) -> TextRows:
+        config = config_beside(tokenizer)
+        if tokenizer.eos_token_id is None:
+            raise UserError("the model's tokenizer has no end-of-text token (eos_token); save it with one")
+        _check_positions(config, protocol)
+        make = encoder_decoder_rows if config.is_encoder_decoder else causal_rows
+        return make(tokenizer, config, task, examples, protocol, train=train)
+
+    def losses(self, protocol: Protocol) -> Losses:
+        return lambda logits, labels, k: token_losses(logits, labels, k, protocol.label_smoothing)
+
+    def predict(
+        self, model: nn.Module, split: Any, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
+    ) -> list[Predicted]:
+        fine = finite(model, split, k, autocast=autocast)
+        texts = written(model, split, k, tokenizer, protocol, autocast=autocast)
+        return [
+            Predicted(
+                np.array(own, dtype=object), {"target": list(split.references), "prediction": own}, finite=bool(ok)
+            )
+            for own, ok in zip(texts, fine, strict=True)
+        ]
+
+    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> TextRows:
+        """Sources of `length` tokens and targets of the most that are allowed."""
+        count, rng = protocol.batch_size * 4, np.random.default_rng(0)
+        names, uncut = [str(i) for i in range(count)], np.zeros(count, bool)
+        sizes = [np.full(count, n, dtype=np.int64) for n in (length, protocol.max_target_length)]
+        read, told = (torch.from_numpy(rng.integers(0, vocabulary, (count, int(n[0])), dtype=np.int32)) for n in sizes)
+        if config is not None and config.is_encoder_decoder:
+            return EncoderDecoderRows(names, read, sizes[0], told, sizes[1], 0, names, uncut)
+        return CausalRows(names, torch.cat([read, told], 1), sizes[0] + sizes[1], sizes[0], 0, names, uncut)
+
+
+TASK_TYPE = Translation()
+
+
+def token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
+    """Mean loss per replica [K] over its own target tokens, from logits [K*B, T, V] and labels [K*B, T].
+
+    Cross-entropy as torch has it: with smoothing e the target has 1 - e + e/V and every other token e/V, which is also
+    what transformers' LabelSmoother computes.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    each = nn.functional.cross_entropy(
+        wide.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    return each.view(k, -1).sum(1) / (labels != IGNORED).view(k, -1).sum(1)
+
+
+def languages(task: Task) -> tuple[str, str]:
+    """Source and target: ("ro", "en") for ro-en."""
+    source, _, target = task.name.partition("-")
+    return source, target
+
+
+def encoder_decoder_rows(
+    tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
+) -> EncoderDecoderRows:
+    """Sources and targets, each cut to its own limit; cut targets count in the training split only."""
+    source, target = languages(task)
+    token = _set_languages(tokenizer, source, target)
+    prefix = _prefix(config, source, target)
+    read, long = _cut(tokenizer, [prefix + e.texts[0] for e in examples], protocol.max_length)
+    told, over = _cut(tokenizer, [str(e.label) for e in examples], protocol.max_target_length, target=True)
+    ids, lengths = padded(read, tokenizer.pad_token_id)
+    out, out_lengths = padded(told, tokenizer.pad_token_id)
+    texts = [str(e.label) for e in examples]
+    leads = token if token is not None and told[0][0] == token else None
+    cut = long | over if train else long
+    start = decoder_start(config, told[0])
+    return EncoderDecoderRows([e.id for e in examples], ids, lengths, out, out_lengths, start, texts, cut, leads)
+
+
+def decoder_start(config: Any, target: Sequence[int]) -> int:
+    """The decoder's first token: mBART's is the last of a target (its language), any other's is in the config."""
+    if config.model_type == "mbart":
+        return int(target[-1])
+    if config.decoder_start_token_id is None:
+        raise UserError(f"the config.json of the {config.model_type} model has no decoder_start_token_id; add it")
+    return int(config.decoder_start_token_id)
+
+
+def causal_rows(
+    tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
+) -> CausalRows:
+    """Source, separator, target, end: the separator is the tokenizer's own, else a newline."""
+    eos = tokenizer.eos_token_id
+    between = tokenizer.sep_token or "\n"
+    separator = tokenizer(between, add_special_tokens=False)["input_ids"]
+    read, long = _cut(tokenizer, [e.texts[0] for e in examples], protocol.max_length)
+    prompts = [[*(row[:-1] if row[-1] == eos else row), *separator] for row in read]
+    plain = tokenizer([str(e.label) for e in examples], add_special_tokens=False, verbose=False)["input_ids"]
+    over = np.array([len(row) >= protocol.max_target_length for row in plain])
+    told = [[*row[: protocol.max_target_length - 1], eos] for row in plain]
+    fill = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    ids, lengths = padded([p + t for p, t in zip(prompts, told, strict=True)], fill)
+    starts = np.array([len(p) for p in prompts], dtype=np.int64)
+    cut = long | over if train else long
+    return CausalRows([e.id for e in examples], ids, lengths, starts, fill, [str(e.label) for e in examples], cut)
+
+
+def _cut(
+    tokenizer: Any, texts: Sequence[str], most: int, *, target: bool = False
+) -> tuple[list[list[int]], np.ndarray]:
+    """Tokens of each text, at most `most`, and which texts had more; what ends a text is kept."""
+    name = "text_target" if target else "text"
+    plain = tokenizer(**{name: list(texts)}, truncation=False, padding=False, verbose=False)["input_ids"]
+    long = np.array([len(row) > most for row in plain])
+    if not long.any():
+        return plain, long
+    where = np.flatnonzero(long)
+    again = {name: [texts[int(i)] for i in where]}
+    short = tokenizer(**again, truncation=True, max_length=most, verbose=False)["input_ids"]
+    for i, row in zip(where, short, strict=True):
+        plain[i] = row
+    return plain, long
+
+
+def _set_languages(tokenizer: Any, source: str, target: str) -> int | None:
+    """Tell a multilingual tokenizer its languages; returns the target's token, None for other tokenizers."""
+    if not hasattr(tokenizer, "src_lang"):
+        return None
+    known = tokenizer.get_vocab()
+    codes = [next((c for c in CODES[name] if c in known), None) for name in (source, target)]
+    if None in codes:
+        raise UserError(f"the model's tokenizer has no language tokens for {source} and {target}; use another model")
+    tokenizer.src_lang, tokenizer.tgt_lang = codes
+    return int(known[codes[1]])
+
+
+def _prefix(config: Any, source: str, target: str) -> str:
+    """The words that T5's own weights were trained with; none for a model whose config names no translation."""
+    declared = getattr(config, "task_specific_params", None) or {}
+    if not any(name.startswith("translation_") for name in declared):
+        return ""
+    return f"translate {LANGUAGES[source]} to {LANGUAGES[target]}: "
+
+
+def _check_positions(config: Any, protocol: Protocol) -> None:
+    """Raise UserError where the model has fewer positions than the protocol's lengths need."""
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if config.model_type in ("t5", "mt5", "umt5") or limit is None:
+        return  # relative positions: n_positions is no limit there
+    both = config.is_encoder_decoder
+    needed = max(protocol.max_length, protocol.max_target_length)
+    needed = needed if both else protocol.max_length + protocol.max_target_length + 1
+    if needed > limit:
+        lengths = f"max-length={protocol.max_length} and max-target-length={protocol.max_target_length}"
+        raise UserError(f"{lengths} need {needed} positions, the model has {limit}; give smaller ones")

@@ -1,0 +1,160 @@
+"""Tokenised splits on disk, by content: read again by other cells, runs and processes, never by differing inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.core.files import read_bytes, replace_file
+from harness.data.task_types.base import Split
+
+if TYPE_CHECKING:
+    from harness.core.cell import Protocol
+    from harness.core.method import Example, Task
+
+FORMAT = 1
+ENVIRONMENT = "LORASP_HARNESS_CACHE"
+TRAINING_ONLY = frozenset(
+    "name lr lr_source epochs max_steps batch_size group_by_length schedule warmup clip weight_decay beta1 beta2 "
+    "epsilon attention_dropout label_smoothing beams train_rows eval_rows".split()
+)
+"""Fields of the protocol that tokenising does not read (the rows they choose are hashed); any other is in the key."""
+SPLITS = "harness.data.task_types."
+"""Only classes of these modules are made from a file."""
+
+
+def cache_folder() -> Path:
+    """$LORASP_HARNESS_CACHE, else ~/.cache/lorasp-harness."""
+    given = os.environ.get(ENVIRONMENT)
+    # unlike Path.expanduser, this does not raise for ~ of an unknown user
+    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "lorasp-harness"
+
+
+def tokenizer_digest(tokenizer: Any) -> str | None:
+    """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, where it is saved with one.
+
+    The config says how a written text begins. None for a slow tokenizer, whose rows are not stored.
+    """
+    import tokenizers
+
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None:
+        return None
+    core.no_truncation()  # settings of the last call, which each call sets anew
+    core.no_padding()
+    own = [type(tokenizer).__name__, tokenizers.__version__, repr(tokenizer.special_tokens_map)]
+    own += [str(getattr(tokenizer, name, None)) for name in ("pad_token_id", "model_max_length", "truncation_side")]
+    own += [repr(tokenizer.model_input_names), str(getattr(tokenizer, "src_lang", None))]
+    own += [str(getattr(tokenizer, "tgt_lang", None)), str(getattr(tokenizer, "chat_template", None))]
+    config = Path(str(tokenizer.name_or_path)) / "config.json"
+    own.append(config.read_text() if config.is_file() else "")
+    return hashlib.sha256("\0".join([*own, core.to_str()]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def split_key(
+    tokenizer: str, task: Task, rows: Sequence[Example], protocol: Protocol, *, train: bool, version: int
+) -> str:
+    """sha256 of all that a tokenised split depends on; `tokenizer` is its digest, `version` that of the task type."""
+    lengths = protocol.model_dump(mode="json", exclude=set(TRAINING_ONLY))
+    head = [FORMAT, version, tokenizer, repr(task), train, lengths, len(rows)]
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode("utf-8", "surrogatepass"))
+    for row in rows:
+        digest.update(repr((row.id, row.texts, row.label)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def path_of(folder: Path, key: str) -> Path:
+    return folder / "splits" / key[:2] / f"{key}.safetensors"
+
+
+def read_split(folder: Path, key: str) -> Split | None:
+    """The stored split; None where there is none, or its file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = read_bytes(path_of(folder, key))
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+        tensors = load(content)
+        if metadata["sha256"] != _digest(metadata["split"], tensors):
+            return None
+        return _decoded(json.loads(metadata["split"]), tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError):
+        return None
+
+
+def write_split(folder: Path, key: str, split: Split) -> bool:
+    """Store a split whole or not at all; False where it holds what cannot be stored, or the folder takes no file."""
+    from safetensors.torch import save
+
+    try:
+        described, tensors = _encoded(split)
+        text = json.dumps(described)
+        content = save(tensors, metadata={"split": text, "sha256": _digest(text, tensors)})
+        path = path_of(folder, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(np.ascontiguousarray(tensors[name].numpy()).data.cast("B") if tensors[name].numel() else b"")
+    return digest.hexdigest()
+
+
+def _encoded(split: Split) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A split's class and plain fields, and its tensors and arrays. Raises TypeError for any other field."""
+    kind = type(split)
+    if not dataclasses.is_dataclass(split) or not kind.__module__.startswith(SPLITS):
+        raise TypeError(f"{kind.__name__} is no dataclass of {SPLITS}*")
+    plain: dict[str, Any] = {}
+    arrays, tuples, tensors = [], [], {}
+    for field in dataclasses.fields(split):
+        value = getattr(split, field.name)
+        if isinstance(value, Tensor):
+            tensors[field.name] = value.contiguous()
+        elif isinstance(value, np.ndarray):
+            tensors[field.name] = torch.from_numpy(np.ascontiguousarray(value))
+            arrays.append(field.name)
+        else:
+            tuples += [field.name] if isinstance(value, tuple) else []
+            plain[field.name] = value
+            _check_plain(value)
+    where = {"module": kind.__module__, "class": kind.__name__}
+    return {**where, "plain": plain, "arrays": arrays, "tuples": tuples}, tensors
+
+
+def _check_plain(value: Any) -> None:
+    """Only what JSON gives back as it was."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not all(each is None or type(each) in (str, int, float, bool) for each in values):
+        raise TypeError(f"{type(value).__name__} is not stored")
+
+
+def _decoded(described: dict[str, Any], tensors: dict[str, Tensor]) -> Split:
+    if not described["module"].startswith(SPLITS):
+        raise ValueError(described["module"])
+    kind = getattr(importlib.import_module(described["module"]), described["class"])
+    if not issubclass(kind, Split):
+        raise TypeError(described["class"])
+    fields = dict(described["plain"])
+    fields |= {name: tuple(fields[name]) for name in described["tuples"]}
+    fields |= {name: value.numpy() if name in described["arrays"] else value for name, value in tensors.items()}
+    made: Split = kind(**fields)
+    return made

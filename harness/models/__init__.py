@@ -1,0 +1,1 @@
+"""Backbones and adapters: find, load, quantize and save them."""

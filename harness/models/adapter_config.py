@@ -1,0 +1,149 @@
+"""What the fields of peft's adapter_config.json mean to us: read, without effect on the function, or refused by name.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import UserError
+
+READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"})
+PLACES = frozenset({"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"})
+"""Fields that say which layers the tensors belong to; peft's own rules are applied to them."""
+WITHOUT_EFFECT = frozenset(
+    "task_type auto_mapping peft_version base_model_name_or_path revision inference_mode lora_dropout fan_in_fan_out"
+    " megatron_core loftq_config eva_config corda_config lora_ga_config qalora_group_size runtime_config".split()
+)
+"""Fields about the training, or about the file itself. Those of an initialization act through `init_lora_weights`."""
+PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Values of `init_lora_weights` that leave the base as it was."""
+SECONDS = 10.0
+"""Time that all patterns of a configuration may take on all names of layers."""
+PLAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
+
+
+def read_config(folder: Path, what: str) -> dict[str, Any]:
+    """adapter_config.json, its types checked. `what` leads the message. Raises UserError."""
+    try:
+        text = (folder / "adapter_config.json").read_text()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{what}: no adapter (no readable adapter_config.json) in {folder}") from error
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what}: its adapter_config.json is not JSON; give a folder saved by peft") from error
+    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+        raise UserError(f"{what}: its adapter_config.json is no object with a peft_type; give a folder saved by peft")
+    if config["peft_type"] == "LORA":
+        _check_numbers(config, what)
+    return config
+
+
+def _check_numbers(config: Mapping[str, Any], what: str) -> None:
+    """Raise UserError where rank, alpha or a pattern of theirs is missing or no number."""
+    rank, number = ("a whole number of 1 or more", _is_rank), ("a number", _is_number)
+    for field, (allowed, fits) in (("r", rank), ("lora_alpha", number)):
+        if not fits(config.get(field)):
+            given = repr(config[field]) if field in config else "missing"
+            raise UserError(f"{what}: {field} in adapter_config.json is {given}; allowed: {allowed}")
+    for field, (allowed, fits) in (("rank_pattern", rank), ("alpha_pattern", number)):
+        values = config.get(field)
+        if values and not (isinstance(values, dict) and all(fits(v) for v in values.values())):
+            raise UserError(f"{what}: {field} in adapter_config.json: allowed: names of layers, each with {allowed}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_plain(config: Mapping[str, Any], what: str) -> None:
+    """Raise UserError, naming the field, for an adapter that is more than low-rank pairs on the base as it was."""
+    if config["peft_type"] != "LORA":
+        raise UserError(f"{what}: an adapter of type {config['peft_type']}; allowed: plain LORA")
+    start = config.get("init_lora_weights", True)
+    if start not in PLAIN_STARTS:
+        raise UserError(
+            f"{what}: init_lora_weights={start!r} changes the base itself, so the pairs alone are another model;"
+            " convert it (peft: save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    for field, value in config.items():
+        known = field in READ or field in PLACES or field in WITHOUT_EFFECT
+        if known or not value or (field == "bias" and value == "none"):
+            continue
+        raise UserError(
+            f"{what}: an adapter of type LORA; allowed: plain LORA, bias none, no DoRA;"
+            f" its adapter_config.json has {field}={_short(value)}"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    """Raise UserError for a pattern that is no regular expression, or that takes too long on these names of layers.
+
+    peft matches with `re`, which nothing can stop: so another process tries them first.
+    """
+    patterns = [p for p in _patterns(config) if not PLAIN.fullmatch(p)]
+    if not patterns or not names:
+        return
+    program = (
+        "import json, re, sys\npatterns, names = json.load(sys.stdin)\n"
+        "for p in patterns:\n    f = re.compile(rf'(?:.*\\.)?(?:{p})')\n    for n in names: f.fullmatch(n)\n"
+    )
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            input=json.dumps([patterns, list(names)]),
+            text=True,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        fields = ", ".join(_fields_with(config, patterns))
+        raise UserError(
+            f"{what}: a pattern in {fields} takes too long to match; write names of layers there"
+        ) from error
+    if ended.returncode:
+        fields = ", ".join(_fields_with(config, patterns))
+        raise UserError(f"{what}: a pattern in {fields} is no regular expression; write names of layers there")
+
+
+PATTERN_FIELDS = (
+    "rank_pattern",
+    "alpha_pattern",
+    "target_modules",
+    "exclude_modules",
+    "layers_pattern",
+    "modules_to_save",
+    "trainable_token_indices",
+    "feedforward_modules",
+)
+
+
+def _patterns(config: Mapping[str, Any]) -> list[str]:
+    return [pattern for field in PATTERN_FIELDS for pattern in _texts(config.get(field))]
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """The texts of a field: a text, or a list or mapping of them."""
+    return [value] if isinstance(value, str) else [str(v) for v in value] if isinstance(value, (list, dict)) else []
+
+
+def _fields_with(config: Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
+    return [field for field in PATTERN_FIELDS if set(_texts(config.get(field))) & set(patterns)]

@@ -1,0 +1,119 @@
+"""Reading the adapter that a cell starts from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import UserError
+from harness.core.files import hash_file
+from harness.core.method import Initial
+from harness.models.adapter_config import PLACES, check_patterns
+from harness.models.adapter_source import AdapterSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PEFT_PREFIX = "base_model.model."
+FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.default)?(?:\.weight)?")
+SAVED = re.compile(r"(.+?)\.(?:modules_to_save\.)(?:default\.)?(.+)")
+"""How older versions of peft name the tensors of `modules_to_save`."""
+
+
+def load_initial(source: AdapterSource) -> Initial:
+    """Its pairs and its head, on the CPU. Raises UserError for a file that holds something else."""
+    what = f"--init-from {source.ref.name}"
+    factors: dict[str, dict[str, Tensor]] = {}
+    head = {}
+    for name, value in _named(_tensors(source), what).items():
+        found = FACTOR.fullmatch(name)
+        if found and value.dim() == 2:
+            if found[2] in factors.setdefault(found[1], {}):
+                raise UserError(
+                    f"{what}: two tensors in its file are {found[2]} of {found[1]}; save it again with peft"
+                )
+            factors[found[1]][found[2]] = value
+        elif "lora_" in name:
+            raise UserError(f"{what}: {name} is no A or B of a linear layer")
+        else:
+            head[name] = value
+    broken = [site for site, pair in factors.items() if len(pair) != 2]
+    if broken or not factors:
+        lack = f"{broken[0]} has only one of A and B" if broken else "no low-rank pair in it"
+        raise UserError(f"{what}: {lack}; its names must end in .lora_A and .lora_B")
+    if source.config is None:
+        scales = {site: source.alpha / len(pair["A"]) for site, pair in factors.items()}
+        rank = 0
+    else:
+        scales = _scales(source.config, {site: len(pair["A"]) for site, pair in factors.items()}, what)
+        rank = int(source.config["r"])
+    pairs = {site: (pair["A"], pair["B"], scales[site]) for site, pair in factors.items()}
+    return Initial(max(rank, *(len(a) for a, _, _ in pairs.values())), pairs, head)
+
+
+def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """The tensors by their names in the model. Raises UserError where two have one name."""
+    named: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        plain = name.removeprefix(PEFT_PREFIX)
+        saved = SAVED.fullmatch(plain)
+        plain = f"{saved[1]}.{saved[2]}" if saved else plain
+        if plain in named:
+            raise UserError(f"{what}: two tensors in its file are named {plain}; save it again with peft")
+        named[plain] = value
+    return named
+
+
+def _scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> dict[str, float]:
+    """Site -> scale, as peft takes it from the configuration.
+
+    Raises UserError for a site that the configuration leaves out, and for one that has another rank in the file.
+    """
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+    from peft.utils.other import get_pattern_key
+
+    check_patterns(config, list(ranks), what)
+    places = {field: config[field] for field in PLACES if config.get(field) is not None}
+    if places.get("target_modules", "all-linear") == "all-linear":
+        places["target_modules"] = ".*"
+    rank_of: Mapping[str, int] = config.get("rank_pattern") or {}
+    alpha_of: Mapping[str, float] = config.get("alpha_pattern") or {}
+    try:
+        targets = LoraConfig(**places)
+        named = {site: bool(check_target_module_exists(targets, site)) for site in ranks}
+    except (TypeError, ValueError, AttributeError, UnboundLocalError) as error:
+        raise UserError(f"{what}: its adapter_config.json names no layers that peft understands: {error}") from error
+    scales = {}
+    for site, rank in ranks.items():
+        if not named[site]:
+            raise UserError(f"{what}: its file has {site}, which target_modules and the fields beside it leave out")
+        wanted = rank_of.get(get_pattern_key(list(rank_of), site), config["r"])
+        if wanted != rank:
+            raise UserError(f"{what}: {site} has rank {rank} in its file and {wanted} in its adapter_config.json")
+        alpha = float(alpha_of.get(get_pattern_key(list(alpha_of), site), config["lora_alpha"]))
+        scales[site] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return scales
+
+
+def _tensors(source: AdapterSource) -> dict[str, Tensor]:
+    """The tensors of a file; nothing but tensors is unpickled."""
+    import torch
+
+    try:
+        if hash_file(source.weights) != source.ref.revision:
+            raise OSError("it has changed since the run was planned")
+        if source.weights.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(source.weights)
+        else:
+            found = torch.load(source.weights, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"--init-from {source.ref.name}: {source.weights.name} does not read: {reason}") from error
+    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+        raise UserError(f"--init-from {source.ref.name}: {source.weights.name} is no mapping of names to tensors")
+    return found

@@ -1,0 +1,51 @@
+"""An exported adapter made whole: with the parts of the backbone that its base lacks and that were drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import CellFailed
+from harness.core.method import Exported
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def with_drawn(exported: Exported, drawn: Mapping[str, Tensor]) -> Exported:
+    """The adapter with `drawn`, parameters of the backbone by name, as peft's `modules_to_save`.
+
+    Each goes there as its whole module. peft puts no low-rank pair into such a module, so a pair in it is added to the
+    module's weight. Raises CellFailed for an adapter of another kind in it.
+    """
+    if not drawn:
+        return exported
+    config: Any = exported.config
+    modules = sorted({name.rpartition(".")[0] for name in drawn})
+    tops = [m for m in modules if not any(m.startswith(f"{other}.") for other in modules)]
+    prefix = "base_model." if config.is_prompt_learning else "base_model.model."
+    values = {name: value.detach().cpu().clone().contiguous() for name, value in drawn.items()}
+    tensors = dict(exported.tensors)
+    for name in [n for n in tensors if any(n.startswith(f"{prefix}{top}.") for top in tops)]:
+        site, _, part = name.removeprefix(prefix).rpartition(".lora_")
+        if config.peft_type != "LORA" or config.use_dora or part not in ("A.weight", "B.weight"):
+            raise CellFailed(f"{name} lies in a part that the base lacks, which peft cannot express; leave it out")
+        if part == "A.weight":
+            a, b = tensors[name].double(), tensors[f"{prefix}{site}.lora_B.weight"].double()
+            weight = values[f"{site}.weight"]
+            values[f"{site}.weight"] = (weight.double() + _scale(config, site, len(a)) * (b @ a)).to(weight)
+    tensors = {n: v for n, v in tensors.items() if not any(n.startswith(f"{prefix}{top}.") for top in tops)}
+    if isinstance(getattr(config, "target_modules", None), (list, set)):
+        config.target_modules = [t for t in config.target_modules if not any(_within(t, top) for top in tops)]
+    config.modules_to_save = sorted({*(config.modules_to_save or []), *tops})
+    return Exported(config, tensors | {prefix + name: value for name, value in values.items()})
+
+
+def _within(path: str, top: str) -> bool:
+    return path == top or path.startswith(f"{top}.")
+
+
+def _scale(config: Any, site: str, rank: int) -> float:
+    """The scale of a pair that we exported ourselves: its patterns are whole names of layers."""
+    alpha = config.alpha_pattern.get(site, config.lora_alpha)
+    return float(alpha) / (rank**0.5 if config.use_rslora else rank)

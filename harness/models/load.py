@@ -1,0 +1,322 @@
+"""Loading tokenizers and models, quietly and the same each time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from harness.core.cell import SIMULATED, Precision, Quantize
+from harness.core.errors import UserError
+from harness.models.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
+from harness.models.shapes import config_of
+from harness.models.simulated import simulate
+from harness.models.weights_report import check_weights
+
+if TYPE_CHECKING:
+    from harness.models.source import ModelSource
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """A missing head is expected here: no warnings, no progress bars, and the levels are put back."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options of every `from_pretrained`: no network, and no code from a model folder, which transformers asks about."""
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also if tokens have no embedding."""
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer: Any = AutoTokenizer.from_pretrained(str(source.path), use_fast=True, **LOCAL)
+            config = config_for(source, None)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
+    reconcile_tokenizer(source, tokenizer, config)
+    if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa tells no second text from the first
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    return tokenizer
+
+
+def config_beside(tokenizer: Any) -> Any:
+    """The configuration of the model that a tokenizer was loaded with."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(tokenizer.name_or_path, **LOCAL)
+
+
+FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
+"""Linear layers that no level quantizes: a path that starts or ends so."""
+
+
+def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
+    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
+
+    Raises UserError where bitsandbytes is not installed.
+    """
+    if quantize == "none" or quantize in SIMULATED:
+        return None
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--quantize {quantize} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
+    from transformers import BitsAndBytesConfig
+
+    if quantize == "int8":
+        # outlier columns are found over the whole batch, so with a threshold neighbours in a pack would matter
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=heads)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="fp4" if quantize == "fp4" else "nf4",
+        bnb_4bit_use_double_quant=quantize == "nf4-dq",
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=heads,
+    )
+
+
+def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
+    """The model's shapes without its weights, on the device meta; see `load_model`.
+
+    The names and shapes of the weights file are checked, and `newly_drawn` tells what it lacks. Raises UserError.
+    """
+    try:
+        with quiet():
+            config = config_for(source, outputs)
+            auto = _auto(config, outputs)
+            if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
+                with torch.device("meta"):
+                    return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
+            model, report = auto.from_pretrained(
+                str(source.path),
+                config=config,
+                device_map="meta",
+                ignore_mismatched_sizes=True,  # the report names them
+                output_loading_info=True,
+                **LOCAL,
+            )
+            setattr(model, DRAWN, check_weights(source, model, report, outputs))
+            return model  # type: ignore[no-any-return]
+    except UserError:
+        raise
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise _refused(source, outputs, error) from error
+
+
+def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
+    """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
+    try:
+        with quiet():
+            config = config_for(source, outputs)
+            _undropped(config, outputs)
+            attention = _attention(config, device)
+            model = _auto(config, outputs).from_config(
+                config, attn_implementation=attention, dtype=dtype, trust_remote_code=False
+            )
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise _refused(source, outputs, error) from error
+    keep_attention(model)
+    reconcile_model(model)
+    return model  # type: ignore[no-any-return]
+
+
+def _undropped(config: Any, outputs: int | None) -> None:
+    """Attention probabilities and layers are not dropped, and training keeps no keys and values."""
+    for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    if outputs is None and not config.is_encoder_decoder:
+        config.use_cache = False  # training and scoring go on from no kept keys and values
+
+
+def load_model(
+    source: ModelSource,
+    outputs: int | None,
+    *,
+    dtype: Precision = "fp32",
+    quantize: Quantize = "none",
+    device: str = "cpu",
+    attention_dropout: float = 0.0,
+    trained_backbone: bool = False,
+) -> nn.Module:
+    """A classifier with `outputs` outputs; for None a language model, encoder-decoder or causal as its config says.
+
+    float32 where the backbone itself trains. Weights that the file lacks (a fresh head, a pooler) are drawn from a
+    fixed seed. Raises UserError.
+    """
+    if attention_dropout > 0:
+        raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
+    kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
+    if source.shape is not None and (quantize == "none" or quantize in SIMULATED):
+        return _drawn(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
+    try:
+        # it tells of optional kernels that are absent, and of casts that are meant
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        with quiet(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            config = config_for(source, outputs)
+            _undropped(config, outputs)
+            auto = _auto(config, outputs)
+            options = {"dtype": kind, "attn_implementation": _attention(config, device)}
+            quantized = quantization(quantize, FULL_PRECISION, kind)
+            with _weights(source, auto, config, device) as path:
+                model, report = auto.from_pretrained(
+                    path,
+                    config=config,
+                    quantization_config=quantized,
+                    ignore_mismatched_sizes=True,  # the report names them
+                    output_loading_info=True,
+                    **options,
+                    **LOCAL,
+                )
+    except UserError:
+        raise
+    except (ValueError, OSError, KeyError, ImportError, SafetensorError) as error:
+        raise _refused(source, outputs, error) from error
+    setattr(model, DRAWN, check_weights(source, model, report, outputs))
+    keep_attention(model)
+    reconcile_model(model)
+    _never_repacked(model)
+    if quantize in SIMULATED:
+        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    if quantize == "none" or quantize in SIMULATED:
+        model = model.to(device)
+        if outputs is not None and kind == torch.float32:
+            check_padding(source, model)
+    return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
+
+
+DRAWN = "newly_drawn_parameters"
+"""The attribute of a loaded model that `newly_drawn` reads."""
+
+
+def newly_drawn(model: nn.Module) -> tuple[str, ...]:
+    """Names of the backbone's parameters that the weights file lacks and that are drawn at random, sorted.
+
+    The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
+    """
+    return getattr(model, DRAWN, ())
+
+
+def drawn_notes(model: nn.Module) -> tuple[str, ...]:
+    """A line that names what was drawn at random, where anything was."""
+    names = newly_drawn(model)
+    if not names:
+        return ()
+    what = f"the weights file has no {' and no '.join(names)}"
+    return (f"model: {what}: drawn at random from a fixed seed, and not trained unless the backbone is",)
+
+
+def _never_repacked(model: Any) -> None:
+    """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
+
+    A neighbour's calibration or scoring would so change a replica's training.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _drawn(source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize) -> nn.Module:
+    """Random weights of a shape, made where they are used."""
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(0)
+        model = build(source, outputs, device, kind).eval()
+    if quantize in SIMULATED:
+        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    return model
+
+
+LAYERDROP = ("encoder_layerdrop", "decoder_layerdrop")
+"""Rates of BART's kin at which whole layers are left out, for all rows of a batch at once: always 0 here."""
+
+
+def keep_attention(model: nn.Module) -> None:
+    """No dropout of attention probabilities where T5's attention takes its rate from the model's one rate."""
+    for module in model.modules():
+        if "attention" in type(module).__name__.lower() and isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
+    """The folder to load from; random weights of a shape, to be quantized, are in one that is gone afterwards."""
+    if source.shape is None:
+        yield str(source.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.device(device):
+            auto.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).save_pretrained(folder)
+        yield folder
+
+
+def config_for(source: ModelSource, outputs: int | None) -> Any:
+    """The configuration of a classifier with so many outputs; for None of a language model."""
+    from transformers import AutoConfig
+
+    own = {} if outputs is None else {"num_labels": outputs}
+    if source.shape is not None:
+        return config_of(source.shape, own)
+    config = AutoConfig.from_pretrained(str(source.path), **LOCAL, **own)
+    check_pad(source, config)
+    return config
+
+
+def _auto(config: Any, outputs: int | None) -> Any:
+    """The class of transformers that loads the model. Raises ValueError where the model is no language model."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if outputs is not None:
+        return transformers.AutoModelForSequenceClassification
+    if config.is_encoder_decoder:
+        return transformers.AutoModelForSeq2SeqLM
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
+        raise ValueError(f"models of type '{config.model_type}' are encoders, and write no text")
+    return transformers.AutoModelForCausalLM
+
+
+ENCODERS = frozenset("bert roberta xlm-roberta electra camembert deberta-v2 distilbert".split())
+"""Types that transformers also offers as decoders, though their weights were trained to look both ways."""
+
+
+def _refused(source: ModelSource, outputs: int | None, error: Exception) -> UserError:
+    if outputs is not None:
+        return UserError(f"model '{source.name}' does not load as a classifier: {_first_line(error)}")
+    allowed = "give an encoder-decoder (t5, mbart, marian) or a causal model (llama, gpt) with --model SUITE=PATH"
+    return UserError(f"model '{source.name}' does not load as a language model: {_first_line(error)}; {allowed}")
+
+
+def _attention(config: Any, device: str) -> str | None:
+    """Eager on the CPU for a tiny model, where it is faster than sdpa; else transformers' choice."""
+    return "eager" if device == "cpu" and getattr(config, "hidden_size", 0) <= 128 else None
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

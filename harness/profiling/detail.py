@@ -1,0 +1,200 @@
+"""The profile of the verb `profile`: phases, repeats, rows of real lengths, the ceiling, energy."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from harness.core.gpu import Gpu
+from harness.core.method import Example
+from harness.core.record import PhaseMemory, Profile
+from harness.data.sampler import Order
+from harness.data.task_types import task_type
+from harness.models.backbone import held
+from harness.models.load import load_tokenizer
+from harness.profiling.ceiling import matmul_flops
+from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak, reservations, shared, synchronise, timed_steps
+from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.trace import trace
+from harness.training.pack_training import counts
+from harness.training.trainer import Trainer
+
+WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}
+"""Of steps before the clock runs, at least: a GPU that was idle takes a while to reach its clock rate."""
+METER_SECONDS = 2.0
+"""Of steps that energy is measured over, at least: its meter moves some ten times a second."""
+Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
+
+
+class Phases:
+    """Peaks of memory, phase by phase; `rss` is that of the present one."""
+
+    def __init__(self, device: str, waiting: int | None = None) -> None:
+        self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device, waiting), list[PhaseMemory]()
+        self._start()
+
+    def _start(self) -> None:
+        self.rss = RssPeak()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+
+    def end(self, phase: Phase) -> None:
+        """Note the phase that ends here, and start the next without what nothing refers to."""
+        allocated = torch.cuda.max_memory_allocated() if self.cuda else None
+        reserved = torch.cuda.max_memory_reserved() if self.cuda else None
+        rss = self.rss.highest()
+        self.seen.append(
+            PhaseMemory(phase=phase, allocated=allocated, reserved=reserved, rss=rss, device=self.gpu.used())
+        )
+        gc.collect()
+        self._start()
+
+
+@dataclasses.dataclass
+class Timed:
+    """Seconds of each step by block, which steps these are, their real tokens, and the share of padding."""
+
+    blocks: list[list[float]]
+    chosen: range
+    tokens: int
+    padding: float
+
+    @property
+    def seconds(self) -> list[float]:
+        return [s for block in self.blocks for s in block]
+
+
+def measure_in_detail(question: Question, empty: Profile) -> Profile:
+    """Load, one counted step, warm-up, blocks of timed steps, evaluation. Raises what the cell raises."""
+    cell, device = question.cell, question.device
+    phases = Phases(device, question.waiting)
+    model = load_alone(question)
+    phases.end("load")
+    loaded = phases.rss.start
+    own = list(model.parameters())
+    steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
+    trainer = train_alone(question, model, steps)
+    counted = trace(trainer, device)
+    phases.end("first step")
+    others = phases.gpu.others()
+    with trainer.runner.stream():
+        timed = _timed(trainer, question)
+        energy = joules_per_1000(trainer, question, timed.chosen, phases.gpu)
+    phases.end("steady step")
+    peak = phases.seen[-1].allocated or phases.seen[-1].rss - loaded
+    real = _real_lengths(trainer, question)
+    with trainer.runner.stream():
+        _evaluate(trainer, question, phases)
+    others = sorted({*others, *phases.gpu.others()})
+    _, state = counts(held(model, own), trainer.attached, 0)
+    found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
+    found |= {"reason": reservations(trainer, phases.gpu), "peak_bytes": max(0, peak)}
+    found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}
+    if others:
+        return shared(empty, found, others)
+    ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
+    return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
+
+
+def _timed(trainer: Trainer, question: Question) -> Timed:
+    """Warm up, then blocks of timed steps, from the trainer's present step."""
+    first = trainer.optimizer.steps + WARMUP_STEPS
+    chosen = range(first, first + question.repeats * TIMED_STEPS)
+    _warm(trainer, chosen, question.device)
+    parts = [chosen[i : i + TIMED_STEPS] for i in range(0, len(chosen), TIMED_STEPS)]
+    blocks = [timed_steps(trainer, part, question.device) for part in parts]
+    tokens = positions = 0
+    for step in chosen:
+        rows = trainer.order.at(step)
+        tokens += int(trainer.split.lengths[rows].sum())
+        positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
+    return Timed(blocks, chosen, tokens, max(0.0, 1 - tokens / positions))
+
+
+def _warm(trainer: Trainer, chosen: range, device: str) -> None:
+    """Steps before the chosen ones, so that none of these meets a shape that is not captured.
+
+    The first step of a shape runs as it comes and the second is captured.
+    """
+    started = time.perf_counter()
+    order, split = trainer.order, trainer.split
+    shapes = {(len(order.at(step)), split.shape(order.alike(step))): step for step in chosen}
+    several = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
+    for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *several]:
+        trainer.one_step(step)
+    while time.perf_counter() - started < WARM_SECONDS[device]:
+        trainer.one_step(chosen.start)
+        synchronise(device)
+
+
+def joules_per_1000(trainer: Trainer, question: Question, steps: range, gpu: Gpu) -> float | None:
+    """Energy of the GPU for 1,000 samples, of warm steps; None without a meter."""
+    synchronise(question.device)
+    before = gpu.joules()
+    if before is None:
+        return None
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < METER_SECONDS:
+        for step in steps:
+            trainer.one_step(step)
+        synchronise(question.device)
+        rounds += 1
+    after = gpu.joules()
+    samples = rounds * len(steps) * question.cell.protocol.batch_size
+    return None if after is None else (after - before) * 1000 / samples
+
+
+def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
+    """The same on the task's own rows, where there are some."""
+    if not question.rows:
+        return None
+    trainer.split = _split(question, question.rows, train=True).to(question.device)
+    p = question.cell.protocol
+    lengths = trainer.split.lengths
+    trainer.order = Order(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
+    trainer.runner.reset()
+    with trainer.runner.stream():
+        return _timed(trainer, question)
+
+
+def _split(question: Question, rows: Sequence[Example], *, train: bool) -> Any:
+    kind, tokenizer = task_type(question.task.kind), load_tokenizer(question.source)
+    return kind.tokenise(tokenizer, question.task, rows, question.cell.protocol, train=train)
+
+
+def _evaluate(trainer: Trainer, question: Question, phases: Phases) -> None:
+    """Predict a batch of the task's own rows, the way a run does: a text-writing task writes."""
+    if not question.rows:
+        return
+    kind, tokenizer, cell = task_type(question.task.kind), load_tokenizer(question.source), question.cell
+    split = _split(question, question.rows[: cell.protocol.batch_size], train=False).to(question.device)
+    kind.predict(trainer.model, split, 1, tokenizer, cell.protocol, autocast=trainer.autocast)
+    phases.end("evaluation" if question.task.outputs is not None else "generation")
+
+
+def _speed(
+    question: Question, full: Timed, real: Timed | None, flops: int, ceiling: float, energy: float | None
+) -> dict[str, Any]:
+    """The fields of a profile that say how fast."""
+    batch, middle = question.cell.protocol.batch_size, float(np.median(full.seconds))
+    used = real or full
+    percentiles = np.percentile(used.seconds, [10, 50, 90])
+    return {
+        "step_seconds": full.seconds,
+        "samples_per_second": batch / middle,
+        "blocks": [batch / float(np.median(b)) for b in used.blocks],
+        "rows": "real lengths" if real else "full length",
+        "step_percentiles": tuple(float(p) for p in percentiles),
+        "tokens_per_second": used.tokens / sum(used.seconds),
+        "padding": used.padding,
+        "ceiling_flops": ceiling,
+        "ceiling_share": flops / middle / ceiling,
+        "joules_per_1000": energy,
+        "timed_steps": len(full.seconds),
+    }

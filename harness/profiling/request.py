@@ -1,0 +1,82 @@
+"""What a profile is asked for: one cell alone, its backbone and its method on made-up rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.core.cell import Cell, Protocol
+from harness.core.method import Example, Method, Task
+from harness.data.task_types import task_type
+from harness.data.task_types.base import Losses, Split
+from harness.models.load import load_model
+from harness.planning.packs import Pack
+from harness.training.pack_training import attach_pack
+from harness.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from harness.models.source import ModelSource
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One profile to take: the cell alone, at a batch of `length` tokens a row."""
+
+    key: str
+    cell: Cell
+    method: Method
+    task: Task
+    source: ModelSource
+    length: int
+    device: str
+    threads: int | None
+    repeats: int = 0
+    """Blocks of timed steps; 0 for the short profile at the end of a run."""
+    rows: tuple[Example, ...] = ()
+    waiting: int | None = None
+    """The process that asks, where it has the GPU open itself."""
+
+
+def vocabulary(model: torch.nn.Module) -> int:
+    """Tokens that a model knows."""
+    table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
+    return int(table.num_embeddings)
+
+
+def load_alone(question: Question) -> torch.nn.Module:
+    """The cell's backbone."""
+    cell = question.cell
+    return load_model(
+        question.source,
+        question.task.outputs,
+        dtype=cell.dtype,
+        quantize=cell.quantize,
+        device=question.device,
+        attention_dropout=cell.protocol.attention_dropout,
+        trained_backbone=question.method.trains_backbone,
+    )
+
+
+def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
+    """Rows of random tokens, all of the full length, and the loss of their kind."""
+    kind = task_type(task.kind)
+    return kind.synthetic(task, protocol, length, vocabulary(model), model.config), kind.losses(protocol)
+
+
+def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The cell's method on its backbone, ready for so many steps on made-up rows."""
+    return pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
+
+
+def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+    """The same for several cells of the question's kind; what a method plans over all steps it plans over these."""
+    first, method = pack.cells[0], pack.methods[0]
+    made, losses = made_up_rows(question.task, first.protocol, question.length, model)
+    split = made.to(question.device)
+    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in pack.cells]
+    cells = tuple(c.model_copy(update={"protocol": p}) for c, p in zip(pack.cells, protocols, strict=True))
+    attached, streams = attach_pack(model, Pack(cells, pack.methods), split, losses)
+    autocast = first.dtype == "bf16" and method.autocasts
+    return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)

@@ -1,0 +1,88 @@
+"""One training step counted: memory by category, FLOPs and launches; of real tensors or fake ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from torch import Tensor, nn
+
+from harness.core.record import MemoryShares
+from harness.data.task_types.base import Shape
+from harness.models.backbone import quantization_of
+from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
+from harness.replicas.groups import Attached
+from harness.training.trainer import Trainer
+
+CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 2 * (32 << 20)}
+"""Bytes on a GPU of compute capability 9: 32 MiB each for cuBLAS and cuBLASLt, on the one stream that steps run on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One training step of K replicas at the full length. `forward_flops` are those of the forward pass alone."""
+
+    k: int
+    shares: MemoryShares
+    flops: int
+    forward_flops: int
+    launches: int
+
+    @property
+    def peak(self) -> int:
+        return self.shares.total
+
+    def at(self, k: int, other: Prediction) -> Prediction:
+        """The same step with k replicas, on the line through this prediction and another one."""
+
+        def line(mine: int, theirs: int) -> int:
+            return round(mine + (theirs - mine) * (k - self.k) / (other.k - self.k))
+
+        names = type(self.shares).model_fields
+        shares = {n: max(0, line(getattr(self.shares, n), getattr(other.shares, n))) for n in names}
+        numbers = {n: line(getattr(self, n), getattr(other, n)) for n in ("flops", "forward_flops", "launches")}
+        return Prediction(k, MemoryShares(**shares), **numbers)
+
+
+def trace(trainer: Trainer, device: str) -> Prediction:
+    """Run one step of a trainer, real or fake, and count."""
+    block = CUDA_BLOCK if device == "cuda" else 1
+    counts = LiveStorages(block)
+    forward: dict[str, int] = {}
+    losses = trainer._forward
+
+    def watched(rows: Tensor, shape: Shape) -> Tensor:
+        made = losses(rows, shape)
+        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
+        return made
+
+    trainer._forward = watched  # type: ignore[method-assign]
+    try:
+        with trainer.runner.stream(), counts:
+            trainer.one_step(0)
+    finally:
+        del trainer._forward
+    held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
+    transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=forward["live"], rest=transient)
+    return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
+
+
+def held_shares(
+    model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
+) -> dict[str, int]:
+    """Bytes of what training holds from step to step, by category."""
+    size = functools.partial(storage_bytes, block=block)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    fake = size(t for n, t in named if "quantization_" in n)  # real ones are no buffers
+    real = size(t for m in model.modules() for p in m.parameters(recurse=False) for t in quantization_of(m, p))
+    trained = [g for g in attached.groups if g.name != "backbone"]
+    backbone = [g for g in attached.groups if g.name == "backbone"]
+    kept = size([*(t for _, t in named), *(g.theta for g in backbone)])
+    return {
+        "weights": kept - fake,
+        "quantization": fake + real,
+        "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
+        "gradients": size(g.grad for g in attached.groups),
+        "optimizer": size([*first, *second]),
+    }

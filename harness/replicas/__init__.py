@@ -1,0 +1,1 @@
+"""K replicas of the trainable parameters as matrices: storage, optimizer, dropout, CUDA graphs."""

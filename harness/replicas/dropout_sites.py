@@ -1,0 +1,114 @@
+"""Counter-based dropout for modules that keep a rate as a number and call torch.nn.functional.dropout (BART's kin)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from harness.replicas.dropout import Clock, CounterDropout
+
+
+class CountedCalls(nn.Module):
+    """The dropouts of one module's own calls, told apart by their order in its forward pass.
+
+    A child of that module, so that a pack which shrinks finds its CounterDropouts.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.sites = nn.ModuleList()
+        self.clock: Clock | None = None
+
+    def site(self, number: int, p: float) -> nn.Module:
+        """The dropout of call `number`, made when it is first called."""
+        if number == len(self.sites):
+            assert self.clock is not None
+            made = CounterDropout([p] * len(self.clock.seeds), f"{self.path}.dropout.{number}")
+            made.bind(self.clock)
+            self.sites.append(made)
+        return self.sites[number]
+
+
+class _Counting(TorchFunctionMode):
+    """Sends each call of dropout to the module's next site; modules inside have a mode of their own."""
+
+    def __init__(self, calls: CountedCalls) -> None:
+        super().__init__()
+        self.calls, self.number = calls, 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is not nn.functional.dropout:
+            return func(*args, **(kwargs or {}))
+        return self._dropped(*args, **(kwargs or {}))
+
+    def _dropped(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or not p:
+            return x
+        self.number += 1
+        made: Tensor = self.calls.site(self.number - 1, p)(x)
+        return made
+
+
+def keeps_a_rate(module: nn.Module) -> bool:
+    """Whether the module holds a dropout rate above 0 as a plain number."""
+    own = vars(module).items()
+    return any("dropout" in name and isinstance(value, float) and value > 0 for name, value in own)
+
+
+def modules_that_call(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules whose calls of dropout are not counted yet, by path."""
+    for path, module in list(model.named_modules()):
+        if keeps_a_rate(module) and not hasattr(module, "counted_calls"):
+            yield path, module
+
+
+def count_calls(path: str, module: nn.Module) -> None:
+    """Let every training pass of the module draw from sites named by its path."""
+    calls = CountedCalls(path)
+    module.counted_calls = calls
+    inner = module.forward
+
+    @functools.wraps(inner)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if not module.training:
+            return inner(*args, **kwargs)
+        with _Counting(calls):
+            return inner(*args, **kwargs)
+
+    module.forward = forward
+
+
+def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
+    """Put CounterDropout in place of each nn.Dropout with p > 0 and of each call of nn.functional.dropout.
+
+    All of the model get the same clock.
+    """
+    clock = Clock.start(seeds, stride, device)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.Dropout) and module.p > 0:
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, CounterDropout([module.p] * len(seeds), path))
+    for path, module in modules_that_call(model):
+        count_calls(path, module)
+    for module in model.modules():
+        if isinstance(module, CounterDropout):
+            module.bind(clock)
+        elif isinstance(module, CountedCalls):
+            module.clock = clock
+    return clock
+
+
+def compact_dropout(model: nn.Module, clock: Clock, rows: Sequence[int]) -> None:
+    """Drop all replicas but `rows` from the clock and from each dropout."""
+    clock.keep(rows)
+    for module in model.modules():
+        if isinstance(module, CounterDropout):
+            module.keep_rows(rows)

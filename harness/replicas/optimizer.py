@@ -1,0 +1,202 @@
+"""AdamW (arXiv 1711.05101) over K replicas at once: every hyperparameter is a vector over K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.core.cell import Protocol
+from harness.replicas.groups import ParameterGroup
+
+CHUNK, CACHED = 1 << 22, 1 << 18
+"""Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
+
+
+class ReplicaAdamW:
+    """torch.optim.AdamW's update on rows of [K, N] matrices, with gradient clipping per replica.
+
+    `rates` [K][steps]; a replica with fewer steps than its neighbours must leave the pack when it is done.
+    """
+
+    def __init__(
+        self, groups: Sequence[ParameterGroup], protocols: Sequence[Protocol], rates: Sequence[Sequence[float]]
+    ) -> None:
+        self.groups = list(groups)
+        self.first = [g.theta.new_zeros(len(g.counts), g.moment_columns) for g in groups]
+        self.second = [torch.zeros_like(m) for m in self.first]
+        self.device = groups[0].theta.device
+        self.protocols, self.rates = list(protocols), [list(r) for r in rates]
+        self.steps = 0
+        self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._tables()
+
+    def _tables(self) -> None:
+        """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it.
+
+        Bias correction is per group: it counts the steps since the moments last started.
+        """
+        longest = max(len(r) for r in self.rates)
+
+        def wide(values: object) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+        dtype = self.groups[0].theta.dtype
+        rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
+        counts = [
+            wide([[step % (every or longest) + 1 for every in g.restarts] for step in range(longest)])
+            for g in self.groups
+        ]
+        self.beta1 = wide([p.beta1 for p in self.protocols])
+        self.beta2 = wide([p.beta2 for p in self.protocols])
+        decay = wide([p.weight_decay for p in self.protocols])
+        self.step_size = [(rates / (1 - self.beta1**count)).to(dtype) for count in counts]
+        self.root = [(1 - self.beta2**count).sqrt().to(dtype) for count in counts]
+        self.shrink = (rates * decay).to(dtype)
+        self.rate_now, self.count = rates.to(dtype), [count.expand_as(rates).float() for count in counts]
+        self.clip = torch.tensor([p.clip for p in self.protocols], dtype=dtype, device=self.device)
+        self.epsilon = torch.tensor([p.epsilon for p in self.protocols], dtype=dtype, device=self.device)[:, None]
+        self.beta1, self.beta2 = self.beta1.to(dtype)[:, None], self.beta2.to(dtype)[:, None]
+        self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
+
+    def step(self) -> Tensor:
+        """One update; returns the gradient norms [K] before clipping. Gradients stay, clipped, until `zero_grad`."""
+        self.begin(self.steps)
+        norm = self.update()
+        self.steps += 1
+        return norm
+
+    def begin(self, step: int) -> None:
+        """What a step decides on the host: where the tables are read, and whose moments start anew."""
+        self.steps = step
+        self._at.fill_(step)
+        for index, group in enumerate(self.groups):
+            self._restart(index, group)
+
+    @torch.no_grad()
+    def update(self) -> Tensor:
+        """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
+        norms = [torch.linalg.vector_norm(g.grad, dim=1) for g in self.groups]
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
+        for index, group in enumerate(self.groups):
+            if group.projectors:
+                self._update_projected(index, group, factor)
+                continue
+            if len(self.rates) == 1:
+                self._update_alone(index, group, factor)
+                continue
+            columns = group.theta.shape[1]
+            chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+            for start in range(0, columns, chunk):
+                self._update(index, group, start, min(start + chunk, columns), factor)
+        return norm
+
+    def _restart(self, index: int, group: ParameterGroup) -> None:
+        """Empty the moments of the replicas whose group starts anew at this step."""
+        rows = [row for row, every in enumerate(group.restarts) if every and self.steps % every == 0]
+        if rows:
+            self.first[index][rows] = 0
+            self.second[index][rows] = 0
+
+    def zero_grad(self) -> None:
+        for group in self.groups:
+            group.grad.zero_()
+
+    def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
+        theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
+        grad.mul_(factor)
+        self._decay(index, theta, max(0, min(stop, group.decayed) - start))
+        theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
+
+    def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+        """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
+        protocol = self.protocols[0]
+        theta, grad, first, second = (t[0] for t in (group.theta, group.grad, self.first[index], self.second[index]))
+        rate, count = self._rate_alone(index, group)
+        grad.mul_(factor[0])
+        parts = (slice(0, group.decayed), protocol.weight_decay), (slice(group.decayed, len(theta)), 0.0)
+        for part, decay in parts:
+            if part.start < part.stop:
+                torch._fused_adamw_(
+                    [theta[part]],
+                    [grad[part]],
+                    [first[part]],
+                    [second[part]],
+                    [],
+                    [count],
+                    lr=rate,
+                    beta1=protocol.beta1,
+                    beta2=protocol.beta2,
+                    weight_decay=decay,
+                    eps=protocol.epsilon,
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    def _rate_alone(self, index: int, group: ParameterGroup) -> tuple[float | Tensor, Tensor]:
+        """Learning rate and steps since the moments started: on a GPU tensors, which a graph reads anew each time."""
+        if self.device.type == "cpu":
+            every = group.restarts[0]
+            count = torch.tensor(float(self.steps % every + 1 if every else self.steps + 1))
+            return self.rates[0][self.steps] * group.lr_scale[0], count
+        rate = self._now(self.rate_now) * self.scales[index]
+        return rate.float().view(()), self._now(self.count[index]).view(())
+
+    def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+        """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
+        group.grad.mul_(factor)
+        self._decay(index, group.theta, group.decayed)
+        for projector, leaf, start, stop in group.projected():
+            assert leaf.tensor.grad is not None
+            small = projector.project(leaf.tensor.grad[0], self.steps)[None]
+            update = self._direction(index, small, start, stop) * self._rate(index)
+            leaf.tensor[0].sub_(projector.lift(update[0]))
+
+    def _decay(self, index: int, theta: Tensor, columns: int) -> None:
+        if columns:
+            theta[:, :columns].mul_(1 - self._now(self.shrink) * self.scales[index])
+
+    def _rate(self, index: int) -> Tensor:
+        return self._now(self.step_size[index]) * self.scales[index]
+
+    def _now(self, table: Tensor) -> Tensor:
+        """The present step's row of a table [steps, K], as [K, 1]."""
+        return table.index_select(0, self._at).view(-1, 1)
+
+    def _direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
+        """Move these columns of the moments by their gradient; the first over the root of the second."""
+        first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
+        first.lerp_(grad, 1 - self.beta1)
+        second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
+        return first / second.sqrt().div_(self._now(self.root[index])).add_(self.epsilon)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of the moments and the step on the host, and one of the projectors' own values."""
+        return {
+            "steps": self.steps,
+            "first": [m.to("cpu", copy=True) for m in self.first],
+            "second": [v.to("cpu", copy=True) for v in self.second],
+            "projectors": [[p.state() for p in g.projectors.values()] for g in self.groups],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same groups, at the same replicas."""
+        self.steps = state["steps"]
+        for moments, saved in ((self.first, state["first"]), (self.second, state["second"])):
+            for moment, value in zip(moments, saved, strict=True):
+                moment.copy_(value)
+        for group, values in zip(self.groups, state["projectors"], strict=True):
+            for projector, value in zip(group.projectors.values(), values, strict=True):
+                projector.restore(value)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Compact to `rows`, after the groups were."""
+        chosen = list(rows)
+        self.first = [m[chosen].contiguous() for m in self.first]
+        self.second = [v[chosen].contiguous() for v in self.second]
+        self.protocols = [self.protocols[r] for r in chosen]
+        self.rates = [self.rates[r] for r in chosen]
+        self._tables()

@@ -1,0 +1,1 @@
+"""A whole run: train what is missing and store its records."""

@@ -1,0 +1,1 @@
+"""Search the learning rate and other options of a method."""

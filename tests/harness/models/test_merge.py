@@ -1,0 +1,96 @@
+"""A merged model is the base with its adapter: the same logits from transformers alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from harness.cli.main import main
+from harness.core.spec import make_spec
+from harness.planning.plan import make_plan
+from tests.harness.test_run import go
+
+ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one adapter of each kind of merge."""
+    out = tmp_path_factory.mktemp("run")
+    go(out, methods="lorasp,pissa,dora,prompt", seeds="1", save_adapters=True)
+    return out
+
+
+def of(out: Path, method: str) -> Path:
+    from harness.core.store import Store
+
+    key = next(k for k, r in Store(out).read()[0].items() if r.cell.method == method)
+    return out / "adapters" / key
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    ids = torch.randint(5, 200, (6, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return found
+
+
+@pytest.mark.parametrize("method", ["lorasp", "pissa", "dora"])
+def test_merged_logits_are_those_of_base_and_adapter(method: str, trained: Path, tmp_path: Path) -> None:
+    adapter, out = of(trained, method), tmp_path / "merged"
+    shutil.copytree(ENCODER, tmp_path / "base")
+    config = tmp_path / "base" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_probs_dropout_prob": 0.25}))
+    assert main(["merge", str(adapter), "--model", str(tmp_path / "base"), "--out", str(out)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base, untouched = (AutoModelForSequenceClassification.from_pretrained(ENCODER, num_labels=2) for _ in "ab")
+    wanted = logits(peft.PeftModel.from_pretrained(base, str(adapter)))
+    assert AutoConfig.from_pretrained(out).attention_probs_dropout_prob == 0.25
+    merged = AutoModelForSequenceClassification.from_pretrained(out)
+    torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-5)
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(merged.bert.get_parameter(name), untouched.bert.get_parameter(name))
+    assert (
+        AutoTokenizer.from_pretrained(out)("a b")["input_ids"]
+        == AutoTokenizer.from_pretrained(ENCODER)("a b")["input_ids"]
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["merge", *words]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_what_cannot_be_merged_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--model", str(ENCODER), "--out", str(tmp_path / "new")]
+    assert "virtual tokens" in refused(capsys, str(of(trained, "prompt")), *base)
+    assert "no readable adapter_config.json" in refused(capsys, str(tmp_path / "absent"), *base)
+    shutil.copytree(of(trained, "lorasp"), tmp_path / "broken")
+    (tmp_path / "broken" / "adapter_model.safetensors").write_bytes(b"x")
+    assert "adapter_model.safetensors does not read" in refused(capsys, str(tmp_path / "broken"), *base)
+    full = ["--model", str(ENCODER), "--out", str(trained)]
+    assert "give a new folder" in refused(capsys, str(of(trained, "lorasp")), *full)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_quantized_base_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantized = tmp_path / "base"
+    shutil.copytree(ENCODER, quantized)
+    config = (quantized / "config.json").read_text()
+    (quantized / "config.json").write_text(config.replace("{", '{"quantization_config": {"load_in_4bit": true},', 1))
+    out = ["--out", str(tmp_path / "new")]
+    said = refused(capsys, str(of(trained, "lorasp")), "--model", str(quantized), *out)
+    assert "its weights are quantized" in said
+    go(tmp_path / "sim", methods="lora", seeds="1", save_adapters=True, quantize=("sim3",))
+    said = refused(capsys, str(of(tmp_path / "sim", "lora")), "--model", str(ENCODER), *out)
+    assert "trained on a base at quantize=sim3" in said

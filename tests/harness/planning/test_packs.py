@@ -1,0 +1,96 @@
+"""Which cells train together."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core.cell import Cell
+from harness.core.method import Method
+from harness.planning.packs import Pack, group, remaining
+from harness.planning.plan import method_of
+from tests.reports.records import cell
+
+
+def grouped(cells: list[Cell], most: int = 16) -> list[Pack]:
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    return group(cells, methods, most)
+
+
+def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
+    cells = [cell(method="lora", seed=s) for s in range(3)]
+    cells += [cell(method="lorasp", options={"rank": 4}, protocol={"lr": 0.1, "epochs": 1.0})]
+    (pack,) = grouped(cells)
+    assert pack.cells == tuple(cells) and [m.name for m in pack.methods] == ["lora"] * 3 + ["lorasp"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"task": "rte"},
+        {"method": "head"},
+        {"dtype": "bf16"},
+        {"quantize": "int8"},
+        {"recompute": "full"},
+        {"data": "other rows"},
+        {"protocol": {"batch_size": 8}},
+        {"protocol": {"max_length": 64}},
+        {"protocol": {"train_rows": 10}},
+        {"protocol": {"eval_rows": 10}},
+        {"protocol": {"group_by_length": True}},
+        {"protocol": {"label_smoothing": 0.1}},
+    ],
+)
+def test_what_changes_the_batch_or_the_backbone_parts_them(other: dict[str, object]) -> None:
+    assert len(grouped([cell(), cell(**other)])) == 2  # type: ignore[arg-type]
+
+
+def test_a_pack_of_length_groups_has_one_length_seed() -> None:
+    cells = [
+        cell(method=name, protocol={"group_by_length": True}).model_copy(
+            update={"seeds": {"order": s, "length": s // 2}}
+        )
+        for name in ("lora", "lorasp")
+        for s in range(4)
+    ]
+    packs = grouped(cells)
+    assert [[c.seeds["length"] for c in p.cells] for p in packs] == [[0] * 4, [1] * 4]
+
+
+def test_full_fine_tuning_trains_alone() -> None:
+    assert [len(p.cells) for p in grouped([cell(method="full", seed=s) for s in range(3)])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "sizes"), [(10, 16, [10]), (20, 16, [10, 10]), (5, 2, [2, 1, 2]), (3, 1, [1] * 3)]
+)
+def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int, sizes: list[int]) -> None:
+    cells = [cell(seed=s) for s in range(count)]
+    packs = grouped(cells, most)
+    assert sorted(len(p.cells) for p in packs) == sorted(sizes)
+    assert [c for p in packs for c in p.cells] == cells
+
+
+def test_halves_and_singles() -> None:
+    (pack,) = grouped([cell(seed=s) for s in range(5)])
+    assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.alone()] == [1] * 5
+    assert len(pack.alone()[0].split()) == 1
+
+
+def test_packs_that_an_earlier_run_did_not_begin_stay_what_they_are() -> None:
+    cells = [cell(seed=s) for s in range(11)] + [cell("rte", seed=s) for s in range(3)]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    every = group(cells, methods, 4)
+    assert [len(p.cells) for p in every] == [4, 3, 4, 3]
+    assert remaining(cells, [c.key for c in cells], methods, 4) == every
+    assert remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
+    assert [len(p.cells) for p in group(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
+
+
+def test_what_is_left_of_packs_is_put_together() -> None:
+    cells = [cell(seed=s) for s in range(12)]
+    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    left = [cells[i] for i in (1, 2, 4, 5, 6, 7, 9)]  # of 0-3 and 8-11 some are done
+    packs = remaining(cells, [c.key for c in left], methods, 4)
+    assert [[cells.index(c) for c in p.cells] for p in packs] == [[1, 2, 9], [4, 5, 6, 7]]
+    asked: list[int] = []
+    assert remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []

@@ -1,0 +1,185 @@
+"""Plan: protocols, keys, what is dropped and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import harness.planning.plan as planning
+from harness.cli.main import main
+from harness.core.errors import NotApplicable, UserError
+from harness.core.method import STRATEGIES, SUITES, Example, TaskData
+from harness.core.presets import MINILM, preset
+from harness.core.spec import Spec, make_spec
+from harness.models.source import resolve
+from harness.planning.plan import make_plan, method_of
+
+
+def plan(**flags: object) -> object:
+    return make_plan(make_spec({"tasks": ("rte",), "seeds": "2", **flags}))
+
+
+def cells(**flags: object) -> tuple:  # type: ignore[type-arg]
+    return plan(**flags).cells  # type: ignore[attr-defined]
+
+
+def test_main_job_is_ninety_cells_in_task_order() -> None:
+    made = make_plan(make_spec({}))
+    assert len(made.cells) == 90 and len({c.key for c in made.cells}) == 90
+    assert [c.task for c in made.cells[::10]] == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+    assert all(method_of(c) == made.methods[c.key] for c in made.cells)
+
+
+def test_defaults_are_the_same_for_lora_and_lorasp() -> None:
+    lora, _, lorasp, _ = cells()
+    assert lora.protocol == lorasp.protocol and lora.seeds == lorasp.seeds
+
+
+def test_key_holds_what_changes_results_and_nothing_else() -> None:
+    first = cells()[0]
+    assert cells(pack=1, device="cpu", threads=1, profile=False, methods="lora:rank=16")[0].key == first.key
+    for flags in ({"lr": 0.1}, {"dtype": "bf16"}, {"max_steps": 3}, {"methods": "lora:rank=4"}, {"train_rows": 9}):
+        assert cells(**flags)[0].key != first.key
+
+
+def test_paper_protocol() -> None:
+    lora, _, lorasp, _ = cells(protocol="paper")
+    assert (lora.protocol.lr, lora.protocol.epochs, lora.protocol.max_steps) == (2e-5, 3.0, None)
+    assert lorasp.options == {"target": ("query", "key", "value")} and lora.options == {}
+    assert cells(protocol="paper", methods="lorasp:target=query")[0].options == {"target": ("query",)}
+
+
+def test_the_users_budget_wins() -> None:
+    cell = cells(epochs=2.0, methods="lora:lr=0.5")[0]
+    assert (cell.protocol.epochs, cell.protocol.max_steps, cell.protocol.lr) == (2.0, None, 0.5)
+    assert cell.protocol.lr_source == "given"
+
+
+def test_what_cannot_be_is_refused_when_named_and_dropped_from_a_product() -> None:
+    with pytest.raises(NotApplicable, match="quantize=nf4"):
+        plan(methods="full", quantize="nf4")
+    made = plan(methods="all", quantize="nf4")
+    chosen = {c.method for c in made.cells}  # type: ignore[attr-defined]
+    assert {"head", "lora", "lorasp"} <= chosen and "full" not in chosen
+    assert any("full" in line and "not applicable" in line for line in made.dropped)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"tasks": ("rt",)}, "did you mean 'rte'"),
+        ({"suite": ("glu",)}, "did you mean 'glue'"),
+        ({"preset": "quik"}, "did you mean 'quick'"),
+        ({"model": ("/nowhere",)}, "not a folder"),
+        ({"data_dir": "/nowhere"}, "no task has its rows"),
+    ],
+)
+def test_wrong_names_and_places(flags: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        plan(**flags)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("split", "says"), [("trian", "did you mean 'train'"), ("train", "line 2: 1 columns")])
+def test_a_file_given_by_hand_is_not_left_out_for_its_mistakes(tmp_path: Path, split: str, says: str) -> None:
+    """Other tasks would run, and the file's not, without an error."""
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("sentence1\tsentence2\tlabel\nalone\n")
+    with pytest.raises(UserError, match=says):
+        plan(tasks=("rte", "sst2"), data_file=(f"rte/{split}={rows}",))
+
+
+def test_a_strategys_version_is_in_the_key_above_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 1 it is left out, so that keys made before it was there stay the same."""
+    before = {c.label: c.key for c in cells(seeds="1", methods="lora,lora:match=lorasp|none,rank=15,lorasp")}
+    monkeypatch.setitem(STRATEGIES._items, "random", dataclasses.replace(STRATEGIES.get("random"), version=2))
+    after = {c.label: c.key for c in cells(seeds="1", methods="lora,lora:match=lorasp|none,rank=15,lorasp")}
+    assert {label for label in before if before[label] != after[label]} == {"lora:match=lorasp,rank=15", "lorasp"}
+
+
+def test_only_length_groups_have_a_length_seed() -> None:
+    assert all("length" not in c.seeds for c in cells())
+    assert [c.seeds["length"] for c in cells(group_by_length=True, methods="lora")] == [0, 1]
+    assert [c.seeds["length"] for c in cells(group_by_length=True, methods="lora", seeds="2,length=5")] == [5, 5]
+    with pytest.raises(UserError, match="--group-by-length"):
+        cells(seeds="length=0..1")
+
+
+def test_keys_of_today_stay() -> None:
+    """Stored records are found by key: a change here means that every run starts anew."""
+    lora, _, lorasp, _ = cells()
+    assert (lora.key, lorasp.key) == ("daac9db155498467", "f8baeb68f0f1500a")
+
+
+def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, dev = tmp_path / "t.csv", tmp_path / "v.csv"
+    train.write_text("a,y\n" + "".join(f"text {n},{'no' if n % 2 else 'yes'}\n" for n in range(9)))
+    dev.write_text("a,y\nText 3!,no\nother,yes\ntext 4,no\n")
+    files = (str(train), f"table/validation={dev}")
+    spec = Spec(suite=("table",), data_file=files, text="a", label="y", methods="head", seeds="1")
+    assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).data["table", "t"].notes
+    source = resolve(preset("quick"), "glue", None)
+    turned = dataclasses.replace(source, path=tmp_path)
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "yes", "1": "no"}}')
+    monkeypatch.setattr(planning, "resolve", lambda *_: turned)
+    assert any("has the order yes, no" in note for note in make_plan(spec).data["table", "t"].notes)
+
+
+def test_minilm_on_xnli_is_told_to_be_english() -> None:
+    source = resolve(preset("quick"), "glue", None)
+    data = TaskData({"train": (Example("a", ("b",), 0),)}, "f", "s")
+    small, suites = preset("small"), {"xnli": SUITES.get("xnli")()}
+    for name, told in ((MINILM, True), ("another", False)):
+        models = {"xnli": dataclasses.replace(source, name=name)}
+        notes = planning._checked(data, suites, small, models, "xnli", "en").notes
+        assert any("was trained on English" in note for note in notes) == told
+
+
+HEAD = "index\tsentence1\tsentence2\tlabel\n"
+
+
+def rte_and_cola(folder: Path, train: bytes) -> Path:
+    """Official layouts, cola well and rte's train.tsv as given."""
+    for task, rows in (("RTE", f"{HEAD}0\ta\tb\tentailment\n"), ("CoLA", "x\t1\t\tA bird sang.\n")):
+        (folder / task).mkdir()
+        for split in ("train", "dev"):
+            (folder / task / f"{split}.tsv").write_text(rows)
+    (folder / "RTE" / "train.tsv").write_bytes(train)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("train", "says"),
+    [
+        (f"{HEAD}0\ta\tb\tentailment\n1\ta\tb\tyes\n", "line 3: label 'yes', expected one of entailment, not_"),
+        (f"{HEAD}0\ta\tb\n", "line 2: 3 columns, expected 4 (index, sentence1, sentence2, label)"),
+        ("index\tone\ttwo\n", "line 1: header (index, one, two), expected columns (sentence1, sentence2, label)"),
+        (f"{HEAD}0\t\t\tentailment\n", "line 2: empty text, expected words under sentence1, sentence2"),
+        (HEAD, "no rows, expected columns"),
+        ("", "empty file, expected columns sentence1, sentence2, label"),
+        (b"\xff\xff", "line 1: expected UTF-8 text, found byte 0xff"),
+    ],
+)
+def test_a_file_that_does_not_read_is_refused_where_its_task_is_named(
+    train: str | bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = rte_and_cola(tmp_path, train if isinstance(train, bytes) else train.encode())
+    out = tmp_path / "out"
+    for tasks in ("rte,cola", "rte"):
+        words = ["run", "--data-dir", str(folder), "--tasks", tasks, "--out", str(out), "--max-steps", "1"]
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {folder / 'RTE' / 'train.tsv'}") and says in line
+        assert not list(out.glob("cells/*")) and not (out / "run.json").exists()
+    made = make_plan(make_spec({"data_dir": folder, "out": out}))  # not named: left out with the line
+    assert {c.task for c in made.cells} == {"cola"}
+    assert any(line.startswith("glue/rte left out: ") and says in line for line in made.dropped)
+
+
+def test_a_task_without_its_folder_is_left_out_even_where_named(tmp_path: Path) -> None:
+    folder = rte_and_cola(tmp_path, f"{HEAD}0\ta\tb\tentailment\n".encode())
+    (folder / "CoLA" / "train.tsv").unlink()
+    made = make_plan(make_spec({"data_dir": folder, "tasks": ("rte", "cola", "sst2")}))
+    assert {c.task for c in made.cells} == {"rte"} and len(made.dropped) == 2

@@ -1,0 +1,107 @@
+"""Pack sizes from predicted memory, and what makes a step fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core.errors import UserError
+from harness.core.spec import make_spec
+from harness.planning.packs import MOST, group
+from harness.planning.plan import Plan, make_plan
+from harness.profiling.capacity import (
+    BOUND_MARGIN,
+    USED_AT_MOST,
+    Capacity,
+    free_memory,
+    parse_memory,
+    rough_bound,
+    ways_to_fit,
+)
+from harness.runner.forecast import forecast
+
+
+def plan(**flags: object) -> Plan:
+    return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
+
+
+@pytest.mark.parametrize(
+    "text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)]
+)
+def test_memory_is_read(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["much", "", "0", "0GiB", "-1GiB", "nan", "inf", "9" * 400, "0.1B", "3 apples"])
+def test_a_wrong_memory_is_one_line(text: str) -> None:
+    with pytest.raises(UserError, match="24GiB"):
+        parse_memory(text)
+
+
+def test_a_memory_that_is_named_empty_is_refused_and_not_passed_over() -> None:
+    with pytest.raises(UserError, match="--memory ''"):
+        forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"}), "")
+
+
+def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan()
+    capacity = Capacity(made, "cpu", free_memory("cpu"))
+    monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
+    assert capacity.most(made.cells) == MOST["cpu"]
+
+
+def test_beyond_the_usual_most_the_closed_form_decides_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    room = int(rough_bound(step, 40) * BOUND_MARGIN / USED_AT_MOST)
+    capacity = Capacity(made, "cpu", room)
+    monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
+    assert capacity.most(made.cells, 1000) in (39, 40) and capacity.most(made.cells, 8) == 8
+    assert capacity.most(made.cells) == MOST["cpu"]
+    monkeypatch.undo()
+    tight = Capacity(made, "cpu", int(rough_bound(step, 10) * BOUND_MARGIN / USED_AT_MOST))
+    alone, two = tight.predicted(step), tight.predicted(step, 2)
+    assert not isinstance(alone, str) and not isinstance(two, str)
+    by_line = 1 + (tight.room * USED_AT_MOST - alone.peak) // (two.peak - alone.peak)
+    assert tight.most(made.cells, 1000) == pytest.approx(by_line, abs=1)
+
+
+def test_the_bound_is_above_the_prediction() -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    four = Capacity(made, "cpu", 0).predicted(step, 4)
+    assert not isinstance(four, str) and rough_bound(step, 4) > four.peak
+
+
+def test_packs_are_as_large_as_memory_allows() -> None:
+    made = plan()
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    capacity = Capacity(made, "cpu", 0)
+    two, three = (capacity.predicted(step, k) for k in (2, 3))
+    assert not isinstance(two, str) and not isinstance(three, str)
+    capacity.room = int((two.peak + three.peak) / 2 / USED_AT_MOST)
+    assert [len(p.cells) for p in group(made.cells, made.methods, capacity.most)] == [2, 2]
+
+
+def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
+    made = plan(methods="pissa", seeds="12")
+    step = Capacity(made, "cpu", 0).step(made.cells[0])
+    assert isinstance(Capacity(made, "cpu", 0).predicted(step), str)  # it reads the weights
+    for k in (1, 3, 12):
+        room = int(rough_bound(step, k) / USED_AT_MOST) + 1
+        assert Capacity(made, "cpu", room).most(made.cells) == k
+    assert Capacity(made, "cpu", 0).most(made.cells) == 1
+    assert Capacity(made, "cpu", 2**60).most(made.cells) == MOST["cpu"]
+
+
+def test_ways_to_fit_do_fit() -> None:
+    made = plan()
+    capacity = Capacity(made, "cpu", 0)
+    alone = capacity.predicted(capacity.step(made.cells[0]))
+    assert not isinstance(alone, str)
+    capacity.room = int(alone.peak * 0.7 / USED_AT_MOST)
+    ways = {way.flags: way.peak for way in ways_to_fit(capacity, made.cells[0])}
+    assert "--recompute full" in ways and "--batch-size 8" in ways and "--quantize nf4" not in ways
+    assert all(peak <= alone.peak * 0.7 for peak in ways.values())
+    again = plan(batch_size=8)
+    smaller = Capacity(again, "cpu", 0).predicted(Capacity(again, "cpu", 0).step(again.cells[0]))
+    assert not isinstance(smaller, str) and smaller.peak == ways["--batch-size 8"]

@@ -1,0 +1,242 @@
+"""Predicted memory against what the CPU's allocator says of the same step, and against counts by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.core.method import SUITES
+from harness.core.spec import make_spec
+from harness.models.fake import fake_model
+from harness.models.source import ModelSource
+from harness.planning.plan import make_plan
+from harness.profiling.activations import held_bytes
+from harness.profiling.live_storages import LiveStorages, storage_bytes
+from harness.profiling.predict import Step, fake_tensors, predict
+from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.trace import trace
+
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": (
+        "bert",
+        {"hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 1024},
+    ),
+    "t5": (
+        "t5",
+        {"d_model": 256, "d_kv": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "d_ff": 1024}
+        | {"decoder_start_token_id": 0, "eos_token_id": 1},
+    ),
+    "llama": (
+        "llama",
+        {"hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+        | {"intermediate_size": 704, "pad_token_id": 0},
+    ),
+}
+
+
+def source_of(name: str, folder: Path) -> ModelSource:
+    """A small model of a kind, with random weights, beside the embedded tokenizer."""
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"]
+    kind, fields = SMALL[name]
+    config = AutoConfig.for_model(kind, **fields, vocab_size=1000, num_labels=2)
+    auto = AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForSequenceClassification
+    auto.from_config(config).save_pretrained(folder)
+    return ModelSource(name, folder, own.ref, "as stored", stand_in=True)
+
+
+def step_of(source: ModelSource, method: str, length: int = 48, **flags: Any) -> Step:
+    asked = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 8, "max_length": length}
+    plan = make_plan(make_spec(asked | {"max_target_length": length // 2} | flags))
+    (cell,) = plan.cells
+    task = SUITES.get("glue").tasks["rte"]
+    if source.name == "t5":
+        task = dataclasses.replace(task, labels=(), kind="translation")
+    return Step((cell,), (plan.methods[cell.key],), task, source, length, "cpu")
+
+
+def allocated_peak(step: Step) -> tuple[int, int]:
+    """Bytes that a real step holds at most by the profiler's allocator events, and those of the state alone."""
+    from torch.profiler import ProfilerActivity, profile
+
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    model = load_alone(question)
+    trainer = train_alone(question, model, 3)
+    trainer.one_step(0)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        trainer.one_step(1)
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.first, *trainer.optimizer.second]
+    state += [t for g in trainer.attached.groups for t in (g.theta, g.grad)]
+    return most, storage_bytes(state) + sum(trainer.attached.frozen_bytes)
+
+
+FAST = [("bert", m, "none", "none") for m in ("lora", "lorasp", "full")]
+FAST += [("t5", "lora", "none", "none"), ("llama", "lorasp", "none", "selective"), ("bert", "lorasp", "nf4", "none")]
+SLOW = [(n, m, "none", "none") for n in ("t5", "llama") for m in ("lora", "lorasp", "full")]
+SLOW += [(n, "lora", "none", how) for n in SMALL for how in ("selective", "full")]
+SLOW += [(n, "lorasp", level, "none") for n in SMALL for level in ("nf4", "nf4-dq")]
+COMBINATIONS = [pytest.param(*c) for c in FAST]
+COMBINATIONS += [pytest.param(*c, marks=pytest.mark.slow) for c in SLOW if c not in FAST]
+
+
+@pytest.mark.parametrize("name, method, quantize, recompute", COMBINATIONS)
+def test_peak_is_what_the_allocator_says(name: str, method: str, quantize: str, recompute: str, tmp_path: Path) -> None:
+    if quantize != "none":
+        pytest.importorskip("bitsandbytes")
+    step = step_of(source_of(name, tmp_path), method, quantize=(quantize,), recompute=(recompute,))
+    predicted = predict(step)
+    transient, state = allocated_peak(step)
+    assert predicted.peak == pytest.approx(transient + state, rel=0.1)
+    assert predicted.shares.activations + predicted.shares.rest == pytest.approx(transient, rel=0.1)
+
+
+HELD = [
+    pytest.param("t5", "lorasp", "none"),
+    pytest.param("t5", "lorasp", "full"),
+    pytest.param("llama", "lora", "none"),
+]
+HELD += [
+    pytest.param(n, m, r, marks=pytest.mark.slow)
+    for n in ("t5", "llama")
+    for m in ("full", "lora")
+    for r in ("none", "selective", "full")
+]
+
+
+@pytest.mark.parametrize("name, method, recompute", HELD)
+def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str, tmp_path: Path) -> None:
+    step = step_of(source_of(name, tmp_path), method, recompute=(recompute,))
+    shares = predict(step).shares
+    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
+    trainer = train_alone(question, load_alone(question), 3)
+    trainer.one_step(0)
+    # real rows of the full length need no mask, which the plan takes them to need as padded ones do
+    assert shares.activations == pytest.approx(held_bytes(lambda: trainer.losses(1)), rel=0.1)
+    assert shares.gradients == sum(g.grad.nbytes for g in trainer.attached.groups)
+    assert shares.optimizer == sum(t.nbytes for t in [*trainer.optimizer.first, *trainer.optimizer.second])
+    stored = storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
+    own = 0 if method == "full" else shares.adapters - sum(trainer.attached.frozen_bytes)
+    assert shares.weights + own == pytest.approx(stored + (0 if method == "full" else own), rel=0.01)
+
+
+def test_more_replicas_lie_on_the_line_of_one_and_two(tmp_path: Path) -> None:
+    step = step_of(source_of("bert", tmp_path), "lora")
+    one, two, five = (predict(step.replicas(k)) for k in (1, 2, 5))
+    line = one.at(5, two)
+    assert line.peak == pytest.approx(five.peak, rel=0.02)
+    # on a CPU one replica is updated by a kernel of its own, and more in pieces that get shorter
+    assert line.flops == five.flops and line.launches == pytest.approx(five.launches, rel=0.01)
+    assert two.shares.weights == one.shares.weights and two.shares.adapters == 2 * one.shares.adapters
+
+
+@pytest.mark.parametrize(
+    "name, level", [*(("bert", level) for level in ("int8", "fp4", "nf4", "nf4-dq")), ("t5", "int8"), ("llama", "nf4")]
+)
+def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    from harness.models.load import load_model
+
+    source, outputs = source_of(name, tmp_path), None if name == "t5" else 2
+    real = load_model(source, outputs, quantize=level)  # type: ignore[arg-type]
+    stored = [*real.parameters(), *real.buffers()]
+    for parameter in list(stored):
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            stored += [state.absmax, state.code]
+            stored += [state.state2.absmax, state.state2.code, state.offset] if state.nested else []
+        if getattr(parameter, "SCB", None) is not None:
+            stored.append(parameter.SCB)
+    with fake_tensors():
+        fake = fake_model(source, outputs, dtype="fp32", quantize=level, trained_backbone=False, device="cpu")  # type: ignore[arg-type]
+        predicted = storage_bytes([*fake.parameters(), *fake.buffers()])
+    # tables that bitsandbytes shares between its layers are counted with each
+    assert predicted == pytest.approx(storage_bytes(stored), rel=0.01)
+
+
+@pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
+def test_scales_are_found_in_a_real_step_as_in_a_predicted_one(level: str, tmp_path: Path) -> None:
+    """A float32 for 64 numbers of a 4-bit matrix, or for a row of an 8-bit one; six matrices a layer, three layers."""
+    pytest.importorskip("bitsandbytes")
+    step = step_of(source_of("bert", tmp_path), "lora", quantize=(level,))
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    counted = trace(train_alone(question, load_alone(question), 3), "cpu").shares
+    rows, numbers = 3 * (5 * 256 + 1024), 3 * 12 * 256**2
+    scales = 4 * (rows if level == "int8" else numbers // 64)
+    assert counted.quantization == pytest.approx(scales, rel=0.02)
+    assert predict(step).shares.quantization == pytest.approx(scales, rel=0.02)
+    assert counted.weights == pytest.approx(predict(step).shares.weights, rel=0.001)
+
+
+def test_live_bytes_flops_and_launches_of_known_operations() -> None:
+    a = torch.ones(100, 50)
+    with LiveStorages(block=512) as seen:
+        b = a @ a.T
+        c = b + 1
+        del b
+        c.view(-1)
+    assert seen.live == 40448 and seen.peak == 2 * 40448  # 40000 bytes in blocks of 512
+    assert seen.flops == 2 * 100 * 50 * 100 and seen.launches == 2
+    del c
+    assert seen.live == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_forward_flops_are_those_of_the_shape(device: str) -> None:
+    """Two for each weight and token, two products of attention: MiniLM's 6 layers of 384, its pooler and head."""
+    rows, length, width = 4, 96, 384
+    flags = {"tasks": ("rte",), "seeds": "1", "methods": "full", "model": ("shape:minilm",)}
+    plan = make_plan(make_spec(flags | {"batch_size": rows, "max_length": length}))
+    (cell,) = plan.cells
+    task, source = SUITES.get("glue").tasks["rte"], plan.models["glue"]
+    linear, attention = 2 * rows * length * 6 * 12 * width**2, 4 * rows * length**2 * width * 6
+    head = 2 * rows * (width * width + 2 * width)
+    found = predict(Step((cell,), (plan.methods[cell.key],), task, source, length, device))
+    assert found.forward_flops == linear + attention + head
+
+
+def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+    aten = torch.ops.aten  # its own table lacks the CPU's fused attention
+    lacking = {
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: (
+            sdpa_backward_flop_count(g, q, k, v)
+        ),
+    }
+    step = step_of(source_of("bert", tmp_path), "lora")
+    cell, method = step.cells[0], step.methods[0]
+    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    trainer = train_alone(question, load_alone(question), 3)
+    with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
+        trainer.one_step(0)
+    assert predict(step).flops == counter.get_total_flops()
+
+
+def test_what_cannot_be_predicted_prints_no_traceback() -> None:
+    """In a process of its own: torch's loggers write to the stderr of when they were made."""
+    code = """
+import torch
+from harness.profiling.predict import fake_tensors
+try:
+    with fake_tensors():
+        torch.empty(1, 64).expand(16, 100)
+except RuntimeError:
+    print("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "raised\n" and "Traceback" not in done.stderr

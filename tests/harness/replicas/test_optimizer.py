@@ -1,0 +1,105 @@
+"""ReplicaAdamW against torch.optim.AdamW with clip_grad_norm_, replica by replica."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.core.cell import Protocol
+from harness.planning.schedule import learning_rates
+from harness.replicas.groups import ParameterGroup
+from harness.replicas.optimizer import ReplicaAdamW
+
+PROTOCOLS = [
+    Protocol(lr=1e-2, clip=0.5),
+    Protocol(lr=3e-3, weight_decay=0.3, beta1=0.8, beta2=0.99, epsilon=1e-6, warmup=0.3),
+    Protocol(lr=1e-1, schedule="constant", clip=100.0),
+]
+STEPS = 12
+
+
+def test_equals_torch_for_each_replica() -> None:
+    rates = [learning_rates(p, STEPS) for p in PROTOCOLS]
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, 4, 5, dtype=torch.float64, generator=generator)
+    bias = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    gradients = torch.randn(STEPS, 3, 25, dtype=torch.float64, generator=generator)
+    group = ParameterGroup("g", [("bias", bias), ("weight", weight)], [25] * 3, undecayed=frozenset({"bias"}))
+    ours = ReplicaAdamW([group], PROTOCOLS, rates)
+    theirs = []
+    for slot, own in enumerate(PROTOCOLS):
+        w, b = weight[slot].clone().requires_grad_(), bias[slot].clone().requires_grad_()
+        settings = {"betas": (own.beta1, own.beta2), "eps": own.epsilon}
+        optimizer = torch.optim.AdamW(
+            [{"params": [w], "weight_decay": own.weight_decay}, {"params": [b], "weight_decay": 0.0}],
+            lr=1.0,
+            **settings,
+        )
+        theirs.append((w, b, optimizer))
+    for step in range(STEPS):
+        group.grad.copy_(gradients[step])
+        ours.step()
+        for slot, (w, b, optimizer) in enumerate(theirs):
+            w.grad, b.grad = gradients[step, slot, :20].view(4, 5).clone(), gradients[step, slot, 20:].clone()
+            torch.nn.utils.clip_grad_norm_([w, b], PROTOCOLS[slot].clip)
+            for g in optimizer.param_groups:
+                g["lr"] = rates[slot][step]
+            optimizer.step()
+    for slot, (w, b, _) in enumerate(theirs):
+        torch.testing.assert_close(group.leaves["weight"].tensor[slot], w, rtol=0, atol=1e-13)
+        torch.testing.assert_close(group.leaves["bias"].tensor[slot], b, rtol=0, atol=1e-13)
+
+
+def run(rows: int, every: int = 0, scale: float = 1.0) -> torch.Tensor:
+    """Theta of so many equal replicas after five steps; the last five of 14 values do not decay."""
+    values = torch.arange(14.0, dtype=torch.float64).expand(rows, 14) / 7
+    parts = [("w", values[:, :9].clone()), ("b", values[:, 9:].clone())]
+    group = ParameterGroup("g", parts, [14] * rows, undecayed=frozenset({"b"}), lr_scale=[scale] * rows)
+    group.restarts = [every] * rows
+    protocol = Protocol(lr=0.1, weight_decay=0.5, clip=0.7)
+    optimizer = ReplicaAdamW([group], [protocol] * rows, [[0.1, 0.2, 0.05, 0.1, 0.02]] * rows)
+    for step in range(5):
+        group.grad.copy_((values + step).cos())
+        optimizer.step()
+    return group.theta.detach()
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(2)
+    monkeypatch.setattr("harness.replicas.optimizer.CACHED", 8)
+    assert torch.equal(run(2), whole)
+
+
+@pytest.mark.parametrize(("every", "scale"), [(0, 1.0), (2, 1.0), (3, 4.0)])
+def test_one_replica_alone_is_updated_as_in_a_pack(every: int, scale: float) -> None:
+    torch.testing.assert_close(run(1, every, scale)[0], run(3, every, scale)[1], rtol=0, atol=1e-13)
+
+
+def test_schedule_equals_transformers() -> None:
+    from transformers import get_linear_schedule_with_warmup
+
+    own = Protocol(lr=0.7, warmup=0.15)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.7)
+    theirs = get_linear_schedule_with_warmup(optimizer, 5, 33)
+    for rate in learning_rates(own, 33):
+        assert abs(rate - optimizer.param_groups[0]["lr"]) < 1e-15
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
+    """One replica on a GPU reads from tensors what the host passes as numbers on a CPU."""
+    group = ParameterGroup("g", [("w", torch.zeros(1, 4))], [4], lr_scale=[2.5])
+    group.restarts = [every]
+    rates = learning_rates(PROTOCOLS[1], STEPS)
+    made = ReplicaAdamW([group], PROTOCOLS[1:2], [rates])
+    for step in range(STEPS):
+        made.begin(step)
+        numbers = made._rate_alone(0, group)
+        made.device = torch.device("cuda")
+        rate, count = made._rate_alone(0, group)
+        made.device = torch.device("cpu")
+        assert isinstance(rate, torch.Tensor) and rate.shape == count.shape == ()
+        assert (float(rate), float(count)) == pytest.approx((numbers[0], float(numbers[1])), rel=1e-6)
+        assert float(count) == (step % every if every else step) + 1
