@@ -7,5 +7,4 @@ before other packages are imported is settled here.
 from harness.core.process import import_own_packages, wait_passively
 
 import_own_packages()
-SPINS = wait_passively()
-"""Whether torch was imported first, so that its OpenMP threads spin while they wait."""
+wait_passively()

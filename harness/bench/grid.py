@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.bench import rival
 from harness.bench.at_once import concurrently, lora_cells
-from harness.bench.rival import Ran, Way
+from harness.bench.rival import Ran, Way, inputs_of, train
 from harness.bench.table import Bench, Panel
 from harness.core.cell import Cell
 from harness.core.device import choose_device, choose_threads
@@ -73,11 +72,11 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
         raise UserError(f"--methods {spec.methods}: the rival trains LoRA at its defaults; add lora")
     _check(plan, lora)
     ours = run_ours(plan, spec)
-    inputs = rival.inputs_of(plan, lora[0])
+    inputs = inputs_of(plan, lora[0])
     for way in ways:
-        rival.train(plan, lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
+        train(plan, lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
     # the ways take turns, so that a machine that slows down slows down all
-    alone = [{way: rival.train(plan, cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
+    alone = [{way: train(plan, cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
     at_once = {n: concurrently(spec, n, steps, device, ways[0]) for n in concurrent}
     found = [Rival(way, [ran[way] for ran in alone], at_once if way == ways[0] else {}) for way in ways]
     facts = {

@@ -22,13 +22,14 @@ def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) ->
 
     Example: python -m harness methods show lorasp-column
     """
-    from harness.cli import facts, listing
+    from harness.cli.facts import method_page, method_table
+    from harness.cli.listing import list_methods, show_method
 
     name = _named("methods", what, plugin)
     if name is None:
-        _print_rows(listing.list_methods(), facts.method_table, as_json)
+        _print_rows(list_methods(), method_table, as_json)
     else:
-        _print_page(listing.show_method(name), facts.method_page, as_json)
+        _print_page(show_method(name), method_page, as_json)
 
 
 def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
@@ -36,13 +37,14 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
 
     Example: python -m harness strategies show column
     """
-    from harness.cli import facts, listing
+    from harness.cli.facts import strategy_page, strategy_table
+    from harness.cli.listing import list_strategies, show_strategy
 
     name = _named("strategies", what, plugin)
     if name is None:
-        _print_rows(listing.list_strategies(), facts.strategy_table, as_json)
+        _print_rows(list_strategies(), strategy_table, as_json)
     else:
-        _print_page(listing.show_strategy(name), facts.strategy_page, as_json)
+        _print_page(show_strategy(name), strategy_page, as_json)
 
 
 def suites(plugin: Plugins = None, as_json: Json = False) -> None:
@@ -50,10 +52,11 @@ def suites(plugin: Plugins = None, as_json: Json = False) -> None:
 
     Example: python -m harness suites --json
     """
-    from harness.cli import facts, listing
+    from harness.cli.facts import suite_table
+    from harness.cli.listing import list_suites
 
     _named("suites", None, plugin)
-    _print_rows(listing.list_suites(), facts.suite_table, as_json)
+    _print_rows(list_suites(), suite_table, as_json)
 
 
 def new(

@@ -46,16 +46,25 @@ def foreign_package() -> tuple[str, str] | None:
     return None
 
 
-def wait_passively() -> bool:
-    """Let idle OpenMP threads sleep, unless the user chose otherwise; returns whether this comes too late.
+_torch_was_first = False
+
+
+def threads_spin() -> bool:
+    """Whether torch was imported before the harness, so that idle OpenMP threads spin while they wait."""
+    return _torch_was_first
+
+
+def wait_passively() -> None:
+    """Let idle OpenMP threads sleep, unless the user chose otherwise; too late where torch was imported before.
 
     Threads that spin at each barrier take the CPU from the thread that they wait for as soon as the machine has other
     work. OpenMP reads the variable once, when torch loads it.
     """
+    global _torch_was_first
     if any(name in os.environ for name in WAITING):
-        return False
+        return
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    return "torch" in sys.modules
+    _torch_was_first = "torch" in sys.modules
 
 
 def child_environment() -> dict[str, str]:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import SPINS
 from harness.core.cell import Cell
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.failure import Failure, free_again, one_line
 from harness.core.interrupt import interrupted, reason
 from harness.core.method import Suite
+from harness.core.process import threads_spin
 from harness.core.provenance import environment, utc_now
 from harness.core.record import Status
 from harness.models.adapter_load import load_initial
@@ -46,7 +46,7 @@ class Executor:
         self.save_adapters = spec.save_adapters
         self.device = choose_device(spec.device)
         self.threads = choose_threads(spec.threads)
-        if SPINS and self.threads > 1:
+        if threads_spin() and self.threads > 1:
             listener.note(
                 "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
                 "import the harness first, or set OMP_WAIT_POLICY=PASSIVE"
