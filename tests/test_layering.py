@@ -1,8 +1,12 @@
-"""Who may import whom, and that the core imports nothing heavy."""
+"""A folder imports only from lower ones, nothing is circular, and torch is not loaded before it is needed.
+
+All of it follows from the folders: a new file is held to its folder's rules, and a new folder has to be placed here.
+"""
 
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,101 +15,112 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "methods", "suites", "results", "reports", "studies")
-WIRING = {
-    "harness/cli/bench.py",
-    "harness/cli/running.py",
-    "harness/cli/stored.py",
-    "harness/cli/registered.py",
-    "harness/cli/studies.py",
-    "harness/runner/run.py",
-    "harness/cli/main.py",
-    "harness/__main__.py",
-    "results/job.py",
-    "studies/collected.py",
-    "studies/runner.py",
-    "studies/counting.py",
+LEVELS = {
+    "harness/core": 1,
+    "harness/models": 2,
+    "harness/replicas": 2,
+    "harness/data": 3,
+    "harness/planning": 4,
+    "harness/training": 5,
+    "harness/profiling": 6,
+    "harness/runner": 7,
+    "harness/bench": 8,
+    "harness/cli": 9,
 }
-BUILDING = {"contracts", "registry", "errors", "groups", "seeds", "dropout"}
+"""Folders of one level do not know each other."""
 ALLOWED = {
-    "methods": {"harness", *(f"harness.{m}" for m in BUILDING)},
-    "suites": {"harness", *(f"harness.{m}" for m in BUILDING), "harness.core.cell", "harness.data.tokens"},
-    "reports": {
-        *("harness.core.record", "harness.core.cell", "harness.core.errors"),
-        *("harness.core.files", "harness.core.terminal", "harness.core.file_names"),
-    },
-    "results": {"harness.core.record", "harness.core.store", "harness.core.errors"},
+    "methods": {"harness/core", "harness/replicas"},
+    "suites": {"harness/core", "harness/data"},
+    "reports": {"harness/core"},
+    "results": {"harness/core", "harness/runner", "reports"},
     "studies": {
-        *("harness.core.record", "harness.core.errors", "harness.core.files"),
-        *("harness.core.file_names", "harness.core.spec", "harness.core.method"),
+        "harness/core",
+        "harness/models",
+        "harness/planning",
+        "harness/runner",
+        "methods",
+        "reports",
+        "results",
     },
+    "harness/cli": {"reports", "results", "studies"},
 }
-TORCH = set(
-    "activations attention capture ceiling detail dropout dropout_kernel fake_model functional_dropout groups "
-    "live_storages measure memory_process models optimizer packrun predict recompute result rival scoring simulated "
-    "step step_timer subjects token_cache tokens trace train usual".split()
-)
-HEAVY = {"torch", "transformers", "pandas", "pyarrow", "datasets", "evaluate", "matplotlib", "scipy", "sklearn", "peft"}
-HEAVY |= {"lm_eval", "statsmodels", "sacrebleu", "jinja2", "tensorboard", "optuna"}
+"""What a top-level package, or the one folder that joins them, may import beside what LEVELS allow."""
+WITHOUT_TORCH = ("harness/core", "harness/planning", "harness/runner", "harness/cli", "reports", "results", "studies")
+"""Folders whose import loads no torch; functions in them may."""
+LOADS_MODELS = {"harness.planning.preflight"}
+"""The exceptions: this one fits methods to models, and runs import it when they get there."""
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
-
-
-def imports(path: Path, *, top_only: bool) -> Iterator[str]:
-    """Modules that a file imports; with `top_only` those of its import time (TYPE_CHECKING blocks apart)."""
-    tree = ast.parse(path.read_text())
-    nodes: list[ast.AST] = list(tree.body) if top_only else list(ast.walk(tree))
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def module_of(path: Path) -> str:
+    return name_of(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def folder_of(module: str) -> str:
+    """'harness/training' for a module of harness, else its top-level package."""
+    parts = module.split(".")
+    inside = parts[0] == "harness" and (len(parts) > 2 or (ROOT / "harness" / parts[-1]).is_dir())
+    return "/".join(parts[:2]) if inside and len(parts) > 1 else parts[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Our modules that a file imports, in functions too, but not what only a type checker reads."""
+    tree = ast.parse(path.read_text())
+    hidden: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            hidden |= {ast.dump(inner) for inner in ast.walk(node) if isinstance(inner, ast.ImportFrom | ast.Import)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module and ast.dump(node) not in hidden:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ([m for m in inside if m in MODULES] or [m for m in [node.module] if m in MODULES])
+
+
+def test_every_folder_has_a_level() -> None:
+    folders = {f"harness/{p.name}" for p in (ROOT / "harness").iterdir() if p.is_dir() and list(p.glob("*.py"))}
+    assert folders == set(LEVELS)
+    flat = {p.name for p in (ROOT / "harness").glob("*.py")}
+    assert flat == {"__init__.py", "__main__.py"}, "a module of harness belongs into one of its folders"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_siblings(path: Path) -> None:
-    package = name_of(path).split("/")[0]
-    others = {m for m in imports(path, top_only=False) if m.split(".")[0] in PACKAGES and m.split(".")[0] != package}
-    if name_of(path) in WIRING:
+def test_imports_go_down(path: Path) -> None:
+    here = folder_of(module_of(path))
+    if here == "harness":  # the package itself and __main__ start a process
         return
-    allowed = ALLOWED.get(package, set())
-    if package == "studies":  # its rules read records and the statistics over them, and nothing of methods or suites
-        others = {m for m in others if not m.startswith("reports.")}
-    assert others <= allowed, f"{name_of(path)} imports {sorted(others - allowed)}"
+    for other in sorted(set(map(folder_of, imports(path))) - {here, "harness"}):
+        lower = here in LEVELS and other in LEVELS and LEVELS[other] < LEVELS[here]
+        assert lower or other in ALLOWED.get(here, set()), f"{name_of(path)} imports {other}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_heavy_at_import_in_the_core(path: Path) -> None:
-    place = name_of(path)
-    free = place.startswith(
-        (
-            "methods/layers/",
-            "harness/data/task_types/",
-            "suites/lm_evaluation/",
-            "suites/metrics/evaluated",
-            "suites/embedded/",
-        )
-    ) or (place.startswith("harness/") and path.stem in TORCH)
-    heavy = {m.split(".")[0] for m in imports(path, top_only=True)} & HEAVY
-    assert free or not heavy, f"{place} imports {sorted(heavy)} at import time"
-
-
-def test_no_import_cycle() -> None:
-    graph = {}
-    for path in FILES:
-        module = name_of(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        graph[module] = {m for m in imports(path, top_only=True) if m.split(".")[0] in PACKAGES}
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {module: set(imports(path)) - {module} for module, path in MODULES.items()}
     done: set[str] = set()
 
     def visit(module: str, above: tuple[str, ...]) -> None:
         assert module not in above, " -> ".join((*above, module))
         if module not in done:
-            for other in graph.get(module, ()):
+            for other in sorted(graph[module]):
                 visit(other, (*above, module))
             done.add(module)
 
     for module in graph:
         visit(module, ())
-    assert len(done) >= len(graph) and sys.getrecursionlimit() > len(graph)
+    assert done == set(graph)
+
+
+def test_torch_is_loaded_late() -> None:
+    modules = [m for m in MODULES if folder_of(m) in WITHOUT_TORCH and m not in LOADS_MODELS]
+    load = "importlib.import_module(m); assert 'torch' not in sys.modules, m"
+    code = f"import importlib, sys\nfor m in sys.argv[1:]: {load}"
+    done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and len(modules) > 100, done.stderr[-300:]

@@ -54,7 +54,7 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_file_tree_names_what_is_there() -> None:
     tree = README.split("## Where things are")[1]
     named = set(re.findall(r"\b(\w+\.py)\b", tree))
-    assert named and all(list(ROOT.glob(f"*/{name}")) for name in named)
+    assert named and all(list(ROOT.rglob(name)) for name in named)
 
 
 def test_make_targets_exist() -> None:

@@ -15,7 +15,8 @@ from harness.core.listener import Plain
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
-from harness.profiling import measure, profile
+from harness.profiling import measure
+from harness.runner import profiles as profile
 
 OWN, WAITING = os.getpid(), 4
 

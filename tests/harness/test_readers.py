@@ -22,7 +22,7 @@ from harness.core.errors import UserError
 from harness.core.record import Predictions, Record
 from harness.core.store import Store
 from reports.frames import method_names
-from tests.harness.test_store import snapshot
+from tests.harness.core.test_store import snapshot
 from tests.reports.records import cell, profile, record
 
 SEEDS = 8

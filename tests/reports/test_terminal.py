@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reports.terminal import print_tables
-from tests.harness.test_terminal import run_on_terminal
+from tests.harness.core.test_terminal import run_on_terminal
 from tests.reports.records import grid_of, profile
 
 SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61.0]}

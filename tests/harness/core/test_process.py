@@ -57,7 +57,8 @@ def test_what_the_user_chose_about_waiting_stays(name: str, value: str, tmp_path
 
 
 def test_torch_before_the_harness_is_noticed(tmp_path: Path) -> None:
-    code = "import sys, types; sys.modules[{!r}] = types.ModuleType(''); import harness; from harness.core.process import threads_spin; print(threads_spin())"
+    first = "import sys, types; sys.modules[{!r}] = types.ModuleType('')"
+    code = first + "; import harness.core.process as p; print(p.threads_spin())"
     assert python(code.format("torch"), tmp_path) == "True"
     assert python(code.format("other"), tmp_path) == "False"
     assert python(code.format("torch"), tmp_path, variables(OMP_WAIT_POLICY="passive")) == "False"

@@ -15,7 +15,7 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.models.adapter_config import PLACES, READ, WITHOUT_EFFECT, check_patterns, check_plain, read_config
 from harness.models.adapter_source import start_of
-from tests.harness.test_adapter_source import cell, folder
+from tests.harness.models.test_adapter_source import cell, folder
 
 PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_modules": ["query"]}
 CHANGING = {

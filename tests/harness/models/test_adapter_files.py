@@ -19,7 +19,7 @@ from harness.core.store import Store
 from harness.models.adapter_files import saved
 from harness.models.load import load_model, load_tokenizer
 from harness.planning.plan import make_plan
-from tests.harness.test_run import go
+from tests.harness.runner.test_run import go
 
 
 def logits_by_peft(out: Path, record: Record) -> np.ndarray:

@@ -21,8 +21,8 @@ from harness.data.task_types.classification import replica_losses
 from harness.models.adapter_load import load_initial
 from harness.models.adapter_source import AdapterSource, start_of
 from harness.training.pack_training import calibration_of
+from tests.harness.planning.test_plan import cells
 from tests.harness.small_training import rows
-from tests.harness.test_plan import cells
 
 BATCH = rows(seed=1).batch(torch.arange(10).numpy())
 

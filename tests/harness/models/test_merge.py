@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from harness.cli.main import main
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
-from tests.harness.test_run import go
+from tests.harness.runner.test_run import go
 
 ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
 

@@ -19,7 +19,7 @@ from harness.models.simulated import BLOCK, rounded, simulate
 from harness.planning.plan import make_plan
 from harness.runner import profiles as profile
 from results.job import run_spec as run
-from tests.harness.test_models import CONFIGS, saved
+from tests.harness.models.test_load import CONFIGS, saved
 
 BITS = sorted(SIMULATED.values())
 

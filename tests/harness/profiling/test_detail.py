@@ -15,11 +15,12 @@ from harness.core.gpu import Gpu
 from harness.core.spec import make_spec
 from harness.data.sampler import Order
 from harness.planning.plan import make_plan
-from harness.profiling import detail, profile
+from harness.profiling import detail
 from harness.profiling.ceiling import matmul_flops
 from harness.profiling.clocks import timed_steps
 from harness.profiling.measure import measure
 from harness.profiling.request import Question, load_alone, train_alone
+from harness.runner import profiles as profile
 
 
 @pytest.fixture

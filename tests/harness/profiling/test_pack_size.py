@@ -23,7 +23,7 @@ from harness.profiling.knee import Timed
 from harness.profiling.pack_size import PackSizes, reaches, words
 from harness.runner.execute import Executor
 from harness.runner.forecast import forecast
-from tests.harness.test_run import go
+from tests.harness.runner.test_run import go
 
 KNEE_AT_FOUR = Timed({1: 1.0, 2: 1.2, 4: 1.6, 8: 3.2}, True, 0.5)
 

@@ -22,8 +22,9 @@ from harness.core.process import available_cpus
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
-from harness.profiling import measure, profile
+from harness.profiling import measure
 from harness.replicas import cuda_graph as capture
+from harness.runner import profiles as profile
 from harness.training import trainer as train
 from harness.training.pack_training import attach_pack
 from tests.reports.records import cell
