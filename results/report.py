@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
+from harness.core.garbage import pause_collection
 from harness.core.record import Profile, Record, Tuned
 from harness.core.spec import Spec
 from harness.core.store import Store, first_lines
@@ -28,6 +29,7 @@ def check_shown(spec: Spec) -> None:
         writer()
 
 
+@pause_collection()
 def write_report(
     store: Store,
     records: tuple[Record, ...],

@@ -72,7 +72,7 @@ def step_of(asked: Asked, device: str) -> Any:
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
     from harness.planning.plan import make_plan
-    from harness.profiling.predict import Step
+    from harness.profiling.prediction import Step
 
     load_all()
     length = asked["length"]

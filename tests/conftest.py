@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.core.registry import load_all
 
 load_all()
+TESTS = Path(__file__).parent
+LONGEST = (
+    "test_readme.py",
+    "harness/core/test_failure.py",
+    "harness/core/test_interrupt.py",
+    "harness/training/test_checkpoint.py",
+    "harness/bench/test_grid.py",
+    "harness/profiling/test_predict.py",
+    "harness/bench/test_memory.py",
+    "harness/bench/test_step.py",
+    "harness/runner/test_run.py",
+    "harness/runner/test_profiles.py",
+    "harness/profiling/test_detail.py",
+    "suites/embedded/test_learned.py",
+)
+"""Files by the time they take; the rest take less."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one when the others are done."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="session")

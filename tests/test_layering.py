@@ -124,3 +124,9 @@ def test_torch_is_loaded_late() -> None:
     code = f"import importlib, sys\nfor m in sys.argv[1:]: {load}"
     done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and len(modules) > 100, done.stderr[-300:]
+
+
+def test_the_longest_test_files_are_there() -> None:
+    from tests.conftest import LONGEST, TESTS
+
+    assert LONGEST and all((TESTS / name).is_file() for name in LONGEST)

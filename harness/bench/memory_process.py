@@ -17,7 +17,8 @@ from harness.core.registry import load_all
 from harness.profiling.activations import held_bytes
 from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak
 from harness.profiling.measure import measure
-from harness.profiling.predict import Step, predict
+from harness.profiling.predict import predict
+from harness.profiling.prediction import Step
 from harness.profiling.request import Question, load_alone, train_alone
 from harness.replicas.groups import Attached
 
@@ -74,7 +75,7 @@ def _ours(job: Job) -> Found:
 def _trained(attached: Attached) -> tuple[int, int]:
     """Bytes of the gradients and of both moments of all groups but the head."""
     groups = [g for g in attached.groups if g.name != "head"]
-    return sum(g.grad.nbytes for g in groups), sum(g.state_bytes(0) for g in groups)
+    return sum(g.bytes_of(0) for g in groups), sum(g.state_bytes(0) for g in groups)
 
 
 def _predicted(question: Question) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from harness.core.provenance import utc_now
 from harness.core.record import Chosen, Environment, PackSize, Timings
 from harness.planning.packs import shared_by_cell
 from harness.planning.schedule import total_steps
-from harness.profiling.capacity import Capacity, dimensions
+from harness.profiling.capacity import Capacity
 from harness.profiling.cost import least_seconds, step_seconds
 from harness.profiling.knee import Timed, knee, worth_timing
 
@@ -116,7 +116,7 @@ class PackSizes:
 
     def _pays(self, kind: Kind) -> bool:
         step = self.capacity.step(kind.cells[0])
-        layers, hidden, _, _ = dimensions(step) or (0, 0, 0, 0)
+        layers, hidden, _, _ = self.capacity.dimensions(step) or (0, 0, 0, 0)
         tokens = kind.cells[0].protocol.batch_size * kind.words
         least = least_seconds(12 * layers * hidden**2, tokens, self.capacity.device)
         return worth_timing(len(kind.cells), least * self._replica_steps(kind))

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.core.cell import Cell
-from harness.core.method import Method, Task
 from harness.models.fake import fake_model
 from harness.planning.packs import Pack
+from harness.profiling.prediction import Prediction, Step
 from harness.profiling.request import made_up_rows
-from harness.profiling.trace import Prediction, trace
+from harness.profiling.trace import trace
 from harness.replicas.dropout import CounterDropout
+from harness.replicas.optimizer import GATHERED
 from harness.training.pack_training import attach_pack
 from harness.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from harness.models.source import ModelSource
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """What a prediction needs: cells that train as one batch at `length` tokens a row, on a kind of device."""
-
-    cells: tuple[Cell, ...]
-    methods: tuple[Method, ...]
-    task: Task
-    source: ModelSource
-    length: int
-    device: str
-
-    def replicas(self, k: int) -> Step:
-        """The same with k copies of the first cell."""
-        return dataclasses.replace(self, cells=self.cells[:1] * k, methods=self.methods[:1] * k)
 
 
 def predict(step: Step) -> Prediction:
@@ -79,6 +59,7 @@ def prepared(step: Step) -> Trainer:
         autocast = first.dtype == "bf16" and method.autocasts
         trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     if step.device == "cuda":
+        trainer.optimizer.gathered = GATHERED["cuda"]
         for module in trainer.model.modules():
             if isinstance(module, CounterDropout):
                 module.forward = functools.partial(_as_the_kernel, module)  # type: ignore[method-assign]

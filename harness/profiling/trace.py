@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 from torch import Tensor, nn
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from harness.core.record import MemoryShares
 from harness.data.task_types.base import Shape
 from harness.models.backbone import quantization_of
-from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
+from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Made, storage_bytes
+from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
 from harness.training.trainer import Trainer
 
@@ -18,53 +18,36 @@ CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 2 * (32 << 20)}
 """Bytes on a GPU of compute capability 9: 32 MiB each for cuBLAS and cuBLASLt, on the one stream that steps run on."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """One training step of K replicas at the full length. `forward_flops` are those of the forward pass alone."""
-
-    k: int
-    shares: MemoryShares
-    flops: int
-    forward_flops: int
-    launches: int
-
-    @property
-    def peak(self) -> int:
-        return self.shares.total
-
-    def at(self, k: int, other: Prediction) -> Prediction:
-        """The same step with k replicas, on the line through this prediction and another one."""
-
-        def line(mine: int, theirs: int) -> int:
-            return round(mine + (theirs - mine) * (k - self.k) / (other.k - self.k))
-
-        names = type(self.shares).model_fields
-        shares = {n: max(0, line(getattr(self.shares, n), getattr(other.shares, n))) for n in names}
-        numbers = {n: line(getattr(self, n), getattr(other, n)) for n in ("flops", "forward_flops", "launches")}
-        return Prediction(k, MemoryShares(**shares), **numbers)
-
-
 def trace(trainer: Trainer, device: str) -> Prediction:
     """Run one step of a trainer, real or fake, and count."""
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
-    losses = trainer._forward
+    gradients: list[Made] = []
+    losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         made = losses(rows, shape)
         forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
-    trainer._forward = watched  # type: ignore[method-assign]
+    def updated() -> Tensor:
+        parameters = [p for g in trainer.attached.groups for p in g.parameters.values()]
+        gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
+        return update()
+
+    trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
     try:
         with trainer.runner.stream(), counts:
             trainer.one_step(0)
     finally:
-        del trainer._forward
+        del trainer._forward, trainer.optimizer.update
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
-    transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**held, activations=forward["live"], rest=transient)
+    created = counts.at_peak(gradients)
+    held["gradients"] += created
+    activations = min(forward["live"], counts.peak - created)  # where gradients make the peak, they are freed by then
+    rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=activations, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
@@ -83,6 +66,6 @@ def held_shares(
         "weights": kept - fake,
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
-        "gradients": size(g.grad for g in attached.groups),
+        "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),
         "optimizer": size([*first, *second]),
     }

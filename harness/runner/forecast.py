@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.core.cell import Cell
 from harness.core.process import available_cpus
-from harness.core.provenance import environment, gpu_name
+from harness.core.provenance import cuda_is_available, environment, gpu_name
 from harness.core.record import MemoryShares
 from harness.core.spec import Spec
 from harness.planning.packs import Pack, group
 from harness.planning.plan import Plan, make_plan
+from harness.planning.preflight import fitting
 from harness.planning.schedule import total_steps
 from harness.profiling.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, ways_to_fit
 from harness.profiling.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, stored_sizes
 from harness.profiling.pack_size import PackSizes, train_rows
-
-if TYPE_CHECKING:
-    from harness.profiling.trace import Prediction
+from harness.profiling.prediction import Prediction
 
 NOT_IN = "time of loading, tokenising and writing texts is not in it"
 
@@ -45,10 +44,9 @@ class Row:
 
 def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     """What a run of `spec` would come to. Raises UserError."""
-    from harness.planning.preflight import fitting
-
     plan = make_plan(spec)
-    plan = fitting(plan, plan.cells)
+
+    plan = fitting(plan, plan.cells, cache=spec.cache)
     device = _device(spec, memory)
     room = free_memory(device) if memory is None else parse_memory(memory)
     capacity = Capacity(plan, device, room, cache=spec.cache)
@@ -57,7 +55,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     sizes = _sizes(capacity, spec, threads)
     packs = _packs(sizes, spec)
     rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
-    trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
+    trials = [fitting(own, own.cells, cache=spec.cache) for own in _trials(plan, spec)]
     for own in trials:
         tried = _sizes(Capacity(own, device, capacity.room, cache=spec.cache), spec, threads)
         made = [_row(own, tried, pack, cost, asked=spec.pack is not None) for pack in _packs(tried, spec)]
@@ -112,6 +110,8 @@ def _titled(cell: Cell) -> str:
 
 def _device(spec: Spec, memory: str | None) -> str:
     """The device asked for; a GPU may be planned for where there is none, if its memory is named."""
+    if spec.device == "cpu" or (spec.device == "auto" and not cuda_is_available()):
+        return "cpu"
     from harness.core.device import choose_device
 
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)

@@ -16,7 +16,7 @@ from harness.core.record import MemoryShares
 from harness.core.spec import make_spec
 from harness.planning import preflight
 from harness.profiling import capacity
-from harness.profiling.trace import Prediction
+from harness.profiling.prediction import Prediction
 from harness.runner.forecast import forecast
 
 
@@ -67,4 +67,4 @@ def test_a_plan_of_18000_cells_takes_seconds() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert lines[0].startswith("cells 18000,")
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert seconds < 25  # 5 on two quiet cores, most of it the import of torch and transformers
+    assert seconds < 10  # 1.7 measured; CPU time grows several times on a busy machine
