@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import harness.core.files
-import harness.runner.run
+import results.report
 from harness.core.cell import Cell
 from harness.core.record import Predictions, Record, SharedParts
 from harness.core.store import Store
@@ -230,7 +230,7 @@ def test_each_file_of_a_store_is_read_once_for_its_record_and_once_for_its_predi
 
     for module in ("harness.core.store", "reports.statistics.examples"):
         monkeypatch.setattr(f"{module}.read_bytes", count)
-    harness.runner.run.report(tmp_path)
+    results.report.rewrite_report(tmp_path)
     assert {opened[f"{key}.json"] for key in keys} == {1}
     # for its digest, and for its values; the first also to see whether any need be read
     assert [opened[f"{key}.parquet"] for key in keys if key != keys[0]] == [2] * (len(keys) - 1)

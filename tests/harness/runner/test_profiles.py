@@ -22,7 +22,7 @@ from harness.core.process import available_cpus
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
-from harness.profiling import measure
+from harness.profiling import clocks, measure, request
 from harness.replicas import cuda_graph as capture
 from harness.runner import profiles as profile
 from harness.training import trainer as train
@@ -65,7 +65,7 @@ def test_an_error_becomes_the_profiles_status(monkeypatch: pytest.MonkeyPatch) -
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(measure, "load_model", broken)
+    monkeypatch.setattr(request, "load_model", broken)
     found = measure.measure(question)
     assert found.status == "oom" and found.samples_per_second is None and found.step_seconds == []
 
@@ -73,7 +73,7 @@ def test_an_error_becomes_the_profiles_status(monkeypatch: pytest.MonkeyPatch) -
 def test_peak_counts_what_is_allocated_after_the_start() -> None:
     import numpy as np
 
-    peak = measure.RssPeak()
+    peak = clocks.RssPeak()
     block = np.ones(8 * 2**20)
     del block
     assert 60 * 2**20 < peak.above(peak.start) < 256 * 2**20
@@ -84,9 +84,9 @@ def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
 ) -> None:
     import numpy as np
 
-    monkeypatch.setattr(measure.RssPeak, "_reset", staticmethod(lambda: False))
+    monkeypatch.setattr(clocks.RssPeak, "_reset", staticmethod(lambda: False))
     before = set(threading.enumerate())
-    peak, unasked = measure.RssPeak(), measure.RssPeak()
+    peak, unasked = clocks.RssPeak(), clocks.RssPeak()
     (one, other) = set(threading.enumerate()) - before
     block = np.ones(8 * 2**20)
     time.sleep(0.1)
@@ -106,7 +106,7 @@ def test_the_peak_of_a_short_profile_is_that_of_its_steps(monkeypatch: pytest.Mo
         del block
         return attach_pack(*given)
 
-    monkeypatch.setattr(measure, "attach_pack", greedy)
+    monkeypatch.setattr(request, "attach_pack", greedy)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 2})
     (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
     found = measure.measure(question)
@@ -191,10 +191,10 @@ def test_a_profile_is_of_one_gpu_and_one_number_of_threads(monkeypatch: pytest.M
 def test_a_gpu_that_nobody_watches_is_told() -> None:
     trainer = SimpleNamespace(runner=SimpleNamespace(fallback=None), device=torch.device("cuda"))
     gpu = Gpu("cpu")
-    assert measure.reservations(trainer, gpu) == measure.UNWATCHED
+    assert clocks.reservations(trainer, gpu) == clocks.UNWATCHED
     trainer.runner.fallback = "RuntimeError: no"
-    both = measure.reservations(trainer, gpu)
-    assert both == f"steps run without a CUDA graph: RuntimeError: no; {measure.UNWATCHED}"
+    both = clocks.reservations(trainer, gpu)
+    assert both == f"steps run without a CUDA graph: RuntimeError: no; {clocks.UNWATCHED}"
     gpu._handle = object()
     trainer.runner.fallback = None
-    assert measure.reservations(trainer, gpu) is None
+    assert clocks.reservations(trainer, gpu) is None

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
-from harness import execute as execution
 from harness.core.listener import Plain
 from harness.core.method import METHODS
 from harness.core.seeds import Streams
 from harness.core.spec import make_spec
 from harness.core.store import Store
+from harness.runner import execute as execution
 from methods.lora import Lora
 from results.job import Finished as Outcome, run_spec as run
 from results.report import rewrite_report as report
