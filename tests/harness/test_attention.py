@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness import train
@@ -14,6 +14,7 @@ from harness.attention import SHORT, attention
 from harness.cell import Recompute
 from harness.contracts import METHODS
 from harness.recompute import recompute
+from harness.task_types.answered_rows import apart
 from tests.harness.training import protocol, rows, trainer
 
 
@@ -59,3 +60,32 @@ def test_a_block_computed_again_runs_on_the_kernel_of_its_forward_pass(
         gradients.append(attached.groups[0].grad.clone())
     assert gradients[0].any()
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_kernel_that_torch_chooses_is_right_on_packed_rows(dtype: torch.dtype, autocast: bool) -> None:
+    """Values and gradients against softmax by hand in float64; a row of padding too, and a length of odd blocks."""
+    generator = torch.Generator().manual_seed(0)
+    segments = torch.randint(0, 5, (3, 157), generator=generator).sort(1).values
+    segments[0, 100:] = -1
+    mask = apart(segments)["attention_mask"]
+    start = [torch.randn(3, 2, 157, 16, generator=generator).to(dtype) for _ in range(4)]
+
+    def results(attend: Callable[[Tensor, Tensor, Tensor], Tensor], kind: torch.dtype) -> list[Tensor]:
+        *inputs, weights = (t.to(kind, copy=True) for t in start)
+        leaves = [t.requires_grad_() for t in inputs]
+        value = attend(*leaves)
+        return [value.detach(), *torch.autograd.grad((value * weights).sum(), leaves)]
+
+    def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        visible = (segments[:, :, None] == segments[:, None, :]).tril()[:, None]
+        return (q @ k.mT / 4).masked_fill(~visible, -torch.inf).softmax(-1) @ v  # type: ignore[no-any-return]
+
+    def chosen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), attention(torch.device("cpu"), 157):
+            return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    tolerance = 1e-5 if dtype is torch.float32 and not autocast else 0.06
+    for one, other in zip(results(chosen, dtype), results(by_hand, torch.float64), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.cell import Protocol
 from harness.contracts import METHODS, Example, Member, Method, Task
@@ -74,10 +73,14 @@ def token_losses(model: nn.Module, rows: AnsweredRows) -> list[list[float]]:
 
 
 def double_mask(rows: AnsweredRows) -> AnsweredRows:
-    """sdpa takes a mask of its inputs' precision only."""
-    batch = rows.batch
-    rows.batch = lambda where: {  # type: ignore[method-assign]
-        name: value.double() if value.is_floating_point() else value for name, value in batch(where).items()
+    """Masks in float64 for a float64 model; both steps and whole splits read their rows through `gather`.
+
+    On CPUs torch 2.13 takes a float32 mask beside float64 queries without an error, and its fused kernel then reads the
+    mask's bytes as doubles. The harness has no float64 precision, so that only tests can meet this.
+    """
+    gather = rows.gather
+    rows.gather = lambda chosen, shape: {  # type: ignore[method-assign]
+        name: value.double() if value.is_floating_point() else value for name, value in gather(chosen, shape).items()
     }
     return rows
 
@@ -91,8 +94,10 @@ def test_packed_rows_have_the_losses_of_separate_rows(attention: str) -> None:
     assert len(together) < len(alone) / 2 and int(together.lengths.max()) <= 160
     expected, found = token_losses(model, alone), token_losses(model, together)
     assert sum(map(len, expected)) > 100
+    # eager attention computes its softmax in float32 whatever the model's precision
+    tolerance = 1e-5 if attention == "eager" else 1e-10
     for one, other in zip(expected, found, strict=True):
-        np.testing.assert_allclose(other, one, atol=1e-10, rtol=0)
+        np.testing.assert_allclose(other, one, atol=tolerance, rtol=0)
 
 
 def test_sdpa_and_eager_agree_on_packed_rows_in_fp32() -> None:
@@ -209,7 +214,6 @@ def dense(model: nn.Module, slot: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@sdpa_kernel(SDPBackend.MATH)  # torch's fused kernel for CPUs gives other float64 values on some processors
 def test_a_pack_trains_as_each_alone_in_fp64_with_dropout(packed: bool) -> None:
     # eager attention computes its softmax in float32 whatever the model's precision
     seeds, together = [0, 1, 1], causal.model(kind="opt", attention="sdpa")
