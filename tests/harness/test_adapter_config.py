@@ -109,7 +109,7 @@ def test_a_pattern_that_takes_for_ever_is_refused(field: str, value: Any, monkey
     began = time.monotonic()
     with pytest.raises(UserError, match=field):
         check_patterns(PLAIN | {field: value}, ["a" * 60], "x")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300  # the patterns would take years
 
 
 def test_a_pattern_that_is_no_expression_is_refused_and_others_pass() -> None:

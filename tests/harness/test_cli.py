@@ -127,29 +127,18 @@ LISTS = (
 
 
 def test_help_and_report_import_no_torch(tmp_path: Path) -> None:
-    assert (
-        main(
-            [
-                "run",
-                "--tasks",
-                "rte",
-                "--seeds",
-                "1",
-                "--max-steps",
-                "1",
-                "--eval-rows",
-                "20",
-                "--no-profile",
-                "--out",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
-    for words in (["--help"], ["run", "--help"], ["methods"], *LISTS, ["report", str(tmp_path)]):
-        code = f"import sys; from harness.cli import main; main({words!r}); assert 'torch' not in sys.modules, 'torch'"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    words = "run --tasks rte --seeds 1 --max-steps 1 --eval-rows 20 --no-profile --formats csv --figures".split()
+    assert main([*words, "", "--out", str(tmp_path)]) == 0
+    every = [["--help"], ["run", "--help"], ["methods"], *LISTS, ["report", str(tmp_path)]]
+    code = f"""
+import sys
+from harness.cli import main
+for words in {every!r}:
+    assert main(words) == 0, words
+    assert "torch" not in sys.modules, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_verb_that_lacks_its_own_shows_what_there_is_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: P
         time.sleep(0.05)
     (path,) = tmp_path.glob("checkpoints/*.pt")
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 128 + number and "Traceback" not in said
     assert number.name in said.splitlines()[-1]
     records = [json.loads(p.read_text()) for p in (tmp_path / "cells").glob("*.json")]
@@ -81,8 +81,8 @@ def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_
             assert process.poll() is None
             time.sleep(0.3)
         process.send_signal(number)
-        assert process.wait(timeout=120) == (128 + number if number == signal.SIGTERM else -number)
-        deadline = time.monotonic() + 30
+        assert process.wait(timeout=600) == (128 + number if number == signal.SIGTERM else -number)
+        deadline = time.monotonic() + 300
         while processes() and time.monotonic() < deadline:
             time.sleep(0.3)
         assert not processes()
@@ -97,7 +97,7 @@ def test_a_signal_while_the_libraries_load_is_one_line() -> None:
         process = subprocess.Popen([sys.executable, "-m", "harness", *words], stderr=subprocess.PIPE, text=True)
         time.sleep(0.7)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=600)
         assert process.returncode in (143, -signal.SIGTERM)  # the second where Python itself was not up yet
         assert "Traceback" not in said and len(said.splitlines()) <= 1
 
@@ -128,7 +128,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Pa
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130 and "the same command runs the rest" in said and "Traceback" not in said
     statuses = [json.loads(p.read_text())["status"] for p in (tmp_path / "cells").glob("*.json")]
     assert Counter(statuses) == {"cancelled": 2} and len(list((tmp_path / "checkpoints").iterdir())) == 1

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -177,23 +176,24 @@ def test_a_reader_beside_a_writer_misses_nothing(run: Path) -> None:
     """The writer replaces predictions and record one after the other, with new content each time."""
     store = Store(run)
     (made, *_) = store.read()[0].values()
-    ends = time.monotonic() + 3
+    done, writes = threading.Event(), [0]
 
     def write() -> None:
-        count = 0
-        while time.monotonic() < ends:
-            count += 1
-            store.write(made, pd.DataFrame({"x": [count]}))
+        while not done.is_set():
+            writes[0] += 1
+            store.write(made, pd.DataFrame({"x": [writes[0]]}))
 
     writer = threading.Thread(target=write)
     writer.start()
     looks = 0
-    while time.monotonic() < ends:
-        records, lines = store.read()
-        looks += 1
-        assert lines == [] and len(records) == 2 * SEEDS
-    writer.join()
-    assert looks > 3
+    try:
+        while looks < 100 or writes[0] < 100:
+            records, lines = store.read()
+            looks += 1
+            assert lines == [] and len(records) == 2 * SEEDS
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_what_cannot_be_read_is_not_empty(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def test_each_model_has_some_early() -> None:
 
 def test_what_is_done_is_written_each_time_in_the_order_asked(capsys: pytest.CaptureFixture[str]) -> None:
     asked = [found(name, "lora", None, None) for name in ("a", "b", "c")]
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=300)
     turns = {name: threading.Event() for name in "abc"}
     turns["c"].set()
 
@@ -47,7 +47,7 @@ def test_what_is_done_is_written_each_time_in_the_order_asked(capsys: pytest.Cap
 
     def seen(one: dict[str, Any]) -> dict[str, Any]:
         together.wait()  # three at once, or this never ends
-        assert turns[one["model"]].wait(20)
+        assert turns[one["model"]].wait(300)
         return {"error": "no memory"} if one["model"] == "b" else {"measured": 100 * MIB}
 
     writes: list[list[str]] = []

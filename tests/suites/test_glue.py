@@ -87,10 +87,10 @@ def test_scoring_480_rows_costs_less_than_5_ms() -> None:
     values, classes = rng.normal(size=(2, 480)), rng.integers(0, 2, (2, 480))
     for task, pair in (("stsb", values), ("mrpc", classes), ("cola", classes)):
         spent = []
-        for _ in range(5):
-            started = time.perf_counter()
+        for _ in range(20):
+            started = time.process_time()
             Glue().score(task, "validation", *pair)
-            spent.append(time.perf_counter() - started)
+            spent.append(time.process_time() - started)
         assert min(spent) < 0.005
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from harness import packrun
 from harness.bench import grid, rival
-from harness.bench.at_once import concurrently, lora_cells
+from harness.bench.at_once import POLL, _attend, _wait, concurrently, lora_cells
 from harness.bench.grid import run_ours, same_scores
 from harness.cell import Cell
 from harness.cli import main
@@ -152,15 +154,42 @@ def size(year: str) -> PackSize:
     )
 
 
-def test_processes_at_once_train_one_seed_each_to_the_end(capfd: pytest.CaptureFixture[str]) -> None:
-    flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "seeds": "2", "max_steps": 4, "eval_rows": 40, "threads": 1}
-    spec = make_spec(flags)
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_processes_at_once_train_one_seed_each_to_the_end(count: int, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "max_steps": 4, "eval_rows": 40, "threads": 1}
+    spec = make_spec(flags | {"seeds": str(count)})
     plan = make_plan(spec)
-    ran = concurrently(spec, 2, 4, "cpu")
+    ran = concurrently(spec, count, 4, "cpu")
     assert [r.key for r in ran] == [c.key for c in lora_cells(plan)] and all(r.whole for r in ran)
-    alone = rival.train(plan, lora_cells(plan)[1], rival.inputs_of(plan, plan.cells[0]), "cpu")
-    assert ran[1].scores == alone.scores
+    alone = rival.train(plan, lora_cells(plan)[-1], rival.inputs_of(plan, plan.cells[0]), "cpu")
+    assert ran[-1].scores == alone.scores
     assert capfd.readouterr().err == ""
+
+
+def test_processes_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    ready: list[str] = []
+
+    def arrive(name: str) -> None:
+        _wait(tmp_path, name, 3)
+        ready.append(name)
+
+    threads = [threading.Thread(target=arrive, args=(name,), daemon=True) for name in "012"]
+    for thread in threads[:2]:
+        thread.start()
+    time.sleep(3 * POLL)
+    assert ready == []
+    threads[2].start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ready) == ["0", "1", "2"]
+
+
+def test_a_process_that_fails_ends_those_that_would_wait_for_it() -> None:
+    broken, waiting = (subprocess.Popen(["sh", "-c", code], text=True) for code in ("exit 3", "sleep 100"))
+    with pytest.raises(RuntimeError, match="rival process 1 of 2 ended with 3"):
+        _attend([waiting, broken])
+    waiting.kill()
+    waiting.wait()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from harness.bench.startup import OURS, RIVAL, _fresh, once, per_cell
+from harness.bench.startup import OURS, RIVAL, _fresh, measure, once, per_cell
+from harness.spec import make_spec
 
 
 def test_paid_once_is_imports_and_what_the_first_step_took_longer() -> None:
@@ -26,3 +27,12 @@ def test_a_fresh_process_is_timed_and_its_failure_told() -> None:
     assert 0 < sample["process"] <= time.perf_counter() - started
     with pytest.raises(RuntimeError, match="no_such_module"):
         _fresh(["no_such_module"])
+
+
+@pytest.mark.slow
+def test_the_real_processes_tell_their_parts() -> None:
+    spec = make_spec({"methods": "lora", "batch_size": 2, "max_length": 8, "threads": 1})
+    found = {sample["what"]: sample for sample in measure(spec, 4, 1).samples}
+    for name in (OURS, RIVAL):
+        assert 0 < found[name]["again"] < found[name]["process"]
+        assert found[name]["imports"] + found[name]["first_step"] < found[name]["process"]

@@ -40,6 +40,6 @@ def test_the_hash_is_pinned() -> None:
 
 def test_100_000_rows_take_less_than_2_s() -> None:
     rows = tuple(Example(f"train/{n}", ("some words of a text",) * 2, 1) for n in range(100_000))
-    started = time.perf_counter()
+    started = time.process_time()
     fingerprint({"train": rows})
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
