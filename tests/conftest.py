@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.registry import load_all
 
 load_all()
+TESTS = Path(__file__).parent
+LONGEST = (
+    "test_readme.py",
+    "harness/test_failure.py",
+    "harness/test_interrupt.py",
+    "harness/test_checkpoint.py",
+    "harness/bench/test_grid.py",
+    "harness/test_process.py",
+    "harness/test_predict.py",
+    "harness/bench/test_memory.py",
+    "harness/bench/test_step.py",
+    "harness/test_detail.py",
+)
+"""Files by the time they take; the rest take less."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one when the others are done."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="session")

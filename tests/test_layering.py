@@ -109,3 +109,9 @@ def test_no_import_cycle() -> None:
     for module in graph:
         visit(module, ())
     assert len(done) >= len(graph) and sys.getrecursionlimit() > len(graph)
+
+
+def test_the_longest_test_files_are_there() -> None:
+    from tests.conftest import LONGEST, TESTS
+
+    assert LONGEST and all((TESTS / name).is_file() for name in LONGEST)

@@ -113,7 +113,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("at", "widest"), [(7, 4), (7, 2), (7, 1), (0, 4)])
+# one cell a pack: also test_one_cell_that_never_fits_is_a_record_with_what_it_asked_for
+SPLITS = [(7, 2), (0, 4), pytest.param(7, 4, marks=pytest.mark.slow), pytest.param(7, 1, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("at", "widest"), SPLITS)
 def test_halves_go_on_and_no_step_is_repeated(
     at: int, widest: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
