@@ -13,30 +13,37 @@ from harness.cli import main
 ROOT = Path(__file__).parents[2]
 
 
-def harness(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A process of its own: plugins stay registered for a process."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from harness.cli import main; sys.exit(main({words!r}))"
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+KINDS = {"strategy": ("my-own", "lorasp:select=my-own"), "method": ("my-other", "my-other")}
+LISTED = """
+from harness.cli import main
+assert main(["strategies", "--plugin", "mine/my_own.py"]) == 0
+assert main(["methods", "--plugin", "mine/my_other.py"]) == 0
+"""
 
 
-@pytest.mark.parametrize(("kind", "call"), [("strategy", "lorasp:select=my-own"), ("method", "my-own")])
-def test_what_it_writes_runs_and_passes_its_test(kind: str, call: str, tmp_path: Path) -> None:
-    done = harness(["new", kind, "my-own", "--out", "mine"], tmp_path)
-    assert done.returncode == 0 and done.stdout.splitlines()[:2] == ["mine/my_own.py", "mine/test_my_own.py"]
-    assert len((tmp_path / "mine" / "my_own.py").read_text().splitlines()) < 22
+def process(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "mine"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout
-    listed = harness(["strategies" if kind == "strategy" else "methods", "--plugin", "mine/my_own.py"], tmp_path)
-    assert "my-own" in listed.stdout and "not measured" in listed.stdout
-    assert call in done.stdout
+    command = [sys.executable, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_it_writes_runs_and_passes_its_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind, (name, call) in KINDS.items():
+        assert main(["new", kind, name, "--out", "mine"]) == 0
+        said, file = capsys.readouterr().out, name.replace("-", "_")
+        assert said.splitlines()[:2] == [f"mine/{file}.py", f"mine/test_{file}.py"] and call in said
+        assert len((tmp_path / "mine" / f"{file}.py").read_text().splitlines()) < 22
+    tested = process(["-m", "pytest", "-v", "-p", "no:cacheprovider", "mine"], tmp_path)
+    assert tested.returncode == 0, tested.stdout
+    assert all(f"mine/test_{name.replace('-', '_')}.py::" in tested.stdout for name, _ in KINDS.values())
+    listed = process(["-c", LISTED], tmp_path)  # plugins stay registered for a process
+    assert listed.returncode == 0, listed.stderr
+    for name, _ in KINDS.values():
+        (line,) = [line for line in listed.stdout.splitlines() if line.startswith(name)]
+        assert "not measured" in line
 
 
 @pytest.mark.parametrize(
