@@ -17,7 +17,6 @@ LONGEST = (
     "harness/test_interrupt.py",
     "harness/test_checkpoint.py",
     "harness/bench/test_grid.py",
-    "harness/test_process.py",
     "harness/test_predict.py",
     "harness/bench/test_memory.py",
     "harness/bench/test_step.py",

@@ -50,4 +50,4 @@ def dump(page: Path, *flags: str) -> str:
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory() as profile:
         words = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=600).stdout
