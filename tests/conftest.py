@@ -21,6 +21,7 @@ LONGEST = (
     "harness/bench/test_memory.py",
     "harness/bench/test_step.py",
     "harness/test_detail.py",
+    "suites/embedded/test_learned.py",
 )
 """Files by the time they take; the rest take less."""
 

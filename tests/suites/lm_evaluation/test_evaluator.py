@@ -165,9 +165,8 @@ def command_line(model: Path, tasks: Path, out: Path, shots: int) -> dict[str, l
     return found
 
 
-@pytest.mark.parametrize(
-    ("questions", "shots"), [(1, 0), pytest.param(20, 5, marks=pytest.mark.slow)], ids=["few", "many"]
-)
+@pytest.mark.slow  # test_peft.py holds the same numbers to peft and transformers
+@pytest.mark.parametrize(("questions", "shots"), [(1, 0), (20, 5)], ids=["few", "many"])
 def test_the_saved_and_merged_model_says_the_same_to_lm_evals_command(
     tmp_path: Path, questions: int, shots: int
 ) -> None:
