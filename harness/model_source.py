@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.cell import ModelRef
-from harness.errors import UserError
+from harness.errors import UserError, quote
+from harness.files import read_bytes, reason_of
 from harness.presets import EMBEDDED, MINILM, Preset, preset
 from harness.shapes import SHAPE, shape
 
@@ -125,6 +127,7 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that it has all that loading needs."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
+    _check_code(name, read_model_config(path, f"--model {name}"))
     if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
@@ -136,6 +139,45 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     if not any((path / f).is_file() for f in ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer_config.json")):
         raise UserError(f"--model {name}: no tokenizer (tokenizer.json or vocab.txt) in {path}; save it there too")
     return files
+
+
+def read_model_config(path: Path, what: str) -> dict[str, Any]:
+    """The fields of a model's config.json. Raises UserError where it is no JSON object."""
+    try:
+        fields = json.loads(read_bytes(path / "config.json"))
+    except OSError as error:
+        raise UserError(f"{what}: cannot read {path / 'config.json'}: {reason_of(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what}: {path / 'config.json'} is not JSON; save the model there again") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{what}: {path / 'config.json'} is no JSON object; save the model there again")
+    return fields
+
+
+def _check_code(name: str, config: Mapping[str, Any]) -> None:
+    """Raise UserError for a model that only its folder's own code (`auto_map`) can build. Imports nothing."""
+    kind = config.get("model_type")
+    if config.get("auto_map") and not _is_known_type(kind):
+        raise UserError(
+            f"--model {name}: its config.json names code of its own (auto_map) for model_type {quote(kind)}, which is "
+            "never run; give a model of a type that transformers has"
+        )
+
+
+def _is_known_type(kind: object) -> bool:
+    """Whether transformers has a model of this type; read from its source, as importing it takes seconds."""
+    if not isinstance(kind, str):
+        return False
+    loaded = sys.modules.get("transformers.models.auto.configuration_auto")
+    if loaded is not None:  # a plugin may have registered more types
+        return kind in loaded.CONFIG_MAPPING
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models" / "auto"
+    sources = [folder / "auto_mappings.py", folder / "configuration_auto.py"]
+    texts = [file.read_text(errors="replace") for file in sources if file.is_file()]
+    return not texts or any(f'"{kind}"' in text for text in texts)
 
 
 def _shards(name: str, index: Path) -> list[Path]:
