@@ -183,7 +183,7 @@ def _is_known_type(kind: object) -> bool:
 def _shards(name: str, index: Path) -> list[Path]:
     try:
         return sorted({index.parent / file for file in json.loads(index.read_text())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"--model {name}: {index} is no index of weights; save the model there again") from error
 
 
