@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapter_config import check_patterns, read_config
 from harness.adapter_files import check_unchanged, label_fields
 from harness.errors import UserError, quote
+from harness.files import reason_of
 from harness.model_source import ModelSource, read_model_config, resolve
 from harness.presets import preset
 from harness.store import describe_damage, parse_record
@@ -44,9 +47,26 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
     merged = _merged(base, adapter, shapes, model)
     merged.config = _config(source, adapter, outputs)  # dropout as it was, not as scored
-    merged.save_pretrained(out)
-    load_tokenizer(source).save_pretrained(out)
+    _write(out, merged, load_tokenizer(source))
     return out
+
+
+def _write(out: Path, *parts: Any) -> None:
+    """Save model and tokenizer as one folder, all of it or nothing. Raises UserError."""
+    from safetensors import SafetensorError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
+            whole = Path(made) / "model"
+            whole.mkdir()
+            for part in parts:
+                part.save_pretrained(whole)
+            os.replace(whole, out)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"--out {out}: cannot write there: {reason_of(error)}; give a folder that can be written"
+        ) from error
 
 
 def _merged(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:

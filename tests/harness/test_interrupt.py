@@ -102,6 +102,24 @@ def test_a_signal_while_the_libraries_load_is_one_line() -> None:
         assert "Traceback" not in said and len(said.splitlines()) <= 1
 
 
+AMID_A_TEXT = """
+import harness.cli
+from harness.__main__ import main
+harness.cli.main = lambda: exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+main()
+"""
+
+
+def test_ctrl_c_amid_code_from_a_text_has_the_exit_code_too() -> None:
+    """Dataclasses and named tuples are made so, while libraries load."""
+    ended = subprocess.run([sys.executable, "-c", AMID_A_TEXT], preexec_fn=_listen, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+
+
 def test_an_ignored_signal_stays_ignored_and_a_raised_one_is_remembered() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     with catch_signals() as signals:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from harness.cli import main
 from harness.plan import make_plan
 from harness.spec import make_spec
+from tests.harness.files import limit_files
 from tests.harness.test_run import go
 
 ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
@@ -130,6 +131,16 @@ def test_weights_that_are_not_finite_are_not_written(
     save_file({name: value * 1e36 for name, value in load_file(path).items()}, path)
     said = refused(capsys, str(adapter), "--model", str(ENCODER), "--out", str(tmp_path / "new"))
     assert "is not finite" in said and not (tmp_path / "new").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with limit_files(60_000):
+        said = refused(
+            capsys, str(of(trained, "lorasp")), "--model", str(ENCODER), "--out", str(tmp_path / "a" / "new")
+        )
+    assert "cannot write there" in said and list((tmp_path / "a").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", "[" * 100_000])
