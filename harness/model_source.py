@@ -127,7 +127,9 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that it has all that loading needs."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
-    _check_code(name, read_model_config(path, f"--model {name}"))
+    config = read_model_config(path, f"--model {name}")
+    _check_code(name, config)
+    _check_counts(name, config)
     if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
@@ -162,6 +164,24 @@ def _check_code(name: str, config: Mapping[str, Any]) -> None:
             f"--model {name}: its config.json names code of its own (auto_map) for model_type {quote(kind)}, which is "
             "never run; give a model of a type that transformers has"
         )
+
+
+MOST_LAYERS, MOST_LABELS = 10_000, 1_000_000
+COUNTS = {
+    "num_labels": MOST_LABELS,
+    **dict.fromkeys(
+        "num_hidden_layers num_layers num_decoder_layers n_layer n_layers encoder_layers decoder_layers".split(),
+        MOST_LAYERS,
+    ),
+}
+
+
+def _check_counts(name: str, config: Mapping[str, Any]) -> None:
+    """Raise UserError for a number of parts that transformers would build one by one without an end."""
+    for field, most in COUNTS.items():
+        value = config.get(field)
+        if isinstance(value, (int, float)) and value > most:
+            raise UserError(f"--model {name}: {field} in its config.json is {quote(value)}; allowed: {most} at most")
 
 
 def _is_known_type(kind: object) -> bool:
