@@ -166,9 +166,10 @@ def _check_code(name: str, config: Mapping[str, Any]) -> None:
         )
 
 
-MOST_LAYERS, MOST_LABELS = 10_000, 1_000_000
+MOST_LAYERS, MOST_LABELS, MOST_POSITIONS = 10_000, 1_000_000, 50_000_000
 COUNTS = {
     "num_labels": MOST_LABELS,
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), MOST_POSITIONS),
     **dict.fromkeys(
         "num_hidden_layers num_layers num_decoder_layers n_layer n_layers encoder_layers decoder_layers".split(),
         MOST_LAYERS,
@@ -177,7 +178,7 @@ COUNTS = {
 
 
 def _check_counts(name: str, config: Mapping[str, Any]) -> None:
-    """Raise UserError for a number of parts that transformers would build one by one without an end."""
+    """Raise UserError for a number that would keep transformers building for minutes, or fill the memory."""
     for field, most in COUNTS.items():
         value = config.get(field)
         if isinstance(value, (int, float)) and value > most:

@@ -110,9 +110,12 @@ main()
 """
 
 
-def test_ctrl_c_amid_code_from_a_text_has_the_exit_code_too() -> None:
+def test_ctrl_c_amid_code_from_a_text_has_the_exit_code_too(tmp_path: Path) -> None:
     """Dataclasses and named tuples are made so, while libraries load."""
-    ended = subprocess.run([sys.executable, "-c", AMID_A_TEXT], preexec_fn=_listen, capture_output=True, text=True)
+    (tmp_path / "amid.py").write_text(AMID_A_TEXT)
+    words = [sys.executable, "-m", "amid"]  # as the harness is started: the status of -c is Python's own affair
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    ended = subprocess.run(words, env=environment, preexec_fn=_listen, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
