@@ -123,9 +123,10 @@ def _task(name: str, path: Path, lines: Sequence[Line], request: SourceRequest) 
 
 def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
     """The range of the train rows' numbers, which the regression head learns; of validation if it goes beyond."""
-    ranges = {
-        split: (min(e.label for e in examples), max(e.label for e in examples)) for split, examples in rows.items()
-    }
+    ranges = {}
+    for split, examples in rows.items():
+        numbers = [float(e.label) for e in examples]
+        ranges[split] = (min(numbers), max(numbers))
     (lowest, highest), (least, most) = ranges["train"], ranges["validation"]
     other = f"; validation has {least:g} to {most:g}" if least < lowest or most > highest else ""
     return f"numbers from {lowest:g} to {highest:g}, which is the scale of the regression head{other}"

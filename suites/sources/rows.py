@@ -115,7 +115,8 @@ def _scale_notes(split: str, layout: Layout, examples: Sequence[Example]) -> lis
     """A note where no similarity is above 1: correlations are the same, but the head learns another scale."""
     if layout.labels:
         return []
-    lowest, highest = min(e.label for e in examples), max(e.label for e in examples)
+    numbers = [float(e.label) for e in examples]
+    lowest, highest = min(numbers), max(numbers)
     if highest > 1:
         return []
     return [
