@@ -9,11 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from harness.errors import UserError
 from harness.spec import make_spec
 from harness.store import Store
+from harness.task_types.classification import LabelledRows
+from harness.token_cache import path_of, write_split
 from tests.harness.test_run import go
 
 KILLED = """
@@ -85,3 +89,14 @@ def test_a_run_that_finds_another_at_work_deletes_nothing(tmp_path: Path) -> Non
     with store.lock(), pytest.raises(UserError, match="another run"):
         run(make_spec({"tasks": ("rte",), "seeds": "1", "out": tmp_path}), "", lambda total: Silent(sys.stderr))
     assert left.exists()
+
+
+def test_an_old_one_in_the_cache_goes_with_the_next_split_there(tmp_path: Path) -> None:
+    split = LabelledRows(
+        ["a"], torch.zeros(1, 2).int(), None, np.full(1, 2), torch.zeros(1).long(), np.zeros(1, dtype=bool)
+    )
+    path = path_of(tmp_path, "ab" * 32)
+    old, new = (kill_while_writing(path.with_name(name)) for name in ("a.safetensors", "b.safetensors"))
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert write_split(tmp_path, "ab" * 32, split)
+    assert not old.exists() and new.exists() and path.exists()
