@@ -86,7 +86,7 @@ def _is_rank(value: Any) -> bool:
 def check_plain(config: Mapping[str, Any], what: str) -> None:
     """Raise UserError, naming the field, for an adapter that is more than low-rank pairs on the base as it was."""
     if config["peft_type"] != "LORA":
-        raise UserError(f"{what}: an adapter of type {quote(config['peft_type'])}; allowed: plain LORA")
+        raise UserError(f"{what}: an adapter of type {shorten(config['peft_type'])}; allowed: plain LORA")
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(
