@@ -18,6 +18,8 @@ def main() -> None:
             if signals.number is None:
                 raise
             code = signals.exit_code
+    # Python ends itself by SIGINT if the last code that it ran from a text, as dataclasses do, was interrupted
+    exec("")
     sys.exit(code)
 
 

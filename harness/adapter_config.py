@@ -6,15 +6,16 @@ Imports no torch.
 from __future__ import annotations
 
 import json
-import math
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, quote, shorten
+from harness.files import read_bytes
 
 READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"})
 PLACES = frozenset({"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"})
@@ -26,19 +27,28 @@ WITHOUT_EFFECT = frozenset(
 """Fields about the training, or about the file itself. Those of an initialization act through `init_lora_weights`."""
 PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Values of `init_lora_weights` that leave the base as it was."""
-SECONDS = 10.0
+MOST_BYTES = 1 << 20
+"""Size of the file: peft compares each name of a layer with each text in it. One for 1,000 layers has some 100 kB."""
+MOST_ALPHA = 1e6
+"""Alpha in either direction: one far above overflows to weights that are not finite."""
+SECONDS = 4.0
 """Time that all patterns of a configuration may take on all names of layers."""
 PLAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def read_config(folder: Path, what: str) -> dict[str, Any]:
     """adapter_config.json, its types checked. `what` leads the message. Raises UserError."""
+    path = folder / "adapter_config.json"
     try:
-        text = (folder / "adapter_config.json").read_text()
+        if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
+            raise UserError(
+                f"{what}: its adapter_config.json has {size} bytes; allowed: {MOST_BYTES}; save it again with peft"
+            )
+        content = read_bytes(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{what}: no adapter (no readable adapter_config.json) in {folder}") from error
     try:
-        config = json.loads(text)
+        config = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what}: its adapter_config.json is not JSON; give a folder saved by peft") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
@@ -50,19 +60,23 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
 
 def _check_numbers(config: Mapping[str, Any], what: str) -> None:
     """Raise UserError where rank, alpha or a pattern of theirs is missing or no number."""
-    rank, number = ("a whole number of 1 or more", _is_rank), ("a number", _is_number)
+    rank = ("a whole number of 1 or more", _is_rank)
+    number = (f"a number from -{MOST_ALPHA:.0f} to {MOST_ALPHA:.0f}", _is_alpha)
     for field, (allowed, fits) in (("r", rank), ("lora_alpha", number)):
         if not fits(config.get(field)):
-            given = repr(config[field]) if field in config else "missing"
+            given = quote(config[field]) if field in config else "missing"
             raise UserError(f"{what}: {field} in adapter_config.json is {given}; allowed: {allowed}")
+    if not isinstance(config.get("use_rslora", False), (bool, NoneType)):
+        given = quote(config["use_rslora"])
+        raise UserError(f"{what}: use_rslora in adapter_config.json is {given}; allowed: true or false")
     for field, (allowed, fits) in (("rank_pattern", rank), ("alpha_pattern", number)):
         values = config.get(field)
         if values and not (isinstance(values, dict) and all(fits(v) for v in values.values())):
             raise UserError(f"{what}: {field} in adapter_config.json: allowed: names of layers, each with {allowed}")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_alpha(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST_ALPHA
 
 
 def _is_rank(value: Any) -> bool:
@@ -72,11 +86,11 @@ def _is_rank(value: Any) -> bool:
 def check_plain(config: Mapping[str, Any], what: str) -> None:
     """Raise UserError, naming the field, for an adapter that is more than low-rank pairs on the base as it was."""
     if config["peft_type"] != "LORA":
-        raise UserError(f"{what}: an adapter of type {config['peft_type']}; allowed: plain LORA")
+        raise UserError(f"{what}: an adapter of type {shorten(config['peft_type'])}; allowed: plain LORA")
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(
-            f"{what}: init_lora_weights={start!r} changes the base itself, so the pairs alone are another model;"
+            f"{what}: init_lora_weights={quote(start)} changes the base itself, so the pairs alone are another model;"
             " convert it (peft: save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for field, value in config.items():
@@ -85,13 +99,8 @@ def check_plain(config: Mapping[str, Any], what: str) -> None:
             continue
         raise UserError(
             f"{what}: an adapter of type LORA; allowed: plain LORA, bias none, no DoRA;"
-            f" its adapter_config.json has {field}={_short(value)}"
+            f" its adapter_config.json has {shorten(field)}={quote(value)}"
         )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -> None:

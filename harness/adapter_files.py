@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.files import hash_file
+from harness.files import hash_file, reason_of
 from harness.label_order import stored_labels
 from harness.record import AdapterInfo, Record
 from harness.store import parse_record
@@ -40,6 +40,7 @@ def write_adapter(
 
     `base` is the model it belongs to, as `base_of` names it; `config` is the content of config.json, for a classifier.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = out / FOLDER / key
@@ -55,8 +56,8 @@ def write_adapter(
                 _write_json(whole / "config.json", config)
             _remove(target)
             os.replace(whole, target)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; what is stored is kept") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {target}: {reason_of(error)}; what is stored is kept") from error
     return AdapterInfo(path=f"{FOLDER}/{key}", sha256=hash_file(target / WEIGHTS))
 
 
@@ -117,7 +118,7 @@ def base_of(out: Path, source: ModelSource, config: Mapping[str, Any] | None) ->
             _write_json(whole / "config.json", config)
             os.replace(whole, target)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; what is stored is kept") from error
+        raise UserError(f"cannot write {target}: {reason_of(error)}; what is stored is kept") from error
     return str(target)
 
 

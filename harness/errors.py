@@ -45,3 +45,11 @@ def shorten(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a deeply nested value
         return f"(a very large {type(value).__name__})"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def quote(value: object) -> str:
+    """The value as Python writes it, on one line and without control characters, shortened."""
+    try:
+        return shorten(repr(value))
+    except (ValueError, RecursionError):
+        return shorten(value)

@@ -74,9 +74,11 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def reason_of(error: OSError) -> str:
-    """The system's reason in a few words."""
-    return "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+def reason_of(error: Exception) -> str:
+    """The system's reason in a few words; that of a SafetensorError stands in its text only."""
+    if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
+        return "the disk is full"
+    return getattr(error, "strerror", None) or str(error)
 
 
 # ---------------------------------------------------------------- reading

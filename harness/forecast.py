@@ -48,9 +48,9 @@ class Row:
 
 def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     """What a run of `spec` would come to. Raises UserError."""
-    from harness.preflight import fitting
-
     plan = make_plan(spec)
+    from harness.preflight import fitting  # imports torch, which takes seconds: after what refuses without it
+
     plan = fitting(plan, plan.cells)
     device = _device(spec, memory)
     room = free_memory(device) if memory is None else parse_memory(memory)

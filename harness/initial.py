@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapter_config import PLACES, check_patterns
 from harness.adapter_source import AdapterSource
 from harness.contracts import Initial
-from harness.errors import UserError
+from harness.errors import UserError, quote
 from harness.files import hash_file
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> d
             raise UserError(f"{what}: its file has {site}, which target_modules and the fields beside it leave out")
         wanted = rank_of.get(get_pattern_key(list(rank_of), site), config["r"])
         if wanted != rank:
-            raise UserError(f"{what}: {site} has rank {rank} in its file and {wanted} in its adapter_config.json")
+            raise UserError(f"{what}: {site} has rank {rank} in its file, {quote(wanted)} in its adapter_config.json")
         alpha = float(alpha_of.get(get_pattern_key(list(alpha_of), site), config["lora_alpha"]))
         scales[site] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return scales

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapter_config import check_patterns, read_config
 from harness.adapter_files import check_unchanged, label_fields
-from harness.errors import UserError
-from harness.model_source import ModelSource, resolve
-from harness.models import load_model, load_tokenizer
+from harness.errors import UserError, quote
+from harness.files import reason_of
+from harness.model_source import ModelSource, read_model_config, resolve
 from harness.presets import preset
-from harness.store import parse_record
+from harness.store import describe_damage, parse_record
 
 if TYPE_CHECKING:
     from torch import nn
 
 HEAD = re.compile(r"(.*\.)?(classifier|score|out_proj|logits_proj)\.weight")
 CLASSIFIER, VIRTUAL = "SEQ_CLS", ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT")
+RANKS = ("r", "init_r", "target_r")
+"""Fields of the kinds of adapters that give the width of their tensors."""
 WITHOUT_HEAD = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 
@@ -36,13 +40,33 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"--out {out}: it is there already; give a new folder")
     outputs = None if config.get("task_type") in WITHOUT_HEAD else _outputs(adapter, shapes)
+    _check_sizes(config, shapes, str(adapter))
+    from harness.models import load_model, load_tokenizer  # imports torch, which takes seconds
+
     base = load_model(source, outputs)
     check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
     merged = _merged(base, adapter, shapes, model)
     merged.config = _config(source, adapter, outputs)  # dropout as it was, not as scored
-    merged.save_pretrained(out)
-    load_tokenizer(source).save_pretrained(out)
+    _write(out, merged, load_tokenizer(source))
     return out
+
+
+def _write(out: Path, *parts: Any) -> None:
+    """Save model and tokenizer as one folder, all of it or nothing. Raises UserError."""
+    from safetensors import SafetensorError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
+            whole = Path(made) / "model"
+            whole.mkdir()
+            for part in parts:
+                part.save_pretrained(whole)
+            os.replace(whole, out)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"--out {out}: cannot write there: {reason_of(error)}; give a folder that can be written"
+        ) from error
 
 
 def _merged(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
@@ -52,17 +76,46 @@ def _merged(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) 
 
     try:
         loaded = PeftModel.from_pretrained(base, str(adapter))
-        unused = sorted(set(shapes) - {_plain(name) for name in get_peft_model_state_dict(loaded)})
-        if unused:
+        expected = {_plain(name) for name in get_peft_model_state_dict(loaded)}
+        if unused := sorted(set(shapes) - expected):
             raise UserError(
                 f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
             )
+        if lacking := sorted(expected - set(shapes)):
+            raise UserError(f"{adapter}: its adapter_config.json asks for {lacking[0]}, which its file has not")
         whole: Any = loaded.base_model.model
         _unwrap_saved(whole)
-        return loaded.merge_and_unload()
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        merged: Any = loaded.merge_and_unload()
+    except UserError:
+        raise
+    except Exception as error:  # whatever peft makes of the fields of a file from elsewhere
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
+    _check_finite(merged, adapter)
+    return merged
+
+
+def _check_finite(model: nn.Module, adapter: Path) -> None:
+    """Raise UserError for a weight that is infinite or no number: alpha or a tensor of the adapter is too large."""
+    for name, value in model.named_parameters():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise UserError(f"{adapter}: merged, {name} is not finite; give an adapter with finite tensors and alpha")
+
+
+def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], what: str) -> None:
+    """Raise UserError for a configuration that makes peft build more than the file holds: it would fill the memory."""
+    if config.get("layer_replication"):
+        raise UserError(
+            f"{what}: layer_replication makes a model of other layers; load it with peft in place of merging"
+        )
+    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    pattern = config.get("rank_pattern")
+    ranks = [config.get(field) for field in RANKS] + [*(pattern.values() if isinstance(pattern, dict) else ())]
+    for rank in ranks:
+        if isinstance(rank, int) and rank > largest:
+            raise UserError(
+                f"{what}: rank {quote(rank)} in adapter_config.json is in none of its tensors; save it again"
+            )
 
 
 def _unwrap_saved(model: nn.Module) -> None:
@@ -101,8 +154,11 @@ def _config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
 def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
     """A low-rank update rounded to a level's codes would be another model than the one that was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
-    level = parse_record(record).cell.quantize if record.is_file() else "none"
-    if level == "none" and "quantization_config" in json.loads((base / "config.json").read_text()):
+    try:
+        level = parse_record(record).cell.quantize if record.is_file() else "none"
+    except (OSError, ValueError) as error:
+        raise UserError(f"{record} does not read as a record: {describe_damage(error)}; run its cell again") from error
+    if level == "none" and "quantization_config" in read_model_config(base, f"--model {model}"):
         raise UserError(f"--model {model}: its weights are quantized; merge needs them in floating point")
     if level != "none":
         raise UserError(f"{adapter}: trained on a base at quantize={level}, so it cannot be merged; load it with peft")

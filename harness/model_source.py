@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.cell import ModelRef
-from harness.errors import UserError
+from harness.errors import UserError, quote
+from harness.files import read_bytes, reason_of
 from harness.presets import EMBEDDED, MINILM, Preset, preset
 from harness.shapes import SHAPE, shape
 
@@ -125,6 +127,9 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that it has all that loading needs."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
+    config = read_model_config(path, f"--model {name}")
+    _check_code(name, config)
+    _check_counts(name, config)
     if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
@@ -138,10 +143,68 @@ def _weight_files(name: str, path: Path) -> list[Path]:
     return files
 
 
+def read_model_config(path: Path, what: str) -> dict[str, Any]:
+    """The fields of a model's config.json. Raises UserError where it is no JSON object."""
+    try:
+        fields = json.loads(read_bytes(path / "config.json"))
+    except OSError as error:
+        raise UserError(f"{what}: cannot read {path / 'config.json'}: {reason_of(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what}: {path / 'config.json'} is not JSON; save the model there again") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{what}: {path / 'config.json'} is no JSON object; save the model there again")
+    return fields
+
+
+def _check_code(name: str, config: Mapping[str, Any]) -> None:
+    """Raise UserError for a model that only its folder's own code (`auto_map`) can build. Imports nothing."""
+    kind = config.get("model_type")
+    if config.get("auto_map") and not _is_known_type(kind):
+        raise UserError(
+            f"--model {name}: its config.json names code of its own (auto_map) for model_type {quote(kind)}, which is "
+            "never run; give a model of a type that transformers has"
+        )
+
+
+MOST_LAYERS, MOST_LABELS, MOST_POSITIONS = 10_000, 1_000_000, 50_000_000
+COUNTS = {
+    "num_labels": MOST_LABELS,
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), MOST_POSITIONS),
+    **dict.fromkeys(
+        "num_hidden_layers num_layers num_decoder_layers n_layer n_layers encoder_layers decoder_layers".split(),
+        MOST_LAYERS,
+    ),
+}
+
+
+def _check_counts(name: str, config: Mapping[str, Any]) -> None:
+    """Raise UserError for a number that would keep transformers building for minutes, or fill the memory."""
+    for field, most in COUNTS.items():
+        value = config.get(field)
+        if isinstance(value, (int, float)) and value > most:
+            raise UserError(f"--model {name}: {field} in its config.json is {quote(value)}; allowed: {most} at most")
+
+
+def _is_known_type(kind: object) -> bool:
+    """Whether transformers has a model of this type; read from its source, as importing it takes seconds."""
+    if not isinstance(kind, str):
+        return False
+    loaded = sys.modules.get("transformers.models.auto.configuration_auto")
+    if loaded is not None:  # a plugin may have registered more types
+        return kind in loaded.CONFIG_MAPPING
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models" / "auto"
+    sources = [folder / "auto_mappings.py", folder / "configuration_auto.py"]
+    texts = [file.read_text(errors="replace") for file in sources if file.is_file()]
+    return not texts or any(f'"{kind}"' in text for text in texts)
+
+
 def _shards(name: str, index: Path) -> list[Path]:
     try:
         return sorted({index.parent / file for file in json.loads(index.read_text())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"--model {name}: {index} is no index of weights; save the model there again") from error
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from harness.cell import SIMULATED, Precision, Quantize
 from harness.errors import UserError
+from harness.failure import out_of_memory
 from harness.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
 from harness.shapes import config_of
 from harness.simulated import simulate
@@ -125,7 +125,7 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
             return model  # type: ignore[no-any-return]
     except UserError:
         raise
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except Exception as error:  # whatever transformers and torch make of the fields of config.json
         raise _refused(source, outputs, error) from error
 
 
@@ -197,7 +197,9 @@ def load_model(
                 )
     except UserError:
         raise
-    except (ValueError, OSError, KeyError, ImportError, SafetensorError) as error:
+    except Exception as error:
+        if out_of_memory(error):
+            raise
         raise _refused(source, outputs, error) from error
     setattr(model, DRAWN, check_weights(source, model, report, outputs))
     keep_attention(model)

@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.failure import one_line, out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +94,7 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
         return
     if config.is_encoder_decoder and not isinstance(config.eos_token_id, int):
         return  # `preflight` refuses it
-    reserved = {getattr(text, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
+    reserved = {token for role in ("pad", "bos", "eos") for token in _tokens(getattr(text, f"{role}_token_id", None))}
     words = [number for number in range(vocabulary) if number not in reserved][:6]
     end = [config.eos_token_id] if config.is_encoder_decoder else []
     row, padding = [*words, *end], words[:1] * 5
@@ -101,9 +102,16 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
     ids = torch.tensor([[*row, *padding], [*words[::-1], *end, *padding]], device=device)
     mask = torch.ones_like(ids)
     mask[:, len(row) :] = 0
-    with torch.no_grad():
-        padded = model(input_ids=ids, attention_mask=mask).logits
-        alone = model(input_ids=ids[:, : len(row)], attention_mask=mask[:, : len(row)]).logits
+    try:
+        with torch.no_grad():
+            padded = model(input_ids=ids, attention_mask=mask).logits
+            alone = model(input_ids=ids[:, : len(row)], attention_mask=mask[:, : len(row)]).logits
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise UserError(
+            f"model '{source.name}': its first forward pass fails: {one_line(error)}; correct its config.json"
+        ) from error
     difference, largest = float((padded - alone).abs().max()), float(alone.abs().max())
     if difference > TOLERANCE * largest:
         what = f"padding changes its logits by {difference:.1g} (the largest is {largest:.1g})"
@@ -112,6 +120,11 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
             " give a model that reads its attention mask (bert, roberta, llama)"
         )
     PROBED.add(source.ref.content)
+
+
+def _tokens(value: Any) -> list[Any]:
+    """The ids of a token of config.json, which has several where a text may end in one of them."""
+    return value if isinstance(value, list) else [value]
 
 
 def reads_last_token(model: nn.Module) -> bool:

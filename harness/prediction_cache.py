@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.files import check_seal, read_bytes, replace_file, seal
+from harness.leftovers import OLD, remove_leftovers
 from harness.provenance import gpu_name
 from harness.record import MemoryShares
 
@@ -72,6 +73,7 @@ def write_prediction(key: str, prediction: Prediction) -> bool:
     content = seal(json.dumps(fields | {"shares": prediction.shares.model_dump()}).encode())
     try:
         _path_of(key).parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(_path_of(key).parent, age=OLD)
         replace_file(_path_of(key), content)
     except OSError:
         return False

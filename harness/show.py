@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.errors import UserError, unknown
-from harness.files import list_files
+from harness.files import escape_path, list_files
 from harness.record import Record
-from harness.store import changed, parse_record
+from harness.store import changed, describe_damage, parse_record
 from harness.terminal import printable
 
 RUNS = Path("results/runs")
@@ -36,7 +36,7 @@ def find(prefix: str, out: Path | None) -> tuple[Path, Record]:
         return files[path], parse_record(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} does not read as a record: {str(error).splitlines()[0]}; run its cell again"
+            f"{escape_path(path)} does not read as a record: {describe_damage(error)}; run its cell again"
         ) from error
 
 

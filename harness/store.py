@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from harness.cell import Cell
-from harness.errors import UserError
+from harness.errors import UserError, quote, shorten
 from harness.files import (
     check_seal,
     check_writable,
@@ -35,6 +35,7 @@ from harness.files import (
     seal,
     write_atomically,
 )
+from harness.leftovers import remove_run_leftovers
 from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, SharedParts, Stored
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ class Store:
         """As `read`, for the run that holds the lock: files that cannot be trusted move out of the way.
 
         That is also done with damaged profiles and pack sizes, and with folders that have the name of a file.
+        Temporary files that a killed run left are deleted.
         """
+        remove_run_leftovers(self.out)
         records, damaged = self._read_records(wait=False)
         damaged |= read_documents(self.profile_dir, Profile)[1] | read_documents(self.size_dir, PackSize)[1]
         lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
@@ -152,7 +155,7 @@ class Store:
                 try:
                     record = read_record(path)
                 except (OSError, ValueError, RecursionError) as error:
-                    damaged[path] = _why(error)
+                    damaged[path] = describe_damage(error)
                     if isinstance(error, UnmatchedPredictions):
                         unmatched.add(path)
                 else:
@@ -215,7 +218,7 @@ class Store:
         try:
             return read_document(path, Run).model_dump()
         except (OSError, ValueError) as error:
-            why = reason_of(error) if isinstance(error, OSError) else _why(error)
+            why = reason_of(error) if isinstance(error, OSError) else describe_damage(error)
             raise UserError(
                 f"{escape_path(self.out)} holds no run (no readable run.json: {why}); give the folder of `run`, "
                 "or run its command again"
@@ -278,7 +281,7 @@ def read_documents(folder: Path, kind: type[Keyed]) -> tuple[dict[str, Keyed], d
                 raise ValueError("its key does not match its name")
             documents[document.key] = document
         except (OSError, ValueError) as error:
-            damaged[path] = _why(error)
+            damaged[path] = describe_damage(error)
     return documents, damaged
 
 
@@ -326,12 +329,14 @@ def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -
     return [c for c in cells if c.key not in records or records[c.key].status not in done]
 
 
-def _why(error: Exception) -> str:
-    """One line; of a record that does not fit its schema, the first field that does not."""
+def describe_damage(error: Exception) -> str:
+    """One line; of a record that does not fit its schema, the first field that does not, and what it holds."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        return f"{place}: {first['msg']}" if place else str(first["msg"])
+        # a missing field has the object around it as its input
+        given = "" if first["type"] in ("missing", "json_invalid") else f"; found: {quote(first['input'])}"
+        return f"{shorten(place)}: {first['msg']}{given}" if place else str(first["msg"])
     if isinstance(error, OSError):
         return reason_of(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__

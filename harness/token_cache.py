@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.files import read_bytes, replace_file
+from harness.leftovers import OLD, remove_leftovers
 from harness.task_types.base import Split
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def write_split(folder: Path, key: str, split: Split) -> bool:
         content = save(tensors, metadata={"split": text, "sha256": _digest(text, tensors)})
         path = path_of(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, age=OLD)
         replace_file(path, content)
     except (OSError, TypeError, ValueError):
         return False

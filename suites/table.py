@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import SUITES, Average, SourceRequest, Suite, Task, TaskData
+from harness.contracts import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from harness.errors import UserError, unknown
 from suites.metrics.constant import best_constant
 from suites.sources.fingerprint import fingerprint
@@ -88,7 +88,7 @@ class TableSuite(Suite):
             raise UserError(f"{names}: {len(train) + len(dev)} rows, too few for train and validation; give more rows")
         rows = {"train": examples_of(train, "train", asked.labels)}
         rows["validation"] = examples_of(dev, "validation", asked.labels)
-        kinds = f"classes in order: {', '.join(asked.labels)}" if asked.labels else "numbers"
+        kinds = f"classes in order: {', '.join(asked.labels)}" if asked.labels else _scale(rows)
         if len(asked.labels) > 2 and all(number_of(name) is not None for name in asked.labels):
             kinds += "; --labels number reads them as numbers"
         notes.append(f"labels: column '{request.label}', {kinds}")
@@ -119,6 +119,17 @@ def _task(name: str, path: Path, lines: Sequence[Line], request: SourceRequest) 
     if len({line.label for line in lines}) == 1:
         raise UserError(f"{path}: one label only, '{lines[0].label}'; is --label {request.label} the right column?")
     return Task(name, (), ("validation",), NUMBERS)
+
+
+def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
+    """The range of the train rows' numbers, which the regression head learns; of validation if it goes beyond."""
+    ranges = {}
+    for split, examples in rows.items():
+        numbers = [float(e.label) for e in examples]
+        ranges[split] = (min(numbers), max(numbers))
+    (lowest, highest), (least, most) = ranges["train"], ranges["validation"]
+    other = f"; validation has {least:g} to {most:g}" if least < lowest or most > highest else ""
+    return f"numbers from {lowest:g} to {highest:g}, which is the scale of the regression head{other}"
 
 
 def _validation(task: str, tasks: Sequence[str], request: SourceRequest) -> tuple[Path, ...]:

@@ -13,6 +13,9 @@ from suites.sources.layouts import Columns, Layout
 from suites.sources.scalars import number_of, plain_number
 from suites.sources.tables import Rows, Table
 
+MOST_SIMILAR = 5
+"""The similarity of texts that mean the same, in STS-B."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Header:
@@ -27,7 +30,7 @@ class Header:
 def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
     """Examples with ids `split/start`, `split/start+1`, ..., and notes on what was dropped.
 
-    Raises UserError naming file, line and what was expected.
+    Another note is on similarities of another scale. Raises UserError naming file, line and what was expected.
     """
     header, rows = _header(table, layout)
     parse = _label_parser(layout)
@@ -55,7 +58,8 @@ def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> t
         raise broken[0]
     if not examples:
         raise UserError(f"{table.name}: no rows, expected columns {', '.join(header.names)}")
-    return examples, [*table.notes, *_notes(split, layout, unlabelled, len(broken))]
+    dropped = _notes(split, layout, unlabelled, len(broken))
+    return examples, [*table.notes, *dropped, *_scale_notes(split, layout, examples)]
 
 
 def _is_absent(cells: Sequence[Any], header: Header) -> bool:
@@ -104,11 +108,25 @@ def _similarity(written: str) -> float | None:
     """A similarity from 0 to 5; rounded, as the hub holds float32 (3.8 reads 3.7999999)."""
     number = number_of(written.strip())
     value = None if number is None else round(float(number), 5)
-    return value if value is not None and 0 <= value <= 5 else None
+    return value if value is not None and 0 <= value <= MOST_SIMILAR else None
+
+
+def _scale_notes(split: str, layout: Layout, examples: Sequence[Example]) -> list[str]:
+    """A note where no similarity is above 1: correlations are the same, but the head learns another scale."""
+    if layout.labels:
+        return []
+    numbers = [float(e.label) for e in examples]
+    lowest, highest = min(numbers), max(numbers)
+    if highest > 1:
+        return []
+    return [
+        f"labels: {split}: numbers from {lowest:g} to {highest:g}, which is the scale of the regression head; "
+        f"{layout.folder} has 0 to {MOST_SIMILAR}"
+    ]
 
 
 def _allowed(layout: Layout) -> str:
-    return "one of " + ", ".join(layout.labels) if layout.labels else "a number from 0 to 5"
+    return "one of " + ", ".join(layout.labels) if layout.labels else f"a number from 0 to {MOST_SIMILAR}"
 
 
 def _notes(split: str, layout: Layout, unlabelled: int, broken: int) -> list[str]:

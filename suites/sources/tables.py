@@ -276,11 +276,10 @@ def _parquet(content: Content) -> Table:
 
     try:
         table = parquet.read_table(io.BytesIO(content.data))
+        names = table.column_names  # decodes them
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{content.name}: expected a Parquet file: {_first_line(error)}") from error
-    return from_columns(
-        content.name, table.column_names, [_values(table.column(place)) for place in range(table.num_columns)]
-    )
+    return from_columns(content.name, names, [_values(table.column(place)) for place in range(table.num_columns)])
 
 
 def _values(column: Any) -> Sequence[Any]:

@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.adapter_files import saved
+from harness.adapter_files import saved, write_adapter
 from harness.cli import main
+from harness.contracts import Exported
+from harness.errors import UserError
 from harness.models import load_model, load_tokenizer
 from harness.plan import make_plan
 from harness.record import Record
 from harness.spec import make_spec
 from harness.store import Store
+from tests.harness.files import limit_files
 from tests.harness.test_run import go
 
 
@@ -153,3 +157,12 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags: dict[str, Any] = {"methods": "lora", "tasks": ("mnli",), "save_adapters": True}
     go(out, **flags)
     return out
+
+
+def test_a_disk_that_fills_up_amid_an_adapter_is_one_line(tmp_path: Path) -> None:
+    """safetensors writes in Rust and raises an error of its own."""
+    tensors = {"base_model.model.a.lora_A.weight": torch.zeros(100, 1000)}
+    exported = Exported(peft.LoraConfig(r=100), tensors)
+    with limit_files(60_000), pytest.raises(UserError, match=r"cannot write .*adapters/abc"):
+        write_adapter(tmp_path, "abc", exported, "base")
+    assert list((tmp_path / "adapters").iterdir()) == []

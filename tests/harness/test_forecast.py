@@ -91,3 +91,11 @@ def test_trials_take_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_cannot_be_tuned_is_refused_as_by_the_run() -> None:
     with pytest.raises(UserError, match="how many trials"):
         forecast(make_spec({"tasks": ("rte",), "methods": "lora", "tune_tasks": ("rte",), "device": "cpu"}), None)
+
+
+def test_short_names_of_quantized_methods_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("bitsandbytes")
+    assert main("plan --tasks rte --seeds 1 --methods qlora,qlorasp,lora --device cpu --memory 4GiB".split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:3] == ["rte", "qlora,", "qlorasp"] for line in lines), lines
+    assert any(line.split()[:2] == ["rte", "lora"] for line in lines)

@@ -102,6 +102,27 @@ def test_a_signal_while_the_libraries_load_is_one_line() -> None:
         assert "Traceback" not in said and len(said.splitlines()) <= 1
 
 
+AMID_A_TEXT = """
+import harness.cli
+from harness.__main__ import main
+harness.cli.main = lambda: exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+main()
+"""
+
+
+def test_ctrl_c_amid_code_from_a_text_has_the_exit_code_too(tmp_path: Path) -> None:
+    """Dataclasses and named tuples are made so, while libraries load."""
+    (tmp_path / "amid.py").write_text(AMID_A_TEXT)
+    words = [sys.executable, "-m", "amid"]  # as the harness is started: the status of -c is Python's own affair
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    ended = subprocess.run(words, env=environment, preexec_fn=_listen, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+
+
 def test_an_ignored_signal_stays_ignored_and_a_raised_one_is_remembered() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     with catch_signals() as signals:

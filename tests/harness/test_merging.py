@@ -10,11 +10,13 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.cli import main
 from harness.plan import make_plan
 from harness.spec import make_spec
+from tests.harness.files import limit_files
 from tests.harness.test_run import go
 
 ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
@@ -94,3 +96,58 @@ def test_a_quantized_base_is_refused(trained: Path, tmp_path: Path, capsys: pyte
     go(tmp_path / "sim", methods="lora", seeds="1", save_adapters=True, quantize=("sim3",))
     said = refused(capsys, str(of(tmp_path / "sim", "lora")), "--model", str(ENCODER), *out)
     assert "trained on a base at quantize=sim3" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"r": 10**9}, "rank 1000000000"),
+        ({"rank_pattern": {"query": 10**9}}, "rank 1000000000"),
+        ({"use_dora": True}, "lora_magnitude_vector, which its file has not"),
+        ({"lora_bias": True}, "which its file has not"),
+        ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
+        ({"modules_to_save": 5}, "does not fit"),
+        ({"target_modules": [["query"]]}, "does not fit"),
+    ],
+)
+def test_a_config_that_asks_for_more_than_the_file_holds_is_refused(
+    change: dict[str, object], says: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """peft would draw or allocate what is not there, and the merged model be another one."""
+    adapter = tmp_path / "a"
+    shutil.copytree(of(trained, "lorasp"), adapter)
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    assert says in refused(capsys, str(adapter), "--model", str(ENCODER), "--out", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_weights_that_are_not_finite_are_not_written(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "a"
+    shutil.copytree(of(trained, "lorasp"), adapter)
+    path = adapter / "adapter_model.safetensors"
+    save_file({name: value * 1e36 for name, value in load_file(path).items()}, path)
+    said = refused(capsys, str(adapter), "--model", str(ENCODER), "--out", str(tmp_path / "new"))
+    assert "is not finite" in said and not (tmp_path / "new").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with limit_files(60_000):
+        said = refused(
+            capsys, str(of(trained, "lorasp")), "--model", str(ENCODER), "--out", str(tmp_path / "a" / "new")
+        )
+    assert "cannot write there" in said and list((tmp_path / "a").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "[" * 100_000])
+def test_a_base_whose_config_is_no_object_is_one_line(
+    content: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ENCODER, tmp_path / "base")
+    (tmp_path / "base" / "config.json").write_text(content)
+    words = (str(of(trained, "lorasp")), "--model", str(tmp_path / "base"), "--out", str(tmp_path / "new"))
+    assert "config.json" in refused(capsys, *words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +205,46 @@ def test_a_whole_file_goes_before_an_index_as_in_transformers(tmp_path: Path) ->
     (path / "a.safetensors").write_bytes(b"other")
     (path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "a.safetensors"}}')
     assert resolve(preset("paper"), "glue", str(path)).ref.revision == hashlib.sha256(b"weights").hexdigest()
+
+
+OWN_CODE = """
+import sys
+from harness.cli import main
+code = main(sys.argv[1:])
+print(code, *[name for name in ("torch", "transformers", "peft") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("verb", ["plan", "run", "merge"])
+def test_code_of_a_folder_is_refused_before_anything_heavy_is_imported(verb: str, tmp_path: Path) -> None:
+    model = folder(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
+    fields = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (model / "config.json").write_text(json.dumps(fields))
+    (model / "mine.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    words = [verb, "--model", str(model)]
+    if verb == "merge":
+        adapter = folder(tmp_path / "a")
+        (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
+        (adapter / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        words += [str(adapter), "--out", str(tmp_path / "out")]
+    else:
+        words += ["--tasks", "rte", "--seeds", "1", "--out", str(tmp_path / "out")]
+    ended = subprocess.run([sys.executable, "-c", OWN_CODE, *words], capture_output=True, text=True)
+    assert ended.stdout.strip() == "2", ended.stderr
+    assert "auto_map" in ended.stderr and ended.stderr.startswith("error: ") and not (tmp_path / "run").exists()
+
+
+def test_a_type_that_transformers_has_needs_no_code_of_its_folder(tmp_path: Path) -> None:
+    """As of many folders on the hub that were made before transformers had the type."""
+    import transformers.models.auto.configuration_auto as known
+
+    path = folder(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
+    for kind in ("phi3", "bert"):
+        (path / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": {"AutoConfig": "a.B"}}))
+        assert resolve(PRESETS["quick"], "glue", str(path)).path == path
+    program = (
+        "from harness.model_source import _is_known_type as f; import sys; print(all(map(f, sys.argv[1:])), f('x'))"
+    )
+    kinds = list(known.CONFIG_MAPPING_NAMES)
+    ended = subprocess.run([sys.executable, "-c", program, *kinds], capture_output=True, text=True)
+    assert ended.stdout.strip() == "True False"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,44 @@ def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
         model, [Member(method, Streams(equal(s))) for s in (0, 1)], calibration_of(rows(), replica_losses)
     )
     assert attached.group("adapter").theta.shape == (2, 3 * 2 * 16 * (64 + 64))
+
+
+def changed(folder: Path, **fields: Any) -> ModelSource:
+    """The embedded encoder with other fields in its config.json."""
+    shutil.copytree(resolve(PRESETS["quick"], "glue", None).path, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    return resolve(PRESETS["quick"], "glue", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", 0),
+        ("hidden_size", -1),
+        ("hidden_size", 10**400),
+        ("num_hidden_layers", 10**9),
+        ("num_labels", 10**9),
+        ("num_attention_heads", 0),
+        ("num_attention_heads", -1),
+        ("max_position_embeddings", 10**9),
+        ("dtype", 5),
+        ("attn_implementation", [1]),
+        ("return_dict", False),
+        ("chunk_size_feed_forward", "x"),
+    ],
+)
+def test_nonsense_in_a_config_is_one_line_and_quick(field: str, value: Any, tmp_path: Path) -> None:
+    """What transformers raises of it differs from field to field."""
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        source = changed(tmp_path / "model", **{field: value})
+        skeleton(source, 2)
+        load_model(source, 2)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    assert time.monotonic() - began < 20
+
+
+def test_several_tokens_may_end_a_text(tmp_path: Path) -> None:
+    """As in the configuration of Llama 3."""
+    load_model(changed(tmp_path / "model", eos_token_id=[5, 6, 7]), 2)

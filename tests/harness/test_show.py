@@ -71,3 +71,32 @@ def test_a_prefix_of_none_or_of_many_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cells" / f"{keys[0]}.json").write_text("{}")
     with pytest.raises(UserError, match="does not read as a record"):
         find(keys[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("scores", "accuracy"), "high", "scores.accuracy: .*'high'"),
+        (("cell", "seeds"), 5, "cell.seeds: .*5"),
+        (("status",), "x" * 10_000, "status: .*'xxx"),
+        (("steps",), [1, "\x1b[31m"], r"steps: .*\\x1b"),
+    ],
+)
+def test_of_a_damaged_record_the_field_and_what_it_holds_are_named(
+    place: tuple[str, ...], value: object, says: str, tmp_path: Path
+) -> None:
+    key = stored(tmp_path)[0]
+    path = tmp_path / "cells" / f"{key}.json"
+    content = json.loads(path.read_text())
+    inner = content
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=says) as caught:
+        find(key, tmp_path)
+    assert len(str(caught.value)) < 600 and str(caught.value).isprintable()
+    del content["status"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"status: field required|status: Field required"):
+        find(key, tmp_path)

@@ -171,3 +171,12 @@ def test_plan_and_records_say_what_was_dropped(tmp_path: Path, capsys: pytest.Ca
     (record,) = Store(tmp_path / "out").read()[0].values()
     assert sum(note.startswith("dropped: train: 1 row of mine.csv") for note in record.data_notes) == 2
     assert record.rows["train"] + record.rows["validation"] == len(ROWS)
+
+
+def test_the_scale_of_a_regression_is_noted_and_that_of_validation_where_it_goes_beyond(tmp_path: Path) -> None:
+    train = csv_file(tmp_path / "a.csv", [("text", "more", n / 40) for n in range(41)])
+    dev = csv_file(tmp_path / "b.csv", [("text", "more", n / 8) for n in range(41)])
+    _, data = one(train)
+    assert any("numbers from 0 to 1," in note and "validation has" not in note for note in data.notes)
+    suite, request = opened(train, files={("a", "validation"): (dev,)})
+    assert any("validation has 0 to 5" in note for note in suite.load("a", request).notes)

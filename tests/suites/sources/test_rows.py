@@ -104,3 +104,13 @@ def test_a_key_that_a_pair_lacks_is_no_empty_sentence(tmp_path: Path) -> None:
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     header = ("sentence1", "sentence2", "label", "label")
     assert "'label'" in message(tmp_path / "t.tsv", "rte", [header, ("a", "b", "0", "1")])
+
+
+@pytest.mark.parametrize(("scores", "scale"), [((0.0, 0.4, 1.0), "from 0 to 1,"), ((0.2, 3.8, 1.0), None)])
+def test_similarities_of_another_scale_are_noted(tmp_path: Path, scores: Sequence[float], scale: str | None) -> None:
+    """STS-B has 0 to 5; other releases of it are divided by five."""
+    header = ("sentence1", "sentence2", "score")
+    path = write(tmp_path / "t.tsv", [header, *(("a", "b", str(score)) for score in scores)])
+    examples, notes = read_examples(open_table(path), LAYOUTS["stsb"], "train")
+    assert [e.label for e in examples] == list(scores)
+    assert len(notes) == (scale is not None) and all(str(scale) in note and "train" in note for note in notes)

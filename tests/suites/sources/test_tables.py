@@ -154,3 +154,14 @@ def test_what_is_no_text_is_refused_by_the_name_of_its_column(tmp_path: Path, ce
 def test_a_cell_of_200_000_characters(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"text,label\n{'word ' * 40_000},1\n")
     assert len(read(tmp_path / "t.csv")[1][0]) == 200_000
+
+
+def test_parquet_with_a_column_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"zzzz": ["a"], "label": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"zzzz", b"\xff\xfe\xff\xfe"))
+    with pytest.raises(UserError, match=r"t\.parquet: expected a Parquet file: .*utf-8"):
+        list(open_table(path).rows)

@@ -1,0 +1,55 @@
+"""Temporary files that a killed process left: `.NAME.xxxxxxxx` beside NAME, as harness/files.py and tempfile name them.
+
+OUT/.run.json.q1w2e3r4               written under the run's lock: removed by the next holder of the lock
+OUT/cells/.KEY.parquet.q1w2e3r4      "
+OUT/adapters/.KEY.q1w2e3r4/          "
+OUT/report/.report.html.q1w2e3r4     written by any command, perhaps right now: removed once it is old
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+OLD = 3600.0
+"""Seconds after which no process is still writing a temporary file."""
+GUARDED = ("cells", "profiles", "pack-sizes", "checkpoints", "adapters", "bases")
+"""Folders of a run that only the holder of its lock writes to."""
+OPEN = ("report", "report/figures")
+"""Folders that commands without the lock write to."""
+GUARDED_FILES = ("run.json", "tuned.json")
+NAME = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")
+KEY = re.compile(r"[0-9a-f]{16}")
+"""The name of an adapter's folder, and of a base's."""
+ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
+
+
+def remove_run_leftovers(out: Path) -> None:
+    """Those in a run's folder; only for the holder of its lock. One that cannot be removed stays: it is in no way."""
+    for name in GUARDED:
+        remove_leftovers(out / name)
+    for name in OPEN:
+        remove_leftovers(out / name, age=OLD)
+    remove_leftovers(out, age=OLD, at_once=GUARDED_FILES)
+
+
+def remove_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> None:
+    """Those of a folder that are `age` seconds old or more; those of the files `at_once` whatever their age."""
+    latest = time.time() - age
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            match = NAME.fullmatch(entry.name)
+            if match is None:
+                continue
+            with contextlib.suppress(OSError):
+                if match["of"] not in at_once and age and entry.stat(follow_symlinks=False).st_mtime > latest:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if KEY.fullmatch(match["of"]):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                elif match["of"].endswith(ENDINGS):
+                    os.unlink(entry.path)
