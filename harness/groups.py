@@ -2,6 +2,14 @@
 
 Gradients accumulate into a second matrix of the same shape. A group of one replica holds exactly its trained
 values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
+
+Where the whole backbone trains, a second matrix would add the size of the model to the peak of the activations. There
+the modules' parameters are views of theta, autograd creates their gradients as the backward pass frees activations,
+and the update gathers them some columns at a time:
+
+    theta       [1, N]  | leaf 1 | leaf 2      | leaf 3 | ...
+    p.grad              | grad 1 | grad 2      | grad 3 | ...    from the backward pass to the update only
+    gradient(start, stop)    [1, stop - start]                   a copy of these columns
 """
 
 from __future__ import annotations
@@ -16,11 +24,16 @@ from torch import Tensor, nn
 
 @dataclasses.dataclass
 class Leaf:
-    """One trained tensor of a group, [K, *shape]; `tensor` is rebound when replicas leave the pack."""
+    """One trained tensor of a group, [K, *shape], columns `start` to `stop` of theta.
+
+    `tensor` is rebound when replicas leave the pack.
+    """
 
     name: str
     shape: tuple[int, ...]
     tensor: Tensor
+    start: int = 0
+    stop: int = 0
 
 
 class Projector(Protocol):
@@ -60,7 +73,8 @@ class ParameterGroup:
     `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
     leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
     for each leaf and K = 1, the moments have the size of the projected gradients. `restarts` are steps per replica
-    after which its moments start anew (0: never), set before training.
+    after which its moments start anew (0: never), set before training. With `parameters`, one for each leaf and K = 1,
+    autograd creates the gradients, as those of these parameters; `grad_buffer` is None then.
     """
 
     def __init__(
@@ -72,6 +86,7 @@ class ParameterGroup:
         undecayed: frozenset[str] = frozenset(),
         lr_scale: Sequence[float] | None = None,
         projectors: Mapping[str, Projector] | None = None,
+        parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
@@ -80,27 +95,59 @@ class ParameterGroup:
         self.restarts = [0] * len(counts)
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
-        self.grad = torch.zeros_like(self.theta)
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
-        self.projectors = dict(projectors or {})
-        if self.projectors and (len(counts) != 1 or set(self.projectors) != set(self.leaves)):
-            raise ValueError("projectors: one for each leaf of a group of one replica")
+        self.projectors, self.parameters = dict(projectors or {}), dict(parameters or {})
+        for given, what in ((self.projectors, "projectors"), (self.parameters, "parameters")):
+            if given and (len(counts) != 1 or set(given) != set(self.leaves)):
+                raise ValueError(f"{what}: one for each leaf of a group of one replica")
+        self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self._bind()
 
     def _bind(self) -> None:
         """Point each leaf at its columns of theta, and its gradient at those of grad."""
         start = 0
         for leaf in self.leaves.values():
-            stop = start + torch.Size(leaf.shape).numel()
+            leaf.start, leaf.stop = start, start + torch.Size(leaf.shape).numel()
             shape = (len(self.counts), *leaf.shape)
-            leaf.tensor = self.theta[:, start:stop].view(shape).requires_grad_()
-            leaf.tensor.grad = self.grad[:, start:stop].view(shape)
-            start = stop
+            leaf.tensor = self.theta[:, leaf.start : leaf.stop].view(shape).requires_grad_()
+            if self.grad_buffer is not None:
+                leaf.tensor.grad = self.grad_buffer[:, leaf.start : leaf.stop].view(shape)
+            start = leaf.stop
+
+    @property
+    def columns(self) -> int:
+        """Of theta: the numbers of the longest replica."""
+        return self.theta.shape[1]
+
+    @property
+    def grad(self) -> Tensor:
+        """All gradients, [K, N]; a copy where autograd creates them."""
+        return self.gradient(0, self.columns)
+
+    def gradient(self, start: int, stop: int) -> Tensor:
+        """Those of some columns, [K, stop - start]; a copy where autograd creates them, zero where it created none."""
+        if self.grad_buffer is not None:
+            return self.grad_buffer[:, start:stop]
+        parts = []
+        for leaf in self.leaves.values():
+            first, last = max(start, leaf.start), min(stop, leaf.stop)
+            if first < last:
+                created = self.parameters[leaf.name].grad
+                whole = self.theta.new_zeros(1).expand(leaf.stop - leaf.start) if created is None else created.flatten()
+                parts.append(whole[first - leaf.start : last - leaf.start])
+        return torch.cat(parts)[None]
+
+    def clear_gradients(self) -> None:
+        """Zero the buffer; free what autograd created."""
+        if self.grad_buffer is not None:
+            self.grad_buffer.zero_()
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`."""
         self.theta = self.theta.detach()[list(rows)].contiguous()
-        self.grad = torch.zeros_like(self.theta)
+        self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
         self.lr_scale = [self.lr_scale[r] for r in rows]
         self.restarts = [self.restarts[r] for r in rows]
@@ -109,7 +156,7 @@ class ParameterGroup:
     @property
     def moment_columns(self) -> int:
         """Columns of each AdamW moment."""
-        return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
+        return sum(p.size for p in self.projectors.values()) if self.projectors else self.columns
 
     def bytes_of(self, replica: int) -> int:
         """Bytes of one replica's trained values; its gradient takes the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -31,13 +31,22 @@ class LiveStorages(TorchDispatchMode):
 
     `live` and `peak` are bytes beyond what was there before, each storage rounded up to `block`; `launches` are
     operations that compute something, views apart; `flops` those of matrix products, attention and convolutions.
+    `mark` sets those that live now apart: `marked` are their bytes that lived at the peak, and `watched_at_peak` those
+    of what `watched` gave then.
     """
 
-    def __init__(self, block: int = 1) -> None:
+    def __init__(self, block: int = 1, watched: Callable[[], Iterable[Tensor]] = tuple) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.block = block
-        self.live = self.peak = self.launches = self.flops = 0
+        self.block, self.watched = block, watched
+        self.live = self.peak = self.launches = self.flops = self.marked = self.watched_at_peak = 0
         self._known: dict[int, Any] = {}
+        self._marked: set[int] = set()
+        self._marked_live = 0
+
+    def mark(self) -> None:
+        """Set the storages apart that live now; a peak before counts as one of now."""
+        self._marked = set(self._known)
+        self.marked = self._marked_live = self.live
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
@@ -68,11 +77,17 @@ class LiveStorages(TorchDispatchMode):
         size = -(-storage.nbytes() // self.block) * self.block if made else 0
         self._known[key] = weakref.ref(storage, functools.partial(self._freed, key, size))
         self.live += size
-        self.peak = max(self.peak, self.live)
+        if self.live > self.peak:
+            self.peak, self.marked = self.live, self._marked_live
+            self.watched_at_peak = storage_bytes(self.watched(), self.block)
 
     def _freed(self, key: int, size: int, _: Any) -> None:
-        if self._known.pop(key, None) is not None:
-            self.live -= size
+        if self._known.pop(key, None) is None:
+            return
+        self.live -= size
+        if key in self._marked:
+            self._marked.discard(key)
+            self._marked_live -= size
 
 
 _FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default, torch.ops.aten.empty.memory_format}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,11 @@ from harness.groups import ParameterGroup
 
 CHUNK, CACHED = 1 << 22, 1 << 18
 """Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
+GATHERED = {"cpu": 1 << 27, "cuda": 1 << 24}
+"""Columns of created gradients that lie side by side at a time: 64 MiB on a GPU.
+
+On a CPU whose norm of float32 adds up in float32, the bits of the norm depend on this; there it holds a RoBERTa-base.
+"""
 
 
 class ReplicaAdamW:
@@ -28,6 +33,7 @@ class ReplicaAdamW:
         self.first = [g.theta.new_zeros(len(g.counts), g.moment_columns) for g in groups]
         self.second = [torch.zeros_like(m) for m in self.first]
         self.device = groups[0].theta.device
+        self.gathered = GATHERED[self.device.type]
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
         self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -62,7 +68,10 @@ class ReplicaAdamW:
         self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
 
     def step(self) -> Tensor:
-        """One update; returns the gradient norms [K] before clipping. Gradients stay, clipped, until `zero_grad`."""
+        """One update; returns the gradient norms [K] before clipping.
+
+        The gradients in buffers stay, clipped, until `zero_grad`; those that autograd created are freed.
+        """
         self.begin(self.steps)
         norm = self.update()
         self.steps += 1
@@ -78,21 +87,31 @@ class ReplicaAdamW:
     @torch.no_grad()
     def update(self) -> Tensor:
         """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
-        norms = [torch.linalg.vector_norm(g.grad, dim=1) for g in self.groups]
+        norms = [
+            torch.linalg.vector_norm(group.gradient(start, stop), dim=1)
+            for group in self.groups
+            for start, stop in _pieces(group.columns, self.gathered if group.parameters else group.columns)
+        ]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
                 self._update_projected(index, group, factor)
-                continue
-            if len(self.rates) == 1:
-                self._update_alone(index, group, factor)
-                continue
-            columns = group.theta.shape[1]
-            chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
-            for start in range(0, columns, chunk):
-                self._update(index, group, start, min(start + chunk, columns), factor)
+            else:
+                update = self._update_alone if len(self.rates) == 1 else self._update
+                for start, stop in _pieces(group.columns, self._width(group)):
+                    update(index, group, start, stop, factor)
+            if group.parameters:
+                group.clear_gradients()
         return norm
+
+    def _width(self, group: ParameterGroup) -> int:
+        """Columns that are updated at a time."""
+        if group.parameters:
+            return self.gathered
+        if len(self.rates) == 1:
+            return group.columns
+        return max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
         """Empty the moments of the replicas whose group starts anew at this step."""
@@ -103,28 +122,27 @@ class ReplicaAdamW:
 
     def zero_grad(self) -> None:
         for group in self.groups:
-            group.grad.zero_()
+            group.clear_gradients()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
-        theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
+        theta, grad = group.theta[:, start:stop], group.gradient(start, stop)
         grad.mul_(factor)
         self._decay(index, theta, max(0, min(stop, group.decayed) - start))
         theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
 
-    def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+    def _update_alone(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
         """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
         protocol = self.protocols[0]
-        theta, grad, first, second = (t[0] for t in (group.theta, group.grad, self.first[index], self.second[index]))
         rate, count = self._rate_alone(index, group)
-        grad.mul_(factor[0])
-        parts = (slice(0, group.decayed), protocol.weight_decay), (slice(group.decayed, len(theta)), 0.0)
-        for part, decay in parts:
-            if part.start < part.stop:
+        grad = group.gradient(start, stop).mul_(factor)
+        decayed = min(max(start, group.decayed), stop)
+        for first, last, decay in ((start, decayed, protocol.weight_decay), (decayed, stop, 0.0)):
+            if first < last:
                 torch._fused_adamw_(
-                    [theta[part]],
-                    [grad[part]],
-                    [first[part]],
-                    [second[part]],
+                    [group.theta[0, first:last]],
+                    [grad[0, first - start : last - start]],
+                    [self.first[index][0, first:last]],
+                    [self.second[index][0, first:last]],
                     [],
                     [count],
                     lr=rate,
@@ -147,11 +165,10 @@ class ReplicaAdamW:
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
-        group.grad.mul_(factor)
         self._decay(index, group.theta, group.decayed)
         for projector, leaf, start, stop in group.projected():
-            assert leaf.tensor.grad is not None
-            small = projector.project(leaf.tensor.grad[0], self.steps)[None]
+            grad = group.gradient(leaf.start, leaf.stop).mul_(factor).view(leaf.shape)
+            small = projector.project(grad, self.steps)[None]
             update = self._direction(index, small, start, stop) * self._rate(index)
             leaf.tensor[0].sub_(projector.lift(update[0]))
 
@@ -200,3 +217,9 @@ class ReplicaAdamW:
         self.protocols = [self.protocols[r] for r in chosen]
         self.rates = [self.rates[r] for r in chosen]
         self._tables()
+
+
+def _pieces(columns: int, width: int) -> Iterator[tuple[int, int]]:
+    """First and last column, exclusive, of pieces that are at most so wide."""
+    for start in range(0, columns, max(1, width)):
+        yield start, min(start + width, columns)

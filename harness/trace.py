@@ -47,13 +47,15 @@ class Prediction:
 def trace(trainer: Trainer, device: str) -> Prediction:
     """Run one step of a trainer, real or fake, and count."""
     block = CUDA_BLOCK if device == "cuda" else 1
-    counts = LiveStorages(block)
+    created = [p for g in trainer.attached.groups for p in g.parameters.values()]
+    counts = LiveStorages(block, lambda: (p.grad for p in created if p.grad is not None))
     forward: dict[str, int] = {}
     losses = trainer._forward
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         made = losses(rows, shape)
-        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
+        forward.update(flops=counts.flops)
+        counts.mark()  # the model's outputs are gone by now
         return made
 
     trainer._forward = watched  # type: ignore[method-assign]
@@ -63,8 +65,9 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     finally:
         del trainer._forward
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
-    transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**held, activations=forward["live"], rest=transient)
+    held["gradients"] += counts.watched_at_peak
+    rest = counts.peak - counts.marked - counts.watched_at_peak + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=counts.marked, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
@@ -83,6 +86,6 @@ def held_shares(
         "weights": kept - fake,
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
-        "gradients": size(g.grad for g in attached.groups),
+        "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),
         "optimizer": size([*first, *second]),
     }
