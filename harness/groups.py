@@ -4,12 +4,11 @@ Gradients accumulate into a second matrix of the same shape. A group of one repl
 values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
 
 Where the whole backbone trains, a second matrix would add the size of the model to the peak of the activations. There
-the modules' parameters are views of theta, autograd creates their gradients as the backward pass frees activations,
-and the update gathers them some columns at a time:
+the module's parameters are views of theta, and autograd creates the gradient of each as the backward pass frees the
+activations; the update takes them as they lie and frees them:
 
-    theta       [1, N]  | leaf 1 | leaf 2      | leaf 3 | ...
-    p.grad              | grad 1 | grad 2      | grad 3 | ...    from the backward pass to the update only
-    gradient(start, stop)    [1, stop - start]                   a copy of these columns
+    theta, moments  [1, N]  | leaf 1 | leaf 2      | leaf 3 | ...
+    gradients               [leaf 1]  [leaf 2]      [leaf 3]  ...    from the backward pass to the update only
 """
 
 from __future__ import annotations
@@ -115,27 +114,27 @@ class ParameterGroup:
             start = leaf.stop
 
     @property
-    def columns(self) -> int:
-        """Of theta: the numbers of the longest replica."""
-        return self.theta.shape[1]
-
-    @property
     def grad(self) -> Tensor:
-        """All gradients, [K, N]; a copy where autograd creates them."""
-        return self.gradient(0, self.columns)
-
-    def gradient(self, start: int, stop: int) -> Tensor:
-        """Those of some columns, [K, stop - start]; a copy where autograd creates them, zero where it created none."""
+        """All gradients, [K, N]: the buffer, or a copy of what autograd created."""
         if self.grad_buffer is not None:
-            return self.grad_buffer[:, start:stop]
-        parts = []
-        for leaf in self.leaves.values():
-            first, last = max(start, leaf.start), min(stop, leaf.stop)
-            if first < last:
-                created = self.parameters[leaf.name].grad
-                whole = self.theta.new_zeros(1).expand(leaf.stop - leaf.start) if created is None else created.flatten()
-                parts.append(whole[first - leaf.start : last - leaf.start])
-        return torch.cat(parts)[None]
+            return self.grad_buffer
+        return torch.cat([self.gradient_of(leaf).flatten(1) for leaf in self.leaves.values()], dim=1)
+
+    def gradient_of(self, leaf: Leaf) -> Tensor:
+        """[K, *shape], zero where autograd created none."""
+        if self.grad_buffer is not None:
+            return self.grad_buffer[:, leaf.start : leaf.stop].view(leaf.tensor.shape)
+        parameter = self.parameters[leaf.name]
+        return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)[None]
+
+    def gradients(self) -> tuple[list[tuple[int, Tensor]], list[tuple[int, Tensor]]]:
+        """Tensors [K, n], each with its first column: those of what decays, then all others."""
+        if self.grad_buffer is None:
+            parts = [(leaf.start, self.gradient_of(leaf).flatten(1)) for leaf in self.leaves.values()]
+        else:
+            parts = [(0, self.grad_buffer[:, : self.decayed]), (self.decayed, self.grad_buffer[:, self.decayed :])]
+        parts = [(start, grad) for start, grad in parts if grad.shape[1]]
+        return [p for p in parts if p[0] < self.decayed], [p for p in parts if p[0] >= self.decayed]
 
     def clear_gradients(self) -> None:
         """Zero the buffer; free what autograd created."""
@@ -156,7 +155,7 @@ class ParameterGroup:
     @property
     def moment_columns(self) -> int:
         """Columns of each AdamW moment."""
-        return sum(p.size for p in self.projectors.values()) if self.projectors else self.columns
+        return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
 
     def bytes_of(self, replica: int) -> int:
         """Bytes of one replica's trained values; its gradient takes the same."""

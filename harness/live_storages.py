@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,27 +28,28 @@ CUDA_BLOCK = 512
 """Bytes that PyTorch's CUDA allocator rounds each request up to."""
 
 
+@dataclasses.dataclass
+class Made:
+    """A storage: its bytes, and when it was made and freed, counted in storages made and freed before."""
+
+    size: int
+    made_at: int
+    freed_at: float = math.inf
+
+
 class LiveStorages(TorchDispatchMode):
     """Counts the storages that operations make while the mode is on.
 
     `live` and `peak` are bytes beyond what was there before, each storage rounded up to `block`; `launches` are
     operations that compute something, views apart; `flops` those of matrix products, attention and convolutions.
-    `mark` sets those that live now apart: `marked` are their bytes that lived at the peak, and `watched_at_peak` those
-    of what `watched` gave then.
     """
 
-    def __init__(self, block: int = 1, watched: Callable[[], Iterable[Tensor]] = tuple) -> None:
+    def __init__(self, block: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.block, self.watched = block, watched
-        self.live = self.peak = self.launches = self.flops = self.marked = self.watched_at_peak = 0
-        self._known: dict[int, Any] = {}
-        self._marked: set[int] = set()
-        self._marked_live = 0
-
-    def mark(self) -> None:
-        """Set the storages apart that live now; a peak before counts as one of now."""
-        self._marked = set(self._known)
-        self.marked = self._marked_live = self.live
+        self.block = block
+        self.live = self.peak = self.launches = self.flops = 0
+        self._known: dict[int, tuple[Any, Made]] = {}
+        self._now = self._peak_at = 0
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
@@ -74,20 +77,30 @@ class LiveStorages(TorchDispatchMode):
         key = storage._cdata
         if key in self._known:
             return
-        size = -(-storage.nbytes() // self.block) * self.block if made else 0
-        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key, size))
-        self.live += size
+        self._now += 1
+        record = Made(-(-storage.nbytes() // self.block) * self.block if made else 0, self._now)
+        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key)), record
+        self.live += record.size
         if self.live > self.peak:
-            self.peak, self.marked = self.live, self._marked_live
-            self.watched_at_peak = storage_bytes(self.watched(), self.block)
+            self.peak, self._peak_at = self.live, self._now
 
-    def _freed(self, key: int, size: int, _: Any) -> None:
-        if self._known.pop(key, None) is None:
-            return
-        self.live -= size
-        if key in self._marked:
-            self._marked.discard(key)
-            self._marked_live -= size
+    def _freed(self, key: int, _: Any) -> None:
+        if key in self._known:
+            _, record = self._known.pop(key)
+            self._now += 1
+            record.freed_at = self._now
+            self.live -= record.size
+
+    def storages(self, tensors: Iterable[Tensor] | None = None) -> list[Made]:
+        """Those of some tensors, or all that live now."""
+        if tensors is None:
+            return [record for _, record in self._known.values()]
+        keys = {t.untyped_storage()._cdata for t in tensors}
+        return [self._known[key][1] for key in keys if key in self._known]
+
+    def at_peak(self, storages: Iterable[Made]) -> int:
+        """Bytes of those among some storages that lived at the peak."""
+        return sum(s.size for s in storages if s.made_at <= self._peak_at < s.freed_at)
 
 
 _FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default, torch.ops.aten.empty.memory_format}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,11 @@ from harness.groups import ParameterGroup
 
 CHUNK, CACHED = 1 << 22, 1 << 18
 """Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
-GATHERED = {"cpu": 1 << 27, "cuda": 1 << 24}
-"""Columns of created gradients that lie side by side at a time: 64 MiB on a GPU.
+GATHERED = {"cpu": 1 << 27, "cuda": 0}
+"""Numbers at most whose gradients, where autograd created them, lie side by side for their norm; else it is of norms.
 
-On a CPU whose norm of float32 adds up in float32, the bits of the norm depend on this; there it holds a RoBERTa-base.
+A CPU adds up in the precision of the numbers, so the bits of a norm depend on this: with 2**27 (RoBERTa-base has fewer)
+they are those of a buffer, as they were in records from before gradients were created.
 """
 
 
@@ -87,31 +88,29 @@ class ReplicaAdamW:
     @torch.no_grad()
     def update(self) -> Tensor:
         """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
-        norms = [
-            torch.linalg.vector_norm(group.gradient(start, stop), dim=1)
-            for group in self.groups
-            for start, stop in _pieces(group.columns, self.gathered if group.parameters else group.columns)
-        ]
+        norms = [norm for group in self.groups for norm in self._norms(group)]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
                 self._update_projected(index, group, factor)
+            elif len(self.rates) == 1:
+                self._update_alone(index, group, factor)
             else:
-                update = self._update_alone if len(self.rates) == 1 else self._update
-                for start, stop in _pieces(group.columns, self._width(group)):
-                    update(index, group, start, stop, factor)
+                columns = group.theta.shape[1]
+                chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+                for start in range(0, columns, chunk):
+                    self._update(index, group, start, min(start + chunk, columns), factor)
             if group.parameters:
                 group.clear_gradients()
         return norm
 
-    def _width(self, group: ParameterGroup) -> int:
-        """Columns that are updated at a time."""
-        if group.parameters:
-            return self.gathered
-        if len(self.rates) == 1:
-            return group.columns
-        return max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+    def _norms(self, group: ParameterGroup) -> Sequence[Tensor]:
+        """Norms [K] of parts of the gradients that together are all."""
+        if group.grad_buffer is not None or group.theta.numel() <= self.gathered:
+            return [torch.linalg.vector_norm(group.grad, dim=1)]
+        decayed, others = group.gradients()
+        return [norm.view(1) for norm in torch._foreach_norm([grad for _, grad in decayed + others])]
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
         """Empty the moments of the replicas whose group starts anew at this step."""
@@ -125,26 +124,28 @@ class ReplicaAdamW:
             group.clear_gradients()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
-        theta, grad = group.theta[:, start:stop], group.gradient(start, stop)
+        theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
         grad.mul_(factor)
         self._decay(index, theta, max(0, min(stop, group.decayed) - start))
         theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
 
-    def _update_alone(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
+    def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
         protocol = self.protocols[0]
         rate, count = self._rate_alone(index, group)
-        grad = group.gradient(start, stop).mul_(factor)
-        decayed = min(max(start, group.decayed), stop)
-        for first, last, decay in ((start, decayed, protocol.weight_decay), (decayed, stop, 0.0)):
-            if first < last:
+        rows = [t[0] for t in (group.theta, self.first[index], self.second[index])]
+        for parts, decay in zip(group.gradients(), (protocol.weight_decay, 0.0), strict=True):
+            if parts:
+                grads = [grad[0] for _, grad in parts]
+                torch._foreach_mul_(grads, factor.view(()))
+                theta, first, second = ([row[at : at + grad.shape[1]] for at, grad in parts] for row in rows)
                 torch._fused_adamw_(
-                    [group.theta[0, first:last]],
-                    [grad[0, first - start : last - start]],
-                    [self.first[index][0, first:last]],
-                    [self.second[index][0, first:last]],
+                    theta,
+                    grads,
+                    first,
+                    second,
                     [],
-                    [count],
+                    [count] * len(parts),
                     lr=rate,
                     beta1=protocol.beta1,
                     beta2=protocol.beta2,
@@ -167,7 +168,7 @@ class ReplicaAdamW:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
         self._decay(index, group.theta, group.decayed)
         for projector, leaf, start, stop in group.projected():
-            grad = group.gradient(leaf.start, leaf.stop).mul_(factor).view(leaf.shape)
+            grad = group.gradient_of(leaf)[0].mul_(factor.view(()))
             small = projector.project(grad, self.steps)[None]
             update = self._direction(index, small, start, stop) * self._rate(index)
             leaf.tensor[0].sub_(projector.lift(update[0]))
@@ -217,9 +218,3 @@ class ReplicaAdamW:
         self.protocols = [self.protocols[r] for r in chosen]
         self.rates = [self.rates[r] for r in chosen]
         self._tables()
-
-
-def _pieces(columns: int, width: int) -> Iterator[tuple[int, int]]:
-    """First and last column, exclusive, of pieces that are at most so wide."""
-    for start in range(0, columns, max(1, width)):
-        yield start, min(start + width, columns)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.backbone import quantization_of
 from harness.groups import Attached
-from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
+from harness.live_storages import CUDA_BLOCK, LiveStorages, Made, storage_bytes
 from harness.record import MemoryShares
 from harness.task_types.base import Shape
 from harness.train import Trainer
@@ -47,28 +47,35 @@ class Prediction:
 def trace(trainer: Trainer, device: str) -> Prediction:
     """Run one step of a trainer, real or fake, and count."""
     block = CUDA_BLOCK if device == "cuda" else 1
-    created = [p for g in trainer.attached.groups for p in g.parameters.values()]
-    counts = LiveStorages(block, lambda: (p.grad for p in created if p.grad is not None))
-    forward: dict[str, int] = {}
-    losses = trainer._forward
+    counts = LiveStorages(block)
+    forward: list[int] = []
+    kept: list[Made] = []
+    gradients: list[Made] = []
+    losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         made = losses(rows, shape)
-        forward.update(flops=counts.flops)
-        counts.mark()  # the model's outputs are gone by now
+        forward.append(counts.flops)
+        kept.extend(counts.storages())  # the model's outputs are gone by now
         return made
 
-    trainer._forward = watched  # type: ignore[method-assign]
+    def updated() -> Tensor:
+        created = [p.grad for g in trainer.attached.groups for p in g.parameters.values()]
+        gradients.extend(counts.storages(grad for grad in created if grad is not None))
+        return update()
+
+    trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
     try:
         with trainer.runner.stream(), counts:
             trainer.one_step(0)
     finally:
-        del trainer._forward
+        del trainer._forward, trainer.optimizer.update
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
-    held["gradients"] += counts.watched_at_peak
-    rest = counts.peak - counts.marked - counts.watched_at_peak + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**held, activations=counts.marked, rest=rest)
-    return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
+    activations, created = counts.at_peak(kept), counts.at_peak(gradients)
+    held["gradients"] += created
+    rest = counts.peak - activations - created + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=activations, rest=rest)
+    return Prediction(len(trainer.members), shares, counts.flops, forward[0], counts.launches)
 
 
 def held_shares(
