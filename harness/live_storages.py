@@ -91,10 +91,8 @@ class LiveStorages(TorchDispatchMode):
             record.freed_at = self._now
             self.live -= record.size
 
-    def storages(self, tensors: Iterable[Tensor] | None = None) -> list[Made]:
-        """Those of some tensors, or all that live now."""
-        if tensors is None:
-            return [record for _, record in self._known.values()]
+    def storages(self, tensors: Iterable[Tensor]) -> list[Made]:
+        """Those of some tensors, where operations made them."""
         keys = {t.untyped_storage()._cdata for t in tensors}
         return [self._known[key][1] for key in keys if key in self._known]
 
@@ -103,7 +101,12 @@ class LiveStorages(TorchDispatchMode):
         return sum(s.size for s in storages if s.made_at <= self._peak_at < s.freed_at)
 
 
-_FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default, torch.ops.aten.empty.memory_format}
+_FREE = {
+    torch.ops.aten._unsafe_view.default,
+    torch.ops.aten.lift_fresh.default,
+    torch.ops.aten.empty.memory_format,
+    torch.ops.prim.device.default,  # a fake tensor's device, which a real one is not asked for
+}
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:

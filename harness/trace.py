@@ -48,15 +48,13 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     """Run one step of a trainer, real or fake, and count."""
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
-    forward: list[int] = []
-    kept: list[Made] = []
+    forward: dict[str, int] = {}
     gradients: list[Made] = []
     losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         made = losses(rows, shape)
-        forward.append(counts.flops)
-        kept.extend(counts.storages())  # the model's outputs are gone by now
+        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
     def updated() -> Tensor:
@@ -71,11 +69,12 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     finally:
         del trainer._forward, trainer.optimizer.update
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
-    activations, created = counts.at_peak(kept), counts.at_peak(gradients)
+    created = counts.at_peak(gradients)
     held["gradients"] += created
-    rest = counts.peak - activations - created + CUBLAS_WORKSPACE[device]
+    activations = min(forward["live"], counts.peak - created)  # where gradients make the peak, they are freed by then
+    rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**held, activations=activations, rest=rest)
-    return Prediction(len(trainer.members), shares, counts.flops, forward[0], counts.launches)
+    return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
 def held_shares(
