@@ -19,7 +19,7 @@ def adopt(
 ) -> ParameterGroup:
     """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least.
 
-    Gradients have a buffer, or autograd creates them in each step: slower for many small ones, less memory for large.
+    Gradients have a buffer, or, not `buffered`, autograd creates them in each step and the update frees them.
     """
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
     count = sum(p.numel() for p in named.values())
