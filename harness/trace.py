@@ -58,8 +58,8 @@ def trace(trainer: Trainer, device: str) -> Prediction:
         return made
 
     def updated() -> Tensor:
-        created = [p.grad for g in trainer.attached.groups for p in g.parameters.values()]
-        gradients.extend(counts.storages(grad for grad in created if grad is not None))
+        parameters = [p for g in trainer.attached.groups for p in g.parameters.values()]
+        gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
         return update()
 
     trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]

@@ -196,6 +196,19 @@ def test_live_bytes_flops_and_launches_of_known_operations() -> None:
     assert seen.live == 0
 
 
+def test_what_lived_at_the_peak_is_told_from_what_came_before_and_after() -> None:
+    with LiveStorages() as seen:
+        early = torch.zeros(100)
+        records = seen.storages([early])
+        del early
+        high = torch.zeros(1000)
+        records += seen.storages([high])
+        del high
+        late = torch.zeros(900)
+        records += seen.storages([late])
+    assert [seen.at_peak([record]) for record in records] == [0, 4000, 0] and seen.at_peak(records) == seen.peak
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_launches_are_those_of_a_real_step(method: str, tmp_path: Path) -> None:
     """But for the mask of padded rows, which real rows of the full length need not."""
