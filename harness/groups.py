@@ -2,6 +2,13 @@
 
 Gradients accumulate into a second matrix of the same shape. A group of one replica holds exactly its trained
 values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
+
+Where the whole backbone trains, a second matrix would add the size of the model to the peak of the activations. There
+the module's parameters are views of theta, and autograd creates the gradient of each as the backward pass frees the
+activations; the update takes them as they lie and frees them:
+
+    theta, moments  [1, N]  | leaf 1 | leaf 2      | leaf 3 | ...
+    gradients               [leaf 1]  [leaf 2]      [leaf 3]  ...    from the backward pass to the update only
 """
 
 from __future__ import annotations
@@ -16,11 +23,16 @@ from torch import Tensor, nn
 
 @dataclasses.dataclass
 class Leaf:
-    """One trained tensor of a group, [K, *shape]; `tensor` is rebound when replicas leave the pack."""
+    """One trained tensor of a group, [K, *shape], columns `start` to `stop` of theta.
+
+    `tensor` is rebound when replicas leave the pack.
+    """
 
     name: str
     shape: tuple[int, ...]
     tensor: Tensor
+    start: int = 0
+    stop: int = 0
 
 
 class Projector(Protocol):
@@ -60,7 +72,8 @@ class ParameterGroup:
     `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
     leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
     for each leaf and K = 1, the moments have the size of the projected gradients. `restarts` are steps per replica
-    after which its moments start anew (0: never), set before training.
+    after which its moments start anew (0: never), set before training. With `parameters`, one for each leaf and K = 1,
+    autograd creates the gradients, as those of these parameters; `grad_buffer` is None then.
     """
 
     def __init__(
@@ -72,6 +85,7 @@ class ParameterGroup:
         undecayed: frozenset[str] = frozenset(),
         lr_scale: Sequence[float] | None = None,
         projectors: Mapping[str, Projector] | None = None,
+        parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
@@ -80,27 +94,59 @@ class ParameterGroup:
         self.restarts = [0] * len(counts)
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
-        self.grad = torch.zeros_like(self.theta)
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
-        self.projectors = dict(projectors or {})
-        if self.projectors and (len(counts) != 1 or set(self.projectors) != set(self.leaves)):
-            raise ValueError("projectors: one for each leaf of a group of one replica")
+        self.projectors, self.parameters = dict(projectors or {}), dict(parameters or {})
+        for given, what in ((self.projectors, "projectors"), (self.parameters, "parameters")):
+            if given and (len(counts) != 1 or set(given) != set(self.leaves)):
+                raise ValueError(f"{what}: one for each leaf of a group of one replica")
+        self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self._bind()
 
     def _bind(self) -> None:
         """Point each leaf at its columns of theta, and its gradient at those of grad."""
         start = 0
         for leaf in self.leaves.values():
-            stop = start + torch.Size(leaf.shape).numel()
+            leaf.start, leaf.stop = start, start + torch.Size(leaf.shape).numel()
             shape = (len(self.counts), *leaf.shape)
-            leaf.tensor = self.theta[:, start:stop].view(shape).requires_grad_()
-            leaf.tensor.grad = self.grad[:, start:stop].view(shape)
-            start = stop
+            leaf.tensor = self.theta[:, leaf.start : leaf.stop].view(shape).requires_grad_()
+            if self.grad_buffer is not None:
+                leaf.tensor.grad = self.grad_buffer[:, leaf.start : leaf.stop].view(shape)
+            start = leaf.stop
+
+    @property
+    def grad(self) -> Tensor:
+        """All gradients, [K, N]: the buffer, or a copy of what autograd created."""
+        if self.grad_buffer is not None:
+            return self.grad_buffer
+        return torch.cat([self.gradient_of(leaf).flatten(1) for leaf in self.leaves.values()], dim=1)
+
+    def gradient_of(self, leaf: Leaf) -> Tensor:
+        """[K, *shape], zero where autograd created none."""
+        if self.grad_buffer is not None:
+            return self.grad_buffer[:, leaf.start : leaf.stop].view(leaf.tensor.shape)
+        parameter = self.parameters[leaf.name]
+        return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)[None]
+
+    def gradients(self) -> tuple[list[tuple[int, Tensor]], list[tuple[int, Tensor]]]:
+        """Tensors [K, n], each with its first column: those of what decays, then all others."""
+        if self.grad_buffer is None:
+            parts = [(leaf.start, self.gradient_of(leaf).flatten(1)) for leaf in self.leaves.values()]
+        else:
+            parts = [(0, self.grad_buffer[:, : self.decayed]), (self.decayed, self.grad_buffer[:, self.decayed :])]
+        parts = [(start, grad) for start, grad in parts if grad.shape[1]]
+        return [p for p in parts if p[0] < self.decayed], [p for p in parts if p[0] >= self.decayed]
+
+    def clear_gradients(self) -> None:
+        """Zero the buffer; free what autograd created."""
+        if self.grad_buffer is not None:
+            self.grad_buffer.zero_()
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`."""
         self.theta = self.theta.detach()[list(rows)].contiguous()
-        self.grad = torch.zeros_like(self.theta)
+        self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
         self.lr_scale = [self.lr_scale[r] for r in rows]
         self.restarts = [self.restarts[r] for r in rows]

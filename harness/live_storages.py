@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -26,6 +28,15 @@ CUDA_BLOCK = 512
 """Bytes that PyTorch's CUDA allocator rounds each request up to."""
 
 
+@dataclasses.dataclass
+class Made:
+    """A storage: its bytes, and when it was made and freed, counted in storages made and freed before."""
+
+    size: int
+    made_at: int
+    freed_at: float = math.inf
+
+
 class LiveStorages(TorchDispatchMode):
     """Counts the storages that operations make while the mode is on.
 
@@ -37,7 +48,8 @@ class LiveStorages(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.block = block
         self.live = self.peak = self.launches = self.flops = 0
-        self._known: dict[int, Any] = {}
+        self._known: dict[int, tuple[Any, Made]] = {}
+        self._now = self._peak_at = 0
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
@@ -65,17 +77,36 @@ class LiveStorages(TorchDispatchMode):
         key = storage._cdata
         if key in self._known:
             return
-        size = -(-storage.nbytes() // self.block) * self.block if made else 0
-        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key, size))
-        self.live += size
-        self.peak = max(self.peak, self.live)
+        self._now += 1
+        record = Made(-(-storage.nbytes() // self.block) * self.block if made else 0, self._now)
+        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key)), record
+        self.live += record.size
+        if self.live > self.peak:
+            self.peak, self._peak_at = self.live, self._now
 
-    def _freed(self, key: int, size: int, _: Any) -> None:
-        if self._known.pop(key, None) is not None:
-            self.live -= size
+    def _freed(self, key: int, _: Any) -> None:
+        if key in self._known:
+            _, record = self._known.pop(key)
+            self._now += 1
+            record.freed_at = self._now
+            self.live -= record.size
+
+    def storages(self, tensors: Iterable[Tensor]) -> list[Made]:
+        """Those of some tensors, where operations made them."""
+        keys = {t.untyped_storage()._cdata for t in tensors}
+        return [self._known[key][1] for key in keys if key in self._known]
+
+    def at_peak(self, storages: Iterable[Made]) -> int:
+        """Bytes of those among some storages that lived at the peak."""
+        return sum(s.size for s in storages if s.made_at <= self._peak_at < s.freed_at)
 
 
-_FREE = {torch.ops.aten._unsafe_view.default, torch.ops.aten.lift_fresh.default, torch.ops.aten.empty.memory_format}
+_FREE = {
+    torch.ops.aten._unsafe_view.default,
+    torch.ops.aten.lift_fresh.default,
+    torch.ops.aten.empty.memory_format,
+    torch.ops.prim.device.default,  # a fake tensor's device, which a real one is not asked for
+}
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:

@@ -13,6 +13,12 @@ from harness.groups import ParameterGroup
 
 CHUNK, CACHED = 1 << 22, 1 << 18
 """Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
+GATHERED = {"cpu": 1 << 27, "cuda": 0}
+"""Numbers at most whose gradients, where autograd created them, lie side by side for their norm; else it is of norms.
+
+A CPU adds up in the precision of the numbers, so the bits of a norm depend on this: with 2**27 (RoBERTa-base has fewer)
+they are those of a buffer, as they were in records from before gradients were created.
+"""
 
 
 class ReplicaAdamW:
@@ -28,6 +34,7 @@ class ReplicaAdamW:
         self.first = [g.theta.new_zeros(len(g.counts), g.moment_columns) for g in groups]
         self.second = [torch.zeros_like(m) for m in self.first]
         self.device = groups[0].theta.device
+        self.gathered = GATHERED[self.device.type]
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
         self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -62,7 +69,10 @@ class ReplicaAdamW:
         self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
 
     def step(self) -> Tensor:
-        """One update; returns the gradient norms [K] before clipping. Gradients stay, clipped, until `zero_grad`."""
+        """One update; returns the gradient norms [K] before clipping.
+
+        The gradients in buffers stay, clipped, until `zero_grad`; those that autograd created are freed.
+        """
         self.begin(self.steps)
         norm = self.update()
         self.steps += 1
@@ -78,21 +88,29 @@ class ReplicaAdamW:
     @torch.no_grad()
     def update(self) -> Tensor:
         """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
-        norms = [torch.linalg.vector_norm(g.grad, dim=1) for g in self.groups]
+        norms = [norm for group in self.groups for norm in self._norms(group)]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
                 self._update_projected(index, group, factor)
-                continue
-            if len(self.rates) == 1:
+            elif len(self.rates) == 1:
                 self._update_alone(index, group, factor)
-                continue
-            columns = group.theta.shape[1]
-            chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
-            for start in range(0, columns, chunk):
-                self._update(index, group, start, min(start + chunk, columns), factor)
+            else:
+                columns = group.theta.shape[1]
+                chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+                for start in range(0, columns, chunk):
+                    self._update(index, group, start, min(start + chunk, columns), factor)
+            if group.parameters:
+                group.clear_gradients()
         return norm
+
+    def _norms(self, group: ParameterGroup) -> Sequence[Tensor]:
+        """Norms [K] of parts of the gradients that together are all."""
+        if group.grad_buffer is not None or group.theta.numel() <= self.gathered:
+            return [torch.linalg.vector_norm(group.grad, dim=1)]
+        decayed, others = group.gradients()
+        return [norm.view(1) for norm in torch._foreach_norm([grad for _, grad in decayed + others])]
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
         """Empty the moments of the replicas whose group starts anew at this step."""
@@ -103,7 +121,7 @@ class ReplicaAdamW:
 
     def zero_grad(self) -> None:
         for group in self.groups:
-            group.grad.zero_()
+            group.clear_gradients()
 
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
         theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
@@ -114,19 +132,20 @@ class ReplicaAdamW:
     def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
         protocol = self.protocols[0]
-        theta, grad, first, second = (t[0] for t in (group.theta, group.grad, self.first[index], self.second[index]))
         rate, count = self._rate_alone(index, group)
-        grad.mul_(factor[0])
-        parts = (slice(0, group.decayed), protocol.weight_decay), (slice(group.decayed, len(theta)), 0.0)
-        for part, decay in parts:
-            if part.start < part.stop:
+        rows = [t[0] for t in (group.theta, self.first[index], self.second[index])]
+        for parts, decay in zip(group.gradients(), (protocol.weight_decay, 0.0), strict=True):
+            if parts:
+                grads = [grad[0] for _, grad in parts]
+                torch._foreach_mul_(grads, factor.view(()))
+                theta, first, second = ([row[at : at + grad.shape[1]] for at, grad in parts] for row in rows)
                 torch._fused_adamw_(
-                    [theta[part]],
-                    [grad[part]],
-                    [first[part]],
-                    [second[part]],
+                    theta,
+                    grads,
+                    first,
+                    second,
                     [],
-                    [count],
+                    [count] * len(parts),
                     lr=rate,
                     beta1=protocol.beta1,
                     beta2=protocol.beta2,
@@ -147,11 +166,10 @@ class ReplicaAdamW:
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
-        group.grad.mul_(factor)
         self._decay(index, group.theta, group.decayed)
         for projector, leaf, start, stop in group.projected():
-            assert leaf.tensor.grad is not None
-            small = projector.project(leaf.tensor.grad[0], self.steps)[None]
+            grad = group.gradient_of(leaf)[0].mul_(factor.view(()))
+            small = projector.project(grad, self.steps)[None]
             update = self._direction(index, small, start, stop) * self._rate(index)
             leaf.tensor[0].sub_(projector.lift(update[0]))
 

@@ -18,6 +18,7 @@ from harness.contracts import Method, Task
 from harness.dropout import CounterDropout
 from harness.fake_model import fake_model
 from harness.measure import made_up_rows
+from harness.optimizer import GATHERED
 from harness.packrun import attach_pack
 from harness.packs import Pack
 from harness.trace import Prediction, trace
@@ -79,6 +80,7 @@ def prepared(step: Step) -> Trainer:
         autocast = first.dtype == "bf16" and method.autocasts
         trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     if step.device == "cuda":
+        trainer.optimizer.gathered = GATHERED["cuda"]
         for module in trainer.model.modules():
             if isinstance(module, CounterDropout):
                 module.forward = functools.partial(_as_the_kernel, module)  # type: ignore[method-assign]

@@ -274,7 +274,7 @@ class MemoryShares(Strict):
     weights: int
     quantization: int = Field(description="scales and tables beside quantized weights")
     adapters: int = Field(description="adapter and head, trained or not")
-    gradients: int
+    gradients: int = Field(description="those there at the peak; full and galore create theirs late in a step")
     optimizer: int
     activations: int = Field(description="what the forward pass keeps for the backward pass")
     rest: int = Field(description="the peak less all the others")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.backbone import quantization_of
 from harness.groups import Attached
-from harness.live_storages import CUDA_BLOCK, LiveStorages, storage_bytes
+from harness.live_storages import CUDA_BLOCK, LiveStorages, Made, storage_bytes
 from harness.record import MemoryShares
 from harness.task_types.base import Shape
 from harness.train import Trainer
@@ -49,22 +49,31 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
-    losses = trainer._forward
+    gradients: list[Made] = []
+    losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         made = losses(rows, shape)
         forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
         return made
 
-    trainer._forward = watched  # type: ignore[method-assign]
+    def updated() -> Tensor:
+        parameters = [p for g in trainer.attached.groups for p in g.parameters.values()]
+        gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
+        return update()
+
+    trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
     try:
         with trainer.runner.stream(), counts:
             trainer.one_step(0)
     finally:
-        del trainer._forward
+        del trainer._forward, trainer.optimizer.update
     held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
-    transient = counts.peak - forward["live"] + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**held, activations=forward["live"], rest=transient)
+    created = counts.at_peak(gradients)
+    held["gradients"] += created
+    activations = min(forward["live"], counts.peak - created)  # where gradients make the peak, they are freed by then
+    rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
+    shares = MemoryShares(**held, activations=activations, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
@@ -83,6 +92,6 @@ def held_shares(
         "weights": kept - fake,
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
-        "gradients": size(g.grad for g in attached.groups),
+        "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),
         "optimizer": size([*first, *second]),
     }

@@ -103,7 +103,7 @@ class Trainer:
         return [i for i, m in enumerate(self.members) if self.totals[m] <= self.optimizer.steps]
 
     def one_step(self, step: int) -> Tensor:
-        """Forward, backward, update; returns the losses [K]. Gradients stay until the next step."""
+        """Forward, backward, update; returns the losses [K]."""
         rows, shape = self._begin(step)
         self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
         losses = self._on_device(rows, shape, plain=any(host(step) for host in self.attached.host_steps))

@@ -58,7 +58,7 @@ def step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol
     groups = [g for g in attached.groups if g.name != "head"]
     return {
         "trained parameters": sum(g.counts[0] for g in groups),
-        "gradient": sum(g.grad.nbytes for g in groups),
+        "gradient": sum(g.bytes_of(0) for g in groups),
         "optimizer state": sum(g.state_bytes(0) for g in groups),
         "activations": sum(kept.values()),
         "compute": flops.get_total_flops(),

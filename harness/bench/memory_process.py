@@ -72,7 +72,7 @@ def _ours(job: Job) -> Found:
 def _trained(attached: Attached) -> tuple[int, int]:
     """Bytes of the gradients and of both moments of all groups but the head."""
     groups = [g for g in attached.groups if g.name != "head"]
-    return sum(g.grad.nbytes for g in groups), sum(g.state_bytes(0) for g in groups)
+    return sum(g.bytes_of(0) for g in groups), sum(g.state_bytes(0) for g in groups)
 
 
 def _predicted(question: Question) -> dict[str, Any]:

@@ -14,17 +14,22 @@ def adopt(
     named: Mapping[str, nn.Parameter],
     undecayed: frozenset[str] = frozenset(),
     projectors: Mapping[str, Projector] | None = None,
+    *,
+    buffered: bool = True,
 ) -> ParameterGroup:
-    """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least."""
+    """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least.
+
+    Gradients have a buffer, or, not `buffered`, autograd creates them in each step and the update frees them.
+    """
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
     count = sum(p.numel() for p in named.values())
-    made = ParameterGroup(group, values, [count], undecayed=undecayed, projectors=projectors)
+    parameters = None if buffered else named
+    made = ParameterGroup(group, values, [count], undecayed=undecayed, projectors=projectors, parameters=parameters)
     for name, parameter in named.items():
         leaf = made.leaves[name].tensor
         parameter.data = leaf.detach()[0]
         parameter.requires_grad_(True)
-        assert leaf.grad is not None
-        parameter.grad = leaf.grad[0]
+        parameter.grad = None if leaf.grad is None else leaf.grad[0]
     return made
 
 
@@ -37,7 +42,8 @@ def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}
     undecayed = frozenset(n for n in named if n.endswith("bias") or n in norms)
     plain = {n: p for n, p in named.items() if n not in (projectors or {})}
-    groups = [adopt("backbone", plain, undecayed)]
+    groups = [adopt("backbone", plain, undecayed, buffered=False)]
     if projectors:
-        groups.append(adopt("backbone", {n: named[n] for n in projectors}, undecayed, projectors))
+        projected = {n: named[n] for n in projectors}
+        groups.append(adopt("backbone", projected, undecayed, projectors, buffered=False))
     return Attached(groups, stored=[0])

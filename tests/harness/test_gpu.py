@@ -235,6 +235,19 @@ def test_replayed_steps_project_on_the_present_basis(tiny_bert: Callable[..., to
     torch.testing.assert_close(losses, captured, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+def test_replayed_steps_create_their_gradients(autocast: bool, tiny_bert: Callable[..., torch.nn.Module]) -> None:
+    """Full fine-tuning keeps no gradient between steps: those of a graph lie in its own pool."""
+    kinds = [METHODS.get("full")()]
+    (losses, theirs), (captured, ours) = (
+        after(steps=12, model=tiny_bert(dtype=torch.float32), kinds=kinds, eager=eager, autocast=autocast)
+        for eager in (True, False)
+    )
+    torch.testing.assert_close(captured, losses, rtol=1e-3 if autocast else 1e-5, atol=1e-3 if autocast else 1e-5)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
+
+
 def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.measure import Question
     from harness.plan import make_plan

@@ -7,8 +7,11 @@ import torch
 
 from harness.cell import Protocol
 from harness.groups import ParameterGroup
-from harness.optimizer import ReplicaAdamW
+from harness.live_storages import LiveStorages
+from harness.optimizer import GATHERED, ReplicaAdamW
 from harness.schedule import learning_rates
+from methods.layers.backbone import adopt
+from methods.layers.projection import GradientProjector
 
 PROTOCOLS = [
     Protocol(lr=1e-2, clip=0.5),
@@ -103,3 +106,72 @@ def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
         assert isinstance(rate, torch.Tensor) and rate.shape == count.shape == ()
         assert (float(rate), float(count)) == pytest.approx((numbers[0], float(numbers[1])), rel=1e-6)
         assert float(count) == (step % every if every else step) + 1
+
+
+@pytest.mark.parametrize("gathered", [0, 1 << 27])
+def test_created_gradients_are_clipped_and_applied_as_torch_does(gathered: int) -> None:
+    """Those of parameters of their own, with their norm of norms (a GPU's way) and as one (a CPU's)."""
+    own, rates = PROTOCOLS[1], learning_rates(PROTOCOLS[1], STEPS)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"bias": (5,), "weight": (4, 5), "table": (7, 3)}
+    values = {n: torch.randn(s, dtype=torch.float64, generator=generator) for n, s in shapes.items()}
+    theirs = {n: v.clone().requires_grad_() for n, v in values.items()}
+    torchs = torch.optim.AdamW(
+        [{"params": [theirs["weight"], theirs["table"]]}, {"params": [theirs["bias"]], "weight_decay": 0.0}],
+        lr=1.0,
+        betas=(own.beta1, own.beta2),
+        eps=own.epsilon,
+        weight_decay=own.weight_decay,
+    )
+    group = adopt("g", {n: torch.nn.Parameter(v) for n, v in values.items()}, frozenset({"bias"}), buffered=False)
+    ours = ReplicaAdamW([group], [own], [rates])
+    ours.gathered = gathered
+    for step in range(STEPS):
+        for name, parameter in group.parameters.items():
+            gradient = torch.randn(shapes[name], dtype=torch.float64, generator=generator)
+            parameter.grad, theirs[name].grad = gradient.clone(), gradient
+        norm = ours.step()
+        wanted = torch.nn.utils.clip_grad_norm_(theirs.values(), own.clip)
+        torch.testing.assert_close(norm, wanted[None], rtol=1e-13, atol=0)
+        for settings in torchs.param_groups:
+            settings["lr"] = rates[step]
+        torchs.step()
+        assert all(p.grad is None for p in group.parameters.values())
+    for name, value in theirs.items():
+        torch.testing.assert_close(group.parameters[name].data, value.data, rtol=0, atol=1e-13)
+
+
+def test_a_parameter_without_a_gradient_has_one_of_zero() -> None:
+    values = {"used": torch.ones(4), "idle": torch.full((2, 3), 2.0)}
+    own = Protocol(lr=0.1, weight_decay=0.5)
+
+    def run_one(*, buffered: bool) -> torch.Tensor:
+        parameters = {n: torch.nn.Parameter(v.clone()) for n, v in values.items()}
+        group = adopt("g", parameters, buffered=buffered)
+        optimizer = ReplicaAdamW([group], [own], [[0.1] * 3])
+        for _ in range(3):
+            optimizer.zero_grad()
+            parameters["used"].square().sum().backward()
+            optimizer.step()
+        return group.theta.detach()
+
+    assert torch.equal(run_one(buffered=False), run_one(buffered=True))
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_an_update_copies_no_created_gradients(projected: bool) -> None:
+    """Not one leaf of them, on a GPU: both copies at once are what a large model has no memory for."""
+    parameters = {f"w{i}": torch.nn.Parameter(torch.ones(64, 64)) for i in range(8)}
+    projectors = {n: GradientProjector((64, 64), 1, 5, 1.0) for n in parameters} if projected else None
+    group = adopt("g", parameters, projectors=projectors, buffered=False)
+    optimizer = ReplicaAdamW([group], [Protocol(lr=0.1)], [[0.1] * 3])
+    optimizer.gathered = GATHERED["cuda"]
+    for step in range(2):  # projectors look for their space in the first step
+        for parameter in parameters.values():
+            parameter.grad = torch.ones(64, 64)
+        optimizer.begin(step)
+        with LiveStorages() as counts:
+            optimizer.update()
+    leaf = 4 * 64 * 64
+    # what is lifted back from a projection has the size of its leaf, one at a time
+    assert counts.peak < (2.5 * leaf if projected else 0.1 * leaf)

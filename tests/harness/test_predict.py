@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import methods.layers.backbone as backbone
 from harness.activations import held_bytes
 from harness.contracts import SUITES
 from harness.fake_model import fake_model
@@ -20,7 +21,7 @@ from harness.model_source import ModelSource
 from harness.plan import make_plan
 from harness.predict import Step, fake_tensors, predict
 from harness.spec import make_spec
-from harness.trace import trace
+from harness.trace import CUBLAS_WORKSPACE, Prediction, trace
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": (
@@ -79,7 +80,7 @@ def allocated_peak(step: Step) -> tuple[int, int]:
         now += event.nbytes()
         most = max(most, now)
     state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.first, *trainer.optimizer.second]
-    state += [t for g in trainer.attached.groups for t in (g.theta, g.grad)]
+    state += [t for g in trainer.attached.groups for t in (g.theta, g.grad_buffer) if t is not None]
     return most, storage_bytes(state) + sum(trainer.attached.frozen_bytes)
 
 
@@ -125,7 +126,8 @@ def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str
     trainer.one_step(0)
     # real rows of the full length need no mask, which the plan takes them to need as padded ones do
     assert shares.activations == pytest.approx(held_bytes(lambda: trainer.losses(1)), rel=0.1)
-    assert shares.gradients == sum(g.grad.nbytes for g in trainer.attached.groups)
+    trained = sum(g.theta.nbytes for g in trainer.attached.groups)
+    assert shares.gradients == trained if method != "full" else shares.gradients <= trained
     assert shares.optimizer == sum(t.nbytes for t in [*trainer.optimizer.first, *trainer.optimizer.second])
     stored = storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
     own = 0 if method == "full" else shares.adapters - sum(trainer.attached.frozen_bytes)
@@ -138,7 +140,7 @@ def test_more_replicas_lie_on_the_line_of_one_and_two(tmp_path: Path) -> None:
     line = one.at(5, two)
     assert line.peak == pytest.approx(five.peak, rel=0.02)
     # on a CPU one replica is updated by a kernel of its own, and more in pieces that get shorter
-    assert line.flops == five.flops and line.launches == pytest.approx(five.launches, rel=0.01)
+    assert line.flops == five.flops and line.launches == pytest.approx(five.launches, rel=0.2)
     assert two.shares.weights == one.shares.weights and two.shares.adapters == 2 * one.shares.adapters
 
 
@@ -192,6 +194,64 @@ def test_live_bytes_flops_and_launches_of_known_operations() -> None:
     assert seen.flops == 2 * 100 * 50 * 100 and seen.launches == 2
     del c
     assert seen.live == 0
+
+
+def test_what_lived_at_the_peak_is_told_from_what_came_before_and_after() -> None:
+    with LiveStorages() as seen:
+        early = torch.zeros(100)
+        records = seen.storages([early])
+        del early
+        high = torch.zeros(1000)
+        records += seen.storages([high])
+        del high
+        late = torch.zeros(900)
+        records += seen.storages([late])
+    assert [seen.at_peak([record]) for record in records] == [0, 4000, 0] and seen.at_peak(records) == seen.peak
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_launches_are_those_of_a_real_step(method: str, tmp_path: Path) -> None:
+    """But for the mask of padded rows, which real rows of the full length need not."""
+    step = step_of(source_of("bert", tmp_path), method)
+    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
+    counted = trace(train_alone(question, load_alone(question), 3), "cpu")
+    assert predict(step).launches == pytest.approx(counted.launches, rel=0.1)
+
+
+def predict_full(step: Step, device: str, monkeypatch: pytest.MonkeyPatch, *, buffered: bool) -> Prediction:
+    """Full fine-tuning as it is, or with a buffer for the gradients."""
+    adopt = backbone.adopt
+
+    def adopt_so(*args: Any, **kwargs: Any) -> Any:
+        return adopt(*args, **(kwargs | {"buffered": buffered}))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backbone, "adopt", adopt_so)
+        return predict(dataclasses.replace(step, device=device))
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_created_gradients_cost_nothing_at_the_peak_of_the_activations(
+    name: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = step_of(source_of(name, tmp_path), "full", length=128, batch_size=32)
+    created, held = (predict_full(step, device, monkeypatch, buffered=b) for b in (False, True))
+    assert held.shares.activations > held.shares.gradients  # else the peak would be another one
+    assert held.peak - created.peak == pytest.approx(held.shares.gradients, rel=0.1)
+    assert created.shares.gradients < 0.2 * held.shares.gradients
+    assert created.shares.activations == held.shares.activations
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+def test_created_gradients_are_never_there_twice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few activations the peak of a GPU is weights, moments and one copy of the gradients, and little else."""
+    step = step_of(source_of(name, tmp_path), "full", length=8, batch_size=1)
+    created, held = (predict_full(step, "cuda", monkeypatch, buffered=b) for b in (False, True))
+    trained = held.shares.gradients
+    assert created.shares.gradients == pytest.approx(trained, rel=0.01)
+    assert 4 * trained <= created.peak - CUBLAS_WORKSPACE["cuda"] < 4.2 * trained
+    assert created.peak <= held.peak
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
