@@ -62,7 +62,7 @@ def cache_in_grid(
     """The function, each answer of which is computed once and kept in the grid. Answers must not be changed."""
 
     @functools.wraps(function)
-    def answer(grid: Grid, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
+    def answer(grid: Grid, /, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
         place = (function.__name__, asked, tuple(named.items()))
         if place not in grid.answers:
             grid.answers[place] = function(grid, *asked, **named)

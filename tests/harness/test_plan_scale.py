@@ -14,9 +14,9 @@ import pytest
 
 from harness import capacity, preflight
 from harness.forecast import forecast
+from harness.prediction import Prediction
 from harness.record import MemoryShares
 from harness.spec import make_spec
-from harness.trace import Prediction
 
 
 def predicted(step: object, k: int) -> Prediction:
