@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from harness.cell import Cell
 from harness.contracts import Method
 from harness.errors import UserError, shorten
+from harness.fact_cache import fact_key, read_fact, write_fact
 from harness.failure import one_line
 from harness.packs import MOST
+from harness.prediction import Prediction, Step
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.predict import Step
-    from harness.trace import Prediction
 
 USED_AT_MOST = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
@@ -66,11 +66,10 @@ class Capacity:
     def __init__(self, plan: Plan, device: str, room: int, *, cache: bool = True) -> None:
         self.plan, self.device, self.room, self.cache = plan, device, room, cache
         self._made: dict[tuple[str, int], Prediction | str] = {}
+        self._dimensions: dict[tuple[str, int | None], Dimensions | None] = {}
 
     def step(self, cell: Cell) -> Step:
         """The training step of a cell alone, all rows of the full length."""
-        from harness.predict import Step
-
         task = self.plan.suites[cell.suite].tasks[cell.task]
         method, source = self.plan.methods[cell.key], self.plan.models[cell.suite]
         return Step((cell,), (method,), task, source, cell.protocol.max_length, self.device)
@@ -107,10 +106,24 @@ class Capacity:
 
     def _bounded(self, step: Step, margin: float) -> int | None:
         """Replicas by the closed form, which lies on a line; None where it knows no such backbone."""
-        if math.isinf(one := rough_bound(step, 1)):
+        shape = self.dimensions(step)
+        if shape is None:
             return None
-        each = rough_bound(step, 2) - one
+        one = bound_of(shape, step, 1)
+        each = bound_of(shape, step, 2) - one
         return max(0, 1 + int((self.room * USED_AT_MOST / margin - one) // each))
+
+    def dimensions(self, step: Step) -> Dimensions | None:
+        """`dimensions` of a step's model, read from the cache folder where it was found before."""
+        place = step.source.ref.content, step.task.outputs
+        if place not in self._dimensions:
+            key = fact_key("dimensions", {"model": [*place, step.source.shape]}) if self.cache else None
+            stored = read_fact(key) if key else None
+            found = dimensions(step) if stored is None else tuple(stored) or None
+            if key and stored is None:
+                write_fact(key, found or ())
+            self._dimensions[place] = found
+        return self._dimensions[place]
 
     def largest(self, step: Step, limit: int) -> int:
         """Replicas of one step that fit together, 1 where none does."""
@@ -158,7 +171,10 @@ def kind_of(step: Step) -> str:
     return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
 
 
-def dimensions(step: Step) -> tuple[int, int, int, int] | None:
+Dimensions = tuple[int, int, int, int]
+
+
+def dimensions(step: Step) -> Dimensions | None:
     """Layers, hidden size, heads and vocabulary of the backbone; None for a configuration of other words."""
     from harness.models import config_for
 
@@ -173,14 +189,17 @@ def dimensions(step: Step) -> tuple[int, int, int, int] | None:
 
 
 def rough_bound(step: Step, k: int) -> float:
+    """`bound_of` a step's model. Infinite for a configuration of other words."""
+    shape = dimensions(step)
+    return math.inf if shape is None else bound_of(shape, step, k)
+
+
+def bound_of(shape: Dimensions, step: Step, k: int) -> float:
     """Bytes of K replicas by closed form, to see at once that a small model fits.
 
     Activations as arXiv 2205.05198 counts them (equation 1, at four bytes a number), the logits three times, and four
-    numbers for each weight. Infinite for a configuration of other words.
+    numbers for each weight.
     """
-    shape = dimensions(step)
-    if shape is None:
-        return math.inf
     layers, hidden, heads, words = shape
     p = step.cells[0].protocol
     text = step.task.outputs is None

@@ -97,7 +97,12 @@ class ModelRef(Frozen):
     @property
     def content(self) -> str:
         """Hash of weights and files: what must be equal for two models to be the same."""
-        return hashlib.sha256(f"{self.revision} {self.files}".encode()).hexdigest() if self.files else self.revision
+        return _model_content(self.revision, self.files) if self.files else self.revision
+
+
+@functools.lru_cache(maxsize=256)  # thousands of cells have one model
+def _model_content(revision: str, files: str) -> str:
+    return hashlib.sha256(f"{revision} {files}".encode()).hexdigest()
 
 
 class InitialRef(Frozen):

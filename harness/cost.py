@@ -90,12 +90,12 @@ def calibrate(profiles: Sequence[Profile], device: str, threads: int, gpu: str |
 
     None without a profile of this machine at so many threads.
     """
-    import numpy as np
-    from scipy.optimize import nnls
-
     own = [p for p in profiles if _usable(p, (device, cpu_name(), threads, gpu))]
     if not own:
         return None
+    import numpy as np
+    from scipy.optimize import nnls
+
     seconds = np.array([float(np.median(p.step_seconds)) for p in own])
     columns = np.array([[1.0, float(p.flops or 0), float(p.launches or 0)] for p in own])
     if len(own) < 3:

@@ -232,7 +232,7 @@ def _named(cell: Cell) -> str:
 
 def _cache(spec: Spec) -> Path | None:
     """The folder of tokenised rows, if they are kept."""
-    from harness.token_cache import cache_folder
+    from harness.cache_folder import cache_folder
 
     return cache_folder() if spec.cache else None
 

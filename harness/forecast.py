@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.bench.table import Bench
 from harness.capacity import USED_AT_MOST, Capacity, free_memory, parse_memory, ways_to_fit
@@ -15,14 +15,13 @@ from harness.cost import NONE_YET, Cost, calibrate, kept_runs, stored_profiles, 
 from harness.pack_size import PackSizes, train_rows
 from harness.packs import Pack, group
 from harness.plan import Plan, make_plan
+from harness.prediction import Prediction
+from harness.preflight import fitting
 from harness.process import available_cpus
-from harness.provenance import environment, gpu_name
+from harness.provenance import cuda_is_available, environment, gpu_name
 from harness.record import MemoryShares
 from harness.schedule import total_steps
 from harness.spec import Spec
-
-if TYPE_CHECKING:
-    from harness.trace import Prediction
 
 NOT_IN = "time of loading, tokenising and writing texts is not in it"
 
@@ -49,9 +48,8 @@ class Row:
 def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     """What a run of `spec` would come to. Raises UserError."""
     plan = make_plan(spec)
-    from harness.preflight import fitting  # imports torch, which takes seconds: after what refuses without it
 
-    plan = fitting(plan, plan.cells)
+    plan = fitting(plan, plan.cells, cache=spec.cache)
     device = _device(spec, memory)
     room = free_memory(device) if memory is None else parse_memory(memory)
     capacity = Capacity(plan, device, room, cache=spec.cache)
@@ -60,7 +58,7 @@ def forecast(spec: Spec, memory: str | None) -> dict[str, Any]:
     sizes = _sizes(capacity, spec, threads)
     packs = _packs(sizes, spec)
     rows = [_row(plan, sizes, pack, cost, asked=spec.pack is not None) for pack in packs]
-    trials = [fitting(own, own.cells) for own in _trials(plan, spec)]
+    trials = [fitting(own, own.cells, cache=spec.cache) for own in _trials(plan, spec)]
     for own in trials:
         tried = _sizes(Capacity(own, device, capacity.room, cache=spec.cache), spec, threads)
         made = [_row(own, tried, pack, cost, asked=spec.pack is not None) for pack in _packs(tried, spec)]
@@ -115,6 +113,8 @@ def _titled(cell: Cell) -> str:
 
 def _device(spec: Spec, memory: str | None) -> str:
     """The device asked for; a GPU may be planned for where there is none, if its memory is named."""
+    if spec.device == "cpu" or (spec.device == "auto" and not cuda_is_available()):
+        return "cpu"
     from harness.execute import choose_device
 
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)

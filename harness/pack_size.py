@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.capacity import Capacity, dimensions
+from harness.capacity import Capacity
 from harness.cell import Cell
 from harness.cost import least_seconds, step_seconds
 from harness.knee import Timed, knee, worth_timing
@@ -116,7 +116,7 @@ class PackSizes:
 
     def _pays(self, kind: Kind) -> bool:
         step = self.capacity.step(kind.cells[0])
-        layers, hidden, _, _ = dimensions(step) or (0, 0, 0, 0)
+        layers, hidden, _, _ = self.capacity.dimensions(step) or (0, 0, 0, 0)
         tokens = kind.cells[0].protocol.batch_size * kind.words
         least = least_seconds(12 * layers * hidden**2, tokens, self.capacity.device)
         return worth_timing(len(kind.cells), least * self._replica_steps(kind))

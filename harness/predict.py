@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.cell import Cell
-from harness.contracts import Method, Task
 from harness.dropout import CounterDropout
 from harness.fake_model import fake_model
 from harness.measure import made_up_rows
 from harness.optimizer import GATHERED
 from harness.packrun import attach_pack
 from harness.packs import Pack
-from harness.trace import Prediction, trace
+from harness.prediction import Prediction, Step
+from harness.trace import trace
 from harness.train import Trainer
-
-if TYPE_CHECKING:
-    from harness.model_source import ModelSource
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """What a prediction needs: cells that train as one batch at `length` tokens a row, on a kind of device."""
-
-    cells: tuple[Cell, ...]
-    methods: tuple[Method, ...]
-    task: Task
-    source: ModelSource
-    length: int
-    device: str
-
-    def replicas(self, k: int) -> Step:
-        """The same with k copies of the first cell."""
-        return dataclasses.replace(self, cells=self.cells[:1] * k, methods=self.methods[:1] * k)
 
 
 def predict(step: Step) -> Prediction:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cell import Cell
 from harness.errors import UserError
+from harness.fact_cache import describe_method, fact_key, read_fact, write_fact
 from harness.initial import load_initial
-from harness.models import drawn_notes, load_tokenizer, skeleton
 from harness.plan import Plan, not_applicable
 
 if TYPE_CHECKING:
@@ -19,36 +19,87 @@ if TYPE_CHECKING:
     from harness.model_source import ModelSource
 
 
-def fitting(plan: Plan, cells: Sequence[Cell]) -> Plan:
+def fitting(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
     """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
 
+    `cache`: whether what fitted before, with the same files and versions, is taken to fit, and torch is not imported.
     Raises UserError where the user asked for such a cell by name.
     """
     refused: dict[tuple[object, ...], UserError | None] = {}
-    models: dict[tuple[str, int | None], nn.Module] = {}
+    models: Models = {}
     notes: list[str] = []
-    for cell in cells:
-        if _case(plan, cell) in refused:
+    cases = [_case(plan, cell) for cell in cells]
+    for cell, case in zip(cells, cases, strict=True):
+        if case in refused:
             continue
-        refused[_case(plan, cell)] = None
-        # the backbone is the same for each task, but its file may have a head that fits some tasks only
-        shape = (cell.suite, _outputs(plan, cell))
-        if shape not in models:
-            models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
-            notes += [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
-        method = plan.methods[cell.key]
-        check_length(cell.model.name, cell.protocol.max_length, models[shape], virtual_tokens(method))
-        try:
-            plan.methods[cell.key].fits(models[shape])
-            notes += _start_notes(plan, cell, models[shape])
-        except UserError as error:
+        refused[case] = None
+        found = _check_once(plan, cell, models) if cache else _check(plan, cell, models)
+        if isinstance(found, UserError):
             if cell.key in plan.named:
-                raise UserError(f"{cell.title} on {cell.model.name}: {error}") from error
-            refused[_case(plan, cell)] = error
+                raise UserError(f"{cell.title} on {cell.model.name}: {found}") from found
+            refused[case] = found
+        else:
+            notes += found
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
-    keys = {c.key for c in cells if refused[_case(plan, c)]}
+    keys = {cell.key for cell, case in zip(cells, cases, strict=True) if refused[case]}
     lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
     return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+
+
+Models = dict[tuple[str, int | None], "nn.Module"]
+
+
+def _check_once(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
+    """`_check`, read from the cache folder where it was done before."""
+    key = _fact_key(plan, cell)
+    stored = read_fact(key) if key else None
+    if stored is not None:
+        notes: list[str] = stored["notes"]
+        return notes if stored["unfit"] is None else UserError(stored["unfit"])
+    found = _check(plan, cell, models)
+    if key:
+        unfit = isinstance(found, UserError)
+        write_fact(key, {"notes": [] if unfit else found, "unfit": str(found) if unfit else None})
+    return found
+
+
+def _check(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
+    """Notes on the model of a cell, or why it has no place for the method or the adapter that this starts from.
+
+    Raises UserError for a model that no method could train.
+    """
+    from harness.models import drawn_notes
+
+    # the backbone is the same for each task, but its file may have a head that fits some tasks only
+    shape = (cell.suite, _outputs(plan, cell))
+    if shape not in models:
+        models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+    notes = [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
+    method = plan.methods[cell.key]
+    check_length(cell.model.name, cell.protocol.max_length, models[shape], virtual_tokens(method))
+    try:
+        method.fits(models[shape])
+        return notes + _start_notes(plan, cell, models[shape])
+    except UserError as error:
+        return error
+
+
+def _fact_key(plan: Plan, cell: Cell) -> str | None:
+    """Of what `_check` depends on; None where that is more than can be said in a key."""
+    source, task = plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task]
+    if cell.initial is not None:
+        return None
+    try:
+        method = describe_method(plan.methods[cell.key])
+    except (OSError, TypeError):
+        return None
+    content = {
+        "model": [source.ref.content, source.ref.name, source.shape],
+        "task": [task.kind, task.outputs],
+        "method": [method, cell.parts],
+        "length": cell.protocol.max_length,
+    }
+    return fact_key("fits", content)
 
 
 def virtual_tokens(method: Method) -> int:
@@ -82,6 +133,8 @@ def check_end(source: ModelSource, model: nn.Module) -> None:
         return
     if config.decoder_start_token_id is None:
         raise UserError(f"model '{source.name}': its config.json has no decoder_start_token_id; add it")
+    from harness.models import load_tokenizer
+
     if load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
         what = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
         way = "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
@@ -90,6 +143,8 @@ def check_end(source: ModelSource, model: nn.Module) -> None:
 
 def _shapes(source: ModelSource, task: Task) -> nn.Module:
     """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
+    from harness.models import load_tokenizer, skeleton
+
     load_tokenizer(source)
     if task.kind != "instruction":
         model = skeleton(source, task.outputs)

@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 from harness.record import Environment
@@ -55,11 +56,26 @@ def cpu_name() -> str:
 
 def gpu_name(device: str) -> str | None:
     """The GPU's name; None for a CPU, and for a GPU that is planned for where there is none."""
-    if device != "cuda":
+    if device != "cuda" or not cuda_is_available():
         return None
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return torch.cuda.get_device_name()
+
+
+GPU_FILES = ("nvidia*", "kfd", "dxg", "nvhost*", "nvmap")
+"""Files in /dev of the drivers that torch calls cuda: NVIDIA's, AMD's, Windows' for Linux, Jetson's."""
+
+
+@functools.cache
+def cuda_is_available() -> bool:
+    """As torch says; it is not imported where its build or the lack of any driver's file says that there is none."""
+    no_driver = sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in GPU_FILES)
+    if no_driver or version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def machine_name(device: str, threads: int) -> str:

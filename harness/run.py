@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.adapter_files import saved
 from harness.errors import UserError
 from harness.files import check_writable, escape_path, reason_of
+from harness.garbage import pause_collection
 from harness.plan import Plan, make_plan
 from harness.progress import Listener
 from harness.record import Profile, Record, Tuned
@@ -154,6 +155,7 @@ def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[
     return profile_missing(plan, spec, store, listener)
 
 
+@pause_collection()
 def write_report(
     store: Store,
     records: tuple[Record, ...],

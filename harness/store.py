@@ -35,6 +35,7 @@ from harness.files import (
     seal,
     write_atomically,
 )
+from harness.garbage import pause_collection
 from harness.leftovers import remove_run_leftovers
 from harness.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, SharedParts, Stored
 
@@ -135,6 +136,7 @@ class Store:
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
         return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
 
+    @pause_collection()
     def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
         """Records by key; the others by path, with the reason.
 

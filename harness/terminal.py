@@ -25,7 +25,10 @@ def printable(text: object) -> str:
 
     Line ends are escaped too. Spaces of any width stay.
     """
-    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in str(text))
+    written = str(text)
+    if written.isprintable():  # nearly all are, and a report writes hundreds of thousands
+        return written
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in written)
 
 
 def _escape(character: str) -> str:

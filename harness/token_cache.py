@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from harness.contracts import Example, Task
 
 FORMAT = 1
-ENVIRONMENT = "LORASP_HARNESS_CACHE"
 TRAINING_ONLY = frozenset(
     "name lr lr_source epochs max_steps batch_size group_by_length schedule warmup clip weight_decay beta1 beta2 "
     "epsilon attention_dropout label_smoothing beams train_rows eval_rows".split()
@@ -32,13 +30,6 @@ TRAINING_ONLY = frozenset(
 """Fields of the protocol that tokenising does not read (the rows they choose are hashed); any other is in the key."""
 SPLITS = "harness.task_types."
 """Only classes of these modules are made from a file."""
-
-
-def cache_folder() -> Path:
-    """$LORASP_HARNESS_CACHE, else ~/.cache/lorasp-harness."""
-    given = os.environ.get(ENVIRONMENT)
-    # unlike Path.expanduser, this does not raise for ~ of an unknown user
-    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "lorasp-harness"
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 from torch import Tensor, nn
@@ -10,38 +9,13 @@ from torch import Tensor, nn
 from harness.backbone import quantization_of
 from harness.groups import Attached
 from harness.live_storages import CUDA_BLOCK, LiveStorages, Made, storage_bytes
+from harness.prediction import Prediction
 from harness.record import MemoryShares
 from harness.task_types.base import Shape
 from harness.train import Trainer
 
 CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 2 * (32 << 20)}
 """Bytes on a GPU of compute capability 9: 32 MiB each for cuBLAS and cuBLASLt, on the one stream that steps run on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """One training step of K replicas at the full length. `forward_flops` are those of the forward pass alone."""
-
-    k: int
-    shares: MemoryShares
-    flops: int
-    forward_flops: int
-    launches: int
-
-    @property
-    def peak(self) -> int:
-        return self.shares.total
-
-    def at(self, k: int, other: Prediction) -> Prediction:
-        """The same step with k replicas, on the line through this prediction and another one."""
-
-        def line(mine: int, theirs: int) -> int:
-            return round(mine + (theirs - mine) * (k - self.k) / (other.k - self.k))
-
-        names = type(self.shares).model_fields
-        shares = {n: max(0, line(getattr(self.shares, n), getattr(other.shares, n))) for n in names}
-        numbers = {n: line(getattr(self, n), getattr(other, n)) for n in ("flops", "forward_flops", "launches")}
-        return Prediction(k, MemoryShares(**shares), **numbers)
 
 
 def trace(trainer: Trainer, device: str) -> Prediction:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.file_names import file_name, file_names
 from harness.record import Profile, Record, Tuned
-from reports.document import Findings, Report, Section, Table, Text, shortened
+from reports.document import MOST_ROWS, Findings, Report, Section, Table, Text, shortened
 from reports.figures import figures
 from reports.frames import Grid, grids, score, seed_text
 from reports.languages import language_table
@@ -46,7 +46,7 @@ def build(
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
         sections=[section(grid, profiles, published, findings.tuned, names[grid.suite]) for grid in found],
-        runs=shortened(run_table(found), "cells"),
+        runs=run_table(found, MOST_ROWS),
         detail=[Table.of(*extra) for extra in findings.detail],
     )
 
@@ -79,19 +79,27 @@ def tables(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[
     return [table for table in made if table is not None]
 
 
-def run_table(found: Sequence[Grid]) -> Table:
-    """One row per cell."""
+def run_table(found: Sequence[Grid], most: int | None = None) -> Table:
+    """One row per cell; where that is more than `most`, the first of each task and method."""
+    groups = [group for grid in found for group in grid.cells.values()]
+    total = sum(map(len, groups))
+    cut = most is not None and total > most
+    each = max(1, (most or 0) // len(groups)) if cut else total
     rows = []
     for grid in found:
         for (task, method), group in grid.cells.items():
-            for r in group:
+            for r in group[:each]:
                 value = score(r, grid.averages[0])
                 shown = "-" if value is None else f"{value:.1f}"
                 metrics = ", ".join(f"{name} {points:.1f}" for name, points in r.scores.items())
                 names = (grid.suite, Text(task, task=task), Text(method, method=method), r.cell.preset)
                 rows.append((Text(r.key, runs=[r.key]), *names, seed_text(r.cell.seeds), r.status, shown, metrics))
     head = ("key", "suite", "task", "method", "preset", "seeds", "status", "score", "metrics")
-    return Table("Every run", head, rows, ["`python -m harness show KEY` prints all that is stored of a run."])
+    notes = ["`python -m harness show KEY` prints all that is stored of a run."]
+    if not cut:
+        return Table("Every run", head, rows, notes)
+    note = f"The first {each:,} of each task and method, of {total:,} runs; cells.csv has all (--formats csv)."
+    return Table("Runs", head, rows[:most], [note, *notes], total=total, file="cells.csv")
 
 
 def facts(records: Sequence[Record]) -> list[str]:

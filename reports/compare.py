@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from harness.record import Record
-from reports.frames import FIRST_METRIC, Grid, Seeds, score, seeds_of
+from reports.frames import FIRST_METRIC, Grid, Seeds, cache_in_grid, score, seeds_of
 from reports.intervals import Estimate
 from reports.statistics.shared_seeds import estimate_over
 
@@ -25,7 +24,7 @@ class Coverage:
 
     average: str
     tasks: tuple[str, ...]
-    missing: Mapping[str, str]
+    missing: Mapping[str, str] = field(hash=False)
 
     @property
     def full(self) -> bool:
@@ -38,6 +37,7 @@ class Coverage:
         return f"mean of {len(self.tasks)} named task{'' if len(self.tasks) == 1 else 's'}"
 
 
+@cache_in_grid
 def coverage(grid: Grid, average: str) -> Coverage:
     """What the average covers here; `missing` says of each other task why."""
     declared = grid.declared(average)
@@ -56,13 +56,11 @@ def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
 # ---------------------------------------------------------------- scores by seed
 
 
+@cache_in_grid
 def by_seed(grid: Grid, task: str, method: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score, of the cells that have one."""
-    place = task, method, average
-    if place not in grid.scores_by_seed:
-        found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
-        grid.scores_by_seed[place] = {seeds: value for seeds, value in found.items() if value is not None}
-    return grid.scores_by_seed[place]
+    found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
+    return {seeds: value for seeds, value in found.items() if value is not None}
 
 
 def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
@@ -74,18 +72,21 @@ def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seed
 def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
     """Mean over tasks for each seed that every task has."""
     common = [seeds for seeds in (values[0] if values else {}) if all(seeds in of_task for of_task in values)]
-    return {seeds: statistics.fmean(of_task[seeds] for of_task in values) for seeds in common}
+    return {seeds: math.fsum([of_task[seeds] for of_task in values]) / len(values) for seeds in common}
 
 
+@cache_in_grid
 def task_estimate(grid: Grid, task: str, method: str, average: str) -> Estimate | None:
     return estimate_over(by_seed(grid, task, method, average))
 
 
-def average_by_seed(grid: Grid, method: str, cover: Coverage) -> dict[Seeds, float]:
+@cache_in_grid
+def average_by_seed(grid: Grid, method: str, cover: Coverage) -> Mapping[Seeds, float]:
     per_task = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
     return mean_by_seed(per_task)
 
 
+@cache_in_grid
 def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | None:
     return estimate_over(average_by_seed(grid, method, cover))
 
@@ -93,7 +94,8 @@ def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | Non
 # ---------------------------------------------------------------- paired differences
 
 
-def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, tuple[Record, Record]]:
+@cache_in_grid
+def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, tuple[Record, Record]]:
     """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
@@ -109,16 +111,19 @@ def _asked(r: Record) -> tuple[Hashable, ...]:
     return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.content, r.cell.protocol.name, r.cell.suite_version
 
 
-def differences(grid: Grid, task: str, method: str, first: str, average: str) -> dict[Seeds, float]:
+@cache_in_grid
+def differences(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score of method less score of first."""
     found = pairs(grid, task, method, first, average)
     return {seeds: (score(a, average) or 0.0) - (score(b, average) or 0.0) for seeds, (a, b) in found.items()}
 
 
+@cache_in_grid
 def task_difference(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
     return estimate_over(differences(grid, task, method, first, average))
 
 
+@cache_in_grid
 def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
     per_task = [differences(grid, t, method, first, cover.average) for t in cover.tasks]
     return estimate_over(mean_by_seed(per_task))
@@ -127,22 +132,29 @@ def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> 
 # ---------------------------------------------------------------- what the headline is
 
 
+@cache_in_grid
+def task_headline(grid: Grid, task: str, average: str) -> tuple[str, ...]:
+    """`headline` of a task's records."""
+    return headline(grid.of_task(task), average)
+
+
 def headline(records: Sequence[Record], average: str) -> tuple[str, ...]:
     """The metrics of one task whose mean is its headline in every record; found from the numbers, () if none fit.
 
     The first metric when the task is outside of the average.
     """
-    ok = [r for r in records if r.status == "ok" and score(r, average) is not None]
+    scores = {r.key: value for r in records if (value := score(r, average)) is not None}
+    ok = [r for r in records if r.key in scores]
     names = list(dict.fromkeys(name for record in ok for name in record.scores))
     if average == FIRST_METRIC or all(r.averages.get(average) is None or r.averages[average].score is None for r in ok):
         return tuple(names[:1])
     sizes = range(1, 1 + min(len(names), MAX_METRICS))
     subsets = (subset for size in sizes for subset in combinations(names, size))
-    return next((subset for subset in subsets if all(_is_mean(r, subset, average) for r in ok)), ())
+    return next((subset for subset in subsets if all(_is_mean(r, subset, scores[r.key]) for r in ok)), ())
 
 
-def _is_mean(record: Record, metrics: Sequence[str], average: str) -> bool:
+def _is_mean(record: Record, metrics: Sequence[str], value: float) -> bool:
     if not all(name in record.scores for name in metrics):
         return False
-    mean = statistics.fmean(record.scores[name] for name in metrics)
-    return abs(mean - (score(record, average) or 0.0)) < 1e-6
+    mean = math.fsum([record.scores[name] for name in metrics]) / len(metrics)
+    return abs(mean - value) < 1e-6

@@ -38,13 +38,18 @@ class Text(str):
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table with notes below it. One that must give no ranking is not sortable."""
+    """A titled table with notes below it. One that must give no ranking is not sortable.
+
+    `total`: how many rows there are where `rows` are some of them; the CSV file `file` has all.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     notes: list[str] = field(default_factory=list)
     sortable: bool = True
+    total: int | None = None
+    file: str = ""
 
     @classmethod
     def of(cls, title: str, rows: Rows, notes: Sequence[str] = ()) -> Table:
@@ -53,8 +58,10 @@ class Table:
         return cls(title, head, [tuple(_written(row[name]) for name in head) for row in rows], list(notes))
 
 
-MOST_ROWS = 3000
-"""Rows of a table at most where each cell has one: a page of more takes long to open."""
+MOST_ROWS = 1000
+"""Rows of a table at most where each cell has one: nobody reads more, and a page of more takes long to open."""
+MOST_KEYS = 20
+"""Keys of runs that a number or a mark of the page tells of; of others it says how many there are."""
 
 
 def shortened(table: Table, file: str, most: int = MOST_ROWS) -> Table:
@@ -62,7 +69,8 @@ def shortened(table: Table, file: str, most: int = MOST_ROWS) -> Table:
     if len(table.rows) <= most:
         return table
     note = f"The first {most:,} of {len(table.rows):,} rows; {file}.csv has all (--formats csv)."
-    return replace(table, rows=table.rows[:most], notes=[note, *table.notes])
+    notes = [note, *table.notes]
+    return replace(table, rows=table.rows[:most], notes=notes, total=len(table.rows), file=f"{file}.csv")
 
 
 def _written(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,12 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def score_rows(records: Sequence[Record]) -> list[Row]:
-    """One row per metric of each cell; a cell without a score has one row without a value."""
-    names = method_names(records)
+def score_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
+    """One row per metric of each cell; a cell without a score has one row without a value.
+
+    `names`: what `method_names` gave, where it is known.
+    """
+    names = names or method_names(records)
     rows: list[Row] = []
     for r in records:
         start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": seed_text(r.cell.seeds)}
@@ -32,9 +36,9 @@ def score_rows(records: Sequence[Record]) -> list[Row]:
     return rows
 
 
-def cell_rows(records: Sequence[Record]) -> list[Row]:
-    """One row per cell; None is what was not measured."""
-    names = method_names(records)
+def cell_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
+    """One row per cell; None is what was not measured. `names` as for `score_rows`."""
+    names = names or method_names(records)
     averages = list(dict.fromkeys(a for r in records for a in r.averages))
     rows: list[Row] = []
     for r in records:
@@ -65,9 +69,9 @@ def to_csv(rows: Sequence[Row]) -> bytes:
     """Floats in full, so that they read back exactly; None is empty; text that is a formula gets an apostrophe."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([disarm(name) for name in rows[0]])
-    for row in rows:
-        writer.writerow([disarm(row[name]) for name in rows[0]])
+    head = list(rows[0])
+    writer.writerow(map(disarm, head))
+    writer.writerows([disarm(row[name]) for name in head] for row in rows)
     return stream.getvalue().encode(errors="replace")
 
 
@@ -76,7 +80,12 @@ def disarm(value: Any) -> Any:
 
     Numbers, and text that is a plain number (-0.5), stay.
     """
-    if not isinstance(value, str) or NUMBER.fullmatch(value):
+    return _disarm_text(value) if isinstance(value, str) else value
+
+
+@functools.lru_cache(maxsize=4096)  # names of suites, tasks and methods come in each row
+def _disarm_text(value: str) -> str:
+    if value.isalnum() or NUMBER.fullmatch(value):
         return value
     # a null byte ends the file for some readers, and `cat` sends escape codes to the terminal
     text = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from harness.cell import Cell
 from harness.record import Record
@@ -33,8 +34,8 @@ class Grid:
         return [record for group in self.cells.values() for record in group]
 
     @functools.cached_property
-    def scores_by_seed(self) -> dict[tuple[str, str, str], Mapping[Seeds, float]]:
-        """(task, method, average) -> what `compare.by_seed` gives, which tables and figures ask for many times."""
+    def answers(self) -> dict[Hashable, Any]:
+        """What functions of `cache_in_grid` gave, by name and arguments: tables and figures ask many times."""
         return {}
 
     def of(self, task: str, method: str) -> tuple[Record, ...]:
@@ -51,6 +52,26 @@ class Grid:
         return next((tuple(r.averages[average].tasks) for r in self.records if average in r.averages), ())
 
 
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
+
+def cache_in_grid(
+    function: Callable[Concatenate[Grid, Asked], Answer],
+) -> Callable[Concatenate[Grid, Asked], Answer]:
+    """The function, each answer of which is computed once and kept in the grid. Answers must not be changed."""
+
+    @functools.wraps(function)
+    def answer(grid: Grid, /, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
+        place = (function.__name__, asked, tuple(named.items()))
+        if place not in grid.answers:
+            grid.answers[place] = function(grid, *asked, **named)
+        found: Answer = grid.answers[place]
+        return found
+
+    return answer
+
+
 def grids(records: Sequence[Record]) -> list[Grid]:
     """One grid per suite, in order of first appearance; a key that comes twice counts once."""
     unique = list({record.key: record for record in records}.values())
@@ -64,7 +85,9 @@ def _grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Gr
     for record in records:
         cells[record.cell.task, names[record.key]].append(record)
     averages = dict.fromkeys(name for record in records for name in record.averages)
-    declared = [task for record in records for info in record.averages.values() for task in info.tasks]
+    # records of a store share equal lists, each of which is looked at once
+    lists = {id(info.tasks): info.tasks for record in records for info in record.averages.values()}
+    declared = [task for tasks in lists.values() for task in tasks]
     present = dict.fromkeys(record.cell.task for record in records)
     return Grid(
         suite=suite,
@@ -83,22 +106,26 @@ def method_names(records: Iterable[Record]) -> dict[str, str]:
 
     So are fields that one comparison should share (steps, batch, precision, ...) and in which two methods differ.
     """
-    suites: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    alike: dict[tuple[str, str, str, Hashable], list[Record]] = {}
     for record in records:
-        suites[record.cell.suite][record.cell.label].append(record)
+        cell = record.cell
+        alike.setdefault((cell.suite, cell.label, cell.task, _content(cell)), []).append(record)
+    # one record stands for all that differ from it in their seeds only
+    suites: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for (suite, label, _, _), (first, *_) in alike.items():
+        suites[suite][label].append(first)
     names: dict[str, str] = {}
     for labels in suites.values():
         unlike = _unlike(list(labels.values()))
         for group in labels.values():
             names |= _told_apart(group, unlike)
-    return names
+    return {record.key: names[group[0].key] for group in alike.values() for record in group}
 
 
 def _values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
     """Field -> task -> values."""
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    alike = {(record.cell.task, _content(record.cell)): record.cell for record in records}
-    for cell in alike.values():
+    for cell in (record.cell for record in records):
         for field, value in _identity(cell).items():
             values[field][cell.task].add(value)
     return values
@@ -127,13 +154,9 @@ def _told_apart(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, s
     if "quantize" not in varying and any(r.cell.simulated for r in records):
         varying.append("quantize")  # a simulated level never goes without saying
     names: dict[str, str] = {}
-    made: dict[Hashable, str] = {}
     for record in records:
-        alike = (record.cell.task, _content(record.cell))
-        if alike not in made:
-            fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
-            made[alike] = _tagged(record.cell, fields)
-        names[record.key] = made[alike]
+        fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
+        names[record.key] = _tagged(record.cell, fields)
     return names
 
 

@@ -59,7 +59,11 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 def no_spread(values: Sequence[float]) -> bool:
     """Whether two or more values are the same but for rounding."""
-    return statistics.stdev(values) <= ROUNDING * max(1.0, *map(abs, values))
+    rounding = ROUNDING * max(1.0, *map(abs, values))
+    # a range R is a standard deviation of R / sqrt(2 (n - 1)) at least: mostly enough, and stdev is exact but slow
+    if max(values) - min(values) > 2 * rounding * math.sqrt(2 * len(values)):
+        return False
+    return statistics.stdev(values) <= rounding
 
 
 def quantile(df: float, level: float = LEVEL) -> float:

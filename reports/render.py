@@ -14,6 +14,7 @@ from reports.build import build
 from reports.document import Findings, Report
 from reports.figures import IMAGES, image, svg_element
 from reports.flat import cell_rows, score_rows, to_csv, to_parquet
+from reports.frames import method_names
 from reports.templating import fill
 
 FORMATS = ("md", "html", "latex", "csv", "parquet")
@@ -43,17 +44,20 @@ def write_report(
     report = build(records, profiles, title, command, dropped, findings or Findings(), published)
     files = _images(report, formats, images)
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
+    names = method_names(records)
     for kind in formats:
         if kind == "html":
-            files["report.html"] = fill("report.html", report, vectors={k: svg_element(v) for k, v in vectors.items()})
+            elements = {k: svg_element(v) for k, v in vectors.items()}
+            files["report.html"] = fill("report.html", report, vectors=elements, formats=formats)
         elif kind in TEXTS:
             files[TEXTS[kind]] = fill(TEXTS[kind], report, image=_linked(kind, images))
         else:
             to_bytes = to_csv if kind == "csv" else to_parquet
-            files |= {f"scores.{kind}": to_bytes(score_rows(records)), f"cells.{kind}": to_bytes(cell_rows(records))}
+            flat = {"scores": score_rows(records, names), "cells": cell_rows(records, names)}
+            files |= {f"{name}.{kind}": to_bytes(rows) for name, rows in flat.items()}
     for name, rows in (findings.flat if findings else {}).items():
-        flat = {"csv": to_csv, "parquet": to_parquet}
-        files |= {f"{name}.{kind}": flat[kind](rows) for kind in formats if kind in flat and rows}
+        writers = {"csv": to_csv, "parquet": to_parquet}
+        files |= {f"{name}.{kind}": writers[kind](rows) for kind in formats if kind in writers and rows}
     _write(folder, files)
     return main_file(folder, formats)
 

@@ -11,10 +11,10 @@ from reports.compare import (
     average_difference,
     average_estimate,
     coverage,
-    headline,
     metric_by_seed,
     task_difference,
     task_estimate,
+    task_headline,
 )
 from reports.document import Table, Text, turned
 from reports.frames import Grid, seed_text, seeds_of
@@ -73,9 +73,9 @@ def score_table(grid: Grid, average: str) -> Table:
     partial = {t for t in grid.tasks if any(r.data_notes for r in grid.of_task(t))}
     rows, alone = [], False
     for task in grid.tasks:
-        metrics = headline(grid.of_task(task), average)
+        metrics = task_headline(grid, task, average)
         name = Text(f"{task}†" if task in partial else task, task=task)
-        majority = _constant(grid, task) if metrics == headline(grid.of_task(task), grid.averages[0]) else None
+        majority = _constant(grid, task) if metrics == task_headline(grid, task, grid.averages[0]) else None
         found = [task_estimate(grid, task, m, average) for m in grid.methods]
         alone |= any(value is not None and value.n == 1 for value in found)
         cells = [with_n(grid, task, m, value) for m, value in zip(grid.methods, found, strict=True)]

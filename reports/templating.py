@@ -7,11 +7,11 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.document import Report, Text
+from reports.document import MOST_KEYS, Report, Text
 from reports.escape import latex, markdown, markdown_alt, markdown_code, one_line
 from reports.latex import columns, numeric
 from reports.plots.style import INK, PAPER
@@ -34,12 +34,22 @@ class Safe(str):
     """Text that is in the format's own language already."""
 
 
-def fill(name: str, report: Report, *, image: str = "", vectors: Mapping[str, str] | None = None) -> bytes:
-    """The text of report.md, report.tex or report.html; `vectors` are the figures' <svg> elements for the last."""
+def fill(
+    name: str,
+    report: Report,
+    *,
+    image: str = "",
+    vectors: Mapping[str, str] | None = None,
+    formats: Collection[str] = (),
+) -> bytes:
+    """The text of report.md, report.tex or report.html; `vectors` are the figures' <svg> elements for the last.
+
+    `formats`: of the files written beside it, to which it may link.
+    """
     environment = {"report.md": _markdown, "report.tex": _latex, "report.html": _html}[name]()
     more: dict[str, Any] = {"image": image}
     if vectors is not None:
-        more = _page(report, vectors)
+        more = _page(report, vectors) | {"formats": formats, "most_keys": MOST_KEYS}
     return environment.get_template(f"{name}.j2").render(report=report, **more).encode(errors="replace")
 
 
@@ -102,10 +112,22 @@ def _page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _points(report: Report) -> str:
-    """JSON of {id of an artist: [keys of each of its markers]}; the signs that could end the element are escaped."""
-    found = {f"{name}-{gid}": runs for name, d in report.figures.items() for gid, runs in d.points.items()}
+    """JSON of {id of an artist: [keys of each of its markers]}; the signs that could end the element are escaped.
+
+    Of more than MOST_KEYS keys the first, and a number: how many more there are.
+    """
+    found = {
+        f"{name}-{gid}": [_first_keys(keys) for keys in runs]
+        for name, drawing in report.figures.items()
+        for gid, runs in drawing.points.items()
+    }
     text = json.dumps(found, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _first_keys(keys: Sequence[str]) -> list[str | int]:
+    more = len(keys) - MOST_KEYS
+    return [*keys[:MOST_KEYS], more] if more > 0 else list(keys)
 
 
 def themed(name: str, element: str, alt: str) -> str:

@@ -70,7 +70,7 @@ def step_of(asked: Asked, device: str) -> Any:
 
     from harness.contracts import SUITES
     from harness.plan import make_plan
-    from harness.predict import Step
+    from harness.prediction import Step
     from harness.registry import load_all
     from harness.spec import make_spec
 

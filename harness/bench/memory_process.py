@@ -16,7 +16,8 @@ from harness.bench.usual import Usual, adapted, loaded, trainer_of
 from harness.execute import choose_threads
 from harness.groups import Attached
 from harness.measure import TIMED_STEPS, WARMUP_STEPS, Question, RssPeak, load_alone, measure, train_alone
-from harness.predict import Step, predict
+from harness.predict import predict
+from harness.prediction import Step
 from harness.registry import load_all
 
 

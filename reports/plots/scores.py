@@ -8,12 +8,12 @@ from typing import Any
 
 from reports.compare import by_seed, task_estimate
 from reports.document import Drawing
-from reports.frames import Grid, score, seeds_of
+from reports.frames import Grid, cache_in_grid, score, seeds_of
 from reports.plots.style import MOST_COLOURS, POINT, colour, halves, legend, listed, new_figure
 
 Dot = tuple[float, str]
 FEWEST_SEEDS = 3
-MOST_DOTS = 4000
+MOST_DOTS = 1000
 """Runs of a suite at most whose dots are elements of the page, which tell of their runs."""
 
 
@@ -128,6 +128,7 @@ def _deviations(grid: Grid, method: str) -> list[Dot]:
     return found
 
 
-def scored(grid: Grid, task: str, method: str) -> list[float]:
+@cache_in_grid
+def scored(grid: Grid, task: str, method: str) -> Sequence[float]:
     values = (score(record, grid.averages[0]) for record in grid.of(task, method))
     return [value for value in values if value is not None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.compare import headline
+from reports.compare import task_headline
 from reports.frames import Grid, score
 from reports.statistics.examples import Examples, NoExamples, constant_keys, is_constant, load
 from reports.statistics.weighted import influence
@@ -57,7 +57,7 @@ def _of_task(grid: Grid, task: str, average: str, cells: Path | None) -> Evidenc
     records = grid.of_task(task)
     scores = {r.key: value for r in records if (value := score(r, average)) is not None}
     try:
-        examples = load(records, headline(records, average), scores, cells)
+        examples = load(records, task_headline(grid, task, average), scores, cells)
     except NoExamples as reason:
         return str(reason)
     return Evidence(examples, influences(examples))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from reports.statistics.clusters import clusters
 from reports.statistics.weighted import METRICS
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow.parquet
 
 COLUMNS = ["id", "split", "target", "prediction"]
 
@@ -78,6 +79,13 @@ def _check_scores(splits: Sequence[Split], recorded: Sequence[float]) -> None:
 
 def read(path: Path) -> pyarrow.Table:
     """Raises NoExamples for a file that does not read or lacks a column."""
+    with open_predictions(path) as stored:
+        return stored.read(columns=COLUMNS, use_threads=False)
+
+
+@contextlib.contextmanager
+def open_predictions(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """A file that has all of COLUMNS. Raises NoExamples, also where reading within fails."""
     import pyarrow.parquet
 
     try:
@@ -88,7 +96,7 @@ def read(path: Path) -> pyarrow.Table:
             lacking = sorted(set(COLUMNS) - set(stored.schema_arrow.names))
             if lacking:
                 raise NoExamples(f"its predictions were kept without {' and '.join(lacking)}")
-            return stored.read(columns=COLUMNS, use_threads=False)
+            yield stored
     except (OSError, ValueError) as error:
         raise NoExamples(f"{path.name} does not read") from error
 
@@ -163,16 +171,27 @@ def constant_keys(records: Sequence[Record], cells: Path | None) -> set[str]:
     """Keys of the runs whose kept predictions are the same for every example of two or more with different targets."""
     if cells is None:
         return set()
-    found = set()
-    for record in records:
-        if record.status == "ok" and record.predictions is not None:
-            try:
-                table = read(cells / f"{record.key}.parquet")
-            except NoExamples:
-                continue
-            if is_constant(values(table.column("prediction")), values(table.column("target"))):
-                found.add(record.key)
-    return found
+    kept = [r.key for r in records if r.status == "ok" and r.predictions is not None]
+    return {key for key in kept if _predicts_one_value(cells / f"{key}.parquet")}
+
+
+def _predicts_one_value(path: Path) -> bool:
+    """`is_constant` of a file; its targets are decoded only where its predictions leave the question open."""
+    try:
+        with open_predictions(path) as stored:
+            said = values(stored.read(columns=["prediction"], use_threads=False).column(0))
+            if varies(said):
+                return False
+            return is_constant(said, values(stored.read(columns=["target"], use_threads=False).column(0)))
+    except NoExamples:
+        return False
+
+
+def varies(predictions: Any) -> bool:
+    """Whether classes or texts differ, which settles `is_constant`; values may differ by too little."""
+    import numpy as np
+
+    return not np.issubdtype(predictions.dtype, np.floating) and bool(np.any(predictions != predictions[:1]))
 
 
 def is_constant(predictions: Any, targets: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,10 +15,16 @@ from reports.statistics.variance import components, moving
 
 def varied(every: Iterable[Seeds]) -> str:
     """'init x mask' of crossed seeds, 'mask' where only masks have new ones; '' where all streams move together."""
-    seeds = [dict(own) for own in every]
-    if all(len(set(own.values())) == 1 for own in seeds):
+    seeds = list(every)
+    if all(_move_together(own) for own in seeds):
         return ""
-    return " x ".join(moving(seeds))
+    return " x ".join(moving([dict(own) for own in seeds]))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _move_together(seeds: Seeds) -> bool:
+    """Whether all streams have one seed; asked for each run in each estimate that it is part of."""
+    return len({seed for _, seed in seeds}) == 1
 
 
 def is_crossed(every: Iterable[Seeds]) -> bool:

@@ -30,9 +30,10 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
         # The first sign is held: the other half of the patterns are the same with all signs turned.
         patterns = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= least))
-    rng, count = np.random.default_rng(0), 0
+    rng, count, total = np.random.default_rng(0), 0, float(values.sum())
     rows = max(1, CHUNK // n)
     for start in range(0, FLIPS, rows):
         signs = rng.integers(0, 2, (min(rows, FLIPS - start), n), dtype=np.int8)
-        count += int(np.sum(np.abs((1.0 - 2.0 * signs) @ values) >= least))
+        # values less twice those whose sign is turned: one matrix of floats, not two
+        count += int(np.sum(np.abs(total - 2.0 * (signs.astype(float) @ values)) >= least))
     return (1 + count) / (1 + FLIPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import statistics
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -156,17 +156,21 @@ def rises(losses: Sequence[float]) -> bool:
 
 def falls(losses: Sequence[float]) -> bool:
     """Whether the last quarter lies below the first."""
-    means, _ = _smoothed(losses)
-    return means[-1] < means[0]
+    window = _window(losses)
+    return math.fsum(losses[-window:]) < math.fsum(losses[:window])
+
+
+def _window(losses: Sequence[float]) -> int:
+    return max(2, len(losses) // 4)
 
 
 def _smoothed(losses: Sequence[float]) -> tuple[list[float], float]:
     """Means over a quarter of the curve, and their noise."""
-    window = max(2, len(losses) // 4)
-    means = [statistics.fmean(losses[i : i + window]) for i in range(len(losses) - window + 1)]
-    steps = [b - a for a, b in itertools.pairwise(losses)]
+    window = _window(losses)
+    means = [math.fsum(losses[i : i + window]) / window for i in range(len(losses) - window + 1)]
+    squares = [(b - a) ** 2 for a, b in itertools.pairwise(losses)]
     # Steps from point to point hold twice the noise's variance and little of a trend.
-    return means, (statistics.fmean(s * s for s in steps) / 2) ** 0.5 * (2 / window) ** 0.5
+    return means, (math.fsum(squares) / len(squares) / 2) ** 0.5 * (2 / window) ** 0.5
 
 
 def masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> Signature:

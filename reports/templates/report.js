@@ -10,6 +10,8 @@
   const heads = all("#runs thead th").map((cell) => cell.textContent);
   const at = (row, name) => row.cells[heads.indexOf(name)].textContent;
   const runRows = all("#runs tbody tr");
+  const { total } = document.getElementById("runs").dataset;
+  const listed = total ? `${runRows.length} runs listed here, ${total} in all` : `${runRows.length} runs`;
   for (const row of runRows) {
     const [key, task, method, preset] = ["key", "task", "method", "preset"].map((name) => at(row, name));
     runs.set(key, `${key}  seed ${at(row, "seeds")}  ${at(row, "status") === "ok" ? at(row, "score") : at(row, "status")}`);
@@ -80,7 +82,7 @@
       }
     }
     const left = runRows.filter((row) => !row.hidden).length;
-    document.getElementById("count").textContent = `${left} of ${runRows.length} runs`;
+    document.getElementById("count").textContent = `${left} of ${listed}`;
   };
   for (const kind of Object.keys(presets)) {
     const names = [...presets[kind].keys()];
@@ -89,24 +91,25 @@
   form.addEventListener("change", filter);
   form.addEventListener("reset", () => setTimeout(filter));
   form.hidden = false;
-  document.getElementById("count").textContent = `${runRows.length} runs`;
+  document.getElementById("count").textContent = listed;
 
   // ---- what a cell or a point is made of: on hover, on focus, and by the arrow keys within a table
   const tip = document.getElementById("tip");
   const points = JSON.parse(document.getElementById("points").textContent);
-  const MOST = 20;
+  // the page names a few runs only of a number that is made of many, and says how many more there are
+  const split = (keys) => (typeof keys.at(-1) === "number" ? [keys.slice(0, -1), keys.at(-1)] : [keys, 0]);
   const told = (target) => {
     const cell = target.closest("[data-runs]");
-    if (cell) return [cell, cell.dataset.runs.split(" ")];
+    if (cell) return [cell, cell.dataset.runs.split(" "), Number(cell.dataset.more || 0)];
     const group = target.tagName === "use" ? target.closest(Object.keys(points).map((id) => "#" + CSS.escape(id)).join(",") || "x") : null;
-    return group ? [target, points[group.id][all("use", group).indexOf(target)] || []] : [null, []];
+    return group ? [target, ...split(points[group.id][all("use", group).indexOf(target)] || [])] : [null, [], 0];
   };
   const hide = () => { tip.hidden = true; all("[aria-describedby=tip]").forEach((n) => n.removeAttribute("aria-describedby")); };
   const show = (event) => {
-    const [target, keys] = told(event.target);
+    const [target, keys, left] = told(event.target);
     if (!target || !keys.length) return event.target !== tip && hide();
-    const more = keys.length > MOST ? [`and ${keys.length - MOST} more`] : [];
-    tip.textContent = [...keys.slice(0, MOST).map((key) => runs.get(key) || key), ...more].join("\n");
+    const more = left ? [`and ${left} more`] : [];
+    tip.textContent = [...keys.map((key) => runs.get(key) || key), ...more].join("\n");
     tip.hidden = false;
     target.setAttribute("aria-describedby", "tip");
     const box = target.getBoundingClientRect();

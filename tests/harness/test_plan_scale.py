@@ -14,9 +14,9 @@ import pytest
 
 from harness import capacity, preflight
 from harness.forecast import forecast
+from harness.prediction import Prediction
 from harness.record import MemoryShares
 from harness.spec import make_spec
-from harness.trace import Prediction
 
 
 def predicted(step: object, k: int) -> Prediction:
@@ -66,4 +66,4 @@ def test_a_plan_of_18000_cells_takes_seconds() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert lines[0].startswith("cells 18000,")
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert seconds < 25  # 5 on two quiet cores, most of it the import of torch and transformers
+    assert seconds < 10  # 1.7 measured; CPU time grows several times on a busy machine

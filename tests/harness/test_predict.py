@@ -19,7 +19,8 @@ from harness.live_storages import LiveStorages, storage_bytes
 from harness.measure import Question, load_alone, train_alone
 from harness.model_source import ModelSource
 from harness.plan import make_plan
-from harness.predict import Step, fake_tensors, predict
+from harness.predict import fake_tensors, predict
+from harness.prediction import Step
 from harness.spec import make_spec
 from harness.trace import CUBLAS_WORKSPACE, Prediction, trace
 

@@ -9,7 +9,8 @@ import pytest
 
 from harness import capacity, prediction_cache
 from harness.plan import make_plan
-from harness.predict import Step, predict
+from harness.predict import predict
+from harness.prediction import Step
 from harness.prediction_cache import prediction_key
 from harness.spec import make_spec
 
@@ -51,6 +52,6 @@ def test_all_that_a_step_depends_on_is_in_the_key(step: Step, monkeypatch: pytes
     steps = [dataclasses.replace(step, cells=(changed,)) for changed in changed_cells]
     steps += [dataclasses.replace(step, length=7), dataclasses.replace(step, methods=(type(step.methods[0])(rank=3),))]
     keys = [prediction_key(step, 1), prediction_key(step, 2), *(prediction_key(each, 1) for each in steps)]
-    monkeypatch.setattr(prediction_cache, "_source_digest", lambda: "other code")
+    monkeypatch.setattr(prediction_cache, "source_digest", lambda: "other code")
     keys.append(prediction_key(step, 1))
     assert None not in keys and len(set(keys)) == len(keys)

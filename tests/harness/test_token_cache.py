@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from harness.cache_folder import cache_folder
 from harness.cli import main
 from harness.contracts import Example, Task, TaskData
 from harness.errors import UserError
@@ -21,7 +22,7 @@ from harness.models import load_tokenizer
 from harness.presets import preset
 from harness.task_types import task_type
 from harness.task_types.classification import LabelledRows
-from harness.token_cache import cache_folder, path_of, read_split, split_key, tokenizer_digest, write_split
+from harness.token_cache import path_of, read_split, split_key, tokenizer_digest, write_split
 from tests.harness.training import protocol, rows
 
 TASK = Task("t", ("no", "yes"), ("validation",), ("accuracy",))
@@ -182,6 +183,7 @@ def test_a_split_without_rows_is_refused(tokenizer: Any) -> None:
 def test_no_cache_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORASP_HARNESS_CACHE", str(tmp_path / "cache"))
     command = "run --tasks rte --methods head --seeds 1 --max-steps 1 --eval-rows 20 --no-profile"
-    for flag, count in (("--no-cache", 0), ("--cache", 2)):
-        assert main([*command.split(), flag, "--out", str(tmp_path / flag)]) == 0
-        assert len(files(tmp_path / "cache")) == count
+    assert main([*command.split(), "--no-cache", "--out", str(tmp_path / "without")]) == 0
+    assert files(tmp_path / "cache") == []
+    assert main([*command.split(), "--cache", "--out", str(tmp_path / "with")]) == 0
+    assert len(files(tmp_path / "cache" / "splits")) == 2

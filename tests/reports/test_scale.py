@@ -6,27 +6,36 @@ import base64
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
+import harness.files
+import harness.run
 from harness.cell import Cell
 from harness.record import Predictions, Record, SharedParts
 from harness.store import Store
+from reports import compare
 from reports.build import build, run_table, tables
 from reports.changes import compare_runs
-from reports.document import MOST_ROWS, Findings
+from reports.document import MOST_KEYS, MOST_ROWS, Findings
 from reports.figures import image
 from reports.frames import grids
 from reports.plots import scores
+from reports.render import write_report
+from reports.statistics.analysis import analyse
+from reports.statistics.examples import constant_keys
 from tests.reports.predicted import kept
 from tests.reports.records import cell, record
 
@@ -58,8 +67,13 @@ def calls(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize(
     "work",
-    [grids, lambda found: compare_runs(found, found), lambda found: tables(grids(found)[0], [])],
-    ids=["grids", "compare", "tables"],
+    [
+        grids,
+        lambda found: compare_runs(found, found),
+        lambda found: tables(grids(found)[0], []),
+        lambda found: analyse(found, []),
+    ],
+    ids=["grids", "compare", "tables", "analysis"],
 )
 def test_four_times_the_records_take_about_four_times_the_work(work: Callable[[list[Record]], object]) -> None:
     small, large = runs(25), runs(100)
@@ -150,6 +164,107 @@ def test_a_report_of_18000_records_takes_seconds_and_little_memory(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     seconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
-    assert (tmp_path / "report" / "report.html").stat().st_size < 5e6
+    assert (tmp_path / "report" / "report.html").stat().st_size < 1e6
     assert mebibytes < 600
     assert seconds < 75  # 25 on two quiet cores; CPU time grows several times on a busy machine
+
+
+def reported(seeds: int, folder: Path) -> tuple[Path, list[Record]]:
+    found = runs(seeds)
+    store = Store(folder)
+    store.prepare()
+    return write_report(found, [], folder / "report", "title", "command", images=("svg",)), found
+
+
+def test_the_page_grows_little_with_the_seeds_and_links_the_file_of_all(tmp_path: Path) -> None:
+    small, few = reported(500, tmp_path / "a")
+    large, many = reported(2000, tmp_path / "b")
+    text = large.read_text()
+    assert large.stat().st_size < 1.1 * small.stat().st_size < 1e6
+    listed = [keys.split() for keys in re.findall(r'data-runs="([^"]*)"', text)]
+    assert max(map(len, listed)) == MOST_KEYS
+    assert f'data-more="{2000 - MOST_KEYS}"' in text and f'data-total="{len(many)}"' in text
+    assert 'href="cells.csv"' in text and (large.parent / "cells.csv").read_bytes().count(b"\n") == len(many) + 1
+    points = json.loads(re.findall(r'id="points">(.*?)</script>', text)[0])
+    assert max(len(keys) for marks in points.values() for keys in marks) == MOST_KEYS + 1
+    assert len(few) == 2000 and 'href="cells.csv"' in small.read_text()
+
+
+def test_a_page_of_few_runs_names_all_of_them_and_links_no_file(tmp_path: Path) -> None:
+    page, found = reported(MOST_KEYS // 2, tmp_path)  # means over two tasks name twice as many
+    text = page.read_text()
+    assert "data-more" not in text and "data-total" not in text and 'href="cells.csv"' not in text
+    listed = {key for keys in re.findall(r'data-runs="([^"]*)"', text) for key in keys.split()}
+    assert listed == {r.key for r in found}
+
+
+def test_a_long_list_of_runs_has_the_first_of_each_task_and_method() -> None:
+    found = grids(runs(30))
+    table = run_table(found, 40)
+    places = Counter((row[2], row[3]) for row in table.rows)
+    assert set(places.values()) == {10} and len(places) == 4
+    assert [row[5] for row in table.rows[:10]] == [str(seed) for seed in range(10)]
+    assert table.total == 120 and run_table(found, 120).total is None
+
+
+def test_each_file_of_a_store_is_read_once_for_its_record_and_once_for_its_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, targets = Store(tmp_path), np.array([0, 1] * 20)
+    store.prepare()
+    rng, keys = np.random.default_rng(0), []
+    for method in ("lora", "lorasp"):
+        for seed in range(12):
+            said = np.where(rng.random(40) < 0.8, targets, 1 - targets)
+            made = kept(store.cells, said, targets, method=method, seed=seed, score=70.0 + seed)  # not of these
+            digest = hashlib.sha256((store.cells / f"{made.key}.parquet").read_bytes()).hexdigest()
+            side = Predictions(path=f"{made.key}.parquet", sha256=digest, rows=40)
+            store.write(made.model_copy(update={"predictions": side}), None)
+            keys.append(made.key)
+    store.write_run("command", "title", keys, [])
+    opened: Counter[str] = Counter()
+
+    def count(path: Path, real: Callable[[Path], bytes] = harness.files.read_bytes) -> bytes:
+        opened[path.name] += 1
+        return real(path)
+
+    for module in ("harness.store", "reports.statistics.examples"):
+        monkeypatch.setattr(f"{module}.read_bytes", count)
+    harness.run.report(tmp_path)
+    assert {opened[f"{key}.json"] for key in keys} == {1}
+    # for its digest, and for its values; the first also to see whether any need be read
+    assert [opened[f"{key}.parquet"] for key in keys if key != keys[0]] == [2] * (len(keys) - 1)
+
+
+def test_a_texts_or_classes_targets_are_not_decoded_where_its_predictions_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = np.array([0, 1] * 20)
+    both = [kept(tmp_path, said, targets, seed=seed) for seed, said in enumerate((targets, np.zeros(40, dtype=int)))]
+    columns: list[list[str]] = []
+    real = pyarrow.parquet.ParquetFile.read
+
+    def read(self: Any, columns_: Any = None, **options: Any) -> Any:
+        columns.append(options["columns"])
+        return real(self, **options)
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", read)
+    assert constant_keys(both, tmp_path) == {both[1].key}
+    assert columns == [["prediction"], ["prediction"], ["target"]]
+
+
+def test_names_scores_and_estimates_of_a_grid_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    (grid,) = grids(runs(10))
+    asked: Counter[str] = Counter()
+    real = compare.headline
+
+    def headline(records: Sequence[Record], average: str) -> tuple[str, ...]:
+        asked[average] += 1
+        return real(records, average)
+
+    monkeypatch.setattr(compare, "headline", headline)
+    first, second = tables(grid, []), tables(grid, [])
+    assert [table.rows for table in first] == [table.rows for table in second]
+    assert set(asked.values()) == {2}  # of each task
+    place = ("rte", "lorasp", "lora", "glue")
+    assert compare.pairs(grid, *place) is compare.pairs(grid, *place)

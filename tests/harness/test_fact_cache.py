@@ -1,0 +1,121 @@
+"""What was found of a model before is read, never for another model, method or length, and torch stays out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import fact_cache, preflight
+from harness.capacity import Capacity, dimensions
+from harness.errors import UserError
+from harness.fact_cache import fact_key, read_fact, write_fact
+from harness.forecast import forecast
+from harness.plan import Plan, make_plan
+from harness.spec import make_spec
+
+HEAVY = ("torch", "transformers", "peft", "pandas", "scipy")
+CODE = (
+    "import json, sys; from harness.cli import main; "
+    f"code = main(['plan', *sys.argv[1:]]); print(json.dumps([code, [m for m in {HEAVY!r} if m in sys.modules]]))"
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORASP_HARNESS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def planned(*words: str) -> tuple[list[str], list[str]]:
+    """Lines of a plan in a process of its own, less the free memory, and the heavy packages that it imported."""
+    command = [sys.executable, "-c", CODE, "--device", "cpu", "--memory", "1GiB", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, last = done.stdout.splitlines()
+    code, imported = json.loads(last)
+    assert code == 0
+    return lines, imported
+
+
+def test_a_plan_made_before_imports_no_torch_and_says_the_same(cache: Path) -> None:
+    words = ("--tasks", "rte,stsb", "--methods", "lora,lorasp", "--seeds", "2")
+    first, imported = planned(*words)
+    assert "torch" in imported and "transformers" in imported
+    assert planned(*words) == (first, [])
+    more, imported = planned(*words[:-1], "40")  # more cells of the same kinds
+    assert imported == [] and more[0].startswith("cells 160,")
+
+
+def plan_of(methods: str, **fields: object) -> Plan:
+    return make_plan(make_spec({"tasks": ("rte",), "methods": methods, "seeds": "1", "device": "cpu", **fields}))
+
+
+def test_what_fitted_is_not_looked_at_again_and_another_length_or_method_is(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of("lora")
+    expected = preflight.fitting(plan, plan.cells)
+    assert preflight.fitting(plan, plan.cells, cache=True) == expected
+    looked = []
+
+    def shapes(source: object, task: object, real: object = preflight._shapes) -> object:
+        looked.append(source)
+        return real(source, task)  # type: ignore[operator]
+
+    monkeypatch.setattr(preflight, "_shapes", shapes)
+    assert preflight.fitting(plan, plan.cells, cache=True) == expected and looked == []
+    preflight.fitting(plan, plan.cells)
+    assert len(looked) == 1  # a run always looks
+    for count, other in enumerate((plan_of("lora:rank=3"), plan_of("lora", max_length=16)), 2):
+        preflight.fitting(other, other.cells, cache=True)
+        assert len(looked) == count
+
+
+def test_what_does_not_fit_is_refused_in_the_same_words_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = plan_of("lora,lora:rank=65")
+    unnamed = dataclasses.replace(named, named=frozenset())  # as one of a product, which is left out with a line
+    expected = preflight.fitting(unnamed, unnamed.cells)
+    with pytest.raises(UserError, match="rank=65: ") as plain:
+        preflight.fitting(named, named.cells)
+    assert preflight.fitting(unnamed, unnamed.cells, cache=True) == expected
+    assert len(expected.cells) == 1 and any("rank=65" in line for line in expected.dropped)
+    monkeypatch.setattr(preflight, "_shapes", lambda *_: pytest.fail("looked again"))
+    assert preflight.fitting(unnamed, unnamed.cells, cache=True) == expected
+    with pytest.raises(UserError) as again:
+        preflight.fitting(named, named.cells, cache=True)
+    assert str(again.value) == str(plain.value)
+
+
+def test_the_dimensions_of_a_model_are_those_of_its_configuration(cache: Path) -> None:
+    plan = plan_of("lora")
+    capacity = Capacity(plan, "cpu", 2**30)
+    step = capacity.step(plan.cells[0])
+    expected = dimensions(step)
+    again = Capacity(plan, "cpu", 2**30).dimensions(step)
+    assert capacity.dimensions(step) == expected == again and isinstance(again, tuple)
+    other = dataclasses.replace(step.source, ref=step.source.ref.model_copy(update={"revision": "another"}))
+    key = fact_key("dimensions", {"model": [other.ref.content, step.task.outputs, None]})
+    assert read_fact(key) is None
+
+
+def test_a_damaged_fact_is_absent_and_other_code_has_other_facts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = fact_key("kind", {"a": 1})
+    assert read_fact(key) is None and write_fact(key, [1, 2]) and read_fact(key) == [1, 2]
+    (path,) = cache.rglob("*.json")
+    path.write_bytes(path.read_bytes().replace(b"1, 2", b"1, 3"))
+    assert read_fact(key) is None
+    keys = {key, fact_key("kind", {"a": 2}), fact_key("other", {"a": 1})}
+    monkeypatch.setattr(fact_cache, "source_digest", lambda: "other code")
+    keys.add(fact_key("kind", {"a": 1}))
+    monkeypatch.setattr(fact_cache, "version", lambda package: "1.0")
+    keys.add(fact_key("kind", {"a": 1}))
+    assert len(keys) == 5
+
+
+def test_a_plan_without_the_cache_writes_none(cache: Path) -> None:
+    forecast(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1", "device": "cpu", "cache": False}), "1GiB")
+    assert not list(cache.rglob("*.json"))
