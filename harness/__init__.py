@@ -4,7 +4,7 @@ Each way in (the command line, `results`, tests, subprocesses) imports this pack
 before other packages are imported is settled here.
 """
 
-from harness.core.process import import_own_packages, wait_passively
+from harness.core.process import install_package_finder, wait_passively
 
-import_own_packages()
+install_package_finder()
 wait_passively()

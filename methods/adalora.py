@@ -65,20 +65,20 @@ class AdaLora(FromPeft):
         )
 
     def tuner(self, model: nn.Module, config: Any) -> Any:
-        made = super().tuner(model, config)
+        tuner = super().tuner(model, config)
         for name, parameter in model.named_parameters():
             if ".ranknum." in name:  # a constant; where peft casts it to the backbone's dtype it would train and decay
                 parameter.requires_grad_(False)
-        return made
+        return tuner
 
-    def hooks(self, tuner: Any, attached: Attached) -> None:
+    def register_hooks(self, tuner: Any, attached: Attached) -> None:
         attached.after_step.append(tuner.update_and_allocate)
-        attached.kept.append(Importance(tuner))
+        attached.kept.append(AllocatorState(tuner))
         if self.orthogonal:
-            attached.penalty = lambda: self.orthogonal * _orthogonality(tuner.model)
+            attached.penalty = lambda: self.orthogonal * _compute_orthogonality(tuner.model)
 
 
-class Importance:
+class AllocatorState:
     """What peft's rank allocator knows of each entry, and the ranks that it has kept so far."""
 
     FIELDS = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -88,8 +88,8 @@ class Importance:
 
     def state(self) -> dict[str, Any]:
         maps = {field: getattr(self.allocator, field) for field in self.FIELDS}
-        held = {field: {n: v.to("cpu", copy=True) for n, v in values.items()} for field, values in maps.items()}
-        return held | {"rank_pattern": self.config.rank_pattern}
+        copies = {field: {n: v.to("cpu", copy=True) for n, v in values.items()} for field, values in maps.items()}
+        return copies | {"rank_pattern": self.config.rank_pattern}
 
     def restore(self, state: dict[str, Any]) -> None:
         for field in self.FIELDS:
@@ -97,7 +97,7 @@ class Importance:
         self.config.rank_pattern = state["rank_pattern"]
 
 
-def _orthogonality(model: nn.Module) -> Tensor:
+def _compute_orthogonality(model: nn.Module) -> Tensor:
     """Mean over the factors of the Frobenius norm of P P^T - I (or Q^T Q - I), as peft's AdaLoraModel adds it."""
     import torch
 

@@ -43,46 +43,46 @@ class Adapter(Method):
         if self.size < 1:
             raise UserError(f"size={self.size}: allowed: a whole number of 1 or more (width of the bottleneck)")
 
-    def packs_with(self) -> str:
+    def pack_key(self) -> str:
         return f"adapter of size {self.size}"
 
     def fits(self, model: nn.Module) -> None:
-        if not _places(model):
+        if not _find_feed_forward_outputs(model):
             raise UserError("adapter: this model has no feed-forward output layer that is known; use another method")
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
-        from methods.layers.replica_linear import attach_heads, put
-        from methods.layers.replicas import Bottleneck, attached, replica_group
+        from methods.layers.replica_linear import attach_heads, replace_module
+        from methods.layers.replicas import Bottleneck, build_replica_group, wrap_group
 
         model.requires_grad_(False)
         streams = [m.streams for m in members]
         head = attach_heads(model, streams)
-        places = _places(model)
+        places = _find_feed_forward_outputs(model)
         size = self.size
         parts = ("down", "down_bias", "up", "up_bias")
         drawn = [
-            (f"{name}.{part}", lambda s, n=name, d=width, part=part: start(s, n, part, size, d))
+            (f"{name}.{part}", lambda s, n=name, d=width, part=part: init_bottleneck(s, n, part, size, d))
             for name, width in places.items()
             for part in parts
         ]
-        group = replica_group(model, drawn, streams)
+        group = build_replica_group(model, drawn, streams)
         for name in places:
             leaves = [group.leaves[f"{name}.{part}"] for part in parts]
-            put(model, name, Bottleneck(model.get_submodule(name), leaves))
-        return attached(group).join(head)
+            replace_module(model, name, Bottleneck(model.get_submodule(name), leaves))
+        return wrap_group(group).join(head)
 
 
-def _places(model: nn.Module) -> dict[str, int]:
+def _find_feed_forward_outputs(model: nn.Module) -> dict[str, int]:
     """Feed-forward output layers and their widths."""
-    found = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
+    candidates = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
     return {
         n: int(getattr(m, "out_features", 0) or m.nf)
-        for n, m in found
+        for n, m in candidates
         if hasattr(m, "out_features") or hasattr(m, "nf")
     }
 
 
-def start(streams: Streams, place: str, part: str, size: int, width: int) -> Tensor:
+def init_bottleneck(streams: Streams, place: str, part: str, size: int, width: int) -> Tensor:
     """down from Kaiming's uniform (bound 1 / sqrt(width)), the rest zero."""
     import torch
 

@@ -32,28 +32,28 @@ class BitFit(Method):
     }
 
     def fits(self, model: nn.Module) -> None:
-        if not _biased(model):
+        if not _find_biased_layers(model):
             raise NotApplicable("bitfit: no layer of this model has a bias; use lora")
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         import torch
 
-        from methods.layers.replica_linear import attach_heads, put
-        from methods.layers.replicas import ShiftedBias, attached, replica_group
+        from methods.layers.replica_linear import attach_heads, replace_module
+        from methods.layers.replicas import ShiftedBias, build_replica_group, wrap_group
 
         model.requires_grad_(False)
         streams = [m.streams for m in members]
         head = attach_heads(model, streams)
-        found = _biased(model)
-        sizes = {f"{n}.bias": m.bias.shape for n, m in found}
+        biased_layers = _find_biased_layers(model)
+        sizes = {f"{n}.bias": m.bias.shape for n, m in biased_layers}
         drawn = [(n, lambda s, size=size: torch.zeros(size)) for n, size in sizes.items()]
-        group = replica_group(model, drawn, streams)
-        for name, module in found:
-            put(model, name, ShiftedBias(module, group.leaves[f"{name}.bias"]))
-        return attached(group).join(head)
+        group = build_replica_group(model, drawn, streams)
+        for name, module in biased_layers:
+            replace_module(model, name, ShiftedBias(module, group.leaves[f"{name}.bias"]))
+        return wrap_group(group).join(head)
 
 
-def _biased(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _find_biased_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Linear layers and norms with a bias, by path."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D

@@ -29,7 +29,7 @@ Starts = Mapping[int, Mapping[str, Pair]]
 
 
 @dataclasses.dataclass
-class Sums:
+class GradientSums:
     """Sums over batches for one replica and site: gradients of A and B, and their squares."""
 
     a: Tensor
@@ -38,62 +38,64 @@ class Sums:
     b_square: Tensor
 
 
-def weight_scores(model: nn.Module, starts: Mapping[str, Pair]) -> PerSite:
+def compute_weight_scores(model: nn.Module, starts: Mapping[str, Pair]) -> PerSite:
     """Norms of the pretrained weight: of column j for each entry A[:, j], of row i for each entry B[i, :]."""
-    from methods.layers.weights import dense_weight
+    from methods.layers.weights import get_dense_weight
 
-    found = {}
+    scores = {}
     for name, (a, _) in starts.items():
-        weight = dense_weight(model.get_submodule(name)).double()
+        weight = get_dense_weight(model.get_submodule(name)).double()
         columns, rows = weight.norm(dim=0).cpu().numpy(), weight.norm(dim=1).cpu().numpy()
-        found[name] = (np.tile(columns, (len(a), 1)), np.repeat(rows[:, None], len(a), 1))
-    return found
+        scores[name] = (np.tile(columns, (len(a), 1)), np.repeat(rows[:, None], len(a), 1))
+    return scores
 
 
-def gradient_sums(model: nn.Module, starts: Starts, k: int, calibration: Calibration) -> dict[int, dict[str, Sums]]:
+def sum_gradients(
+    model: nn.Module, starts: Starts, k: int, calibration: Calibration
+) -> dict[int, dict[str, GradientSums]]:
     """One backward pass per batch with the pack's K replicas, in evaluation mode; no gradient buffer is touched."""
     import torch
 
-    sums: dict[int, dict[str, Sums]] = {replica: {} for replica in starts}
+    sums: dict[int, dict[str, GradientSums]] = {replica: {} for replica in starts}
     training = model.training
     model.eval()
-    with _watched(model, {name for own in starts.values() for name in own}) as seen:
+    with _watch_sites(model, {name for start_pairs in starts.values() for name in start_pairs}) as site_tensors:
         for batch, labels in calibration.batches:
             inputs = {name: value.repeat(k, 1) for name, value in batch.items()}
             with torch.enable_grad():
                 loss = calibration.loss(model(**inputs).logits, labels.repeat(k, *[1] * (labels.dim() - 1)), k).sum()
-            grads = torch.autograd.grad(loss, [y for _, y in seen.values()])
-            for (name, (x, _)), dy in zip(seen.items(), grads, strict=True):
+            grads = torch.autograd.grad(loss, [y for _, y in site_tensors.values()])
+            for (name, (x, _)), dy in zip(site_tensors.items(), grads, strict=True):
                 rows, grad = (t.reshape(k, -1, t.shape[-1]) for t in (x, dy))
-                for replica, own in starts.items():
-                    if name in own:
-                        _add(sums[replica], name, rows[replica], grad[replica], own[name])
+                for replica, start_pairs in starts.items():
+                    if name in start_pairs:
+                        _add_batch(sums[replica], name, rows[replica], grad[replica], start_pairs[name])
     model.train(training)
     return sums
 
 
 @contextmanager
-def _watched(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+def _watch_sites(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     """Site name -> (input, output) of the last forward pass; the outputs can be differentiated by."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    site_tensors: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(name: str) -> Any:
         def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             y = output if output.requires_grad else output.detach().requires_grad_()
-            seen[name] = (inputs[0].detach(), y)
+            site_tensors[name] = (inputs[0].detach(), y)
             return y
 
         return forward
 
     handles = [model.get_submodule(name).register_forward_hook(watch(name)) for name in sorted(names)]
     try:
-        yield seen
+        yield site_tensors
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, start: Pair) -> None:
+def _add_batch(sums: dict[str, GradientSums], name: str, x: Tensor, dy: Tensor, start: Pair) -> None:
     """G = dy^T x is never put together: G A^T = dy^T (x A^T), and A G^T G = (dy G A^T)^T x."""
     x, dy, a, b = (t.to(dy.device, start[0].dtype) for t in (x, dy, *start))
     if bool(a.any()):
@@ -103,7 +105,7 @@ def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, start: Pair) -
         grad_a = (dy @ b).T @ x
         grad_b = dy.T @ (x @ grad_a.T)
     if name not in sums:
-        sums[name] = Sums(*(g * 0 for g in (grad_a, grad_b, grad_a, grad_b)))
+        sums[name] = GradientSums(*(g * 0 for g in (grad_a, grad_b, grad_a, grad_b)))
     total = sums[name]
     total.a += grad_a
     total.b += grad_b
@@ -111,14 +113,14 @@ def _add(sums: dict[str, Sums], name: str, x: Tensor, dy: Tensor, start: Pair) -
     total.b_square += grad_b * grad_b
 
 
-def gradient_scores(kind: ScoreKind, sums: Mapping[str, Sums], starts: Mapping[str, Pair]) -> PerSite:
+def compute_gradient_scores(kind: ScoreKind, sums: Mapping[str, GradientSums], starts: Mapping[str, Pair]) -> PerSite:
     """First-order change of the loss for snip, sums of squares for fisher, -weight * gradient for movement.
 
     The scores of the A's are divided by their mean size over all sites, those of the B's by theirs. So no factor on the
     loss or on alpha / rank changes an order or a layer's share, though the gradients of the matrix at zero are of the
     first degree in such a factor and those of the other of the second. Raises CellFailed where no gradient is left.
     """
-    raw = {name: _raw(kind, s, starts[name]) for name, s in sums.items()}
+    raw = {name: _compute_raw_scores(kind, s, starts[name]) for name, s in sums.items()}
     sizes = []
     for part in (0, 1):
         count = sum(pair[part].size for pair in raw.values())
@@ -132,7 +134,7 @@ def gradient_scores(kind: ScoreKind, sums: Mapping[str, Sums], starts: Mapping[s
     return {name: (a / sizes[0], b / sizes[1]) for name, (a, b) in raw.items()}
 
 
-def _raw(kind: ScoreKind, s: Sums, start: Pair) -> tuple[np.ndarray, np.ndarray]:
+def _compute_raw_scores(kind: ScoreKind, s: GradientSums, start: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Of A and of B. The matrix at zero moves along its own gradient, so it always moves away from zero."""
     a, b = (t.to(s.a) for t in start)
     if kind == "fisher":

@@ -34,7 +34,7 @@ class FromPeft(Method):
     def config(self, targets: list[str], member: Member) -> Any:
         """peft's configuration for layers given by path."""
 
-    def hooks(self, tuner: Any, attached: Attached) -> None:
+    def register_hooks(self, tuner: Any, attached: Attached) -> None:
         """Hang peft's schedule into the training loop."""
 
     def fits(self, model: nn.Module) -> None:
@@ -53,7 +53,7 @@ class FromPeft(Method):
         from torch import Tensor
 
         from harness.replicas.groups import Attached
-        from methods.layers.backbone import adopt
+        from methods.layers.backbone import group_parameters
         from methods.layers.replica_linear import attach_heads
 
         model.requires_grad_(False)
@@ -61,22 +61,24 @@ class FromPeft(Method):
         head = attach_heads(model, [member.streams])
         targets = [site.name for site in find_sites(model, *self.sites)]
         before = {id(p) for p in model.parameters()} | {id(b) for b in model.buffers()}
-        tuner = quietly(lambda: self.tuner(model, self.config(targets, member)), member.streams.integer("init", "peft"))
+        tuner = call_seeded(
+            lambda: self.tuner(model, self.config(targets, member)), member.streams.integer("init", "peft")
+        )
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not trained:
             raise CellFailed(f"{self.name}: peft made nothing trainable")
         ours = {id(p) for p in trained.values()}
         new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
-        group = adopt("adapter", trained)
+        group = group_parameters("adapter", trained)
         stored, size = (sum(count(t) for t in new.values()) for count in (Tensor.numel, lambda t: t.nbytes))
-        made = Attached([group], stored=[stored], frozen_bytes=[size], tuner=tuner)
-        self.hooks(tuner, made)
-        return made.join(head)
+        attached = Attached([group], stored=[stored], frozen_bytes=[size], tuner=tuner)
+        self.register_hooks(tuner, attached)
+        return attached.join(head)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
-        from methods.layers.exporting import from_tuner
+        from methods.layers.exporting import export_tuner
 
-        return from_tuner(model, attached)
+        return export_tuner(model, attached)
 
     def tuner(self, model: nn.Module, config: Any) -> Any:
         """peft's tuner, its layers put into the model."""
@@ -85,7 +87,7 @@ class FromPeft(Method):
         return PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, "default")
 
 
-def quietly(make: Callable[[], Any], seed: int) -> Any:
+def call_seeded(make: Callable[[], Any], seed: int) -> Any:
     """Call `make` under a seed of its own, the global generator being put back, without peft's warnings."""
     import warnings
 

@@ -64,15 +64,15 @@ class GaLore(Method):
 
         head = attach_heads(model, [m.streams for m in members])
         projectors = {
-            f"{s.name}.weight": GradientProjector(_shape(model, s), self.rank, self.update_every, self.scale)
+            f"{s.name}.weight": GradientProjector(_get_weight_shape(model, s), self.rank, self.update_every, self.scale)
             for s in find_sites(model, self.target, self.rank)
         }
-        made = attach_backbone(model, projectors)
-        made.host_steps.append(lambda step: step % self.update_every == 0)
-        return made.join(head)
+        attached = attach_backbone(model, projectors)
+        attached.host_steps.append(lambda step: step % self.update_every == 0)
+        return attached.join(head)
 
 
-def _shape(model: nn.Module, site: Site) -> tuple[int, int]:
+def _get_weight_shape(model: nn.Module, site: Site) -> tuple[int, int]:
     """Of the weight as it is stored; GPT-2's layers have theirs transposed."""
     rows, columns = model.get_parameter(f"{site.name}.weight").shape
     return rows, columns

@@ -30,9 +30,9 @@ class Head(Method):
     }
 
     def fits(self, model: nn.Module) -> None:
-        from methods.layers.replica_linear import head_linears
+        from methods.layers.replica_linear import find_head_linears
 
-        if not head_linears(model):
+        if not find_head_linears(model):
             raise NotApplicable("head: a language model has no classification head; use lora or bitfit")
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Site, option
 from harness.core.seeds import Streams
 from methods.lowrank import LowRank
-from methods.masks import choose
+from methods.masks import build_masks
 
 
 @METHODS.register("lora")
@@ -39,4 +39,4 @@ class Lora(LowRank):
         if self.match == "none" or self.rank % 2 == 0:
             return None
         share = self.rank / 2 / self.site_rank
-        return choose(STRATEGIES.get("random"), sites, share, "matrix", streams, None)
+        return build_masks(STRATEGIES.get("random"), sites, share, "matrix", streams, None)

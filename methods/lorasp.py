@@ -12,8 +12,8 @@ import numpy as np
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.core.seeds import Streams
-from methods.lowrank import LowRank, Memo, find_sites, start_values
-from methods.masks import choose, share
+from methods.lowrank import LowRank, Memo, draw_factors, find_sites
+from methods.masks import build_masks, count_share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,9 +55,10 @@ class LoraSP(LowRank):
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
             )
-        if self.strategy.half_only and (self.ratio != 0.5 or self.exact_in != self.strategy.scope):
+        if self.strategy.half_only and (self.ratio != 0.5 or self.effective_scope != self.strategy.scope):
             raise NotApplicable(
-                f"select={self.select} with ratio={self.ratio}, scope={self.exact_in}: one whole matrix of each site"
+                f"select={self.select} with ratio={self.ratio}, scope={self.effective_scope}: one whole matrix "
+                "of each site"
                 f" trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
             )
         other = "ab".replace(self.strategy.trains or "", "")
@@ -68,9 +69,10 @@ class LoraSP(LowRank):
             )
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
-        if self.resample and (self.strategy.scores or self.exact_in != "matrix"):
+        if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
             raise NotApplicable(
-                f"resample={self.resample} with select={self.select}, scope={self.exact_in}: a mask drawn anew needs a"
+                f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a mask "
+                "drawn anew needs a"
                 " strategy without scores and the share exact in each matrix (scope=matrix)"
             )
 
@@ -84,13 +86,13 @@ class LoraSP(LowRank):
     def parts(self) -> dict[str, str]:
         drawn = self.strategy.unit == "entry" and self.strategy.scores is None
         # random numbers of several matrices once counted up to each one's size, so the larger trained alone
-        return {"scope": "2"} if drawn and self.exact_in != "matrix" else {}
+        return {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
 
-    def packs_with(self) -> str | None:
+    def pack_key(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
 
     @property
-    def exact_in(self) -> Scope:
+    def effective_scope(self) -> Scope:
         return self.strategy.scope if self.scope == "auto" else self.scope
 
     def fits(self, model: nn.Module) -> None:
@@ -100,7 +102,7 @@ class LoraSP(LowRank):
         sites = find_sites(model, self.target, self.rank)
         if self.strategy.unit != "entry":  # whether a whole row, rank or layer is left does not depend on the scores
             ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites} if self.score_kind() else None
-            choose(self.strategy, sites, self.ratio, self.exact_in, Streams({"mask": 0}), ones)
+            build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), ones)
             return
         pairs = [tuple(m * n for m, n in site.shapes) for site in sites]
         sizes = {
@@ -108,25 +110,25 @@ class LoraSP(LowRank):
             "pair": [sum(pair) for pair in pairs],
             "model": [sum(map(sum, pairs))],
         }
-        for size in sizes[self.exact_in]:
-            share(size, self.ratio)
+        for size in sizes[self.effective_scope]:
+            count_share(size, self.ratio)
 
     def score_kind(self) -> ScoreKind | None:
         return self.strategy.scores
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
-        return choose(self.strategy, sites, self.ratio, self.exact_in, streams, scores)
+        return build_masks(self.strategy, sites, self.ratio, self.effective_scope, streams, scores)
 
     @property
-    def redraws(self) -> int:
+    def resample_interval(self) -> int:
         return self.resample
 
-    def redrawn(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
-        return choose(self.strategy, sites, self.ratio, self.exact_in, streams, None, draw)
+    def resample_masks(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
+        return build_masks(self.strategy, sites, self.ratio, self.effective_scope, streams, None, draw)
 
     def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
         return dataclasses.replace(super().pair(start, masks), frozen=self.frozen, moves=bool(self.resample))
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         zero = self.strategy.zero if self.zero == "auto" else self.zero
-        return start_values(site, streams, zero)
+        return draw_factors(site, streams, zero)

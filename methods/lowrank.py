@@ -24,7 +24,7 @@ from harness.core.method import (
     option,
 )
 from harness.core.seeds import Streams
-from methods.masks import trained_ratio
+from methods.masks import compute_trained_ratio
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,16 +111,16 @@ class LowRank(Method):
             raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
 
     def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
-        from methods.layers.initial import check_pairs, check_rest
+        from methods.layers.initial import check_other_tensors, check_pairs
 
         check_pairs(initial, find_sites(model, self.target, self.site_rank), self.site_rank)
-        return check_rest(model, initial)
+        return check_other_tensors(model, initial)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
         """A plain LoRA of peft, whatever part of it trained."""
-        from methods.layers.exporting import lora
+        from methods.layers.exporting import export_lora
 
-        return lora(model, slot, rank=self.stored_rank, dropout=self.dropout, rslora=self.rank_stabilized)
+        return export_lora(model, slot, rank=self.stored_rank, dropout=self.dropout, rslora=self.rank_stabilized)
 
     def score_kind(self) -> ScoreKind | None:
         """What `masks` wants measured before training."""
@@ -131,17 +131,17 @@ class LowRank(Method):
         return None
 
     @property
-    def redraws(self) -> int:
+    def resample_interval(self) -> int:
         """Steps after which what trains is drawn anew; 0: never."""
         return 0
 
-    def redrawn(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
+    def resample_masks(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
         """What trains after the mask was drawn anew for the time number `draw`."""
         raise NotImplementedError(f"{self.name} never draws its masks anew")
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         """A [rank, d_in] and B [d_out, rank] before training; what replicas share may be kept in `memo`."""
-        return start_values(site, streams)
+        return draw_factors(site, streams)
 
     def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
         """One site's pair, its masks put on."""
@@ -155,31 +155,31 @@ class LowRank(Method):
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.initial import set_frozen, set_heads
         from methods.layers.lowrank import attach_pairs
-        from methods.layers.replica_linear import attach_heads, head_linears
-        from methods.layers.resampling import resampled
+        from methods.layers.replica_linear import attach_heads, find_head_linears
+        from methods.layers.resampling import attach_resampler
 
         model.requires_grad_(False)
-        set_frozen(model, [m.initial for m in members], {name for name, _ in head_linears(model)})
+        set_frozen(model, [m.initial for m in members], {name for name, _ in find_head_linears(model)})
         head = attach_heads(model, [m.streams for m in members])
         for group in head.groups:  # none in a language model
             set_heads(group, [m.initial for m in members])
         memo: Memo = {}
-        layouts = [layout(model, m, memo) for m in members]
-        scores, costs = measured(model, layouts, calibration)
-        chosen = [made.masks(own) for made, own in zip(layouts, scores, strict=True)]
-        adapter = attach_pairs(model, [made.pairs(masks) for made, masks in zip(layouts, chosen, strict=True)])
+        layouts = [prepare_replica(model, m, memo) for m in members]
+        scores, costs = measure_scores(model, layouts, calibration)
+        chosen = [replica.masks(replica_scores) for replica, replica_scores in zip(layouts, scores, strict=True)]
+        adapter = attach_pairs(model, [replica.pairs(masks) for replica, masks in zip(layouts, chosen, strict=True)])
         facts = [
-            cost | ({} if masks is None else {"trained_ratio": trained_ratio(masks)})
+            cost | ({} if masks is None else {"trained_ratio": compute_trained_ratio(masks)})
             for cost, masks in zip(costs, chosen, strict=True)
         ]
         adapter.tell(facts)
-        if any(made.method.redraws for made in layouts):
-            resampled(model, layouts, [m.steps for m in members], adapter)
+        if any(replica.method.resample_interval for replica in layouts):
+            attach_resampler(model, layouts, [m.steps for m in members], adapter)
         return adapter.join(head)
 
 
 @dataclasses.dataclass
-class Layout:
+class ReplicaInit:
     """One replica before it is attached: its sites and what A and B start from."""
 
     method: LowRank
@@ -193,41 +193,41 @@ class Layout:
 
     def pairs(self, masks: Masks | None) -> dict[str, Pair]:
         """Pairs by site, without what can never change the output: a site or a rank that neither trains nor adds."""
-        made = {n: self.method.pair(s, None if masks is None else masks[n]) for n, s in self.starts.items()}
-        alive = {name: pair.without_dead_ranks() for name, pair in made.items()}
+        all_pairs = {n: self.method.pair(s, None if masks is None else masks[n]) for n, s in self.starts.items()}
+        alive = {name: pair.drop_dead_ranks() for name, pair in all_pairs.items()}
         return {name: pair for name, pair in alive.items() if len(pair.a)}
 
 
-def layout(model: nn.Module, member: Member, memo: Memo) -> Layout:
+def prepare_replica(model: nn.Module, member: Member, memo: Memo) -> ReplicaInit:
     """Sites and start values of a member."""
-    from methods.layers.initial import given
+    from methods.layers.initial import replace_factors
 
-    method = low_rank(member.method)
+    method = as_low_rank(member.method)
     sites = find_sites(model, method.target, method.site_rank)
     starts = {s.name: method.start(s, model, member.streams, memo) for s in sites}
     if member.initial is not None:
         pairs = member.initial.pairs
-        starts = {name: given(drawn, pairs.get(name), method.scale) for name, drawn in starts.items()}
-    return Layout(method, member.streams, sites, starts)
+        starts = {name: replace_factors(drawn, pairs.get(name), method.scale) for name, drawn in starts.items()}
+    return ReplicaInit(method, member.streams, sites, starts)
 
 
-def measured(
-    model: nn.Module, layouts: Sequence[Layout], calibration: Calibration
+def measure_scores(
+    model: nn.Module, layouts: Sequence[ReplicaInit], calibration: Calibration
 ) -> tuple[list[PerSite | None], list[dict[str, float]]]:
     """The scores that each replica's method asks for, and what measuring them took (seconds of the pack, rows)."""
-    from methods.calibration import gradient_scores, gradient_sums, weight_scores
+    from methods.calibration import compute_gradient_scores, compute_weight_scores, sum_gradients
 
     began = time.perf_counter()
-    kinds = [made.method.score_kind() for made in layouts]
-    starts = [made.starts for made in layouts]
+    kinds = [replica.method.score_kind() for replica in layouts]
+    starts = [replica.starts for replica in layouts]
     passes = {i: starts[i] for i, kind in enumerate(kinds) if kind not in (None, "weight")}
-    sums = gradient_sums(model, passes, len(layouts), calibration) if passes else {}
+    sums = sum_gradients(model, passes, len(layouts), calibration) if passes else {}
     scores: list[PerSite | None] = [None] * len(layouts)
     for i, kind in enumerate(kinds):
         if kind == "weight":
-            scores[i] = weight_scores(model, starts[i])
+            scores[i] = compute_weight_scores(model, starts[i])
         elif kind is not None:
-            scores[i] = gradient_scores(kind, sums[i], starts[i])
+            scores[i] = compute_gradient_scores(kind, sums[i], starts[i])
     seconds, rows = time.perf_counter() - began, sum(len(labels) for _, labels in calibration.batches)
     return scores, [
         {"calibration_seconds": seconds, "calibration_rows": rows if i in passes else 0} if kind else {}
@@ -235,7 +235,7 @@ def measured(
     ]
 
 
-def low_rank(method: Method) -> LowRank:
+def as_low_rank(method: Method) -> LowRank:
     """The method as a member of the family; a pack never mixes families."""
     if not isinstance(method, LowRank):
         raise TypeError(f"{method.name} is not of the LoRA family")
@@ -248,35 +248,35 @@ def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]
     `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
     part too.
     """
-    from methods.layers.replica_linear import backbone_linears, widths
+    from methods.layers.replica_linear import find_backbone_linears, get_widths
 
-    linears = backbone_linears(model)
-    found = {name: {n for n, _ in linears if _means(name, n)} for name in target}
-    for name in found:
-        if name in ALIASES and not found[name]:
-            found[name] = _fused(model, [n for n, _ in linears])
-        if not found[name]:
+    linears = find_backbone_linears(model)
+    paths_by_name = {name: {n for n, _ in linears if _is_target(name, n)} for name in target}
+    for name in paths_by_name:
+        if name in ALIASES and not paths_by_name[name]:
+            paths_by_name[name] = _find_fused(model, [n for n, _ in linears])
+        if not paths_by_name[name]:
             have = sorted({n.rpartition(".")[2] for n, _ in linears})
-            have += [word for word in ("attention", "all-linear") if any(_means(word, n) for n, _ in linears)]
-            what = f"it has: {', '.join(have)}" if have else "it has none at all"
-            raise UserError(f"target={name}: this model has no such linear layer; {what}")
-    if "all-linear" in found:
+            have += [word for word in ("attention", "all-linear") if any(_is_target(word, n) for n, _ in linears)]
+            available = f"it has: {', '.join(have)}" if have else "it has none at all"
+            raise UserError(f"target={name}: this model has no such linear layer; {available}")
+    if "all-linear" in paths_by_name:
         _refuse_tensors(model)
-    chosen = [(n, m, *widths(m)) for n, m in linears if any(n in paths for paths in found.values())]
+    chosen = [(n, m, *get_widths(m)) for n, m in linears if any(n in paths for paths in paths_by_name.values())]
     for path, *_ in chosen:
         if "experts" in path.split("."):  # a routed expert reads a few tokens, of any replicas
             raise UserError(f"target: {path} is one of several experts, which no method trains; name other layers")
-    return [Site(n, d_in, d_out, rank, _layer(n), _reads(n, d_in)) for n, _, d_in, d_out in chosen]
+    return [Site(n, d_in, d_out, rank, _parse_layer(n), _get_input_key(n, d_in)) for n, _, d_in, d_out in chosen]
 
 
-def _fused(model: nn.Module, paths: Sequence[str]) -> set[str]:
+def _find_fused(model: nn.Module, paths: Sequence[str]) -> set[str]:
     """Layers that compute query, key and value in one product: peft's default targets, or by the names they have."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 
     names = DEFAULTS.get(str(getattr(model.config, "model_type", "")))
     if isinstance(names, list):
         return {path for path in paths if path.rpartition(".")[2] in names}
-    return {path for path in paths if FUSED.fullmatch(path.rpartition(".")[2]) and _means("attention", path)}
+    return {path for path in paths if FUSED.fullmatch(path.rpartition(".")[2]) and _is_target("attention", path)}
 
 
 def _refuse_tensors(model: nn.Module) -> None:
@@ -286,33 +286,35 @@ def _refuse_tensors(model: nn.Module) -> None:
     for path, module in model.named_modules():
         convolution = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
         for name, value in module.named_parameters(recurse=False):
-            if value.dim() == 3 and not convolution and _layer(path) >= 0:
-                what = f"{path}.{name} holds several linear maps in one tensor (experts, heads), which no method trains"
-                raise UserError(f"target=all-linear: {what}; name layers, e.g. target=attention")
+            if value.dim() == 3 and not convolution and _parse_layer(path) >= 0:
+                problem = (
+                    f"{path}.{name} holds several linear maps in one tensor (experts, heads), which no method trains"
+                )
+                raise UserError(f"target=all-linear: {problem}; name layers, e.g. target=attention")
 
 
-def _means(name: str, path: str) -> bool:
+def _is_target(name: str, path: str) -> bool:
     """Whether a word of `target` means the linear layer at this path."""
     parents, _, last = path.rpartition(".")
     if name == "all-linear":
-        return _layer(path) >= 0
+        return _parse_layer(path) >= 0
     if name == "attention":
-        return _layer(path) >= 0 and bool(re.search(r"attention|attn", parents, re.IGNORECASE))
+        return _parse_layer(path) >= 0 and bool(re.search(r"attention|attn", parents, re.IGNORECASE))
     return last in ALIASES.get(name, frozenset({name}))
 
 
-def _reads(path: str, d_in: int) -> str:
+def _get_input_key(path: str, d_in: int) -> str:
     """Query, key and value of a block lie in one module and read the same input."""
     return f"{path.rpartition('.')[0]} {d_in}"
 
 
-def _layer(path: str) -> int:
+def _parse_layer(path: str) -> int:
     """The number of the block that a module path lies in; -1 outside of any."""
-    found = re.search(r"\.(\d+)(?:\.|$)", path)
-    return int(found.group(1)) if found else -1
+    match = re.search(r"\.(\d+)(?:\.|$)", path)
+    return int(match.group(1)) if match else -1
 
 
-def start_values(site: Site, streams: Streams, zero: Literal["a", "b"] = "b") -> tuple[Tensor, Tensor]:
+def draw_factors(site: Site, streams: Streams, zero: Literal["a", "b"] = "b") -> tuple[Tensor, Tensor]:
     """A from Kaiming's uniform (bound 1 / sqrt(d_in)), B zero; the first rows of A are the same at each rank.
 
     With zero="a" it is B that is drawn (bound 1 / sqrt(d_out)).

@@ -11,7 +11,7 @@ from harness.core.method import Masks, PerSite, Scope, Site, Strategy, Unit
 from harness.core.seeds import Streams
 
 
-def choose(
+def build_masks(
     strategy: Strategy,
     sites: Sequence[Site],
     ratio: float,
@@ -29,13 +29,13 @@ def choose(
         streams = Streams({**streams.seeds, "mask": seed // 2})
     rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
     order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
-    masks = highest(_checked(strategy.name, sites, order), sites, ratio, scope, strategy.unit)
+    masks = select_highest(_check_order(strategy.name, sites, order), sites, ratio, scope, strategy.unit)
     if strategy.twins and seed % 2:
         return {name: (~a, ~b) for name, (a, b) in masks.items()}
     return masks
 
 
-def _checked(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
+def _check_order(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
     for site in sites:
         if site.name not in order:
             raise CellFailed(f"strategy '{name}' gives nothing for site {site.name}; it must order every site it gets")
@@ -47,7 +47,7 @@ def _checked(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
     return order
 
 
-def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, unit: Unit = "entry") -> Masks:
+def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, unit: Unit = "entry") -> Masks:
     """True at the units with the highest numbers in each scope, ties in row-major order.
 
     Of entries, exactly round(ratio * entries) of them; of larger units, as many as come nearest to that.
@@ -64,9 +64,9 @@ def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, u
         flat = np.concatenate([matrix.ravel() for _, _, matrix in group])
         if unit == "entry":
             mask = np.zeros(flat.size, dtype=bool)
-            mask[np.argsort(-flat, kind="stable")[: share(flat.size, ratio)]] = True
+            mask[np.argsort(-flat, kind="stable")[: count_share(flat.size, ratio)]] = True
         else:
-            mask = _whole(flat, _numbered(group, unit), ratio, f"{unit}s")
+            mask = _select_units(flat, _number_units(group, unit), ratio, f"{unit}s")
         start = 0
         for name, i, matrix in group:
             chosen[name, i] = mask[start : start + matrix.size].reshape(matrix.shape)
@@ -74,24 +74,24 @@ def highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, u
     return {s.name: (chosen[s.name, 0], chosen[s.name, 1]) for s in sites}
 
 
-def _numbered(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> np.ndarray:
+def _number_units(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> np.ndarray:
     """For each entry of the group, the number of its unit."""
     if unit == "block":
         values = np.concatenate([matrix.ravel() for _, _, matrix in group])
         numbers: np.ndarray = np.unique(values, return_inverse=True)[1].ravel()
         return numbers
-    found, first, of_site = [], 0, dict[str, int]()
+    unit_numbers, first, of_site = [], 0, dict[str, int]()
     for name, i, matrix in group:
         by_row = unit == "row" or (unit == "rank" and i == 0) or (unit == "channel" and i == 1)
         count = matrix.shape[0 if by_row else 1]
         begin = of_site.setdefault(name, first) if unit == "rank" else first
         lines = np.arange(begin, begin + count)
-        found.append(np.repeat(lines, matrix.shape[1]) if by_row else np.tile(lines, matrix.shape[0]))
+        unit_numbers.append(np.repeat(lines, matrix.shape[1]) if by_row else np.tile(lines, matrix.shape[0]))
         first = max(first, begin + count)
-    return np.concatenate(found)
+    return np.concatenate(unit_numbers)
 
 
-def _whole(values: np.ndarray, units: np.ndarray, ratio: float, names: str) -> np.ndarray:
+def _select_units(values: np.ndarray, units: np.ndarray, ratio: float, names: str) -> np.ndarray:
     """The mask of the highest units; fewer of two numbers of them that are equally near to the ratio."""
     sizes = np.bincount(units)
     first = np.zeros(len(sizes), dtype=np.int64)
@@ -108,7 +108,7 @@ def _whole(values: np.ndarray, units: np.ndarray, ratio: float, names: str) -> n
     return mask
 
 
-def share(size: int, ratio: float) -> int:
+def count_share(size: int, ratio: float) -> int:
     """round(ratio * size). Raises UserError where no entry is left."""
     count = round(ratio * size)
     if count == 0:
@@ -116,7 +116,7 @@ def share(size: int, ratio: float) -> int:
     return count
 
 
-def trained_ratio(masks: Masks) -> float:
+def compute_trained_ratio(masks: Masks) -> float:
     """The share of all entries that trains: with whole rows, ranks or layers, near the ratio and not always at it."""
     size = sum(m.size for pair in masks.values() for m in pair)
     return sum(int(m.sum()) for pair in masks.values() for m in pair) / size

@@ -40,10 +40,10 @@ class Pissa(LowRank):
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         import torch
 
-        from methods.layers.weights import dense_weight
+        from methods.layers.weights import get_dense_weight
 
         if site.name not in memo:
-            weight = dense_weight(model.get_submodule(site.name)).double().cpu()
+            weight = get_dense_weight(model.get_submodule(site.name)).double().cpu()
             memo[site.name] = torch.linalg.svd(weight, full_matrices=False)
         u, s, v = memo[site.name]
         root = (s[: site.rank] / self.scale).sqrt()

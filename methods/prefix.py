@@ -40,46 +40,46 @@ class Prefix(Method):
             raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
 
     def fits(self, model: nn.Module) -> None:
-        from methods.layers.replica_linear import head_linears
+        from methods.layers.replica_linear import find_head_linears
 
         kind = str(getattr(model.config, "model_type", ""))
         if kind not in ("bert", "roberta", "xlm-roberta", "electra", "llama"):
             raise NotApplicable(f"prefix: models of type '{kind}' take no past keys and values; use bert or roberta")
-        if head_linears(model) == []:
+        if find_head_linears(model) == []:
             raise NotApplicable("prefix: a model that writes text keeps its own past keys and values; use lora")
 
-    def packs_with(self) -> str:
+    def pack_key(self) -> str:
         return f"prefix of {self.tokens} tokens"
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.replica_linear import attach_heads
-        from methods.layers.replicas import Prefixed, attached, replica_group
+        from methods.layers.replicas import PrefixTunedModel, build_replica_group, wrap_group
 
         model.requires_grad_(False)
         streams = [m.streams for m in members]
         head = attach_heads(model, streams)
-        group = replica_group(model, [("prefix", lambda s: self.start(s, model.config))], streams)
-        return attached(group, Prefixed(model, group.leaves["prefix"])).join(head)
+        group = build_replica_group(model, [("prefix", lambda s: self.start(s, model.config))], streams)
+        return wrap_group(group, PrefixTunedModel(model, group.leaves["prefix"])).join(head)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
         """peft has one row [layers * 2 * d] a token."""
         from peft import PrefixTuningConfig
 
-        from methods.layers.exporting import virtual_tokens
+        from methods.layers.exporting import export_virtual_tokens
 
         values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
-        return virtual_tokens(PrefixTuningConfig, values, model, slot, key_heads(model.config)[0])
+        return export_virtual_tokens(PrefixTuningConfig, values, model, slot, get_key_heads(model.config)[0])
 
     def start(self, streams: Streams, config: Any) -> Tensor:
         """Keys and values [layers, 2, heads, tokens, width of a head]."""
         import torch
 
-        heads, width = key_heads(config)
+        heads, width = get_key_heads(config)
         shape = (config.num_hidden_layers, 2, heads, self.tokens, width)
         return torch.randn(shape, dtype=torch.float64, generator=streams.torch("init", "prefix"))
 
 
-def key_heads(config: Any) -> tuple[int, int]:
+def get_key_heads(config: Any) -> tuple[int, int]:
     """Number of heads of keys and values, and their width; with grouped queries they are fewer than the queries'."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width

@@ -43,27 +43,27 @@ class Prompt(Method):
         if getattr(model.config, "is_encoder_decoder", False):
             raise NotApplicable("prompt: goes before the words of one text, an encoder-decoder has two; use lora")
 
-    def packs_with(self) -> str:
+    def pack_key(self) -> str:
         return f"prompt of {self.tokens} tokens"
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
         from methods.layers.replica_linear import attach_heads
-        from methods.layers.replicas import Prompted, attached, replica_group
+        from methods.layers.replicas import PromptTunedModel, build_replica_group, wrap_group
 
         model.requires_grad_(False)
         streams = [m.streams for m in members]
         head = attach_heads(model, streams)
         words: Any = model.get_input_embeddings()  # type: ignore[operator]
-        group = replica_group(model, [("prompt", lambda s: self.start(s, words.weight))], streams)
-        return attached(group, Prompted(model, group.leaves["prompt"])).join(head)
+        group = build_replica_group(model, [("prompt", lambda s: self.start(s, words.weight))], streams)
+        return wrap_group(group, PromptTunedModel(model, group.leaves["prompt"])).join(head)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
         from peft import PromptTuningConfig
 
-        from methods.layers.exporting import virtual_tokens
+        from methods.layers.exporting import export_virtual_tokens
 
         values = attached.groups[0].leaves["prompt"].tensor[slot]
-        return virtual_tokens(PromptTuningConfig, values, model, slot)
+        return export_virtual_tokens(PromptTuningConfig, values, model, slot)
 
     def start(self, streams: Streams, words: Tensor) -> Tensor:
         """Embeddings of random words [tokens, d]."""

@@ -10,17 +10,17 @@ from typing import Any
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.record import Record
-from reports.frames import Seeds, grids, method_names, score, seed_text, seeds_of
+from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
 from reports.intervals import Estimate
 from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
-from reports.statistics.power import reach
-from reports.statistics.shared_seeds import estimate_over
+from reports.statistics.power import describe_reach
+from reports.statistics.shared_seeds import estimate_interval
 
 Place = tuple[str, str, str]
 """(suite, task, method)."""
-NOTHING = "nothing"
-FREE = {"method_version", "suite_version"}
+NO_PAIRING = "nothing"
+VERSION_FIELDS = {"method_version", "suite_version"}
 """Versions of the code are not part of what a cell is here: they are what may have changed."""
 
 
@@ -62,12 +62,12 @@ class Gap:
             return "the same"
         if not self.within_noise:
             return self.difference.reading
-        told = reach(self.difference)
-        return f"within seed noise; {told}" if told else "within seed noise"
+        power_note = describe_reach(self.difference)
+        return f"within seed noise; {power_note}" if power_note else "within seed noise"
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostScore:
     """A cell that has a score in A and none in B."""
 
     place: Place
@@ -79,32 +79,32 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """`pairing` says how cells were matched; `alone` counts the cells of A and of B without a partner."""
 
     changes: tuple[Change, ...]
     pairing: str
     gaps: tuple[Gap, ...]
     alone: tuple[int, int]
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostScore, ...] = ()
 
     @property
-    def paired(self) -> bool:
-        return self.pairing != NOTHING
+    def has_pairs(self) -> bool:
+        return self.pairing != NO_PAIRING
 
     @property
-    def compared(self) -> bool:
+    def has_scores(self) -> bool:
         """Whether there is a score in A that one in B is held against."""
         return bool(self.gaps)
 
-    def worse(self, points: float) -> list[Gap]:
+    def find_worse(self, points: float) -> list[Gap]:
         """Where B lies below A by more than `points`, beyond seed noise; a lone pair, which knows of none, counts."""
         return [gap for gap in self.gaps if gap.difference.mean < -points and not gap.within_noise]
 
     def as_dict(self, points: float | None) -> dict[str, Any]:
         gaps = [
             {
-                **_named(gap.place),
+                **_split_place(gap.place),
                 "a": gap.a,
                 "b": gap.b,
                 "difference": gap.difference.mean,
@@ -116,16 +116,16 @@ class Comparison:
             for gap in self.gaps
         ]
         changes = [{"part": c.part, "what": c.what, "a": c.a, "b": c.b} for c in self.changes]
-        worse = [] if points is None else [gap.place for gap in self.worse(points)]
-        lost = [{**_named(cell.place), "seeds": cell.seeds, "why": cell.why} for cell in self.lost]
-        told = {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone}
-        return {**told, "lost": lost, "worse": worse}
+        worse = [] if points is None else [gap.place for gap in self.find_worse(points)]
+        lost = [{**_split_place(cell.place), "seeds": cell.seeds, "why": cell.why} for cell in self.lost]
+        fields = {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone}
+        return {**fields, "lost": lost, "worse": worse}
 
     def lines(self, a: str, b: str, points: float | None) -> Iterable[str]:
         """For reading."""
         yield from (f"A: {a}", f"B: {b}")
         for change in self.changes or ():
-            yield f"{change.part}, {change.what}: {_few(change.a)} -> {_few(change.b)}"
+            yield f"{change.part}, {change.what}: {_list_first(change.a)} -> {_list_first(change.b)}"
         if not self.changes:
             yield "no difference in spec, code, data or environment"
         yield f"paired by {self.pairing}; without a partner: {self.alone[0]} of A, {self.alone[1]} of B"
@@ -135,29 +135,30 @@ class Comparison:
             numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
             yield f"{' '.join(gap.place)}: {numbers} ({gap.difference.n} pairs): {reading}"
         if self.gaps:
-            told = "each stands for itself (no correction is made)" if len(self.gaps) > 1 else "of one comparison"
-            yield f"intervals are of 95 %, for {NEW_SEEDS}; {told}"
+            remark = "each stands for itself (no correction is made)" if len(self.gaps) > 1 else "of one comparison"
+            yield f"intervals are of 95 %, for {NEW_SEEDS}; {remark}"
         if self.lost:
-            yield f"scored in A, without a score in B: {_few([str(cell) for cell in self.lost])}"
+            yield f"scored in A, without a score in B: {_list_first([str(cell) for cell in self.lost])}"
         if points is not None:
             alone, sure = (
-                [_place(g) for g in self.worse(points) if (g.difference.n == 1) is lone] for lone in (True, False)
+                [_format_place(g) for g in self.find_worse(points) if (g.difference.n == 1) is lone]
+                for lone in (True, False)
             )
             if alone:
-                told = "in one pair, which tells nothing of seed noise"
-                yield f"worse by more than {points:g} points {told}: {', '.join(alone)}"
+                remark = "in one pair, which tells nothing of seed noise"
+                yield f"worse by more than {points:g} points {remark}: {', '.join(alone)}"
             yield f"worse by more than {points:g} points beyond seed noise: {', '.join(sure) or 'none'}"
 
 
-def _place(gap: Gap) -> str:
+def _format_place(gap: Gap) -> str:
     return " ".join(gap.place)
 
 
-def _named(place: Place) -> dict[str, str]:
+def _split_place(place: Place) -> dict[str, str]:
     return dict(zip(("suite", "task", "method"), place, strict=True))
 
 
-def _few(values: Sequence[str]) -> str:
+def _list_first(values: Sequence[str]) -> str:
     shown = ", ".join(values[:6]) or "-"
     return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
 
@@ -168,10 +169,10 @@ def _few(values: Sequence[str]) -> str:
 Facts = Callable[[Record], Mapping[str, Any]]
 
 
-def _spec(r: Record) -> Mapping[str, Any]:
+def _collect_spec(r: Record) -> Mapping[str, Any]:
     protocol = r.cell.protocol.model_dump(exclude={"lr_source"})
     per_method = {f"{name} of {r.cell.label}": value for name, value in protocol.items() if name in ("lr", "name")}
-    rest = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
+    protocol_fields = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
     return {
         "suite": r.cell.suite,
         "task": r.cell.task,
@@ -180,17 +181,17 @@ def _spec(r: Record) -> Mapping[str, Any]:
         "preset": r.cell.preset,
         "model": f"{r.cell.model.name}@{r.cell.model.revision[:8]}",
         "precision": r.cell.precision,
-        **rest,
+        **protocol_fields,
         **per_method,
     }
 
 
-def _code(r: Record) -> Mapping[str, Any]:
+def _collect_code(r: Record) -> Mapping[str, Any]:
     versions = {f"method {r.cell.method}": r.cell.method_version, f"suite {r.cell.suite}": r.cell.suite_version}
     return versions | ({"commit": r.environment.commit, "harness": r.environment.harness} if r.environment else {})
 
 
-def _data(r: Record) -> Mapping[str, Any]:
+def _collect_data(r: Record) -> Mapping[str, Any]:
     return {
         r.cell.task: r.cell.data[:12],
         "source": r.data_source,
@@ -198,79 +199,92 @@ def _data(r: Record) -> Mapping[str, Any]:
     }
 
 
-def _environment(r: Record) -> Mapping[str, Any]:
+def _collect_environment(r: Record) -> Mapping[str, Any]:
     return r.environment.model_dump(exclude={"commit", "harness"}) if r.environment else {}
 
 
-PARTS: Mapping[str, Facts] = {"spec": _spec, "code": _code, "data": _data, "environment": _environment}
+PARTS: Mapping[str, Facts] = {
+    "spec": _collect_spec,
+    "code": _collect_code,
+    "data": _collect_data,
+    "environment": _collect_environment,
+}
 
 
-def changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
+def find_changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
     """Each fact whose values differ; of a task or method that one run lacks, only that it lacks it."""
-    found = []
+    differences = []
     for part, facts in PARTS.items():
-        told = [_values(records, facts) for records in (a, b)]
-        for what in dict.fromkeys([*told[0], *told[1]]):
-            left, right = (t.get(what) for t in told)
+        values_by_run = [_collect_values(records, facts) for records in (a, b)]
+        for fact in dict.fromkeys([*values_by_run[0], *values_by_run[1]]):
+            left, right = (t.get(fact) for t in values_by_run)
             shared = part == "environment" or (left and right)
             if shared and left != right:
                 only = [tuple(sorted((x or set()) - (y or set()))) for x, y in ((left, right), (right, left))]
-                found.append(Change(part, what, *only))
-    return found
+                differences.append(Change(part, fact, *only))
+    return differences
 
 
-def _values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
-    told: dict[str, set[str]] = {}
+def _collect_values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
+    values_by_fact: dict[str, set[str]] = {}
     for record in records:
-        for what, value in facts(record).items():
+        for fact, value in facts(record).items():
             values = value if isinstance(value, list) else [value]
-            told.setdefault(what, set()).update(map(str, values))
-    return told
+            values_by_fact.setdefault(fact, set()).update(map(str, values))
+    return values_by_fact
 
 
 # ---------------------------------------------------------------- scores
 
 
-def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> Comparison:
+def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
     """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
-    several = {place for run in (a, b) for place in _several_rates(run)}
+    several = {place for run in (a, b) for place in _find_several_rates(run)}
 
     def with_rate(identity: Callable[[Cell], str]) -> Callable[[Cell], str]:
-        return lambda cell: identity(cell) + (f" at {cell.protocol.lr}" if _method_of(cell) in several else "")
+        return lambda cell: identity(cell) + (f" at {cell.protocol.lr}" if _get_place(cell) in several else "")
 
     pairing, pairs = next(
-        ((name, found) for name, identity in IDENTITIES.items() if (found := _pairs(a, b, with_rate(identity)))),
-        (NOTHING, []),
+        (
+            (name, matches)
+            for name, identity in IDENTITIES.items()
+            if (matches := _match_records(a, b, with_rate(identity)))
+        ),
+        (NO_PAIRING, []),
     )
-    names = method_names(a)
+    names = build_method_names(a)
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
-    collapsed_keys = [_collapsed(side) for side in (a, b)]
+    collapsed_keys = [_find_collapsed_keys(side) for side in (a, b)]
     collapsed: dict[Place, list[int]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
-        values = score(left, average), score(right, average)
+        values = get_score(left, average), get_score(right, average)
         if values[0] is not None and values[1] is not None:
             place = left.cell.suite, left.cell.task, names[left.key]
-            gaps.setdefault(place, {})[seeds_of(left)] = values[0], values[1]
+            gaps.setdefault(place, {})[get_seeds(left)] = values[0], values[1]
             counts = collapsed.setdefault(place, [0, 0])
             for side, record in enumerate((left, right)):
                 counts[side] += record.key in collapsed_keys[side]
     alone = len(a) - len(pairs), len(b) - len(pairs)
-    lost = _lost(a, {left.key: right for left, right in pairs}, names)
-    return Comparison(
-        tuple(changes(a, b)), pairing, tuple(_gap(p, v, collapsed[p]) for p, v in gaps.items()), alone, tuple(lost)
+    lost = _find_lost(a, {left.key: right for left, right in pairs}, names)
+    return RunComparison(
+        tuple(find_changes(a, b)),
+        pairing,
+        tuple(_build_gap(p, v, collapsed[p]) for p, v in gaps.items()),
+        alone,
+        tuple(lost),
     )
 
 
-def _method_of(cell: Cell) -> Place:
+def _get_place(cell: Cell) -> Place:
     return cell.suite, cell.task, cell.label
 
 
-def _several_rates(records: Sequence[Record]) -> set[Place]:
+def _find_several_rates(records: Sequence[Record]) -> set[Place]:
     """Where one method has cells at several learning rates: these are methods of their own."""
     rates: dict[Place, set[float]] = {}
     for record in records:
-        rates.setdefault(_method_of(record.cell), set()).add(record.cell.protocol.lr)
+        rates.setdefault(_get_place(record.cell), set()).add(record.cell.protocol.lr)
     return {place for place, values in rates.items() if len(values) > 1}
 
 
@@ -284,59 +298,61 @@ def check_same_question(a: Sequence[Record], b: Sequence[Record]) -> None:
         for field, shown in facts.items():
             of_a, of_b = ({shown(r.cell) for r in side if (r.cell.suite, r.cell.task) == place} for side in (a, b))
             if of_b and of_a != of_b:
-                told = (
+                difference = (
                     f"{' '.join(place)} has {field} {', '.join(sorted(of_a))} in A and {', '.join(sorted(of_b))} in B"
                 )
-                raise UserError(f"--fail-if-worse: {told}; give runs of one {field}, or compare without it")
+                raise UserError(f"--fail-if-worse: {difference}; give runs of one {field}, or compare without it")
 
 
-def _lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[str, str]) -> list[Lost]:
-    found = []
+def _find_lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[str, str]) -> list[LostScore]:
+    lost_scores = []
     for left in a:
         average, right = next(iter(left.averages), ""), partners.get(left.key)
-        if score(left, average) is not None and (right is None or score(right, average) is None):
+        if get_score(left, average) is not None and (right is None or get_score(right, average) is None):
             why = "not there" if right is None else right.reason or "no score that is a number"
             place = left.cell.suite, left.cell.task, names[left.key]
-            found.append(Lost(place, seed_text(left.cell.seeds), why))
-    return found
+            lost_scores.append(LostScore(place, format_seeds(left.cell.seeds), why))
+    return lost_scores
 
 
-def _collapsed(records: Sequence[Record]) -> set[str]:
+def _find_collapsed_keys(records: Sequence[Record]) -> set[str]:
     """Keys of the runs that collapsed."""
-    every = [one for grid in grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
+    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
     return {key for one in every for key in one.reasons}
 
 
-def _gap(place: Place, values: Mapping[Seeds, tuple[float, float]], collapsed: Sequence[int]) -> Gap:
-    difference = estimate_over({seeds: right - left for seeds, (left, right) in values.items()})
+def _build_gap(place: Place, values: Mapping[Seeds, tuple[float, float]], collapsed: Sequence[int]) -> Gap:
+    difference = estimate_interval({seeds: right - left for seeds, (left, right) in values.items()})
     means = [sum(side) / len(values) for side in zip(*values.values(), strict=True)]
     assert difference is not None
     return Gap(place, means[0], means[1], difference, (collapsed[0], collapsed[1]))
 
 
-def _pairs(a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]) -> list[tuple[Record, Record]]:
+def _match_records(
+    a: Sequence[Record], b: Sequence[Record], identity: Callable[[Cell], str]
+) -> list[tuple[Record, Record]]:
     """By one identity; cells that share theirs with another of the same run have no one partner, and so none."""
-    left, right = (_once(records, identity) for records in (a, b))
+    left, right = (_select_unique(records, identity) for records in (a, b))
     return [(record, right[name]) for name, record in left.items() if name in right]
 
 
-def _once(records: Sequence[Record], identity: Callable[[Cell], str]) -> dict[str, Record]:
+def _select_unique(records: Sequence[Record], identity: Callable[[Cell], str]) -> dict[str, Record]:
     names = [identity(record.cell) for record in records]
-    many = Counter(names)
-    return {name: record for name, record in zip(names, records, strict=True) if many[name] == 1}
+    counts = Counter(names)
+    return {name: record for name, record in zip(names, records, strict=True) if counts[name] == 1}
 
 
-def _identity(cell: Cell) -> str:
-    versionless = cell.model_copy(update=dict.fromkeys(FREE, 0))
+def _build_identity(cell: Cell) -> str:
+    versionless = cell.model_copy(update=dict.fromkeys(VERSION_FIELDS, 0))
     return versionless.key
 
 
-def _loosely(cell: Cell) -> str:
+def _build_loose_identity(cell: Cell) -> str:
     return f"{cell.suite}/{cell.task}/{cell.label}/{sorted(cell.seeds.items())}"
 
 
 IDENTITIES: Mapping[str, Callable[[Cell], str]] = {
-    "cell, versions of the code apart": _identity,
-    "task, method, precision and seeds": lambda cell: f"{_loosely(cell)}/{cell.precision}",
-    "task, method and seeds": _loosely,
+    "cell, versions of the code apart": _build_identity,
+    "task, method, precision and seeds": lambda cell: f"{_build_loose_identity(cell)}/{cell.precision}",
+    "task, method and seeds": _build_loose_identity,
 }

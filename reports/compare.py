@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from harness.core.record import Record
-from reports.frames import FIRST_METRIC, Grid, Seeds, cache_in_grid, score, seeds_of
+from reports.frames import FIRST_METRIC, Grid, Seeds, cache_in_grid, get_score, get_seeds
 from reports.intervals import Estimate
-from reports.statistics.shared_seeds import estimate_over
+from reports.statistics.shared_seeds import estimate_interval
 
 NOT_RUN = "not run"
 """Why the mean lacks a task that nobody asked for."""
-MAX_METRICS = 6
+MAX_HEADLINE_METRICS = 6
 """A task with more metrics than this gets no search for the ones its headline is the mean of."""
 
 
@@ -38,16 +38,18 @@ class Coverage:
 
 
 @cache_in_grid
-def coverage(grid: Grid, average: str) -> Coverage:
+def find_coverage(grid: Grid, average: str) -> Coverage:
     """What the average covers here; `missing` says of each other task why."""
-    declared = grid.declared(average)
-    alive = [m for m in grid.methods if any(by_seed(grid, task, m, average) for task in declared)]
-    lacking = {task: [m for m in alive if not by_seed(grid, task, m, average)] for task in declared}
-    missing = {task: _why(grid, task, methods) for task, methods in lacking.items() if methods or not alive}
+    declared = grid.list_tasks(average)
+    alive = [m for m in grid.methods if any(collect_scores(grid, task, m, average) for task in declared)]
+    lacking = {task: [m for m in alive if not collect_scores(grid, task, m, average)] for task in declared}
+    missing = {
+        task: _describe_missing(grid, task, methods) for task, methods in lacking.items() if methods or not alive
+    }
     return Coverage(average, tuple(task for task in declared if task not in missing), missing)
 
 
-def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
+def _describe_missing(grid: Grid, task: str, methods: Sequence[str]) -> str:
     if task not in grid.tasks:
         return NOT_RUN
     return f"no score from {', '.join(methods or grid.methods)}"
@@ -57,16 +59,16 @@ def _why(grid: Grid, task: str, methods: Sequence[str]) -> str:
 
 
 @cache_in_grid
-def by_seed(grid: Grid, task: str, method: str, average: str) -> Mapping[Seeds, float]:
+def collect_scores(grid: Grid, task: str, method: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score, of the cells that have one."""
-    found = {seeds_of(record): score(record, average) for record in grid.of(task, method)}
-    return {seeds: value for seeds, value in found.items() if value is not None}
+    scores = {get_seeds(record): get_score(record, average) for record in grid.of(task, method)}
+    return {seeds: value for seeds, value in scores.items() if value is not None}
 
 
-def metric_by_seed(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
+def collect_metric(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
     """Values that are numbers, of the cells that have one."""
-    found = {seeds_of(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
-    return {seeds: value for seeds, value in found.items() if math.isfinite(value)}
+    values = {get_seeds(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
+    return {seeds: value for seeds, value in values.items() if math.isfinite(value)}
 
 
 def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
@@ -76,57 +78,59 @@ def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
 
 
 @cache_in_grid
-def task_estimate(grid: Grid, task: str, method: str, average: str) -> Estimate | None:
-    return estimate_over(by_seed(grid, task, method, average))
+def estimate_task(grid: Grid, task: str, method: str, average: str) -> Estimate | None:
+    return estimate_interval(collect_scores(grid, task, method, average))
 
 
 @cache_in_grid
-def average_by_seed(grid: Grid, method: str, cover: Coverage) -> Mapping[Seeds, float]:
-    per_task = [by_seed(grid, task, method, cover.average) for task in cover.tasks]
+def collect_averages(grid: Grid, method: str, cover: Coverage) -> Mapping[Seeds, float]:
+    per_task = [collect_scores(grid, task, method, cover.average) for task in cover.tasks]
     return mean_by_seed(per_task)
 
 
 @cache_in_grid
-def average_estimate(grid: Grid, method: str, cover: Coverage) -> Estimate | None:
-    return estimate_over(average_by_seed(grid, method, cover))
+def estimate_average(grid: Grid, method: str, cover: Coverage) -> Estimate | None:
+    return estimate_interval(collect_averages(grid, method, cover))
 
 
 # ---------------------------------------------------------------- paired differences
 
 
 @cache_in_grid
-def pairs(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, tuple[Record, Record]]:
+def find_pairs(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, tuple[Record, Record]]:
     """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
-        found = [r for r in grid.of(task, name) if score(r, average) is not None]
-        return {(seeds_of(r), *_asked(r)): r for r in found}
+        candidates = [r for r in grid.of(task, name) if get_score(r, average) is not None]
+        return {(get_seeds(r), *_get_pairing_key(r)): r for r in candidates}
 
     a, b = scored(method), scored(first)
-    return {seeds_of(record): (record, b[key]) for key, record in a.items() if key in b}
+    return {get_seeds(record): (record, b[key]) for key, record in a.items() if key in b}
 
 
-def _asked(r: Record) -> tuple[Hashable, ...]:
+def _get_pairing_key(r: Record) -> tuple[Hashable, ...]:
     """What a pair must share: other rows, another model or protocol are another question."""
     return r.cell.data, r.cell.protocol.eval_rows, r.cell.model.content, r.cell.protocol.name, r.cell.suite_version
 
 
 @cache_in_grid
-def differences(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, float]:
+def compute_differences(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score of method less score of first."""
-    found = pairs(grid, task, method, first, average)
-    return {seeds: (score(a, average) or 0.0) - (score(b, average) or 0.0) for seeds, (a, b) in found.items()}
+    record_pairs = find_pairs(grid, task, method, first, average)
+    return {
+        seeds: (get_score(a, average) or 0.0) - (get_score(b, average) or 0.0) for seeds, (a, b) in record_pairs.items()
+    }
 
 
 @cache_in_grid
-def task_difference(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
-    return estimate_over(differences(grid, task, method, first, average))
+def estimate_task_gap(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
+    return estimate_interval(compute_differences(grid, task, method, first, average))
 
 
 @cache_in_grid
-def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
-    per_task = [differences(grid, t, method, first, cover.average) for t in cover.tasks]
-    return estimate_over(mean_by_seed(per_task))
+def estimate_average_gap(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
+    per_task = [compute_differences(grid, t, method, first, cover.average) for t in cover.tasks]
+    return estimate_interval(mean_by_seed(per_task))
 
 
 # ---------------------------------------------------------------- what the headline is
@@ -135,20 +139,20 @@ def average_difference(grid: Grid, method: str, first: str, cover: Coverage) -> 
 @cache_in_grid
 def task_headline(grid: Grid, task: str, average: str) -> tuple[str, ...]:
     """`headline` of a task's records."""
-    return headline(grid.of_task(task), average)
+    return find_headline_metrics(grid.select_task(task), average)
 
 
-def headline(records: Sequence[Record], average: str) -> tuple[str, ...]:
+def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str, ...]:
     """The metrics of one task whose mean is its headline in every record; found from the numbers, () if none fit.
 
     The first metric when the task is outside of the average.
     """
-    scores = {r.key: value for r in records if (value := score(r, average)) is not None}
+    scores = {r.key: value for r in records if (value := get_score(r, average)) is not None}
     ok = [r for r in records if r.key in scores]
     names = list(dict.fromkeys(name for record in ok for name in record.scores))
     if average == FIRST_METRIC or all(r.averages.get(average) is None or r.averages[average].score is None for r in ok):
         return tuple(names[:1])
-    sizes = range(1, 1 + min(len(names), MAX_METRICS))
+    sizes = range(1, 1 + min(len(names), MAX_HEADLINE_METRICS))
     subsets = (subset for size in sizes for subset in combinations(names, size))
     return next((subset for subset in subsets if all(_is_mean(r, subset, scores[r.key]) for r in ok)), ())
 

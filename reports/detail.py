@@ -7,69 +7,75 @@ from typing import Any
 
 from reports.document import Extra, Rows
 
-MOST = 120
+MAX_ROWS = 120
 """Rows of a table; its file has all."""
-ALONE = (
+SINGLE_PAIR_NOTE = (
     "Each row is two trained models on new examples: it says nothing of other seeds, its p is not corrected, and rows "
     "are not to be pooled."
 )
 
 
-def pair_tables(rows: Rows) -> list[Extra]:
+def build_pair_tables(rows: Rows) -> list[Extra]:
     """Paired bootstrap over examples, and McNemar's test where predictions are classes."""
-    made = [
+    display_rows = [
         {
-            **_names(row),
+            **_get_names(row),
             "split": row["split"],
             "difference": f"{row['difference']:+.1f}",
             "95 % interval": "-" if row["low"] is None else f"{row['low']:+.1f} to {row['high']:+.1f}",
             "only method right": row.get("only_method_right"),
             "only other right": row.get("only_first_right"),
-            "McNemar p": _p(row.get("mcnemar_p")),
+            "McNemar p": _format_p(row.get("mcnemar_p")),
         }
-        for row in rows[:MOST]
+        for row in rows[:MAX_ROWS]
     ]
     notes = [
-        ALONE,
+        SINGLE_PAIR_NOTE,
         "Interval: t-interval over examples (infinitesimal jackknife). McNemar: exact, where predictions are classes.",
     ]
-    return [("Seed pairs", made, notes + _more("pairs", rows))] if made else []
+    return [("Seed pairs", display_rows, notes + _describe_omitted("pairs", rows))] if display_rows else []
 
 
-def translation_tables(rows: Rows) -> list[Extra]:
+def build_translation_tables(rows: Rows) -> list[Extra]:
     """sacrebleu's two tests."""
-    made = [
+    display_rows = [
         {
-            **_names(row),
+            **_get_names(row),
             "metric": row.get("metric"),
-            "method's": _score(row.get("of_method")),
-            "other's": _score(row.get("of_first")),
-            "randomisation p": _p(row.get("randomisation_p")),
-            "bootstrap p": _p(row.get("bootstrap_p")),
+            "method's": _format_score(row.get("of_method")),
+            "other's": _format_score(row.get("of_first")),
+            "randomisation p": _format_p(row.get("randomisation_p")),
+            "bootstrap p": _format_p(row.get("bootstrap_p")),
         }
         for row in rows
         if "why" not in row
-    ][:MOST]
-    notes = [ALONE, "sacrebleu's paired approximate randomisation and paired bootstrap, 1,000 draws each."]
-    left = [row["why"] for row in rows if "why" in row]
-    notes += [f"Not tested: {left.count(why)} seed pairs ({why})." for why in dict.fromkeys(left)]
-    if not made:
+    ][:MAX_ROWS]
+    notes = [SINGLE_PAIR_NOTE, "sacrebleu's paired approximate randomisation and paired bootstrap, 1,000 draws each."]
+    reasons = [row["why"] for row in rows if "why" in row]
+    notes += [f"Not tested: {reasons.count(why)} seed pairs ({why})." for why in dict.fromkeys(reasons)]
+    if not display_rows:
         return []
-    return [("Seed pairs of translations", made, notes + _more("translations", [r for r in rows if "why" not in r]))]
+    return [
+        (
+            "Seed pairs of translations",
+            display_rows,
+            notes + _describe_omitted("translations", [r for r in rows if "why" not in r]),
+        )
+    ]
 
 
-def _names(row: Any) -> dict[str, Any]:
+def _get_names(row: Any) -> dict[str, Any]:
     names = ("suite", "task", "method")
     return {name: row[name] for name in names} | {"against": row["first"], "seeds": row["seeds"]}
 
 
-def _p(value: float | None) -> str:
+def _format_p(value: float | None) -> str:
     return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _score(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _more(name: str, rows: Sequence[Any]) -> list[str]:
-    return [f"{len(rows) - MOST} more rows are in {name}.csv."] if len(rows) > MOST else []
+def _describe_omitted(name: str, rows: Sequence[Any]) -> list[str]:
+    return [f"{len(rows) - MAX_ROWS} more rows are in {name}.csv."] if len(rows) > MAX_ROWS else []

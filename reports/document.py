@@ -17,7 +17,7 @@ Extra = tuple[str, Rows, Sequence[str]]
 """Title, rows and notes of a table."""
 
 
-class Text(str):
+class LinkedText(str):
     """A table cell that knows the keys of the runs it is made of, or the task or method that it names.
 
     `total` marks the first cell of a row that sums up the others: sorting leaves it at the end.
@@ -30,10 +30,10 @@ class Text(str):
 
     def __new__(
         cls, text: str, *, runs: Iterable[str] = (), task: str = "", method: str = "", total: bool = False
-    ) -> Text:
-        made = super().__new__(cls, text)
-        made.runs, made.task, made.method, made.total = tuple(runs), task, method, total
-        return made
+    ) -> LinkedText:
+        instance = super().__new__(cls, text)
+        instance.runs, instance.task, instance.method, instance.total = tuple(runs), task, method, total
+        return instance
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Table:
     def of(cls, title: str, rows: Rows, notes: Sequence[str] = ()) -> Table:
         """Rows of the same keys as they stand; numbers to four figures, what is missing as '-'."""
         head = tuple(rows[0])
-        return cls(title, head, [tuple(_written(row[name]) for name in head) for row in rows], list(notes))
+        return cls(title, head, [tuple(_format_value(row[name]) for name in head) for row in rows], list(notes))
 
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Rows of a table at most where each cell has one: nobody reads more, and a page of more takes long to open."""
 MOST_KEYS = 20
 """Keys of runs that a number or a mark of the page tells of; of others it says how many there are."""
 
 
-def shortened(table: Table, file: str, most: int = MOST_ROWS) -> Table:
+def truncate_table(table: Table, file: str, most: int = MAX_ROWS) -> Table:
     """The first rows of a table, with a note that names the file of all, where it has more than `most`."""
     if len(table.rows) <= most:
         return table
@@ -73,13 +73,13 @@ def shortened(table: Table, file: str, most: int = MOST_ROWS) -> Table:
     return replace(table, rows=table.rows[:most], notes=notes, total=len(table.rows), file=f"{file}.csv")
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None or value != value:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def turned(table: Table, labels: int, corner: str) -> Table:
+def transpose_table(table: Table, labels: int, corner: str) -> Table:
     """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
     columns = list(zip(table.head, *table.rows, strict=True))
     head = (corner, *columns[0][1:])

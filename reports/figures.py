@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 from harness.core.record import Profile, Tuned
 from reports.document import Drawing
 from reports.frames import Grid
-from reports.plots.curves import losses, performance_profiles
-from reports.plots.differences import forest, heat_map
-from reports.plots.scores import scores, seeds
-from reports.plots.style import STYLE, place
-from reports.plots.tradeoff import cost, tradeoff
-from reports.plots.tuning import budgets
+from reports.plots.curves import draw_losses, draw_performance_profiles
+from reports.plots.differences import draw_forest, draw_heat_map
+from reports.plots.scores import draw_scores, draw_seed_spread
+from reports.plots.style import STYLE, freeze_layout
+from reports.plots.tradeoff import draw_cost, draw_tradeoff
+from reports.plots.tuning import draw_budgets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[Grid, Sequence[Profile]], Drawing | None]
 FIGURES: dict[str, Draw] = {
-    "scores": lambda grid, _: scores(grid),
-    "differences": lambda grid, _: forest(grid),
-    "heatmap": lambda grid, _: heat_map(grid),
-    "tradeoff": tradeoff,
-    "profiles": lambda grid, _: performance_profiles(grid),
-    "seeds": lambda grid, _: seeds(grid),
-    "loss": lambda grid, _: losses(grid),
-    "cost": cost,
+    "scores": lambda grid, _: draw_scores(grid),
+    "differences": lambda grid, _: draw_forest(grid),
+    "heatmap": lambda grid, _: draw_heat_map(grid),
+    "tradeoff": draw_tradeoff,
+    "profiles": lambda grid, _: draw_performance_profiles(grid),
+    "seeds": lambda grid, _: draw_seed_spread(grid),
+    "loss": lambda grid, _: draw_losses(grid),
+    "cost": draw_cost,
 }
 IMAGES = ("png", "svg", "pdf")
 SVG_IMAGE_DPI = 288
@@ -40,38 +40,40 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """Characters that XML forbids or a terminal acts on."""
 
 
-def figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
+def draw_figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
     """Name -> drawing; only those for which there are numbers."""
     import matplotlib
 
     matplotlib.use("Agg")
-    with matplotlib.rc_context(STYLE), _without_glyph_warnings():
-        drawn = {name: draw(grid, profiles) for name, draw in FIGURES.items()}
-        drawn["budgets"] = budgets(grid.suite, tuned)
-        found = {name: drawing for name, drawing in drawn.items() if drawing is not None}
-        for drawing in found.values():
-            place(drawing.figure)
-    return found
+    with matplotlib.rc_context(STYLE), _filter_glyph_warnings():
+        candidates = {name: draw(grid, profiles) for name, draw in FIGURES.items()}
+        candidates["budgets"] = draw_budgets(grid.suite, tuned)
+        drawings = {name: drawing for name, drawing in candidates.items() if drawing is not None}
+        for drawing in drawings.values():
+            freeze_layout(drawing.figure)
+    return drawings
 
 
-def image(drawing: Drawing, kind: str) -> bytes:
+def render_image(drawing: Drawing, kind: str) -> bytes:
     """The figure as a file of one of IMAGES, the same bytes each time."""
     import matplotlib
 
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}), _without_glyph_warnings():
-        _written(drawing.figure, kind, stream, nameless[kind])
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}), _filter_glyph_warnings():
+        _write_figure(drawing.figure, kind, stream, nameless[kind])
     content = stream.getvalue()
-    return CONTROLS.sub(lambda found: _escaped(found[0]), content.decode()).encode() if kind == "svg" else content
+    return (
+        CONTROLS.sub(lambda match: _escape_character(match[0]), content.decode()).encode() if kind == "svg" else content
+    )
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
 @contextlib.contextmanager
-def _without_glyph_warnings() -> Iterator[None]:
+def _filter_glyph_warnings() -> Iterator[None]:
     """Names may hold characters that the font lacks; matplotlib would print them raw to the terminal."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from", category=UserWarning)
@@ -79,7 +81,7 @@ def _without_glyph_warnings() -> Iterator[None]:
         yield
 
 
-def _written(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, Any]) -> None:
+def _write_figure(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, Any]) -> None:
     """As `savefig`, less its first drawing without an output: the layout is found already."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -98,7 +100,7 @@ def _written(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, 
         figure.set_dpi(dpi)
 
 
-def svg_element(content: bytes) -> str:
+def extract_svg(content: bytes) -> str:
     """The <svg> element of an SVG file."""
     text = content.decode()
     return text[text.index("<svg") :]

@@ -6,37 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.core.record import Profile, Record
-from reports.detail import pair_tables, translation_tables
+from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows
-from reports.frames import grids
-from reports.overview import overviews
-from reports.statistics.analysis import Analysis, Judged
-from reports.statistics.collapse import BY_LUCK, FAR_BELOW, FAR_OUT, LEAST_GAIN, Share, TaskCollapses
-from reports.statistics.power import ends
+from reports.frames import build_grids
+from reports.overview import build_overviews
+from reports.statistics.analysis import Analysis, ComparisonResult
+from reports.statistics.collapse import BY_LUCK, FAR_BELOW, FAR_OUT, LEAST_GAIN, CollapseCount, TaskCollapses
+from reports.statistics.power import format_ends
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM, IQM_GAP
 from reports.statistics.seed_pairs import PAIR_COLUMNS
-from reports.statistics.signatures import SUBJECT, Signature, signatures
+from reports.statistics.signatures import SUBJECT, FailureCheck, check_failure_modes
 from reports.statistics.translation import TRANSLATION_COLUMNS
 from reports.statistics.verdicts import WORDS
 
-WITHOUT = (
+MISSING_SCORES_NOTE = (
     "Runs of so many asked: those without a score are left out here, so a method that fails on its hard cases looks "
     "better than it is; the comparisons above give no verdict then."
 )
-NONE = ("failed", "unpaired", "one seed", "no spread")
-MOST, MOST_BESIDE = 8, 3
+NO_VERDICT = ("failed", "unpaired", "one seed", "no spread")
+MAX_SENTENCES, MAX_SENTENCES_BESIDE = 8, 3
 """Sentences of comparisons at the top, and where a paragraph tells of all; the table below them has all."""
-TESTS = (
+TESTS_NOTE = (
     "adjusted p (Holm): of the t-test of no difference, adjusted over all comparisons of the report. Equivalence and "
     "non-inferiority are tests and families of their own, with their p in the verdict's sentence and in "
     "comparisons.csv. Sign-flip p: of the permutation test of the paired differences over seeds, not adjusted."
 )
-POWER = (
+POWER_NOTE = (
     "minimum detectable difference (80 % power) and seeds needed for the margin, or else for the difference seen: for "
     "one test at 5 %, not adjusted. In brackets the interval that follows from the 95 % interval of the standard "
     "deviation between seeds."
 )
-COLLAPSE = (
+COLLAPSE_NOTE = (
     "A run has collapsed if its loss or score is not finite, if it predicts the same for every example, if it gains at "
     "most a third of what the task's best method gains over the majority baseline and half of what its own method's "
     "best run gains (a third for all runs of a method: never learned), or if it lies "
@@ -48,133 +48,151 @@ COLLAPSE = (
 )
 
 
-def findings(analysis: Analysis) -> Findings:
+def build_findings(analysis: Analysis) -> Findings:
     """The verdicts on means over tasks first (on tasks, where there is no mean), then the checks of failures.
 
     Comparisons without a verdict (failed cells, one seed) come after those that have one, those of other methods after
     those of LoRA-SP as it is.
     """
     over_tasks = [j for j in analysis.judged if len(j.comparison.tasks) > 1]
-    whole = overviews(over_tasks, analysis.margin)
-    told = sorted(over_tasks or _distinct(analysis), key=lambda j: (j.verdict.kind in NONE, _far(j) if whole else 0))
-    most = MOST_BESIDE if whole else MOST
-    sentences = [*whole, *(j.verdict.sentence for j in told[:most])]
-    left = len(told) - most
-    if left > 0:
+    paragraphs = build_overviews(over_tasks, analysis.margin)
+    ranked = sorted(
+        over_tasks or _select_distinct(analysis),
+        key=lambda j: (j.verdict.kind in NO_VERDICT, _get_subject_rank(j) if paragraphs else 0),
+    )
+    most = MAX_SENTENCES_BESIDE if paragraphs else MAX_SENTENCES
+    sentences = [*paragraphs, *(j.verdict.sentence for j in ranked[:most])]
+    remaining = len(ranked) - most
+    if remaining > 0:
         sentences.append(
-            f"{left} more {'verdict stands' if left == 1 else 'verdicts stand'} in the table of comparisons."
+            f"{remaining} more {'verdict stands' if remaining == 1 else 'verdicts stand'} in the table of comparisons."
         )
-    tables = [*_comparisons(analysis), *_collapses(analysis), *_aggregates(analysis), *_subjects(analysis)]
-    tables += _components(analysis)
-    detail = [*pair_tables(analysis.rows["pairs"]), *translation_tables(analysis.rows["translations"])]
-    return Findings(sentences, [*tables, *_checks(analysis.signatures)], detail=detail, flat=_flat(analysis))
+    tables = [
+        *_build_comparison_table(analysis),
+        *_build_collapse_table(analysis),
+        *_build_aggregate_table(analysis),
+        *_build_subject_table(analysis),
+    ]
+    tables += _build_component_table(analysis)
+    detail = [*build_pair_tables(analysis.rows["pairs"]), *build_translation_tables(analysis.rows["translations"])]
+    return Findings(
+        sentences, [*tables, *_build_check_table(analysis.signatures)], detail=detail, flat=_build_flat_rows(analysis)
+    )
 
 
-def _far(judged: Judged) -> int:
+def _get_subject_rank(judged: ComparisonResult) -> int:
     """0 for LoRA-SP as it is, 1 for its variants, 2 for others."""
     name = judged.comparison.method
     return 0 if name == SUBJECT else 1 if name.startswith((f"{SUBJECT}:", f"{SUBJECT} ")) else 2
 
 
-def checks_alone(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:
+def build_check_findings(records: Sequence[Record], profiles: Sequence[Profile]) -> Findings:
     """The checks of failures of records that are not to be compared with each other."""
-    return Findings([], _checks({grid.suite: signatures(grid, [], profiles, {}) for grid in grids(records)}))
+    return Findings(
+        [],
+        _build_check_table({grid.suite: check_failure_modes(grid, [], profiles, {}) for grid in build_grids(records)}),
+    )
 
 
-def _distinct(analysis: Analysis) -> list[Judged]:
+def _select_distinct(analysis: Analysis) -> list[ComparisonResult]:
     """Less the means over one task, which say what the task says."""
     return [j for j in analysis.judged if len(j.comparison.tasks) > 1 or not j.comparison.whole]
 
 
-def _comparisons(analysis: Analysis) -> list[Extra]:
+def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     if not analysis.judged:
         return []
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
-    rows = [_row(j) for j in _distinct(analysis)]
+    rows = [_build_row(j) for j in _select_distinct(analysis)]
     if len({row["suite"] for row in rows}) == 1:
         rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
-    return [("Comparisons, paired by seed", rows, [TESTS, POWER, f"For equivalence {margin}."])]
+    return [("Comparisons, paired by seed", rows, [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}."])]
 
 
-def _row(judged: Judged) -> dict[str, Any]:
-    found, tests = judged.comparison, judged.tests
+def _build_row(judged: ComparisonResult) -> dict[str, Any]:
+    comparison, tests = judged.comparison, judged.tests
     return {
-        "suite": found.suite,
-        "on": found.place,
-        "method": found.method,
-        "against": found.first,
-        "difference": _points(found.difference),
+        "suite": comparison.suite,
+        "on": comparison.place,
+        "method": comparison.method,
+        "against": comparison.first,
+        "difference": _format_points(comparison.difference),
         "95 % interval": ""
-        if found.estimate is None
-        else f"{_points(found.estimate.low)} to {_points(found.estimate.high)}",
-        "generalizes to new": found.target.replace("new ", "") if found.estimate is not None else found.why,
-        "adjusted p (Holm)": _p(tests.holm),
-        "sign-flip p": _p(found.sign_flip),
+        if comparison.estimate is None
+        else f"{_format_points(comparison.estimate.low)} to {_format_points(comparison.estimate.high)}",
+        "generalizes to new": comparison.target.replace("new ", "")
+        if comparison.estimate is not None
+        else comparison.why,
+        "adjusted p (Holm)": _format_p(tests.holm),
+        "sign-flip p": _format_p(comparison.sign_flip),
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
-        "collapsed": found.collapse_counts,
+        "collapsed": comparison.collapse_counts,
         "minimum detectable difference (80 % power)": ""
         if tests.power is None
-        else f"{tests.power.value:.1f} ({ends(tests.power)})",
+        else f"{tests.power.value:.1f} ({format_ends(tests.power)})",
         "seeds needed": f"{tests.seeds} for {tests.effect:.1f}" if tests.seeds and tests.effect else "",
     }
 
 
-def _p(p: float | None) -> str:
+def _format_p(p: float | None) -> str:
     return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _collapses(analysis: Analysis) -> list[Extra]:
+def _build_collapse_table(analysis: Analysis) -> list[Extra]:
     """How many runs collapsed; methods of a task with the same counts share a row."""
     rows: list[dict[str, Any]] = []
     for suite, tasks in analysis.collapses.items():
         for task, one in tasks.items():
-            methods: dict[Share, list[str]] = {}
+            methods: dict[CollapseCount, list[str]] = {}
             for method, share in one.shares.items():
                 methods.setdefault(share, []).append(method)
             for share, names in sorted(methods.items(), key=lambda item: -item[0].collapsed):
                 start = {"suite": suite, "task": task, "methods": ", ".join(names)}
                 counts = {"collapsed runs": str(share), "rate up to": f"{100 * share.upper:.0f} %"}
-                rows.append(start | counts | {"": _learned(one, share)})
-    return [("Collapsed runs", rows, [COLLAPSE])] if rows else []
+                rows.append(start | counts | {"": _describe_learning(one, share)})
+    return [("Collapsed runs", rows, [COLLAPSE_NOTE])] if rows else []
 
 
-def _learned(one: TaskCollapses, share: Share) -> str:
-    if not one.learned:
+def _describe_learning(one: TaskCollapses, share: CollapseCount) -> str:
+    if not one.is_learned:
         return "no method learned the task"
-    return "never learned" if share.never_learned else ""
+    return "never learned" if share.is_never_learned else ""
 
 
-def _points(value: float | None) -> str:
+def _format_points(value: float | None) -> str:
     return "" if value is None else f"{value:+.1f}"
 
 
-def _aggregates(analysis: Analysis) -> list[Extra]:
+def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
     """One row per method over two tasks or more."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    rows_by_method: dict[tuple[str, str], dict[str, Any]] = {}
     for row in analysis.rows["aggregates"]:
         if row["tasks"] > 1:
             runs = row["runs"] if row["runs"] == row["asked"] else f"{row['runs']} of {row['asked']}"
             start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": runs}
-            own = found.setdefault(
+            entry = rows_by_method.setdefault(
                 (row["suite"], row["method"]), start | dict.fromkeys((IQM, IQM_GAP, IMPROVEMENT), "-")
             )
-            own[row["measure"]] = _with_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
+            entry[row["measure"]] = _format_interval(row, "{:.2f}" if row["measure"] == IMPROVEMENT else "{:.1f}")
     note = (
         "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
     )
     note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
     note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
     note += "with these examples; they are not adjusted, and are no verdicts."
-    notes = [note, *([WITHOUT] if any(isinstance(row["runs"], str) for row in found.values()) else [])]
-    return [("Over all tasks", list(found.values()), notes)] if found else []
+    notes = [
+        note,
+        *([MISSING_SCORES_NOTE] if any(isinstance(row["runs"], str) for row in rows_by_method.values()) else []),
+    ]
+    return [("Over all tasks", list(rows_by_method.values()), notes)] if rows_by_method else []
 
 
-def _with_interval(row: Mapping[str, Any], form: str) -> str:
+def _format_interval(row: Mapping[str, Any], form: str) -> str:
     value = form.format(row["value"])
     return value if row["low"] is None else f"{value} ({form.format(row['low'])} to {form.format(row['high'])})"
 
 
-def _subjects(analysis: Analysis) -> list[Extra]:
+def _build_subject_table(analysis: Analysis) -> list[Extra]:
     """Where questions come in subjects, the error of answering other subjects' questions."""
     rows = [
         {"suite": r["suite"], "task": r["task"], "method": r["method"], "score": f"{r['score']:.1f}"}
@@ -186,7 +204,7 @@ def _subjects(analysis: Analysis) -> list[Extra]:
     return [("Standard errors clustered by subject", rows, [note])] if rows else []
 
 
-def _components(analysis: Analysis) -> list[Extra]:
+def _build_component_table(analysis: Analysis) -> list[Extra]:
     """Where the spread over seeds comes from, where streams were varied apart."""
     numbers = ("sd", "share", "p")
     rows = [
@@ -197,12 +215,12 @@ def _components(analysis: Analysis) -> list[Extra]:
     return [("Where the spread comes from", rows, [note])] if rows else []
 
 
-def _checks(signatures: Mapping[str, Sequence[Signature]]) -> list[Extra]:
-    said = {True: "seen", False: "not seen", None: "not decided"}
+def _build_check_table(signatures: Mapping[str, Sequence[FailureCheck]]) -> list[Extra]:
+    labels = {True: "seen", False: "not seen", None: "not decided"}
     rows = [
-        {"suite": suite, "failure": s.name, "": said[s.seen], "evidence": s.sentence}
-        for suite, found in signatures.items()
-        for s in found
+        {"suite": suite, "failure": s.name, "": labels[s.seen], "evidence": s.sentence}
+        for suite, checks in signatures.items()
+        for s in checks
     ]
     note = "failure modes to expect from arXiv 2403.08822, and runs of any method that are unstable or collapsed"
     return [("Signs of failure", rows, [note])] if rows else []
@@ -211,20 +229,24 @@ def _checks(signatures: Mapping[str, Sequence[Signature]]) -> list[Extra]:
 # ---------------------------------------------------------------- rows in full
 
 
-def _flat(analysis: Analysis) -> dict[str, Rows]:
+def _build_flat_rows(analysis: Analysis) -> dict[str, Rows]:
     columns = {"aggregates": AGGREGATE_COLUMNS, "pairs": PAIR_COLUMNS, "translations": TRANSLATION_COLUMNS}
-    found = {name: [{c: row.get(c) for c in of} for row in analysis.rows[name]] for name, of in columns.items()}
+    flat_rows = {name: [{c: row.get(c) for c in of} for row in analysis.rows[name]] for name, of in columns.items()}
     collapses = [
         {"suite": suite, "task": task, "method": method, "runs": share.runs, "collapsed": share.collapsed}
-        | {"rate_upper": share.upper, "baseline": one.baseline, "attained": one.attained, "learned": one.learned}
+        | {"rate_upper": share.upper, "baseline": one.baseline, "attained": one.attained, "learned": one.is_learned}
         for suite, tasks in analysis.collapses.items()
         for task, one in tasks.items()
         for method, share in one.shares.items()
     ]
-    return {"comparisons": [_in_full(j) for j in _distinct(analysis)], "collapses": collapses, **found}
+    return {
+        "comparisons": [_build_full_row(j) for j in _select_distinct(analysis)],
+        "collapses": collapses,
+        **flat_rows,
+    }
 
 
-def _in_full(judged: Judged) -> dict[str, Any]:
+def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:
     c, t, e = judged.comparison, judged.tests, judged.comparison.estimate
     return {
         "suite": c.suite,
@@ -242,7 +264,7 @@ def _in_full(judged: Judged) -> dict[str, Any]:
         "p_equivalence_holm": t.equivalence_holm,
         "p_non_inferiority_holm": t.non_inferiority_holm,
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
-        "no_equivalence_because": c.refused,
+        "no_equivalence_because": c.equivalence_refusal,
         "collapsed": c.collapse_counts,
         "detectable": t.detectable,
         "detectable_low": t.power.low if t.power else None,

@@ -10,35 +10,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.core.record import Record
-from reports.frames import method_names, seed_text
+from reports.frames import build_method_names, format_seeds
 
 Row = Mapping[str, Any]
-FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+FORMULA_STARTS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """First characters that make a cell a formula in a spreadsheet."""
-LEADS = frozenset("\t\n")
+IGNORED_STARTS = frozenset("\t\n")
 """First characters that spreadsheets drop."""
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters other than tab and newline; csv does not quote a carriage return, so it would end the row."""
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def score_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
+def build_score_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
     """One row per metric of each cell; a cell without a score has one row without a value.
 
     `names`: what `method_names` gave, where it is known.
     """
-    names = names or method_names(records)
+    names = names or build_method_names(records)
     rows: list[Row] = []
     for r in records:
-        start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": seed_text(r.cell.seeds)}
+        start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": format_seeds(r.cell.seeds)}
         for metric, value in r.scores.items() or [(None, None)]:
             rows.append({**start, "metric": metric, "value": value, "status": r.status, "key": r.key})
     return rows
 
 
-def cell_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
+def build_cell_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
     """One row per cell; None is what was not measured. `names` as for `score_rows`."""
-    names = names or method_names(records)
+    names = names or build_method_names(records)
     averages = list(dict.fromkeys(a for r in records for a in r.averages))
     rows: list[Row] = []
     for r in records:
@@ -49,7 +49,7 @@ def cell_rows(records: Sequence[Record], names: Mapping[str, str] | None = None)
                 "suite": r.cell.suite,
                 "task": r.cell.task,
                 "method": names[r.key],
-                "seeds": seed_text(r.cell.seeds),
+                "seeds": format_seeds(r.cell.seeds),
                 "preset": r.cell.preset,
                 "status": r.status,
                 "reason": r.reason,
@@ -70,12 +70,12 @@ def to_csv(rows: Sequence[Row]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = list(rows[0])
-    writer.writerow(map(disarm, head))
-    writer.writerows([disarm(row[name]) for name in head] for row in rows)
+    writer.writerow(map(escape_formula, head))
+    writer.writerows([escape_formula(row[name]) for name in head] for row in rows)
     return stream.getvalue().encode(errors="replace")
 
 
-def disarm(value: Any) -> Any:
+def escape_formula(value: Any) -> Any:
     """A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it (OWASP).
 
     Numbers, and text that is a plain number (-0.5), stay.
@@ -88,9 +88,9 @@ def _disarm_text(value: str) -> str:
     if value.isalnum() or NUMBER.fullmatch(value):
         return value
     # a null byte ends the file for some readers, and `cat` sends escape codes to the terminal
-    text = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+    text = CONTROL_CHARACTERS.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
     # spreadsheets leave spaces before a formula out, and Japanese ones take full-width signs
-    return f"'{text}" if text[:1] in LEADS or text.lstrip()[:1] in FORMULA else text
+    return f"'{text}" if text[:1] in IGNORED_STARTS or text.lstrip()[:1] in FORMULA_STARTS else text
 
 
 def to_parquet(rows: Sequence[Row]) -> bytes:

@@ -13,7 +13,7 @@ from harness.core.cell import Cell
 from harness.core.record import Record
 
 Seeds = tuple[tuple[str, int], ...]
-OF_A_METHOD = frozenset({"lr", "method version", "parts", "protocol", "model", "suite version", "data"})
+METHOD_FIELDS = frozenset({"lr", "method version", "parts", "protocol", "model", "suite version", "data"})
 """Fields that are each method's own, or in which cells of one comparison must not differ at all (see comparable)."""
 FIRST_METRIC = ""
 """The measure of a suite that names no average: each task's first metric."""
@@ -41,13 +41,13 @@ class Grid:
     def of(self, task: str, method: str) -> tuple[Record, ...]:
         return self.cells.get((task, method), ())
 
-    def of_task(self, task: str) -> list[Record]:
+    def select_task(self, task: str) -> list[Record]:
         return [record for method in self.methods for record in self.of(task, method)]
 
-    def of_method(self, method: str) -> list[Record]:
+    def select_method(self, method: str) -> list[Record]:
         return [record for task in self.tasks for record in self.of(task, method)]
 
-    def declared(self, average: str) -> tuple[str, ...]:
+    def list_tasks(self, average: str) -> tuple[str, ...]:
         """The tasks that a full average covers."""
         return next((tuple(r.averages[average].tasks) for r in self.records if average in r.averages), ())
 
@@ -72,15 +72,15 @@ def cache_in_grid(
     return answer
 
 
-def grids(records: Sequence[Record]) -> list[Grid]:
+def build_grids(records: Sequence[Record]) -> list[Grid]:
     """One grid per suite, in order of first appearance; a key that comes twice counts once."""
     unique = list({record.key: record for record in records}.values())
-    names = method_names(unique)
+    names = build_method_names(unique)
     suites = dict.fromkeys(record.cell.suite for record in unique)
-    return [_grid(suite, [r for r in unique if r.cell.suite == suite], names) for suite in suites]
+    return [_build_grid(suite, [r for r in unique if r.cell.suite == suite], names) for suite in suites]
 
 
-def _grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Grid:
+def _build_grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Grid:
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         cells[record.cell.task, names[record.key]].append(record)
@@ -101,7 +101,7 @@ def _grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Gr
 # ---------------------------------------------------------------- names of methods
 
 
-def method_names(records: Iterable[Record]) -> dict[str, str]:
+def build_method_names(records: Iterable[Record]) -> dict[str, str]:
     """Record key -> the method's label, with the fields added that tell cells of one label and task apart.
 
     So are fields that one comparison should share (steps, batch, precision, ...) and in which two methods differ.
@@ -109,67 +109,67 @@ def method_names(records: Iterable[Record]) -> dict[str, str]:
     alike: dict[tuple[str, str, str, Hashable], list[Record]] = {}
     for record in records:
         cell = record.cell
-        alike.setdefault((cell.suite, cell.label, cell.task, _content(cell)), []).append(record)
+        alike.setdefault((cell.suite, cell.label, cell.task, _get_content(cell)), []).append(record)
     # one record stands for all that differ from it in their seeds only
     suites: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for (suite, label, _, _), (first, *_) in alike.items():
         suites[suite][label].append(first)
     names: dict[str, str] = {}
     for labels in suites.values():
-        unlike = _unlike(list(labels.values()))
+        unlike = _find_unlike_fields(list(labels.values()))
         for group in labels.values():
-            names |= _told_apart(group, unlike)
+            names |= _build_distinct_names(group, unlike)
     return {record.key: names[group[0].key] for group in alike.values() for record in group}
 
 
-def _values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
+def _collect_values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
     """Field -> task -> values."""
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for cell in (record.cell for record in records):
-        for field, value in _identity(cell).items():
+        for field, value in _get_identity(cell).items():
             values[field][cell.task].add(value)
     return values
 
 
-def _varying(values: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
+def _find_varying_fields(values: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
     """What varies only from task to task (a rate tuned per task, say) does not make two methods."""
-    return [field for field, tasks in values.items() if any(len(found) > 1 for found in tasks.values())]
+    return [field for field, tasks in values.items() if any(len(distinct) > 1 for distinct in tasks.values())]
 
 
-def _unlike(groups: Sequence[Sequence[Record]]) -> list[str]:
+def _find_unlike_fields(groups: Sequence[Sequence[Record]]) -> list[str]:
     """Fields in which methods differ on a task though none of them differs from itself: no name would say so."""
     silent: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for group in groups:
-        values = _values(group)
-        own = set(_varying(values)) | OF_A_METHOD
+        values = _collect_values(group)
+        varying = set(_find_varying_fields(values)) | METHOD_FIELDS
         for field, tasks in values.items():
-            for task, found in tasks.items() if field not in own else ():
-                silent[field][task] |= found
-    return _varying(silent)
+            for task, distinct in tasks.items() if field not in varying else ():
+                silent[field][task] |= distinct
+    return _find_varying_fields(silent)
 
 
-def _told_apart(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, str]:
-    values = _values(records)
-    varying = list(dict.fromkeys([*_varying(values), *unlike]))
-    if "quantize" not in varying and any(r.cell.simulated for r in records):
+def _build_distinct_names(records: Sequence[Record], unlike: Sequence[str]) -> dict[str, str]:
+    values = _collect_values(records)
+    varying = list(dict.fromkeys([*_find_varying_fields(values), *unlike]))
+    if "quantize" not in varying and any(r.cell.is_simulated for r in records):
         varying.append("quantize")  # a simulated level never goes without saying
     names: dict[str, str] = {}
     for record in records:
         fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
-        names[record.key] = _tagged(record.cell, fields)
+        names[record.key] = _format_title(record.cell, fields)
     return names
 
 
-def _tagged(cell: Cell, fields: Sequence[str]) -> str:
+def _format_title(cell: Cell, fields: Sequence[str]) -> str:
     """The method's title with the values of `fields`."""
     if cell.title != cell.label:  # the short name says both
         fields = [f for f in fields if f not in ("dtype", "quantize")]
-    tag = ", ".join(f"{field}={_shown(field, cell)}" for field in fields)
+    tag = ", ".join(f"{field}={_format_field(field, cell)}" for field in fields)
     return f"{cell.title} [{tag}]" if tag else cell.title
 
 
-def _content(cell: Cell) -> Hashable:
-    """What `_identity` and `_shown` read: cells that differ in their seeds only have it in common."""
+def _get_content(cell: Cell) -> Hashable:
+    """What `_get_identity` and `_format_field` read: cells that differ in their seeds only have it in common."""
     start = cell.initial.method_name if cell.initial else None
     versions = (cell.method_version, cell.suite_version, tuple(sorted(cell.parts.items())))
     # records of a store share equal protocols and models, whose ids are compared faster than they are
@@ -177,10 +177,10 @@ def _content(cell: Cell) -> Hashable:
     return shared, cell.dtype, cell.quantize, cell.recompute, cell.data, start, versions
 
 
-def _identity(cell: Cell) -> dict[str, str]:
+def _get_identity(cell: Cell) -> dict[str, str]:
     """All that is in the key beside suite, task, label and seeds, as text."""
     protocol = {k: v for k, v in cell.protocol.model_dump().items() if k not in ("name", "lr_source")}
-    rest = {
+    other_fields = {
         "protocol": cell.protocol.name,
         "model": cell.model.content,
         "dtype": cell.dtype,
@@ -192,22 +192,22 @@ def _identity(cell: Cell) -> dict[str, str]:
         "from": cell.initial.method_name if cell.initial else "none",
         "parts": ", ".join(f"{name} {version[:8]}" for name, version in sorted(cell.parts.items())) or "none",
     }
-    return {field: str(value) for field, value in (protocol | rest).items()}
+    return {field: str(value) for field, value in (protocol | other_fields).items()}
 
 
-def _shown(field: str, cell: Cell) -> str:
+def _format_field(field: str, cell: Cell) -> str:
     # A model's name is not in its key, so it tells no two methods apart; it is only easier to read.
-    if field == "quantize" and cell.simulated:
+    if field == "quantize" and cell.is_simulated:
         return f"{cell.quantize}, simulated"
     if field == "model":
         return f"{cell.model.name}@{cell.model.revision[:8]}"
-    return cell.data[:8] if field == "data" else _identity(cell)[field]
+    return cell.data[:8] if field == "data" else _get_identity(cell)[field]
 
 
 # ---------------------------------------------------------------- scores and seeds
 
 
-def score(record: Record, average: str) -> float | None:
+def get_score(record: Record, average: str) -> float | None:
     """The headline score in points; a task outside of the average gives its first metric. Never NaN."""
     if record.status != "ok":
         return None
@@ -218,11 +218,11 @@ def score(record: Record, average: str) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def seeds_of(record: Record) -> Seeds:
+def get_seeds(record: Record) -> Seeds:
     return record.cell.sorted_seeds
 
 
-def seed_text(seeds: Mapping[str, int]) -> str:
+def format_seeds(seeds: Mapping[str, int]) -> str:
     """'3' when every stream has seed 3, else 'init=0;mask=3'."""
     if len(set(seeds.values())) == 1:
         return str(next(iter(seeds.values())))

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 ROUNDING = 1e-9
 """Spread below this share of the values is rounding of a mean over tasks, not a difference between seeds."""
 
@@ -52,12 +52,12 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     mean = statistics.fmean(values)
     if n == 1:
         return Estimate(mean, 1, None)
-    if no_spread(values):
+    if has_no_spread(values):
         return Estimate(mean, n, 0.0)
-    return Estimate(mean, n, quantile(n - 1) * statistics.stdev(values, mean) / math.sqrt(n))
+    return Estimate(mean, n, compute_t_quantile(n - 1) * statistics.stdev(values, mean) / math.sqrt(n))
 
 
-def no_spread(values: Sequence[float]) -> bool:
+def has_no_spread(values: Sequence[float]) -> bool:
     """Whether two or more values are the same but for rounding."""
     rounding = ROUNDING * max(1.0, *map(abs, values))
     # a range R is a standard deviation of R / sqrt(2 (n - 1)) at least: mostly enough, and stdev is exact but slow
@@ -66,7 +66,7 @@ def no_spread(values: Sequence[float]) -> bool:
     return statistics.stdev(values) <= rounding
 
 
-def quantile(df: float, level: float = LEVEL) -> float:
+def compute_t_quantile(df: float, level: float = CONFIDENCE) -> float:
     """Quantile of Student's t for a two-sided interval; scipy.special imports in half the time of scipy.stats."""
     from scipy.special import stdtrit
 

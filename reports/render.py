@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import UserError, unknown
-from harness.core.file_names import path_inside
-from harness.core.files import reason_of, replace_file
+from harness.core.errors import UserError, build_unknown_error
+from harness.core.file_names import join_inside
+from harness.core.files import describe_os_error, replace_file
 from harness.core.record import Profile, Record
-from reports.build import build
+from reports.build import build_report
 from reports.document import Findings, Report
-from reports.figures import IMAGES, image, svg_element
-from reports.flat import cell_rows, score_rows, to_csv, to_parquet
-from reports.frames import method_names
-from reports.templating import fill
+from reports.figures import IMAGES, extract_svg, render_image
+from reports.flat import build_cell_rows, build_score_rows, to_csv, to_parquet
+from reports.frames import build_method_names
+from reports.templating import render_template
 
 FORMATS = ("md", "html", "latex", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
@@ -37,42 +37,42 @@ def write_report(
     images: Sequence[str] = DEFAULT_IMAGES,
 ) -> Path:
     """Write the asked formats and figures into `folder`; returns the path of what is to be read first."""
-    check("format", formats, FORMATS)
-    check("figure format", images, IMAGES)
+    check_allowed("format", formats, FORMATS)
+    check_allowed("figure format", images, IMAGES)
     if not records:
         raise UserError(f"no records for a report in {folder.parent}; run cells first")
-    report = build(records, profiles, title, command, dropped, findings or Findings(), published)
-    files = _images(report, formats, images)
+    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published)
+    files = _render_images(report, formats, images)
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
-    names = method_names(records)
+    names = build_method_names(records)
     for kind in formats:
         if kind == "html":
-            elements = {k: svg_element(v) for k, v in vectors.items()}
-            files["report.html"] = fill("report.html", report, vectors=elements, formats=formats)
+            elements = {k: extract_svg(v) for k, v in vectors.items()}
+            files["report.html"] = render_template("report.html", report, vectors=elements, formats=formats)
         elif kind in TEXTS:
-            files[TEXTS[kind]] = fill(TEXTS[kind], report, image=_linked(kind, images))
+            files[TEXTS[kind]] = render_template(TEXTS[kind], report, image=_pick_image(kind, images))
         else:
             to_bytes = to_csv if kind == "csv" else to_parquet
-            flat = {"scores": score_rows(records, names), "cells": cell_rows(records, names)}
+            flat = {"scores": build_score_rows(records, names), "cells": build_cell_rows(records, names)}
             files |= {f"{name}.{kind}": to_bytes(rows) for name, rows in flat.items()}
     for name, rows in (findings.flat if findings else {}).items():
         writers = {"csv": to_csv, "parquet": to_parquet}
         files |= {f"{name}.{kind}": writers[kind](rows) for kind in formats if kind in writers and rows}
-    _write(folder, files)
-    return main_file(folder, formats)
+    _write_files(folder, files)
+    return find_main_file(folder, formats)
 
 
 def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> Path:
     """A report without records in the formats of text; returns the path of what is to be read first."""
-    check("format", formats, FORMATS)
+    check_allowed("format", formats, FORMATS)
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
     extra: dict[str, Any] = {"html": {"vectors": {}}}
-    files = {TEXTS[k]: fill(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
-    _write(folder, files)
-    return main_file(folder, kinds)
+    files = {TEXTS[k]: render_template(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
+    _write_files(folder, files)
+    return find_main_file(folder, kinds)
 
 
-def main_file(folder: Path, formats: Sequence[str]) -> Path:
+def find_main_file(folder: Path, formats: Sequence[str]) -> Path:
     """What is to be read first: the HTML, else another text, else the scores; the folder where there are only figures.
 
     Of files alike, the format that was named first.
@@ -82,40 +82,42 @@ def main_file(folder: Path, formats: Sequence[str]) -> Path:
     return folder / next(iter(names.values())) if names else folder
 
 
-def check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+def check_allowed(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
     """Raise UserError for a name that is not allowed."""
     for name in given:
         if name not in allowed:
-            raise unknown(what, name, allowed)
+            raise build_unknown_error(what, name, allowed)
 
 
-def _linked(kind: str, images: Sequence[str]) -> str:
+def _pick_image(kind: str, images: Sequence[str]) -> str:
     """The kind of image that a text format links; '' where none of those written will do."""
     wanted = ("pdf", "png") if kind == "latex" else ("svg", "png")
     return next((name for name in wanted if name in images), "")
 
 
-def _images(report: Report, formats: Sequence[str], images: Sequence[str]) -> dict[str, bytes]:
+def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]) -> dict[str, bytes]:
     """The figures' files, and under vector/ the SVG that goes into the HTML; each is drawn once."""
     files: dict[str, bytes] = {}
     for name, drawing in report.figures.items():
-        drawn = {
-            kind: image(drawing, kind) for kind in IMAGES if kind in images or (kind == "svg" and "html" in formats)
+        contents = {
+            kind: render_image(drawing, kind)
+            for kind in IMAGES
+            if kind in images or (kind == "svg" and "html" in formats)
         }
-        files |= {f"{FIGURES}{name}.{kind}": content for kind, content in drawn.items() if kind in images}
+        files |= {f"{FIGURES}{name}.{kind}": content for kind, content in contents.items() if kind in images}
         if "html" in formats:
-            files[f"vector/{name}"] = drawn["svg"]
+            files[f"vector/{name}"] = contents["svg"]
     return files
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Each file whole or not at all. Raises UserError for a disk that is full or forbidden."""
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            replace_file(path_inside(folder, name), content)
+            replace_file(join_inside(folder, name), content)
     except OSError as error:
         raise UserError(
-            f"cannot write the report in {folder}: {reason_of(error)}; the records are stored: "
+            f"cannot write the report in {folder}: {describe_os_error(error)}; the records are stored: "
             "`report RUN --to FOLDER` writes it elsewhere"
         ) from error

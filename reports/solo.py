@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from harness.core.record import Profile, Record
 
 
-def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:
+def find_profile(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:
     """The profile of a record's method, model and batch, with `finished` one that came to an end.
 
     Of several that of the record's machine, the latest. None for a simulated level.
     """
     cell = record.cell
-    if cell.simulated:
+    if cell.is_simulated:
         return None
-    fits = [
+    matches = [
         p
         for p in profiles
         if (p.method, p.model_revision, p.dtype, p.quantize, p.recompute)
@@ -23,15 +23,15 @@ def profile_of(record: Record, profiles: Sequence[Profile], *, finished: bool = 
         and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
         and (p.status == "ok" or not finished)
     ]
-    return max(fits, key=lambda p: (_machine(p) == _machine(record), p.measured), default=None)
+    return max(matches, key=lambda p: (_get_machine(p) == _get_machine(record), p.measured), default=None)
 
 
-def _machine(made: Record | Profile) -> tuple[str, str, int, str | None] | None:
-    known = made.environment
-    return None if known is None else (known.device, known.cpu, known.threads, known.gpu)
+def _get_machine(made: Record | Profile) -> tuple[str, str, int, str | None] | None:
+    environment = made.environment
+    return None if environment is None else (environment.device, environment.cpu, environment.threads, environment.gpu)
 
 
-def size(count: int | None) -> str:
+def format_bytes(count: int | None) -> str:
     """Bytes as text; '' of nothing."""
     if count is None:
         return ""

@@ -11,15 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.document import MOST_KEYS, Report, Text
-from reports.escape import latex, markdown, markdown_alt, markdown_code, one_line
-from reports.latex import columns, numeric
+from reports.document import MOST_KEYS, LinkedText, Report
+from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, flatten_text, format_markdown_code
+from reports.latex import build_column_spec, is_numeric
 from reports.plots.style import INK, PAPER
 
 if TYPE_CHECKING:
     import jinja2
 
-FOLDER = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 BRACKETS = {
     "block_start_string": "<%",
     "block_end_string": "%>",
@@ -34,7 +34,7 @@ class Safe(str):
     """Text that is in the format's own language already."""
 
 
-def fill(
+def render_template(
     name: str,
     report: Report,
     *,
@@ -46,18 +46,18 @@ def fill(
 
     `formats`: of the files written beside it, to which it may link.
     """
-    environment = {"report.md": _markdown, "report.tex": _latex, "report.html": _html}[name]()
-    more: dict[str, Any] = {"image": image}
+    environment = {"report.md": _build_markdown, "report.tex": _build_latex, "report.html": _build_html}[name]()
+    context: dict[str, Any] = {"image": image}
     if vectors is not None:
-        more = _page(report, vectors) | {"formats": formats, "most_keys": MOST_KEYS}
-    return environment.get_template(f"{name}.j2").render(report=report, **more).encode(errors="replace")
+        context = _build_page(report, vectors) | {"formats": formats, "most_keys": MOST_KEYS}
+    return environment.get_template(f"{name}.j2").render(report=report, **context).encode(errors="replace")
 
 
-def _environment(**options: Any) -> jinja2.Environment:
+def _create_environment(**options: Any) -> jinja2.Environment:
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -65,24 +65,24 @@ def _environment(**options: Any) -> jinja2.Environment:
     )
 
 
-def _markdown() -> jinja2.Environment:
-    made = _environment(finalize=lambda value: _safely(value, markdown))
-    made.filters |= {
-        "code": lambda value: Safe(markdown_code(value)),
-        "alt": lambda value: Safe(markdown_alt(value)),
+def _build_markdown() -> jinja2.Environment:
+    environment = _create_environment(finalize=lambda value: _escape_unless_safe(value, escape_markdown))
+    environment.filters |= {
+        "code": lambda value: Safe(format_markdown_code(value)),
+        "alt": lambda value: Safe(escape_markdown_alt(value)),
         "raw": Safe,
     }
-    return made
+    return environment
 
 
-def _latex() -> jinja2.Environment:
-    made = _environment(finalize=lambda value: _safely(value, latex), **BRACKETS)
-    made.filters |= {"columns": lambda table: Safe(columns(table)), "raw": Safe}
-    made.globals["end"] = lambda loop: Safe(r" \\" if loop.last else " & ")
-    return made
+def _build_latex() -> jinja2.Environment:
+    environment = _create_environment(finalize=lambda value: _escape_unless_safe(value, escape_latex), **BRACKETS)
+    environment.filters |= {"columns": lambda table: Safe(build_column_spec(table)), "raw": Safe}
+    environment.globals["end"] = lambda loop: Safe(r" \\" if loop.last else " & ")
+    return environment
 
 
-def _safely(value: Any, escape: Any) -> str:
+def _escape_unless_safe(value: Any, escape: Any) -> str:
     from markupsafe import Markup
 
     return value if isinstance(value, (Safe, Markup)) else escape(value)
@@ -91,37 +91,39 @@ def _safely(value: Any, escape: Any) -> str:
 # ---------------------------------------------------------------- HTML
 
 
-def _html() -> jinja2.Environment:
+def _build_html() -> jinja2.Environment:
     # without control characters, which HTML forbids; Markup is text that is HTML already
-    made = _environment(autoescape=True, finalize=lambda value: _safely(value, one_line))
-    made.filters["numeric"] = lambda table: [numeric(table, i) for i in range(len(table.head))]
-    made.filters["texts"] = lambda row: [cell if isinstance(cell, Text) else Text(cell) for cell in row]
-    return made
+    environment = _create_environment(autoescape=True, finalize=lambda value: _escape_unless_safe(value, flatten_text))
+    environment.filters["numeric"] = lambda table: [is_numeric(table, i) for i in range(len(table.head))]
+    environment.filters["texts"] = lambda row: [
+        cell if isinstance(cell, LinkedText) else LinkedText(cell) for cell in row
+    ]
+    return environment
 
 
-def _page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
+def _build_page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
     """What the page holds beside the report: its style, its one script with the hash of it, figures, their points."""
-    script = (FOLDER / "report.js").read_text()
+    script = (TEMPLATES / "report.js").read_text()
     return {
-        "style": (FOLDER / "report.css").read_text(),
+        "style": (TEMPLATES / "report.css").read_text(),
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "vectors": {k: themed(k, element, report.figures[k].alt) for k, element in vectors.items()},
-        "points": _points(report),
+        "vectors": {k: apply_theme(k, element, report.figures[k].alt) for k, element in vectors.items()},
+        "points": _dump_points(report),
     }
 
 
-def _points(report: Report) -> str:
+def _dump_points(report: Report) -> str:
     """JSON of {id of an artist: [keys of each of its markers]}; the signs that could end the element are escaped.
 
     Of more than MOST_KEYS keys the first, and a number: how many more there are.
     """
-    found = {
+    runs_by_artist = {
         f"{name}-{gid}": [_first_keys(keys) for keys in runs]
         for name, drawing in report.figures.items()
         for gid, runs in drawing.points.items()
     }
-    text = json.dumps(found, separators=(",", ":"))
+    text = json.dumps(runs_by_artist, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -130,7 +132,7 @@ def _first_keys(keys: Sequence[str]) -> list[str | int]:
     return [*keys[:MOST_KEYS], more] if more > 0 else list(keys)
 
 
-def themed(name: str, element: str, alt: str) -> str:
+def apply_theme(name: str, element: str, alt: str) -> str:
     """The figure with ids of its own in the page, the page's colours for ink and ground, and its text for no eyes."""
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.S)
 
@@ -142,4 +144,4 @@ def themed(name: str, element: str, alt: str) -> str:
     element = re.sub(r"<[^>]*>", with_own_ids, element)
     for colour, variable in ((INK, "--ink"), ("#000000", "--ink"), (PAPER, "--paper")):
         element = re.sub(f"(fill|stroke): {colour}\\b", f"\\1: var({variable})", element)
-    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(one_line(alt))}" ', 1)
+    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(flatten_text(alt))}" ', 1)

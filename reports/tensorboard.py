@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError
-from harness.core.file_names import file_names, path_inside
+from harness.core.file_names import join_inside, make_file_names
 from harness.core.record import Record
-from reports.frames import method_names, seed_text
+from reports.frames import build_method_names, format_seeds
 
 
-def writer() -> Any:
+def load_writer() -> Any:
     """The class that writes event files. Raises UserError where tensorboard is not installed."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -24,19 +24,19 @@ def writer() -> Any:
 
 def write_events(records: Sequence[Record], folder: Path) -> None:
     """SUITE/TASK/METHOD/seed-SEEDS/events.*: `loss` by step, each score at the last step. Old ones are replaced."""
-    names = method_names(records)
-    words = {r.key: (r.cell.suite, r.cell.task, names[r.key], f"seed-{seed_text(r.cell.seeds)}") for r in records}
-    parts = [file_names(column) for column in zip(*words.values(), strict=True)]
+    names = build_method_names(records)
+    words = {r.key: (r.cell.suite, r.cell.task, names[r.key], f"seed-{format_seeds(r.cell.seeds)}") for r in records}
+    parts = [make_file_names(column) for column in zip(*words.values(), strict=True)]
     for record in records:
-        own = (part[word] for part, word in zip(parts, words[record.key], strict=True))
-        place = path_inside(folder, "/".join(own))
+        folders = (part[word] for part, word in zip(parts, words[record.key], strict=True))
+        place = join_inside(folder, "/".join(folders))
         for old in place.glob("events.*"):
             old.unlink(missing_ok=True)
         if record.loss_curve or record.scores:
-            _write(record, place)
+            _write_run(record, place)
 
 
-def _write(record: Record, place: Path) -> None:
+def _write_run(record: Record, place: Path) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -46,7 +46,7 @@ def _write(record: Record, place: Path) -> None:
         at = 0.0
     points = [("loss", step, loss) for step, loss in record.loss_curve]
     points += [(f"score/{name}", record.steps or 0, value) for name, value in record.scores.items()]
-    events = writer()(str(place))
+    events = load_writer()(str(place))
     for tag, step, number in points:
         value = Summary.Value(tag=tag, simple_value=number)
         events.add_event(Event(wall_time=at, step=step, summary=Summary(value=[value])))

@@ -8,37 +8,37 @@ from collections.abc import Sequence
 from harness.core.record import Record, Trial, Tuned
 from reports.document import Findings, Rows
 
-FAILED = 0.0
+FAILED_SCORE = 0.0
 """Points that a trial without a score counts as, where what a budget finds is estimated."""
 
 
-def with_tuning(findings: Findings, records: Sequence[Record], tuned: Sequence[Tuned]) -> Findings:
+def add_tuning(findings: Findings, records: Sequence[Record], tuned: Sequence[Tuned]) -> Findings:
     """The findings with the tables of tuning, and what the figure needs, where the records were tuned."""
     if not tuned or not any(r.cell.protocol.name == "tuned" for r in records):
         return findings
-    tables = [*findings.tables, ("Tuning", chosen_table(tuned), _notes(tuned))]
-    tables.append(("Best validation score to expect, by trials", budget_table(tuned), [BUDGET_NOTE]))
+    tables = [*findings.tables, ("Tuning", build_chosen_table(tuned), _list_notes(tuned))]
+    tables.append(("Best validation score to expect, by trials", build_budget_table(tuned), [BUDGET_NOTE]))
     return dataclasses.replace(findings, tables=tables, tuned=tuple(tuned))
 
 
-def expected_best(scores: Sequence[float], budget: int) -> float:
+def compute_expected_best(scores: Sequence[float], budget: int) -> float:
     """Mean of the best of `budget` draws with replacement from the scores (arXiv 1909.03004, section 3)."""
     n = len(scores)
     return sum(v * ((i / n) ** budget - ((i - 1) / n) ** budget) for i, v in enumerate(sorted(scores), start=1))
 
 
-def curve(tuned: Tuned) -> list[float]:
+def compute_budget_curve(tuned: Tuned) -> list[float]:
     """Expected best validation score for each budget from 1 trial to all of them."""
-    scores = [FAILED if trial.score is None else trial.score for trial in tuned.trials]
-    return [expected_best(scores, budget) for budget in range(1, len(scores) + 1)]
+    scores = [FAILED_SCORE if trial.score is None else trial.score for trial in tuned.trials]
+    return [compute_expected_best(scores, budget) for budget in range(1, len(scores) + 1)]
 
 
-def chosen_table(tuned: Sequence[Tuned]) -> Rows:
+def build_chosen_table(tuned: Sequence[Tuned]) -> Rows:
     """One row per method and task: what was tried, what was chosen, and what it cost."""
-    return [_row(t) for t in tuned]
+    return [_build_row(t) for t in tuned]
 
 
-def _row(tuned: Tuned) -> dict[str, str | int | float | None]:
+def _build_row(tuned: Tuned) -> dict[str, str | int | float | None]:
     best = None if tuned.best is None else tuned.trials[tuned.best]
     return {
         "suite": tuned.suite,
@@ -47,8 +47,8 @@ def _row(tuned: Tuned) -> dict[str, str | int | float | None]:
         "trials": len(tuned.trials),
         "failed": sum(trial.score is None for trial in tuned.trials),
         "searched": ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in tuned.ranges.items()),
-        "chosen": "-" if best is None else _values(best),
-        "at the edge": ", ".join(_edge(name, which) for name, which in tuned.edges.items()) or "no",
+        "chosen": "-" if best is None else _format_values(best),
+        "at the edge": ", ".join(_format_edge(name, which) for name, which in tuned.edges.items()) or "no",
         "validation score": None if best is None else best.score,
         "declared values": tuned.trials[0].score,
         "steps": sum(trial.steps for trial in tuned.trials),
@@ -56,27 +56,28 @@ def _row(tuned: Tuned) -> dict[str, str | int | float | None]:
     }
 
 
-def _values(trial: Trial) -> str:
+def _format_values(trial: Trial) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in trial.values.items())
 
 
-def _edge(name: str, which: str) -> str:
+def _format_edge(name: str, which: str) -> str:
     return f"{name} ({which} tried)"
 
 
-def _seeds(tuned: Sequence[Tuned]) -> str:
+def _describe_seeds(tuned: Sequence[Tuned]) -> str:
     """How many cells each trial is the mean of, on each of its tasks."""
-    found = sorted({len(trial.keys) // len(t.tasks) for t in tuned for trial in t.trials})
-    if found in ([], [1]):
+    counts = sorted({len(trial.keys) // len(t.tasks) for t in tuned for trial in t.trials})
+    if counts in ([], [1]):
         return "one seed"
-    return f"the mean over {' or '.join(map(str, found))} seeds"
+    return f"the mean over {' or '.join(map(str, counts))} seeds"
 
 
-def _notes(tuned: Sequence[Tuned]) -> list[str]:
+def _list_notes(tuned: Sequence[Tuned]) -> list[str]:
     """What the table means, and the optima that may lie beyond what was tried."""
     notes = [
         "Each method had the same number of trials: its declared values, then points of one Sobol sequence in its own "
-        f"range. Scores are of {_seeds(tuned)}, on a part of the train rows; no row of the dev set had a say in "
+        f"range. Scores are of {_describe_seeds(tuned)}, on a part of the train rows; no row of the dev set had "
+        "a say in "
         "the choice among them. Seconds are shares of packs, and trials without a score count as trials."
     ]
     places = [f"{t.method} on {', '.join(t.tasks)} ({', '.join(t.edges)})" for t in tuned if t.edges]
@@ -90,22 +91,22 @@ BUDGET_NOTE = (
     "a score counts as 0 points. It says what a search of that size finds on the validation part, not how well it "
     "does on the dev set."
 )
-MOST = 8
+MAX_BUDGETS = 8
 """Columns of the table of budgets at most; the figure has each."""
 
 
-def budgets(most: int) -> list[int]:
+def list_budgets(most: int) -> list[int]:
     """1, 2, 4 and so on, and the whole."""
     every = range(1, most + 1)
-    return list(every) if most <= MOST else sorted({b for b in every if b & (b - 1) == 0} | {most})
+    return list(every) if most <= MAX_BUDGETS else sorted({b for b in every if b & (b - 1) == 0} | {most})
 
 
-def budget_table(tuned: Sequence[Tuned]) -> Rows:
+def build_budget_table(tuned: Sequence[Tuned]) -> Rows:
     """One row per method and task, one column per budget."""
-    shown = budgets(max(len(t.trials) for t in tuned))
+    columns = list_budgets(max(len(t.trials) for t in tuned))
     rows = []
-    for own in tuned:
-        values = curve(own)
-        named = {"suite": own.suite, "tuned on": ", ".join(own.tasks), "method": own.method}
-        rows.append(named | {str(b): f"{values[b - 1]:.1f}" if b <= len(values) else "-" for b in shown})
+    for search in tuned:
+        values = compute_budget_curve(search)
+        labels = {"suite": search.suite, "tuned on": ", ".join(search.tasks), "method": search.method}
+        rows.append(labels | {str(b): f"{values[b - 1]:.1f}" if b <= len(values) else "-" for b in columns})
     return rows

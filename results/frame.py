@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.record import Record
-from harness.core.store import Store, first_lines
+from harness.core.store import Store, truncate_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,18 +52,18 @@ def load(folder: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     records, skipped = Store(Path(folder)).read()
-    for line in first_lines(skipped):
+    for line in truncate_lines(skipped):
         warnings.warn(line, stacklevel=2)
     if not records:
-        why = f" that can be used ({'; '.join(first_lines(skipped, 3))})" if skipped else ""
+        why = f" that can be used ({'; '.join(truncate_lines(skipped, 3))})" if skipped else ""
         raise UserError(f"{folder}: no stored cells{why}; give the folder of a run")
-    rows = [row for record in records.values() for row in _rows(record)]
+    rows = [row for record in records.values() for row in _build_rows(record)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"], utc=True, format="ISO8601", errors="coerce")
     return frame
 
 
-def _rows(record: Record) -> list[dict[str, Any]]:
+def _build_rows(record: Record) -> list[dict[str, Any]]:
     cell, p, e = record.cell, record.parameters, record.environment
     seeds = set(cell.seeds.values())
     start = {

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.core.listener import Listener, Plain
+from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run with its report."""
 
     out: Path
@@ -30,18 +30,18 @@ class Finished:
         return sum(r.status != "ok" for r in self.records)
 
 
-def run(**fields: Any) -> Finished:
+def run(**fields: Any) -> FinishedRun:
     """Train what is missing, measure, and write the report; the fields are those of the command line.
 
     `results.run(suite="glue", methods="lora,lorasp", seeds=5)`; what is done is in `out` of the answer, for
     `results.load`. Raises UserError.
     """
-    given = {name: str(v) if name == "seeds" else v for name, v in fields.items() if v is not None}
-    command = f"results.run({', '.join(f'{name}={value!r}' for name, value in given.items())})"
-    return run_spec(make_spec(given), command, lambda total: Plain(sys.stderr, total))
+    settings = {name: str(v) if name == "seeds" else v for name, v in fields.items() if v is not None}
+    command = f"results.run({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+    return run_spec(make_spec(settings), command, lambda total: PlainListener(sys.stderr, total))
 
 
-def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Finished:
+def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> FinishedRun:
     """Run what is missing of a spec and write the report.
 
     `command` is what the report names as its origin; `listen` makes a listener for so many cells. Raises UserError;
@@ -49,13 +49,13 @@ def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Fin
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
-    from results.report import check_shown, write_report
+    from results.report import check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
-    check_shown(spec)
+    check_formats(spec)
     outcome = run_cells(spec, command, listen)
     report = write_report(
         Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
     )
-    return Finished(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.record import MemoryShares, Profile
-from harness.core.store import Store, first_lines
+from harness.core.store import Store, truncate_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,17 +37,17 @@ def profiles(folder: str | Path) -> pd.DataFrame:
     """The profiles of a run's folder, one row each; see PROFILE_COLUMNS. Raises UserError."""
     import pandas as pd
 
-    found, skipped = Store(Path(folder)).read_profiles()
-    for line in first_lines(skipped):
+    stored, skipped = Store(Path(folder)).read_profiles()
+    for line in truncate_lines(skipped):
         warnings.warn(line, stacklevel=2)
-    if not found:
+    if not stored:
         raise UserError(f"{folder}: no stored profiles; give the folder of a run, or of the verb profile")
-    frame = pd.DataFrame([_row(p) for p in found.values()])
+    frame = pd.DataFrame([_build_row(p) for p in stored.values()])
     frame["measured"] = pd.to_datetime(frame["measured"])
     return frame
 
 
-def _row(p: Profile) -> dict[str, Any]:
+def _build_row(p: Profile) -> dict[str, Any]:
     import numpy as np
 
     plain = "method model dtype quantize recompute device batch_size length status reason peak_bytes peak_kind"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-PATH = Path(__file__).parent / "published.tsv"
+PUBLISHED_PATH = Path(__file__).parent / "published.tsv"
 
 
-def read(path: Path = PATH) -> list[dict[str, str]]:
+def read_published(path: Path = PUBLISHED_PATH) -> list[dict[str, str]]:
     """One row per figure: source, arxiv, table, model, method, trainable_parameters, protocol, task, metric, value
     in points, and differences: what this project does otherwise.
     """

@@ -10,23 +10,24 @@ from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.record import Profile, Record, Tuned
 from harness.core.spec import Spec
-from harness.core.store import Store, first_lines
-from harness.runner.run import no_records, stored
+from harness.core.store import Store, truncate_lines
+from harness.runner.run import build_no_records_error, load_run
 
 if TYPE_CHECKING:
     from reports.document import Findings
 
-def check_shown(spec: Spec) -> None:
+
+def check_formats(spec: Spec) -> None:
     """Raise UserError for a format that is not there, before any training."""
     from reports.figures import IMAGES
-    from reports.render import FORMATS, check
+    from reports.render import FORMATS, check_allowed
 
-    check("format", spec.formats, FORMATS)
-    check("figure format", spec.figures, IMAGES)
+    check_allowed("format", spec.formats, FORMATS)
+    check_allowed("figure format", spec.figures, IMAGES)
     if spec.tensorboard:
-        from reports.tensorboard import writer
+        from reports.tensorboard import load_writer
 
-        writer()
+        load_writer()
 
 
 @pause_collection()
@@ -46,21 +47,23 @@ def write_report(
     is where to write instead of OUT/report.
     """
     from reports.render import write_report as render
-    from reports.tuning import with_tuning
+    from reports.tuning import add_tuning
 
-    asked = store.read_run()
-    tuned, about_tuning = _tuned(store.out)
-    absent = len(set(asked["order"]) - {r.key for r in records})
-    lost = [f"{absent} of {len(asked['order'])} cells have no record: the same command runs them"] if absent else []
+    run_info = store.read_run()
+    tuned, about_tuning = _read_tuned(store.out)
+    absent = len(set(run_info["order"]) - {r.key for r in records})
+    missing_notes = (
+        [f"{absent} of {len(run_info['order'])} cells have no record: the same command runs them"] if absent else []
+    )
     path: Path = render(
         records,
         profiles,
         folder or store.out / "report",
-        asked["title"],
-        asked["command"],
-        [*asked["dropped"], *lost, *first_lines(notes), *about_tuning],
-        findings=with_tuning(found or _found(store, records, profiles), records, tuned),
-        published=_published() if spec.published else [],
+        run_info["title"],
+        run_info["command"],
+        [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
+        findings=add_tuning(found or _build_findings(store, records, profiles), records, tuned),
+        published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
     )
@@ -71,35 +74,35 @@ def write_report(
     return path
 
 
-def _tuned(out: Path) -> tuple[list[Tuned], list[str]]:
+def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
     """What tuning found, and a line where its file is damaged: the report goes without."""
-    from harness.runner.tuning.tuning import read
+    from harness.runner.tuning.tuning import read_tuned
 
     try:
-        return read(out), []
+        return read_tuned(out), []
     except UserError as error:
         return [], [str(error)]
 
 
-def _found(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Findings:
-    from reports.findings import findings
+def _build_findings(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Findings:
+    from reports.findings import build_findings
     from reports.statistics.analysis import analyse
 
-    asked = store.read_run()
-    late = bool(asked.get("margin_late"))
-    return findings(analyse(records, profiles, margin=asked.get("margin"), cells=store.cells, late=late))
+    run_info = store.read_run()
+    late = bool(run_info.get("margin_late"))
+    return build_findings(analyse(records, profiles, margin=run_info.get("margin"), cells=store.cells, late=late))
 
 
-def _published() -> list[dict[str, str]]:
-    from results.published import read
+def _read_published() -> list[dict[str, str]]:
+    from results.published import read_published
 
-    return read()
+    return read_published()
 
 
 def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) -> tuple[Path, list[str]]:
     """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files."""
-    records, profiles, lines = stored(out)
+    records, profiles, lines = load_run(out)
     if not records:
-        raise no_records(out, lines)
+        raise build_no_records_error(out, lines)
     path = write_report(Store(out), records, profiles, spec or Spec(), notes=lines, folder=to)
-    return path, [*lines, *_tuned(out)[1]]
+    return path, [*lines, *_read_tuned(out)[1]]

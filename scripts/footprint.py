@@ -19,14 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.core.cell import Protocol
 from harness.core.method import METHODS, STRATEGIES, Member, Method
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.base import Split
-from harness.data.task_types.classification import LabelledRows, replica_losses
+from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.models.load import load_model
 from harness.models.source import resolve
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from harness.training.trainer import Trainer
 from methods.lorasp import LoraSP
 
@@ -34,40 +34,40 @@ OUT = Path(__file__).parent.parent / "results" / "footprint.tsv"
 ROWS, LENGTH = 16, 32
 
 
-def step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol) -> dict[str, int]:
+def measure_step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol) -> dict[str, int]:
     """Numbers and bytes of one training step: what the method trains, what is kept for backward, and operations."""
     streams = Streams(equal(0))
-    attached = method.attach(model, [Member(method, streams, 2)], calibration_of(split, replica_losses))
-    made = Trainer(model, attached, split, [protocol], [streams], replica_losses)
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    own |= {g.theta.untyped_storage().data_ptr() for g in attached.groups}
-    kept: dict[int, int] = {}
+    attached = method.attach(model, [Member(method, streams, 2)], build_calibration(split, compute_replica_losses))
+    trainer = Trainer(model, attached, split, [protocol], [streams], compute_replica_losses)
+    parameter_storages = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    parameter_storages |= {g.theta.untyped_storage().data_ptr() for g in attached.groups}
+    saved_bytes: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no storage is freed and its address taken again
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.layout != torch.strided:  # shira's weight: indices and trained values, no activation
             return tensor
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in parameter_storages:
+            saved_bytes[storage.data_ptr()] = storage.nbytes()
             alive.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), FlopCounterMode(display=False) as flops:
-        made.one_step(0)
+        trainer.train_step(0)
     groups = [g for g in attached.groups if g.name != "head"]
     return {
         "trained parameters": sum(g.counts[0] for g in groups),
-        "gradient": sum(g.bytes_of(0) for g in groups),
+        "gradient": sum(g.count_trained_bytes(0) for g in groups),
         "optimizer state": sum(g.state_bytes(0) for g in groups),
-        "activations": sum(kept.values()),
+        "activations": sum(saved_bytes.values()),
         "compute": flops.get_total_flops(),
     }
 
 
-def measured() -> dict[str, Mapping[str, int]]:
+def measure_methods() -> dict[str, Mapping[str, int]]:
     """Each method at its defaults, and lorasp with each strategy."""
-    source = resolve(preset("quick"), "glue", None)
+    source = resolve(get_preset("quick"), "glue", None)
     rng = np.random.default_rng(0)
     ids = torch.from_numpy(rng.integers(5, 399, (ROWS, LENGTH), dtype=np.int32))
     labels = torch.from_numpy(rng.integers(0, 2, ROWS))
@@ -76,20 +76,20 @@ def measured() -> dict[str, Mapping[str, int]]:
     protocol = Protocol(lr=1e-3, epochs=100.0, max_steps=2, batch_size=ROWS, max_length=LENGTH)
     methods = {name: METHODS.get(name)() for name in METHODS.names()}
     methods |= {f"lorasp-{name}": LoraSP(select=name) for name in STRATEGIES.names()}
-    found: dict[str, Mapping[str, int]] = {}
+    costs: dict[str, Mapping[str, int]] = {}
     for name, method in methods.items():
         model = load_model(source, 2, trained_backbone=method.trains_backbone)
-        found[name] = step_cost(method, model, split, protocol)
-    return found
+        costs[name] = measure_step_cost(method, model, split, protocol)
+    return costs
 
 
-def table(found: Mapping[str, Mapping[str, int]]) -> str:
+def format_table(found: Mapping[str, Mapping[str, int]]) -> str:
     """Tab-separated, one line a method."""
     head = ["method", *next(iter(found.values()))]
-    lines = [head, *([name, *map(str, own.values())] for name, own in found.items())]
+    lines = [head, *([name, *map(str, cost.values())] for name, cost in found.items())]
     return "\n".join("\t".join(line) for line in lines)
 
 
 if __name__ == "__main__":
     load_all()
-    OUT.write_text(table(measured()) + "\n")
+    OUT.write_text(format_table(measure_methods()) + "\n")

@@ -23,15 +23,17 @@ WITHIN = 0.1
 """Share on either side of equality that the figure shades."""
 
 
-def rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def select_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The combinations that were both predicted and measured. Bytes; `ratio` is predicted over measured."""
     both = [r for r in content["results"] if r.get("predicted") and r.get("measured")]
     facts = {"gpu": content["gpu"], "torch": content["torch"]}
-    made = ({name: r.get(name) for name in COLUMNS} | {"ratio": round(r["predicted"] / r["measured"], 4)} for r in both)
-    return [row | facts for row in made]
+    selected = (
+        {name: r.get(name) for name in COLUMNS} | {"ratio": round(r["predicted"] / r["measured"], 4)} for r in both
+    )
+    return [row | facts for row in selected]
 
 
-def table(made: Sequence[Mapping[str, Any]]) -> str:
+def format_table(made: Sequence[Mapping[str, Any]]) -> str:
     """Tab-separated, one line a combination."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*COLUMNS, "gpu", "torch"], delimiter="\t", lineterminator="\n")
@@ -40,34 +42,40 @@ def table(made: Sequence[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def drawing(made: Sequence[Mapping[str, Any]]) -> bytes:
+def draw_figure(made: Sequence[Mapping[str, Any]]) -> bytes:
     """SVG: measured against predicted in GiB, both logarithmic, and their ratio by model."""
     import matplotlib
 
     from reports.document import Drawing
-    from reports.figures import image
-    from reports.plots.style import STYLE, colour, legend, marker, new_figure, place
+    from reports.figures import render_image
+    from reports.plots.style import STYLE, add_legend, create_figure, freeze_layout, get_colour, get_marker
 
     models = list(dict.fromkeys(row["model"] for row in made))
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(7.4, 3.6)
+        figure = create_figure(7.4, 3.6)
         left, right = figure.subplots(1, 2)
         for i, model in enumerate(models):
-            own = [row for row in made if row["model"] == model]
-            seen, guess = ([row[name] / GIB for row in own] for name in ("measured", "predicted"))
-            left.plot(seen, guess, marker(i), color=colour(i), label=model, markersize=5)
-            right.plot([row["ratio"] for row in own], [i] * len(own), marker(i), color=colour(i), markersize=5)
-        _equality(left, made)
+            model_rows = [row for row in made if row["model"] == model]
+            measured, predicted = ([row[name] / GIB for row in model_rows] for name in ("measured", "predicted"))
+            left.plot(measured, predicted, get_marker(i), color=get_colour(i), label=model, markersize=5)
+            right.plot(
+                [row["ratio"] for row in model_rows],
+                [i] * len(model_rows),
+                get_marker(i),
+                color=get_colour(i),
+                markersize=5,
+            )
+        _draw_equality(left, made)
         right.axvspan(1 - WITHIN, 1 + WITHIN, color="#999999", alpha=0.15, linewidth=0)
         right.axvline(1, color="#999999", linewidth=1)
         right.set_yticks(range(len(models)), models)
         right.set_xlabel("predicted / measured (10 % shaded)")
-        legend(figure, left)
-        place(figure)
-        return image(Drawing(figure, "Predicted and measured memory", ""), "svg")
+        add_legend(figure, left)
+        freeze_layout(figure)
+        return render_image(Drawing(figure, "Predicted and measured memory", ""), "svg")
 
 
-def _equality(axes: Any, made: Sequence[Mapping[str, Any]]) -> None:
+def _draw_equality(axes: Any, made: Sequence[Mapping[str, Any]]) -> None:
     """The line where both are the same, over the range of the points."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
@@ -83,13 +91,13 @@ def _equality(axes: Any, made: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("predicted peak, GiB")
 
 
-def write(content: Mapping[str, Any], root: Path = ROOT) -> list[Path]:
+def write_files(content: Mapping[str, Any], root: Path = ROOT) -> list[Path]:
     """Both files under `root`. Raises SystemExit where nothing was both predicted and measured."""
-    made = rows(content)
-    if not made:
+    combinations = select_rows(content)
+    if not combinations:
         sys.exit("no combination was both predicted and measured: run scripts/predicted_vs_measured.py on a GPU")
     paths = [root / "results" / "predicted_vs_measured.tsv", root / "docs" / "images" / "predicted-vs-measured.svg"]
-    for path, text in zip(paths, (table(made).encode(), drawing(made)), strict=True):
+    for path, text in zip(paths, (format_table(combinations).encode(), draw_figure(combinations)), strict=True):
         path.write_bytes(text)
     return paths
 
@@ -97,7 +105,7 @@ def write(content: Mapping[str, Any], root: Path = ROOT) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("json", type=Path)
-    for path in write(json.loads(parser.parse_args().json.read_text())):
+    for path in write_files(json.loads(parser.parse_args().json.read_text())):
         print(path)
 
 

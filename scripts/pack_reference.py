@@ -48,36 +48,36 @@ def pack(run: Path, out: Path, logits: bool = True) -> Path:
             raise UserError(f"{lines[0]}: run it again before it is packed")
     out.mkdir(parents=True, exist_ok=True)
     with tarfile.open(out / ARCHIVE, "w:xz", preset=9, format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in sorted(contents(run, logits).items()):
+        for name, content in sorted(collect_contents(run, logits).items()):
             member = tarfile.TarInfo(name)  # no owner, no time: the same bytes each time
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     with tempfile.TemporaryDirectory() as scratch:  # what is shown is what was packed
         unpack(out, Path(scratch) / "run")
-        _report(Path(scratch) / "run", out)
+        _write_report(Path(scratch) / "run", out)
     return out / ARCHIVE
 
 
-def contents(run: Path, logits: bool) -> dict[str, bytes]:
+def collect_contents(run: Path, logits: bool) -> dict[str, bytes]:
     """Name in the archive -> content."""
     paths = [run / name for name in FILES] + [p for part in PARTS for p in (run / part).glob("*.*")]
-    made = {p.relative_to(run).as_posix(): p.read_bytes() for p in paths if p.is_file()}
+    files = {p.relative_to(run).as_posix(): p.read_bytes() for p in paths if p.is_file()}
     if logits:
-        return made
+        return files
     before: dict[str, str] = {}
-    for name in [n for n in made if n.endswith(".json") and PurePosixPath(n).parent.name == "cells"]:
+    for name in [n for n in files if n.endswith(".json") and PurePosixPath(n).parent.name == "cells"]:
         record = parse_record(run / name)
         if record.predictions is not None:
             side = str(PurePosixPath(name).parent / record.predictions.path)
             before[side] = record.predictions.sha256
-            made[side] = smaller(made[side])
-            now = record.predictions.model_copy(update={"sha256": hashlib.sha256(made[side]).hexdigest()})
-            made[name] = to_json(record.model_copy(update={"predictions": now}))
+            files[side] = drop_logits(files[side])
+            predictions = record.predictions.model_copy(update={"sha256": hashlib.sha256(files[side]).hexdigest()})
+            files[name] = to_json(record.model_copy(update={"predictions": predictions}))
     note = {"left out": "logits", "sha256 of the run's predictions": before}
-    return made | {NOTE: json.dumps(note, indent=1).encode()}
+    return files | {NOTE: json.dumps(note, indent=1).encode()}
 
 
-def smaller(content: bytes) -> bytes:
+def drop_logits(content: bytes) -> bytes:
     """A file of predictions without its logits, laid out for xz; each value as it was."""
     table = pyarrow.parquet.ParquetFile(io.BytesIO(content)).read()
     if "logits" in table.column_names:
@@ -96,21 +96,21 @@ def smaller(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-def _report(run: Path, out: Path) -> None:
+def _write_report(run: Path, out: Path) -> None:
     """The report of a run as Markdown with SVG figures, their numbers rounded to what an eye can see."""
     report(run, make_spec({"formats": ("md", "csv"), "figures": ("svg",)}))
-    made = run / "report"
+    report_folder = run / "report"
     shutil.rmtree(out / "report", ignore_errors=True)
     (out / "report" / "figures").mkdir(parents=True)
-    shutil.copyfile(made / "report.md", out / "report" / "report.md")
-    shutil.copyfile(made / "scores.csv", out / "scores.csv")
-    for path in sorted((made / "figures").glob("*.svg")):
-        (out / "report" / "figures" / path.name).write_text(rounded(path.read_text()))
+    shutil.copyfile(report_folder / "report.md", out / "report" / "report.md")
+    shutil.copyfile(report_folder / "scores.csv", out / "scores.csv")
+    for path in sorted((report_folder / "figures").glob("*.svg")):
+        (out / "report" / "figures" / path.name).write_text(round_coordinates(path.read_text()))
 
 
-def rounded(svg: str) -> str:
+def round_coordinates(svg: str) -> str:
     """Coordinates to a hundredth of a point; what figures say stays."""
-    return re.sub(r'\b(?:d|x|y|width|height|transform)="[^"]*"', lambda found: NUMBER.sub(r"\1", found[0]), svg)
+    return re.sub(r'\b(?:d|x|y|width|height|transform)="[^"]*"', lambda match: NUMBER.sub(r"\1", match[0]), svg)
 
 
 def unpack(out: Path, run: Path) -> None:
@@ -126,14 +126,14 @@ def unpack(out: Path, run: Path) -> None:
         ):
             whole = Path(scratch) / run.name
             archive.extractall(whole, filter="data")
-            for line in damaged(whole):
+            for line in find_damaged(whole):
                 raise UserError(f"{line}: the archive is not what was packed")
             os.replace(whole, run)
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{out / ARCHIVE} does not read ({error}); give a folder that pack_reference wrote") from error
 
 
-def damaged(run: Path) -> Iterator[str]:
+def find_damaged(run: Path) -> Iterator[str]:
     """A line for each record that does not read or whose predictions are absent or have another sha256."""
     for path in sorted(run.rglob("cells/*.json")):
         try:
@@ -147,14 +147,14 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--unpack", action="store_true", help="the other way: OUT RUN")
     parser.add_argument("--without-logits", action="store_true", help="keep predictions, not what they came from")
     parser.add_argument("folders", nargs=2, type=Path, metavar="FOLDER", help="RUN OUT")
-    asked = parser.parse_args(words)
+    arguments = parser.parse_args(words)
     try:
-        source, target = asked.folders
-        if asked.unpack:
+        source, target = arguments.folders
+        if arguments.unpack:
             unpack(source, target)
         else:
-            made = pack(source, target, not asked.without_logits)
-            print(f"{made}: {made.stat().st_size / 1000:.0f} kB")
+            archive = pack(source, target, not arguments.without_logits)
+            print(f"{archive}: {archive.stat().st_size / 1000:.0f} kB")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -46,25 +46,25 @@ PRELOAD = [
     "transformers.models.auto.modeling_auto",
     *(f"transformers.models.{kind}.modeling_{kind}" for kind in ("bert", "roberta", "t5", "llama")),
 ]
-PREDICTING = 8
+MAX_PREDICTORS = 8
 """Processes that predict at most; they need no GPU."""
 ROOMY = 8 * 2**30
-Asked = dict[str, Any]
+Combination = dict[str, Any]
 
 
-def combinations(only: Sequence[str] = ()) -> list[Asked]:
+def list_combinations(only: Sequence[str] = ()) -> list[Combination]:
     """The ways of each model, those of all models in turn; without bitsandbytes none is quantized."""
     quantized = importlib.util.find_spec("bitsandbytes") is not None
     ways = [way for way in WAYS if quantized or way["quantize"] == "none"]
-    made = []
+    selected = []
     for way, (model, (batch, length)) in itertools.product(ways, MODELS.items()):
         dtype = "bf16" if model.startswith("llama") else "fp32"
         if not only or model in only:
-            made.append({"model": model, **way, "dtype": dtype, "batch": batch, "length": length})
-    return made
+            selected.append({"model": model, **way, "dtype": dtype, "batch": batch, "length": length})
+    return selected
 
 
-def step_of(asked: Asked, device: str) -> Any:
+def build_step(asked: Combination, device: str) -> Any:
     """The training step of a combination, its cell made by hand so that no rows are needed."""
     import dataclasses
 
@@ -87,30 +87,30 @@ def step_of(asked: Asked, device: str) -> Any:
     return Step((cell,), (plan.methods[cell.key],), task, plan.models["glue"], length, device)
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure_peak(asked: Combination) -> dict[str, Any]:
     """Peak of allocated bytes over four steps, the second captured and the last two replayed; or the error's line."""
     import gc
 
     import torch
 
-    from harness.profiling.request import Question, load_alone, train_alone
+    from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 
     started = time.perf_counter()
     torch.set_num_threads(1)
-    step = step_of(asked, "cuda")
-    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
+    step = build_step(asked, "cuda")
+    request = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     try:
-        model = load_alone(question)
+        model = load_alone(request)
         gc.collect()
         torch.cuda.empty_cache()
-        trainer = train_alone(question, model, 5)
+        trainer = build_trainer(request, model, 5)
         state = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         with trainer.runner.stream():
-            trainer.one_step(0)
+            trainer.train_step(0)
             eager = torch.cuda.max_memory_allocated()
             for later in range(1, 4):
-                trainer.one_step(later)
+                trainer.train_step(later)
         torch.cuda.synchronize()
     except Exception as error:
         traceback.print_exc()
@@ -125,7 +125,7 @@ def measure(asked: Asked) -> dict[str, Any]:
     }
 
 
-def predicted(asked: Asked) -> dict[str, Any]:
+def predict_peak(asked: Combination) -> dict[str, Any]:
     """What the plan says of the same step; or the error's line."""
     import torch
 
@@ -134,15 +134,15 @@ def predicted(asked: Asked) -> dict[str, Any]:
     torch.set_num_threads(1)
     started = time.perf_counter()
     try:
-        made = predict(step_of(asked, "cuda"))
+        prediction = predict(build_step(asked, "cuda"))
     except Exception as error:
         traceback.print_exc()
         return {"prediction_error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
     seconds = round(time.perf_counter() - started, 2)
-    return {"predicted": made.peak, "shares": made.shares.model_dump(), "seconds": seconds}
+    return {"predicted": prediction.peak, "shares": prediction.shares.model_dump(), "seconds": seconds}
 
 
-def alone(context: Any, task: Callable[[Asked], dict[str, Any]], asked: Asked) -> dict[str, Any]:
+def run_alone(context: Any, task: Callable[[Combination], dict[str, Any]], asked: Combination) -> dict[str, Any]:
     """What `task` finds in a fresh process; one that is killed is an error of this combination only."""
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
@@ -151,36 +151,38 @@ def alone(context: Any, task: Callable[[Asked], dict[str, Any]], asked: Asked) -
             return {"error": "its process was killed (out of memory?)"}
 
 
-def line(found: Asked) -> str:
+def format_line(found: Combination) -> str:
     """One combination for reading."""
     names = f"{found['model']:13} {found['method']:7} {found['quantize']:8} {found['recompute']:10}"
-    guess, seen = found.get("predicted"), found.get("measured")
-    sizes = " ".join(f"{'-':>10}" if size is None else f"{size / 2**20:10.1f}" for size in (guess, seen))
-    ratio = f"{guess / seen:6.3f}" if guess and seen else f"{'-':>6}"
+    predicted_bytes, measured_bytes = found.get("predicted"), found.get("measured")
+    sizes = " ".join(
+        f"{'-':>10}" if size is None else f"{size / 2**20:10.1f}" for size in (predicted_bytes, measured_bytes)
+    )
+    ratio = f"{predicted_bytes / measured_bytes:6.3f}" if predicted_bytes and measured_bytes else f"{'-':>6}"
     errors = " ".join(found[name] for name in ("prediction_error", "error") if name in found)
     return f"{names} {sizes} {ratio} {found.get('measuring_seconds', 0):5.1f} s {errors}".rstrip()
 
 
-def collect(
-    asked: Sequence[Asked],
+def collect_results(
+    asked: Sequence[Combination],
     jobs: int,
-    guess: Callable[[Asked], concurrent.futures.Future[dict[str, Any]]],
-    seen: Callable[[Asked], dict[str, Any]],
-    write: Callable[[list[Asked]], None],
+    guess: Callable[[Combination], concurrent.futures.Future[dict[str, Any]]],
+    seen: Callable[[Combination], dict[str, Any]],
+    write: Callable[[list[Combination]], None],
 ) -> None:
     """Predictions run by themselves, `jobs` measurements at once; `write` gets all that is done, in the order asked."""
     guesses = [guess(one) for one in asked]
-    done: dict[int, Asked] = {}
+    results: dict[int, Combination] = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(seen, one): place for place, one in enumerate(asked)}
         for future in concurrent.futures.as_completed(running):
             place = running[future]
-            done[place] = asked[place] | guesses[place].result() | future.result()
-            print(line(done[place]), flush=True)
-            write([done[i] for i in sorted(done)])
+            results[place] = asked[place] | guesses[place].result() | future.result()
+            print(format_line(results[place]), flush=True)
+            write([results[i] for i in sorted(results)])
 
 
-def _forkserver() -> Any:
+def _create_forkserver() -> Any:
     """Processes that start with torch, transformers and the harness imported; none has touched the GPU."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
@@ -199,27 +201,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("predicted_vs_measured.json"))
     parser.add_argument("--only", action="append", choices=MODELS, default=[], help="a model; may be given again")
     parser.add_argument("--jobs", type=int, default=4, help="measurements at once on the one GPU")
-    given = parser.parse_args()
-    context = _forkserver()
+    arguments = parser.parse_args()
+    context = _create_forkserver()
     import torch
 
     if not torch.cuda.is_available():
         sys.exit("no CUDA GPU here: this script measures one")
     facts = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
 
-    def write(results: list[Asked]) -> None:
-        given.out.write_text(json.dumps(facts | {"results": results}, indent=1) + "\n")
+    def write(results: list[Combination]) -> None:
+        arguments.out.write_text(json.dumps(facts | {"results": results}, indent=1) + "\n")
 
-    processes = max(1, min(PREDICTING, (os.cpu_count() or 1) - given.jobs))
+    processes = max(1, min(MAX_PREDICTORS, (os.cpu_count() or 1) - arguments.jobs))
     print(
         f"{'model':13} {'method':7} {'quantize':8} {'recompute':10} {'predicted':>10} {'measured':>10} {'ratio':>6} MiB"
     )
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        collect(
-            combinations(given.only),
-            given.jobs,
-            lambda one: pool.submit(predicted, one),
-            lambda one: alone(context, measure, one),
+        collect_results(
+            list_combinations(arguments.only),
+            arguments.jobs,
+            lambda one: pool.submit(predict_peak, one),
+            lambda one: run_alone(context, measure_peak, one),
             write,
         )
 

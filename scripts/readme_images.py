@@ -26,7 +26,7 @@ def copy_figures(run: Path) -> None:
         shutil.copyfile(run / "report" / "figures" / f"{name}.svg", IMAGES / f"{image}.svg")
 
 
-def picture(run: Path) -> None:
+def capture_report(run: Path) -> None:
     """The top of the HTML report as a browser shows it; left as it is where there is no Chromium."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
@@ -44,7 +44,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "harness", "run"], check=False)
     subprocess.run([sys.executable, "-m", "harness", "report", str(run)], check=True)
     copy_figures(run)
-    picture(run)
+    capture_report(run)
 
 
 if __name__ == "__main__":

@@ -33,19 +33,19 @@ KINDS = (
 """Kind by what the kernel's name has in it; the first that fits."""
 
 
-def kind_of(name: str) -> str:
+def find_kind(name: str) -> str:
     """The kind of a kernel."""
     low = name.lower()
     return next((kind for kind, parts in KINDS if any(part in low for part in parts)), "other")
 
 
-def by_kind(kernels: Iterable[tuple[str, float]]) -> dict[str, float]:
+def sum_by_kind(kernels: Iterable[tuple[str, float]]) -> dict[str, float]:
     """Seconds by kind, the longest first."""
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for name, seconds in kernels:
-        kind = kind_of(name)
-        found[kind] = found.get(kind, 0.0) + seconds
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        kind = find_kind(name)
+        totals[kind] = totals.get(kind, 0.0) + seconds
+    return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
 
 def main() -> None:
@@ -57,40 +57,47 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=32, help="tokens of a row")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--top", type=int, default=8, help="kernels to name")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    from harness.bench.subjects import Case, Subject, asked_of
+    from harness.bench.subjects import Case, CaseTimer, build_requests
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
-    from harness.profiling.ceiling import matmul_flops
+    from harness.profiling.ceiling import measure_matmul_flops
 
     load_all()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    flags = {"methods": given.method, "model": (given.model,), "batch_size": given.batch_size}
-    spec = make_spec(flags | {"max_length": given.length, "dtype": (given.dtype,)})
-    (question,) = asked_of(spec, device)[0]
-    subject = Subject(Case(question, given.pack, given.pack > 1, given.method), 4 * STEPS)
+    flags = {"methods": arguments.method, "model": (arguments.model,), "batch_size": arguments.batch_size}
+    spec = make_spec(flags | {"max_length": arguments.length, "dtype": (arguments.dtype,)})
+    (request,) = build_requests(spec, device)[0]
+    subject = CaseTimer(Case(request, arguments.pack, arguments.pack > 1, arguments.method), 4 * STEPS)
     subject.warm_up(4)
     subject.take(STEPS)
     kinds = [torch.profiler.ProfilerActivity.CPU] if device == "cpu" else [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=kinds) as seen:
+    with torch.profiler.profile(activities=kinds) as profiler:
         subject.take(STEPS)
     on_cpu = device == "cpu"
     events = [
         (e.key, (e.self_cpu_time_total if on_cpu else e.self_device_time_total) / 1e6 / STEPS, e.count / STEPS)
-        for e in seen.key_averages()
+        for e in profiler.key_averages()
     ]
     events = [e for e in events if e[1] > 0]
     step, kernels = subject.seconds[0], sum(seconds for _, seconds, _ in events)
-    share = subject.flops / step / matmul_flops(device, torch.bfloat16 if given.dtype == "bf16" else torch.float32)
+    share = (
+        subject.flops
+        / step
+        / measure_matmul_flops(device, torch.bfloat16 if arguments.dtype == "bf16" else torch.float32)
+    )
     how = "eager" if on_cpu else subject.fallback or "captured"
-    print(f"{given.model} {given.method} {given.dtype}: K = {given.pack}, {given.batch_size} x {given.length} tokens")
+    print(
+        f"{arguments.model} {arguments.method} {arguments.dtype}: K = {arguments.pack}, {arguments.batch_size} "
+        f"x {arguments.length} tokens"
+    )
     print(f"step {1000 * step:.2f} ms, {subject.flops / step / 1e12:.3g} TFLOP/s, {100 * share:.1f} % of the ceiling")
     print(f"kernels {1000 * kernels:.2f} ms in {sum(n for *_, n in events):.0f} launches; {how}")
-    for kind, seconds in by_kind((name, seconds) for name, seconds, _ in events).items():
+    for kind, seconds in sum_by_kind((name, seconds) for name, seconds, _ in events).items():
         print(f"  {100 * seconds / kernels:5.1f} %  {kind}")
-    for name, seconds, count in sorted(events, key=lambda e: -e[1])[: given.top]:
-        print(f"  {1000 * seconds:8.3f} ms {count:6.0f} x  {kind_of(name):16} {name[:110]}")
+    for name, seconds, count in sorted(events, key=lambda e: -e[1])[: arguments.top]:
+        print(f"  {1000 * seconds:8.3f} ms {count:6.0f} x  {find_kind(name):16} {name[:110]}")
 
 
 if __name__ == "__main__":

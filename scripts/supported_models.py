@@ -71,31 +71,31 @@ IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
 
-def _config(kind: str, **fields: Any) -> Callable[[], Any]:
+def _build_config(kind: str, **fields: Any) -> Callable[[], Any]:
     def make() -> Any:
         from transformers import AutoConfig
 
         size = len(SPECIAL) + len(WORDS)
-        made = AutoConfig.for_model(kind, vocab_size=size, **fields)
+        config = AutoConfig.for_model(kind, vocab_size=size, **fields)
         for field in ("initializer_range", "init_std"):
-            if hasattr(made, field):
-                setattr(made, field, 0.15)  # weights as small as those of an initialization would hide differences
-        return made
+            if hasattr(config, field):
+                setattr(config, field, 0.15)  # weights as small as those of an initialization would hide differences
+        return config
 
     return make
 
 
-def _encoder(kind: str, **fields: Any) -> Family:
+def _build_encoder(kind: str, **fields: Any) -> Family:
     return Family(
-        _config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>"
+        _build_config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>"
     )
 
 
-def _causal(kind: str, pad: str | None = "<pad>", /, **fields: Any) -> Family:
-    return Family(_config(kind, **fields), "CausalLM", "<s> $A", BOTH, pad)
+def _build_causal(kind: str, pad: str | None = "<pad>", /, **fields: Any) -> Family:
+    return Family(_build_config(kind, **fields), "CausalLM", "<s> $A", BOTH, pad)
 
 
-def _sides(**fields: Any) -> dict[str, Any]:
+def _build_sides(**fields: Any) -> dict[str, Any]:
     both = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in fields.items()}
     return both | {"d_model": 32, "max_position_embeddings": 64}
 
@@ -112,34 +112,34 @@ RELATIVE = {
     "type_vocab_size": 0,
 }
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
-BART = _sides(layers=2, attention_heads=4, ffn_dim=64) | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+BART = _build_sides(layers=2, attention_heads=4, ffn_dim=64) | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
 MODERN = {"cls_token_id": 1, "sep_token_id": 2, "local_attention": 8, "global_attn_every_n_layers": 2}
 OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 32}
 SMALL = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64, "pad_token_id": 0}
 
 FAMILIES: dict[str, Family] = {
-    "bert": _encoder("bert"),
-    "albert": _encoder("albert", embedding_size=16),
-    "roberta": _encoder("roberta", type_vocab_size=1),
-    "distilbert": Family(_config("distilbert", **DISTIL), "MaskedLM", "<s> $A </s>"),
-    "deberta": _encoder("deberta-v2", **RELATIVE),
-    "modernbert": _encoder("modernbert", **MODERN, bos_token_id=1, eos_token_id=2),
-    "bart": Family(_config("bart", **BART, **IDS), "Seq2SeqLM", "<s> $A </s>", BOTH),
-    "t5": Family(_config("t5", **T5, pad_token_id=0, eos_token_id=2), "Seq2SeqLM", "$A </s>", BOTH),
-    "opt": _causal("opt", **OPT, **IDS, max_position_embeddings=128),
-    "gpt2": _causal("gpt2", None, **SMALL, **PADLESS),
-    "llama (no pad token)": _causal("llama", None, **GROUPED, **PADLESS),
-    "llama (pads with the end token)": _causal("llama", "</s>", **GROUPED, **PADLESS),
-    "qwen2 (pad token of the tokenizer alone)": _causal("qwen2", **GROUPED, **PADLESS),
-    "qwen2 (pad token in the config too)": _causal("qwen2", **GROUPED, **IDS),
-    "phi3 (fused projections)": _causal("phi3", **GROUPED, **IDS),
-    "gpt_neox (fused projections)": _causal("gpt_neox", **SHAPE, **IDS, max_position_embeddings=128),
-    "bloom (fused projections)": _causal("bloom", hidden_size=32, n_layer=2, n_head=4, **IDS),
+    "bert": _build_encoder("bert"),
+    "albert": _build_encoder("albert", embedding_size=16),
+    "roberta": _build_encoder("roberta", type_vocab_size=1),
+    "distilbert": Family(_build_config("distilbert", **DISTIL), "MaskedLM", "<s> $A </s>"),
+    "deberta": _build_encoder("deberta-v2", **RELATIVE),
+    "modernbert": _build_encoder("modernbert", **MODERN, bos_token_id=1, eos_token_id=2),
+    "bart": Family(_build_config("bart", **BART, **IDS), "Seq2SeqLM", "<s> $A </s>", BOTH),
+    "t5": Family(_build_config("t5", **T5, pad_token_id=0, eos_token_id=2), "Seq2SeqLM", "$A </s>", BOTH),
+    "opt": _build_causal("opt", **OPT, **IDS, max_position_embeddings=128),
+    "gpt2": _build_causal("gpt2", None, **SMALL, **PADLESS),
+    "llama (no pad token)": _build_causal("llama", None, **GROUPED, **PADLESS),
+    "llama (pads with the end token)": _build_causal("llama", "</s>", **GROUPED, **PADLESS),
+    "qwen2 (pad token of the tokenizer alone)": _build_causal("qwen2", **GROUPED, **PADLESS),
+    "qwen2 (pad token in the config too)": _build_causal("qwen2", **GROUPED, **IDS),
+    "phi3 (fused projections)": _build_causal("phi3", **GROUPED, **IDS),
+    "gpt_neox (fused projections)": _build_causal("gpt_neox", **SHAPE, **IDS, max_position_embeddings=128),
+    "bloom (fused projections)": _build_causal("bloom", hidden_size=32, n_layer=2, n_head=4, **IDS),
 }
 
 
-def build(name: str, folder: Path) -> Path:
+def build_model(name: str, folder: Path) -> Path:
     """A tiny model of random weights with its tokenizer, saved as its pretrained kind (a language model) is."""
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -157,7 +157,7 @@ def build(name: str, folder: Path) -> Path:
     )
     torch.manual_seed(0)
     auto = getattr(transformers, f"AutoModelFor{family.auto}")
-    with _quiet():
+    with _filter_warnings():
         auto.from_config(family.config()).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
@@ -166,20 +166,20 @@ def build(name: str, folder: Path) -> Path:
 # ---------------------------------------------------------------- rows to train on
 
 
-def _texts(count: int, seed: int) -> list[str]:
-    drawn = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(3, 10, (count,), generator=drawn)
-    return [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (int(n),), generator=drawn)) for n in lengths]
+def _generate_texts(count: int, seed: int) -> list[str]:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 10, (count,), generator=generator)
+    return [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (int(n),), generator=generator)) for n in lengths]
 
 
 def write_data(folder: Path) -> None:
     """A table with three classes, and pairs to translate under the names of WMT's files."""
     for part, count, seed in (("train", 48, 0), ("validation", ROWS, 1)):
-        texts = _texts(count, seed)
+        texts = _generate_texts(count, seed)
         frame = pd.DataFrame({"text": texts, "label": [LABELS[len(text) % 3] for text in texts]})
         frame.to_csv(folder / f"{part}.csv", index=False)
     for stem, count, seed in (("newsdev2016", 48, 2), ("newstest2016", ROWS, 3)):
-        sources = _texts(count, seed)
+        sources = _generate_texts(count, seed)
         (folder / f"{stem}.en").write_text("".join(f"{text}\n" for text in sources))
         (folder / f"{stem}.ro").write_text("".join(f"{' '.join(text.split()[::-1])}\n" for text in sources))
 
@@ -187,17 +187,19 @@ def write_data(folder: Path) -> None:
 # ---------------------------------------------------------------- training by the command line
 
 
-def applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
+def select_applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
     """The methods that the command line does not refuse on this model."""
     from harness.core.errors import NotApplicable
-    from harness.core.presets import preset
+    from harness.core.presets import get_preset
     from harness.core.registry import load_all
-    from harness.models.load import skeleton
+    from harness.models.load import load_skeleton
     from harness.models.source import resolve
     from harness.planning.grammar import parse_methods
 
     load_all(())
-    model = skeleton(resolve(preset("quick"), "glue", str(base)), len(LABELS) if kind == "classification" else None)
+    model = load_skeleton(
+        resolve(get_preset("quick"), "glue", str(base)), len(LABELS) if kind == "classification" else None
+    )
     fitting = []
     for method in methods:
         with contextlib.suppress(NotApplicable):
@@ -206,7 +208,7 @@ def applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
     return fitting
 
 
-def train(kind: str, base: Path, data: Path, out: Path, methods: Sequence[str]) -> None:
+def train_methods(kind: str, base: Path, data: Path, out: Path, methods: Sequence[str]) -> None:
     """Train the methods and save their adapters in the run `out`."""
     common = f"--max-steps {STEPS} --max-length {LENGTH} --seeds 1 --no-profile --threads 1 --save-adapters"
     words = ["run", *common.split(), "--methods", ",".join(methods), "--model", str(base), "--out", str(out)]
@@ -216,18 +218,18 @@ def train(kind: str, base: Path, data: Path, out: Path, methods: Sequence[str]) 
         words += ["--suite", "table", *files, "--text", "text", "--label", "label"]
     else:
         words += ["--suite", "wmt16", "--tasks", "en-ro", "--data-dir", str(data), "--max-target-length", str(LENGTH)]
-    call(words)
+    call_command_line(words)
 
 
-def call(words: Sequence[str]) -> None:
+def call_command_line(words: Sequence[str]) -> None:
     """Run the command line in this process. Raises RuntimeError with what it said where it fails."""
     from harness.cli.main import main
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _quiet():
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _filter_warnings():
         code = main(list(words))
     if code:
-        raise RuntimeError(said.getvalue()[-2000:])
+        raise RuntimeError(output.getvalue()[-2000:])
 
 
 # ---------------------------------------------------------------- plain peft and transformers
@@ -245,49 +247,49 @@ class Agreement:
         return f"{self.agree:.2f}" if self.difference is None else f"{self.agree:.2f}, {self.difference:.0e}"
 
     @property
-    def enough(self) -> bool:
+    def is_enough(self) -> bool:
         return self.agree >= NEEDED and (self.difference or 0.0) <= TOLERANCE
 
 
-def logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
+def compute_logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     """[n, classes] of each text alone, without padding."""
     with torch.no_grad():
         rows = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts]
     return torch.stack(rows)
 
 
-def written(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
+def generate_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
     """What a language model writes for each text alone, greedily."""
     both = model.config.is_encoder_decoder
     end = tokenizer.eos_token_id
-    found = []
+    outputs = []
     for text in texts:
-        given = tokenizer(text, return_tensors="pt")
+        inputs = tokenizer(text, return_tensors="pt")
         if not both:  # the texts of a causal model end in a line feed
-            ids = [*given["input_ids"][0].tolist(), *tokenizer("\n", add_special_tokens=False)["input_ids"]]
-            given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+            ids = [*inputs["input_ids"][0].tolist(), *tokenizer("\n", add_special_tokens=False)["input_ids"]]
+            inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.no_grad():
-            ids = model.generate(**given, max_new_tokens=LENGTH, do_sample=False, num_beams=1, pad_token_id=end)[0]
-        before = given["input_ids"][0]
+            ids = model.generate(**inputs, max_new_tokens=LENGTH, do_sample=False, num_beams=1, pad_token_id=end)[0]
+        before = inputs["input_ids"][0]
         repeated = not both and torch.equal(ids[: len(before)], before)  # from embeddings, only new tokens come back
         new = ids[len(before) :] if repeated else ids
-        found.append(" ".join(tokenizer.decode(new, skip_special_tokens=True).split()))
-    return found
+        outputs.append(" ".join(tokenizer.decode(new, skip_special_tokens=True).split()))
+    return outputs
 
 
-def compare(kind: str, model: Any, tokenizer: Any, texts: Sequence[str], stored: pd.DataFrame) -> Agreement:
+def compare_predictions(kind: str, model: Any, tokenizer: Any, texts: Sequence[str], stored: pd.DataFrame) -> Agreement:
     """One model's predictions against the stored ones."""
     model = model.eval()
     if kind == "generation":
-        same = [a == b for a, b in zip(written(model, tokenizer, texts), stored["prediction"], strict=True)]
+        same = [a == b for a, b in zip(generate_texts(model, tokenizer, texts), stored["prediction"], strict=True)]
         return Agreement(sum(same) / len(same), None)
-    own = torch.tensor(stored["logits"].tolist())
-    theirs = logits(model, tokenizer, texts)
-    agree = (own.argmax(1) == theirs.argmax(1)).double().mean()
-    return Agreement(float(agree), float((own - theirs).abs().max()))
+    stored_logits = torch.tensor(stored["logits"].tolist())
+    theirs = compute_logits(model, tokenizer, texts)
+    agree = (stored_logits.argmax(1) == theirs.argmax(1)).double().mean()
+    return Agreement(float(agree), float((stored_logits - theirs).abs().max()))
 
 
-def autos(kind: str, auto: str) -> tuple[Any, Any]:
+def get_auto_classes(kind: str, auto: str) -> tuple[Any, Any]:
     """The Auto classes of peft and of transformers for a kind of task."""
     import peft
     import transformers
@@ -296,34 +298,34 @@ def autos(kind: str, auto: str) -> tuple[Any, Any]:
     return getattr(peft, f"AutoPeftModelFor{name}"), getattr(transformers, f"AutoModelFor{name}")
 
 
-def check(kind: str, name: str, base: Path, cell: Path, texts: Sequence[str]) -> Iterator[tuple[str, Agreement]]:
+def check_cell(kind: str, name: str, base: Path, cell: Path, texts: Sequence[str]) -> Iterator[tuple[str, Agreement]]:
     """("adapter", agreement) and ("merged", agreement) of the cell of a run whose record is the file `cell`."""
     from transformers import AutoTokenizer
 
     out, record = cell.parent.parent, json.loads(cell.read_text())
     stored, adapter = pd.read_parquet(cell.with_suffix(".parquet")), out / record["adapter"]["path"]
     tokenizer = AutoTokenizer.from_pretrained(base)
-    peft_class, plain_class = autos(kind, FAMILIES[name].auto)
-    with _quiet():
-        yield "adapter", compare(kind, peft_class.from_pretrained(str(adapter)), tokenizer, texts, stored)
+    peft_class, plain_class = get_auto_classes(kind, FAMILIES[name].auto)
+    with _filter_warnings():
+        yield "adapter", compare_predictions(kind, peft_class.from_pretrained(str(adapter)), tokenizer, texts, stored)
     if record["cell"]["method"] not in VIRTUAL:
         merged_folder = out / "merged" / cell.stem
-        call(["merge", str(adapter), "--model", str(base), "--out", str(merged_folder)])
-        with _quiet():
+        call_command_line(["merge", str(adapter), "--model", str(base), "--out", str(merged_folder)])
+        with _filter_warnings():
             merged = plain_class.from_pretrained(str(merged_folder))
         if kind == "classification" and tuple(merged.config.id2label.values()) != LABELS:
             raise RuntimeError(f"{name}: the merged model has the labels {merged.config.id2label}")
-        yield "merged", compare(kind, merged, tokenizer, texts, stored)
+        yield "merged", compare_predictions(kind, merged, tokenizer, texts, stored)
 
 
-def _read(kind: str, data: Path) -> list[str]:
+def _read_texts(kind: str, data: Path) -> list[str]:
     if kind == "classification":
         return list(pd.read_csv(data / "validation.csv")["text"])
     return (data / "newstest2016.en").read_text().splitlines()
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _filter_warnings() -> Iterator[None]:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -340,43 +342,46 @@ COLUMNS = ("model", "method", "classification: adapter", "merged", "generation: 
 NOT_HERE = "-"
 
 
-def measure(name: str, methods: Sequence[str] = METHODS) -> list[Row]:
+def measure_family(name: str, methods: Sequence[str] = METHODS) -> list[Row]:
     """The rows of one family. A method that says it is not applicable to a kind of task has a dash there.
 
     Raises RuntimeError where an adapter or a merged model predicts something else than was stored.
     """
-    rows = {method: dict.fromkeys(COLUMNS, NOT_HERE) | {"model": name, "method": _plain(method)} for method in methods}
+    rows = {
+        method: dict.fromkeys(COLUMNS, NOT_HERE) | {"model": name, "method": _format_method(method)}
+        for method in methods
+    }
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        base = build(name, folder / "base")
+        base = build_model(name, folder / "base")
         write_data(folder)
         for kind in FAMILIES[name].kinds:
-            fitting, texts = applicable(kind, base, methods), _read(kind, folder)
-            train(kind, base, folder, folder / kind, fitting)
-            cells = {_written_as(cell): cell for cell in (folder / kind).glob("cells/*.json")}
+            fitting, texts = select_applicable(kind, base, methods), _read_texts(kind, folder)
+            train_methods(kind, base, folder, folder / kind, fitting)
+            cells = {_find_method(cell): cell for cell in (folder / kind).glob("cells/*.json")}
             for method in fitting:
-                for what, found in check(kind, name, base, cells[method], texts):
-                    if not found.enough:
-                        raise RuntimeError(f"{name}, {method}, {kind}, {what}: {found.text}")
-                    column = f"{kind}: adapter" if what == "adapter" else "merged" if kind == BOTH[0] else "merged "
-                    rows[method][column] = found.text
+                for form, agreement in check_cell(kind, name, base, cells[method], texts):
+                    if not agreement.is_enough:
+                        raise RuntimeError(f"{name}, {method}, {kind}, {form}: {agreement.text}")
+                    column = f"{kind}: adapter" if form == "adapter" else "merged" if kind == BOTH[0] else "merged "
+                    rows[method][column] = agreement.text
     return list(rows.values())
 
 
-def _plain(method: str) -> str:
+def _format_method(method: str) -> str:
     """A method's name, and the strategy that it names."""
     name, _, options = method.partition(":")
     return f"{name} ({options.partition(',')[2]})" if "select=" in options else name
 
 
-def _written_as(record: Path) -> str:
+def _find_method(record: Path) -> str:
     """The method of METHODS that a record is of."""
     cell = json.loads(record.read_text())["cell"]
-    given = {f"{name}={value}" for name, value in cell["options"].items()}
-    return next(m for m in METHODS if m.partition(":")[0] == cell["method"] and set(_options(m)) == given)
+    options = {f"{name}={value}" for name, value in cell["options"].items()}
+    return next(m for m in METHODS if m.partition(":")[0] == cell["method"] and set(_split_options(m)) == options)
 
 
-def _options(method: str) -> list[str]:
+def _split_options(method: str) -> list[str]:
     return [option for option in method.partition(":")[2].split(",") if option]
 
 
@@ -395,7 +400,7 @@ express (adapter, bitfit, full, galore, head) save no adapter.
 """
 
 
-def table(rows: Sequence[Row]) -> str:
+def format_page(rows: Sequence[Row]) -> str:
     """The page."""
     lines = [f"| {' | '.join(column.strip() for column in COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     lines += [f"| {' | '.join(row[column] for column in COLUMNS)} |" for row in rows]
@@ -403,7 +408,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def read_table(text: str) -> list[Row]:
-    """The rows of a page that `table` wrote."""
+    """The rows of a page that `format_page` wrote."""
     lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
     return [dict(zip(COLUMNS, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines]
 
@@ -411,15 +416,15 @@ def read_table(text: str) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", help="names joined with commas; other rows of the page stay as they are")
-    given = parser.parse_args().families
-    names = given.split(",") if given else list(FAMILIES)
-    have: dict[str, list[Row]] = {}
+    families = parser.parse_args().families
+    names = families.split(",") if families else list(FAMILIES)
+    rows_by_family: dict[str, list[Row]] = {}
     for row in read_table(OUT.read_text()) if OUT.is_file() else []:
-        have.setdefault(row["model"], []).append(row)
+        rows_by_family.setdefault(row["model"], []).append(row)
     for name in names:
-        have[name] = measure(name)
-        OUT.write_text(table([row for known in FAMILIES for row in have.get(known, [])]))
-        print(f"{name}: {len(have[name])} rows", flush=True)
+        rows_by_family[name] = measure_family(name)
+        OUT.write_text(format_page([row for family in FAMILIES for row in rows_by_family.get(family, [])]))
+        print(f"{name}: {len(rows_by_family[name])} rows", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gathered:
+class StudyRuns:
     """All that a study's runs left; `margin` in points, as named before the run, or `late`.
 
     `run` is the analysis of the whole run where the records are a part of one. `stored` has what
@@ -66,9 +66,9 @@ class Gathered:
         return any(r.stand_in or r.cell.model.name.startswith("shape:") for r in self.records)
 
 
-def together(kinds: Iterable[Kind]) -> Kind:
+def merge_verdicts(kinds: Iterable[Kind]) -> Kind:
     """Of parts that must all hold: one contradicted contradicts, one undecided leaves it open, none decides nothing."""
-    found = set(kinds)
-    if "contradicted" in found:
+    distinct = set(kinds)
+    if "contradicted" in distinct:
         return "contradicted"
-    return "confirmed" if found == {"confirmed"} else "undecided"
+    return "confirmed" if distinct == {"confirmed"} else "undecided"

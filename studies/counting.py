@@ -14,7 +14,7 @@ ABSMAX_BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Weights:
+class BackboneWeights:
     """Of a backbone: all numbers, and those in linear layers that a level quantizes."""
 
     numbers: int
@@ -31,41 +31,41 @@ class Weights:
 
 
 @functools.cache
-def model(shape: str, suite: str) -> Any:
+def build_skeleton(shape: str, suite: str) -> Any:
     """The skeleton of a shape as the suite's tasks would train it."""
     from harness.core.method import SUITES
-    from harness.core.presets import preset
-    from harness.models.load import skeleton
+    from harness.core.presets import get_preset
+    from harness.models.load import load_skeleton
     from harness.models.source import resolve
 
     outputs = next(iter(SUITES.get(suite).tasks.values())).outputs
-    return skeleton(resolve(preset("quick"), suite, f"shape:{shape}"), outputs)
+    return load_skeleton(resolve(get_preset("quick"), suite, f"shape:{shape}"), outputs)
 
 
-def trained(shape: str, suite: str, target: Sequence[str], rank: int, ratio: float) -> int:
+def count_trained(shape: str, suite: str, target: Sequence[str], rank: int, ratio: float) -> int:
     """Trained entries of A and B, the share exact in each matrix."""
     from methods.lowrank import find_sites
-    from methods.masks import share
+    from methods.masks import count_share
 
-    sites = find_sites(model(shape, suite), target, rank)
-    return sum(share(m * n, ratio) for site in sites for m, n in site.shapes)
+    sites = find_sites(build_skeleton(shape, suite), target, rank)
+    return sum(count_share(m * n, ratio) for site in sites for m, n in site.shapes)
 
 
-def head(shape: str, suite: str) -> int:
+def count_head(shape: str, suite: str) -> int:
     """Numbers of the classification head."""
-    found = model(shape, suite)
-    return sum(p.numel() for name, p in found.named_parameters() if not name.startswith(found.base_model_prefix))
+    skeleton = build_skeleton(shape, suite)
+    return sum(p.numel() for name, p in skeleton.named_parameters() if not name.startswith(skeleton.base_model_prefix))
 
 
-def weights(shape: str, suite: str) -> Weights:
+def count_weights(shape: str, suite: str) -> BackboneWeights:
     """Of the whole model."""
-    from methods.layers.replica_linear import backbone_linears
+    from methods.layers.replica_linear import find_backbone_linears
 
-    found = model(shape, suite)
-    of_linears = sum(found.get_parameter(f"{name}.weight").numel() for name, _ in backbone_linears(found))
-    return Weights(sum(p.numel() for p in found.parameters()), of_linears)
+    skeleton = build_skeleton(shape, suite)
+    of_linears = sum(skeleton.get_parameter(f"{name}.weight").numel() for name, _ in find_backbone_linears(skeleton))
+    return BackboneWeights(sum(p.numel() for p in skeleton.parameters()), of_linears)
 
 
-def state_bytes(count: int) -> int:
+def count_state_bytes(count: int) -> int:
     """Gradient and both moments of so many trained numbers."""
     return 3 * FLOAT * count

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 
 from reports.document import Findings, Report, Table
-from studies.answer import Answer, Gathered
+from studies.answer import Answer, StudyRuns
 from studies.study import Study
 
-LATE = "The margin was named after there were results: read the verdict as a guess."
+LATE_MARGIN_NOTE = "The margin was named after there were results: read the verdict as a guess."
 
 
-def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -> Findings:
+def build_findings(study: Study, answer: Answer, seen: StudyRuns, ordinary: Findings) -> Findings:
     """Question, claim, verdict and evidence over the ordinary findings."""
     sentences = [study.stand_in] if seen.stand_in else []
     sentences += [
         f"Question: {study.question}",
         f"Claim tested ({study.origin} of arXiv 2403.08822): {study.claim}",
         f"Verdict: {answer.kind}. {answer.sentence}",
-        *([LATE] if seen.late and study.margin is not None else []),
+        *([LATE_MARGIN_NOTE] if seen.late and study.margin is not None else []),
         f"What that means: {study.answers[answer.kind]}",
     ]
     quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
@@ -30,7 +30,7 @@ def findings(study: Study, answer: Answer, seen: Gathered, ordinary: Findings) -
     )
 
 
-def page(study: Study, found: Findings, command: str) -> Report:
+def build_page(study: Study, found: Findings, command: str) -> Report:
     """A report without cells."""
     return Report(
         title=f"study {study.name}",

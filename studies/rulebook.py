@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.core.errors import UserError, shorten, unknown
-from studies.answer import Answer, Gathered
+from harness.core.errors import UserError, build_unknown_error, shorten
+from studies.answer import Answer, StudyRuns
 from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams
 from studies.rules.margins import ALPHA
-from studies.study import Study, load, names
+from studies.study import Study, list_studies, load_study
 
-RULES: Mapping[str, Callable[[Study, Gathered], Answer]] = {
-    "accounting": accounting.answer,
-    "claims": claims.answer,
-    "compared": compared.answer,
-    "contrast": contrast.answer,
-    "gaps": gaps.answer,
-    "memory": memory.answer,
-    "scaling": scaling.answer,
-    "streams": streams.answer,
+RULES: Mapping[str, Callable[[Study, StudyRuns], Answer]] = {
+    "accounting": accounting.judge,
+    "claims": claims.judge,
+    "compared": compared.judge,
+    "contrast": contrast.judge,
+    "gaps": gaps.judge,
+    "memory": memory.judge,
+    "scaling": scaling.judge,
+    "streams": streams.judge,
 }
-OPTIONS: Mapping[str, str] = {
+RULE_OPTIONS: Mapping[str, str] = {
     "accounting": "shape suite targets ranks ratios told tolerance",
     "claims": "claims",
     "compared": "sense",
@@ -32,38 +32,40 @@ OPTIONS: Mapping[str, str] = {
     "streams": "",
 }
 """What each rule must be told."""
-AT_MARGIN = frozenset({"compared", "contrast", "gaps", "streams"})
+MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams"})
 """Rules that judge at a margin."""
 
 
-def check(study: Study) -> None:
+def check_study(study: Study) -> None:
     """Raise UserError, before anything is trained, for a study that its rule cannot judge."""
     if study.rule not in RULES:
-        raise unknown(f"rule of study {study.name}", study.rule, RULES)
-    needed = OPTIONS[study.rule].split()
+        raise build_unknown_error(f"rule of study {study.name}", study.rule, RULES)
+    needed = RULE_OPTIONS[study.rule].split()
     if lacking := [name for name in needed if name not in study.options]:
         raise UserError(f"study {study.name}: options.{lacking[0]} is missing; {study.rule} needs {', '.join(needed)}")
-    like = next((other.options for name in names() if (other := load(name)).rule == study.rule), {})
+    example_options = next(
+        (other.options for name in list_studies() if (other := load_study(name)).rule == study.rule), {}
+    )
     for name in needed:
-        if name in like and not _alike(study.options[name], like[name]):
-            example = shorten(like[name])
+        if name in example_options and not _has_same_type(study.options[name], example_options[name]):
+            example = shorten(example_options[name])
             raise UserError(f"study {study.name}: options.{name}={shorten(study.options[name])}: give e.g. {example}")
     if study.rule == "compared" and study.options["sense"] not in ALPHA:
-        raise unknown(f"options.sense of study {study.name}", str(study.options["sense"]), ALPHA)
-    if study.rule in AT_MARGIN and study.margin is None:
+        raise build_unknown_error(f"options.sense of study {study.name}", str(study.options["sense"]), ALPHA)
+    if study.rule in MARGIN_RULES and study.margin is None:
         raise UserError(f"study {study.name}: margin is missing; {study.rule} judges at one: margin = 1.0 (points)")
     for claim in study.options["claims"] if study.rule == "claims" else ():
         if not {"says", "origin"} <= set(claim) or not {"study", "command"} & set(claim):
             raise UserError(f"study {study.name}: a claim needs says, origin, and study or command: {claim}")
 
 
-def _alike(value: Any, example: Any) -> bool:
+def _has_same_type(value: Any, example: Any) -> bool:
     """Whether a value has the type of the example; items of lists and tables too, and whole numbers stand for any."""
     if isinstance(example, list):
-        return isinstance(value, list) and all(not example or _alike(item, example[0]) for item in value)
+        return isinstance(value, list) and all(not example or _has_same_type(item, example[0]) for item in value)
     if isinstance(example, dict):
         return isinstance(value, dict) and all(
-            any(_alike(item, allowed) for allowed in example.values()) for item in value.values()
+            any(_has_same_type(item, allowed) for allowed in example.values()) for item in value.values()
         )
     if isinstance(example, (int, float)) and not isinstance(example, bool):
         return isinstance(value, (int, float)) and not isinstance(value, bool)

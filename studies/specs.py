@@ -9,51 +9,51 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError
-from harness.core.file_names import file_name
+from harness.core.file_names import make_file_name
 from harness.core.method import STRATEGIES
-from harness.core.spec import MACHINE, Spec, make_spec
+from harness.core.spec import MACHINE_FIELDS, Spec, make_spec
 from studies.study import Study
 
-OWN = frozenset({"quick"})
+STUDY_FIELDS = frozenset({"quick"})
 RUNS = Path("results/runs")
 
 
-def specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
+def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
     """The runs that a study asks for. Strategies must be registered. Raises UserError."""
-    made = [make_spec(_fields(study, grid, flags)) for grid in study.grids]
-    out = flags.get("out") or folder(study, made, str(flags.get("preset", "quick")))
-    return [spec.model_copy(update={"out": out}) for spec in made]
+    grid_specs = [make_spec(_build_fields(study, grid, flags)) for grid in study.grids]
+    out = flags.get("out") or resolve_folder(study, grid_specs, str(flags.get("preset", "quick")))
+    return [spec.model_copy(update={"out": out}) for spec in grid_specs]
 
 
-def folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
+def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
     """Where a study's results go: the same for the same question. `runs` are those that it collects."""
-    content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE)) for spec in made), *map(str, runs)])
-    name = file_name(f"study-{study.name}-{preset}")
+    content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE_FIELDS)) for spec in made), *map(str, runs)])
+    name = make_file_name(f"study-{study.name}-{preset}")
     return RUNS / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def _fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in grid.items() if name not in OWN}
+def _build_fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in grid.items() if name not in STUDY_FIELDS}
     if flags.get("preset", "quick") == "quick":
         fields |= grid.get("quick", {})
     if study.margin is not None:
         fields["margin"] = study.margin
-    given = dict(flags)
-    if "seeds" in given:
-        given["seeds"] = reseeded(str(fields.get("seeds", "")), str(given["seeds"]))
-    fields |= given
+    overrides = dict(flags)
+    if "seeds" in overrides:
+        overrides["seeds"] = replace_seeds(str(fields.get("seeds", "")), str(overrides["seeds"]))
+    fields |= overrides
     if "methods" not in fields:
         raise UserError(f'study {study.name}: a grid without methods; give it methods = "lora,lorasp"')
-    fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(every_strategy()))
+    fields["methods"] = str(fields["methods"]).replace("EVERY", "|".join(list_strategies()))
     return fields
 
 
-def every_strategy() -> list[str]:
+def list_strategies() -> list[str]:
     """All registered strategies but the paper's own."""
     return [name for name in STRATEGIES.names() if name != "random"]
 
 
-def reseeded(declared: str, given: str) -> str:
+def replace_seeds(declared: str, given: str) -> str:
     """The given seeds; a plain number sets the length of each named stream's range where a study names streams."""
     if "=" not in declared or not re.fullmatch("[0-9]{1,9}", given.strip()):
         return given

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.core.errors import UserError
-from harness.core.files import check_seal, read_bytes
-from studies.answer import Answer, Gathered
-from studies.study import Study, load
+from harness.core.files import read_bytes, verify_digest
+from studies.answer import Answer, StudyRuns
+from studies.study import Study, load_study
 
 FILE = "study.json"
 FIELDS = frozenset(
@@ -22,14 +22,14 @@ FIELDS = frozenset(
 Content = Mapping[str, Any]
 
 
-def marker(study: Study) -> dict[str, Any]:
+def build_marker(study: Study) -> dict[str, Any]:
     """What says whose folder it is, written before anything is trained."""
     return {"study": study.name, "declared": study.model_dump(mode="json")}
 
 
-def content(study: Study, answer: Answer, seen: Gathered, preset: str, command: str) -> dict[str, Any]:
+def build_content(study: Study, answer: Answer, seen: StudyRuns, preset: str, command: str) -> dict[str, Any]:
     """The answer, which the study `claims` reads; `preset` is that of the records, 'exact' without any."""
-    return marker(study) | {
+    return build_marker(study) | {
         "preset": preset if seen.records and not answer.exact else "exact",
         "stand_in": seen.stand_in and not answer.exact,
         "margin": seen.margin,
@@ -44,40 +44,40 @@ def content(study: Study, answer: Answer, seen: Gathered, preset: str, command: 
     }
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_content(folder: Path) -> dict[str, Any]:
     """A study's file. Raises UserError where it does not read."""
     path = folder / FILE
     try:
         content = read_bytes(path)
-        found: dict[str, Any] = json.loads(content)
-        if not isinstance(found, dict) or not isinstance(found.get("study"), str):
+        fields: dict[str, Any] = json.loads(content)
+        if not isinstance(fields, dict) or not isinstance(fields.get("study"), str):
             raise ValueError("no study is named in it")
-        if unknown := sorted(set(found) - FIELDS):
+        if unknown := sorted(set(fields) - FIELDS):
             raise ValueError(f"unknown {', '.join(unknown)}")
-        if not all(isinstance(found.get(name, ""), str) for name in ("preset", "command")):
+        if not all(isinstance(fields.get(name, ""), str) for name in ("preset", "command")):
             raise ValueError("preset and command are texts")
-        if not check_seal(content) and "sha256" in found:
+        if not verify_digest(content) and "sha256" in fields:
             raise ValueError("its sha256 is not the last of its members")
-        found.pop("sha256", None)
+        fields.pop("sha256", None)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} does not read ({error}); delete it and run the study again with --out {folder}: "
             "cells that are stored do not run again"
         ) from error
-    return found
+    return fields
 
 
-def declared(found: Content) -> Study:
+def load_declared(found: Content) -> Study:
     """The study as it was declared when it ran."""
     if "declared" not in found:
-        return load(found["study"])
+        return load_study(found["study"])
     try:
         return Study.model_validate(found["declared"])
     except ValidationError as error:
-        raise _unreadable(found, error) from error
+        raise _describe_unreadable(found, error) from error
 
 
-def answer_of(found: Content) -> Answer:
+def load_answer(found: Content) -> Answer:
     """The stored answer. Raises UserError for a study that was stopped before it had one, or a changed file."""
     if "kind" not in found:
         raise UserError(f"study {found['study']} has no answer yet; run it again in its folder")
@@ -85,13 +85,13 @@ def answer_of(found: Content) -> Answer:
     try:
         answer = TypeAdapter(Answer).validate_python(fields | {"rows": found.get("evidence")})
     except ValidationError as error:
-        raise _unreadable(found, error) from error
+        raise _describe_unreadable(found, error) from error
     if any(row.keys() != answer.rows[0].keys() for row in answer.rows):
         raise UserError(f"study {found['study']}: rows of its evidence differ in their columns; run it again")
     return answer
 
 
-def _unreadable(found: Content, error: ValidationError) -> UserError:
+def _describe_unreadable(found: Content, error: ValidationError) -> UserError:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return UserError(f"study {found['study']}: {FILE} does not read: {place}: {first['msg'].lower()}; run it again")
@@ -100,7 +100,7 @@ def _unreadable(found: Content, error: ValidationError) -> UserError:
 def check_folder(out: Path, study: Study) -> None:
     """Raise UserError where the folder holds another study, or a run of no study."""
     if (out / FILE).is_file():
-        other = read(out)["study"]
+        other = read_content(out)["study"]
         if other != study.name:
             raise UserError(f"--out {out}: it holds study {other}, not {study.name}; give another folder")
     elif (out / "run.json").is_file():

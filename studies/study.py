@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.spec import check_text
 
 DECLARED = Path(__file__).parent / "declared"
-STAND_IN = (
+SYNTHETIC_NOTE = (
     "Model and data of this run are stand-ins that ship with the package: the verdict says that the machine works,"
     " and is no evidence about the paper."
 )
@@ -35,24 +35,24 @@ class Study(BaseModel):
     grids: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict, description="what the rule needs to know")
     answers: dict[Kind, str] = Field(description="what each answer means")
-    stand_in: str = Field(default=STAND_IN, description="said first where model and data are stand-ins")
+    stand_in: str = Field(default=SYNTHETIC_NOTE, description="said first where model and data are stand-ins")
     notes: tuple[str, ...] = ()
     cut: str = Field(default="", description="what the embedded default leaves out, and how to have it")
 
 
-def names() -> list[str]:
+def list_studies() -> list[str]:
     """All declared studies."""
     return sorted(path.stem for path in DECLARED.glob("*.toml"))
 
 
-def load(name: str) -> Study:
+def load_study(name: str) -> Study:
     """The study called `name`, or that of a TOML file. Raises UserError with the nearest name, or what is wrong."""
-    own = Path(os.path.expanduser(name))
-    if name.endswith(".toml") and os.path.isfile(own):
-        return read(own)
-    if name not in names():
-        raise unknown("study", name, names())
-    return read(DECLARED / f"{name}.toml")
+    path = Path(os.path.expanduser(name))
+    if name.endswith(".toml") and os.path.isfile(path):
+        return read_study(path)
+    if name not in list_studies():
+        raise build_unknown_error("study", name, list_studies())
+    return read_study(DECLARED / f"{name}.toml")
 
 
 def _check_texts(path: Path, value: Any) -> None:
@@ -66,7 +66,7 @@ def _check_texts(path: Path, value: Any) -> None:
         check_text(f"study {path}: a value", value)
 
 
-def read(path: Path) -> Study:
+def read_study(path: Path) -> Study:
     """The study that a file declares. Raises UserError naming the file and the key."""
     try:
         content = tomllib.loads(path.read_bytes().decode())
@@ -76,12 +76,12 @@ def read(path: Path) -> Study:
         raise UserError(f"study {path}: not TOML: {error}") from error
     _check_texts(path, content)
     try:
-        found = Study.model_validate({"name": path.stem} | content)
+        study = Study.model_validate({"name": path.stem} | content)
     except ValidationError as error:
         first = error.errors()[0]
         allowed = ", ".join(Study.model_fields)
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"study {path}: {key}: {first['msg'].lower()}; keys: {allowed}") from error
-    if lacking := {"confirmed", "contradicted", "undecided"} - set(found.answers):
+    if lacking := {"confirmed", "contradicted", "undecided"} - set(study.answers):
         raise UserError(f"study {path}: answers.{min(lacking)} is missing: each answer needs its meaning")
-    return found
+    return study

@@ -10,13 +10,13 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from suites.embedded import reviews, single_tasks
-from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, distinct_rows
+from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, draw_distinct_rows
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
-from suites.metrics.constant import best_constant
-from suites.sources.fingerprint import fingerprint
+from suites.metrics.constant import score_majority_baseline
+from suites.sources.fingerprint import compute_fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ GROUPS: Sequence[Sequence[str]] = (
 """All words of the reviews. Each group turns at the same rate, so the label's words move as far as the others."""
 
 
-def terms() -> list[str]:
+def list_free_words() -> list[str]:
     """Known words that no review has: nouns, verbs, traits and places of the scenes."""
     pairs = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
     pairs += [place for genre in GENRES for place in genre.places]
@@ -46,17 +46,17 @@ def terms() -> list[str]:
     return sorted({word for pair in pairs for word in pair} - used)
 
 
-def jargon(distance: int) -> dict[str, str]:
+def build_jargon(distance: int) -> dict[str, str]:
     """The words of another meaning at a distance and what is written for them; those of a nearer one are among them."""
     rng = random.Random(f"jargon-{SEED}")
-    free = terms()
+    free = list_free_words()
     rng.shuffle(free)
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for group in GROUPS:
         words = rng.sample(list(group), len(group))
         written = {word: free.pop() for word in words}
-        found |= {word: written[word] for word in words[: round(len(words) * distance / 100)]}
-    return found
+        meanings |= {word: written[word] for word in words[: round(len(words) * distance / 100)]}
+    return meanings
 
 
 @SUITES.register("domain")
@@ -72,37 +72,37 @@ class Domain(Suite):
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one distance, generated. Raises UserError where files are given."""
-        asked = self._task(task)
+        definition = self._get_task(task)
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
         rng = random.Random(f"domain-{SEED}")
-        seen: set[single_tasks.Row] = set()
-        words = jargon(int(task[1:]))
-        made = {}
-        for split, count in (("train", TRAIN_ROWS), (asked.eval_splits[0], DEV_ROWS)):
-            rows = distinct_rows(single_tasks.sst2, rng, count, seen)
-            made[split] = tuple(_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
-        return TaskData(made, fingerprint(made), "embedded")
+        seen_rows: set[single_tasks.Row] = set()
+        words = build_jargon(int(task[1:]))
+        splits = {}
+        for split, count in (("train", TRAIN_ROWS), (definition.eval_splits[0], DEV_ROWS)):
+            rows = draw_distinct_rows(single_tasks.draw_sst2, rng, count, seen_rows)
+            splits[split] = tuple(_make_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
+        return TaskData(splits, compute_fingerprint(splits), "embedded")
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points."""
         from suites.metrics import points
 
-        asked = self._task(task)
-        if split not in asked.eval_splits:
-            raise unknown(f"eval split of {task}", split, asked.eval_splits)
+        definition = self._get_task(task)
+        if split not in definition.eval_splits:
+            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
         return {"accuracy": points.score("accuracy", predictions, targets)}
 
     def majority(self, task: str, data: TaskData) -> float | None:
         """Accuracy of the more frequent class."""
-        return best_constant(self, self._task(task), data)
+        return score_majority_baseline(self, self._get_task(task), data)
 
-    def _task(self, name: str) -> Task:
+    def _get_task(self, name: str) -> Task:
         if name not in self.tasks:
-            raise unknown("task of domain", name, self.tasks)
+            raise build_unknown_error("task of domain", name, self.tasks)
         return self.tasks[name]
 
 
-def _example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:
+def _make_example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:
     text, label = row
     return Example(name, (" ".join(words.get(word, word) for word in text.split()),), int(label))

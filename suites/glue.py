@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.core.errors import unknown
+from harness.core.errors import build_unknown_error
 from harness.core.method import SUITES, Average, SourceRequest, Suite, Task, TaskData
-from suites.metrics.constant import best_constant
+from suites.metrics.constant import score_majority_baseline
 from suites.sources.collection import Collection
 from suites.sources.glue_layouts import LAYOUTS
 
@@ -57,17 +57,17 @@ class Glue(Suite):
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one task: "train" and each eval split. Raises UserError naming file, line and what was expected."""
-        return self.rows.load(self._task(task), request)
+        return self.rows.load(self._get_task(task), request)
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Scores in points. Raises UserError for a wrong name, CellFailed for a prediction that is not finite."""
         from suites.metrics import points
 
-        asked = self._task(task)
-        if split not in asked.eval_splits:
-            raise unknown(f"eval split of {task}", split, asked.eval_splits)
+        definition = self._get_task(task)
+        if split not in definition.eval_splits:
+            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
         part = split.removeprefix("validation")
-        names = (name for name in asked.metrics if name.endswith(part))
+        names = (name for name in definition.metrics if name.endswith(part))
         return {name: points.score(name.removesuffix(part), predictions, targets) for name in names}
 
     def majority(self, task: str, data: TaskData) -> float | None:
@@ -76,9 +76,9 @@ class Glue(Suite):
         The class is the best one, which for F1 need not be the most frequent. 0 for cola and stsb: a constant
         has no correlation.
         """
-        return best_constant(self, self._task(task), data)
+        return score_majority_baseline(self, self._get_task(task), data)
 
-    def _task(self, name: str) -> Task:
+    def _get_task(self, name: str) -> Task:
         if name not in self.tasks:
-            raise unknown("task of glue", name, self.tasks)
+            raise build_unknown_error("task of glue", name, self.tasks)
         return self.tasks[name]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
-from suites.sources.mmlu_files import subject_of
+from suites.sources.mmlu_files import get_subject
 from suites.sources.mmlu_rows import load_rows
 from suites.sources.mmlu_subjects import GROUPS
 
@@ -46,7 +46,7 @@ class Mmlu(Suite):
         """Refuse where lm-eval is not installed, or a subject has fewer solved questions than `shots`."""
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError("suite mmlu needs lm-eval: pip install 'lorasp-harness[mmlu]'")
-        solved = collections.Counter(subject_of(question) for question in data.splits["dev"])
+        solved = collections.Counter(get_subject(question) for question in data.splits["dev"])
         least = min(solved, key=lambda subject: solved[subject])
         if protocol.shots > solved[least]:
             raise UserError(
@@ -58,7 +58,7 @@ class Mmlu(Suite):
         spec = importlib.util.find_spec("lm_eval")
         if spec is None or not spec.submodule_search_locations:
             return {}
-        return {"lm-eval task files": _digest(Path(next(iter(spec.submodule_search_locations))))}
+        return {"lm-eval task files": _hash_task_files(Path(next(iter(spec.submodule_search_locations))))}
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""
@@ -66,7 +66,7 @@ class Mmlu(Suite):
 
         self._check(task)
         if split != "test":
-            raise unknown(f"eval split of {task}", split, ["test"])
+            raise build_unknown_error(f"eval split of {task}", split, ["test"])
         return {"accuracy": points.score("accuracy", predictions, targets)}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator:
@@ -76,16 +76,16 @@ class Mmlu(Suite):
 
     def majority(self, task: str, data: TaskData) -> float | None:
         """Accuracy in points of the best constant letter."""
-        told = [row.label for row in data.splits["test"]]
-        return 100 * max(told.count(letter) for letter in range(4)) / len(told)
+        labels = [row.label for row in data.splits["test"]]
+        return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
 
     def _check(self, task: str) -> None:
         if task not in self.tasks:
-            raise unknown("task of mmlu", task, self.tasks)
+            raise build_unknown_error("task of mmlu", task, self.tasks)
 
 
 @functools.cache  # every cell of a plan asks
-def _digest(package: Path) -> str:
+def _hash_task_files(package: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted((package / "tasks" / "mmlu" / "default").glob("*yaml")):
         digest.update(f"{file.name}\n".encode() + file.read_bytes())

@@ -8,12 +8,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, build_unknown_error
 from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
 from suites.metrics import translation
 from suites.sources.content import find_file
-from suites.sources.fingerprint import fingerprint
-from suites.sources.parallel import Direction, from_hub, given_pairs, hub_pairs, read_pairs
+from suites.sources.fingerprint import compute_fingerprint
+from suites.sources.parallel import Direction, convert_hub_pairs, load_hub_splits, read_given_pairs, read_pairs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,16 +44,16 @@ class Wmt16(Suite):
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Sentence pairs "train" and "test". Raises UserError naming file, line and what was expected."""
-        direction = Direction.of(self._task(task).name)
-        rows, notes = self._given(task, request, direction)
+        direction = Direction.of(self._get_task(task).name)
+        rows, notes = self._read_given_files(task, request, direction)
         missing = [split for split in ("train", "test") if split not in rows]
-        found, more = self._found(request, direction, missing) if missing else ({}, [])
-        splits = {split: tuple((rows | found)[split]) for split in ("train", "test")}
+        missing_rows, more = self._read_missing_splits(request, direction, missing) if missing else ({}, [])
+        splits = {split: tuple((rows | missing_rows)[split]) for split in ("train", "test")}
         source = f"hub {REPOSITORY}" if request.kind == "hub" else request.kind
         source = source if not rows else f"{source} and data-file" if missing else "data-file"
-        return TaskData(splits, fingerprint(splits), source, (*notes, *more))
+        return TaskData(splits, compute_fingerprint(splits), source, (*notes, *more))
 
-    def _given(self, task: str, request: SourceRequest, direction: Direction) -> tuple[Rows, list[str]]:
+    def _read_given_files(self, task: str, request: SourceRequest, direction: Direction) -> tuple[Rows, list[str]]:
         """Splits from single files, named by task or for the whole suite."""
         rows: Rows = {}
         notes = []
@@ -61,62 +61,64 @@ class Wmt16(Suite):
             if name not in (task, self.name):
                 continue
             if split not in ("train", "test"):
-                raise unknown(f"split of {name}", split, ("train", "test"))
+                raise build_unknown_error(f"split of {name}", split, ("train", "test"))
             if split in rows:
                 raise UserError(f"--data-file: {split} is given for {self.name} and for {task}; give it once")
-            rows[split], more = given_pairs(f"{name}/{split}", paths, direction, by_suite=name == self.name)
+            rows[split], more = read_given_pairs(f"{name}/{split}", paths, direction, by_suite=name == self.name)
             listed = ", ".join(path.name for path in paths)
             notes += [f"partial: {split} is read from {listed}, not official files", *more]
         return rows, notes
 
-    def _found(self, request: SourceRequest, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+    def _read_missing_splits(
+        self, request: SourceRequest, direction: Direction, missing: list[str]
+    ) -> tuple[Rows, list[str]]:
         if request.kind == "hub":
-            return _from_hub(direction, missing)
+            return _read_hub(direction, missing)
         if request.kind == "embedded":
-            return _from_folder(importlib.resources.files("suites.embedded") / "data" / self.name, direction, missing)
+            return _read_folder(importlib.resources.files("suites.embedded") / "data" / self.name, direction, missing)
         if request.data_dir is None:
             raise Absent(f"{self.name}: no folder given; {HINT}")
-        return _from_folder(_folder(request.data_dir), direction, missing)
+        return _read_folder(_find_folder(request.data_dir), direction, missing)
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Corpus scores in points; predictions and targets are texts [n]. Raises UserError for a wrong name."""
-        asked = self._task(task)
-        if split not in asked.eval_splits:
-            raise unknown(f"eval split of {task}", split, asked.eval_splits)
-        return {name: translation.score(name, predictions.tolist(), targets.tolist())[0] for name in asked.metrics}
+        definition = self._get_task(task)
+        if split not in definition.eval_splits:
+            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
+        return {name: translation.score(name, predictions.tolist(), targets.tolist())[0] for name in definition.metrics}
 
     def notes(self, task: str) -> dict[str, Any]:
         """The signature of each score."""
-        return {"signatures": dict(translation.signatures(self._task(task).metrics))}
+        return {"signatures": dict(translation.list_signatures(self._get_task(task).metrics))}
 
     def majority(self, task: str, data: TaskData) -> None:
         """No constant text means anything as a translation."""
 
-    def _task(self, name: str) -> Task:
+    def _get_task(self, name: str) -> Task:
         if name not in self.tasks:
-            raise unknown("task of wmt16", name, self.tasks)
+            raise build_unknown_error("task of wmt16", name, self.tasks)
         return self.tasks[name]
 
 
-def _folder(data_dir: Path) -> Path:
+def _find_folder(data_dir: Path) -> Path:
     """`data_dir` or its folder wmt16, whichever has the test set."""
     places = (data_dir, data_dir / "wmt16")
-    found = next((p for p in places if any(_sides(p, STEMS["test"], Direction(*sides)) for sides in BOTH)), None)
-    if found is None:
+    folder = next((p for p in places if any(_find_sides(p, STEMS["test"], Direction(*sides)) for sides in BOTH)), None)
+    if folder is None:
         raise Absent(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
-    return found
+    return folder
 
 
-def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+def _read_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
     """The missing splits from STEM.en and STEM.ro; without a training part, newsdev2016 serves as one."""
     rows: Rows = {}
     notes: list[str] = []
     for split in missing:
         used = split
-        if split == "train" and not _sides(folder, "train", direction):
+        if split == "train" and not _find_sides(folder, "train", direction):
             used = "validation"
             notes.append("derived: no train.en and train.ro, so newsdev2016 serves as the training part: not official")
-        paths = _sides(folder, STEMS[used], direction)
+        paths = _find_sides(folder, STEMS[used], direction)
         for side in (direction.source, direction.target):
             if side not in paths:
                 path, pairs = folder / f"{STEMS[used]}.{side}", f"--data-file wmt16/{split}=FILE.en,FILE.ro"
@@ -126,7 +128,7 @@ def _from_folder(folder: Traversable, direction: Direction, missing: list[str]) 
     return rows, notes
 
 
-def _sides(folder: Traversable, stem: str, direction: Direction) -> dict[str, Traversable]:
+def _find_sides(folder: Traversable, stem: str, direction: Direction) -> dict[str, Traversable]:
     """The files of a stem by language, compressed or not: STEM.en, else SGML as WMT has it (STEM-enro-src.en.sgm).
 
     The SGML files of the direction itself come first; those of the other direction have the same sentences.
@@ -142,13 +144,13 @@ def _sides(folder: Traversable, stem: str, direction: Direction) -> dict[str, Tr
     return {side: path for side, path in plain.items() if path is not None}
 
 
-def _from_hub(direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
-    loaded = from_hub(REPOSITORY, CONFIGURATION, HINT)
+def _read_hub(direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
+    loaded = load_hub_splits(REPOSITORY, CONFIGURATION, HINT)
     if absent := [split for split in missing if split not in loaded]:
         raise Absent(f"{REPOSITORY}/{CONFIGURATION}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
     rows: Rows = {}
     notes: list[str] = []
     for split in missing:
-        rows[split], dropped = hub_pairs(loaded[split], direction, split)
+        rows[split], dropped = convert_hub_pairs(loaded[split], direction, split)
         notes += dropped
     return rows, notes

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.bench import memory, startup, startup_process
-from harness.bench.memory_process import take
+from harness.bench.memory_process import measure_jobs
 from harness.cli.main import main
 from tests.reports.records import record, store_of
 
@@ -51,8 +51,8 @@ def test_readme_shows_the_commands() -> None:
 def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # their processes, one for each number, are run by tests/harness/bench
-    monkeypatch.setattr(memory, "_in_a_process", take)
-    monkeypatch.setattr(startup, "_fresh", in_this_process)
+    monkeypatch.setattr(memory, "_run_in_process", measure_jobs)
+    monkeypatch.setattr(startup, "_run_fresh", in_this_process)
     (tmp_path / "first.py").write_text(CODE[0])
     run = store_of(tmp_path / "stored", [record(60.0)])
     places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}

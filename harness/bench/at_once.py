@@ -12,51 +12,53 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.bench.rival import Ran, Way, inputs_of, train
-from harness.bench.silence import silenced
+from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
+from harness.bench.silence import silence_warnings
 from harness.core.cell import Cell
-from harness.core.process import available_cpus, child_environment
+from harness.core.process import build_child_environment, count_cpus
 from harness.core.registry import load_all
 from harness.core.spec import Spec
 from harness.planning.plan import Plan, make_plan
 from harness.profiling.worker import follow_stdin
 
-POLL = 0.05
+POLL_SECONDS = 0.05
 """Seconds between looks at what the processes do."""
 
 
-def lora_cells(plan: Plan) -> list[Cell]:
+def select_lora_cells(plan: Plan) -> list[Cell]:
     """What both ways can train: LoRA at its defaults, seed by seed."""
     return [c for c in plan.cells if c.method == "lora" and not c.options]
 
 
-def concurrently(spec: Spec, count: int, steps: int, device: str, way: Way = "best") -> list[Ran]:
+def train_concurrently(
+    spec: Spec, count: int, steps: int, device: str, way: BaselineVariant = "best"
+) -> list[BaselineRun]:
     """`count` processes, the n-th training the n-th LoRA cell for so many steps; all begin together.
 
     On a CPU they divide the threads. Raises RuntimeError where one of them fails.
     """
-    threads = max(1, (spec.threads or available_cpus()) // count)
+    threads = max(1, (spec.threads or count_cpus()) // count)
     job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
     command = [sys.executable, "-m", "harness.bench.at_once", json.dumps(job | {"threads": threads})]
-    env = os.environ | child_environment()
+    env = os.environ | build_child_environment()
     with tempfile.TemporaryDirectory() as folder:
         running: list[subprocess.Popen[str]] = []
         try:
             for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
                 words, pipe = [*command, folder, str(i)], subprocess.PIPE
                 running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, text=True, process_group=0))
-            _attend(running)
+            _wait_for_all(running)
         finally:
             for process in running:
                 process.kill()
         texts = [process.communicate()[0] for process in running]
-    return [Ran(**json.loads(text.splitlines()[-1])) for text in texts]
+    return [BaselineRun(**json.loads(text.splitlines()[-1])) for text in texts]
 
 
-def _attend(running: Sequence[subprocess.Popen[str]]) -> None:
+def _wait_for_all(running: Sequence[subprocess.Popen[str]]) -> None:
     """Until all are done; the first that fails ends it, as the others would wait for it."""
     while any(process.poll() is None for process in running):
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
         failed = [i for i, p in enumerate(running) if p.poll() not in (None, 0)]
         if failed:
             raise RuntimeError(f"rival process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
@@ -64,10 +66,10 @@ def _attend(running: Sequence[subprocess.Popen[str]]) -> None:
         raise RuntimeError("a rival process failed")
 
 
-def _wait(folder: Path, own: str, count: int) -> None:
+def _wait_for_others(folder: Path, own: str, count: int) -> None:
     (folder / own).touch()
     while len(list(folder.iterdir())) < count:
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
 def main(words: Sequence[str]) -> None:
@@ -81,13 +83,15 @@ def main(words: Sequence[str]) -> None:
     spec = Spec.model_validate(job["spec"])
     load_all(spec.plugin)
     plan = make_plan(spec)
-    cells = lora_cells(plan)
+    cells = select_lora_cells(plan)
     cell = cells[number % len(cells)]
-    with silenced():
-        inputs = inputs_of(plan, cell)
-        train(plan, cell, inputs, job["device"], 3, job["way"])  # imports, kernels and caches are warm from here
-        _wait(Path(words[1]), words[2], job["count"])
-        ran = train(plan, cell, inputs, job["device"], job["steps"], job["way"])
+    with silence_warnings():
+        inputs = read_cell_inputs(plan, cell)
+        train_baseline(
+            plan, cell, inputs, job["device"], 3, job["way"]
+        )  # imports, kernels and caches are warm from here
+        _wait_for_others(Path(words[1]), words[2], job["count"])
+        ran = train_baseline(plan, cell, inputs, job["device"], job["steps"], job["way"])
     print(json.dumps(dataclasses.asdict(ran)))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.bench.silence import silenced
+from harness.bench.silence import silence_warnings
 
-with silenced():
+with silence_warnings():
     import peft
     import transformers
 
-    from harness.bench.memory_process import take
+    from harness.bench.memory_process import measure_jobs
 
-    IMPORTED = (peft.get_peft_model, transformers.Trainer, transformers.DataCollatorWithPadding, take)
+    PRELOADED = (peft.get_peft_model, transformers.Trainer, transformers.DataCollatorWithPadding, measure_jobs)

@@ -7,132 +7,154 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.bench.table import Bench, Panel, made_up
+from harness.bench.table import Bench, Panel, build_facts
 from harness.core.cell import Cell
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.record import MemoryShares
 from harness.core.spec import Spec
-from harness.profiling.worker import Killed, call_alone
+from harness.profiling.worker import WorkerKilled, call_alone
 
 if TYPE_CHECKING:
-    from harness.bench.memory_process import Found, Job
-    from harness.profiling.request import Question
+    from harness.bench.memory_process import MemoryJob, MemoryMeasurement
+    from harness.profiling.request import ProfileRequest
 
 LORA, SELECTED = "lora", "lorasp"
-RECOMPUTED = ("selective", "full")
+RECOMPUTE_MODES = ("selective", "full")
 PARTS = tuple(MemoryShares.model_fields)
 
 
 def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Bench:
     """Peaks of the methods and of each saving, a process each; what strategies keep, counted. Raises UserError."""
     device = choose_device(spec.device)
-    have = importlib.util.find_spec("bitsandbytes") is not None
-    jobs = _jobs(spec, strategies, levels if have else (), device)
-    alone = [[job] for job in jobs if job.peak]
+    has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
+    jobs = _build_jobs(spec, strategies, levels if has_bitsandbytes else (), device)
+    job_groups = [[job] for job in jobs if job.peak]
     counted = [job for job in jobs if not job.peak]
-    found = [f for group in [*alone, *([counted] if counted else [])] for f in _in_a_process(group)]
-    facts = made_up(spec, device, choose_threads(spec.threads)) | {
+    measurements = [f for group in [*job_groups, *([counted] if counted else [])] for f in _run_in_process(group)]
+    facts = build_facts(spec, device, choose_threads(spec.threads)) | {
         "peak": "cuda allocated" if device == "cuda" else "rss above the loaded backbone",
     }
-    if device == "cpu" and (own := found[0].predicted_peak) and (found[0].peak or 0) > 2 * own:
+    if (
+        device == "cpu"
+        and (predicted_peak := measurements[0].predicted_peak)
+        and (measurements[0].peak or 0) > 2 * predicted_peak
+    ):
         facts["mind"] = "the model is so small that peaks are mostly the libraries'; see 'predicted', or give --model"
-    if levels and not have:
+    if levels and not has_bitsandbytes:
         facts["left out"] = f"{', '.join(levels)}: bitsandbytes is not installed"
-    return Bench("memory", facts, [_row(f, found[0]) for f in found], _samples(found), _panels(found))
+    return Bench(
+        "memory",
+        facts,
+        [_build_row(f, measurements[0]) for f in measurements],
+        _build_samples(measurements),
+        _build_panels(measurements),
+    )
 
 
-def _jobs(spec: Spec, strategies: Sequence[str], levels: Sequence[str], device: str) -> list[Job]:
+def _build_jobs(spec: Spec, strategies: Sequence[str], levels: Sequence[str], device: str) -> list[MemoryJob]:
     """LoRA, its rivals, LoRA-SP and full; each saving alone and all together; the strategies."""
-    from harness.bench.memory_process import Job
-    from harness.bench.subjects import counterpart_on_cpu
+    from harness.bench.memory_process import MemoryJob
+    from harness.bench.subjects import find_counterpart_on_cpu
     from harness.bench.usual import FULL
 
-    last = f"quantize={levels[-1]}," if levels else ""
+    quantize_option = f"quantize={levels[-1]}," if levels else ""
     savings = [f"{LORA}:quantize={level}" for level in levels]
-    savings += [f"{LORA}:recompute={how}" for how in RECOMPUTED] + [f"{SELECTED}:{last}recompute={RECOMPUTED[-1]}"]
-    peaks = _questions(spec, [LORA, SELECTED, "full", *savings], device)
-    lora, full = peaks[0], next(q for q in peaks if q.cell.method == "full")
-    rivals = [
-        Job("peft + Trainer: lora", lora, counterpart_on_cpu(lora)),
-        Job("Trainer: full", full, FULL),
+    savings += [f"{LORA}:recompute={how}" for how in RECOMPUTE_MODES] + [
+        f"{SELECTED}:{quantize_option}recompute={RECOMPUTE_MODES[-1]}"
     ]
-    kept = _questions(spec, [f"{SELECTED}:select={name}" for name in strategies], device)
-    jobs = [Job(_name(q.cell), q) for q in peaks]
-    return [jobs[0], rivals[0], *jobs[1:3], rivals[1], *jobs[3:], *(Job(_name(q.cell), q, peak=False) for q in kept)]
+    peak_requests = _build_requests(spec, [LORA, SELECTED, "full", *savings], device)
+    lora, full = peak_requests[0], next(q for q in peak_requests if q.cell.method == "full")
+    baselines = [
+        MemoryJob("peft + Trainer: lora", lora, find_counterpart_on_cpu(lora)),
+        MemoryJob("Trainer: full", full, FULL),
+    ]
+    strategy_requests = _build_requests(spec, [f"{SELECTED}:select={name}" for name in strategies], device)
+    jobs = [MemoryJob(_format_name(q.cell), q) for q in peak_requests]
+    return [
+        jobs[0],
+        baselines[0],
+        *jobs[1:3],
+        baselines[1],
+        *jobs[3:],
+        *(MemoryJob(_format_name(q.cell), q, peak=False) for q in strategy_requests),
+    ]
 
 
-def _questions(spec: Spec, methods: Sequence[str], device: str) -> list[Question]:
-    from harness.bench.subjects import asked_of
+def _build_requests(spec: Spec, methods: Sequence[str], device: str) -> list[ProfileRequest]:
+    from harness.bench.subjects import build_requests
 
-    return asked_of(spec.model_copy(update={"methods": ",".join(methods)}), device)[0] if methods else []
-
-
-def _name(cell: Cell) -> str:
-    again = "" if cell.recompute == "none" else f"{cell.recompute} recomputation"
-    return ", ".join(filter(None, [cell.label, "" if cell.quantize == "none" else cell.quantize, again]))
+    return build_requests(spec.model_copy(update={"methods": ",".join(methods)}), device)[0] if methods else []
 
 
-def _in_a_process(jobs: Sequence[Job]) -> list[Found]:
+def _format_name(cell: Cell) -> str:
+    recompute_note = "" if cell.recompute == "none" else f"{cell.recompute} recomputation"
+    return ", ".join(filter(None, [cell.label, "" if cell.quantize == "none" else cell.quantize, recompute_note]))
+
+
+def _run_in_process(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
     """Raises UserError where the process is killed."""
-    from harness.bench.memory_process import take
+    from harness.bench.memory_process import measure_jobs
 
     # bitsandbytes opens the GPU when it is imported, and an open one is lost to a forked process; resident memory,
     # which would take libraries for the method's, is the CPU's measure only
     cuda = jobs[0].question.device == "cuda"
     preload = "harness.bench.memory_process" if cuda else "harness.bench.forked"
     try:
-        return call_alone(preload, take, list(jobs))
-    except Killed as error:
+        return call_alone(preload, measure_jobs, list(jobs))
+    except WorkerKilled as error:
         raise UserError(f"{jobs[0].name}: its process was killed (out of memory?); use a smaller batch") from error
 
 
-def saved(found: int | None, base: int | None) -> float | None:
+def compute_saving(found: int | None, base: int | None) -> float | None:
     """The share of `base` that is not taken; None where one of them is not known."""
     return None if not found or not base else 1 - found / base
 
 
-def _row(found: Found, base: Found) -> dict[str, str]:
+def _build_row(found: MemoryMeasurement, base: MemoryMeasurement) -> dict[str, str]:
     parts, total = found.predicted or {}, found.predicted_peak
     shares = {name: f"{100 * parts[name] / total:.1f} %" if total else "" for name in PARTS}
     return {
         "what": found.name,
-        "peak": _mib(found.peak),
-        "saved": _percent(saved(found.peak, base.peak)),
-        "predicted": _mib(total),
-        "saved of it": _percent(saved(total, base.predicted_peak)),
+        "peak": _format_mib(found.peak),
+        "saved": _format_percent(compute_saving(found.peak, base.peak)),
+        "predicted": _format_mib(total),
+        "saved of it": _format_percent(compute_saving(total, base.predicted_peak)),
         **shares,
         "gradient bytes": str(found.gradients),
         "moment bytes": str(found.moments),
-        "kept for backward": _mib(found.kept),
+        "kept for backward": _format_mib(found.kept),
         "kept / lora's": f"{found.kept / base.kept:.2f}",
     }
 
 
-def _mib(count: int | None) -> str:
+def _format_mib(count: int | None) -> str:
     return "" if count is None else f"{count / 2**20:.2f} MiB"
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-def _samples(found: Sequence[Found]) -> list[dict[str, Any]]:
+def _build_samples(found: Sequence[MemoryMeasurement]) -> list[dict[str, Any]]:
     base = found[0]
     return [
         dataclasses.asdict(f)
-        | {"saved": saved(f.peak, base.peak), "saved_predicted": saved(f.predicted_peak, base.predicted_peak)}
+        | {
+            "saved": compute_saving(f.peak, base.peak),
+            "saved_predicted": compute_saving(f.predicted_peak, base.predicted_peak),
+        }
         for f in found
     ]
 
 
-def _panels(found: Sequence[Found]) -> list[Panel]:
+def _build_panels(found: Sequence[MemoryMeasurement]) -> list[Panel]:
     """The predicted peak by category, the measured one, and what is kept."""
-    named = [f for f in found if f.predicted]
-    stacked = {name: [(f.predicted or {})[name] / 2**20 for f in named] for name in PARTS}
+    predicted = [f for f in found if f.predicted]
+    stacked = {name: [(f.predicted or {})[name] / 2**20 for f in predicted] for name in PARTS}
     peaks = [f for f in found if f.peak]
     return [
-        Panel("MiB at the predicted peak", [f.name for f in named], stacked),
+        Panel("MiB at the predicted peak", [f.name for f in predicted], stacked),
         Panel("MiB at the measured peak", [f.name for f in peaks], {"peak": [(f.peak or 0) / 2**20 for f in peaks]}),
         Panel("MiB kept for the backward pass", [f.name for f in found], {"kept": [f.kept / 2**20 for f in found]}),
     ]

@@ -9,32 +9,32 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import callback
-from harness.bench.silence import silenced
-from harness.bench.usual import Usual, adapted, loaded, trainer_of
+from harness.bench.rival import build_callback
+from harness.bench.silence import silence_warnings
+from harness.bench.usual import TrainerBaseline, add_adapter, build_hf_trainer, load_baseline
 from harness.core.device import choose_threads
 from harness.core.registry import load_all
-from harness.profiling.activations import held_bytes
+from harness.profiling.activations import measure_saved_activations
 from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak
 from harness.profiling.measure import measure
 from harness.profiling.predict import predict
 from harness.profiling.prediction import Step
-from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.replicas.groups import Attached
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class MemoryJob:
     """One thing to measure; `usual` is Trainer's in its place; without `peak` only what a step keeps is counted."""
 
     name: str
-    question: Question
-    usual: Usual | None = None
+    question: ProfileRequest
+    usual: TrainerBaseline | None = None
     peak: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class MemoryMeasurement:
     """Bytes. Gradients and moments are those of what trains less the head; `predicted` and `counted` by category."""
 
     name: str
@@ -51,34 +51,34 @@ class Found:
         return sum(self.predicted.values()) if self.predicted else None
 
 
-def take(jobs: Sequence[Job]) -> list[Found]:
+def measure_jobs(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
     """Measure some jobs in this process; one with a peak must be its only one."""
     load_all()
-    with silenced():
-        return [_ours(job) if job.usual is None else _usual(job, job.usual) for job in jobs]
+    with silence_warnings():
+        return [_measure_harness(job) if job.usual is None else _measure_baseline(job, job.usual) for job in jobs]
 
 
-def _ours(job: Job) -> Found:
+def _measure_harness(job: MemoryJob) -> MemoryMeasurement:
     question = job.question
     choose_threads(question.threads)
-    own: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if job.peak:
         profile = measure(question)
-        own = {"peak": profile.peak_bytes, "counted": profile.shares and profile.shares.model_dump()}
-        own |= {"reason": profile.reason} | _predicted(question)
-    trainer = train_alone(question, load_alone(question), 2)
-    kept = held_bytes(lambda: trainer.losses(0))
-    gradients, moments = _trained(trainer.attached)
-    return Found(job.name, gradients, moments, kept, **own)
+        fields = {"peak": profile.peak_bytes, "counted": profile.shares and profile.shares.model_dump()}
+        fields |= {"reason": profile.reason} | _predict_shares(question)
+    trainer = build_trainer(question, load_alone(question), 2)
+    activations = measure_saved_activations(lambda: trainer.losses(0))
+    gradients, moments = _count_trained_bytes(trainer.attached)
+    return MemoryMeasurement(job.name, gradients, moments, activations, **fields)
 
 
-def _trained(attached: Attached) -> tuple[int, int]:
+def _count_trained_bytes(attached: Attached) -> tuple[int, int]:
     """Bytes of the gradients and of both moments of all groups but the head."""
     groups = [g for g in attached.groups if g.name != "head"]
-    return sum(g.bytes_of(0) for g in groups), sum(g.state_bytes(0) for g in groups)
+    return sum(g.count_trained_bytes(0) for g in groups), sum(g.state_bytes(0) for g in groups)
 
 
-def _predicted(question: Question) -> dict[str, Any]:
+def _predict_shares(question: ProfileRequest) -> dict[str, Any]:
     step = Step((question.cell,), (question.method,), question.task, question.source, question.length, question.device)
     try:
         return {"predicted": predict(step).shares.model_dump()}
@@ -86,22 +86,22 @@ def _predicted(question: Question) -> dict[str, Any]:
         return {"reason": f"not predicted: {type(error).__name__}: {error}"}
 
 
-def _less_the_head(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+def _exclude_head(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     heads = ("classifier", "score")
     return [p for n, p in model.named_parameters() if p.requires_grad and not any(h in n.split(".") for h in heads)]
 
 
-def _usual(job: Job, usual: Usual) -> Found:
+def _measure_baseline(job: MemoryJob, usual: TrainerBaseline) -> MemoryMeasurement:
     question, cuda = job.question, job.question.device == "cuda"
     choose_threads(question.threads)
-    model = loaded(usual, question)
+    model = load_baseline(usual, question)
     start = RssPeak().start
     steady: list[RssPeak] = []
-    model = adapted(model, usual, question)
+    model = add_adapter(model, usual, question)
     gradients: list[int] = []
 
     def before_update(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        gradients.append(sum(p.grad.nbytes for p in _less_the_head(model) if p.grad is not None))
+        gradients.append(sum(p.grad.nbytes for p in _exclude_head(model) if p.grad is not None))
 
     def after_step(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 1:  # a peak of ours is of the steps after the first, too
@@ -110,18 +110,18 @@ def _usual(job: Job, usual: Usual) -> Found:
             steady.append(RssPeak())
 
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(model, question, WARMUP_STEPS + TIMED_STEPS, folder)
-        trainer.add_callback(callback(on_pre_optimizer_step=before_update, on_step_end=after_step))
+        trainer = build_hf_trainer(model, question, WARMUP_STEPS + TIMED_STEPS, folder)
+        trainer.add_callback(build_callback(on_pre_optimizer_step=before_update, on_step_end=after_step))
         trainer.train()
-    peak = torch.cuda.max_memory_allocated() if cuda else steady[0].above(start)
+    peak = torch.cuda.max_memory_allocated() if cuda else steady[0].measure_above(start)
     state = trainer.optimizer.state
-    moments = sum(t.nbytes for p in _less_the_head(model) for n, t in state[p].items() if n != "step")
-    return Found(job.name, gradients[-1], moments, _kept(trainer, question), peak)
+    moments = sum(t.nbytes for p in _exclude_head(model) for n, t in state[p].items() if n != "step")
+    return MemoryMeasurement(job.name, gradients[-1], moments, _measure_activations(trainer, question), peak)
 
 
-def _kept(trainer: Any, question: Question) -> int:
+def _measure_activations(trainer: Any, question: ProfileRequest) -> int:
     """Bytes that Trainer's forward pass leaves for the backward pass."""
     batch = {n: t.to(question.device) for n, t in next(iter(trainer.get_train_dataloader())).items()}
     trainer.model.train()
     with trainer.compute_loss_context_manager():
-        return held_bytes(lambda: trainer.model(**batch).loss)
+        return measure_saved_activations(lambda: trainer.model(**batch).loss)

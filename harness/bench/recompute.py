@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 
 from harness.bench.subjects import TASK
-from harness.bench.table import SPREAD, Bench, Panel, made_up, ratios, written
+from harness.bench.table import SPREAD, Bench, Panel, build_facts, compute_ratios, format_ratio
 from harness.core.cell import Recompute
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.method import SUITES
 from harness.core.spec import Spec
 from harness.planning.plan import make_plan
-from harness.profiling.activations import held_bytes
-from harness.profiling.clocks import timed_steps
-from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.activations import measure_saved_activations
+from harness.profiling.clocks import time_steps
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.training.trainer import Trainer
 
 WARMUP_STEPS = 3
-WAYS: tuple[Recompute, ...] = ("none", "selective", "full")
+RECOMPUTE_MODES: tuple[Recompute, ...] = ("none", "selective", "full")
 
 
 @dataclasses.dataclass
-class Subject:
+class RecomputeCase:
     """One method with one way to recompute, and what was measured of it."""
 
     method: str
@@ -38,12 +38,12 @@ class Subject:
         """On a GPU a graph is captured in these steps, which must lie on the stream of a run's."""
         with self.trainer.runner.stream():
             for step in range(WARMUP_STEPS):
-                self.trainer.one_step(step)
-            self.held = held_bytes(lambda: self.trainer.losses(WARMUP_STEPS))
+                self.trainer.train_step(step)
+            self.held = measure_saved_activations(lambda: self.trainer.losses(WARMUP_STEPS))
 
     def take(self, step: int, device: str) -> None:
         with self.trainer.runner.stream():
-            self.seconds += timed_steps(self.trainer, [step], device)
+            self.seconds += time_steps(self.trainer, [step], device)
 
     @property
     def name(self) -> str:
@@ -56,57 +56,57 @@ def measure(spec: Spec, repeats: int) -> Bench:
     The timed steps are interleaved, so a machine that slows down slows down all; a ratio is of steps in one round.
     """
     threads, device = choose_threads(spec.threads), choose_device(spec.device)
-    subjects = [_subject(question, WARMUP_STEPS + repeats) for question in _questions(spec, device)]
-    for subject in subjects:
-        subject.warm_up()
+    cases = [_build_case(question, WARMUP_STEPS + repeats) for question in _build_requests(spec, device)]
+    for case in cases:
+        case.warm_up()
     for step in range(WARMUP_STEPS, WARMUP_STEPS + repeats):
-        for subject in subjects if step % 2 else reversed(subjects):
-            subject.take(step, device)
-    plain = {s.method: s for s in subjects if s.how == "none"}
-    facts = made_up(spec, device, threads) | {"repeats": repeats, **SPREAD}
-    rows, samples = [_row(s, plain[s.method]) for s in subjects], [_sample(s) for s in subjects]
-    return Bench("recompute", facts, rows, samples, _panels(subjects, plain))
+        for case in cases if step % 2 else reversed(cases):
+            case.take(step, device)
+    unchanged = {s.method: s for s in cases if s.how == "none"}
+    facts = build_facts(spec, device, threads) | {"repeats": repeats, **SPREAD}
+    rows, samples = [_build_row(s, unchanged[s.method]) for s in cases], [_build_sample(s) for s in cases]
+    return Bench("recompute", facts, rows, samples, _build_panels(cases, unchanged))
 
 
-def _questions(spec: Spec, device: str) -> list[Question]:
+def _build_requests(spec: Spec, device: str) -> list[ProfileRequest]:
     """By method, then in the order of `WAYS`."""
-    plan = make_plan(spec.model_copy(update={"recompute": WAYS, "tasks": (TASK,), "seeds": "1"}))
+    plan = make_plan(spec.model_copy(update={"recompute": RECOMPUTE_MODES, "tasks": (TASK,), "seeds": "1"}))
     task = SUITES.get(plan.cells[0].suite).tasks[TASK]
     source = plan.models[plan.cells[0].suite]
-    made = [
-        Question(c.key, c, plan.methods[c.key], task, source, c.protocol.max_length, device, spec.threads)
+    requests = [
+        ProfileRequest(c.key, c, plan.methods[c.key], task, source, c.protocol.max_length, device, spec.threads)
         for c in plan.cells
     ]
-    by_label = {q.cell.label: {o.cell.recompute: o for o in made if o.cell.label == q.cell.label} for q in made}
-    if any(len(found) < len(WAYS) for found in by_label.values()):
+    by_label = {q.cell.label: {o.cell.recompute: o for o in requests if o.cell.label == q.cell.label} for q in requests}
+    if any(len(by_mode) < len(RECOMPUTE_MODES) for by_mode in by_label.values()):
         raise UserError("bench recompute measures each way itself: leave recompute=... out of --methods")
-    return [found[how] for found in by_label.values() for how in WAYS]
+    return [by_mode[how] for by_mode in by_label.values() for how in RECOMPUTE_MODES]
 
 
-def _subject(question: Question, steps: int) -> Subject:
-    trainer = train_alone(question, load_alone(question), steps)
-    return Subject(question.cell.label, question.cell.recompute, trainer)
+def _build_case(question: ProfileRequest, steps: int) -> RecomputeCase:
+    trainer = build_trainer(question, load_alone(question), steps)
+    return RecomputeCase(question.cell.label, question.cell.recompute, trainer)
 
 
-def _panels(subjects: list[Subject], plain: dict[str, Subject]) -> list[Panel]:
+def _build_panels(subjects: list[RecomputeCase], plain: dict[str, RecomputeCase]) -> list[Panel]:
     names = [f"{s.method}, {s.name}" for s in subjects]
-    low, middle, high = zip(*(ratios(s.seconds, plain[s.method].seconds) for s in subjects), strict=True)
-    held = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
-    return [held, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
+    low, middle, high = zip(*(compute_ratios(s.seconds, plain[s.method].seconds) for s in subjects), strict=True)
+    memory_panel = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
+    return [memory_panel, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
 
 
-def _row(subject: Subject, plain: Subject) -> dict[str, str]:
+def _build_row(subject: RecomputeCase, plain: RecomputeCase) -> dict[str, str]:
     return {
         "method": subject.method,
         "recompute": subject.name,
         "kept for backward": f"{subject.held / 2**20:.2f} MiB",
         "of none's": f"{subject.held / plain.held:.2f}",
         "step": f"{1000 * np.median(subject.seconds):.1f} ms",
-        "time / none's (10 % to 90 %)": written(ratios(subject.seconds, plain.seconds)),
+        "time / none's (10 % to 90 %)": format_ratio(compute_ratios(subject.seconds, plain.seconds)),
     }
 
 
-def _sample(subject: Subject) -> dict[str, Any]:
+def _build_sample(subject: RecomputeCase) -> dict[str, Any]:
     return {
         "method": subject.method,
         "recompute": subject.how,

@@ -16,21 +16,21 @@ import torch
 from harness.core.cell import Cell
 from harness.core.method import SUITES
 from harness.data.inputs import Inputs, read_inputs
-from harness.data.task_types.classification import LabelledRows, decisions
+from harness.data.task_types.classification import LabelledRows, extract_predictions
 from harness.models.load import load_model, load_tokenizer
 from harness.planning.plan import Plan
-from harness.planning.schedule import total_steps
+from harness.planning.schedule import count_steps
 from harness.profiling.clocks import synchronise
 
-Way = Literal["best", "default"]
+BaselineVariant = Literal["best", "default"]
 """best: precision and grouping by length as ours; default: what TrainingArguments say, the budget apart."""
-WAYS: tuple[Way, ...] = ("best", "default")
+BASELINE_VARIANTS: tuple[BaselineVariant, ...] = ("best", "default")
 SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
 """Ours by transformers' names."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ran:
+class BaselineRun:
     """One cell by its key: seconds of its parts, model loading apart, and scores in points.
 
     `stepping` is what its steps take of `training`; `whole`: it took all of its budget, so that its scores count.
@@ -51,7 +51,7 @@ class Ran:
         return self.setup + self.training + self.stepping * (scale - 1) + self.scoring
 
 
-class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class TrainerDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """A split as Trainer reads it: unpadded lists, their lengths known."""
 
     def __init__(self, split: LabelledRows) -> None:
@@ -63,60 +63,64 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         n, types = self.lengths[row], self.split.types
-        made = {"input_ids": self.split.ids[row, :n].tolist(), "labels": self.split.labels[row].item()}
-        return made if types is None else made | {"token_type_ids": types[row, :n].tolist()}
+        example = {"input_ids": self.split.ids[row, :n].tolist(), "labels": self.split.labels[row].item()}
+        return example if types is None else example | {"token_type_ids": types[row, :n].tolist()}
 
 
-def inputs_of(plan: Plan, cell: Cell) -> Inputs:
+def read_cell_inputs(plan: Plan, cell: Cell) -> Inputs:
     """The tokenised rows of a cell."""
     source, data = plan.models[cell.suite], plan.data[cell.suite, cell.task]
     return read_inputs(load_tokenizer(source), SUITES.get(cell.suite).tasks[cell.task], data, cell.protocol)
 
 
-def train(plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | None = None, way: Way = "best") -> Ran:
+def train_baseline(
+    plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | None = None, way: BaselineVariant = "best"
+) -> BaselineRun:
     """Train and score LoRA of the cell's rank and rate; `max_steps` ends it early, for timing."""
-    budget = total_steps(cell.protocol, len(inputs.splits["train"]))
+    budget = count_steps(cell.protocol, len(inputs.splits["train"]))
     steps = min(budget, max_steps or sys.maxsize)
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task].outputs, device=device)
         times = [time.perf_counter()]
-        trainer = _trainer(model, cell, inputs, arguments(cell, steps, device, way, folder))
-        stepped = _watched(trainer, steps, device)
+        trainer = _build_trainer(model, cell, inputs, build_arguments(cell, steps, device, way, folder))
+        step_times = _time_steps(trainer, steps, device)
         times.append(time.perf_counter())
         trainer.train()
         synchronise(device)
         times.append(time.perf_counter())
-        scores = _scores(trainer, cell, inputs)
+        scores = _score_trainer(trainer, cell, inputs)
         times.append(time.perf_counter())
     setup, training, scoring = np.diff(times).tolist()
-    return Ran(cell.key, setup, training, stepped[-1] - stepped[0], scoring, steps, steps == budget, scores)
+    return BaselineRun(
+        cell.key, setup, training, step_times[-1] - step_times[0], scoring, steps, steps == budget, scores
+    )
 
 
-def _watched(trainer: Any, steps: int, device: str) -> list[float]:
+def _time_steps(trainer: Any, steps: int, device: str) -> list[float]:
     """When its first step begins and its last one ends, once it has trained."""
-    seen: list[float] = []
+    times: list[float] = []
 
     def begins(args: Any, state: Any, control: Any, **more: Any) -> None:
         if not state.global_step:
-            seen.append(time.perf_counter())
+            times.append(time.perf_counter())
 
     def ends(args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step == steps:
             synchronise(device)
-            seen.append(time.perf_counter())
+            times.append(time.perf_counter())
 
-    trainer.add_callback(callback(on_step_begin=begins, on_step_end=ends))
-    return seen
+    trainer.add_callback(build_callback(on_step_begin=begins, on_step_end=ends))
+    return times
 
 
-def callback(**events: Callable[..., None]) -> Any:
+def build_callback(**events: Callable[..., None]) -> Any:
     """A callback of Trainer's, from functions of (arguments, state, control, **more) by event."""
     from transformers import TrainerCallback
 
     return type("Callback", (TrainerCallback,), {name: staticmethod(called) for name, called in events.items()})()
 
 
-def _trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any) -> Any:
+def _build_trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer
 
@@ -126,30 +130,32 @@ def _trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any)
     trainer = Trainer(
         get_peft_model(model, config),
         arguments,
-        train_dataset=_labelled(inputs, "train"),
+        train_dataset=_build_dataset(inputs, "train"),
         data_collator=DataCollatorWithPadding(inputs.tokenizer),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _scores(trainer: Any, cell: Cell, inputs: Inputs) -> dict[str, float]:
+def _score_trainer(trainer: Any, cell: Cell, inputs: Inputs) -> dict[str, float]:
     suite = SUITES.get(cell.suite)()
     scores: dict[str, float] = {}
     for name in suite.tasks[cell.task].eval_splits:
         # with grouping by length Trainer orders these rows too, so the labels are those that it gives back
-        found = trainer.predict(_labelled(inputs, name))
-        scores |= suite.score(cell.task, name, decisions(np.asarray(found.predictions)), np.asarray(found.label_ids))
+        output = trainer.predict(_build_dataset(inputs, name))
+        scores |= suite.score(
+            cell.task, name, extract_predictions(np.asarray(output.predictions)), np.asarray(output.label_ids)
+        )
     return scores
 
 
-def _labelled(inputs: Inputs, name: str) -> Rows:
+def _build_dataset(inputs: Inputs, name: str) -> TrainerDataset:
     split = inputs.splits[name]
     assert isinstance(split, LabelledRows)
-    return Rows(split)
+    return TrainerDataset(split)
 
 
-def arguments(cell: Cell, steps: int, device: str, way: Way, folder: str) -> Any:
+def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, folder: str) -> Any:
     """TrainingArguments of the cell's budget: steps, batch, rate and its schedule, AdamW's own, clipping, loss, seed.
 
     The best way adds its precision and grouping, large batches for scoring, and neither saves nor logs.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def silence_warnings() -> Iterator[None]:
     """No deprecations, no absent kernels, no scores of constants. Import the libraries within."""
     # its loggers tell of kernels that are not installed, and of casts that are meant
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -64,15 +64,15 @@ class Bench:
         write_atomically(out, (json.dumps(self.content(), indent=1) + "\n").encode())
 
 
-def made_up(spec: Spec, device: str, threads: int) -> dict[str, Any]:
+def build_facts(spec: Spec, device: str, threads: int) -> dict[str, Any]:
     """The facts of a bench on made-up rows."""
-    from harness.core.provenance import machine_name
+    from harness.core.provenance import format_machine
 
     return {
         "model": spec.model[0] if spec.model else "embedded encoder",
         "batch": f"{spec.batch_size} x {spec.max_length}",
         "dtype": spec.dtype[0],
-        "device": machine_name(device, threads),
+        "device": format_machine(device, threads),
     }
 
 
@@ -80,7 +80,7 @@ SPREAD = {"spread": "of rounds in one process, not between processes"}
 """The fact that goes with `ratios`: how much two processes differ is not in them."""
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
+def compute_ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
     """10 %, 50 % and 90 % of what is above over what is below, round by round."""
     import numpy as np
 
@@ -88,6 +88,6 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float
     return float(low), float(middle), float(high)
 
 
-def written(found: tuple[float, float, float]) -> str:
+def format_ratio(found: tuple[float, float, float]) -> str:
     low, middle, high = found
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"

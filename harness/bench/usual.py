@@ -11,68 +11,68 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import Rows, arguments, callback
+from harness.bench.rival import TrainerDataset, build_arguments, build_callback
 from harness.core.method import Method
 from harness.data.task_types.classification import LabelledRows
 from harness.models.load import load_model, load_tokenizer
-from harness.profiling.request import Question, made_up_rows
+from harness.profiling.request import ProfileRequest, make_synthetic_rows
 from harness.replicas.groups import Attached
 
 
 @dataclasses.dataclass(frozen=True)
-class Usual:
+class TrainerBaseline:
     """What Trainer trains: an adapter of peft's `config`, or for None all of the model."""
 
     name: str
     config: Any
 
 
-FULL = Usual("full", None)
+FULL = TrainerBaseline("full", None)
 
 
-def peft_counterpart(method: Method, attached: Attached, model: torch.nn.Module) -> Usual:
+def build_peft_counterpart(method: Method, attached: Attached, model: torch.nn.Module) -> TrainerBaseline:
     """The method as peft has it, from what the method itself would save."""
     config = copy.deepcopy(method.export(model, attached, 0).config)
     config.inference_mode = False
-    return Usual(method.name, config)
+    return TrainerBaseline(method.name, config)
 
 
-def loaded(usual: Usual, question: Question) -> torch.nn.Module:
+def load_baseline(usual: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
     """The model as peft's user loads it: in float32, for Trainer's autocast."""
     return load_model(
         question.source, question.task.outputs, device=question.device, trained_backbone=usual.config is None
     )
 
 
-def adapted(model: torch.nn.Module, usual: Usual, question: Question) -> torch.nn.Module:
+def add_adapter(model: torch.nn.Module, usual: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
     """With the adapter put in, if there is one."""
     if usual.config is None:
         return model
     from peft import get_peft_model
 
     torch.manual_seed(question.cell.seeds["init"])
-    made: torch.nn.Module = get_peft_model(model, usual.config)
-    return made
+    peft_model: torch.nn.Module = get_peft_model(model, usual.config)
+    return peft_model
 
 
-def trainer_of(model: torch.nn.Module, question: Question, steps: int, folder: str) -> Any:
+def build_hf_trainer(model: torch.nn.Module, question: ProfileRequest, steps: int, folder: str) -> Any:
     """Trainer for so many steps on rows of random tokens of the question's length, in one epoch."""
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer
 
-    split, _ = made_up_rows(question.task, question.cell.protocol, question.length, model)
+    split, _ = make_synthetic_rows(question.task, question.cell.protocol, question.length, model)
     assert isinstance(split, LabelledRows)
     batches = max(1, len(split) // question.cell.protocol.batch_size)
-    rows: Any = torch.utils.data.ConcatDataset([Rows(split)] * (-(-steps // batches)))
+    rows: Any = torch.utils.data.ConcatDataset([TrainerDataset(split)] * (-(-steps // batches)))
     trainer = Trainer(
         model,
-        arguments(question.cell, steps, question.device, "best", folder),
+        build_arguments(question.cell, steps, question.device, "best", folder),
         train_dataset=rows,
         data_collator=DataCollatorWithPadding(load_tokenizer(question.source)),
     )
     trainer.remove_callback(PrinterCallback)
     tuner = getattr(model, "base_model", None)
     if hasattr(tuner, "update_and_allocate"):  # peft leaves AdaLoRA's allocation to the loop
-        trainer.add_callback(callback(on_optimizer_step=functools.partial(_allocate, tuner)))
+        trainer.add_callback(build_callback(on_optimizer_step=functools.partial(_allocate, tuner)))
     return trainer
 
 
@@ -102,22 +102,24 @@ class _Clock:
         self.started = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        taken = state.global_step - self.rounds.warmup
-        if taken < 0 or taken % self.rounds.block:
+        steps = state.global_step - self.rounds.warmup
+        if steps < 0 or steps % self.rounds.block:
             return
         if self.cuda:
             torch.cuda.synchronize()
-        if taken:
+        if steps:
             self.seconds.append((time.perf_counter() - self.started) / self.rounds.block)
             self.between(len(self.seconds) - 1)
         self.started = time.perf_counter()
 
 
-def timed(usual: Usual, question: Question, rounds: Rounds, folder: str, between: Callable[[int], None]) -> list[float]:
+def time_baseline(
+    usual: TrainerBaseline, question: ProfileRequest, rounds: Rounds, folder: str, between: Callable[[int], None]
+) -> list[float]:
     """Seconds of a step of Trainer in each round; after each, `between` gets the number of the round."""
-    model = adapted(loaded(usual, question), usual, question)
-    trainer = trainer_of(model, question, rounds.steps, folder)
+    model = add_adapter(load_baseline(usual, question), usual, question)
+    trainer = build_hf_trainer(model, question, rounds.steps, folder)
     clock = _Clock(rounds, question.device, between)
-    trainer.add_callback(callback(on_step_end=clock.on_step_end))
+    trainer.add_callback(build_callback(on_step_end=clock.on_step_end))
     trainer.train()
     return clock.seconds

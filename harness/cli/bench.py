@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.bench.silence import silenced
+from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
 from harness.cli.flags import with_flags
 from harness.core.errors import UserError, shorten
-from harness.core.spec import SHOWN, Spec
+from harness.core.spec import REPORT_FIELDS, Spec
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +29,7 @@ Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32
 PICTURES = ("png", "svg")
 
 
-def _placed(out: Path | None) -> Path | None:
+def _check_out(out: Path | None) -> Path | None:
     """Raise UserError for a file that cannot be written, before what takes minutes."""
     if out is not None and (os.path.isdir(out) or not os.access(out.parent, os.W_OK)):
         raise UserError(f"--out {out}: give a file in a folder that exists and can be written")
@@ -42,7 +42,7 @@ def _placed(out: Path | None) -> Path | None:
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it", callback=_placed),
+    typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it", callback=_check_out),
 ]
 Strategies = Annotated[str, typer.Option(help="of lorasp, against lora: names with commas; empty: none")]
 STRUCTURED = "row,column,rank,a-only,b-only,layer,module"
@@ -73,12 +73,12 @@ def recompute(
 
     Example: python -m harness bench recompute --model PATH --batch-size 8 --length 128 --out recompute.json
     """
-    spec = _spec(methods, model, batch_size, length, dtype, device, threads)
-    with silenced():
+    spec = _build_spec(methods, model, batch_size, length, dtype, device, threads)
+    with silence_warnings():
         from harness.bench.recompute import measure
 
-        found = measure(spec, repeats)
-    _finish(found, out)
+        result = measure(spec, repeats)
+    _print_bench(result, out)
 
 
 @bench.command()
@@ -99,12 +99,12 @@ def step(
 
     Example: python -m harness bench step --methods lora,full --packs 1,2,4 --out step.json
     """
-    spec = _spec(methods, model, batch_size, length, dtype, device, threads)
-    with silenced():
+    spec = _build_spec(methods, model, batch_size, length, dtype, device, threads)
+    with silence_warnings():
         from harness.bench.step import measure
 
-        found = measure(spec, _words(strategies), _numbers("packs", packs), repeats)
-    _finish(found, out)
+        result = measure(spec, _split_words(strategies), _parse_numbers("packs", packs), repeats)
+    _print_bench(result, out)
 
 
 @bench.command()
@@ -125,12 +125,12 @@ def memory(
 
     Example: python -m harness bench memory --model PATH --batch-size 32 --length 128 --out memory.json
     """
-    spec = _spec("lora", model, batch_size, length, dtype, device, threads)
-    with silenced():
+    spec = _build_spec("lora", model, batch_size, length, dtype, device, threads)
+    with silence_warnings():
         from harness.bench.memory import measure
 
-        found = measure(spec, _words(strategies), _words(levels))
-    _finish(found, out)
+        result = measure(spec, _split_words(strategies), _split_words(levels))
+    _print_bench(result, out)
 
 
 @bench.command()
@@ -146,13 +146,13 @@ def startup(
 
     Example: python -m harness bench startup --repeats 5 --out startup.json
     """
-    spec = _spec("lora", model, 16, 32, "fp32", device, threads)
+    spec = _build_spec("lora", model, 16, 32, "fp32", device, threads)
     from harness.bench.startup import measure
 
-    _finish(measure(spec, cells, repeats), out)
+    _print_bench(measure(spec, cells, repeats), out)
 
 
-def _spec(
+def _build_spec(
     methods: str, model: str | None, batch: int, length: int, dtype: str, device: str, threads: int | None
 ) -> Spec:
     """What a bench on made-up rows asks for. Raises UserError."""
@@ -164,29 +164,29 @@ def _spec(
     return make_spec(flags | {"threads": threads, "model": (model,) if model else ()})
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def _numbers(flag: str, text: str) -> list[int]:
+def _parse_numbers(flag: str, text: str) -> list[int]:
     """Raises UserError."""
-    if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in _words(text)):
+    if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in _split_words(text)):
         raise UserError(f"--{flag} {shorten(text)}: allowed: whole numbers of 1 to 999,999 with commas, e.g. 2,4,8")
-    return [int(word) for word in _words(text)]
+    return [int(word) for word in _split_words(text)]
 
 
-def _finish(found: Bench, out: Path | None) -> None:
+def _print_bench(found: Bench, out: Path | None) -> None:
     """Print; beside the JSON, the picture as PNG and SVG. Raises UserError."""
     found.show(out)
     if out is None:
         return
     from harness.core.files import write_atomically
-    from reports.figures import image
-    from reports.plots.bench import bench as draw
+    from reports.figures import render_image
+    from reports.plots.bench import draw_bench as draw
 
-    drawing = draw(found.content())
+    figure = draw(found.content())
     for kind in PICTURES:
-        write_atomically(out.with_suffix(f".{kind}"), image(drawing, kind))
+        write_atomically(out.with_suffix(f".{kind}"), render_image(figure, kind))
 
 
 def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
@@ -194,25 +194,25 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
 
     Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
     """
-    from harness.bench.rival import WAYS
+    from harness.bench.rival import BASELINE_VARIANTS
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
 
-    unknown = [word for word in _words(rival) if word not in WAYS]
-    if unknown or not _words(rival):
+    invalid = [word for word in _split_words(rival) if word not in BASELINE_VARIANTS]
+    if invalid or not _split_words(rival):
         raise UserError(f"--rival {rival}: allowed: best, default, or best,default")
     spec = make_spec({"tasks": ("sst2",)} | flags)
     load_all(spec.plugin)
-    ways = [way for way in WAYS if way in _words(rival)]
-    with silenced():
+    ways = [way for way in BASELINE_VARIANTS if way in _split_words(rival)]
+    with silence_warnings():
         from harness.bench.grid import measure
 
-        found = measure(spec, rivals, _numbers("at-once", at_once), steps, ways)
-    _finish(found, out)
+        result = measure(spec, rivals, _parse_numbers("at-once", at_once), steps, ways)
+    _print_bench(result, out)
 
 
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
-NOT_OF_A_BENCH = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | SHOWN
+EXCLUDED_FIELDS = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
 GRID = {
     "rivals": (Annotated[int, typer.Option(min=1, help="cells of peft and Trainer, one by one")], 2),
     "rival": (Annotated[str, typer.Option(help="best: as ours where it can; default: TrainingArguments'")], "best"),
@@ -220,4 +220,4 @@ GRID = {
     "steps": (Annotated[int, typer.Option(min=5, help="steps of each process at once")], 100),
     "out": (Out, None),
 }
-bench.command("grid")(with_flags(grid, Spec.model_fields.keys() - NOT_OF_A_BENCH, GRID))
+bench.command("grid")(with_flags(grid, Spec.model_fields.keys() - EXCLUDED_FIELDS, GRID))

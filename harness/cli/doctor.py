@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.presets import PRESETS
-from harness.core.process import available_cpus
-from harness.core.provenance import version
+from harness.core.process import count_cpus
+from harness.core.provenance import get_version
 from harness.models.source import INSTALL_MINILM, resolve
 
 NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
@@ -30,34 +30,43 @@ class Check:
     needed: bool = True
 
 
-def checks(data_dir: Path | None = None) -> list[Check]:
+def run_checks(data_dir: Path | None = None) -> list[Check]:
     """All checks, in the order they are shown."""
-    return [_python(), *_packages(), _device(), *_nvml(), _hub(), _embedded(), _minilm(), *_data(data_dir)]
+    return [
+        _check_python(),
+        *_check_packages(),
+        _check_device(),
+        *_check_nvml(),
+        _check_hub(),
+        _check_embedded(),
+        _check_minilm(),
+        *_check_data(data_dir),
+    ]
 
 
-def _python() -> Check:
+def _check_python() -> Check:
     return Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")
 
 
-def _packages() -> list[Check]:
-    found = [Check(n, version(n) != "absent", version(n), f"pip install {n}") for n in NEEDED]
+def _check_packages() -> list[Check]:
+    results = [Check(n, get_version(n) != "absent", get_version(n), f"pip install {n}") for n in NEEDED]
     for name, extra in OPTIONAL.items():
         remedy = f"pip install 'lorasp-harness[{extra}]'"
-        found.append(Check(name, version(name) != "absent", version(name), remedy, needed=False))
-    return found
+        results.append(Check(name, get_version(name) != "absent", get_version(name), remedy, needed=False))
+    return results
 
 
-def _device() -> Check:
+def _check_device() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check("device", False, "unknown without torch", "pip install torch")
     import torch
 
     if torch.cuda.is_available():
         return Check("device", True, torch.cuda.get_device_name())
-    return Check("device", True, f"cpu, {available_cpus()} cores (no CUDA GPU is visible)")
+    return Check("device", True, f"cpu, {count_cpus()} cores (no CUDA GPU is visible)")
 
 
-def _nvml() -> list[Check]:
+def _check_nvml() -> list[Check]:
     """What tells energy, and whether others use the GPU; of no use without one."""
     if importlib.util.find_spec("torch") is None:
         return []
@@ -67,12 +76,12 @@ def _nvml() -> list[Check]:
 
     if not torch.cuda.is_available():
         return []
-    there = Gpu("cuda").watched
-    detail = "answers" if there else "not there: profiles have no energy and do not see other processes"
-    return [Check("nvml", there, detail, "pip install nvidia-ml-py", needed=False)]
+    available = Gpu("cuda").has_nvml
+    detail = "answers" if available else "not there: profiles have no energy and do not see other processes"
+    return [Check("nvml", available, detail, "pip install nvidia-ml-py", needed=False)]
 
 
-def _hub() -> Check:
+def _check_hub() -> Check:
     import http.client
     import urllib.request
 
@@ -85,7 +94,7 @@ def _hub() -> Check:
     return Check("hub", True, address)
 
 
-def _embedded() -> Check:
+def _check_embedded() -> Check:
     try:
         source = resolve(PRESETS["quick"], "glue", None)
     except UserError as error:
@@ -93,7 +102,7 @@ def _embedded() -> Check:
     return Check("embedded model", True, f"sha256 {source.ref.revision[:12]}")
 
 
-def _minilm() -> Check:
+def _check_minilm() -> Check:
     try:
         source = resolve(PRESETS["small"], "glue", None)
     except UserError as error:
@@ -101,7 +110,7 @@ def _minilm() -> Check:
     return Check("MiniLM", True, f"{source.precision}, sha256 {source.ref.revision[:12]}")
 
 
-def _data(data_dir: Path | None) -> list[Check]:
+def _check_data(data_dir: Path | None) -> list[Check]:
     """One check per suite and task of the folder."""
     if data_dir is None:
         return []
@@ -109,15 +118,15 @@ def _data(data_dir: Path | None) -> list[Check]:
     from harness.core.registry import load_all
 
     load_all()
-    found = []
+    results = []
     for name, suite in SUITES:
         for task in suite.tasks:
             try:
                 data = suite().load(task, SourceRequest("data-dir", data_dir))
             except UserError as error:
-                why = str(error).removeprefix(f"{name}/{task}: ")
-                found.append(Check(f"{name}/{task}", False, why, "a run leaves it out", needed=False))
+                reason = str(error).removeprefix(f"{name}/{task}: ")
+                results.append(Check(f"{name}/{task}", False, reason, "a run leaves it out", needed=False))
                 continue
             rows = ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items())
-            found.append(Check(f"{name}/{task}", True, rows))
-    return found
+            results.append(Check(f"{name}/{task}", True, rows))
+    return results

@@ -5,81 +5,84 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.cli.listing import SHARES, percent
+from harness.cli.listing import SHARES, format_percents
 
 Rows = list[tuple[str, ...]]
 NOTE = "Per cent of LoRA r16's trained numbers, gradient and moments, bytes kept for backward, operations; head apart: "
 
 
-def method_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+def build_method_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
     """Head and rows, and a note on what the figures are."""
     rows: Rows = [("method", "paper", *SHARES, "packs", "quantize", "what it is")]
     for item in found:
         packs = "alone" if not item["family"] else "yes"
         quantize = ",".join(item["quantize"]) if item["unfit_levels"] else "any" if item["quantize"] else "no"
-        rows.append((item["name"], item["paper"] or "", *percent(item), packs, quantize, item["summary"]))
+        rows.append((item["name"], item["paper"] or "", *format_percents(item), packs, quantize, item["summary"]))
     return rows, NOTE + found[0]["measured_on"]
 
 
-def strategy_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+def build_strategy_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
     """Head and rows, and a note on what the figures are."""
     rows: Rows = [("strategy", "paper", *SHARES, "exact in", "what it selects")]
-    rows += [(i["name"], i["paper"] or "", *percent(i), i["scope"], i["summary"]) for i in found]
+    rows += [(i["name"], i["paper"] or "", *format_percents(i), i["scope"], i["summary"]) for i in found]
     return rows, NOTE + found[0]["measured_on"]
 
 
-def suite_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+def build_suite_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
     """One row a task."""
     rows: Rows = [("suite", "task", "metrics")]
     rows += [(s["name"], task, ", ".join(metrics)) for s in found for task, metrics in s["tasks"].items()]
     return rows, "; ".join(f"{s['name']}: {s['summary']}" for s in found)
 
 
-def method_page(facts: dict[str, Any]) -> list[str]:
+def format_method_page(facts: dict[str, Any]) -> list[str]:
     """All that is known of one method."""
-    lines = [f"{facts['name']}: {facts['summary']}{_paper(facts)}", facts["about"], "", "options"]
+    lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", facts["about"], "", "options"]
     for name, o in facts["options"].items():
         allowed = "|".join(o["allowed"]) if isinstance(o["allowed"], list) else o["allowed"]
-        lines.append(f"  {name}={_written(o['default'])} ({o['type']}{': ' if allowed else ''}{allowed})")
+        lines.append(f"  {name}={_format_default(o['default'])} ({o['type']}{': ' if allowed else ''}{allowed})")
         lines += [f"      {o['meaning']}"] if o["meaning"] else []
     lines += [] if facts["options"] else ["  none"]
     lines += ["", "learning rate by preset"]
     lines += [f"  {preset}: {rate['value']:g} ({rate['source']})" for preset, rate in facts["learning_rates"].items()]
-    tuned = {"lr": "a factor of 30 each way"} | {
+    search_ranges = {"lr": "a factor of 30 each way"} | {
         k: f"{v['low']:g} to {v['high']:g}" for k, v in facts["tunable"].items()
     }
-    lines.append(f"  --tune N searches {'; '.join(f'{k}, {v}' for k, v in tuned.items())}")
-    options = ",".join(f"{k}={_written(v)}" for k, v in facts["paper_options"].items())
+    lines.append(f"  --tune N searches {'; '.join(f'{k}, {v}' for k, v in search_ranges.items())}")
+    options = ",".join(f"{k}={_format_default(v)}" for k, v in facts["paper_options"].items())
     lines += [f"  --protocol paper: 2e-05 (arXiv 2403.08822){'; sets ' + options if options else ''}", ""]
     lines.append("packs with: " + (", ".join(facts["packs_with"]) or "nothing, it trains alone"))
     lines.append("quantize: " + (", ".join(facts["quantize"]) or "no, it trains the backbone itself"))
     lines += [f"  not on {level}: {why}" for level, why in facts["unfit_levels"].items()]
-    return [*lines, *_costs(facts), *(_saves(facts["strategy"]) if "strategy" in facts else [])]
+    return [*lines, *_format_costs(facts), *(_format_savings(facts["strategy"]) if "strategy" in facts else [])]
 
 
-def strategy_page(facts: dict[str, Any]) -> list[str]:
+def format_strategy_page(facts: dict[str, Any]) -> list[str]:
     """All that is known of one strategy."""
     start = "A" if facts["zero"] == "a" else "B"
-    lines = [f"{facts['name']}: {facts['summary']}{_paper(facts)}", f"run it as: lorasp-{facts['name']}"]
+    lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", f"run it as: lorasp-{facts['name']}"]
     lines.append(f"exact in each {facts['scope']}; {start} starts at zero")
     lines += [f"needs scores before training: {facts['scores']}"] if facts["scores"] else []
-    return [*lines, *_costs(facts), *_saves(facts)]
+    return [*lines, *_format_costs(facts), *_format_savings(facts)]
 
 
-def _costs(facts: dict[str, Any]) -> list[str]:
-    found = facts["of_lora_r16"]
-    if not found:
+def _format_costs(facts: dict[str, Any]) -> list[str]:
+    shares = facts["of_lora_r16"]
+    if not shares:
         return ["cost: not measured"]
-    return [f"of LoRA r16's, {facts['measured_on']}:", *(f"  {what}: {100 * v:.1f} %" for what, v in found.items())]
+    return [
+        f"of LoRA r16's, {facts['measured_on']}:",
+        *(f"  {quantity}: {100 * v:.1f} %" for quantity, v in shares.items()),
+    ]
 
 
-def _saves(facts: dict[str, Any]) -> list[str]:
+def _format_savings(facts: dict[str, Any]) -> list[str]:
     return [f"sure to save against LoRA of its rank: {', '.join(facts['saves'])}", f"  {facts['why']}"]
 
 
-def _paper(facts: dict[str, Any]) -> str:
+def _format_paper(facts: dict[str, Any]) -> str:
     return f" ({facts['paper']})" if facts["paper"] else ""
 
 
-def _written(value: Any) -> str:
+def _format_default(value: Any) -> str:
     return "+".join(value) if isinstance(value, tuple) else str(value)

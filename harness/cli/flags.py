@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 PLAIN = (bool, int, float)
 
 
-def kind_of(annotation: Any) -> Any:
+def choose_option_type(annotation: Any) -> Any:
     """What typer reads for a field: a plain type, a list for a tuple, else text that Spec checks."""
     if isinstance(annotation, types.UnionType):
         (annotation,) = (a for a in annotation.__args__ if a is not type(None))
@@ -26,21 +26,23 @@ def kind_of(annotation: Any) -> Any:
     return annotation if annotation in PLAIN else str
 
 
-def parameters(names: Collection[str]) -> list[inspect.Parameter]:
+def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
     """One flag per named field of Spec, in the order of Spec, with its description."""
-    made = []
+    flag_parameters = []
     for name, field in Spec.model_fields.items():
         if name not in names:
             continue
-        kind, flag = kind_of(field.annotation), "--" + name.replace("_", "-")
+        kind, flag = choose_option_type(field.annotation), "--" + name.replace("_", "-")
         declared = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
         option = typer.Option(*declared, help=field.description, show_default=False)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-        made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
-    return made
+        flag_parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    return flag_parameters
 
 
-def _value(name: str, value: Any) -> Any:
+def _convert_value(name: str, value: Any) -> Any:
     """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
     if isinstance(value, list):
         return tuple(value)
@@ -57,14 +59,14 @@ def with_flags(
     """
 
     def command(**given: Any) -> None:
-        mine = {name: given.pop(name) for name in own}
-        flags = {name: _value(name, v) for name, v in given.items() if v not in (None, [])}
-        function(**mine, flags=flags)
+        own_values = {name: given.pop(name) for name in own}
+        flags = {name: _convert_value(name, v) for name, v in given.items() if v not in (None, [])}
+        function(**own_values, flags=flags)
 
-    first = [
+    own_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in own.items()
     ]
-    command.__signature__ = inspect.Signature([*first, *parameters(names)])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([*own_parameters, *build_parameters(names)])  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     return command

@@ -6,10 +6,10 @@ import dataclasses
 import typing
 from typing import Any
 
-from harness.core.cell import SHORT, Quantize
+from harness.core.cell import SHORT_NAMES, Quantize
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy
-from harness.planning.grammar import short_name
-from harness.profiling.footprint import MEASURED_ON, shares
+from harness.planning.grammar import resolve_short_name
+from harness.profiling.footprint import MEASURED_ON, compute_shares
 
 SHARES = {"trained": "trained parameters", "state": "optimizer state", "kept": "activations", "work": "compute"}
 """Columns of the tables and the measured quantities in them."""
@@ -17,33 +17,33 @@ SHARES = {"trained": "trained parameters", "state": "optimizer state", "kept": "
 
 def list_methods() -> list[dict[str, Any]]:
     """Every method, in the order of names."""
-    return [_method(name, kind) for name, kind in METHODS]
+    return [_describe_method(name, kind) for name, kind in METHODS]
 
 
 def show_method(name: str) -> dict[str, Any]:
     """One method by any name of the command line, options at what that name stands for. Raises UserError."""
-    method, meant = short_name(name)
-    facts = _method(method, METHODS.get(method)) | {"name": name}
-    for option, value in meant.items():
+    method, short_options = resolve_short_name(name)
+    facts = _describe_method(method, METHODS.get(method)) | {"name": name}
+    for option, value in short_options.items():
         if option in facts["options"]:
             facts["options"][option]["default"] = value
-    if name in SHORT:
-        facts["summary"] += f"; stands for {method}:" + ",".join(f"{k}={v}" for k, v in meant.items())
+    if name in SHORT_NAMES:
+        facts["summary"] += f"; stands for {method}:" + ",".join(f"{k}={v}" for k, v in short_options.items())
     chosen = facts["options"].get("select", {}).get("default")
     if chosen:
-        facts["strategy"] = _strategy(chosen, STRATEGIES.get(chosen))
-        facts["of_lora_r16"] = shares(f"lorasp-{chosen}")
+        facts["strategy"] = _describe_strategy(chosen, STRATEGIES.get(chosen))
+        facts["of_lora_r16"] = compute_shares(f"lorasp-{chosen}")
     return facts
 
 
 def list_strategies() -> list[dict[str, Any]]:
     """Every selection strategy, in the order of names."""
-    return [_strategy(name, found) for name, found in STRATEGIES]
+    return [_describe_strategy(name, strategy) for name, strategy in STRATEGIES]
 
 
 def show_strategy(name: str) -> dict[str, Any]:
     """One strategy. Raises UserError."""
-    return _strategy(name, STRATEGIES.get(name))
+    return _describe_strategy(name, STRATEGIES.get(name))
 
 
 def list_suites() -> list[dict[str, Any]]:
@@ -60,13 +60,13 @@ def list_suites() -> list[dict[str, Any]]:
     ]
 
 
-def levels(kind: type[Method]) -> list[str]:
+def list_quantization_types(kind: type[Method]) -> list[str]:
     """Levels of quantization that a method trains on."""
-    every = [level for level in typing.get_args(Quantize) if level != "none"]
-    return [level for level in every if kind.quantizable and level not in kind.unfit_levels]
+    all_types = [level for level in typing.get_args(Quantize) if level != "none"]
+    return [level for level in all_types if kind.quantizable and level not in kind.unfit_levels]
 
 
-def _method(name: str, kind: type[Method]) -> dict[str, Any]:
+def _describe_method(name: str, kind: type[Method]) -> dict[str, Any]:
     return {
         "name": name,
         "summary": kind.summary,
@@ -74,35 +74,37 @@ def _method(name: str, kind: type[Method]) -> dict[str, Any]:
         "paper": kind.paper,
         "version": kind.version,
         "source": METHODS.sources.get(name),
-        "options": _options(kind),
+        "options": _describe_options(kind),
         "learning_rates": {k: dataclasses.asdict(v) for k, v in kind.learning_rates.items()},
         "tunable": {k: dataclasses.asdict(v) for k, v in kind.tunable.items()},
         "paper_options": dict(kind.paper_options),
         "family": kind.family,
         "packs_with": sorted(n for n, other in METHODS if kind.family and other.family == kind.family),
-        "quantize": levels(kind),
+        "quantize": list_quantization_types(kind),
         "unfit_levels": dict(kind.unfit_levels),
-        "of_lora_r16": shares(name),
+        "of_lora_r16": compute_shares(name),
         "measured_on": MEASURED_ON,
     }
 
 
-def _options(kind: type[Method]) -> dict[str, dict[str, Any]]:
+def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
     hints = typing.get_type_hints(kind)
-    found: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, Any]] = {}
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         literal = typing.get_origin(hint) is typing.Literal
         allowed: Any = list(typing.get_args(hint)) if literal else field.metadata.get("allowed", "")
         if field.name == "select":
             allowed = STRATEGIES.names()
-        kinds = "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
+        type_name = (
+            "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
+        )
         meaning = field.metadata.get("meaning", "")
-        found[field.name] = {"type": kinds, "default": field.default, "allowed": allowed, "meaning": meaning}
-    return found
+        options[field.name] = {"type": type_name, "default": field.default, "allowed": allowed, "meaning": meaning}
+    return options
 
 
-def _strategy(name: str, found: Strategy) -> dict[str, Any]:
+def _describe_strategy(name: str, found: Strategy) -> dict[str, Any]:
     return {
         "name": name,
         "summary": found.summary,
@@ -115,12 +117,15 @@ def _strategy(name: str, found: Strategy) -> dict[str, Any]:
         "twins": found.twins,
         "saves": list(found.saves),
         "why": found.why,
-        "of_lora_r16": shares(f"lorasp-{name}"),
+        "of_lora_r16": compute_shares(f"lorasp-{name}"),
         "measured_on": MEASURED_ON,
     }
 
 
-def percent(facts: dict[str, Any]) -> list[str]:
+def format_percents(facts: dict[str, Any]) -> list[str]:
     """The measured shares of a method or strategy as cells of a table."""
-    found = facts["of_lora_r16"]
-    return [f"{100 * found[what]:.1f} %" if what in found else "not measured" for what in SHARES.values()]
+    measured_shares = facts["of_lora_r16"]
+    return [
+        f"{100 * measured_shares[quantity]:.1f} %" if quantity in measured_shares else "not measured"
+        for quantity in SHARES.values()
+    ]

@@ -17,14 +17,14 @@ def doctor(data_dir: Annotated[Path | None, typer.Option(help="a folder of offic
 
     Example: python -m harness doctor --data-dir ~/data
     """
-    from harness.cli.doctor import checks
+    from harness.cli.doctor import run_checks
 
-    found = checks(data_dir)
+    results = run_checks(data_dir)
     print_lines(
         f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{'' if check.ok else f'; {check.remedy}'}"
-        for check in found
+        for check in results
     )
-    raise typer.Exit(1 if any(c.needed and not c.ok for c in found) else 0)
+    raise typer.Exit(1 if any(c.needed and not c.ok for c in results) else 0)
 
 
 def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] = "record") -> None:
@@ -32,10 +32,10 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
 
     Example: python -m harness schema record
     """
-    from harness.core.errors import unknown
+    from harness.core.errors import build_unknown_error
     from harness.core.record import Profile, Record
 
     kinds: dict[str, Any] = {"record": Record, "profile": Profile, "spec": Spec}
     if what not in kinds:
-        raise unknown("schema", what, kinds)
+        raise build_unknown_error("schema", what, kinds)
     print_lines(json.dumps(kinds[what].model_json_schema(), indent=1).split("\n"))

@@ -15,8 +15,8 @@ from harness.cli import machine, measured, registered, running, stored, studies 
 from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
 from harness.core.errors import UserError, shorten
-from harness.core.interrupt import Catcher, catch_signals, interrupted
-from harness.core.spec import SHOWN, Spec, check_text
+from harness.core.interrupt import SignalHandler, catch_signals, is_interrupted
+from harness.core.spec import REPORT_FIELDS, Spec, check_text
 from harness.core.terminal import print_lines
 
 app = typer.Typer(
@@ -27,9 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-RESUMED = {"run", "study", "profile"}
+RESUMABLE = {"run", "study", "profile"}
 """Verbs that store what is finished, so that the same command does the rest."""
-LONGEST_MESSAGE = 2000
+MAX_MESSAGE_LENGTH = 2000
 """Characters of an error's line; the middle of a longer one is left out."""
 SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
 Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
@@ -50,14 +50,16 @@ STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, Fal
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-app.command("report")(with_flags(stored.report, SHOWN, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)}))
-SHORT: tuple[Callable[..., None], ...] = (
+app.command("report")(
+    with_flags(stored.report, REPORT_FIELDS, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)})
+)
+PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),
     *(registered.methods, registered.strategies, registered.suites, registered.new),
     *(machine.schema, machine.doctor),
     studying.studies,
 )
-for verb in SHORT:
+for verb in PLAIN_COMMANDS:
     app.command()(verb)
 app.add_typer(bench, name="bench")
 
@@ -72,15 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
             if signals.number is None:
                 raise
             code = 0
-        return code if signals.number is None else stopped(signals, words)
+        return code if signals.number is None else report_interrupt(signals, words)
 
 
-def stopped(signals: Catcher, words: Sequence[str]) -> int:
+def report_interrupt(signals: SignalHandler, words: Sequence[str]) -> int:
     """The exit code after a signal, and a line about it."""
-    by = "" if signals.name == "SIGINT" else f" by {signals.name}"
-    rest = ": finished cells are stored; the same command runs the rest" if RESUMED & set(words) else ""
+    sender = "" if signals.name == "SIGINT" else f" by {signals.name}"
+    hint = ": finished cells are stored; the same command runs the rest" if RESUMABLE & set(words) else ""
     with contextlib.suppress(OSError):  # a terminal that was closed takes no line
-        print(f"interrupted{by}{rest}", file=sys.stderr)
+        print(f"interrupted{sender}{hint}", file=sys.stderr)
     return signals.exit_code
 
 
@@ -94,23 +96,23 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if debug or interrupted():  # an error after a signal is its consequence: one line about the signal
+        if debug or is_interrupted():  # an error after a signal is its consequence: one line about the signal
             raise
         # typer brings its own copy of click, so its usage errors are known by what they can do
         usage = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError":
             print_lines((usage() if usage else str(error)).split("\n"), sys.stderr)
             return 2
-        message = usage() if usage else user_message(error)
+        message = usage() if usage else describe_user_error(error)
         internal = message is None
         text = " ".join((f"{type(error).__name__}: {error}" if message is None else message).split())
-        if len(text) > LONGEST_MESSAGE:
-            text = f"{text[: LONGEST_MESSAGE * 3 // 4]} … {text[-LONGEST_MESSAGE // 4 :]}"
+        if len(text) > MAX_MESSAGE_LENGTH:
+            text = f"{text[: MAX_MESSAGE_LENGTH * 3 // 4]} … {text[-MAX_MESSAGE_LENGTH // 4 :]}"
         print_lines([f"error: {text}{'; --debug shows where' if internal else ''}"], sys.stderr)
         return 1 if internal else 2
 
 
-def user_message(error: Exception) -> str | None:
+def describe_user_error(error: Exception) -> str | None:
     """What to tell of an error that the user can put right; None for a fault of the harness."""
     if isinstance(error, UserError):
         return str(error)

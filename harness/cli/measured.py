@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.running import listener
+from harness.cli.running import make_listener
 from harness.core.spec import make_spec
 from harness.core.terminal import print_lines
 
@@ -26,15 +26,15 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
-    from harness.cli.forecast_text import text
+    from harness.cli.forecast_text import format_forecast
     from harness.core.registry import load_all
-    from harness.runner.forecast import forecast
+    from harness.runner.forecast import forecast_run
 
     spec = make_spec(flags, spec_file)
     load_all(spec.plugin)
-    made = forecast(spec, memory)
-    print_lines([json.dumps(made)] if as_json else text(made).split("\n"))
-    raise typer.Exit(1 if made["too_large"] else 0)
+    result = forecast_run(spec, memory)
+    print_lines([json.dumps(result)] if as_json else format_forecast(result).split("\n"))
+    raise typer.Exit(1 if result["too_large"] else 0)
 
 
 def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
@@ -42,17 +42,21 @@ def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str
 
     Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
     """
-    from harness.cli.profile_text import text
+    from harness.cli.profile_text import format_profiles
     from harness.core.registry import load_all
-    from harness.runner.profiles import profile as take
+    from harness.runner.profiles import profile_methods as take
 
     spec = make_spec(flags, spec_file)
     load_all(spec.plugin)
-    watched = listener(as_json, 0)
+    progress = make_listener(as_json, 0)
     try:
-        found = take(spec, repeats, watched)
+        profiles = take(spec, repeats, progress)
     finally:
-        watched.close()
-    answer = [json.dumps([p.model_dump(mode="json") for p in found])] if as_json else text(found).split("\n")
+        progress.close()
+    answer = (
+        [json.dumps([p.model_dump(mode="json") for p in profiles])]
+        if as_json
+        else format_profiles(profiles).split("\n")
+    )
     print_lines(answer)
-    raise typer.Exit(0 if found and all(p.status == "ok" for p in found) else 1)
+    raise typer.Exit(0 if profiles and all(p.status == "ok" for p in profiles) else 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.core.errors import UserError, shorten
 from harness.core.method import METHODS, STRATEGIES
-from harness.core.registry import LONGEST_NAME
+from harness.core.registry import MAX_NAME_LENGTH
 
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
@@ -92,10 +92,10 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     if kind not in ("strategy", "method"):
         raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME")
     word = name.replace("-", "_")
-    fits = len(name) <= LONGEST_NAME and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
+    fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
         raise UserError(
-            f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {LONGEST_NAME} at most,"
+            f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {MAX_NAME_LENGTH} at most,"
             f" e.g. my-{kind}"
         )
     if name in (STRATEGIES if kind == "strategy" else METHODS):

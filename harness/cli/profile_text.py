@@ -5,40 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.bench.table import Bench
-from harness.cli.forecast_text import size
+from harness.cli.forecast_text import format_size
 from harness.core.record import Profile
 
 
-def text(profiles: Sequence[Profile]) -> str:
+def format_profiles(profiles: Sequence[Profile]) -> str:
     """A line a profile with its speed, then its memory by category and by phase."""
     if not profiles:
         return "no profile was taken"
-    lines = [Bench("profile", _facts(profiles[0]), [_speed(p) for p in profiles], []).text()]
+    lines = [Bench("profile", _build_facts(profiles[0]), [_build_row(p) for p in profiles], []).text()]
     for p in profiles:
         if p.shares:
-            parts = ", ".join(f"{n} {size(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
-            lines.append(f"{p.method}: one step holds {size(p.shares.total)}: {parts}")
+            parts = ", ".join(f"{n} {format_size(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
+            lines.append(f"{p.method}: one step holds {format_size(p.shares.total)}: {parts}")
         for phase in p.phases:
-            named = {"allocated": phase.allocated, "reserved": phase.reserved, "rss": phase.rss, "gpu": phase.device}
-            found = ", ".join(f"{name} {size(value)}" for name, value in named.items() if value is not None)
-            lines.append(f"{p.method}: {phase.phase}: {found}")
+            phase_bytes = {
+                "allocated": phase.allocated,
+                "reserved": phase.reserved,
+                "rss": phase.rss,
+                "gpu": phase.device,
+            }
+            sizes = ", ".join(
+                f"{name} {format_size(value)}" for name, value in phase_bytes.items() if value is not None
+            )
+            lines.append(f"{p.method}: {phase.phase}: {sizes}")
         if p.reason:
             lines.append(f"{p.method}: {p.reason}")
     return "\n".join(lines)
 
 
-def _facts(p: Profile) -> dict[str, object]:
+def _build_facts(p: Profile) -> dict[str, object]:
     return {"model": p.model, "device": p.device, "batch": p.batch_size, "length": p.length, "peak": p.peak_kind}
 
 
-def _speed(p: Profile) -> dict[str, str]:
+def _build_row(p: Profile) -> dict[str, str]:
     spread = f"{min(p.blocks):.1f} to {max(p.blocks):.1f}" if p.blocks else ""
     times = " / ".join(f"{1000 * s:.1f}" for s in p.step_percentiles or ())
     return {
         "method": p.method,
         "precision": p.dtype if p.quantize == "none" else f"{p.dtype}, {p.quantize}",
         "status": p.status,
-        "peak": size(p.peak_bytes),
+        "peak": format_size(p.peak_bytes),
         "samples/s at full length": "" if p.samples_per_second is None else f"{p.samples_per_second:.1f}",
         f"samples/s, {p.rows or 'blocks'}": spread,
         "tokens/s": "" if p.tokens_per_second is None else f"{p.tokens_per_second:.0f}",

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Sequence
 from typing import TextIO
 
-from harness.core.listener import Plain, Silent, mean
+from harness.core.listener import PlainListener, SilentListener, format_mean_loss
 from harness.core.record import Record
-from harness.core.terminal import make_text, printable
+from harness.core.terminal import escape_text, make_text
 
 
-class Live(Plain):
+class ProgressListener(PlainListener):
     """A rich progress bar: cells done, the present task, step and loss, time left."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
@@ -32,23 +32,23 @@ class Live(Plain):
         self.task, self.steps = "", 0
         self.bar.start()
 
-    def pack_started(self, task: str, cells: int, steps: int) -> None:
+    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
         self.task, self.steps = task, steps
         self._show(f"{task}: {cells} cells")
 
     def step(self, step: int, losses: Sequence[float]) -> None:
-        self._show(f"{self.task}: step {step}/{self.steps}, loss {mean(losses)}, {self.left()} left")
+        self._show(f"{self.task}: step {step}/{self.steps}, loss {format_mean_loss(losses)}, {self.time_left()} left")
 
-    def cell_finished(self, record: Record) -> None:
-        Silent.cell_finished(self, record)
+    def on_cell_end(self, record: Record) -> None:
+        SilentListener.on_cell_end(self, record)
         self.done += record.status != "cancelled"
         self.bar.update(self.line, completed=self.done)
 
-    def profiling(self, label: str) -> None:
+    def on_profile_start(self, label: str) -> None:
         self._show(f"measuring {label} alone")
 
     def _show(self, what: str) -> None:
-        self.bar.update(self.line, what=printable(what))
+        self.bar.update(self.line, what=escape_text(what))
 
     def note(self, line: str) -> None:
         with contextlib.suppress(OSError):

@@ -22,14 +22,14 @@ def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) ->
 
     Example: python -m harness methods show lorasp-column
     """
-    from harness.cli.facts import method_page, method_table
+    from harness.cli.facts import build_method_table, format_method_page
     from harness.cli.listing import list_methods, show_method
 
-    name = _named("methods", what, plugin)
+    name = _load_and_parse_name("methods", what, plugin)
     if name is None:
-        _print_rows(list_methods(), method_table, as_json)
+        _print_rows(list_methods(), build_method_table, as_json)
     else:
-        _print_page(show_method(name), method_page, as_json)
+        _print_page(show_method(name), format_method_page, as_json)
 
 
 def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
@@ -37,14 +37,14 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
 
     Example: python -m harness strategies show column
     """
-    from harness.cli.facts import strategy_page, strategy_table
+    from harness.cli.facts import build_strategy_table, format_strategy_page
     from harness.cli.listing import list_strategies, show_strategy
 
-    name = _named("strategies", what, plugin)
+    name = _load_and_parse_name("strategies", what, plugin)
     if name is None:
-        _print_rows(list_strategies(), strategy_table, as_json)
+        _print_rows(list_strategies(), build_strategy_table, as_json)
     else:
-        _print_page(show_strategy(name), strategy_page, as_json)
+        _print_page(show_strategy(name), format_strategy_page, as_json)
 
 
 def suites(plugin: Plugins = None, as_json: Json = False) -> None:
@@ -52,11 +52,11 @@ def suites(plugin: Plugins = None, as_json: Json = False) -> None:
 
     Example: python -m harness suites --json
     """
-    from harness.cli.facts import suite_table
+    from harness.cli.facts import build_suite_table
     from harness.cli.listing import list_suites
 
-    _named("suites", None, plugin)
-    _print_rows(list_suites(), suite_table, as_json)
+    _load_and_parse_name("suites", None, plugin)
+    _print_rows(list_suites(), build_suite_table, as_json)
 
 
 def new(
@@ -77,7 +77,7 @@ def new(
     print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
 
 
-def _named(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
+def _load_and_parse_name(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
     """Load all that is registered; the NAME of `show NAME`. Raises UserError for other words."""
     from harness.core.registry import load_all
 

@@ -25,7 +25,9 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
     from results.job import run_spec
 
     spec = make_spec(flags, spec_file)
-    outcome = run_spec(spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: listener(as_json, total))
+    outcome = run_spec(
+        spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: make_listener(as_json, total)
+    )
     if as_json:
         answer = {
             "out": str(outcome.out),
@@ -45,11 +47,11 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
     raise typer.Exit(1 if outcome.failed else 0)
 
 
-def listener(as_json: bool, total: int) -> Listener:
+def make_listener(as_json: bool, total: int) -> Listener:
     """Live on a terminal, lines elsewhere, notes only for --json."""
-    from harness.cli.progress import Live
-    from harness.core.listener import Plain, Silent
+    from harness.cli.progress import ProgressListener
+    from harness.core.listener import PlainListener, SilentListener
 
     if as_json:
-        return Silent(sys.stderr)
-    return Live(sys.stderr, total) if sys.stderr.isatty() else Plain(sys.stderr, total)
+        return SilentListener(sys.stderr)
+    return ProgressListener(sys.stderr, total) if sys.stderr.isatty() else PlainListener(sys.stderr, total)

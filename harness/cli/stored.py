@@ -13,7 +13,7 @@ import typer
 from harness.cli.flags import Json
 from harness.core.errors import UserError
 from harness.core.spec import make_spec
-from harness.core.store import Store, first_lines
+from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
 
 
@@ -26,7 +26,7 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     from studies import runner
 
     if _is_study(out):
-        path, lines = runner.report(out, make_spec(flags), to)
+        path, lines = runner.rewrite_study_report(out, make_spec(flags), to)
     else:
         path, lines = write(out, make_spec(flags), to)
     print_skipped(lines)
@@ -35,7 +35,7 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
 
 def print_skipped(lines: Sequence[str]) -> None:
     """Files that were not used, on stderr."""
-    print_lines(first_lines(lines), sys.stderr)
+    print_lines(truncate_lines(lines), sys.stderr)
 
 
 def _is_study(out: Path) -> bool:
@@ -45,7 +45,7 @@ def _is_study(out: Path) -> bool:
     if not (out / stored.FILE).is_file():
         return False
     try:
-        stored.read(out)
+        stored.read_content(out)
     except UserError as error:
         if not (out / "run.json").is_file():
             raise
@@ -65,11 +65,11 @@ def show(
 
     Example: python -m harness show 0347bf69 results/runs/glue-quick-1a2b3c4d
     """
-    from harness.cli.show import find, lines
+    from harness.cli.show import find_record, format_record
 
-    folder, record = find(key, out)
+    folder, record = find_record(key, out)
     # json.dumps escapes all that is not ASCII, DEL and C1 controls included
-    print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else lines(folder, record))
+    print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else format_record(folder, record))
 
 
 def compare(
@@ -90,30 +90,36 @@ def compare(
 
     Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
     """
-    from harness.runner.run import no_records, stored
+    from harness.runner.run import build_no_records_error, load_run
     from reports.changes import check_same_question, compare_runs
 
     if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
         raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
-    (before, _, skipped_of_a), (after, _, skipped_of_b) = stored(a), stored(b)
+    (before, _, skipped_of_a), (after, _, skipped_of_b) = load_run(a), load_run(b)
     for run, records, skipped in ((a, before, skipped_of_a), (b, after, skipped_of_b)):
         print_skipped(skipped)
         if not records:
-            raise no_records(run, skipped)
-    found = compare_runs(before, after)
-    if fail_if_worse is not None and found.paired:
+            raise build_no_records_error(run, skipped)
+    comparison = compare_runs(before, after)
+    if fail_if_worse is not None and comparison.has_pairs:
         check_same_question(before, after)
-    if fail_if_worse is not None and not found.paired:
+    if fail_if_worse is not None and not comparison.has_pairs:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
-    print_lines([json.dumps(found.as_dict(fail_if_worse))] if as_json else found.lines(str(a), str(b), fail_if_worse))
-    unread = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
-    if fail_if_worse is not None and unread:
-        print_lines([f"--fail-if-worse: {unread} cells of {a} were not judged, as files were skipped"], sys.stderr)
+    print_lines(
+        [json.dumps(comparison.as_dict(fail_if_worse))] if as_json else comparison.lines(str(a), str(b), fail_if_worse)
+    )
+    unread_count = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
+    if fail_if_worse is not None and unread_count:
+        print_lines(
+            [f"--fail-if-worse: {unread_count} cells of {a} were not judged, as files were skipped"], sys.stderr
+        )
         raise typer.Exit(1)
-    if not found.compared:
+    if not comparison.has_scores:
         print_lines([f"nothing was compared: no score in {a} has a partner in {b}"], sys.stderr)
         raise typer.Exit(1)
-    raise typer.Exit(1 if fail_if_worse is not None and (found.lost or found.worse(fail_if_worse)) else 0)
+    raise typer.Exit(
+        1 if fail_if_worse is not None and (comparison.lost or comparison.find_worse(fail_if_worse)) else 0
+    )
 
 
 def watch(
@@ -125,15 +131,15 @@ def watch(
 
     Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
     """
-    from harness.cli.watch import Watched, follow
-    from reports.frames import method_names
+    from harness.cli.watch import RunWatcher, follow
+    from reports.frames import build_method_names
 
     if not 0.2 <= seconds <= 3600:  # typer's own bounds let nan pass
         raise UserError(f"--seconds {seconds}: allowed: 0.2 to 3600")
     if once or not sys.stdout.isatty():
-        print_lines(Watched(out, method_names).look().lines())
+        print_lines(RunWatcher(out, build_method_names).look().lines())
     else:
-        follow(Watched(out, method_names), seconds)
+        follow(RunWatcher(out, build_method_names), seconds)
 
 
 def merge(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.flags import Json
-from harness.cli.running import listener
+from harness.cli.running import make_listener
 from harness.core.errors import UserError
 from harness.core.terminal import align_rows, print_lines
 
@@ -32,13 +32,13 @@ def studies(as_json: Json = False) -> None:
 
     Example: python -m harness studies
     """
-    from studies.study import load, names
+    from studies.study import list_studies, load_study
 
-    found = [load(name) for name in names()]
+    all_studies = [load_study(name) for name in list_studies()]
     if as_json:
-        print_lines([json.dumps([study.model_dump(mode="json") for study in found])])
+        print_lines([json.dumps([study.model_dump(mode="json") for study in all_studies])])
         return
-    print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in found)]))
+    print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in all_studies)]))
     print_lines(["python -m harness study NAME runs one; stand-ins unless --preset small or paper"])
 
 
@@ -47,16 +47,16 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
 
     Example: python -m harness study parity --preset small --data-dir DATA
     """
-    from studies.page import LATE
+    from studies.page import LATE_MARGIN_NOTE
     from studies.runner import run_study
-    from studies.study import load
+    from studies.study import load_study
 
-    chosen = load(name)
+    chosen = load_study(name)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
-    places = [Path(word) for text in runs or () for word in text.split(",") if word]
-    if runs and not places:
+    folders = [Path(word) for text in runs or () for word in text.split(",") if word]
+    if runs and not folders:
         raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
-    outcome = run_study(chosen, flags, command, lambda total: listener(as_json, total), places)
+    outcome = run_study(chosen, flags, command, lambda total: make_listener(as_json, total), folders)
     if as_json:
         answer = {
             "study": chosen.name,
@@ -73,7 +73,7 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
         print_lines([json.dumps(answer)])
     else:
         print_lines([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
-        late = [LATE] if outcome.late and chosen.margin is not None else []
+        late = [LATE_MARGIN_NOTE] if outcome.late and chosen.margin is not None else []
         print_lines([f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}", *late])
         counts = f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])

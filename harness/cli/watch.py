@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.core.files import list_files
 from harness.core.record import Record
 from harness.core.store import Store, read_record
-from harness.core.terminal import align_rows, make_table, make_text, printable
+from harness.core.terminal import align_rows, escape_text, make_table, make_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -43,13 +43,13 @@ class Snapshot:
     @property
     def summary(self) -> str:
         status = Counter(r.status for r in self.records)
-        told = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
+        status_counts = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
         skipped = f"{self.unreadable} skipped, not readable as records" if self.unreadable else ""
-        parts = [f"{len(self.finished)} of {self.total} cells done", told, skipped, self.left]
+        parts = [f"{len(self.finished)} of {self.total} cells done", status_counts, skipped, self.time_left]
         return "; ".join(part for part in parts if part)
 
     @property
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Time left, from the cells that finished since the run was last begun."""
         todo = self.total - len(self.finished)
         ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
@@ -62,11 +62,11 @@ class Snapshot:
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
             groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
-        return [(*place, *_told(group)) for place, group in groups.items()]
+        return [(*place, *_summarize_group(group)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
         """For a pipe: columns of spaces."""
-        return [printable(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
+        return [escape_text(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
 
     def table(self) -> Group:
         """For a terminal."""
@@ -74,65 +74,65 @@ class Snapshot:
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
 
-        made = make_table([HEAD, *self.rows()], {0, 1}, self.title)
+        table = make_table([HEAD, *self.rows()], {0, 1}, self.title)
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
-        return Group(made, Padding(bar, 0), make_text(self.summary))
+        return Group(table, Padding(bar, 0), make_text(self.summary))
 
 
-def _told(group: Sequence[Record]) -> tuple[str, ...]:
-    done = [r for r in group if r.status != "cancelled"]
+def _summarize_group(group: Sequence[Record]) -> tuple[str, ...]:
+    finished_records = [r for r in group if r.status != "cancelled"]
     scores = [next(iter(r.scores.values())) for r in group if r.scores]
     losses = [r.loss_curve[-1][1] for r in group if r.loss_curve]
     failed = sum(r.status in ("failed", "oom") for r in group)
     score, loss = (f"{statistics.fmean(v):.{n}f}" if v else "-" for v, n in ((scores, 1), (losses, 3)))
-    return str(len(done)), str(failed or ""), score, loss
+    return str(len(finished_records)), str(failed or ""), score, loss
 
 
-def labels(records: Sequence[Record]) -> Mapping[str, str]:
+def get_labels(records: Sequence[Record]) -> Mapping[str, str]:
     """Record key -> the method as it is written on the command line."""
     return {record.key: record.cell.label for record in records}
 
 
-class Watched:
+class RunWatcher:
     """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written.
 
     `name_methods` gives each record's method, by key, so that rows are apart where methods are.
     """
 
-    def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = labels) -> None:
+    def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = get_labels) -> None:
         self.store, self.name_methods = Store(out), name_methods
         self.store.read_run()
         self.read: dict[Path, tuple[int, Record | None]] = {}
 
     def look(self) -> Snapshot:
-        asked = self.store.read_run()
-        read = {path.stem: self._record(path) for path in list_files(self.store.cells, ".json")}
-        records = [record for key in asked["order"] if (record := read.get(key)) is not None]
+        run_info = self.store.read_run()
+        read = {path.stem: self._read_cached(path) for path in list_files(self.store.cells, ".json")}
+        records = [record for key in run_info["order"] if (record := read.get(key)) is not None]
         since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
         return Snapshot(
-            asked["title"],
-            len(asked["order"]),
+            run_info["title"],
+            len(run_info["order"]),
             since,
             tuple(records),
             sum(record is None for record in read.values()),
             self.name_methods(records),
         )
 
-    def _record(self, path: Path) -> Record | None:
+    def _read_cached(self, path: Path) -> Record | None:
         """None for a file that is not a record of this harness: the run itself will set it aside."""
         try:
-            changed = path.stat().st_mtime_ns
+            mtime = path.stat().st_mtime_ns
         except OSError:
             return None
-        if self.read.get(path, (None, None))[0] != changed:
+        if self.read.get(path, (None, None))[0] != mtime:
             try:
-                self.read[path] = changed, read_record(path)
+                self.read[path] = mtime, read_record(path)
             except (OSError, ValueError):
-                self.read[path] = changed, None
+                self.read[path] = mtime, None
         return self.read[path][1]
 
 
-def follow(watched: Watched, seconds: float) -> None:
+def follow(watched: RunWatcher, seconds: float) -> None:
     """Draw until each cell has its record; Ctrl-C ends it."""
     from rich.live import Live
 

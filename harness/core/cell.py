@@ -17,12 +17,12 @@ Recompute = Literal["none", "selective", "full"]
 Template = Literal["alpaca", "plain"]
 SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
 """Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
-SHORT: Mapping[str, tuple[str, Quantize, Precision]] = {
+SHORT_NAMES: Mapping[str, tuple[str, Quantize, Precision]] = {
     "qlora": ("lora", "nf4-dq", "bf16"),
     "qlorasp": ("lorasp", "nf4-dq", "bf16"),
 }
 """QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
-MOST: Mapping[str, float] = {
+LIMITS: Mapping[str, float] = {
     "lr": 1e38,
     "epochs": 1e6,
     "max_steps": 10**9,
@@ -45,16 +45,19 @@ class Protocol(Frozen):
     """How a cell trains. The same for each method of a comparison, save what a method declares (lr)."""
 
     name: Literal["default", "paper", "tuned"] = "default"
-    lr: float = Field(gt=0, le=MOST["lr"], description="peak learning rate")
+    lr: float = Field(gt=0, le=LIMITS["lr"], description="peak learning rate")
     lr_source: str = Field(default="", description="where the learning rate comes from; not in the key")
-    epochs: float = Field(default=3.0, gt=0, le=MOST["epochs"])
+    epochs: float = Field(default=3.0, gt=0, le=LIMITS["epochs"])
     max_steps: int | None = Field(
-        default=None, ge=1, le=MOST["max_steps"], description="optimizer steps at most; null: as epochs say"
+        default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most; null: as epochs say"
     )
-    batch_size: int = Field(default=16, ge=1, le=MOST["batch_size"])
+    batch_size: int = Field(default=16, ge=1, le=LIMITS["batch_size"])
     group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
     max_length: int = Field(
-        default=128, ge=4, le=MOST["max_length"], description="tokens per row at most; longer rows are cut and counted"
+        default=128,
+        ge=4,
+        le=LIMITS["max_length"],
+        description="tokens per row at most; longer rows are cut and counted",
     )
     schedule: Literal["linear", "constant"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
@@ -68,21 +71,23 @@ class Protocol(Frozen):
     max_target_length: int = Field(
         default=128,
         ge=2,
-        le=MOST["max_target_length"],
+        le=LIMITS["max_target_length"],
         description="tokens of a written text at most, also of the label",
     )
     beams: int = Field(
-        default=1, ge=1, le=MOST["beams"], description="beams of the search that writes texts; 1 is greedy"
+        default=1, ge=1, le=LIMITS["beams"], description="beams of the search that writes texts; 1 is greedy"
     )
     shots: int = Field(
-        default=0, ge=0, le=MOST["shots"], description="solved examples before each question of a language model"
+        default=0, ge=0, le=LIMITS["shots"], description="solved examples before each question of a language model"
     )
     template: Template = Field(default="alpaca", description="wording around an instruction: alpaca or plain")
     packed: bool = Field(default=False, description="several instructions in one row of max_length tokens")
     train_rows: int | None = Field(
-        default=None, ge=1, le=MOST["train_rows"], description="first rows of the task's shuffled train split"
+        default=None, ge=1, le=LIMITS["train_rows"], description="first rows of the task's shuffled train split"
     )
-    eval_rows: int | None = Field(default=None, ge=1, le=MOST["eval_rows"], description="first rows of each eval split")
+    eval_rows: int | None = Field(
+        default=None, ge=1, le=LIMITS["eval_rows"], description="first rows of each eval split"
+    )
 
 
 class ModelRef(Frozen):
@@ -168,34 +173,37 @@ class Cell(Frozen):
         return tuple(sorted(self.seeds.items()))
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         """Whether the backbone's quantization is simulated: scores only."""
         return self.quantize in SIMULATED
 
     @property
     def precision(self) -> str:
         """Of the backbone, for reading: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
-        levels = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        again = "" if self.recompute == "none" else f", {self.recompute} recomputation"
-        return ", ".join(levels) + (" (simulated)" if self.simulated else "") + again
+        parts = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
+        recompute_note = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
     @property
     def label(self) -> str:
         """The method as it is written on the command line: lorasp:ratio=0.25."""
-        return labelled(self.method, self.options)
+        return format_label(self.method, self.options)
 
     @property
     def title(self) -> str:
         """The label for reading, under the short name of the method and its precision where there is one: qlora."""
-        meant = (self.method, self.quantize, self.dtype)
-        return labelled(next((name for name, own in SHORT.items() if own == meant), self.method), self.options)
+        settings = (self.method, self.quantize, self.dtype)
+        return format_label(
+            next((name for name, short_settings in SHORT_NAMES.items() if short_settings == settings), self.method),
+            self.options,
+        )
 
 
-def labelled(method: str, options: Mapping[str, Any]) -> str:
+def format_label(method: str, options: Mapping[str, Any]) -> str:
     """A method and its options as they are written on the command line."""
-    written = ",".join(f"{k}={_written(v)}" for k, v in sorted(options.items()))
-    return f"{method}:{written}" if written else method
+    text = ",".join(f"{k}={_format_value(v)}" for k, v in sorted(options.items()))
+    return f"{method}:{text}" if text else method
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core.errors import UserError
-from harness.core.process import available_cpus
+from harness.core.process import count_cpus
 
 
 def choose_device(asked: str) -> str:
@@ -21,5 +21,5 @@ def choose_threads(asked: int | None) -> int:
     """Set and return the number of torch threads; it is a part of what makes a run repeat bit by bit."""
     import torch
 
-    torch.set_num_threads(asked or available_cpus())
+    torch.set_num_threads(asked or count_cpus())
     return torch.get_num_threads()

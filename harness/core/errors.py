@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 120
+MAX_VALUE_LENGTH = 120
 """Characters of a value that a message repeats."""
 
 
@@ -29,12 +29,12 @@ class CellFailed(HarnessError):
     """One cell cannot give a score (a loss that is not finite, say); it becomes a failed record."""
 
 
-def unknown(kind: str, given: str, allowed: Iterable[str]) -> UserError:
+def build_unknown_error(kind: str, given: str, allowed: Iterable[str]) -> UserError:
     """The error for a wrong name: nearest name first, then the list."""
     names = sorted(allowed)
     # the comparison takes quadratic time
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5) if len(given) <= LONGEST else []
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    nearest = difflib.get_close_matches(given, names, n=1, cutoff=0.5) if len(given) <= MAX_VALUE_LENGTH else []
+    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     return UserError(f"unknown {kind} '{shorten(given)}': {hint}allowed: {', '.join(names) or '(none)'}")
 
 
@@ -44,7 +44,7 @@ def shorten(value: object) -> str:
         text = str(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a deeply nested value
         return f"(a very large {type(value).__name__})"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
 
 
 def quote(value: object) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.training.checkpoint import Saved
+    from harness.training.checkpoint import PackCheckpoint
 
 
-TEXTS = (
+MEMORY_MESSAGES = (
     *("allocate memory", "out of memory", "bad_alloc", "not enough memory", "alloc_failed"),
     *("unable to allocate", "failed to allocate", "failed to map memory", "insufficient memory"),
 )
@@ -22,14 +22,14 @@ TEXTS = (
 
 
 class OutOfMemory(HarnessError):
-    """A pack ran out of memory while it trained; `saved` is where it stood after its last completed step."""
+    """A pack ran out of memory while it trained; `checkpoint` is where it stood after its last completed step."""
 
-    def __init__(self, text: str, saved: Saved) -> None:
+    def __init__(self, text: str, saved: PackCheckpoint) -> None:
         super().__init__(text)
-        self.saved = saved
+        self.checkpoint = saved
 
 
-class Unfit(HarnessError):
+class CheckpointMismatch(HarnessError):
     """A checkpoint that reads, and yet does not fit what the pack is made of."""
 
 
@@ -41,38 +41,38 @@ class Failure:
     trace: str
     memory: bool
     unfit: bool = False
-    saved: Saved | None = None
+    checkpoint: PackCheckpoint | None = None
 
     @staticmethod
     def of(error: Exception) -> Failure:
-        halted = isinstance(error, OutOfMemory)
-        memory = halted or out_of_memory(error)
-        saved = error.saved if isinstance(error, OutOfMemory) else None
-        line = one_line(error) + (_peak() if memory else "")
+        exhausted_in_step = isinstance(error, OutOfMemory)
+        memory = exhausted_in_step or is_out_of_memory(error)
+        saved = error.checkpoint if isinstance(error, OutOfMemory) else None
+        line = summarize_error(error) + (_format_peak() if memory else "")
         trace = "".join(traceback.format_exception(error))
-        return Failure(line, trace, memory, isinstance(error, Unfit), saved)
+        return Failure(line, trace, memory, isinstance(error, CheckpointMismatch), saved)
 
 
-def one_line(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """The first line of an error, as a reason."""
     text = str(error).strip().split("\n")[0]
     return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or the host."""
     import torch
 
-    if error.__cause__ is not None and out_of_memory(error.__cause__):
+    if error.__cause__ is not None and is_out_of_memory(error.__cause__):
         return True  # a library's own error about it
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
-    return any(text in str(error).lower() for text in TEXTS)
+    return any(text in str(error).lower() for text in MEMORY_MESSAGES)
 
 
-def _peak() -> str:
+def _format_peak() -> str:
     """What the pack had allocated on the GPU at most; nothing on a CPU, whose errors name the bytes asked for."""
     import torch
 
@@ -81,7 +81,7 @@ def _peak() -> str:
     return f" ({torch.cuda.max_memory_allocated() / 2**20:.0f} MiB allocated at most)"
 
 
-def free_again() -> None:
+def release_memory() -> None:
     """Give back what nothing refers to any more: of a pack that failed, or was only timed."""
     import gc
 

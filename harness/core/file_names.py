@@ -10,42 +10,42 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 
-LONGEST = 120
+MAX_NAME_LENGTH = 120
 """Characters of a file name; the common limit is 255 bytes, and callers add extensions."""
-DIGEST = 8
+DIGEST_LENGTH = 8
 
 
-def file_names(texts: Iterable[str]) -> dict[str, str]:
+def make_file_names(texts: Iterable[str]) -> dict[str, str]:
     """Text -> one part of a path: ASCII letters, digits and `._=+,@-`, at most LONGEST characters.
 
     No two of the texts share a name, capitals aside (some file systems fold them): those that would end in a hash.
     """
     texts = list(dict.fromkeys(texts))
-    names = {text: _spelled(text) for text in texts}
+    names = {text: _encode_name(text) for text in texts}
     counts = Counter(name.lower() for name in names.values())
-    return {text: name if counts[name.lower()] == 1 else _hashed(text, name) for text, name in names.items()}
+    return {text: name if counts[name.lower()] == 1 else _append_hash(text, name) for text, name in names.items()}
 
 
-def file_name(text: str) -> str:
+def make_file_name(text: str) -> str:
     """The name of one text, as `file_names` gives it."""
-    return file_names([text])[text]
+    return make_file_names([text])[text]
 
 
-def _spelled(text: str) -> str:
+def _encode_name(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._=+,@-]", "_", text)
     name = re.sub(r"^([.-]|$)", "_", name)
     # a name that looks like one with a hash must not meet it
-    if text and len(name) <= LONGEST and not re.search(rf"-[0-9a-f]{{{DIGEST}}}$", name):
+    if text and len(name) <= MAX_NAME_LENGTH and not re.search(rf"-[0-9a-f]{{{DIGEST_LENGTH}}}$", name):
         return name
-    return _hashed(text, name)
+    return _append_hash(text, name)
 
 
-def _hashed(text: str, name: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST]
-    return f"{name[: LONGEST - DIGEST - 1]}-{digest}"
+def _append_hash(text: str, name: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
+    return f"{name[: MAX_NAME_LENGTH - DIGEST_LENGTH - 1]}-{digest}"
 
 
-def path_inside(folder: Path, name: str) -> Path:
+def join_inside(folder: Path, name: str) -> Path:
     """`folder / name`. Raises UserError where that, links followed, does not lie below the folder."""
     path = folder / name
     try:

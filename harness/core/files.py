@@ -25,18 +25,18 @@ from typing import IO
 from harness.core.errors import UserError
 
 WHITE_SPACE = b" \t\r\n"
-LONGEST_SEAL = 400
+MAX_DIGEST_BYTES = 400
 """Bytes from the end in which the digest stands, however the file is laid out."""
 HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 
 
-def _umask() -> int:
+def _read_umask() -> int:
     """It can only be read by setting it."""
     os.umask(mask := os.umask(0))
     return mask
 
 
-UMASK = _umask()
+UMASK = _read_umask()
 
 # ---------------------------------------------------------------- writing
 
@@ -64,7 +64,8 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
         replace_file(path, content)
     except OSError as error:
         raise UserError(
-            f"cannot write {escape_path(path)}: {reason_of(error)}; what is stored is kept, the same command resumes"
+            f"cannot write {escape_path(path)}: {describe_os_error(error)}; what is stored is kept, the same "
+            "command resumes"
         ) from error
 
 
@@ -74,7 +75,7 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def reason_of(error: Exception) -> str:
+def describe_os_error(error: Exception) -> str:
     """The system's reason in a few words; that of a SafetensorError stands in its text only."""
     if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
         return "the disk is full"
@@ -92,13 +93,13 @@ def check_regular(path: Path) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises OSError."""
-    with open(path, "rb", buffering=0, opener=_open_at_once) as stream:
+    with open(path, "rb", buffering=0, opener=_open_nonblocking) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return stream.read()
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """A named pipe would wait for its writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
@@ -121,7 +122,7 @@ def list_files(folder: Path, suffix: str) -> list[Path]:
         if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return []
         raise UserError(
-            f"cannot read {escape_path(folder)}: {reason_of(error)}; make it a folder that you can read"
+            f"cannot read {escape_path(folder)}: {describe_os_error(error)}; make it a folder that you can read"
         ) from error
     return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
 
@@ -134,27 +135,27 @@ def escape_path(path: Path) -> str:
 # ---------------------------------------------------------------- the digest in a JSON file
 
 
-def seal(text: bytes, depth: int = 1) -> bytes:
+def append_digest(text: bytes, depth: int = 1) -> bytes:
     """A JSON object with the digest of its content as the last member; `depth` 2: of the object that is its last."""
     body = text
     for _ in range(depth):
         body = body.rstrip().removesuffix(b"}")
     body = body.rstrip()
     comma = b"" if body.endswith(b"{") else b","
-    return b'%s%s\n "sha256": "%s"\n%s\n' % (body, comma, _digest(body), b"}" * depth)
+    return b'%s%s\n "sha256": "%s"\n%s\n' % (body, comma, _hash_body(body), b"}" * depth)
 
 
-def check_seal(content: bytes, depth: int = 1) -> bool:
+def verify_digest(content: bytes, depth: int = 1) -> bool:
     """Whether a JSON object has a digest where `seal` puts it. Raises ValueError for that of another content."""
     end = rb',?\s*"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*\Z"
-    last = re.search(end, content[-LONGEST_SEAL:])
+    last = re.search(end, content[-MAX_DIGEST_BYTES:])
     if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
         return False
     body = content[: len(content) - len(last[0])]
-    if last[1] != b"sha256" or last[2] != _digest(body):
+    if last[1] != b"sha256" or last[2] != _hash_body(body):
         raise ValueError("its content does not match its sha256")
     return True
 
 
-def _digest(body: bytes) -> bytes:
+def _hash_body(body: bytes) -> bytes:
     return hashlib.sha256(body.translate(None, WHITE_SPACE)).hexdigest().encode()

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 
-def held_by_this_process() -> int | None:
+def get_gpu_pid() -> int | None:
     """The number of this process where it has opened a GPU."""
     torch = sys.modules.get("torch")
     return os.getpid() if torch is not None and torch.cuda.is_initialized() else None
@@ -35,30 +35,30 @@ class Gpu:
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
 
     @property
-    def watched(self) -> bool:
+    def has_nvml(self) -> bool:
         """Whether there is an NVML to ask."""
         return self._handle is not None
 
-    def others(self) -> list[int]:
+    def list_other_processes(self) -> list[int]:
         """Other processes that hold memory on the GPU, once this one holds some."""
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []
-        pids = [p.pid for p in found if p.usedGpuMemory is None or p.usedGpuMemory > 0]
-        own = [os.getpid()] if self._waiting is None else [os.getpid(), self._waiting]
+        processes = self._call_nvml("nvmlDeviceGetComputeRunningProcesses") or []
+        pids = [p.pid for p in processes if p.usedGpuMemory is None or p.usedGpuMemory > 0]
+        own_pids = [os.getpid()] if self._waiting is None else [os.getpid(), self._waiting]
         if os.getpid() not in pids:
-            return sorted(pids)[len(own) :]  # a container hides which of them are these
-        return sorted(p for p in pids if p not in own)
+            return sorted(pids)[len(own_pids) :]  # a container hides which of them are these
+        return sorted(p for p in pids if p not in own_pids)
 
     def used(self) -> int | None:
         """Bytes in use on the whole device."""
-        found = self._ask("nvmlDeviceGetMemoryInfo")
-        return None if found is None else int(found.used)
+        memory = self._call_nvml("nvmlDeviceGetMemoryInfo")
+        return None if memory is None else int(memory.used)
 
-    def joules(self) -> float | None:
+    def read_joules(self) -> float | None:
         """Energy since the driver was loaded."""
-        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        return None if found is None else found / 1000
+        millijoules = self._call_nvml("nvmlDeviceGetTotalEnergyConsumption")
+        return None if millijoules is None else millijoules / 1000
 
-    def _ask(self, name: str) -> Any:
+    def _call_nvml(self, name: str) -> Any:
         if self._handle is None:
             return None
         import pynvml

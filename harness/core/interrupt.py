@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Ctrl-C, `kill` and a batch system's time limit, a closed terminal, and a batch system's warning."""
 
 
-class Catcher:
+class SignalHandler:
     """A signal handler that raises KeyboardInterrupt. `number` is the first signal that it got."""
 
     def __init__(self) -> None:
@@ -33,61 +33,61 @@ class Catcher:
         return signal.Signals(self.number or signal.SIGINT).name
 
 
-def _numbers() -> list[int]:
+def _list_signals() -> list[int]:
     """Those that this platform has."""
-    return [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    return [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
 
 
-def _installed() -> Catcher | None:
-    handlers = [signal.getsignal(number) for number in _numbers()]
-    return next((h for h in handlers if isinstance(h, Catcher)), None)
+def _find_handler() -> SignalHandler | None:
+    handlers = [signal.getsignal(number) for number in _list_signals()]
+    return next((h for h in handlers if isinstance(h, SignalHandler)), None)
 
 
-def interrupted() -> bool:
+def is_interrupted() -> bool:
     """Whether a signal has arrived: an error that comes after it may be its consequence."""
-    catcher = _installed()
+    catcher = _find_handler()
     return catcher is not None and catcher.number is not None
 
 
-def reason() -> str:
+def describe_interrupt() -> str:
     """Why a cell was cancelled, for its record."""
-    catcher = _installed()
+    catcher = _find_handler()
     by_hand = catcher is None or catcher.number in (None, signal.SIGINT)
     return "interrupted by the user" if by_hand or catcher is None else f"interrupted by {catcher.name}"
 
 
 @contextlib.contextmanager
-def catch_signals() -> Iterator[Catcher]:
+def catch_signals() -> Iterator[SignalHandler]:
     """Let each signal of NAMES raise KeyboardInterrupt. One that is ignored (nohup, a background job) stays ignored."""
-    outer = _installed()
+    outer = _find_handler()
     if outer is not None or threading.current_thread() is not threading.main_thread():
-        yield outer or Catcher()
+        yield outer or SignalHandler()
         return
-    catcher = Catcher()
+    catcher = SignalHandler()
     defaults = (signal.SIG_DFL, signal.default_int_handler)
-    before = {n: handler for n in _numbers() if (handler := signal.getsignal(n)) in defaults}
-    for number in before:
+    previous_handlers = {n: handler for n in _list_signals() if (handler := signal.getsignal(n)) in defaults}
+    for number in previous_handlers:
         signal.signal(number, catcher)
     try:
         yield catcher
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def deferred(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+def defer_interrupts(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
     """KeyboardInterrupt at once where `safe()`, else at the next call of what this gives; at a second signal at once.
 
     Only for signals whose handler raises KeyboardInterrupt: `Catcher` or Python's own. A signal that waits when the
     block ends, by an error say, is raised there.
     """
     waiting: list[int] = []
-    before: dict[int, Any] = {}
+    previous_handlers: dict[int, Any] = {}
 
     def deliver(number: int, frame: Any = None) -> None:
         waiting.clear()
-        before[number](number, frame)
+        previous_handlers[number](number, frame)
 
     def handle(number: int, frame: Any) -> None:
         if waiting or safe():
@@ -100,16 +100,18 @@ def deferred(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
         elif catcher is not None and catcher.number is not None:
             raise KeyboardInterrupt  # a callback whose errors Python drops (__del__) may have taken the first one
 
-    catcher = _installed()
+    catcher = _find_handler()
     if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.getsignal(number) for number in _numbers()}
-        before = {n: h for n, h in handlers.items() if h is signal.default_int_handler or isinstance(h, Catcher)}
-    for number in before:
+        handlers = {number: signal.getsignal(number) for number in _list_signals()}
+        previous_handlers = {
+            n: h for n, h in handlers.items() if h is signal.default_int_handler or isinstance(h, SignalHandler)
+        }
+    for number in previous_handlers:
         signal.signal(number, handle)
     try:
         yield check
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
         if waiting:
             deliver(waiting[0])

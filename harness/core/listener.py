@@ -15,36 +15,36 @@ from harness.core.terminal import print_lines
 class Listener(Protocol):
     """Gets what happens, as it happens."""
 
-    def pack_started(self, task: str, cells: int, steps: int) -> None: ...
+    def on_pack_start(self, task: str, cells: int, steps: int) -> None: ...
 
     def step(self, step: int, losses: Sequence[float]) -> None: ...
 
-    def cell_finished(self, record: Record) -> None: ...
+    def on_cell_end(self, record: Record) -> None: ...
 
-    def profiling(self, label: str) -> None: ...
+    def on_profile_start(self, label: str) -> None: ...
 
     def note(self, line: str) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Silent:
+class SilentListener:
     """For --json: notes only, on the stream that is not the answer's."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def pack_started(self, task: str, cells: int, steps: int) -> None:
+    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
         return
 
     def step(self, step: int, losses: Sequence[float]) -> None:
         return
 
-    def cell_finished(self, record: Record) -> None:
+    def on_cell_end(self, record: Record) -> None:
         if record.status not in ("ok", "cancelled"):
             self.note(f"{record.cell.task} {record.cell.title}: {record.status}: {record.reason}")
 
-    def profiling(self, label: str) -> None:
+    def on_profile_start(self, label: str) -> None:
         return
 
     def note(self, line: str) -> None:
@@ -55,7 +55,7 @@ class Silent:
         return
 
 
-class Plain(Silent):
+class PlainListener(SilentListener):
     """One line a finished pack and a line a profile."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
@@ -64,29 +64,31 @@ class Plain(Silent):
         self.started = time.monotonic()
         self.losses: Sequence[float] = ()
 
-    def pack_started(self, task: str, cells: int, steps: int) -> None:
+    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
         self.open = cells
         self.note(f"{task}: {cells} cells, {steps} steps")
 
     def step(self, step: int, losses: Sequence[float]) -> None:
         self.losses = losses
 
-    def cell_finished(self, record: Record) -> None:
-        super().cell_finished(record)
+    def on_cell_end(self, record: Record) -> None:
+        super().on_cell_end(record)
         self.done += record.status != "cancelled"
         self.open -= 1
         if self.open == 0 and record.status != "cancelled":
-            self.note(f"{self.done}/{self.total} cells done, loss {mean(self.losses)}, {self.left()} left")
+            self.note(
+                f"{self.done}/{self.total} cells done, loss {format_mean_loss(self.losses)}, {self.time_left()} left"
+            )
 
-    def profiling(self, label: str) -> None:
+    def on_profile_start(self, label: str) -> None:
         self.note(f"measuring {label} alone")
 
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Time left, from the mean over the cells that are done."""
-        spent = time.monotonic() - self.started
-        return f"{spent / max(1, self.done) * (self.total - self.done):.0f} s"
+        elapsed = time.monotonic() - self.started
+        return f"{elapsed / max(1, self.done) * (self.total - self.done):.0f} s"
 
 
-def mean(losses: Sequence[float]) -> str:
-    finite = [x for x in losses if math.isfinite(x)]
-    return f"{sum(finite) / len(finite):.3f}" if finite else "-"
+def format_mean_loss(losses: Sequence[float]) -> str:
+    finite_losses = [x for x in losses if math.isfinite(x)]
+    return f"{sum(finite_losses) / len(finite_losses):.3f}" if finite_losses else "-"

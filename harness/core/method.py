@@ -123,7 +123,7 @@ class Method(abc.ABC):
     learning_rates: ClassVar[Mapping[str, Sourced]]
     tunable: ClassVar[Mapping[str, Range]] = {}
 
-    def packs_with(self) -> str | None:
+    def pack_key(self) -> str | None:
         """Methods that give the same text may train in one pack; None trains alone."""
         return self.family
 

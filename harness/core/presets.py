@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from harness.core.errors import unknown
+from harness.core.errors import build_unknown_error
 
 EMBEDDED = "embedded:"
 """Leads the names of models that ship with the package."""
@@ -78,8 +78,8 @@ _PAPER = Preset(
 PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}
 
 
-def preset(name: str) -> Preset:
+def get_preset(name: str) -> Preset:
     """The preset called `name`. Raises UserError with the nearest name."""
     if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
+        raise build_unknown_error("preset", name, PRESETS)
     return PRESETS[name]

@@ -15,11 +15,11 @@ from types import ModuleType
 ROOT = Path(__file__).parents[2]
 """The folder that holds the packages below: a checkout, or site-packages."""
 PACKAGES = ("harness", "methods", "reports", "results", "studies", "suites")
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which a user chooses how idle OpenMP threads wait; libgomp and LLVM's OpenMP read the first."""
 
 
-class OwnPackages:
+class PackageFinder:
     """A finder that imports our top-level packages from ROOT, whatever else on the path has their names.
 
     `python -m` puts the working directory first, and a folder `results` there is what our own runs make.
@@ -30,26 +30,26 @@ class OwnPackages:
         return PathFinder.find_spec(name, [str(ROOT)]) if path is None and name in PACKAGES else None
 
 
-def import_own_packages() -> None:
+def install_package_finder() -> None:
     """Put the finder before all others, once."""
-    if OwnPackages not in sys.meta_path:
-        sys.meta_path.insert(0, OwnPackages)
+    if PackageFinder not in sys.meta_path:
+        sys.meta_path.insert(0, PackageFinder)
 
 
-def foreign_package() -> tuple[str, str] | None:
+def find_foreign_package() -> tuple[str, str] | None:
     """A module of another project that has the name of one of our packages and was imported first, and its place."""
     for name in PACKAGES:
         module = sys.modules.get(name)
-        places = [] if module is None else [*getattr(module, "__path__", [getattr(module, "__file__", None) or "?"])]
-        if places and str(ROOT / name) not in places:
-            return name, places[0]
+        paths = [] if module is None else [*getattr(module, "__path__", [getattr(module, "__file__", None) or "?"])]
+        if paths and str(ROOT / name) not in paths:
+            return name, paths[0]
     return None
 
 
 _torch_was_first = False
 
 
-def threads_spin() -> bool:
+def has_spinning_threads() -> bool:
     """Whether torch was imported before the harness, so that idle OpenMP threads spin while they wait."""
     return _torch_was_first
 
@@ -61,13 +61,13 @@ def wait_passively() -> None:
     work. OpenMP reads the variable once, when torch loads it.
     """
     global _torch_was_first
-    if any(name in os.environ for name in WAITING):
+    if any(name in os.environ for name in WAIT_VARIABLES):
         return
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     _torch_was_first = "torch" in sys.modules
 
 
-def child_environment() -> dict[str, str]:
+def build_child_environment() -> dict[str, str]:
     """Variables with which a Python process that we start imports this harness, not what the working directory has."""
     variables = {"PYTHONSAFEPATH": "1"}
     if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
@@ -76,14 +76,14 @@ def child_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def children_import_us() -> Iterator[None]:
+def set_child_environment() -> Iterator[None]:
     """`child_environment` for processes that are started within, where no environment can be passed."""
-    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
-    os.environ.update(child_environment())
+    previous_values = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    os.environ.update(build_child_environment())
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous_values.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
@@ -93,14 +93,14 @@ def children_import_us() -> Iterator[None]:
 # ---------------------------------------------------------------- CPUs
 
 
-def available_cpus(root: Path = Path("/")) -> int:
+def count_cpus(root: Path = Path("/")) -> int:
     """CPUs that this process may use: its affinity, and the quota of its container rounded up."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(root)
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = read_cpu_quota(root)
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
-def cpu_quota(root: Path = Path("/")) -> float | None:
+def read_cpu_quota(root: Path = Path("/")) -> float | None:
     """CPUs that the control group of this process, or one above it, grants; None where there is no limit.
 
     `root` is where /proc and /sys lie.
@@ -120,11 +120,11 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
         group = mounted / path.lstrip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(mounted):
-                quotas += [quota for quota in (_quota(folder),) if quota is not None]
+                quotas += [quota for quota in (_read_group_quota(folder),) if quota is not None]
     return min(quotas, default=None)
 
 
-def _quota(folder: Path) -> float | None:
+def _read_group_quota(folder: Path) -> float | None:
     """Of one control group, version 2 or 1."""
     with contextlib.suppress(OSError, ValueError):
         limit, period = (folder / "cpu.max").read_text().split()

@@ -130,7 +130,7 @@ class Truncation(Strict):
     total: dict[str, int]
 
 
-def _without_digest(extra: dict[str, Any]) -> dict[str, Any]:
+def _drop_digest(extra: dict[str, Any]) -> dict[str, Any]:
     """The digest is of a file: a changed copy of its record must not keep it."""
     extra.pop("sha256", None)
     return extra
@@ -173,7 +173,7 @@ class Record(Strict):
     environment: Environment | None = None
     started: Time = Field(description="UTC, ISO 8601")
     finished: Time
-    extra: Annotated[dict[str, Any], AfterValidator(_without_digest)] = Field(
+    extra: Annotated[dict[str, Any], AfterValidator(_drop_digest)] = Field(
         default_factory=dict,
         description="what methods and suites add; in the file it ends with the sha256 of all before it",
     )
@@ -192,9 +192,9 @@ class SharedParts:
         """The same record; parts that equal those of an earlier one are that one's."""
         for owner, names in ((record, self.RECORD), (record.cell, self.CELL)):
             for name in names:
-                owner.__dict__[name] = self._one(owner.__dict__[name])
+                owner.__dict__[name] = self._reuse_equal(owner.__dict__[name])
             for strings in (name for name, value in owner.__dict__.items() if isinstance(value, str)):
-                owner.__dict__[strings] = self._one(owner.__dict__[strings])
+                owner.__dict__[strings] = self._reuse_equal(owner.__dict__[strings])
             fields = self._parts.setdefault(frozenset(owner.model_fields_set), owner.model_fields_set)
             object.__setattr__(owner, "__pydantic_fields_set__", fields)
         for average in record.averages.values():
@@ -202,7 +202,7 @@ class SharedParts:
         record.__dict__["data_notes"] = self._parts.setdefault(("notes", *record.data_notes), record.data_notes)
         return record
 
-    def _one(self, value: Any) -> Any:
+    def _reuse_equal(self, value: Any) -> Any:
         """The first value that equals this one."""
         # pydantic's own hash and comparison take several times as long as those of a tuple
         content = tuple(vars(value).values()) if isinstance(value, BaseModel) else value

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from harness.core.errors import UserError, shorten, unknown
-from harness.core.process import foreign_package
+from harness.core.errors import UserError, build_unknown_error, shorten
+from harness.core.process import find_foreign_package
 
 T = TypeVar("T")
-LONGEST_NAME = 100
-RESERVED = frozenset(",:=|")
+MAX_NAME_LENGTH = 100
+RESERVED_CHARACTERS = frozenset(",:=|")
 """Characters that the grammar of --methods reads, so that no name can hold them."""
 _loading: str | None = None
 """sha256 of the plugin's source that is being imported; None for our own modules."""
@@ -39,10 +39,10 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken, or cannot be one."""
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-            raise UserError(f"{self.kind} {shorten(ascii(name))}: allowed: a name of 1 to {LONGEST_NAME} characters")
-        if RESERVED & set(name) or name != name.strip():
-            marks = " ".join(sorted(RESERVED))
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+            raise UserError(f"{self.kind} {shorten(ascii(name))}: allowed: a name of 1 to {MAX_NAME_LENGTH} characters")
+        if RESERVED_CHARACTERS & set(name) or name != name.strip():
+            marks = " ".join(sorted(RESERVED_CHARACTERS))
             raise UserError(f"{self.kind} '{name}': the command line gives {marks} a meaning; allowed: none of these")
 
         def put(item: T) -> T:
@@ -58,7 +58,7 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The thing called `name`. Raises UserError with the nearest name."""
         if name not in self._items:
-            raise unknown(self.kind, name, self._items)
+            raise build_unknown_error(self.kind, name, self._items)
         return self._items[name]
 
     def names(self) -> list[str]:
@@ -81,11 +81,11 @@ def load_package(name: str) -> None:
 def load_entry_points(group: str = "lorasp_harness") -> None:
     """Import what installed plugins declare under the entry point group. Raises UserError if one raises."""
     for entry in importlib.metadata.entry_points(group=group):
-        with _from_plugin(f"plugin '{entry.name}' ({entry.value})", _module_file(entry.module)):
+        with _record_plugin_source(f"plugin '{entry.name}' ({entry.value})", _find_source(entry.module)):
             entry.load()
 
 
-def _module_file(module: str) -> Path | None:
+def _find_source(module: str) -> Path | None:
     """Where an installed module's source lies; None for one that is not there, which importing it will tell."""
     try:
         spec = importlib.util.find_spec(module)
@@ -95,7 +95,7 @@ def _module_file(module: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _from_plugin(what: str, file: Path | None) -> Iterator[None]:
+def _record_plugin_source(what: str, file: Path | None) -> Iterator[None]:
     """What registers in here is of that file. Raises UserError naming the plugin."""
     global _loading
     _loading = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
@@ -125,14 +125,14 @@ def load_plugin(path: Path) -> None:
         return
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _from_plugin(f"plugin file '{path}'", path):
+    with _record_plugin_source(f"plugin file '{path}'", path):
         spec.loader.exec_module(module)
     _loaded.add(digest)
 
 
 def load_all(plugins: Sequence[Path] = ()) -> None:
     """Import our own methods, strategies and suites, installed plugins, and the given files. Raises UserError."""
-    if foreign := foreign_package():
+    if foreign := find_foreign_package():
         name, place = foreign
         raise UserError(
             f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "

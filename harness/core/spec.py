@@ -10,38 +10,39 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from harness.core.cell import MOST, Precision, Quantize, Recompute, Template
-from harness.core.errors import UserError, shorten, unknown
-from harness.core.file_names import file_name
+from harness.core.cell import LIMITS, Precision, Quantize, Recompute, Template
+from harness.core.errors import UserError, build_unknown_error, shorten
+from harness.core.file_names import make_file_name
 
-SHOWN = frozenset({"formats", "figures", "published", "tensorboard"})
+REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
-MACHINE = (
-    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"}) | SHOWN
+MACHINE_FIELDS = (
+    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"})
+    | REPORT_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
-PATHS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
+PATH_FLAGS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
 """Flags whose text is a path."""
 NAME_BYTES, PATH_BYTES = 255, 4000
 """The usual limits of a file system; a path of 4,096 bytes leaves room for the names that the run adds."""
 
 
-def _words(value: Any) -> Any:
+def _split_words(value: Any) -> Any:
     """'a,b', ['a,b', 'c'] -> words; what is no text is left for pydantic to refuse."""
-    parts = [value] if isinstance(value, str) else value
-    if isinstance(parts, (list, tuple)) and all(isinstance(p, str) for p in parts):
-        return tuple(word for part in parts for word in part.split(",") if word)
+    texts = [value] if isinstance(value, str) else value
+    if isinstance(texts, (list, tuple)) and all(isinstance(p, str) for p in texts):
+        return tuple(word for part in texts for word in part.split(",") if word)
     return value
 
 
-def _text(value: Any) -> Any:
+def _format_integer(value: Any) -> Any:
     """A whole number as text: `seeds = 5` in a TOML file. Python does not write integers above 4,300 digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**100 else f"{shorten(value)}"
     return value
 
 
-Words = BeforeValidator(_words)
+Words = BeforeValidator(_split_words)
 
 
 class Spec(BaseModel):
@@ -52,7 +53,7 @@ class Spec(BaseModel):
     suite: Annotated[tuple[str, ...], Words] = Field(default=("glue",), min_length=1, description="suites")
     tasks: Annotated[tuple[str, ...], Words] = Field(default=(), description="tasks; none: all of the suites")
     methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
-    seeds: Annotated[str, BeforeValidator(_text)] = Field(
+    seeds: Annotated[str, BeforeValidator(_format_integer)] = Field(
         default="5", description="a number of paired seeds, named streams (init=0,mask=0..9), or both (5,length=0)"
     )
     preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
@@ -82,11 +83,11 @@ class Spec(BaseModel):
     labels: Literal["class", "number"] | None = Field(
         default=None, description="read labels as classes or numbers; none: as they look (suite table)"
     )
-    lr: float | None = Field(default=None, gt=0, le=MOST["lr"], description="peak learning rate of every method")
-    epochs: float | None = Field(default=None, gt=0, le=MOST["epochs"], description="passes over the training rows")
-    max_steps: int | None = Field(default=None, ge=1, le=MOST["max_steps"], description="optimizer steps at most")
-    batch_size: int | None = Field(default=None, ge=1, le=MOST["batch_size"], description="rows per step")
-    max_length: int | None = Field(default=None, ge=4, le=MOST["max_length"], description="tokens per row at most")
+    lr: float | None = Field(default=None, gt=0, le=LIMITS["lr"], description="peak learning rate of every method")
+    epochs: float | None = Field(default=None, gt=0, le=LIMITS["epochs"], description="passes over the training rows")
+    max_steps: int | None = Field(default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most")
+    batch_size: int | None = Field(default=None, ge=1, le=LIMITS["batch_size"], description="rows per step")
+    max_length: int | None = Field(default=None, ge=4, le=LIMITS["max_length"], description="tokens per row at most")
     group_by_length: bool | None = Field(
         default=None,
         description="batches of rows of like length: less padding; a pack has one length seed"
@@ -94,19 +95,22 @@ class Spec(BaseModel):
     )
     label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
     max_target_length: int | None = Field(
-        default=None, ge=2, le=MOST["max_target_length"], description="tokens of a written text at most"
+        default=None, ge=2, le=LIMITS["max_target_length"], description="tokens of a written text at most"
     )
     beams: int | None = Field(
-        default=None, ge=1, le=MOST["beams"], description="beams of the search that writes texts; 1 is greedy"
+        default=None, ge=1, le=LIMITS["beams"], description="beams of the search that writes texts; 1 is greedy"
     )
     shots: int | None = Field(
-        default=None, ge=0, le=MOST["shots"], description="solved examples before each question (mmlu)"
+        default=None, ge=0, le=LIMITS["shots"], description="solved examples before each question (mmlu)"
     )
     template: Template | None = Field(default=None, description="wording around an instruction: alpaca or plain (mmlu)")
     packed: bool | None = Field(default=None, description="several instructions in one row of max-length tokens (mmlu)")
-    train_rows: int | None = Field(default=None, ge=1, le=MOST["train_rows"], description="training rows at most")
+    train_rows: int | None = Field(default=None, ge=1, le=LIMITS["train_rows"], description="training rows at most")
     eval_rows: int | None = Field(
-        default=None, ge=1, le=MOST["eval_rows"], description="rows of each eval split (mmlu: of each subject) at most"
+        default=None,
+        ge=1,
+        le=LIMITS["eval_rows"],
+        description="rows of each eval split (mmlu: of each subject) at most",
     )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",), min_length=1, description="precision of the frozen backbone: fp32,bf16"
@@ -157,7 +161,7 @@ class Spec(BaseModel):
 
     @field_validator("out", "data_dir", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
+    def _check_folder_name(cls, value: Any) -> Any:
         """Path('') is the current folder, which an empty shell variable should not fill."""
         if isinstance(value, str) and not value.strip():
             raise PydanticCustomError("blank", "no folder is named; give one, '.' for the current")
@@ -168,9 +172,9 @@ class Spec(BaseModel):
         """Where the results go: the same for the same question."""
         if self.out is not None:
             return self.out
-        content = self.model_dump_json(exclude=set(MACHINE))
+        content = self.model_dump_json(exclude=set(MACHINE_FIELDS))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        name = file_name(f"{'-'.join(self.suite)}-{self.preset}")
+        name = make_file_name(f"{'-'.join(self.suite)}-{self.preset}")
         return Path("results/runs") / f"{name}-{digest}"
 
 
@@ -179,7 +183,7 @@ def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:
     content = read_toml(file) if file else {}
     for key in content:
         if key not in Spec.model_fields:
-            raise unknown(f"key in {file}:", key, Spec.model_fields)
+            raise build_unknown_error(f"key in {file}:", key, Spec.model_fields)
     for key, value in (content | flags).items():
         _check_texts(key.replace("_", "-"), value)
     try:
@@ -195,7 +199,7 @@ def _check_texts(field: str, value: Any) -> None:
     for item in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(item, (str, Path)):
             check_text(field, str(item))
-            if isinstance(item, Path) or field in PATHS:
+            if isinstance(item, Path) or field in PATH_FLAGS:
                 check_path(field, str(item))
 
 
@@ -230,6 +234,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"--spec {path}: not TOML: {error}") from error
     fields = {key.replace("-", "_"): value for key, value in content.items()}
     if len(fields) < len(content):
-        twice = next(key for key in content if "-" in key and key.replace("-", "_") in content)
-        raise UserError(f"--spec {path}: '{twice}' is given twice, with '-' and with '_'; keep one")
+        duplicate = next(key for key in content if "-" in key and key.replace("-", "_") in content)
+        raise UserError(f"--spec {path}: '{duplicate}' is given twice, with '-' and with '_'; keep one")
     return fields

@@ -26,13 +26,13 @@ from pydantic import BaseModel, ValidationError
 from harness.core.cell import Cell
 from harness.core.errors import UserError, quote, shorten
 from harness.core.files import (
-    check_seal,
+    append_digest,
     check_writable,
+    describe_os_error,
     escape_path,
     list_files,
     read_bytes,
-    reason_of,
-    seal,
+    verify_digest,
     write_atomically,
 )
 from harness.core.garbage import pause_collection
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 PACK_SIZES = "pack-sizes"
 SET_ASIDE = "set-aside"
-SETTLED, PAUSE = 2.0, 0.05
+SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 """Seconds after which a record that has not changed is no longer being written, and between two looks at it."""
 Document = TypeVar("Document", bound=Stored)
 RECORD_DEPTH = 2
@@ -73,12 +73,12 @@ class Store:
         try:
             for folder in (self.cells, self.profile_dir, self.size_dir):
                 folder.mkdir(parents=True, exist_ok=True)
-            later = [self.out / name for name in also if os.path.lexists(self.out / name)]
-            for folder in (self.out, self.cells, self.profile_dir, self.size_dir, *later):
+            later_folders = [self.out / name for name in also if os.path.lexists(self.out / name)]
+            for folder in (self.out, self.cells, self.profile_dir, self.size_dir, *later_folders):
                 check_writable(folder)
         except OSError as error:
             raise UserError(
-                f"--out {escape_path(self.out)}: cannot write in {escape_path(folder)}: {reason_of(error)}; "
+                f"--out {escape_path(self.out)}: cannot write in {escape_path(folder)}: {describe_os_error(error)}; "
                 "give a folder that can be written"
             ) from error
 
@@ -89,14 +89,16 @@ class Store:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         except OSError as error:
-            raise UserError(f"--out {self.out}: cannot open {path}: {reason_of(error)}; delete it") from error
+            raise UserError(f"--out {self.out}: cannot open {path}: {describe_os_error(error)}; delete it") from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
             except OSError as error:
-                raise UserError(f"--out {self.out}: cannot lock {path}: {reason_of(error)}; use another") from error
+                raise UserError(
+                    f"--out {self.out}: cannot lock {path}: {describe_os_error(error)}; use another"
+                ) from error
             yield
         finally:
             os.close(descriptor)
@@ -104,7 +106,7 @@ class Store:
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """The predictions first, then the record that names their hash."""
         if predictions is not None:
-            content = parquet(predictions)
+            content = encode_parquet(predictions)
             path = self.cells / f"{record.key}.parquet"
             write_atomically(path, content)
             side = Predictions(path=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=len(predictions))
@@ -145,14 +147,14 @@ class Store:
         """
         records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
-        shared = SharedParts()
+        shared_parts = SharedParts()
         paths = list_files(self.cells, ".json")
         stamps: dict[Path, object] = {}
         unmatched: set[Path] = set()
-        ends = time.monotonic() + 5 * SETTLED
+        deadline = time.monotonic() + 5 * SETTLE_SECONDS
         while True:
             for path in paths:
-                stamps[path] = _stamp(path) if path in damaged else None  # most are read once
+                stamps[path] = _build_stamp(path) if path in damaged else None  # most are read once
                 unmatched.discard(path)
                 try:
                     record = read_record(path)
@@ -161,13 +163,13 @@ class Store:
                     if isinstance(error, UnmatchedPredictions):
                         unmatched.add(path)
                 else:
-                    records[record.key] = shared.share(record)
+                    records[record.key] = shared_parts.share(record)
                     damaged.pop(path, None)
-            recent = [path for path in sorted(unmatched) if _changed_at(path) > time.time() - SETTLED]
-            if not recent or not wait or time.monotonic() > ends:
+            recent = [path for path in sorted(unmatched) if _get_change_time(path) > time.time() - SETTLE_SECONDS]
+            if not recent or not wait or time.monotonic() > deadline:
                 break
-            time.sleep(PAUSE)
-            paths = [path for path in recent if _stamp(path) != stamps[path]]
+            time.sleep(POLL_SECONDS)
+            paths = [path for path in recent if _build_stamp(path) != stamps[path]]
         return records, {path: why for path, why in damaged.items() if os.path.lexists(path)}
 
     def _set_aside(self, path: Path, why: str) -> str:
@@ -209,10 +211,10 @@ class Store:
 
         `late`: the margin was named, or changed, when there were results already.
         """
-        asked = Run(
+        run = Run(
             command=command, title=title, order=list(order), dropped=list(dropped), margin=margin, margin_late=late
         )
-        write_atomically(self.out / "run.json", to_json(asked))
+        write_atomically(self.out / "run.json", to_json(run))
 
     def read_run(self) -> dict[str, Any]:
         """What `write_run` wrote. Raises UserError where the folder holds no run."""
@@ -220,7 +222,7 @@ class Store:
         try:
             return read_document(path, Run).model_dump()
         except (OSError, ValueError) as error:
-            why = reason_of(error) if isinstance(error, OSError) else describe_damage(error)
+            why = describe_os_error(error) if isinstance(error, OSError) else describe_damage(error)
             raise UserError(
                 f"{escape_path(self.out)} holds no run (no readable run.json: {why}); give the folder of `run`, "
                 "or run its command again"
@@ -235,7 +237,7 @@ def read_record(path: Path) -> Record:
     record = parse_record(path)
     if record.key != path.stem or record.cell.key != record.key:
         raise ValueError("its key does not match its content")
-    if side := changed(path.parent, record):
+    if side := find_changed_predictions(path.parent, record):
         raise UnmatchedPredictions(f"its predictions {escape_path(Path(side.name))} are absent or changed")
     return record
 
@@ -245,16 +247,16 @@ def parse_record(path: Path) -> Record:
     try:
         content = read_bytes(path)
         record = Record.model_validate_json(content)
-        check_seal(content, RECORD_DEPTH)
+        verify_digest(content, RECORD_DEPTH)
         return record
     except ValidationError as error:
-        version = _version(path)
+        version = _read_schema_version(path)
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}") from error
         raise
 
 
-def _version(path: Path) -> object:
+def _read_schema_version(path: Path) -> object:
     """The schema version of a record that does not read, whatever else is in it."""
     try:
         content = json.loads(read_bytes(path))
@@ -267,7 +269,7 @@ def read_document(path: Path, kind: type[Document]) -> Document:
     """A JSON file with its digest, if it has one, verified. Raises OSError and ValueError."""
     content = read_bytes(path)
     document = kind.model_validate_json(content)
-    if not check_seal(content) and document.sha256 is not None:
+    if not verify_digest(content) and document.sha256 is not None:
         raise ValueError("its sha256 is not the last of its members")
     return document.model_copy(update={"sha256": None})
 
@@ -287,7 +289,7 @@ def read_documents(folder: Path, kind: type[Keyed]) -> tuple[dict[str, Keyed], d
     return documents, damaged
 
 
-def changed(cells: Path, record: Record) -> Path | None:
+def find_changed_predictions(cells: Path, record: Record) -> Path | None:
     """The file of a record's predictions, where it is absent or not what the record says."""
     if record.predictions is None:
         return None
@@ -299,7 +301,7 @@ def changed(cells: Path, record: Record) -> Path | None:
     return side
 
 
-def _files_of(path: Path) -> list[os.stat_result]:
+def _stat_files(path: Path) -> list[os.stat_result]:
     """A record and its predictions, as far as they are there."""
     files = []
     for file in (path, path.with_suffix(".parquet")):
@@ -308,27 +310,27 @@ def _files_of(path: Path) -> list[os.stat_result]:
     return files
 
 
-def _stamp(path: Path) -> object:
+def _build_stamp(path: Path) -> object:
     """Changes when a record or its predictions are replaced."""
-    return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in _files_of(path)]
+    return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in _stat_files(path)]
 
 
-def _changed_at(path: Path) -> float:
+def _get_change_time(path: Path) -> float:
     """When a record or its predictions were written last; not in the future, where clocks differ."""
     now = time.time()
-    return max((file.st_mtime for file in _files_of(path) if file.st_mtime <= now), default=0.0)
+    return max((file.st_mtime for file in _stat_files(path) if file.st_mtime <= now), default=0.0)
 
 
-def first_lines(lines: Sequence[str], most: int = 10) -> list[str]:
+def truncate_lines(lines: Sequence[str], most: int = 10) -> list[str]:
     """The first lines, and how many more there are."""
-    more = len(lines) - most
-    return [*lines[:most], f"and {more} more"] if more > 0 else list(lines)
+    hidden = len(lines) - most
+    return [*lines[:most], f"and {hidden} more"] if hidden > 0 else list(lines)
 
 
-def missing(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -> list[Cell]:
+def select_missing_cells(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -> list[Cell]:
     """Cells without a result; cancelled ones run again, failed and out-of-memory ones only on `retry`."""
-    done = {"ok"} if retry else {"ok", "failed", "oom"}
-    return [c for c in cells if c.key not in records or records[c.key].status not in done]
+    final_statuses = {"ok"} if retry else {"ok", "failed", "oom"}
+    return [c for c in cells if c.key not in records or records[c.key].status not in final_statuses]
 
 
 def describe_damage(error: Exception) -> str:
@@ -340,7 +342,7 @@ def describe_damage(error: Exception) -> str:
         given = "" if first["type"] in ("missing", "json_invalid") else f"; found: {quote(first['input'])}"
         return f"{shorten(place)}: {first['msg']}{given}" if place else str(first["msg"])
     if isinstance(error, OSError):
-        return reason_of(error)
+        return describe_os_error(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -350,10 +352,10 @@ def to_json(document: BaseModel) -> bytes:
     Numbers and texts are written as json.dumps does: a script that only lays the file out anew keeps the digest.
     """
     depth = RECORD_DEPTH if isinstance(document, Record) else 1
-    return seal(json.dumps(document.model_dump(mode="json"), indent=1).encode(), depth)
+    return append_digest(json.dumps(document.model_dump(mode="json"), indent=1).encode(), depth)
 
 
-def parquet(frame: pd.DataFrame) -> bytes:
+def encode_parquet(frame: pd.DataFrame) -> bytes:
     """The content of a file of predictions."""
     import io
 

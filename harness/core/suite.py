@@ -108,7 +108,7 @@ class Suite(abc.ABC):
     tasks: ClassVar[Mapping[str, Task]]
     averages: ClassVar[tuple[Average, ...]]
 
-    def configured(self, request: SourceRequest, named: Sequence[str]) -> Suite:
+    def configure(self, request: SourceRequest, named: Sequence[str]) -> Suite:
         """The suite for one run, given its rows' source and the tasks that the user named: where tasks hang on them."""
         return self
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-MEASURED_WIDTH = 100_000
+UNLIMITED_WIDTH = 100_000
 """Columns of an imagined terminal on which every table fits: a table's least width is measured there."""
 
 
-def printable(text: object) -> str:
+def escape_text(text: object) -> str:
     """The text with each control, formatting or unassigned character written as its escape: ESC as `\\x1b`.
 
     Line ends are escaped too. Spaces of any width stay.
@@ -28,10 +28,10 @@ def printable(text: object) -> str:
     written = str(text)
     if written.isprintable():  # nearly all are, and a report writes hundreds of thousands
         return written
-    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in written)
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape_character(c) for c in written)
 
 
-def _escape(character: str) -> str:
+def _escape_character(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
@@ -39,13 +39,13 @@ def print_lines(lines: Iterable[object], stream: TextIO | None = None) -> None:
     """Print each item as one line; what the stream's encoding lacks is escaped."""
     target = stream or sys.stdout
     encoding = getattr(target, "encoding", None) or "utf-8"
-    text = "".join(f"{printable(line)}\n" for line in lines)
+    text = "".join(f"{escape_text(line)}\n" for line in lines)
     print(text.encode(encoding, "backslashreplace").decode(encoding), end="", file=target, flush=True)
 
 
 def align_rows(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of columns padded with spaces; the first row is the head."""
-    cells = [[printable(cell) for cell in row] for row in rows]
+    cells = [[escape_text(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -54,7 +54,7 @@ def make_text(text: object, style: str = "") -> Text:
     """Text that rich prints as it is: no markup, no emoji codes, no control characters."""
     from rich.text import Text
 
-    return Text(printable(text), style=style)
+    return Text(escape_text(text), style=style)
 
 
 def make_table(
@@ -86,13 +86,13 @@ def print_table(
 
         console = Console()
         table = make_table(rows, left, title, caption)
-        if _least_width(table, console) <= console.width:
+        if _measure_width(table, console) <= console.width:
             console.print(table)
             return
     print_lines([*([] if title is None else [title]), *align_rows(rows), *([] if caption is None else [caption])])
 
 
-def _least_width(table: Table, console: Console) -> int:
+def _measure_width(table: Table, console: Console) -> int:
     from rich.measure import Measurement
 
-    return Measurement.get(console, console.options.update(max_width=MEASURED_WIDTH), table).minimum
+    return Measurement.get(console, console.options.update(max_width=UNLIMITED_WIDTH), table).minimum

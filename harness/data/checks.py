@@ -13,32 +13,32 @@ class _Ignored(dict[int, "int | None"]):
 
     def __missing__(self, point: int) -> int | None:
         kind = unicodedata.category(chr(point))
-        self[point] = found = None if kind[0] in "PZC" or kind == "Sk" else point
-        return found
+        self[point] = replacement = None if kind[0] in "PZC" or kind == "Sk" else point
+        return replacement
 
 
 _IGNORED = _Ignored()
 
 
-def normalised(texts: Iterable[str]) -> str:
+def normalize_texts(texts: Iterable[str]) -> str:
     """The texts without case, spaces and punctuation, one a line; letters of every script stay."""
     return "\n".join([text.casefold().translate(_IGNORED) for text in texts])
 
 
-def overlaps(data: TaskData) -> dict[str, int]:
+def count_overlaps(data: TaskData) -> dict[str, int]:
     """For each eval split how many of its rows have the texts of a train row; rows of punctuation only count not."""
-    dev = {name: [normalised(row.texts) for row in rows] for name, rows in data.splits.items() if name != "train"}
+    dev = {name: [normalize_texts(row.texts) for row in rows] for name, rows in data.splits.items() if name != "train"}
     wanted = {text for texts in dev.values() for text in texts if text.strip("\n")}
     train: Iterable[Example] = data.splits.get("train", ())
-    seen = {text for row in train if (text := normalised(row.texts)) in wanted}
-    return {name: sum(text in seen for text in texts) for name, texts in dev.items()}
+    shared_texts = {text for row in train if (text := normalize_texts(row.texts)) in wanted}
+    return {name: sum(text in shared_texts for text in texts) for name, texts in dev.items()}
 
 
-def overlap_notes(data: TaskData) -> list[str]:
+def describe_overlaps(data: TaskData) -> list[str]:
     """A line for each eval split that shares rows with train."""
-    found = overlaps(data)
+    counts = count_overlaps(data)
     return [
         f"overlap: {count} of {len(data.splits[name])} {name} rows occur in train"
-        for name, count in found.items()
+        for name, count in counts.items()
         if count
     ]

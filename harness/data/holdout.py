@@ -11,45 +11,47 @@ import numpy as np
 
 from harness.core.errors import UserError
 from harness.core.method import Example, Suite, Task, TaskData
-from harness.data.checks import overlap_notes
+from harness.data.checks import describe_overlaps
 
 SHARE, MOST, SEED = 0.2, 1000, 0
 FEWEST = 5
 """Train rows at least: a fifth of fewer is no row."""
 
 
-def carve(task: Task, data: TaskData, rows: int | None = None, most: int | None = None) -> TaskData:
+def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | None = None) -> TaskData:
     """The task with its train rows in two: the rest to train on, and the part in the place of its first eval split.
 
     `rows`: only the train rows that a run limited to so many trains on; `most`: rows of the part, where a run scores
     so many at most. No eval row is in it. Raises UserError.
     """
-    from harness.data.tokens import chosen_rows
+    from harness.data.tokens import select_rows
 
-    train = chosen_rows(data.splits["train"], rows, "train")
+    train = select_rows(data.splits["train"], rows, "train")
     if len(train) < FEWEST:
         raise UserError(
             f"{task.name}: {len(train)} train rows are too few to carve a validation part; {FEWEST} at least"
         )
-    held = set(held_out(train, min(MOST, most or MOST)).tolist())
-    part = tuple(row for i, row in enumerate(train) if i in held)
-    rest = tuple(row for i, row in enumerate(train) if i not in held)
+    validation_numbers = set(select_held_out(train, min(MOST, most or MOST)).tolist())
+    part = tuple(row for i, row in enumerate(train) if i in validation_numbers)
+    training_part = tuple(row for i, row in enumerate(train) if i not in validation_numbers)
     text = f"{data.fingerprint} validation part of {rows} rows: {SHARE} {most or MOST} {SEED}"
-    made = TaskData({"train": rest, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source)
+    split_data = TaskData(
+        {"train": training_part, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source
+    )
     note = f"tuning: {len(part)} of {len(train)} train rows are the validation part"
-    return dataclasses.replace(made, notes=(note, *overlap_notes(made)))
+    return dataclasses.replace(split_data, notes=(note, *describe_overlaps(split_data)))
 
 
-def scored_once(suite: Suite, name: str) -> Suite:
+def limit_eval_splits(suite: Suite, name: str) -> Suite:
     """The suite with only the first eval split of a task: more of them would score the same part again."""
     task = suite.tasks[name]
     tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=task.eval_splits[:1])}
-    made = copy.copy(suite)
-    made.__class__ = type(type(suite).__name__, (type(suite),), {"tasks": tasks})
-    return made
+    limited_suite = copy.copy(suite)
+    limited_suite.__class__ = type(type(suite).__name__, (type(suite),), {"tasks": tasks})
+    return limited_suite
 
 
-def held_out(train: Sequence[Example], most: int = MOST) -> np.ndarray:
+def select_held_out(train: Sequence[Example], most: int = MOST) -> np.ndarray:
     """Numbers of the rows held out. Shuffled, sorted by label, taken at even steps: each class has its share."""
     order = np.random.default_rng(SEED).permutation(len(train))
     labels = [train[i].label for i in order]

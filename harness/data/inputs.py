@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.record import Truncation
-from harness.data.task_types import task_type
-from harness.data.token_cache import read_split, split_key, tokenizer_digest, write_split
-from harness.data.tokens import chosen_rows
+from harness.data.task_types import load_task_type
+from harness.data.token_cache import compute_split_key, hash_tokenizer, read_split, write_split
+from harness.data.tokens import select_rows
 from harness.models.padding import EMBEDDINGS
 
 if TYPE_CHECKING:
@@ -43,23 +43,23 @@ def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, 
 
     Raises UserError for a split without rows.
     """
-    digest = None if cache is None else tokenizer_digest(tokenizer)
+    digest = None if cache is None else hash_tokenizer(tokenizer)
     splits = {}
     for name in ("train", *task.eval_splits):
         train = name == "train"
-        rows = chosen_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
+        rows = select_rows(data.splits[name], protocol.train_rows if train else protocol.eval_rows, name)
         if not rows:
             raise UserError(
                 f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
             )
-        splits[name] = _split(tokenizer, digest, task, rows, protocol, cache, train=train)
+        splits[name] = _tokenise_split(tokenizer, digest, task, rows, protocol, cache, train=train)
         check_embedded(tokenizer, task, name, splits[name])
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
     total = {name: len(split.cut) for name, split in splits.items()}
     return Inputs(splits, Truncation(rows=cut, total=total), tokenizer)
 
 
-def _split(
+def _tokenise_split(
     tokenizer: Any,
     digest: str | None,
     task: Task,
@@ -69,16 +69,16 @@ def _split(
     *,
     train: bool,
 ) -> Split:
-    kind = task_type(task.kind)
+    kind = load_task_type(task.kind)
     if cache is None or digest is None:
         return kind.tokenise(tokenizer, task, rows, protocol, train=train)
-    key = split_key(digest, task, rows, protocol, train=train, version=kind.version)
+    key = compute_split_key(digest, task, rows, protocol, train=train, version=kind.version)
     stored = read_split(cache, key)
     if stored is not None:
         return stored
-    made = kind.tokenise(tokenizer, task, rows, protocol, train=train)
-    write_split(cache, key, made)
-    return made
+    tokenised = kind.tokenise(tokenizer, task, rows, protocol, train=train)
+    write_split(cache, key, tokenised)
+    return tokenised
 
 
 def check_embedded(tokenizer: Any, task: Task, name: str, split: Split) -> None:

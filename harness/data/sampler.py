@@ -14,7 +14,7 @@ BUCKETS = 8
 """Groups of like length; a step pads to the longest row of the groups that its replicas read."""
 
 
-class Order:
+class ReplicaSampler:
     """A permutation of the rows per replica and epoch, from the replica's own streams alone.
 
     With `by_length`, rows are cut into groups of like length, at whole batches. Which group a step reads follows the
@@ -33,23 +33,23 @@ class Order:
 
     def at(self, step: int) -> np.ndarray:
         """Row numbers [K * B] of a step; the last batch of an epoch may be short."""
-        batches = [order[start : start + self.batch_size] for order, start in self._starts(step)]
+        batches = [order[start : start + self.batch_size] for order, start in self._find_batch_starts(step)]
         return np.concatenate(batches)
 
-    def alike(self, step: int) -> np.ndarray:
+    def select_padding_rows(self, step: int) -> np.ndarray:
         """Rows whose longest a step is padded to: its own, or where rows are grouped by length all of the groups.
 
         Of several groups all up to the longest, so that few shapes occur.
         """
         if self.sorted is None:
             return self.at(step)
-        bounds = self._bounds()
-        starts = [start for _, start in self._starts(step)]
+        bounds = self._find_group_bounds()
+        starts = [start for _, start in self._find_batch_starts(step)]
         groups = {int(np.searchsorted(bounds, start, side="right")) - 1 for start in starts}
         first = bounds[min(groups)] if len(groups) == 1 else 0
         return self.sorted[first : bounds[max(groups) + 1]]
 
-    def _starts(self, step: int) -> list[tuple[np.ndarray, int]]:
+    def _find_batch_starts(self, step: int) -> list[tuple[np.ndarray, int]]:
         """For each replica its order of the epoch, drawn where that is a new one, and where its batch starts there."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
@@ -69,7 +69,7 @@ class Order:
     def _draw_rows(self, rng: np.random.Generator) -> np.ndarray:
         if self.sorted is None:
             return rng.permutation(self.rows)
-        groups = [rng.permutation(self.sorted[a:b]) for a, b in itertools.pairwise(self._bounds())]
+        groups = [rng.permutation(self.sorted[a:b]) for a, b in itertools.pairwise(self._find_group_bounds())]
         return np.concatenate(groups)
 
     def _draw_groups(self, rng: np.random.Generator) -> np.ndarray:
@@ -77,7 +77,7 @@ class Order:
         whole = self.rows // self.batch_size
         return np.append(rng.permutation(whole), whole)
 
-    def _bounds(self) -> np.ndarray:
+    def _find_group_bounds(self) -> np.ndarray:
         """Where the groups begin in the sorted rows: at whole batches, so that no batch lies in two."""
         batches = np.linspace(0, self.per_epoch, min(BUCKETS, self.per_epoch) + 1).round().astype(int)
         return np.asarray(np.minimum(batches * self.batch_size, self.rows))

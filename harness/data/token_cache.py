@@ -32,7 +32,7 @@ SPLITS = "harness.data.task_types."
 """Only classes of these modules are made from a file."""
 
 
-def tokenizer_digest(tokenizer: Any) -> str | None:
+def hash_tokenizer(tokenizer: Any) -> str | None:
     """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, where it is saved with one.
 
     The config says how a written text begins. None for a slow tokenizer, whose rows are not stored.
@@ -44,16 +44,18 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
         return None
     core.no_truncation()  # settings of the last call, which each call sets anew
     core.no_padding()
-    own = [type(tokenizer).__name__, tokenizers.__version__, repr(tokenizer.special_tokens_map)]
-    own += [str(getattr(tokenizer, name, None)) for name in ("pad_token_id", "model_max_length", "truncation_side")]
-    own += [repr(tokenizer.model_input_names), str(getattr(tokenizer, "src_lang", None))]
-    own += [str(getattr(tokenizer, "tgt_lang", None)), str(getattr(tokenizer, "chat_template", None))]
+    settings = [type(tokenizer).__name__, tokenizers.__version__, repr(tokenizer.special_tokens_map)]
+    settings += [
+        str(getattr(tokenizer, name, None)) for name in ("pad_token_id", "model_max_length", "truncation_side")
+    ]
+    settings += [repr(tokenizer.model_input_names), str(getattr(tokenizer, "src_lang", None))]
+    settings += [str(getattr(tokenizer, "tgt_lang", None)), str(getattr(tokenizer, "chat_template", None))]
     config = Path(str(tokenizer.name_or_path)) / "config.json"
-    own.append(config.read_text() if config.is_file() else "")
-    return hashlib.sha256("\0".join([*own, core.to_str()]).encode("utf-8", "surrogatepass")).hexdigest()
+    settings.append(config.read_text() if config.is_file() else "")
+    return hashlib.sha256("\0".join([*settings, core.to_str()]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def split_key(
+def compute_split_key(
     tokenizer: str, task: Task, rows: Sequence[Example], protocol: Protocol, *, train: bool, version: int
 ) -> str:
     """sha256 of all that a tokenised split depends on; `tokenizer` is its digest, `version` that of the task type."""
@@ -65,7 +67,7 @@ def split_key(
     return digest.hexdigest()
 
 
-def path_of(folder: Path, key: str) -> Path:
+def get_split_path(folder: Path, key: str) -> Path:
     return folder / "splits" / key[:2] / f"{key}.safetensors"
 
 
@@ -75,13 +77,13 @@ def read_split(folder: Path, key: str) -> Split | None:
     from safetensors.torch import load
 
     try:
-        content = read_bytes(path_of(folder, key))
+        content = read_bytes(get_split_path(folder, key))
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load(content)
-        if metadata["sha256"] != _digest(metadata["split"], tensors):
+        if metadata["sha256"] != _hash_tensors(metadata["split"], tensors):
             return None
-        return _decoded(json.loads(metadata["split"]), tensors)
+        return _decode_split(json.loads(metadata["split"]), tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError):
         return None
 
@@ -91,10 +93,10 @@ def write_split(folder: Path, key: str, split: Split) -> bool:
     from safetensors.torch import save
 
     try:
-        described, tensors = _encoded(split)
+        described, tensors = _encode_split(split)
         text = json.dumps(described)
-        content = save(tensors, metadata={"split": text, "sha256": _digest(text, tensors)})
-        path = path_of(folder, key)
+        content = save(tensors, metadata={"split": text, "sha256": _hash_tensors(text, tensors)})
+        path = get_split_path(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, age=OLD)
         replace_file(path, content)
@@ -103,7 +105,7 @@ def write_split(folder: Path, key: str, split: Split) -> bool:
     return True
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+def _hash_tensors(text: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
@@ -111,7 +113,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _encoded(split: Split) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _encode_split(split: Split) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A split's class and plain fields, and its tensors and arrays. Raises TypeError for any other field."""
     kind = type(split)
     if not dataclasses.is_dataclass(split) or not kind.__module__.startswith(SPLITS):
@@ -140,7 +142,7 @@ def _check_plain(value: Any) -> None:
         raise TypeError(f"{type(value).__name__} is not stored")
 
 
-def _decoded(described: dict[str, Any], tensors: dict[str, Tensor]) -> Split:
+def _decode_split(described: dict[str, Any], tensors: dict[str, Tensor]) -> Split:
     if not described["module"].startswith(SPLITS):
         raise ValueError(described["module"])
     kind = getattr(importlib.import_module(described["module"]), described["class"])
@@ -149,5 +151,5 @@ def _decoded(described: dict[str, Any], tensors: dict[str, Tensor]) -> Split:
     fields = dict(described["plain"])
     fields |= {name: tuple(fields[name]) for name in described["tuples"]}
     fields |= {name: value.numpy() if name in described["arrays"] else value for name, value in tensors.items()}
-    made: Split = kind(**fields)
-    return made
+    split: Split = kind(**fields)
+    return split

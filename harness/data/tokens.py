@@ -13,7 +13,7 @@ from harness.core.method import Example
 CPU_TOKENS, GPU_TOKENS = 1 << 14, 1 << 18  # tokens of a forward pass without gradients
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarray]:
+def pad_rows(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarray]:
     """Rows of tokens as one tensor [n, longest] int32, and their lengths [n]."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     out = np.full((len(rows), int(lengths.max())), fill, dtype=np.int32)
@@ -21,12 +21,12 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarray
     return torch.from_numpy(out), lengths
 
 
-def padded_length(longest: int, ids: Tensor) -> int:
+def compute_padded_length(longest: int, ids: Tensor) -> int:
     """What rows of `longest` tokens at most are padded to: a multiple of 8 on a GPU, so few shapes are captured."""
     return longest if ids.device.type == "cpu" else min(-(-longest // 8) * 8, ids.shape[1])
 
 
-def batches_by_length(lengths: np.ndarray, k: int, device: str, budget: int | None = None) -> Iterator[np.ndarray]:
+def iterate_length_batches(lengths: np.ndarray, k: int, device: str, budget: int | None = None) -> Iterator[np.ndarray]:
     """Row numbers, shortest rows first; K replicas of a batch have about `budget` tokens together."""
     order = np.argsort(lengths, kind="stable")
     tokens = budget or (CPU_TOKENS if device == "cpu" else GPU_TOKENS)
@@ -38,7 +38,7 @@ def batches_by_length(lengths: np.ndarray, k: int, device: str, budget: int | No
         yield rows
 
 
-def chosen_rows(examples: Sequence[Example], rows: int | None, split: str) -> Sequence[Example]:
+def select_rows(examples: Sequence[Example], rows: int | None, split: str) -> Sequence[Example]:
     """All, or for train the first `rows` of a fixed shuffle (the same for each seed), for others the first `rows`."""
     if rows is None or rows >= len(examples):
         return examples

@@ -64,11 +64,11 @@ def _check_numbers(config: Mapping[str, Any], what: str) -> None:
     number = (f"a number from -{MOST_ALPHA:.0f} to {MOST_ALPHA:.0f}", _is_alpha)
     for field, (allowed, fits) in (("r", rank), ("lora_alpha", number)):
         if not fits(config.get(field)):
-            given = quote(config[field]) if field in config else "missing"
-            raise UserError(f"{what}: {field} in adapter_config.json is {given}; allowed: {allowed}")
+            value_text = quote(config[field]) if field in config else "missing"
+            raise UserError(f"{what}: {field} in adapter_config.json is {value_text}; allowed: {allowed}")
     if not isinstance(config.get("use_rslora", False), (bool, NoneType)):
-        given = quote(config["use_rslora"])
-        raise UserError(f"{what}: use_rslora in adapter_config.json is {given}; allowed: true or false")
+        value_text = quote(config["use_rslora"])
+        raise UserError(f"{what}: use_rslora in adapter_config.json is {value_text}; allowed: true or false")
     for field, (allowed, fits) in (("rank_pattern", rank), ("alpha_pattern", number)):
         values = config.get(field)
         if values and not (isinstance(values, dict) and all(fits(v) for v in values.values())):
@@ -94,8 +94,8 @@ def check_plain(config: Mapping[str, Any], what: str) -> None:
             " convert it (peft: save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for field, value in config.items():
-        known = field in READ or field in PLACES or field in WITHOUT_EFFECT
-        if known or not value or (field == "bias" and value == "none"):
+        is_allowed = field in READ or field in PLACES or field in WITHOUT_EFFECT
+        if is_allowed or not value or (field == "bias" and value == "none"):
             continue
         raise UserError(
             f"{what}: an adapter of type LORA; allowed: plain LORA, bias none, no DoRA;"
@@ -108,7 +108,7 @@ def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -
 
     peft matches with `re`, which nothing can stop: so another process tries them first.
     """
-    patterns = [p for p in _patterns(config) if not PLAIN.fullmatch(p)]
+    patterns = [p for p in _collect_patterns(config) if not PLAIN.fullmatch(p)]
     if not patterns or not names:
         return
     program = (
@@ -116,7 +116,7 @@ def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -
         "for p in patterns:\n    f = re.compile(rf'(?:.*\\.)?(?:{p})')\n    for n in names: f.fullmatch(n)\n"
     )
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-I", "-c", program],
             input=json.dumps([patterns, list(names)]),
             text=True,
@@ -124,12 +124,12 @@ def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        fields = ", ".join(_fields_with(config, patterns))
+        fields = ", ".join(_find_fields(config, patterns))
         raise UserError(
             f"{what}: a pattern in {fields} takes too long to match; write names of layers there"
         ) from error
-    if ended.returncode:
-        fields = ", ".join(_fields_with(config, patterns))
+    if process.returncode:
+        fields = ", ".join(_find_fields(config, patterns))
         raise UserError(f"{what}: a pattern in {fields} is no regular expression; write names of layers there")
 
 
@@ -145,14 +145,14 @@ PATTERN_FIELDS = (
 )
 
 
-def _patterns(config: Mapping[str, Any]) -> list[str]:
-    return [pattern for field in PATTERN_FIELDS for pattern in _texts(config.get(field))]
+def _collect_patterns(config: Mapping[str, Any]) -> list[str]:
+    return [pattern for field in PATTERN_FIELDS for pattern in _list_texts(config.get(field))]
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _list_texts(value: Any) -> Iterable[str]:
     """The texts of a field: a text, or a list or mapping of them."""
     return [value] if isinstance(value, str) else [str(v) for v in value] if isinstance(value, (list, dict)) else []
 
 
-def _fields_with(config: Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
-    return [field for field in PATTERN_FIELDS if set(_texts(config.get(field))) & set(patterns)]
+def _find_fields(config: Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
+    return [field for field in PATTERN_FIELDS if set(_list_texts(config.get(field))) & set(patterns)]

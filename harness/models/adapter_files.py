@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.files import hash_file, reason_of
-from harness.core.label_order import stored_labels
+from harness.core.files import describe_os_error, hash_file
+from harness.core.label_order import read_id2label
 from harness.core.record import AdapterInfo, Record
 from harness.core.store import parse_record
 
@@ -46,8 +46,8 @@ def write_adapter(
     target = out / FOLDER / key
     try:
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{key}.") as made:
-            whole = Path(made) / key
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{key}.") as temporary:
+            whole = Path(temporary) / key
             whole.mkdir()
             exported.config.base_model_name_or_path = base
             exported.config.save_pretrained(str(whole))
@@ -57,11 +57,11 @@ def write_adapter(
             _remove(target)
             os.replace(whole, target)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {target}: {reason_of(error)}; what is stored is kept") from error
+        raise UserError(f"cannot write {target}: {describe_os_error(error)}; what is stored is kept") from error
     return AdapterInfo(path=f"{FOLDER}/{key}", sha256=hash_file(target / WEIGHTS))
 
 
-def with_digests(out: Path, record: Record) -> Record:
+def add_digests(out: Path, record: Record) -> Record:
     """The record with the sha256 of each file of its adapter.
 
     Not a part of `adapter`, which is the same from run to run: the configuration names folders.
@@ -80,21 +80,21 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def labelled_config(source: ModelSource, labels: Sequence[str]) -> dict[str, Any] | None:
+def build_labelled_config(source: ModelSource, labels: Sequence[str]) -> dict[str, Any] | None:
     """The base's config.json with the labels of a task; None for a model of random weights, which has no file."""
     if source.shape is not None:
         return None
     config: dict[str, Any] = json.loads((source.path / "config.json").read_text())
-    return config | label_fields(labels)
+    return config | build_label_fields(labels)
 
 
-def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+def build_label_fields(labels: Sequence[str]) -> dict[str, Any]:
     """The fields of a configuration that name the outputs of a classifier; a regression has one without a name."""
     names = list(labels) or ["LABEL_0"]
     return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
 
 
-def base_of(out: Path, source: ModelSource, config: Mapping[str, Any] | None) -> str:
+def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | None) -> str:
     """What `base_model_name_or_path` says: the base's folder, or a folder of links to it with the labels in `config`.
 
     Raises UserError where the links cannot be written.
@@ -102,7 +102,7 @@ def base_of(out: Path, source: ModelSource, config: Mapping[str, Any] | None) ->
     if source.shape is not None:
         return source.name  # random weights lie in no folder
     base = source.path.resolve()
-    if config is None or stored_labels(source) == config["id2label"]:
+    if config is None or read_id2label(source) == config["id2label"]:
         return str(base)
     content = json.dumps([str(base), config], sort_keys=True)
     target = (out / BASES / hashlib.sha256(content.encode()).hexdigest()[:16]).resolve()
@@ -110,19 +110,19 @@ def base_of(out: Path, source: ModelSource, config: Mapping[str, Any] | None) ->
         return str(target)
     try:
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
-            whole = Path(made) / target.name
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+            whole = Path(temporary) / target.name
             whole.mkdir()
-            if not _linked(base, whole):
+            if not _link_files(base, whole):
                 return str(base)
             _write_json(whole / "config.json", config)
             os.replace(whole, target)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {reason_of(error)}; what is stored is kept") from error
+        raise UserError(f"cannot write {target}: {describe_os_error(error)}; what is stored is kept") from error
     return str(target)
 
 
-def _linked(base: Path, folder: Path) -> bool:
+def _link_files(base: Path, folder: Path) -> bool:
     """Link the files of `base` but its config.json into `folder`; False on a file system without links."""
     try:
         for file in base.iterdir():
@@ -137,12 +137,12 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def saved(out: Path, record: Record) -> bool:
+def is_saved(out: Path, record: Record) -> bool:
     """Whether the adapter that a record names is there, unchanged."""
-    return record.adapter is not None and not changed_files(out, record)
+    return record.adapter is not None and not find_changed_files(out, record)
 
 
-def changed_files(out: Path, record: Record) -> list[str]:
+def find_changed_files(out: Path, record: Record) -> list[str]:
     """Names of the files of a record's adapter that are absent or not what the record says."""
     if record.adapter is None:
         return []
@@ -152,7 +152,7 @@ def changed_files(out: Path, record: Record) -> list[str]:
     if not isinstance(digests, dict):
         return [CONFIG, WEIGHTS]
     expected = {CONFIG: None, **digests, WEIGHTS: record.adapter.sha256}
-    return [name for name, digest in expected.items() if not _unchanged(out / record.adapter.path / name, digest)]
+    return [name for name, digest in expected.items() if not _is_unchanged(out / record.adapter.path / name, digest)]
 
 
 def check_unchanged(adapter: Path) -> None:
@@ -165,14 +165,14 @@ def check_unchanged(adapter: Path) -> None:
         record = parse_record(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{adapter}: its record does not read, so it cannot be verified; run its cell again") from error
-    if names := changed_files(folder.parent.parent, record):
+    if names := find_changed_files(folder.parent.parent, record):
         raise UserError(
             f"{adapter}: {' and '.join(names)} absent or changed since it was saved; run its cell again with "
             "--save-adapters"
         )
 
 
-def _unchanged(path: Path, digest: str | None) -> bool:
+def _is_unchanged(path: Path, digest: str | None) -> bool:
     """`digest`: None in records of earlier versions, which have that of the weights alone."""
     try:
         return digest in (None, hash_file(path))

@@ -24,36 +24,36 @@ SAVED = re.compile(r"(.+?)\.(?:modules_to_save\.)(?:default\.)?(.+)")
 
 def load_initial(source: AdapterSource) -> Initial:
     """Its pairs and its head, on the CPU. Raises UserError for a file that holds something else."""
-    what = f"--init-from {source.ref.name}"
+    label = f"--init-from {source.ref.name}"
     factors: dict[str, dict[str, Tensor]] = {}
     head = {}
-    for name, value in _named(_tensors(source), what).items():
-        found = FACTOR.fullmatch(name)
-        if found and value.dim() == 2:
-            if found[2] in factors.setdefault(found[1], {}):
+    for name, value in _strip_prefixes(_read_tensors(source), label).items():
+        match = FACTOR.fullmatch(name)
+        if match and value.dim() == 2:
+            if match[2] in factors.setdefault(match[1], {}):
                 raise UserError(
-                    f"{what}: two tensors in its file are {found[2]} of {found[1]}; save it again with peft"
+                    f"{label}: two tensors in its file are {match[2]} of {match[1]}; save it again with peft"
                 )
-            factors[found[1]][found[2]] = value
+            factors[match[1]][match[2]] = value
         elif "lora_" in name:
-            raise UserError(f"{what}: {name} is no A or B of a linear layer")
+            raise UserError(f"{label}: {name} is no A or B of a linear layer")
         else:
             head[name] = value
     broken = [site for site, pair in factors.items() if len(pair) != 2]
     if broken or not factors:
         lack = f"{broken[0]} has only one of A and B" if broken else "no low-rank pair in it"
-        raise UserError(f"{what}: {lack}; its names must end in .lora_A and .lora_B")
+        raise UserError(f"{label}: {lack}; its names must end in .lora_A and .lora_B")
     if source.config is None:
         scales = {site: source.alpha / len(pair["A"]) for site, pair in factors.items()}
         rank = 0
     else:
-        scales = _scales(source.config, {site: len(pair["A"]) for site, pair in factors.items()}, what)
+        scales = _compute_scales(source.config, {site: len(pair["A"]) for site, pair in factors.items()}, label)
         rank = int(source.config["r"])
     pairs = {site: (pair["A"], pair["B"], scales[site]) for site, pair in factors.items()}
     return Initial(max(rank, *(len(a) for a, _, _ in pairs.values())), pairs, head)
 
 
-def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+def _strip_prefixes(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     """The tensors by their names in the model. Raises UserError where two have one name."""
     named: dict[str, Tensor] = {}
     for name, value in tensors.items():
@@ -66,7 +66,7 @@ def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     return named
 
 
-def _scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> dict[str, float]:
+def _compute_scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> dict[str, float]:
     """Site -> scale, as peft takes it from the configuration.
 
     Raises UserError for a site that the configuration leaves out, and for one that has another rank in the file.
@@ -98,7 +98,7 @@ def _scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> d
     return scales
 
 
-def _tensors(source: AdapterSource) -> dict[str, Tensor]:
+def _read_tensors(source: AdapterSource) -> dict[str, Tensor]:
     """The tensors of a file; nothing but tensors is unpickled."""
     import torch
 
@@ -108,12 +108,12 @@ def _tensors(source: AdapterSource) -> dict[str, Tensor]:
         if source.weights.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            found: Any = load_file(source.weights)
+            tensors: Any = load_file(source.weights)
         else:
-            found = torch.load(source.weights, map_location="cpu", weights_only=True)
+            tensors = torch.load(source.weights, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"--init-from {source.ref.name}: {source.weights.name} does not read: {reason}") from error
-    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise UserError(f"--init-from {source.ref.name}: {source.weights.name} is no mapping of names to tensors")
-    return found
+    return tensors

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def with_drawn(exported: Exported, drawn: Mapping[str, Tensor]) -> Exported:
+def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exported:
     """The adapter with `drawn`, parameters of the backbone by name, as peft's `modules_to_save`.
 
     Each goes there as its whole module. peft puts no low-rank pair into such a module, so a pair in it is added to the
@@ -33,19 +33,19 @@ def with_drawn(exported: Exported, drawn: Mapping[str, Tensor]) -> Exported:
         if part == "A.weight":
             a, b = tensors[name].double(), tensors[f"{prefix}{site}.lora_B.weight"].double()
             weight = values[f"{site}.weight"]
-            values[f"{site}.weight"] = (weight.double() + _scale(config, site, len(a)) * (b @ a)).to(weight)
+            values[f"{site}.weight"] = (weight.double() + _compute_scale(config, site, len(a)) * (b @ a)).to(weight)
     tensors = {n: v for n, v in tensors.items() if not any(n.startswith(f"{prefix}{top}.") for top in tops)}
     if isinstance(getattr(config, "target_modules", None), (list, set)):
-        config.target_modules = [t for t in config.target_modules if not any(_within(t, top) for top in tops)]
+        config.target_modules = [t for t in config.target_modules if not any(_is_within(t, top) for top in tops)]
     config.modules_to_save = sorted({*(config.modules_to_save or []), *tops})
     return Exported(config, tensors | {prefix + name: value for name, value in values.items()})
 
 
-def _within(path: str, top: str) -> bool:
+def _is_within(path: str, top: str) -> bool:
     return path == top or path.startswith(f"{top}.")
 
 
-def _scale(config: Any, site: str, rank: int) -> float:
+def _compute_scale(config: Any, site: str, rank: int) -> float:
     """The scale of a pair that we exported ourselves: its patterns are whole names of layers."""
     alpha = config.alpha_pattern.get(site, config.lora_alpha)
     return float(alpha) / (rank**0.5 if config.use_rslora else rank)

@@ -35,15 +35,15 @@ class AdapterSource:
     note: str | None = None
 
 
-def start_of(text: str) -> Callable[[Cell], AdapterSource]:
+def resolve_init_from(text: str) -> Callable[[Cell], AdapterSource]:
     """`--init-from` -> the adapter of each cell. Raises UserError; the result raises it where a run has none."""
-    path, option = _split(text)
+    path, option = _split_option(text)
     if path.is_file():
-        source = _microsoft(text, path, option)
+        source = _read_microsoft(text, path, option)
     elif (path / "adapter_config.json").is_file():
         if option:
             raise UserError(f"--init-from {text}: ':{option}' does not belong to a peft folder; its config has alpha")
-        source = _peft(text, path)
+        source = _read_peft(text, path)
     elif (path / "cells").is_dir():
         return _RunAdapters(text, path, option)
     elif path.is_dir():
@@ -53,7 +53,7 @@ def start_of(text: str) -> Callable[[Cell], AdapterSource]:
     return lambda cell: source
 
 
-def _split(text: str) -> tuple[Path, str]:
+def _split_option(text: str) -> tuple[Path, str]:
     """PATH or PATH:OPTION; a colon inside of an existing path is a part of it."""
     head, colon, option = text.rpartition(":")
     if not colon or Path(text).expanduser().exists():
@@ -61,12 +61,12 @@ def _split(text: str) -> tuple[Path, str]:
     return Path(head).expanduser(), option
 
 
-def _sha256(path: Path) -> str:
+def _hash_weights(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
+def _read_microsoft(text: str, path: Path, option: str) -> AdapterSource:
     if path.suffix not in (".bin", ".pt", ".pth"):
         raise UserError(f"--init-from {text}: not a .bin or .pt file of tensors; {ALLOWED}")
     alpha, note = MICROSOFT_ALPHA, None
@@ -81,21 +81,21 @@ def _microsoft(text: str, path: Path, option: str) -> AdapterSource:
     else:
         note = f"--init-from {text}: its file does not say alpha: {alpha:g} assumed; another: {text}:alpha=NUMBER"
     named = f"{path.resolve()}:alpha={alpha:g}"
-    ref = InitialRef(name=text, revision=_sha256(path), scaling=f"alpha={alpha:g}", source=named)
+    ref = InitialRef(name=text, revision=_hash_weights(path), scaling=f"alpha={alpha:g}", source=named)
     return AdapterSource(ref, path, alpha=alpha, note=note)
 
 
-def _peft(text: str, path: Path) -> AdapterSource:
+def _read_peft(text: str, path: Path) -> AdapterSource:
     """A folder with adapter_config.json; only plain LoRA, whose pairs are all that it changes beside the head."""
     check_unchanged(path)
     config = read_config(path, f"--init-from {text}")
     check_plain(config, f"--init-from {text}")
-    found = [path / n for n in ("adapter_model.safetensors", "adapter_model.bin") if (path / n).is_file()]
-    if not found:
+    weight_files = [path / n for n in ("adapter_model.safetensors", "adapter_model.bin") if (path / n).is_file()]
+    if not weight_files:
         raise UserError(f"--init-from {text}: no adapter_model.safetensors or adapter_model.bin in {path}")
     scaling = json.dumps({k: config[k] for k in SCALING if config.get(k)}, sort_keys=True)
-    ref = InitialRef(name=text, revision=_sha256(found[0]), scaling=scaling, source=str(path.resolve()))
-    return AdapterSource(ref, found[0], config)
+    ref = InitialRef(name=text, revision=_hash_weights(weight_files[0]), scaling=scaling, source=str(path.resolve()))
+    return AdapterSource(ref, weight_files[0], config)
 
 
 class _RunAdapters:
@@ -103,7 +103,7 @@ class _RunAdapters:
 
     def __init__(self, text: str, path: Path, task: str) -> None:
         self.text, self.path = text, path
-        records = [r for r in _records(path / "cells") if r.adapter is not None]
+        records = [r for r in _read_records(path / "cells") if r.adapter is not None]
         tasks = sorted({r.cell.task for r in records})
         if not tasks:
             raise UserError(f"--init-from {text}: that run has saved no adapters; run it again with --save-adapters")
@@ -115,7 +115,7 @@ class _RunAdapters:
 
     def __call__(self, cell: Cell) -> AdapterSource:
         """Raises NotApplicable where the run has not this method, UserError where it has it with other seeds."""
-        same = [r for r in self.records if _alike(r.cell, cell)]
+        same = [r for r in self.records if _is_same_setup(r.cell, cell)]
         if not same:
             have = sorted({r.cell.title for r in self.records})
             raise NotApplicable(
@@ -124,7 +124,7 @@ class _RunAdapters:
         mine = [r for r in same if r.cell.seeds == cell.seeds]
         if len(mine) != 1:
             raise UserError(
-                f"--init-from {self.text}: {len(mine)} adapters of {cell.title} with the seeds {_seeds(cell)};"
+                f"--init-from {self.text}: {len(mine)} adapters of {cell.title} with the seeds {_format_seeds(cell)};"
                 f" allowed: one each; give a single folder under {self.path}/adapters"
             )
         key = mine[0].key
@@ -136,13 +136,13 @@ class _RunAdapters:
                 raise UserError(f"--init-from {self.text}: {folder} is not the adapter of {key}; run its cell again")
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
-            made = _peft(str(folder), folder)
-            ref = made.ref.model_copy(update={"source": self.name})  # the same for each seed: they are one method
-            self._made[key] = dataclasses.replace(made, ref=ref)
+            source = _read_peft(str(folder), folder)
+            ref = source.ref.model_copy(update={"source": self.name})  # the same for each seed: they are one method
+            self._made[key] = dataclasses.replace(source, ref=ref)
         return self._made[key]
 
 
-def _alike(stored: Cell, cell: Cell) -> bool:
+def _is_same_setup(stored: Cell, cell: Cell) -> bool:
     """Whether method, options, model and precision are the same."""
 
     def facts(one: Cell) -> str:
@@ -152,14 +152,14 @@ def _alike(stored: Cell, cell: Cell) -> bool:
     return facts(stored) == facts(cell)
 
 
-def _seeds(cell: Cell) -> str:
+def _format_seeds(cell: Cell) -> str:
     return ",".join(f"{k}={v}" for k, v in cell.seeds.items())
 
 
-def _records(folder: Path) -> list[Record]:
+def _read_records(folder: Path) -> list[Record]:
     """The records of another run, which is left as it is: what does not read is passed over."""
-    found = []
+    records = []
     for path in list_files(folder, ".json"):
         with contextlib.suppress(OSError, ValueError):
-            found.append(parse_record(path))
-    return found
+            records.append(parse_record(path))
+    return records

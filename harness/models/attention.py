@@ -15,9 +15,9 @@ On an H100, forward and backward of a masked batch of 512 rows in bf16, 12 heads
 """
 
 
-def attention(device: torch.device, tokens: int) -> contextlib.AbstractContextManager[None]:
+def use_attention_kernels(device: torch.device, tokens: int) -> contextlib.AbstractContextManager[None]:
     """What rows of so many tokens are computed in; torch's own choice on a CPU and for long rows."""
     if device.type != "cuda" or tokens > SHORT:
         return contextlib.nullcontext()
-    rest = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, *rest], set_priority=True)
+    fallbacks = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, *fallbacks], set_priority=True)

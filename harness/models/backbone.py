@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class BackboneStorage:
     """`numbers` counts weights however they are stored; bytes are those of the tensors."""
 
     numbers: int
@@ -19,22 +19,22 @@ class Held:
     quantization: int
 
 
-def held(model: nn.Module, loaded: Sequence[nn.Parameter]) -> Held:
+def measure_storage(model: nn.Module, loaded: Sequence[nn.Parameter]) -> BackboneStorage:
     """Of the parameters that were `loaded`, those still in the model: without a method's own, and its head."""
-    left = {id(p) for p in loaded}
+    remaining = {id(p) for p in loaded}
     numbers = weights = state = 0
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if id(parameter) in left:
-                left.remove(id(parameter))  # tied weights are one
+            if id(parameter) in remaining:
+                remaining.remove(id(parameter))  # tied weights are one
                 shape = getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape)
                 numbers += shape.numel()
-                weights += _bytes(parameter)
-                state += sum(map(_bytes, quantization_of(module, parameter)))
-    return Held(numbers, weights, state)
+                weights += _count_bytes(parameter)
+                state += sum(map(_count_bytes, list_quantization_tensors(module, parameter)))
+    return BackboneStorage(numbers, weights, state)
 
 
-def quantization_of(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
+def list_quantization_tensors(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
     """Scales and tables of bitsandbytes: of 4-bit weights with their second level, or of 8-bit ones."""
     state = getattr(parameter, "quant_state", None)
     while state is not None:
@@ -48,5 +48,5 @@ def quantization_of(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
         yield rows
 
 
-def _bytes(tensor: Tensor) -> int:
+def _count_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()

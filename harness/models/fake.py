@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.cell import SIMULATED, Precision, Quantize
-from harness.models.load import FULL_PRECISION, build
+from harness.models.load import FULL_PRECISION, build_model
 
 if TYPE_CHECKING:
     from harness.models.source import ModelSource
@@ -17,7 +17,7 @@ BLOCK, NESTED_BLOCK = 64, 256
 """Numbers that share a scale in bitsandbytes' 4-bit codes, and scales that share one in double quantization."""
 
 
-def fake_model(
+def build_fake_model(
     source: ModelSource,
     outputs: int | None,
     *,
@@ -28,7 +28,7 @@ def fake_model(
 ) -> nn.Module:
     """What `load_model` gives, in shapes. Call it within a FakeTensorMode."""
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
-    model = build(source, outputs, device, kind)
+    model = build_model(source, outputs, device, kind)
     if quantize != "none" and quantize not in SIMULATED:
         apart = [*FULL_PRECISION, *(getattr(model, "_keep_in_fp32_modules", None) or ())]
         _quantize(model, quantize, kind, apart)
@@ -37,12 +37,12 @@ def fake_model(
 
 def _quantize(model: nn.Module, level: Quantize, compute: torch.dtype, apart: list[str]) -> None:
     for path, module in list(model.named_modules()):
-        if type(module) is nn.Linear and not _apart(path, apart):
+        if type(module) is nn.Linear and not _is_skipped(path, apart):
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, FakeQuantized(module, level, compute))
 
 
-def _apart(path: str, names: list[str]) -> bool:
+def _is_skipped(path: str, names: list[str]) -> bool:
     """As transformers reads its list of modules that stay as they are."""
     return any(path == n or path.startswith(f"{n}.") or path.endswith(f".{n}") for n in names)
 
@@ -58,7 +58,7 @@ class FakeQuantized(nn.Linear):
         shape = (self.out_features, self.in_features) if level == "int8" else ((count + 1) // 2, 1)
         codes = torch.empty(shape, dtype=torch.int8 if level == "int8" else torch.uint8)
         self.weight = nn.Parameter(codes, requires_grad=False)
-        for name, value in _scales(level, count, self.out_features).items():
+        for name, value in _build_scales(level, count, self.out_features).items():
             self.register_buffer(f"quantization_{name}", value)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class FakeQuantized(nn.Linear):
         return out.to(x.dtype)
 
 
-def _scales(level: Quantize, count: int, rows: int) -> dict[str, Tensor]:
+def _build_scales(level: Quantize, count: int, rows: int) -> dict[str, Tensor]:
     """What is stored beside the codes of a matrix of `count` numbers."""
     blocks = -(-count // BLOCK)
     if level == "int8":

@@ -14,9 +14,9 @@ from torch import nn
 
 from harness.core.cell import SIMULATED, Precision, Quantize
 from harness.core.errors import UserError
-from harness.core.failure import out_of_memory
-from harness.models.padding import check_pad, check_padding, reconcile_model, reconcile_tokenizer
-from harness.models.shapes import config_of
+from harness.core.failure import is_out_of_memory
+from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
+from harness.models.shapes import build_shape_config
 from harness.models.simulated import simulate
 from harness.models.weights_report import check_weights
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """A missing head is expected here: no warnings, no progress bars, and the levels are put back."""
     from transformers.utils import logging as transformers_logging
 
@@ -52,20 +52,20 @@ def load_tokenizer(source: ModelSource) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with quiet():
+        with suppress_warnings():
             tokenizer: Any = AutoTokenizer.from_pretrained(str(source.path), use_fast=True, **LOCAL)
-            config = config_for(source, None)
+            config = load_config(source, None)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"model '{source.name}': its tokenizer does not load: {_first_line(error)}") from error
+        raise UserError(f"model '{source.name}': its tokenizer does not load: {_format_error(error)}") from error
     reconcile_tokenizer(source, tokenizer, config)
     if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa tells no second text from the first
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 
 
-def config_beside(tokenizer: Any) -> Any:
+def load_model_config(tokenizer: Any) -> Any:
     """The configuration of the model that a tokenizer was loaded with."""
     from transformers import AutoConfig
 
@@ -76,7 +76,7 @@ FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 """Linear layers that no level quantizes: a path that starts or ends so."""
 
 
-def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
+def build_quantization_config(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
     """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
 
     Raises UserError where bitsandbytes is not installed.
@@ -101,15 +101,15 @@ def quantization(quantize: Quantize, heads: list[str], compute: torch.dtype) -> 
     )
 
 
-def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
+def load_skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     """The model's shapes without its weights, on the device meta; see `load_model`.
 
     The names and shapes of the weights file are checked, and `newly_drawn` tells what it lacks. Raises UserError.
     """
     try:
-        with quiet():
-            config = config_for(source, outputs)
-            auto = _auto(config, outputs)
+        with suppress_warnings():
+            config = load_config(source, outputs)
+            auto = _choose_auto_class(config, outputs)
             if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
                 with torch.device("meta"):
                     return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
@@ -126,27 +126,27 @@ def skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # whatever transformers and torch make of the fields of config.json
-        raise _refused(source, outputs, error) from error
+        raise _make_load_error(source, outputs, error) from error
 
 
-def build(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
+def build_model(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
     """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
     try:
-        with quiet():
-            config = config_for(source, outputs)
-            _undropped(config, outputs)
-            attention = _attention(config, device)
-            model = _auto(config, outputs).from_config(
+        with suppress_warnings():
+            config = load_config(source, outputs)
+            _disable_dropout(config, outputs)
+            attention = _choose_attention(config, device)
+            model = _choose_auto_class(config, outputs).from_config(
                 config, attn_implementation=attention, dtype=dtype, trust_remote_code=False
             )
     except (ValueError, OSError, KeyError, ImportError) as error:
-        raise _refused(source, outputs, error) from error
-    keep_attention(model)
+        raise _make_load_error(source, outputs, error) from error
+    disable_attention_dropout(model)
     reconcile_model(model)
     return model  # type: ignore[no-any-return]
 
 
-def _undropped(config: Any, outputs: int | None) -> None:
+def _disable_dropout(config: Any, outputs: int | None) -> None:
     """Attention probabilities and layers are not dropped, and training keeps no keys and values."""
     for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
         if hasattr(config, field):
@@ -174,18 +174,18 @@ def load_model(
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
     if source.shape is not None and (quantize == "none" or quantize in SIMULATED):
-        return _drawn(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
+        return _build_random_model(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
     try:
         # it tells of optional kernels that are absent, and of casts that are meant
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        with quiet(), torch.random.fork_rng():
+        with suppress_warnings(), torch.random.fork_rng():
             torch.manual_seed(0)
-            config = config_for(source, outputs)
-            _undropped(config, outputs)
-            auto = _auto(config, outputs)
-            options = {"dtype": kind, "attn_implementation": _attention(config, device)}
-            quantized = quantization(quantize, FULL_PRECISION, kind)
-            with _weights(source, auto, config, device) as path:
+            config = load_config(source, outputs)
+            _disable_dropout(config, outputs)
+            auto = _choose_auto_class(config, outputs)
+            options = {"dtype": kind, "attn_implementation": _choose_attention(config, device)}
+            quantized = build_quantization_config(quantize, FULL_PRECISION, kind)
+            with _prepare_weights(source, auto, config, device) as path:
                 model, report = auto.from_pretrained(
                     path,
                     config=config,
@@ -198,13 +198,13 @@ def load_model(
     except UserError:
         raise
     except Exception as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise
-        raise _refused(source, outputs, error) from error
+        raise _make_load_error(source, outputs, error) from error
     setattr(model, DRAWN, check_weights(source, model, report, outputs))
-    keep_attention(model)
+    disable_attention_dropout(model)
     reconcile_model(model)
-    _never_repacked(model)
+    _disable_repacking(model)
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     if quantize == "none" or quantize in SIMULATED:
@@ -218,7 +218,7 @@ DRAWN = "newly_drawn_parameters"
 """The attribute of a loaded model that `newly_drawn` reads."""
 
 
-def newly_drawn(model: nn.Module) -> tuple[str, ...]:
+def list_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
     """Names of the backbone's parameters that the weights file lacks and that are drawn at random, sorted.
 
     The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
@@ -226,16 +226,16 @@ def newly_drawn(model: nn.Module) -> tuple[str, ...]:
     return getattr(model, DRAWN, ())
 
 
-def drawn_notes(model: nn.Module) -> tuple[str, ...]:
+def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
     """A line that names what was drawn at random, where anything was."""
-    names = newly_drawn(model)
+    names = list_drawn_parameters(model)
     if not names:
         return ()
-    what = f"the weights file has no {' and no '.join(names)}"
-    return (f"model: {what}: drawn at random from a fixed seed, and not trained unless the backbone is",)
+    description = f"the weights file has no {' and no '.join(names)}"
+    return (f"model: {description}: drawn at random from a fixed seed, and not trained unless the backbone is",)
 
 
-def _never_repacked(model: Any) -> None:
+def _disable_repacking(model: Any) -> None:
     """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
 
     A neighbour's calibration or scoring would so change a replica's training.
@@ -245,11 +245,13 @@ def _never_repacked(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _drawn(source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize) -> nn.Module:
+def _build_random_model(
+    source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize
+) -> nn.Module:
     """Random weights of a shape, made where they are used."""
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
-        model = build(source, outputs, device, kind).eval()
+        model = build_model(source, outputs, device, kind).eval()
     if quantize in SIMULATED:
         simulate(model, SIMULATED[quantize], FULL_PRECISION)
     return model
@@ -259,7 +261,7 @@ LAYERDROP = ("encoder_layerdrop", "decoder_layerdrop")
 """Rates of BART's kin at which whole layers are left out, for all rows of a batch at once: always 0 here."""
 
 
-def keep_attention(model: nn.Module) -> None:
+def disable_attention_dropout(model: nn.Module) -> None:
     """No dropout of attention probabilities where T5's attention takes its rate from the model's one rate."""
     for module in model.modules():
         if "attention" in type(module).__name__.lower() and isinstance(getattr(module, "dropout", None), float):
@@ -267,7 +269,7 @@ def keep_attention(model: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
+def _prepare_weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
     """The folder to load from; random weights of a shape, to be quantized, are in one that is gone afterwards."""
     if source.shape is None:
         yield str(source.path)
@@ -278,19 +280,19 @@ def _weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterat
         yield folder
 
 
-def config_for(source: ModelSource, outputs: int | None) -> Any:
+def load_config(source: ModelSource, outputs: int | None) -> Any:
     """The configuration of a classifier with so many outputs; for None of a language model."""
     from transformers import AutoConfig
 
-    own = {} if outputs is None else {"num_labels": outputs}
+    overrides = {} if outputs is None else {"num_labels": outputs}
     if source.shape is not None:
-        return config_of(source.shape, own)
-    config = AutoConfig.from_pretrained(str(source.path), **LOCAL, **own)
-    check_pad(source, config)
+        return build_shape_config(source.shape, overrides)
+    config = AutoConfig.from_pretrained(str(source.path), **LOCAL, **overrides)
+    check_pad_token(source, config)
     return config
 
 
-def _auto(config: Any, outputs: int | None) -> Any:
+def _choose_auto_class(config: Any, outputs: int | None) -> Any:
     """The class of transformers that loads the model. Raises ValueError where the model is no language model."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -308,17 +310,17 @@ ENCODERS = frozenset("bert roberta xlm-roberta electra camembert deberta-v2 dist
 """Types that transformers also offers as decoders, though their weights were trained to look both ways."""
 
 
-def _refused(source: ModelSource, outputs: int | None, error: Exception) -> UserError:
+def _make_load_error(source: ModelSource, outputs: int | None, error: Exception) -> UserError:
     if outputs is not None:
-        return UserError(f"model '{source.name}' does not load as a classifier: {_first_line(error)}")
+        return UserError(f"model '{source.name}' does not load as a classifier: {_format_error(error)}")
     allowed = "give an encoder-decoder (t5, mbart, marian) or a causal model (llama, gpt) with --model SUITE=PATH"
-    return UserError(f"model '{source.name}' does not load as a language model: {_first_line(error)}; {allowed}")
+    return UserError(f"model '{source.name}' does not load as a language model: {_format_error(error)}; {allowed}")
 
 
-def _attention(config: Any, device: str) -> str | None:
+def _choose_attention(config: Any, device: str) -> str | None:
     """Eager on the CPU for a tiny model, where it is faster than sdpa; else transformers' choice."""
     return "eager" if device == "cpu" and getattr(config, "hidden_size", 0) <= 128 else None
 
 
-def _first_line(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

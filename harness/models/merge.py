@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError, quote
-from harness.core.files import reason_of
-from harness.core.presets import preset
+from harness.core.files import describe_os_error
+from harness.core.presets import get_preset
 from harness.core.store import describe_damage, parse_record
 from harness.models.adapter_config import check_patterns, read_config
-from harness.models.adapter_files import check_unchanged, label_fields
+from harness.models.adapter_files import build_label_fields, check_unchanged
 from harness.models.source import ModelSource, read_model_config, resolve
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     """Write base and adapter as one model, with its tokenizer. Raises UserError where they cannot be one."""
     check_unchanged(adapter)
     config = read_config(adapter, str(adapter))
-    shapes = _shapes(adapter)
-    source = resolve(preset("quick"), "glue", model)
+    shapes = _read_shapes(adapter)
+    source = resolve(get_preset("quick"), "glue", model)
     _refuse_quantized(adapter, source.path, model)
     if config["peft_type"] in VIRTUAL:
         raise UserError(f"{adapter}: virtual tokens are no part of a weight; load it with peft in place of merging")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"--out {out}: it is there already; give a new folder")
-    outputs = None if config.get("task_type") in WITHOUT_HEAD else _outputs(adapter, shapes)
+    outputs = None if config.get("task_type") in WITHOUT_HEAD else _count_outputs(adapter, shapes)
     _check_sizes(config, shapes, str(adapter))
     from harness.models.load import load_model, load_tokenizer  # imports torch, which takes seconds
 
     base = load_model(source, outputs)
     check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
-    merged = _merged(base, adapter, shapes, model)
-    merged.config = _config(source, adapter, outputs)  # dropout as it was, not as scored
+    merged = _merge_adapter(base, adapter, shapes, model)
+    merged.config = _build_config(source, adapter, outputs)  # dropout as it was, not as scored
     _write(out, merged, load_tokenizer(source))
     return out
 
@@ -65,18 +65,18 @@ def _write(out: Path, *parts: Any) -> None:
             os.replace(whole, out)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"--out {out}: cannot write there: {reason_of(error)}; give a folder that can be written"
+            f"--out {out}: cannot write there: {describe_os_error(error)}; give a folder that can be written"
         ) from error
 
 
-def _merged(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
+def _merge_adapter(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
     """The base with the adapter in its weights. Raises UserError where peft drops or lacks a tensor."""
     from peft import PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     try:
         loaded = PeftModel.from_pretrained(base, str(adapter))
-        expected = {_plain(name) for name in get_peft_model_state_dict(loaded)}
+        expected = {_strip_adapter_name(name) for name in get_peft_model_state_dict(loaded)}
         if unused := sorted(set(shapes) - expected):
             raise UserError(
                 f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
@@ -128,24 +128,24 @@ def _unwrap_saved(model: nn.Module) -> None:
             setattr(model.get_submodule(parent), name, module.modules_to_save[module.active_adapters[0]])
 
 
-def _plain(name: str) -> str:
+def _strip_adapter_name(name: str) -> str:
     """A tensor's name without the adapter's, which old files have in it."""
     return name.replace(".default", "")
 
 
-def _config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
+def _build_config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
     """The base's configuration; a classifier's names its outputs as the adapter's own config.json does."""
     from transformers import AutoConfig
 
     labels: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
-    own = adapter / "config.json"
-    if outputs is not None and own.is_file():
+    config_file = adapter / "config.json"
+    if outputs is not None and config_file.is_file():
         try:
-            names = json.loads(own.read_text())["id2label"]
+            names = json.loads(config_file.read_text())["id2label"]
             ordered = [str(names[str(number)]) for number in range(outputs)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{own}: its id2label does not name {outputs} outputs; remove the file") from error
-        labels = {name: value for name, value in label_fields(ordered).items() if len(names) == outputs} or labels
+            raise UserError(f"{config_file}: its id2label does not name {outputs} outputs; remove the file") from error
+        labels = {name: value for name, value in build_label_fields(ordered).items() if len(names) == outputs} or labels
     config = AutoConfig.from_pretrained(str(source.path), local_files_only=True, trust_remote_code=False)
     config.update(labels)
     return config
@@ -164,7 +164,7 @@ def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
         raise UserError(f"{adapter}: trained on a base at quantize={level}, so it cannot be merged; load it with peft")
 
 
-def _shapes(adapter: Path) -> dict[str, list[int]]:
+def _read_shapes(adapter: Path) -> dict[str, list[int]]:
     """Name -> shape of the saved tensors. Raises UserError."""
     from safetensors import SafetensorError, safe_open
 
@@ -172,12 +172,12 @@ def _shapes(adapter: Path) -> dict[str, list[int]]:
         raise UserError(f"{adapter}: no adapter_model.safetensors in it; give RUN/adapters/KEY")
     try:
         with safe_open(adapter / "adapter_model.safetensors", framework="np") as file:
-            return {_plain(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            return {_strip_adapter_name(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{adapter}: adapter_model.safetensors does not read: {error}; save it again") from error
 
 
-def _outputs(adapter: Path, shapes: Mapping[str, list[int]]) -> int:
+def _count_outputs(adapter: Path, shapes: Mapping[str, list[int]]) -> int:
     """Width of the saved head."""
     widths = [shape[0] for name, shape in shapes.items() if HEAD.fullmatch(name) and "lora_" not in name]
     if not widths:

@@ -11,7 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.failure import one_line, out_of_memory
+from harness.core.failure import is_out_of_memory, summarize_error
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,12 +46,12 @@ def reconcile_tokenizer(source: ModelSource, tokenizer: Any, config: Any) -> Non
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id < rows and tokenizer.pad_token_id != end:
         return
     # padding is masked, so any token will do; an encoder-decoder is read at its end token, of which a row has one
-    others = [tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(rows)]
-    fill = next(number for number in others if number is not None and number < rows and number != end)
+    candidates = [tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(rows)]
+    fill = next(number for number in candidates if number is not None and number < rows and number != end)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(fill)
 
 
-def check_pad(source: ModelSource, config: Any) -> None:
+def check_pad_token(source: ModelSource, config: Any) -> None:
     """Raise UserError for a pad token of config.json beyond the embeddings: transformers cannot build such a model."""
     text = config.get_text_config()
     pad, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
@@ -70,7 +70,7 @@ def reconcile_model(model: nn.Module) -> None:
     if pad is None:
         # set after the embeddings are made, which would not train this row; transformers only asks for some number
         text.pad_token_id = 0
-    if reads_last_token(model):
+    if has_last_token_pooling(model):
         model.base_model.register_forward_hook(functools.partial(_spread_last_token, pad), with_kwargs=True)  # type: ignore[union-attr]
 
 
@@ -107,16 +107,16 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
             padded = model(input_ids=ids, attention_mask=mask).logits
             alone = model(input_ids=ids[:, : len(row)], attention_mask=mask[:, : len(row)]).logits
     except Exception as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise UserError(
-            f"model '{source.name}': its first forward pass fails: {one_line(error)}; correct its config.json"
+            f"model '{source.name}': its first forward pass fails: {summarize_error(error)}; correct its config.json"
         ) from error
     difference, largest = float((padded - alone).abs().max()), float(alone.abs().max())
     if difference > TOLERANCE * largest:
-        what = f"padding changes its logits by {difference:.1g} (the largest is {largest:.1g})"
+        problem = f"padding changes its logits by {difference:.1g} (the largest is {largest:.1g})"
         raise UserError(
-            f"model '{source.name}': {what}, as models of type '{config.model_type}' read it;"
+            f"model '{source.name}': {problem}, as models of type '{config.model_type}' read it;"
             " give a model that reads its attention mask (bert, roberta, llama)"
         )
     PROBED.add(source.ref.content)
@@ -127,7 +127,7 @@ def _tokens(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def reads_last_token(model: nn.Module) -> bool:
+def has_last_token_pooling(model: nn.Module) -> bool:
     """Whether it is a classifier that pools the last token: a causal model's, or XLNet's."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 

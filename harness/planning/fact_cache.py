@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.cache_folder import cache_folder
-from harness.core.files import check_seal, read_bytes, replace_file, seal
-from harness.core.provenance import version
+from harness.core.files import append_digest, read_bytes, replace_file, verify_digest
+from harness.core.provenance import get_version
 
 if TYPE_CHECKING:
     from harness.core.method import Method
@@ -26,7 +26,7 @@ VERSIONS = ("torch", "transformers", "tokenizers", "peft", "safetensors", "sente
 
 def fact_key(kind: str, content: Mapping[str, Any]) -> str:
     """sha256 of what a fact depends on: `content`, the source of `PACKAGES`, and the versions of what they use."""
-    versions = [platform.python_version(), platform.machine(), *map(version, VERSIONS)]
+    versions = [platform.python_version(), platform.machine(), *map(get_version, VERSIONS)]
     everything = {"kind": kind, "content": content, "versions": versions, "source": source_digest()}
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -35,7 +35,7 @@ def read_fact(key: str) -> Any | None:
     """The stored value; None where there is none, or its file is damaged."""
     try:
         content = read_bytes(_path_of(key))
-        return json.loads(content)["value"] if check_seal(content) else None
+        return json.loads(content)["value"] if verify_digest(content) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -44,7 +44,7 @@ def write_fact(key: str, value: Any) -> bool:
     """Store plain JSON other than null, whole or not at all; False where the folder takes no file."""
     try:
         _path_of(key).parent.mkdir(parents=True, exist_ok=True)
-        replace_file(_path_of(key), seal(json.dumps({"value": value}).encode()))
+        replace_file(_path_of(key), append_digest(json.dumps({"value": value}).encode()))
     except OSError:
         return False
     return True

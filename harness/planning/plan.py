@@ -8,23 +8,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from harness.core.cell import Cell, Protocol
-from harness.core.errors import Absent, NotApplicable, UserError, unknown
-from harness.core.label_order import label_notes
+from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_error
+from harness.core.label_order import describe_label_order
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
-from harness.core.presets import Preset, preset
+from harness.core.presets import Preset, get_preset
 from harness.core.registry import Registry
 from harness.core.spec import Spec
-from harness.data.checks import overlap_notes
-from harness.models.adapter_source import AdapterSource, start_of
+from harness.data.checks import describe_overlaps
+from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
 from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
 from harness.planning.schedule import STEPS_VERSION
 
-PAPER = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
+PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2
 """Of the batches of rows of like length (harness/data/sampler.py): 2 gives each seed groups in an order of its own."""
-BUDGET = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
-TEXT = tuple("label_smoothing max_target_length beams shots template packed".split())
+BUDGET_FIELDS = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
+TEXT_FIELDS = tuple("label_smoothing max_target_length beams shots template packed".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     suites: Mapping[str, Suite] = dataclasses.field(default_factory=dict)
 
-    def without(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
+    def drop_cells(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
         """The plan less some cells, with lines that say why."""
         cells = tuple(c for c in self.cells if c.key not in keys)
         return dataclasses.replace(self, cells=cells, dropped=(*self.dropped, *lines))
@@ -53,56 +53,61 @@ class Plan:
 
 def make_plan(spec: Spec) -> Plan:
     """All cells of a spec. Raises UserError for anything that cannot be, before any training."""
-    chosen = preset(spec.preset)
+    chosen = get_preset(spec.preset)
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
-    request = _request(spec, chosen)
-    suites = {name: SUITES.get(name)().configured(request, spec.tasks) for name in spec.suite}
-    tasks = _tasks(suites, spec.tasks)
-    given = parse_models(spec.model, suites)
-    models = {name: resolve(chosen, name, given.get(name, given.get(""))) for name in suites}
-    data, dropped = _load(request, suites, tasks, spec.tasks)
-    data = {place: _checked(rows, suites, chosen, models, *place) for place, rows in data.items()}
+    request = _build_request(spec, chosen)
+    suites = {name: SUITES.get(name)().configure(request, spec.tasks) for name in spec.suite}
+    tasks = _select_tasks(suites, spec.tasks)
+    model_names = parse_models(spec.model, suites)
+    models = {name: resolve(chosen, name, model_names.get(name, model_names.get(""))) for name in suites}
+    data, dropped = _load_rows(request, suites, tasks, spec.tasks)
+    data = {place: _add_notes(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, Cell] = {}
     methods: dict[str, Method] = {}
     named: set[str] = set()
-    start = start_of(spec.init_from) if spec.init_from else None
+    start = resolve_init_from(spec.init_from) if spec.init_from else None
     initial: dict[str, AdapterSource] = {}
     axes = list(itertools.product(spec.quantize, spec.dtype, spec.recompute))
-    for (suite, task), call, (quantize, dtype, again) in itertools.product(data, calls, axes):
-        axis = {"quantize": quantize, "dtype": dtype, "recompute": again} | call.overrides
-        asked = dataclasses.replace(call, overrides=axis, named=call.named and len(axes) == 1)
+    for (suite, task), call, (quantize, dtype, recompute) in itertools.product(data, calls, axes):
+        axis_values = {"quantize": quantize, "dtype": dtype, "recompute": recompute} | call.overrides
+        method_call = dataclasses.replace(call, overrides=axis_values, named=call.named and len(axes) == 1)
         try:
-            first, method = _cell(spec, chosen, suites[suite], task, data[suite, task], models[suite], asked, seeds[0])
-            made = [(first.model_copy(update={"seeds": own}), method) for own in _used_seeds(seeds, first.protocol)]
+            first, method = _build_cell(
+                spec, chosen, suites[suite], task, data[suite, task], models[suite], method_call, seeds[0]
+            )
+            seeded_cells = [
+                (first.model_copy(update={"seeds": cell_seeds}), method)
+                for cell_seeds in _select_seeds(seeds, first.protocol)
+            ]
             if start:
-                made, sources = _started(made, start)
+                seeded_cells, sources = _add_initial_adapters(seeded_cells, start)
                 initial |= sources
         except NotApplicable as error:
             # several methods at one level are a product, unless the method names the level itself
-            if asked.named and (len(calls) == 1 or "quantize" in call.overrides):
+            if method_call.named and (len(calls) == 1 or "quantize" in call.overrides):
                 raise
-            dropped.append(not_applicable(f"{call.method.name} on {suite}/{task}", error))
+            dropped.append(format_not_applicable(f"{call.method.name} on {suite}/{task}", error))
             continue
-        for cell, method in made:
+        for cell, method in seeded_cells:
             cells.setdefault(cell.key, cell)
             methods.setdefault(cell.key, method)
-        named |= {cell.key for cell, _ in made if asked.named}
+        named |= {cell.key for cell, _ in seeded_cells if method_call.named}
     notes = tuple(dict.fromkeys(s.note for s in initial.values() if s.note))
     left_out = tuple(dict.fromkeys(dropped))
     return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes, suites)
 
 
-def _used_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[dict[str, int]]:
+def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[dict[str, int]]:
     """The seeds without the stream that only length groups use, where there are none. Raises UserError."""
     if protocol.group_by_length:
         return list(seeds)
-    used = [{stream: seed for stream, seed in own.items() if stream != "length"} for own in seeds]
-    if len({tuple(own.items()) for own in used}) < len(seeds):
+    without_length = [{stream: seed for stream, seed in streams.items() if stream != "length"} for streams in seeds]
+    if len({tuple(streams.items()) for streams in without_length}) < len(seeds):
         raise UserError("--seeds length=...: has an effect with --group-by-length only; give that too, or leave it out")
-    return used
+    return without_length
 
 
-def _started(
+def _add_initial_adapters(
     made: Sequence[tuple[Cell, Method]], start: Callable[[Cell], AdapterSource]
 ) -> tuple[list[tuple[Cell, Method]], dict[str, AdapterSource]]:
     """The cells with the adapters that they start from. Raises NotApplicable for a method that starts from none."""
@@ -115,31 +120,31 @@ def _started(
     return cells, sources
 
 
-def not_applicable(what: str, error: UserError) -> str:
+def format_not_applicable(what: str, error: UserError) -> str:
     return f"{what}: not applicable: {error}"
 
 
-def method_of(cell: Cell) -> Method:
+def restore_method(cell: Cell) -> Method:
     """The method of a stored cell, options and all."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
     return METHODS.get(cell.method)(**options)
 
 
-def _tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:
-    every = [(name, task) for name, suite in suites.items() for task in suite.tasks]
+def _select_tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:
+    all_tasks = [(name, task) for name, suite in suites.items() for task in suite.tasks]
     for task in named:
-        if task not in {t for _, t in every}:
-            raise unknown("task", task, {t for _, t in every})
-    return [(s, t) for t in named for s, own in every if own == t] if named else every
+        if task not in {t for _, t in all_tasks}:
+            raise build_unknown_error("task", task, {t for _, t in all_tasks})
+    return [(s, t) for t in named for s, suite_task in all_tasks if suite_task == t] if named else all_tasks
 
 
-def _request(spec: Spec, chosen: Preset) -> SourceRequest:
+def _build_request(spec: Spec, chosen: Preset) -> SourceRequest:
     kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
     columns = tuple(spec.text.split("+")) if spec.text else ()
     return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file), columns, spec.label, spec.labels)
 
 
-def _checked(
+def _add_notes(
     data: TaskData,
     suites: Mapping[str, Suite],
     chosen: Preset,
@@ -149,23 +154,23 @@ def _checked(
 ) -> TaskData:
     """The rows with notes on what train and eval splits share, and on the model's labels and language."""
     model = models[suite]
-    notes = overlap_notes(data) + label_notes(suites[suite].tasks[task].labels, model)
+    notes = describe_overlaps(data) + describe_label_order(suites[suite].tasks[task].labels, model)
     if suite in chosen.notes and model.name == chosen.models[suite]:
         notes.append(chosen.notes[suite])
     return dataclasses.replace(data, notes=(*data.notes, *notes))
 
 
-def _load(
+def _load_rows(
     request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]], named: Collection[str]
 ) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
     """Rows of each task; a task without them is dropped with its reason while others run.
 
     Rows that are there and do not read are refused where the user named the task or the file.
     """
-    known = {name for named in tasks for name in named}
+    allowed = {name for named in tasks for name in named}
     for name, _ in request.files:
-        if name not in known:
-            raise unknown("task or suite in --data-file", name, known)
+        if name not in allowed:
+            raise build_unknown_error("task or suite in --data-file", name, allowed)
     data, problems = {}, []
     for suite, task in tasks:
         try:
@@ -181,7 +186,7 @@ def _load(
     return data, [f"{suite}/{task} left out: {error}" for suite, task, error in problems]
 
 
-def _cell(
+def _build_cell(
     spec: Spec,
     chosen: Preset,
     suite: Suite,
@@ -200,7 +205,7 @@ def _cell(
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
     if quantize in method.unfit_levels:
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {method.unfit_levels[quantize]}")
-    protocol = protocol_of(spec, chosen, suite.name, method, call.overrides)
+    protocol = build_protocol(spec, chosen, suite.name, method, call.overrides)
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -216,45 +221,49 @@ def _cell(
         dtype=call.overrides["dtype"],
         quantize=quantize,
         recompute=call.overrides["recompute"],
-        parts=_parts(suite, method) | _changed(protocol),
+        parts=_build_parts(suite, method) | _build_field_versions(protocol),
     )
     suite.check(task, data, cell.protocol)
     return cell, method
 
 
-def _parts(suite: Suite, method: Method) -> dict[str, str]:
+def _build_parts(suite: Suite, method: Method) -> dict[str, str]:
     """What changes results and has no field of its own.
 
     Sources of plugins, versions of strategies above 1, files of other packages that a suite is scored by.
     """
-    used: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
-    used += [(STRATEGIES, name) for name in method.strategies()]
-    found = {f"{registry.kind} {name}": registry.sources[name] for registry, name in used if name in registry.sources}
+    registrations: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
+    registrations += [(STRATEGIES, name) for name in method.strategies()]
+    sources = {
+        f"{registry.kind} {name}": registry.sources[name]
+        for registry, name in registrations
+        if name in registry.sources
+    }
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
-    changed = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
-    return changed | found | dict(suite.files())
+    raised_versions = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
+    return raised_versions | sources | dict(suite.files())
 
 
-def _changed(protocol: Protocol) -> dict[str, str]:
+def _build_field_versions(protocol: Protocol) -> dict[str, str]:
     """Versions of what a protocol's field means, where an earlier version of this harness gave other results."""
     steps = {} if protocol.epochs.is_integer() else {"steps": str(STEPS_VERSION)}
     return steps | ({"order": str(ORDER_VERSION)} if protocol.group_by_length else {})
 
 
-def protocol_of(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+def build_protocol(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:
     """Preset, what it says of the suite, the method's declared rate, the paper's protocol, flags, the method's own."""
     fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **chosen.suites.get(suite, {})}
     declared = method.learning_rates.get(chosen.name)
     if declared is not None:
         fields |= {"lr": declared.value, "lr_source": declared.source}
     if spec.protocol == "paper":
-        fields |= PAPER
-    given = {k: v for k in (*BUDGET, *TEXT) if (v := getattr(spec, k)) is not None}
-    for step in (given, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
-        if "epochs" in step and "max_steps" not in step:
+        fields |= PAPER_PROTOCOL
+    flags = {k: v for k in (*BUDGET_FIELDS, *TEXT_FIELDS) if (v := getattr(spec, k)) is not None}
+    for layer in (flags, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
+        if "epochs" in layer and "max_steps" not in layer:
             fields["max_steps"] = None
-        fields |= step
-        if "lr" in step:
+        fields |= layer
+        if "lr" in layer:
             fields["lr_source"] = "given"
     if "lr" not in fields:
         raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")

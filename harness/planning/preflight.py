@@ -10,7 +10,7 @@ from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.models.adapter_load import load_initial
 from harness.planning.fact_cache import describe_method, fact_key, read_fact, write_fact
-from harness.planning.plan import Plan, not_applicable
+from harness.planning.plan import Plan, format_not_applicable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.models.source import ModelSource
 
 
-def fitting(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
+def drop_unfit_cells(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
     """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
 
     `cache`: whether what fitted before, with the same files and versions, is taken to fit, and torch is not imported.
@@ -28,7 +28,7 @@ def fitting(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
     refused: dict[tuple[object, ...], UserError | None] = {}
     models: Models = {}
     notes: list[str] = []
-    cases = [_case(plan, cell) for cell in cells]
+    cases = [_build_case_key(plan, cell) for cell in cells]
     for cell, case in zip(cells, cases, strict=True):
         if case in refused:
             continue
@@ -42,8 +42,8 @@ def fitting(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
             notes += found
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
     keys = {cell.key for cell, case in zip(cells, cases, strict=True) if refused[case]}
-    lines = [not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
-    return plan.without(keys, list(dict.fromkeys(lines))) if keys else plan
+    lines = [format_not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
+    return plan.drop_cells(keys, list(dict.fromkeys(lines))) if keys else plan
 
 
 Models = dict[tuple[str, int | None], "nn.Module"]
@@ -68,18 +68,18 @@ def _check(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
 
     Raises UserError for a model that no method could train.
     """
-    from harness.models.load import drawn_notes
+    from harness.models.load import describe_drawn_parameters
 
     # the backbone is the same for each task, but its file may have a head that fits some tasks only
-    shape = (cell.suite, _outputs(plan, cell))
+    shape = (cell.suite, _count_outputs(plan, cell))
     if shape not in models:
-        models[shape] = _shapes(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
-    notes = [f"{cell.model.name}: {note}" for note in drawn_notes(models[shape])]
+        models[shape] = _build_skeleton(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+    notes = [f"{cell.model.name}: {note}" for note in describe_drawn_parameters(models[shape])]
     method = plan.methods[cell.key]
-    check_length(cell.model.name, cell.protocol.max_length, models[shape], virtual_tokens(method))
+    check_length(cell.model.name, cell.protocol.max_length, models[shape], count_virtual_tokens(method))
     try:
         method.fits(models[shape])
-        return notes + _start_notes(plan, cell, models[shape])
+        return notes + _check_initial(plan, cell, models[shape])
     except UserError as error:
         return error
 
@@ -102,7 +102,7 @@ def _fact_key(plan: Plan, cell: Cell) -> str | None:
     return fact_key("fits", content)
 
 
-def virtual_tokens(method: Method) -> int:
+def count_virtual_tokens(method: Method) -> int:
     """Positions that a method puts before each row."""
     return int(getattr(method, "tokens", 0)) if method.family in ("prompt", "prefix") else 0
 
@@ -116,17 +116,19 @@ def check_length(name: str, length: int, model: nn.Module, added: int = 0) -> No
         if path.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
             # RoBERTa counts positions from behind the padding's, BART and OPT from an offset
             padding = getattr(module, "padding_idx", None)
-            first = getattr(module, "offset", 0) if padding is None or "embed_positions" in path else padding + 1
-            most = int(module.num_embeddings) - first
-            if length + added > most:
-                more = f" and {added} virtual tokens" if added else ""
+            first_position = (
+                getattr(module, "offset", 0) if padding is None or "embed_positions" in path else padding + 1
+            )
+            positions = int(module.num_embeddings) - first_position
+            if length + added > positions:
+                virtual_note = f" and {added} virtual tokens" if added else ""
                 raise UserError(
-                    f"max-length={length}{more}: model '{name}' has {most} positions;"
-                    f" give --max-length {most - added} or less"
+                    f"max-length={length}{virtual_note}: model '{name}' has {positions} positions;"
+                    f" give --max-length {positions - added} or less"
                 )
 
 
-def check_end(source: ModelSource, model: nn.Module) -> None:
+def check_end_token(source: ModelSource, model: nn.Module) -> None:
     """Raise UserError for an encoder-decoder that lacks what it needs to read a text: a first and an end token."""
     config: Any = model.config
     if not config.is_encoder_decoder:
@@ -136,48 +138,53 @@ def check_end(source: ModelSource, model: nn.Module) -> None:
     from harness.models.load import load_tokenizer
 
     if load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
-        what = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
-        way = "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
-        raise UserError(f"{what}; give {way}, an encoder, or a suite of texts to write (--suite wmt16)")
+        problem = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
+        remedy = (
+            "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
+        )
+        raise UserError(f"{problem}; give {remedy}, an encoder, or a suite of texts to write (--suite wmt16)")
 
 
-def _shapes(source: ModelSource, task: Task) -> nn.Module:
+def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
     """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
-    from harness.models.load import load_tokenizer, skeleton
+    from harness.models.load import load_skeleton, load_tokenizer
 
     load_tokenizer(source)
     if task.kind != "instruction":
-        model = skeleton(source, task.outputs)
+        model = load_skeleton(source, task.outputs)
         if task.outputs is not None:
-            check_end(source, model)
+            check_end_token(source, model)
         return model
     needs = f"{task.name} needs a causal model (llama, gpt): --model PATH"
     try:
-        model = skeleton(source, task.outputs)
+        model = load_skeleton(source, task.outputs)
     except UserError as error:
         raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
     config: Any = model.config
     if config.is_encoder_decoder:
-        what = f"models of type '{config.model_type}' are encoder-decoders"
-        raise UserError(f"model '{source.name}': {what}; {needs}")
+        problem = f"models of type '{config.model_type}' are encoder-decoders"
+        raise UserError(f"model '{source.name}': {problem}; {needs}")
     return model
 
 
-def _outputs(plan: Plan, cell: Cell) -> int | None:
+def _count_outputs(plan: Plan, cell: Cell) -> int | None:
     return plan.suites[cell.suite].tasks[cell.task].outputs
 
 
-def _case(plan: Plan, cell: Cell) -> tuple[object, ...]:
+def _build_case_key(plan: Plan, cell: Cell) -> tuple[object, ...]:
     """What is checked once: the method on a suite's model with a head of the task's width, and the adapter."""
     start = cell.initial
-    return (cell.suite, cell.label, _outputs(plan, cell)) + ((start.revision, start.scaling) if start else ())
+    return (cell.suite, cell.label, _count_outputs(plan, cell)) + ((start.revision, start.scaling) if start else ())
 
 
-def _start_notes(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
+def _check_initial(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
     """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
     if cell.initial is None:
         return []
-    fresh = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
-    outputs = _outputs(plan, cell)
-    line = f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh)} drawn afresh"
-    return [line] if fresh else []
+    fresh_layers = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
+    outputs = _count_outputs(plan, cell)
+    line = (
+        f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh_layers)} "
+        "drawn afresh"
+    )
+    return [line] if fresh_layers else []

@@ -10,7 +10,7 @@ STEPS_VERSION = 2
 """Raised when a number of epochs gives another number of steps."""
 
 
-def total_steps(protocol: Protocol, rows: int) -> int:
+def count_steps(protocol: Protocol, rows: int) -> int:
     """Optimizer steps over `rows` training rows; the last batch of an epoch may be short.
 
     Without `max_steps`, as many as transformers' Trainer takes, whose floating-point product it rounds up as it is: 1.1
@@ -22,18 +22,18 @@ def total_steps(protocol: Protocol, rows: int) -> int:
     return max(1, math.ceil(steps))
 
 
-def learning_rates(protocol: Protocol, steps: int) -> list[float]:
+def compute_learning_rates(protocol: Protocol, steps: int) -> list[float]:
     """One rate per step: linear warm-up from 0 over ceil(warmup * steps), then linear to 0 or constant.
 
     The same numbers as transformers' get_linear_schedule_with_warmup: the first step of a warm-up has rate 0.
     """
-    warm = math.ceil(protocol.warmup * steps)
+    warmup_steps = math.ceil(protocol.warmup * steps)
     rates = []
     for step in range(steps):
-        if step < warm:
-            factor = step / max(1, warm)
+        if step < warmup_steps:
+            factor = step / max(1, warmup_steps)
         elif protocol.schedule == "linear":
-            factor = (steps - step) / max(1, steps - warm)
+            factor = (steps - step) / max(1, steps - warmup_steps)
         else:
             factor = 1.0
         rates.append(protocol.lr * factor)

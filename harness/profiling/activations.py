@@ -9,14 +9,14 @@ from torch import Tensor
 from harness.profiling.live_storages import LiveStorages
 
 
-def held_bytes(forward: Callable[[], Tensor]) -> int:
+def measure_saved_activations(forward: Callable[[], Tensor]) -> int:
     """Bytes of all that `forward` makes and that lives while its result does, the result included.
 
     Storages are counted, not saved tensors: two views of one are held once, and what a checkpoint keeps for its
     recomputation counts wherever it is kept.
     """
-    with LiveStorages() as made:
+    with LiveStorages() as storages:
         result = forward()
-    held: int = made.live
+    live_bytes: int = storages.live
     del result
-    return held
+    return live_bytes

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError, shorten
-from harness.core.failure import one_line
+from harness.core.failure import summarize_error
 from harness.core.method import Method
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
-from harness.planning.packs import MOST
+from harness.planning.packs import MAX_PACK_SIZE
 from harness.profiling.prediction import Prediction, Step
 
 if TYPE_CHECKING:
     from harness.planning.plan import Plan
 
-USED_AT_MOST = 0.9
+PLANNED_SHARE = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
 BOUND_MARGIN = 4.0
 UNITS = {
@@ -38,14 +38,14 @@ UNITS = {
 
 def parse_memory(text: str) -> int:
     """'24GiB' -> bytes. Raises UserError."""
-    found = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", text)
-    size = int(float(found[1]) * UNITS.get(found[2].upper(), 0)) if found else 0
+    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", text)
+    size = int(float(match[1]) * UNITS.get(match[2].upper(), 0)) if match else 0
     if size < 1:
         raise UserError(f"--memory '{shorten(text)}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
     return size
 
 
-def free_memory(device: str) -> int:
+def get_free_memory(device: str) -> int:
     """Bytes that can still be taken: the GPU's free memory, or the machine's available memory."""
     if device == "cuda":
         import torch
@@ -76,13 +76,13 @@ class Capacity:
 
     def predicted(self, step: Step, k: int = 1) -> Prediction | str:
         """A step of k replicas; or, for a method that cannot be predicted, why. Beyond two it is on a line."""
-        key = kind_of(step), k
+        key = build_step_key(step), k
         if key not in self._made:
-            predict_step = _predicted if self.cache else _traced
-            self._made[key] = self._on_line(step, k) if k > 2 else predict_step(step, k)
+            predict_step = _predict_cached if self.cache else _predict_anew
+            self._made[key] = self._extrapolate(step, k) if k > 2 else predict_step(step, k)
         return self._made[key]
 
-    def _on_line(self, step: Step, k: int) -> Prediction | str:
+    def _extrapolate(self, step: Step, k: int) -> Prediction | str:
         alone, two = self.predicted(step), self.predicted(step, 2)
         if isinstance(alone, str):
             return alone
@@ -93,25 +93,25 @@ class Capacity:
 
         Beyond MOST the closed form alone says how many, where it is enough for MOST: predictions take seconds.
         """
-        limit = limit or MOST[self.device]
-        steps = {kind_of(s): s for s in map(self.step, cells)}
-        bounded = min((self.surely(s) for s in steps.values()), default=limit)
-        if bounded >= min(limit, MOST[self.device]):
-            return min(limit, bounded)
-        return min(self.largest(s, limit) for s in steps.values())
+        limit = limit or MAX_PACK_SIZE[self.device]
+        steps = {build_step_key(s): s for s in map(self.step, cells)}
+        bound = min((self.bound_pack_size(s) for s in steps.values()), default=limit)
+        if bound >= min(limit, MAX_PACK_SIZE[self.device]):
+            return min(limit, bound)
+        return min(self.count_replicas(s, limit) for s in steps.values())
 
-    def surely(self, step: Step) -> int:
+    def bound_pack_size(self, step: Step) -> int:
         """Replicas that the closed form lets pass with a margin."""
-        return 0 if step.methods[0].packs_with() is None else self._bounded(step, BOUND_MARGIN) or 0
+        return 0 if step.methods[0].pack_key() is None else self._bound_replicas(step, BOUND_MARGIN) or 0
 
-    def _bounded(self, step: Step, margin: float) -> int | None:
+    def _bound_replicas(self, step: Step, margin: float) -> int | None:
         """Replicas by the closed form, which lies on a line; None where it knows no such backbone."""
         shape = self.dimensions(step)
         if shape is None:
             return None
         one = bound_of(shape, step, 1)
         each = bound_of(shape, step, 2) - one
-        return max(0, 1 + int((self.room * USED_AT_MOST / margin - one) // each))
+        return max(0, 1 + int((self.room * PLANNED_SHARE / margin - one) // each))
 
     def dimensions(self, step: Step) -> Dimensions | None:
         """`dimensions` of a step's model, read from the cache folder where it was found before."""
@@ -119,40 +119,44 @@ class Capacity:
         if place not in self._dimensions:
             key = fact_key("dimensions", {"model": [*place, step.source.shape]}) if self.cache else None
             stored = read_fact(key) if key else None
-            found = dimensions(step) if stored is None else tuple(stored) or None
+            sizes = read_dimensions(step) if stored is None else tuple(stored) or None
             if key and stored is None:
-                write_fact(key, found or ())
-            self._dimensions[place] = found
+                write_fact(key, sizes or ())
+            self._dimensions[place] = sizes
         return self._dimensions[place]
 
-    def largest(self, step: Step, limit: int) -> int:
+    def count_replicas(self, step: Step, limit: int) -> int:
         """Replicas of one step that fit together, 1 where none does."""
-        room = int(self.room * USED_AT_MOST)
-        if step.methods[0].packs_with() is None:
+        room = int(self.room * PLANNED_SHARE)
+        if step.methods[0].pack_key() is None:
             return 1
         alone, two = self.predicted(step), self.predicted(step, 2)
         if isinstance(alone, str) or isinstance(two, str):
-            found = self._bounded(step, 1.0)
-            return min(limit, MOST[self.device]) if found is None else max(1, min(limit, MOST[self.device], found))
+            bound = self._bound_replicas(step, 1.0)
+            return (
+                min(limit, MAX_PACK_SIZE[self.device])
+                if bound is None
+                else max(1, min(limit, MAX_PACK_SIZE[self.device], bound))
+            )
         if two.peak <= alone.peak:
-            return min(limit, MOST[self.device])
+            return min(limit, MAX_PACK_SIZE[self.device])
         return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
 
 
-def _predicted(step: Step, k: int) -> Prediction | str:
+def _predict_cached(step: Step, k: int) -> Prediction | str:
     """From the cache folder, or made and stored there."""
-    from harness.profiling.prediction_cache import prediction_key, read_prediction, write_prediction
+    from harness.profiling.prediction_cache import build_prediction_key, read_prediction, write_prediction
 
-    key = prediction_key(step, k)
+    key = build_prediction_key(step, k)
     if key and (stored := read_prediction(key)):
         return stored
-    made = _traced(step, k)
-    if key and not isinstance(made, str):
-        write_prediction(key, made)
-    return made
+    prediction = _predict_anew(step, k)
+    if key and not isinstance(prediction, str):
+        write_prediction(key, prediction)
+    return prediction
 
 
-def _traced(step: Step, k: int) -> Prediction | str:
+def _predict_anew(step: Step, k: int) -> Prediction | str:
     from harness.profiling.predict import predict
 
     try:
@@ -160,10 +164,10 @@ def _traced(step: Step, k: int) -> Prediction | str:
     except UserError:
         raise
     except Exception as error:  # a method or a model may read numbers where fake tensors have none
-        return f"it or its model reads numbers, and a plan has shapes only ({one_line(error)})"
+        return f"it or its model reads numbers, and a plan has shapes only ({summarize_error(error)})"
 
 
-def kind_of(step: Step) -> str:
+def build_step_key(step: Step) -> str:
     """What a prediction depends on."""
     cell, p = step.cells[0], step.cells[0].protocol
     lengths = (p.batch_size, step.length, p.max_target_length, p.shots)
@@ -174,11 +178,11 @@ def kind_of(step: Step) -> str:
 Dimensions = tuple[int, int, int, int]
 
 
-def dimensions(step: Step) -> Dimensions | None:
+def read_dimensions(step: Step) -> Dimensions | None:
     """Layers, hidden size, heads and vocabulary of the backbone; None for a configuration of other words."""
-    from harness.models.load import config_for
+    from harness.models.load import load_config
 
-    config: Any = config_for(step.source, step.task.outputs)
+    config: Any = load_config(step.source, step.task.outputs)
     found = [
         getattr(config, n, None) for n in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
     ]
@@ -188,9 +192,9 @@ def dimensions(step: Step) -> Dimensions | None:
     return layers, hidden, heads, words  # type: ignore[return-value]
 
 
-def rough_bound(step: Step, k: int) -> float:
+def estimate_upper_bound(step: Step, k: int) -> float:
     """`bound_of` a step's model. Infinite for a configuration of other words."""
-    shape = dimensions(step)
+    shape = read_dimensions(step)
     return math.inf if shape is None else bound_of(shape, step, k)
 
 
@@ -211,48 +215,48 @@ def bound_of(shape: Dimensions, step: Step, k: int) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Remedy:
     """A change that makes a step fit."""
 
     flags: str
     peak: int
 
 
-def ways_to_fit(capacity: Capacity, cell: Cell) -> list[Way]:
+def find_remedies(capacity: Capacity, cell: Cell) -> list[Remedy]:
     """Single changes after which a cell that does not fit alone does; else the first of several together."""
     step, method = capacity.step(cell), capacity.plan.methods[cell.key]
     if isinstance(capacity.predicted(step), str):
         return []
-    single = [w for change in _changes(cell, method) if (w := _way(capacity, step, [change]))]
-    if single:
-        return single
-    changes, found = [], None
-    for change in (c for c in _changes(cell, method) if c != ("recompute", "selective")):
+    single_changes = [w for change in _list_changes(cell, method) if (w := _evaluate_changes(capacity, step, [change]))]
+    if single_changes:
+        return single_changes
+    changes, combination = [], None
+    for change in (c for c in _list_changes(cell, method) if c != ("recompute", "selective")):
         changes.append(change)
-        found = found or (_way(capacity, step, changes) if len(changes) > 1 else None)
-    return [found] if found else []
+        combination = combination or (_evaluate_changes(capacity, step, changes) if len(changes) > 1 else None)
+    return [combination] if combination else []
 
 
-def _changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
-    made: list[tuple[str, Any]] = []
+def _list_changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
+    changes: list[tuple[str, Any]] = []
     if cell.recompute == "none":
-        made += [("recompute", "selective"), ("recompute", "full")]
+        changes += [("recompute", "selective"), ("recompute", "full")]
     if method.quantizable and cell.quantize == "none":
-        made.append(("quantize", "nf4"))
+        changes.append(("quantize", "nf4"))
     if cell.dtype == "fp32" and not method.trains_backbone:
-        made.append(("dtype", "bf16"))
+        changes.append(("dtype", "bf16"))
     batch = cell.protocol.batch_size
-    return made + [("batch_size", size) for size in (batch // 2, batch // 4, 1) if 0 < size < batch]
+    return changes + [("batch_size", size) for size in (batch // 2, batch // 4, 1) if 0 < size < batch]
 
 
-def _way(capacity: Capacity, step: Step, changes: Sequence[tuple[str, Any]]) -> Way | None:
+def _evaluate_changes(capacity: Capacity, step: Step, changes: Sequence[tuple[str, Any]]) -> Remedy | None:
     """The way that these changes are together, where they make the step fit."""
-    asked = dict(changes)
-    cell = step.cells[0].model_copy(update={k: v for k, v in asked.items() if k != "batch_size"})
-    size = asked.get("batch_size", cell.protocol.batch_size)
+    settings = dict(changes)
+    cell = step.cells[0].model_copy(update={k: v for k, v in settings.items() if k != "batch_size"})
+    size = settings.get("batch_size", cell.protocol.batch_size)
     cell = cell.model_copy(update={"protocol": cell.protocol.model_copy(update={"batch_size": size})})
-    made = capacity.predicted(dataclasses.replace(step, cells=(cell,)))
-    if isinstance(made, str) or made.peak > capacity.room * USED_AT_MOST:
+    prediction = capacity.predicted(dataclasses.replace(step, cells=(cell,)))
+    if isinstance(prediction, str) or prediction.peak > capacity.room * PLANNED_SHARE:
         return None
-    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
-    return Way(flags, made.peak)
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    return Remedy(flags, prediction.peak)

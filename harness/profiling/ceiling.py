@@ -11,13 +11,13 @@ LEAST_TIMES, LEAST_SECONDS = {"cpu": 5, "cuda": 20}, {"cpu": 1.0, "cuda": 0.0}
 """A processor's first products are slow, and it may be at other work for a while."""
 
 
-def matmul_flops(device: str, dtype: torch.dtype) -> float:
+def measure_matmul_flops(device: str, dtype: torch.dtype) -> float:
     """FLOP/s of the best of some products of two square matrices in `dtype`."""
     side = SIDE[device]
     a = torch.randn(side, side, device=device).to(dtype)
-    best, times, began = float("inf"), 0, time.perf_counter()
-    while times < LEAST_TIMES[device] or time.perf_counter() - began < LEAST_SECONDS[device]:
-        times += 1
+    best, count, start_time = float("inf"), 0, time.perf_counter()
+    while count < LEAST_TIMES[device] or time.perf_counter() - start_time < LEAST_SECONDS[device]:
+        count += 1
         start = time.perf_counter()
         torch.mm(a, a)
         if device == "cuda":

@@ -50,7 +50,7 @@ class RssPeak:
         """Look at the memory once."""
         self._peak = max(self._peak, self._process.memory_info().rss)
 
-    def highest(self) -> int:
+    def read_peak(self) -> int:
         """Bytes of the peak."""
         self._stop.set()
         if self._kernel:
@@ -58,9 +58,9 @@ class RssPeak:
             self._peak = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
         return int(self._peak)
 
-    def above(self, resident: int) -> int:
+    def measure_above(self, resident: int) -> int:
         """Bytes of the peak above what was resident once, at the start say."""
-        return max(0, self.highest() - resident)
+        return max(0, self.read_peak() - resident)
 
 
 def _sample(watched: weakref.ref[RssPeak], stop: threading.Event) -> None:
@@ -77,7 +77,7 @@ def synchronise(device: str) -> None:
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def disable_gc() -> Iterator[None]:
     """No collection of garbage but where it is asked for.
 
     It would fall into some step or other, take time there, and decide which of its free blocks the allocator uses.
@@ -90,52 +90,52 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def block_seconds(trainer: Trainer, count: int, device: str) -> float:
+def time_block(trainer: Trainer, count: int, device: str) -> float:
     """Seconds of so many further steps together, from an idle device to an idle device."""
     synchronise(device)
     started = time.perf_counter()
     for _ in range(count):
-        trainer.one_step(trainer.optimizer.steps)
+        trainer.train_step(trainer.optimizer.steps)
     synchronise(device)
     return time.perf_counter() - started
 
 
-def timed_steps(trainer: Trainer, steps: Sequence[int], device: str) -> list[float]:
+def time_steps(trainer: Trainer, steps: Sequence[int], device: str) -> list[float]:
     """Seconds of each step, in the stream that they run in.
 
     A GPU is not waited for between steps, as no run does: the time of a step is that between the ends of two, and one
     more step before the first leaves no gap. What a host takes beside is so only seen where the GPU waits for it.
     """
     if device == "cuda":
-        return _timed_by_events(trainer, steps)
-    found = []
+        return _time_by_events(trainer, steps)
+    seconds = []
     for step in steps:
         start = time.perf_counter()
-        trainer.one_step(step)
-        found.append(time.perf_counter() - start)
-    return found
+        trainer.train_step(step)
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
-def _timed_by_events(trainer: Trainer, steps: Sequence[int]) -> list[float]:
+def _time_by_events(trainer: Trainer, steps: Sequence[int]) -> list[float]:
     ends = [torch.cuda.Event(enable_timing=True) for _ in range(1 + len(steps))]
     for end, step in zip(ends, [*steps[:1], *steps], strict=True):
-        trainer.one_step(step)
+        trainer.train_step(step)
         end.record()
     torch.cuda.synchronize()
     return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(ends)]
 
 
-UNWATCHED = "NVML is not there (pip install nvidia-ml-py): other processes on the GPU were not looked for"
+NO_NVML = "NVML is not there (pip install nvidia-ml-py): other processes on the GPU were not looked for"
 
 
-def reservations(trainer: Trainer, gpu: Gpu) -> str | None:
+def describe_caveats(trainer: Trainer, gpu: Gpu) -> str | None:
     """What a profile says of steps that a GPU ran one operation at a time, or that others may have slowed down."""
-    found = [f"steps run without a CUDA graph: {trainer.runner.fallback}"] if trainer.runner.fallback else []
-    found += [UNWATCHED] if trainer.device.type == "cuda" and not gpu.watched else []
-    return "; ".join(found) or None
+    caveats = [f"steps run without a CUDA graph: {trainer.runner.fallback}"] if trainer.runner.fallback else []
+    caveats += [NO_NVML] if trainer.device.type == "cuda" and not gpu.has_nvml else []
+    return "; ".join(caveats) or None
 
 
-def shared(empty: Profile, found: dict[str, Any], others: list[int]) -> Profile:
+def build_shared_profile(empty: Profile, found: dict[str, Any], others: list[int]) -> Profile:
     """A profile without its speed, which other processes on the GPU have a part in."""
-    told = [found["reason"], f"no throughput: processes {', '.join(map(str, others))} share the GPU"]
-    return empty.model_copy(update=found | {"shared_with": others, "reason": "; ".join(filter(None, told))})
+    reasons = [found["reason"], f"no throughput: processes {', '.join(map(str, others))} share the GPU"]
+    return empty.model_copy(update=found | {"shared_with": others, "reason": "; ".join(filter(None, reasons))})

@@ -14,15 +14,23 @@ import torch
 from harness.core.gpu import Gpu
 from harness.core.method import Example
 from harness.core.record import PhaseMemory, Profile
-from harness.data.sampler import Order
-from harness.data.task_types import task_type
-from harness.models.backbone import held
+from harness.data.sampler import ReplicaSampler
+from harness.data.task_types import load_task_type
+from harness.models.backbone import measure_storage
 from harness.models.load import load_tokenizer
-from harness.profiling.ceiling import matmul_flops
-from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak, reservations, shared, synchronise, timed_steps
-from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.ceiling import measure_matmul_flops
+from harness.profiling.clocks import (
+    TIMED_STEPS,
+    WARMUP_STEPS,
+    RssPeak,
+    build_shared_profile,
+    describe_caveats,
+    synchronise,
+    time_steps,
+)
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import trace
-from harness.training.pack_training import counts
+from harness.training.pack_training import count_parameters
 from harness.training.trainer import Trainer
 
 WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}
@@ -32,7 +40,7 @@ METER_SECONDS = 2.0
 Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
-class Phases:
+class PhaseMeter:
     """Peaks of memory, phase by phase; `rss` is that of the present one."""
 
     def __init__(self, device: str, waiting: int | None = None) -> None:
@@ -48,7 +56,7 @@ class Phases:
         """Note the phase that ends here, and start the next without what nothing refers to."""
         allocated = torch.cuda.max_memory_allocated() if self.cuda else None
         reserved = torch.cuda.max_memory_reserved() if self.cuda else None
-        rss = self.rss.highest()
+        rss = self.rss.read_peak()
         self.seen.append(
             PhaseMemory(phase=phase, allocated=allocated, reserved=reserved, rss=rss, device=self.gpu.used())
         )
@@ -57,7 +65,7 @@ class Phases:
 
 
 @dataclasses.dataclass
-class Timed:
+class TimedBlocks:
     """Seconds of each step by block, which steps these are, their real tokens, and the share of padding."""
 
     blocks: list[list[float]]
@@ -70,131 +78,136 @@ class Timed:
         return [s for block in self.blocks for s in block]
 
 
-def measure_in_detail(question: Question, empty: Profile) -> Profile:
+def measure_in_detail(question: ProfileRequest, empty: Profile) -> Profile:
     """Load, one counted step, warm-up, blocks of timed steps, evaluation. Raises what the cell raises."""
     cell, device = question.cell, question.device
-    phases = Phases(device, question.waiting)
+    phases = PhaseMeter(device, question.waiting)
     model = load_alone(question)
     phases.end("load")
     loaded = phases.rss.start
-    own = list(model.parameters())
+    backbone_parameters = list(model.parameters())
     steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
-    trainer = train_alone(question, model, steps)
+    trainer = build_trainer(question, model, steps)
     counted = trace(trainer, device)
     phases.end("first step")
-    others = phases.gpu.others()
+    other_pids = phases.gpu.list_other_processes()
     with trainer.runner.stream():
-        timed = _timed(trainer, question)
-        energy = joules_per_1000(trainer, question, timed.chosen, phases.gpu)
+        timed = _time_blocks(trainer, question)
+        energy = measure_energy(trainer, question, timed.chosen, phases.gpu)
     phases.end("steady step")
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - loaded
-    real = _real_lengths(trainer, question)
+    real = _time_real_rows(trainer, question)
     with trainer.runner.stream():
         _evaluate(trainer, question, phases)
-    others = sorted({*others, *phases.gpu.others()})
-    _, state = counts(held(model, own), trainer.attached, 0)
-    found: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
-    found |= {"reason": reservations(trainer, phases.gpu), "peak_bytes": max(0, peak)}
-    found |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}
-    if others:
-        return shared(empty, found, others)
-    ceiling = matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
-    return empty.model_copy(update=found | _speed(question, timed, real, counted.flops, ceiling, energy))
+    other_pids = sorted({*other_pids, *phases.gpu.list_other_processes()})
+    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0)
+    fields: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
+    fields |= {"reason": describe_caveats(trainer, phases.gpu), "peak_bytes": max(0, peak)}
+    fields |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}
+    if other_pids:
+        return build_shared_profile(empty, fields, other_pids)
+    ceiling = measure_matmul_flops(device, torch.bfloat16 if cell.dtype == "bf16" else torch.float32)
+    return empty.model_copy(update=fields | _summarize_speed(question, timed, real, counted.flops, ceiling, energy))
 
 
-def _timed(trainer: Trainer, question: Question) -> Timed:
+def _time_blocks(trainer: Trainer, question: ProfileRequest) -> TimedBlocks:
     """Warm up, then blocks of timed steps, from the trainer's present step."""
     first = trainer.optimizer.steps + WARMUP_STEPS
     chosen = range(first, first + question.repeats * TIMED_STEPS)
-    _warm(trainer, chosen, question.device)
+    _warm_up(trainer, chosen, question.device)
     parts = [chosen[i : i + TIMED_STEPS] for i in range(0, len(chosen), TIMED_STEPS)]
-    blocks = [timed_steps(trainer, part, question.device) for part in parts]
+    blocks = [time_steps(trainer, part, question.device) for part in parts]
     tokens = positions = 0
     for step in chosen:
         rows = trainer.order.at(step)
         tokens += int(trainer.split.lengths[rows].sum())
-        positions += len(rows) * sum(trainer.split.shape(trainer.order.alike(step)))
-    return Timed(blocks, chosen, tokens, max(0.0, 1 - tokens / positions))
+        positions += len(rows) * sum(trainer.split.shape(trainer.order.select_padding_rows(step)))
+    return TimedBlocks(blocks, chosen, tokens, max(0.0, 1 - tokens / positions))
 
 
-def _warm(trainer: Trainer, chosen: range, device: str) -> None:
+def _warm_up(trainer: Trainer, chosen: range, device: str) -> None:
     """Steps before the chosen ones, so that none of these meets a shape that is not captured.
 
     The first step of a shape runs as it comes and the second is captured.
     """
     started = time.perf_counter()
     order, split = trainer.order, trainer.split
-    shapes = {(len(order.at(step)), split.shape(order.alike(step))): step for step in chosen}
-    several = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
-    for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *several]:
-        trainer.one_step(step)
+    shapes = {(len(order.at(step)), split.shape(order.select_padding_rows(step))): step for step in chosen}
+    capture_steps = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
+    for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *capture_steps]:
+        trainer.train_step(step)
     while time.perf_counter() - started < WARM_SECONDS[device]:
-        trainer.one_step(chosen.start)
+        trainer.train_step(chosen.start)
         synchronise(device)
 
 
-def joules_per_1000(trainer: Trainer, question: Question, steps: range, gpu: Gpu) -> float | None:
+def measure_energy(trainer: Trainer, question: ProfileRequest, steps: range, gpu: Gpu) -> float | None:
     """Energy of the GPU for 1,000 samples, of warm steps; None without a meter."""
     synchronise(question.device)
-    before = gpu.joules()
+    before = gpu.read_joules()
     if before is None:
         return None
     started, rounds = time.perf_counter(), 0
     while time.perf_counter() - started < METER_SECONDS:
         for step in steps:
-            trainer.one_step(step)
+            trainer.train_step(step)
         synchronise(question.device)
         rounds += 1
-    after = gpu.joules()
+    after = gpu.read_joules()
     samples = rounds * len(steps) * question.cell.protocol.batch_size
     return None if after is None else (after - before) * 1000 / samples
 
 
-def _real_lengths(trainer: Trainer, question: Question) -> Timed | None:
+def _time_real_rows(trainer: Trainer, question: ProfileRequest) -> TimedBlocks | None:
     """The same on the task's own rows, where there are some."""
     if not question.rows:
         return None
-    trainer.split = _split(question, question.rows, train=True).to(question.device)
+    trainer.split = _tokenise_rows(question, question.rows, train=True).to(question.device)
     p = question.cell.protocol
     lengths = trainer.split.lengths
-    trainer.order = Order(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
+    trainer.order = ReplicaSampler(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
     trainer.runner.reset()
     with trainer.runner.stream():
-        return _timed(trainer, question)
+        return _time_blocks(trainer, question)
 
 
-def _split(question: Question, rows: Sequence[Example], *, train: bool) -> Any:
-    kind, tokenizer = task_type(question.task.kind), load_tokenizer(question.source)
+def _tokenise_rows(question: ProfileRequest, rows: Sequence[Example], *, train: bool) -> Any:
+    kind, tokenizer = load_task_type(question.task.kind), load_tokenizer(question.source)
     return kind.tokenise(tokenizer, question.task, rows, question.cell.protocol, train=train)
 
 
-def _evaluate(trainer: Trainer, question: Question, phases: Phases) -> None:
+def _evaluate(trainer: Trainer, question: ProfileRequest, phases: PhaseMeter) -> None:
     """Predict a batch of the task's own rows, the way a run does: a text-writing task writes."""
     if not question.rows:
         return
-    kind, tokenizer, cell = task_type(question.task.kind), load_tokenizer(question.source), question.cell
-    split = _split(question, question.rows[: cell.protocol.batch_size], train=False).to(question.device)
+    kind, tokenizer, cell = load_task_type(question.task.kind), load_tokenizer(question.source), question.cell
+    split = _tokenise_rows(question, question.rows[: cell.protocol.batch_size], train=False).to(question.device)
     kind.predict(trainer.model, split, 1, tokenizer, cell.protocol, autocast=trainer.autocast)
     phases.end("evaluation" if question.task.outputs is not None else "generation")
 
 
-def _speed(
-    question: Question, full: Timed, real: Timed | None, flops: int, ceiling: float, energy: float | None
+def _summarize_speed(
+    question: ProfileRequest,
+    full: TimedBlocks,
+    real: TimedBlocks | None,
+    flops: int,
+    ceiling: float,
+    energy: float | None,
 ) -> dict[str, Any]:
     """The fields of a profile that say how fast."""
-    batch, middle = question.cell.protocol.batch_size, float(np.median(full.seconds))
+    batch, median = question.cell.protocol.batch_size, float(np.median(full.seconds))
     used = real or full
     percentiles = np.percentile(used.seconds, [10, 50, 90])
     return {
         "step_seconds": full.seconds,
-        "samples_per_second": batch / middle,
+        "samples_per_second": batch / median,
         "blocks": [batch / float(np.median(b)) for b in used.blocks],
         "rows": "real lengths" if real else "full length",
         "step_percentiles": tuple(float(p) for p in percentiles),
         "tokens_per_second": used.tokens / sum(used.seconds),
         "padding": used.padding,
         "ceiling_flops": ceiling,
-        "ceiling_share": flops / middle / ceiling,
+        "ceiling_share": flops / median / ceiling,
         "joules_per_1000": energy,
         "timed_steps": len(full.seconds),
     }

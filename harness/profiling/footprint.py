@@ -13,7 +13,7 @@ MEASURED_ON = "one step alone on the embedded encoder, 16 rows of 32 tokens, flo
 
 
 @functools.cache
-def footprints() -> Mapping[str, Mapping[str, int]]:
+def load_footprints() -> Mapping[str, Mapping[str, int]]:
     """Method (or lorasp-STRATEGY) -> quantity -> numbers, bytes or operations; empty where the file is not there."""
     spec = importlib.util.find_spec("results")
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -25,9 +25,9 @@ def footprints() -> Mapping[str, Mapping[str, int]]:
     return {line.pop("method"): {k: int(v) for k, v in line.items()} for line in lines}
 
 
-def shares(name: str) -> dict[str, float]:
+def compute_shares(name: str) -> dict[str, float]:
     """Each quantity over that of LoRA of rank 16; nothing for a plugin's, which was not measured."""
-    found = footprints()
-    if name not in found:
+    table = load_footprints()
+    if name not in table:
         return {}
-    return {what: value / found[BASELINE][what] for what, value in found[name].items()}
+    return {quantity: value / table[BASELINE][quantity] for quantity, value in table[name].items()}

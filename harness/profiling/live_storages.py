@@ -52,12 +52,12 @@ class LiveStorages(TorchDispatchMode):
         self._now = self._peak_at = 0
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for tensor in _tensors((args, kwargs)):
+        for tensor in _find_tensors((args, kwargs)):
             self._note(tensor, made=False)
         out = op(*args, **(kwargs or {}))
         aliases = [r.alias_info is not None for r in op._schema.returns]
         views = bool(aliases) and all(aliases)
-        for tensor in _tensors(out):
+        for tensor in _find_tensors(out):
             # a view of a real tensor that meets fake ones is a fake storage of its own, yet nothing new
             self._note(tensor, made=not views)
         self._count(op, views, args, kwargs, out)
@@ -65,7 +65,7 @@ class LiveStorages(TorchDispatchMode):
 
     def _count(self, op: Any, views: bool, args: Any, kwargs: Any, out: Any) -> None:
         writes = op._schema.is_mutable
-        if (views and not writes) or op in _FREE:
+        if (views and not writes) or op in _COSTLESS:
             return
         self.launches += 1
         formula = FORMULAS.get(op._overloadpacket)
@@ -101,7 +101,7 @@ class LiveStorages(TorchDispatchMode):
         return sum(s.size for s in storages if s.made_at <= self._peak_at < s.freed_at)
 
 
-_FREE = {
+_COSTLESS = {
     torch.ops.aten._unsafe_view.default,
     torch.ops.aten.lift_fresh.default,
     torch.ops.aten.empty.memory_format,
@@ -109,12 +109,12 @@ _FREE = {
 }
 
 
-def _tensors(tree: Any) -> Iterable[Tensor]:
+def _find_tensors(tree: Any) -> Iterable[Tensor]:
     """Those with a storage of their own; a sparse one is made of others, which are seen as they are made."""
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.layout == torch.strided)
 
 
-def storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:
+def sum_storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:
     """Bytes of the storages of some tensors, each storage once."""
-    found = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-    return sum(-(-size // block) * block for size in found.values())
+    sizes = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(-(-size // block) * block for size in sizes.values())

@@ -9,37 +9,45 @@ import numpy as np
 import torch
 
 from harness.core.device import choose_threads
-from harness.core.failure import out_of_memory
+from harness.core.failure import is_out_of_memory
 from harness.core.gpu import Gpu
-from harness.core.provenance import environment, utc_now
+from harness.core.provenance import describe_environment, get_utc_time
 from harness.core.record import Profile
-from harness.models.backbone import held
-from harness.profiling.clocks import TIMED_STEPS, WARMUP_STEPS, RssPeak, reservations, shared, timed_steps, uncollected
+from harness.models.backbone import measure_storage
+from harness.profiling.clocks import (
+    TIMED_STEPS,
+    WARMUP_STEPS,
+    RssPeak,
+    build_shared_profile,
+    describe_caveats,
+    disable_gc,
+    time_steps,
+)
 from harness.profiling.detail import measure_in_detail
-from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import trace
-from harness.training.pack_training import counts
+from harness.training.pack_training import count_parameters
 
 
-def measure(question: Question) -> Profile:
+def measure(question: ProfileRequest) -> Profile:
     """Warm up, then time each step. Out of memory and errors become the profile's status."""
-    with uncollected():
-        return _measured(question)
+    with disable_gc():
+        return _measure_safely(question)
 
 
-def _measured(question: Question) -> Profile:
+def _measure_safely(question: ProfileRequest) -> Profile:
     choose_threads(question.threads)
-    empty = _profile(question, "failed")
+    empty = _build_profile(question, "failed")
     try:
         if question.repeats:
             return measure_in_detail(question, empty)
         return _measure(question, empty)
     except Exception as error:
-        status = "oom" if out_of_memory(error) else "failed"
+        status = "oom" if is_out_of_memory(error) else "failed"
         return empty.model_copy(update={"status": status, "reason": f"{type(error).__name__}: {error}"})
 
 
-def _profile(question: Question, status: str) -> Profile:
+def _build_profile(question: ProfileRequest, status: str) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     return Profile.model_validate(
         {
@@ -58,42 +66,45 @@ def _profile(question: Question, status: str) -> Profile:
             "warmup_steps": WARMUP_STEPS,
             "timed_steps": TIMED_STEPS,
             "peak_kind": "cuda allocated" if cuda else "rss above loaded backbone",
-            "environment": environment(question.device, torch.get_num_threads()),
-            "measured": utc_now(),
+            "environment": describe_environment(question.device, torch.get_num_threads()),
+            "measured": get_utc_time(),
         }
     )
 
 
-def _measure(question: Question, empty: Profile) -> Profile:
+def _measure(question: ProfileRequest, empty: Profile) -> Profile:
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
     gc.collect()
     loaded = RssPeak().start
-    own = list(model.parameters())
-    trainer = train_alone(question, model, WARMUP_STEPS + TIMED_STEPS)
-    _, state = counts(held(model, own), trainer.attached, 0)
+    backbone_parameters = list(model.parameters())
+    trainer = build_trainer(question, model, WARMUP_STEPS + TIMED_STEPS)
+    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
     if cuda:  # of the steps alone, as in detail: what a method takes to attach is no step's
         torch.cuda.reset_peak_memory_stats()
     rss = None if cuda else RssPeak()
     gpu = Gpu(question.device, question.waiting)
-    others = gpu.others()
+    other_pids = gpu.list_other_processes()
     with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
         for step in range(1, WARMUP_STEPS):
-            trainer.one_step(step)
-        timed = timed_steps(trainer, range(WARMUP_STEPS, WARMUP_STEPS + TIMED_STEPS), question.device)
-    others = sorted({*others, *gpu.others()})
-    found: dict[str, Any] = {
+            trainer.train_step(step)
+        step_seconds = time_steps(trainer, range(WARMUP_STEPS, WARMUP_STEPS + TIMED_STEPS), question.device)
+    other_pids = sorted({*other_pids, *gpu.list_other_processes()})
+    fields: dict[str, Any] = {
         "status": "ok",
-        "reason": reservations(trainer, gpu),
-        "peak_bytes": rss.above(loaded) if rss else torch.cuda.max_memory_allocated(),
+        "reason": describe_caveats(trainer, gpu),
+        "peak_bytes": rss.measure_above(loaded) if rss else torch.cuda.max_memory_allocated(),
         "train_state": state,
         "shares": counted.shares,
         "flops": counted.flops,
         "launches": counted.launches,
     }
-    if others:
-        return shared(empty, found, others)
-    speed = {"step_seconds": timed, "samples_per_second": cell.protocol.batch_size / float(np.median(timed))}
-    return empty.model_copy(update=found | speed)
+    if other_pids:
+        return build_shared_profile(empty, fields, other_pids)
+    speed = {
+        "step_seconds": step_seconds,
+        "samples_per_second": cell.protocol.batch_size / float(np.median(step_seconds)),
+    }
+    return empty.model_copy(update=fields | speed)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
-from harness.core.provenance import utc_now
+from harness.core.provenance import get_utc_time
 from harness.core.record import Chosen, Environment, PackSize, Timings
-from harness.planning.packs import shared_by_cell
-from harness.planning.schedule import total_steps
+from harness.planning.packs import build_pack_keys
+from harness.planning.schedule import count_steps
 from harness.profiling.capacity import Capacity
-from harness.profiling.cost import least_seconds, step_seconds
+from harness.profiling.cost import interpolate_seconds, least_seconds
 from harness.profiling.knee import Timed, knee, worth_timing
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class PackSizes:
     def of(self, cell: Cell) -> PackSize | None:
         """The choice for a cell's packs; None for one that shares with no other."""
         kind = self.kinds[cell.key]
-        if self.plan.methods[cell.key].packs_with() is None:
+        if self.plan.methods[cell.key].pack_key() is None:
             return None
         if kind.key not in self.made:
             self.made[kind.key] = self._choose(kind)
@@ -92,7 +92,7 @@ class PackSizes:
     def seconds(self, cell: Cell, k: int) -> float | None:
         """Seconds of a step of k replicas, where its kind was timed."""
         size = self.of(cell)
-        return step_seconds(size.timings, k) if size and size.timings else None
+        return interpolate_seconds(size.timings, k) if size and size.timings else None
 
     def _choose(self, kind: Kind) -> PackSize:
         known, worth = self.known.get(kind.key), self.time is not None and self._worth(kind)
@@ -122,11 +122,15 @@ class PackSizes:
         return worth_timing(len(kind.cells), least * self._replica_steps(kind))
 
     def _replica_steps(self, kind: Kind) -> int:
-        return sum(total_steps(c.protocol, train_rows(self.plan, c)) for c in kind.cells)
+        return sum(count_steps(c.protocol, train_rows(self.plan, c)) for c in kind.cells)
 
     def _size(self, kind: Kind, k: int, chosen: Chosen, **fields: Any) -> PackSize:
         labels = sorted({c.label for c in kind.cells})
-        told: dict[str, Any] = {"task": kind.cells[0].task, "environment": self.machine, "measured": utc_now()} | fields
+        told: dict[str, Any] = {
+            "task": kind.cells[0].task,
+            "environment": self.machine,
+            "measured": get_utc_time(),
+        } | fields
         return PackSize(key=kind.key, k=k, chosen=chosen, methods=labels, **told)
 
 
@@ -157,7 +161,7 @@ def _kinds(plan: Plan, waiting: Sequence[Cell], machine: Environment) -> dict[st
         place = cell.suite, cell.task, cell.protocol.max_length
         if place not in long:
             long[place] = words(plan.data[cell.suite, cell.task].splits["train"], cell.protocol.max_length)
-    texts = shared_by_cell(plan.cells, plan.methods)
+    texts = build_pack_keys(plan.cells, plan.methods)
     by_text: dict[str, tuple[str, int]] = {}
     for cell in plan.cells:
         if texts[cell.key] not in by_text:

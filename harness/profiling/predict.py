@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.models.fake import fake_model
+from harness.models.fake import build_fake_model
 from harness.planning.packs import Pack
 from harness.profiling.prediction import Prediction, Step
-from harness.profiling.request import made_up_rows
+from harness.profiling.request import make_synthetic_rows
 from harness.profiling.trace import trace
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.optimizer import GATHERED
@@ -25,26 +25,26 @@ from harness.training.trainer import Trainer
 
 def predict(step: Step) -> Prediction:
     """One step of training on fake tensors. Raises what a method raises that reads the weights before training."""
-    with fake_tensors():
-        return trace(prepared(step), step.device)
+    with use_fake_tensors():
+        return trace(prepare_trainer(step), step.device)
 
 
 @contextlib.contextmanager
-def fake_tensors() -> Iterator[None]:
+def use_fake_tensors() -> Iterator[None]:
     """Tensors made within have shapes and no numbers; those from without are taken for such."""
     log = logging.getLogger("torch._subclasses.fake_tensor")  # it prints a traceback of what is told in one line
-    told, log.disabled = log.disabled, True
+    was_disabled, log.disabled = log.disabled, True
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
             yield
     finally:
-        log.disabled = told
+        log.disabled = was_disabled
 
 
-def prepared(step: Step) -> Trainer:
+def prepare_trainer(step: Step) -> Trainer:
     """The trainer of a step, its backbone fake, its few adapter values real."""
     first, method = step.cells[0], step.methods[0]
-    model = fake_model(
+    model = build_fake_model(
         step.source,
         step.task.outputs,
         dtype=first.dtype,
@@ -52,8 +52,8 @@ def prepared(step: Step) -> Trainer:
         trained_backbone=method.trains_backbone,
         device=step.device,
     )
-    with real_tensors():
-        split, losses = made_up_rows(step.task, first.protocol, step.length, model)
+    with use_real_tensors():
+        split, losses = make_synthetic_rows(step.task, first.protocol, step.length, model)
         attached, streams = attach_pack(model, Pack(step.cells, step.methods), split, losses)
         protocols = [c.protocol.model_copy(update={"max_steps": 2, "epochs": 100.0}) for c in step.cells]
         autocast = first.dtype == "bf16" and method.autocasts
@@ -62,24 +62,24 @@ def prepared(step: Step) -> Trainer:
         trainer.optimizer.gathered = GATHERED["cuda"]
         for module in trainer.model.modules():
             if isinstance(module, CounterDropout):
-                module.forward = functools.partial(_as_the_kernel, module)  # type: ignore[method-assign]
+                module.forward = functools.partial(_mimic_kernel, module)  # type: ignore[method-assign]
     return trainer
 
 
-def real_tensors() -> contextlib.AbstractContextManager[Any]:
+def use_real_tensors() -> contextlib.AbstractContextManager[Any]:
     """Out of the fake mode for a while: what is made of fake tensors stays fake all the same."""
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     return unset_fake_temporarily()
 
 
-def _as_the_kernel(module: CounterDropout, x: Tensor) -> Tensor:
+def _mimic_kernel(module: CounterDropout, x: Tensor) -> Tensor:
     """What harness/replicas/dropout_kernel.py takes: the result, and nothing kept for the backward pass."""
-    made: Tensor = _Dropped.apply(x) if module.training and any(module.p) else x  # type: ignore[no-untyped-call]
-    return made
+    output: Tensor = _FakeDropout.apply(x) if module.training and any(module.p) else x  # type: ignore[no-untyped-call]
+    return output
 
 
-class _Dropped(torch.autograd.Function):
+class _FakeDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return torch.empty_like(x)

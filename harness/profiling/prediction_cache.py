@@ -9,18 +9,18 @@ import platform
 from pathlib import Path
 
 from harness.core.cache_folder import cache_folder
-from harness.core.files import check_seal, read_bytes, replace_file, seal
+from harness.core.files import append_digest, read_bytes, replace_file, verify_digest
 from harness.core.leftovers import OLD, remove_leftovers
-from harness.core.provenance import cuda_is_available, gpu_name, version
+from harness.core.provenance import cuda_is_available, get_gpu_name, get_version
 from harness.core.record import MemoryShares
 from harness.planning.fact_cache import describe_method, source_digest
 from harness.profiling.prediction import Prediction, Step
 
-NOT_READ = {"name", "lr", "lr_source", "epochs", "max_steps", "train_rows", "eval_rows"}
+IGNORED_FIELDS = {"name", "lr", "lr_source", "epochs", "max_steps", "train_rows", "eval_rows"}
 """Fields of the protocol that one step does not depend on."""
 
 
-def prediction_key(step: Step, k: int) -> str | None:
+def build_prediction_key(step: Step, k: int) -> str | None:
     """sha256 of all that a prediction depends on; None where the method's source cannot be read."""
     cell = step.cells[0]
     try:
@@ -29,13 +29,13 @@ def prediction_key(step: Step, k: int) -> str | None:
         return None
     content = {
         "k": k,
-        "device": [step.device, gpu_name(step.device), cuda_is_available(), platform.machine()],
-        "versions": [platform.python_version(), *map(version, ("torch", "transformers", "peft"))],
+        "device": [step.device, get_gpu_name(step.device), cuda_is_available(), platform.machine()],
+        "versions": [platform.python_version(), *map(get_version, ("torch", "transformers", "peft"))],
         "source": source_digest(),
         "method": method,
         "model": step.source.ref.content,
         "task": [step.task.kind, step.task.outputs, step.length],
-        "cell": cell.model_dump(mode="json", exclude={"task": True, "data": True, "protocol": NOT_READ}),
+        "cell": cell.model_dump(mode="json", exclude={"task": True, "data": True, "protocol": IGNORED_FIELDS}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -43,8 +43,8 @@ def prediction_key(step: Step, k: int) -> str | None:
 def read_prediction(key: str) -> Prediction | None:
     """The stored prediction; None where there is none, or its file is damaged."""
     try:
-        content = read_bytes(_path_of(key))
-        if not check_seal(content):
+        content = read_bytes(_build_path(key))
+        if not verify_digest(content):
             return None
         fields = json.loads(content)
         del fields["sha256"]
@@ -56,15 +56,15 @@ def read_prediction(key: str) -> Prediction | None:
 def write_prediction(key: str, prediction: Prediction) -> bool:
     """Store a prediction whole or not at all; False where the folder takes no file."""
     fields = {f.name: getattr(prediction, f.name) for f in dataclasses.fields(prediction)}
-    content = seal(json.dumps(fields | {"shares": prediction.shares.model_dump()}).encode())
+    content = append_digest(json.dumps(fields | {"shares": prediction.shares.model_dump()}).encode())
     try:
-        _path_of(key).parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(_path_of(key).parent, age=OLD)
-        replace_file(_path_of(key), content)
+        _build_path(key).parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(_build_path(key).parent, age=OLD)
+        replace_file(_build_path(key), content)
     except OSError:
         return False
     return True
 
 
-def _path_of(key: str) -> Path:
+def _build_path(key: str) -> Path:
     return cache_folder() / "predictions" / key[:2] / f"{key}.json"

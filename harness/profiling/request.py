@@ -9,7 +9,7 @@ import torch
 
 from harness.core.cell import Cell, Protocol
 from harness.core.method import Example, Method, Task
-from harness.data.task_types import task_type
+from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
 from harness.models.load import load_model
 from harness.planning.packs import Pack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class ProfileRequest:
     """One profile to take: the cell alone, at a batch of `length` tokens a row."""
 
     key: str
@@ -39,13 +39,13 @@ class Question:
     """The process that asks, where it has the GPU open itself."""
 
 
-def vocabulary(model: torch.nn.Module) -> int:
+def count_vocabulary(model: torch.nn.Module) -> int:
     """Tokens that a model knows."""
     table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
     return int(table.num_embeddings)
 
 
-def load_alone(question: Question) -> torch.nn.Module:
+def load_alone(question: ProfileRequest) -> torch.nn.Module:
     """The cell's backbone."""
     cell = question.cell
     return load_model(
@@ -59,22 +59,22 @@ def load_alone(question: Question) -> torch.nn.Module:
     )
 
 
-def made_up_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
+def make_synthetic_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
     """Rows of random tokens, all of the full length, and the loss of their kind."""
-    kind = task_type(task.kind)
-    return kind.synthetic(task, protocol, length, vocabulary(model), model.config), kind.losses(protocol)
+    kind = load_task_type(task.kind)
+    return kind.build_synthetic(task, protocol, length, count_vocabulary(model), model.config), kind.losses(protocol)
 
 
-def train_alone(question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+def build_trainer(question: ProfileRequest, model: torch.nn.Module, steps: int) -> Trainer:
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
-    return pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
+    return build_pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
 
 
-def pack_trainer(pack: Pack, question: Question, model: torch.nn.Module, steps: int) -> Trainer:
+def build_pack_trainer(pack: Pack, question: ProfileRequest, model: torch.nn.Module, steps: int) -> Trainer:
     """The same for several cells of the question's kind; what a method plans over all steps it plans over these."""
     first, method = pack.cells[0], pack.methods[0]
-    made, losses = made_up_rows(question.task, first.protocol, question.length, model)
-    split = made.to(question.device)
+    rows, losses = make_synthetic_rows(question.task, first.protocol, question.length, model)
+    split = rows.to(question.device)
     protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in pack.cells]
     cells = tuple(c.model_copy(update={"protocol": p}) for c, p in zip(pack.cells, protocols, strict=True))
     attached, streams = attach_pack(model, Pack(cells, pack.methods), split, losses)

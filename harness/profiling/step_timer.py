@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from harness.core.cell import Cell, Protocol
-from harness.core.failure import free_again, out_of_memory
+from harness.core.failure import is_out_of_memory, release_memory
 from harness.core.method import Method
 from harness.planning.packs import Pack
-from harness.profiling.clocks import block_seconds
+from harness.profiling.clocks import time_block
 from harness.profiling.knee import Timed, time_sizes
-from harness.profiling.request import Question, load_alone, pack_trainer
+from harness.profiling.request import ProfileRequest, build_pack_trainer, load_alone
 
 WARMUP = 2
 """Steps before the clock runs: a GPU captures in the second what all later ones replay."""
@@ -27,7 +27,7 @@ ENOUGH = 0.3
 class StepTimer:
     """One backbone, put under packs of growing size; `question` says what it is and how long the rows are."""
 
-    def __init__(self, question: Question, cells: Sequence[Cell], methods: Sequence[Method]) -> None:
+    def __init__(self, question: ProfileRequest, cells: Sequence[Cell], methods: Sequence[Method]) -> None:
         self.question, self.cells, self.methods = question, cells, methods
         self.model = load_alone(question)
 
@@ -36,23 +36,23 @@ class StepTimer:
         try:
             return self._seconds(k)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         finally:
-            free_again()
+            release_memory()
         return None
 
     def _seconds(self, k: int) -> float:
         device, steps = self.question.device, BLOCK[self.question.device]
         chosen = [i * len(self.cells) // k for i in range(k)]  # of all methods alike
         pack = Pack(tuple(self.cells[i] for i in chosen), tuple(self.methods[i] for i in chosen))
-        trainer = pack_trainer(pack, self.question, self._model(), WARMUP + MOST * steps)
+        trainer = build_pack_trainer(pack, self.question, self._model(), WARMUP + MOST * steps)
         times: list[float] = []
         with trainer.runner.stream():
             for step in range(WARMUP):
-                trainer.one_step(step)
+                trainer.train_step(step)
             while len(times) < LEAST or (len(times) < MOST and sum(times) * steps < ENOUGH):
-                times.append(block_seconds(trainer, steps, device) / steps)
+                times.append(time_block(trainer, steps, device) / steps)
         return min(times)
 
     def _model(self) -> torch.nn.Module:
@@ -68,7 +68,7 @@ def usual_length(lengths: np.ndarray, protocol: Protocol) -> int:
 
 
 def time_packs(
-    question: Question, cells: Sequence[Cell], methods: Sequence[Method], most: int, replica_steps: int
+    question: ProfileRequest, cells: Sequence[Cell], methods: Sequence[Method], most: int, replica_steps: int
 ) -> Timed:
     """Times by size; loading the backbone counts against the budget. Raises what a method or the model raises."""
     started = time.perf_counter()
@@ -77,4 +77,4 @@ def time_packs(
         return time_sizes(timer, most, replica_steps, started=started)
     finally:
         del timer
-        free_again()
+        release_memory()

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from harness.core.record import MemoryShares
 from harness.data.task_types.base import Shape
-from harness.models.backbone import quantization_of
-from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Made, storage_bytes
+from harness.models.backbone import list_quantization_tensors
+from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Made, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
 from harness.training.trainer import Trainer
@@ -27,9 +27,9 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
-        made = losses(rows, shape)
+        output = losses(rows, shape)
         forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
-        return made
+        return output
 
     def updated() -> Tensor:
         parameters = [p for g in trainer.attached.groups for p in g.parameters.values()]
@@ -39,31 +39,35 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
     try:
         with trainer.runner.stream(), counts:
-            trainer.one_step(0)
+            trainer.train_step(0)
     finally:
         del trainer._forward, trainer.optimizer.update
-    held = held_shares(trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block)
+    state_shares = measure_shares(
+        trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block
+    )
     created = counts.at_peak(gradients)
-    held["gradients"] += created
+    state_shares["gradients"] += created
     activations = min(forward["live"], counts.peak - created)  # where gradients make the peak, they are freed by then
     rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**held, activations=activations, rest=rest)
+    shares = MemoryShares(**state_shares, activations=activations, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
-def held_shares(
+def measure_shares(
     model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
 ) -> dict[str, int]:
     """Bytes of what training holds from step to step, by category."""
-    size = functools.partial(storage_bytes, block=block)
-    named = [*model.named_parameters(), *model.named_buffers()]
-    fake = size(t for n, t in named if "quantization_" in n)  # real ones are no buffers
-    real = size(t for m in model.modules() for p in m.parameters(recurse=False) for t in quantization_of(m, p))
+    size = functools.partial(sum_storage_bytes, block=block)
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    fake = size(t for n, t in tensors if "quantization_" in n)  # real ones are no buffers
+    real = size(
+        t for m in model.modules() for p in m.parameters(recurse=False) for t in list_quantization_tensors(m, p)
+    )
     trained = [g for g in attached.groups if g.name != "backbone"]
     backbone = [g for g in attached.groups if g.name == "backbone"]
-    kept = size([*(t for _, t in named), *(g.theta for g in backbone)])
+    weights = size([*(t for _, t in tensors), *(g.theta for g in backbone)])
     return {
-        "weights": kept - fake,
+        "weights": weights - fake,
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
         "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
-from harness.core.interrupt import NAMES
-from harness.core.process import children_import_us
+from harness.core.interrupt import SIGNAL_NAMES
+from harness.core.process import set_child_environment
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Killed(Exception):
+class WorkerKilled(Exception):
     """The process ended without an answer: by the kernel for want of memory, or by hand."""
 
 
@@ -30,30 +30,30 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.core.end_with_parent", preload])
-    answers, given = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(given, work, args, kwargs), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_answer, args=(sender, work, args, kwargs), daemon=True)
     try:
-        with children_import_us():  # the server that forks reads the variables when it starts
+        with set_child_environment():  # the server that forks reads the variables when it starts
             process.start()
-        given.close()
+        sender.close()
         try:
-            ok, answer = answers.recv()
+            ok, answer = receiver.recv()
         except EOFError:
-            raise Killed from None
+            raise WorkerKilled from None
         process.join()
     finally:
         if process.pid is not None:
             process.kill()
             process.join()
-        answers.close()
+        receiver.close()
     if not ok:
         raise answer
     return answer  # type: ignore[no-any-return]
 
 
-def _answer(given: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def _send_answer(given: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:
     """Signals to the whole process group (Ctrl-C in a terminal) are for the process that waits."""
-    for name in NAMES:
+    for name in SIGNAL_NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     from harness.core.end_with_parent import end_with_parent  # not above: it would set this of the process that waits

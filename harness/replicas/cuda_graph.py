@@ -11,25 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.core.failure import out_of_memory
+from harness.core.failure import is_out_of_memory
 
 Compute = Callable[[Tensor, Any], Tensor]
 """(row numbers on the device, shape) -> losses [K]; reads and writes nothing but tensors that stay where they are."""
 
 
 @functools.cache
-def _side_stream() -> torch.cuda.Stream:
+def _get_side_stream() -> torch.cuda.Stream:
     """One for all packs of a process: cuBLAS keeps a workspace for each stream that it has seen."""
     return torch.cuda.Stream()
 
 
 @contextlib.contextmanager
-def side_stream(device: torch.device) -> Iterator[None]:
+def use_side_stream(device: torch.device) -> Iterator[None]:
     """On a GPU the one stream of all that a pack computes: what a graph captures must not lie on the default one."""
     if device.type != "cuda":
         yield
         return
-    side = _side_stream()
+    side = _get_side_stream()
     side.wait_stream(torch.cuda.current_stream())
     try:
         with torch.cuda.stream(side):
@@ -38,7 +38,7 @@ def side_stream(device: torch.device) -> Iterator[None]:
         torch.cuda.current_stream().wait_stream(side)
 
 
-class Eager:
+class EagerRunner:
     """Runs each step as it comes: the CPU's way, and the way of what cannot be captured."""
 
     capturing = False
@@ -63,7 +63,7 @@ class Eager:
         return contextlib.nullcontext()
 
 
-class Captured(Eager):
+class GraphRunner(EagerRunner):
     """The first step of a shape runs as it comes, which warms up; the second is captured, all later ones replayed.
 
     A capture that fails leaves the run eager, with the reason in `fallback`. Want of memory is raised where there are
@@ -72,7 +72,7 @@ class Captured(Eager):
 
     def __init__(self, compute: Compute) -> None:
         super().__init__(compute)
-        self.side = _side_stream()
+        self.side = _get_side_stream()
         self._seen: dict[Hashable, int] = {}  # replicas by shape
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle()
@@ -87,21 +87,21 @@ class Captured(Eager):
             return losses
         if key not in self._graphs and not self._capture(key, rows, shape):
             return self.compute(rows, shape)
-        graph, own, losses = self._graphs[key]
-        own.copy_(rows)
+        graph, graph_rows, losses = self._graphs[key]
+        graph_rows.copy_(rows)
         graph.replay()
         return losses
 
     def _capture(self, key: Hashable, rows: Tensor, shape: Hashable) -> bool:
         started = time.perf_counter()
-        graph, own = torch.cuda.CUDAGraph(), torch.empty_like(rows)
+        graph, graph_rows = torch.cuda.CUDAGraph(), torch.empty_like(rows)
         self.capturing = True
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self.side):
-                losses = self.compute(own, shape)
-            self._graphs[key] = graph, own, losses
+                losses = self.compute(graph_rows, shape)
+            self._graphs[key] = graph, graph_rows, losses
         except RuntimeError as error:
-            if out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
+            if is_out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
                 raise  # `capturing` stays: nothing of the step has run
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
@@ -134,9 +134,9 @@ class Captured(Eager):
         return True
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
-        return side_stream(torch.device("cuda"))
+        return use_side_stream(torch.device("cuda"))
 
 
-def runner(compute: Compute, device: torch.device) -> Eager:
+def make_runner(compute: Compute, device: torch.device) -> EagerRunner:
     """The way to run steps on a device."""
-    return Captured(compute) if device.type == "cuda" else Eager(compute)
+    return GraphRunner(compute) if device.type == "cuda" else EagerRunner(compute)

@@ -50,21 +50,21 @@ class Clock:
         self.seeds = self.seeds[list(rows)]
 
 
-def _shift(h: Tensor, bits: int) -> Tensor:
+def _shift_right(h: Tensor, bits: int) -> Tensor:
     return (h >> bits) & ((1 << (32 - bits)) - 1)  # logical shift of int32
 
 
-def _uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
+def _draw_uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
     """int32 [K, n], uniform over all 2**32 values: murmur3's finalizer under two keys."""
     h = index ^ keys[0]
-    h ^= _shift(h, 16)
+    h ^= _shift_right(h, 16)
     h *= _MULTIPLY[0]
-    h ^= _shift(h, 13)
+    h ^= _shift_right(h, 13)
     h *= _MULTIPLY[1]
-    h ^= _shift(h, 16)
+    h ^= _shift_right(h, 16)
     h ^= keys[1]
     h *= _MULTIPLY[2]
-    h ^= _shift(h, 15)
+    h ^= _shift_right(h, 15)
     return h
 
 
@@ -113,15 +113,15 @@ class CounterDropout(nn.Module):
         if self.clock is None:
             raise RuntimeError("CounterDropout has no clock: call install_dropout after the method is attached")
         k = len(self.p)
-        per_row, width = _layout(x.shape, self.clock.stride)
-        if x.is_cuda and (fused := fused_kernel("harness.replicas.dropout_kernel")) is not None:
+        per_row, width = _compute_row_layout(x.shape, self.clock.stride)
+        if x.is_cuda and (fused := load_fused_kernel("harness.replicas.dropout_kernel")) is not None:
             clock, flat = self.clock, x.reshape(k, -1)
-            made: Tensor = fused.apply(
+            output: Tensor = fused.apply(
                 flat, clock.seeds, clock.step, self.threshold, self.scale, self.site, per_row, width
             )
-            return made.view(x.shape)
-        index = _positions(x.shape[0] // k, per_row, width, x.device)
-        keep = _uniform(index, self.clock.keys(self.site)) >= self.threshold
+            return output.view(x.shape)
+        index = _build_positions(x.shape[0] // k, per_row, width, x.device)
+        keep = _draw_uniform(index, self.clock.keys(self.site)) >= self.threshold
         y: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
             x.reshape(k, -1), keep, self.scale.to(x.dtype)
         )
@@ -129,18 +129,18 @@ class CounterDropout(nn.Module):
 
 
 @functools.cache
-def fused_kernel(module: str) -> Any:
+def load_fused_kernel(module: str) -> Any:
     """The module of a fused kernel; None without Triton."""
     return importlib.import_module(module) if importlib.util.find_spec("triton") is not None else None
 
 
-def _layout(shape: torch.Size, stride: int) -> tuple[int, int]:
+def _compute_row_layout(shape: torch.Size, stride: int) -> tuple[int, int]:
     """Elements of a row of x [rows, ..., d], and those that the longest row may have: rows begin so far apart."""
     per_row = shape[1:].numel()
     return per_row, stride * shape[-1] if len(shape) > 2 else per_row
 
 
-def _positions(rows: int, per_row: int, width: int, device: torch.device) -> Tensor:
+def _build_positions(rows: int, per_row: int, width: int, device: torch.device) -> Tensor:
     """int32 [1, n]: row * width + offset in the row, the same at each padded length."""
     row = torch.arange(rows, dtype=torch.int32, device=device)[:, None]
     offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]

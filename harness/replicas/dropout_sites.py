@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from harness.replicas.dropout import Clock, CounterDropout
 
 
-class CountedCalls(nn.Module):
+class DropoutCallSites(nn.Module):
     """The dropouts of one module's own calls, told apart by their order in its forward pass.
 
     A child of that module, so that a pack which shrinks finds its CounterDropouts.
@@ -29,16 +29,16 @@ class CountedCalls(nn.Module):
         """The dropout of call `number`, made when it is first called."""
         if number == len(self.sites):
             assert self.clock is not None
-            made = CounterDropout([p] * len(self.clock.seeds), f"{self.path}.dropout.{number}")
-            made.bind(self.clock)
-            self.sites.append(made)
+            dropout = CounterDropout([p] * len(self.clock.seeds), f"{self.path}.dropout.{number}")
+            dropout.bind(self.clock)
+            self.sites.append(dropout)
         return self.sites[number]
 
 
-class _Counting(TorchFunctionMode):
+class _DropoutCallMode(TorchFunctionMode):
     """Sends each call of dropout to the module's next site; modules inside have a mode of their own."""
 
-    def __init__(self, calls: CountedCalls) -> None:
+    def __init__(self, calls: DropoutCallSites) -> None:
         super().__init__()
         self.calls, self.number = calls, 0
 
@@ -47,32 +47,32 @@ class _Counting(TorchFunctionMode):
     ) -> Any:
         if func is not nn.functional.dropout:
             return func(*args, **(kwargs or {}))
-        return self._dropped(*args, **(kwargs or {}))
+        return self._apply_dropout(*args, **(kwargs or {}))
 
-    def _dropped(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    def _apply_dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or not p:
             return x
         self.number += 1
-        made: Tensor = self.calls.site(self.number - 1, p)(x)
-        return made
+        output: Tensor = self.calls.site(self.number - 1, p)(x)
+        return output
 
 
-def keeps_a_rate(module: nn.Module) -> bool:
+def has_dropout_rate(module: nn.Module) -> bool:
     """Whether the module holds a dropout rate above 0 as a plain number."""
-    own = vars(module).items()
-    return any("dropout" in name and isinstance(value, float) and value > 0 for name, value in own)
+    attributes = vars(module).items()
+    return any("dropout" in name and isinstance(value, float) and value > 0 for name, value in attributes)
 
 
-def modules_that_call(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def find_dropout_callers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules whose calls of dropout are not counted yet, by path."""
     for path, module in list(model.named_modules()):
-        if keeps_a_rate(module) and not hasattr(module, "counted_calls"):
+        if has_dropout_rate(module) and not hasattr(module, "counted_calls"):
             yield path, module
 
 
 def count_calls(path: str, module: nn.Module) -> None:
     """Let every training pass of the module draw from sites named by its path."""
-    calls = CountedCalls(path)
+    calls = DropoutCallSites(path)
     module.counted_calls = calls
     inner = module.forward
 
@@ -80,7 +80,7 @@ def count_calls(path: str, module: nn.Module) -> None:
     def forward(*args: Any, **kwargs: Any) -> Any:
         if not module.training:
             return inner(*args, **kwargs)
-        with _Counting(calls):
+        with _DropoutCallMode(calls):
             return inner(*args, **kwargs)
 
     module.forward = forward
@@ -96,17 +96,17 @@ def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device:
         if isinstance(module, nn.Dropout) and module.p > 0:
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, CounterDropout([module.p] * len(seeds), path))
-    for path, module in modules_that_call(model):
+    for path, module in find_dropout_callers(model):
         count_calls(path, module)
     for module in model.modules():
         if isinstance(module, CounterDropout):
             module.bind(clock)
-        elif isinstance(module, CountedCalls):
+        elif isinstance(module, DropoutCallSites):
             module.clock = clock
     return clock
 
 
-def compact_dropout(model: nn.Module, clock: Clock, rows: Sequence[int]) -> None:
+def select_dropout_replicas(model: nn.Module, clock: Clock, rows: Sequence[int]) -> None:
     """Drop all replicas but `rows` from the clock and from each dropout."""
     clock.keep(rows)
     for module in model.modules():

@@ -157,18 +157,18 @@ class ParameterGroup:
         """Columns of each AdamW moment."""
         return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
 
-    def bytes_of(self, replica: int) -> int:
+    def count_trained_bytes(self, replica: int) -> int:
         """Bytes of one replica's trained values; its gradient takes the same."""
         return self.counts[replica] * self.theta.element_size()
 
     def state_bytes(self, replica: int) -> int:
         """Bytes that the optimizer keeps for one replica: two moments, and the projectors where there are any."""
         if not self.projectors:
-            return 2 * self.bytes_of(replica)
+            return 2 * self.count_trained_bytes(replica)
         numbers = sum(2 * p.size + p.own_size for p in self.projectors.values())
         return numbers * self.theta.element_size()
 
-    def projected(self) -> Iterator[tuple[Projector, Leaf, int, int]]:
+    def iterate_projectors(self) -> Iterator[tuple[Projector, Leaf, int, int]]:
         """Each leaf with its projector and its columns, start and stop, in the moments."""
         start = 0
         for name, projector in self.projectors.items():
@@ -237,12 +237,12 @@ class Attached:
         self.extra_of.append(lambda replica: dict(rows[replica]))
         self.keep_rows.append(keep)
 
-    def extra_for(self, replica: int) -> dict[str, Any]:
+    def collect_extra(self, replica: int) -> dict[str, Any]:
         """What the record of one replica gets beside the usual fields."""
-        made = dict(self.extra)
+        extra = dict(self.extra)
         for give in self.extra_of:
-            made |= give(replica)
-        return made
+            extra |= give(replica)
+        return extra
 
     def group(self, name: str) -> ParameterGroup | None:
         return next((g for g in self.groups if g.name == name), None)

@@ -38,9 +38,9 @@ class ReplicaAdamW:
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
         self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._tables()
+        self._build_tables()
 
-    def _tables(self) -> None:
+    def _build_tables(self) -> None:
         """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it.
 
         Bias correction is per group: it counts the steps since the moments last started.
@@ -95,7 +95,7 @@ class ReplicaAdamW:
             if group.projectors:
                 self._update_projected(index, group, factor)
             elif len(self.rates) == 1:
-                self._update_alone(index, group, factor)
+                self._update_single(index, group, factor)
             else:
                 columns = group.theta.shape[1]
                 chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
@@ -126,13 +126,13 @@ class ReplicaAdamW:
     def _update(self, index: int, group: ParameterGroup, start: int, stop: int, factor: Tensor) -> None:
         theta, grad = group.theta[:, start:stop], group.grad[:, start:stop]
         grad.mul_(factor)
-        self._decay(index, theta, max(0, min(stop, group.decayed) - start))
-        theta.sub_(self._direction(index, grad, start, stop) * self._rate(index))
+        self._apply_decay(index, theta, max(0, min(stop, group.decayed) - start))
+        theta.sub_(self._compute_direction(index, grad, start, stop) * self._get_step_size(index))
 
-    def _update_alone(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
+    def _update_single(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
         protocol = self.protocols[0]
-        rate, count = self._rate_alone(index, group)
+        rate, count = self._get_single_rate(index, group)
         rows = [t[0] for t in (group.theta, self.first[index], self.second[index])]
         for parts, decay in zip(group.gradients(), (protocol.weight_decay, 0.0), strict=True):
             if parts:
@@ -155,7 +155,7 @@ class ReplicaAdamW:
                     maximize=False,
                 )
 
-    def _rate_alone(self, index: int, group: ParameterGroup) -> tuple[float | Tensor, Tensor]:
+    def _get_single_rate(self, index: int, group: ParameterGroup) -> tuple[float | Tensor, Tensor]:
         """Learning rate and steps since the moments started: on a GPU tensors, which a graph reads anew each time."""
         if self.device.type == "cpu":
             every = group.restarts[0]
@@ -166,25 +166,25 @@ class ReplicaAdamW:
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
         """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
-        self._decay(index, group.theta, group.decayed)
-        for projector, leaf, start, stop in group.projected():
+        self._apply_decay(index, group.theta, group.decayed)
+        for projector, leaf, start, stop in group.iterate_projectors():
             grad = group.gradient_of(leaf)[0].mul_(factor.view(()))
             small = projector.project(grad, self.steps)[None]
-            update = self._direction(index, small, start, stop) * self._rate(index)
+            update = self._compute_direction(index, small, start, stop) * self._get_step_size(index)
             leaf.tensor[0].sub_(projector.lift(update[0]))
 
-    def _decay(self, index: int, theta: Tensor, columns: int) -> None:
+    def _apply_decay(self, index: int, theta: Tensor, columns: int) -> None:
         if columns:
             theta[:, :columns].mul_(1 - self._now(self.shrink) * self.scales[index])
 
-    def _rate(self, index: int) -> Tensor:
+    def _get_step_size(self, index: int) -> Tensor:
         return self._now(self.step_size[index]) * self.scales[index]
 
     def _now(self, table: Tensor) -> Tensor:
         """The present step's row of a table [steps, K], as [K, 1]."""
         return table.index_select(0, self._at).view(-1, 1)
 
-    def _direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
+    def _compute_direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
         """Move these columns of the moments by their gradient; the first over the root of the second."""
         first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
         first.lerp_(grad, 1 - self.beta1)
@@ -217,4 +217,4 @@ class ReplicaAdamW:
         self.second = [v[chosen].contiguous() for v in self.second]
         self.protocols = [self.protocols[r] for r in chosen]
         self.rates = [self.rates[r] for r in chosen]
-        self._tables()
+        self._build_tables()

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
-from harness.core.gpu import held_by_this_process
-from harness.core.process import available_cpus
-from harness.core.provenance import cpu_name, gpu_name, version
+from harness.core.gpu import get_gpu_pid
+from harness.core.process import count_cpus
+from harness.core.provenance import get_gpu_name, get_version, read_cpu_name
 from harness.core.record import Profile
-from harness.profiling.worker import Killed, call_alone
+from harness.profiling.worker import WorkerKilled, call_alone
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener
     from harness.core.spec import Spec
     from harness.core.store import Store
     from harness.planning.plan import Plan
-    from harness.profiling.request import Question
+    from harness.profiling.request import ProfileRequest
 
 
-def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, writes: bool = False) -> str:
+def build_profile_key(cell: Cell, length: int, device: str, threads: int | None, *, writes: bool = False) -> str:
     """Hash of what memory and speed depend on; the seed, the rate and the task do not.
 
     A task that `writes` texts also trains on positions of the target.
@@ -34,37 +34,39 @@ def profile_key(cell: Cell, length: int, device: str, threads: int | None, *, wr
         "model": [cell.model.content, cell.dtype, cell.quantize],
         **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
-        "machine": [device, threads or available_cpus(), cpu_name(), version("torch")],
+        "machine": [device, threads or count_cpus(), read_cpu_name(), get_version("torch")],
     }
-    if gpu := gpu_name(device):
+    if gpu := get_gpu_name(device):
         content["gpu"] = gpu
     if cell.parts:
         content["parts"] = [f"{k} {v}" for k, v in sorted(cell.parts.items())]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def questions(plan: Plan, spec: Spec, device: str) -> dict[str, Question]:
+def build_requests(plan: Plan, spec: Spec, device: str) -> dict[str, ProfileRequest]:
     """The profiles that a plan's report needs, by key; none of a simulated level."""
-    from harness.profiling.request import Question
+    from harness.profiling.request import ProfileRequest
 
-    found: dict[str, Question] = {}
-    for cell in (c for c in plan.cells if not c.simulated):
+    requests: dict[str, ProfileRequest] = {}
+    for cell in (c for c in plan.cells if not c.is_simulated):
         length = cell.protocol.max_length
         task = plan.suites[cell.suite].tasks[cell.task]
-        key = profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
+        key = build_profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
         source = plan.models[cell.suite]
-        if key not in found:
-            found[key] = Question(key, cell, plan.methods[cell.key], task, source, length, device, spec.threads)
-    return found
+        if key not in requests:
+            requests[key] = ProfileRequest(
+                key, cell, plan.methods[cell.key], task, source, length, device, spec.threads
+            )
+    return requests
 
 
-def _in_detail(question: Question, plan: Plan, repeats: int) -> Question:
+def _add_detail(question: ProfileRequest, plan: Plan, repeats: int) -> ProfileRequest:
     cell = question.cell
     rows = plan.data[cell.suite, cell.task].splits["train"][:ROWS]
     return dataclasses.replace(question, repeats=repeats, rows=tuple(rows))
 
 
-def _take(question: Question, plugins: Sequence[Path]) -> Profile:
+def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
     from harness.core.registry import load_all
     from harness.profiling.measure import measure
 
@@ -76,17 +78,17 @@ ROWS = 512
 """Training rows at most whose lengths a detailed profile goes by."""
 
 
-def profile(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
+def profile_methods(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
     """Profile each method of a spec in detail, whatever is stored of it. Raises UserError."""
     from harness.core.store import Store
     from harness.planning.plan import make_plan
-    from harness.planning.preflight import fitting
+    from harness.planning.preflight import drop_unfit_cells
 
     store = Store(spec.folder)
     store.prepare()
     with store.lock():
         plan = make_plan(spec)
-        plan = fitting(plan, plan.cells)
+        plan = drop_unfit_cells(plan, plan.cells)
         for line in plan.dropped:
             listener.note(line)
         return profile_missing(plan, spec, store, listener, repeats)
@@ -99,23 +101,23 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     """
     from harness.core.device import choose_device
 
-    wanted = questions(plan, spec, choose_device(spec.device))
-    for level in dict.fromkeys(c.quantize for c in plan.cells if c.simulated):
+    requests = build_requests(plan, spec, choose_device(spec.device))
+    for level in dict.fromkeys(c.quantize for c in plan.cells if c.is_simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
-    have = {} if repeats else {k: p for k, p in store.profiles().items() if k in wanted and p.status == "ok"}
+    profiles = {} if repeats else {k: p for k, p in store.profiles().items() if k in requests and p.status == "ok"}
     if repeats:
-        wanted = {k: _in_detail(q, plan, repeats) for k, q in wanted.items()}
-    for key, question in wanted.items():
-        if key in have:
+        requests = {k: _add_detail(q, plan, repeats) for k, q in requests.items()}
+    for key, request in requests.items():
+        if key in profiles:
             continue
-        listener.profiling(question.cell.title)
+        listener.on_profile_start(request.cell.title)
         try:
-            asked = dataclasses.replace(question, waiting=held_by_this_process())
-            have[key] = call_alone("harness.profiling.measure", _take, asked, spec.plugin)
-        except Killed:
-            listener.note(f"profile of {question.cell.title}: its process was killed (out of memory?); left empty")
+            worker_request = dataclasses.replace(request, waiting=get_gpu_pid())
+            profiles[key] = call_alone("harness.profiling.measure", _take_profile, worker_request, spec.plugin)
+        except WorkerKilled:
+            listener.note(f"profile of {request.cell.title}: its process was killed (out of memory?); left empty")
             continue
-        store.write_profile(have[key])
-        if have[key].status != "ok":
-            listener.note(f"profile of {question.cell.title}: {have[key].status}: {have[key].reason}")
-    return [have[k] for k in wanted if k in have]
+        store.write_profile(profiles[key])
+        if profiles[key].status != "ok":
+            listener.note(f"profile of {request.cell.title}: {profiles[key].status}: {profiles[key].reason}")
+    return [profiles[k] for k in requests if k in profiles]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
 from harness.core.method import Suite, TaskData
-from harness.core.provenance import utc_now
+from harness.core.provenance import get_utc_time
 from harness.core.record import AdapterInfo, AverageInfo, Environment, PackInfo, Record, Status
-from harness.models.adapter_files import base_of, labelled_config, with_digests, write_adapter
+from harness.models.adapter_files import add_digests, build_labelled_config, prepare_base, write_adapter
 from harness.planning.packs import Pack
 
 if TYPE_CHECKING:
@@ -48,36 +48,38 @@ class Recorder:
             reason=reason,
             traceback=trace,
             cell=cell,
-            majority=suite.majority(cell.task, _scored(suite, cell, data)),
+            majority=suite.majority(cell.task, _select_scored_rows(suite, cell, data)),
             stand_in=self.plan.models[cell.suite].stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
-            pack=self._pack(pack, slot),
+            pack=self._build_pack_info(pack, slot),
             environment=self.environment,
             started=started,
-            finished=utc_now(),
-            adapter=self._adapter(cell, result),
-            **_outcome(suite, cell, status, result, inputs),
+            finished=get_utc_time(),
+            adapter=self._write_adapter(cell, result),
+            **_build_outcome_fields(suite, cell, status, result, inputs),
         )
-        record = with_digests(self.store.out, record)
+        record = add_digests(self.store.out, record)
         self.store.write(record, result.predictions if result and status == "ok" else None)
         return record
 
-    def _pack(self, pack: Pack, slot: int) -> PackInfo:
-        keys, told = [c.key for c in pack.cells], self.told(pack.cells[slot])
-        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, **told)
+    def _build_pack_info(self, pack: Pack, slot: int) -> PackInfo:
+        keys, size_info = [c.key for c in pack.cells], self.told(pack.cells[slot])
+        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, **size_info)
 
-    def _adapter(self, cell: Cell, result: Result | None) -> AdapterInfo | None:
+    def _write_adapter(self, cell: Cell, result: Result | None) -> AdapterInfo | None:
         """Write the trained adapter, where one was asked for."""
         if result is None or result.adapter is None:
             return None
         source, out = self.plan.models[cell.suite], self.store.out
         task = self.plan.suites[cell.suite].tasks[cell.task]
-        config = None if task.outputs is None else labelled_config(source, task.labels)
-        return write_adapter(out, cell.key, result.adapter, base_of(out, source, config), config)
+        config = None if task.outputs is None else build_labelled_config(source, task.labels)
+        return write_adapter(out, cell.key, result.adapter, prepare_base(out, source, config), config)
 
 
-def _outcome(suite: Suite, cell: Cell, status: Status, result: Result | None, inputs: Inputs | None) -> dict[str, Any]:
+def _build_outcome_fields(
+    suite: Suite, cell: Cell, status: Status, result: Result | None, inputs: Inputs | None
+) -> dict[str, Any]:
     """The fields of a record that only a finished run has."""
     if result is None or inputs is None:
         return {}
@@ -99,10 +101,10 @@ def _outcome(suite: Suite, cell: Cell, status: Status, result: Result | None, in
     }
 
 
-def _scored(suite: Suite, cell: Cell, data: TaskData) -> TaskData:
+def _select_scored_rows(suite: Suite, cell: Cell, data: TaskData) -> TaskData:
     """The data with the eval rows that are scored, so that the constant prediction is held to the same ones."""
-    from harness.data.tokens import chosen_rows
+    from harness.data.tokens import select_rows
 
     rows = cell.protocol.eval_rows
-    splits = {s: tuple(chosen_rows(data.splits[s], rows, s)) for s in suite.tasks[cell.task].eval_splits}
+    splits = {s: tuple(select_rows(data.splits[s], rows, s)) for s in suite.tasks[cell.task].eval_splits}
     return dataclasses.replace(data, splits={**data.splits, **splits})

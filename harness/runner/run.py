@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.core.errors import UserError
-from harness.core.files import check_writable, escape_path, reason_of
+from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
 from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
-from harness.core.store import Store, first_lines, missing
-from harness.models.adapter_files import saved
+from harness.core.store import Store, select_missing_cells, truncate_lines
+from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run came to."""
 
     out: Path
@@ -35,29 +35,29 @@ class Outcome:
         return sum(r.status != "ok" for r in self.records)
 
 
-def title_of(plan: Plan, spec: Spec) -> str:
+def format_title(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(cell.title for cell in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
 
-def margin_late(store: Store, margin: float | None, results: bool) -> bool:
+def is_margin_late(store: Store, margin: float | None, results: bool) -> bool:
     """Whether a margin is named, or changed, when the folder has results already: it may follow from them."""
     if margin is None or not results:
         return False
     try:
-        before = store.read_run()
+        previous_run = store.read_run()
     except UserError:
         return True
-    return bool(before.get("margin_late")) if before.get("margin") == margin else True
+    return bool(previous_run.get("margin_late")) if previous_run.get("margin") == margin else True
 
 
-def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
+def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
     """Run what is missing. Raises UserError; KeyboardInterrupt leaves a folder that resumes."""
     started = time.monotonic()
     load_all(spec.plugin)
     store = Store(spec.folder)
-    store.prepare(_later_folders(spec))
+    store.prepare(_list_later_folders(spec))
     with store.lock():
         plan = make_plan(spec)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
@@ -65,24 +65,26 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
 
             plan = tune(plan, spec, command, listen)
         records, set_aside = store.repair()
-        notes = _no_checkpoints(store)
+        notes = _check_checkpoint_folder(store)
         if spec.save_adapters:
-            records, about_adapters = with_adapters(store.out, plan, records)
-            notes += about_adapters
-        todo = missing(plan.cells, records, retry=spec.retry)
+            records, adapter_notes = require_adapters(store.out, plan, records)
+            notes += adapter_notes
+        todo = select_missing_cells(plan.cells, records, retry=spec.retry)
         if todo:
-            from harness.planning.preflight import fitting
+            from harness.planning.preflight import drop_unfit_cells
 
-            plan = fitting(plan, todo)
-            todo = missing(plan.cells, records, retry=spec.retry)
+            plan = drop_unfit_cells(plan, todo)
+            todo = select_missing_cells(plan.cells, records, retry=spec.retry)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-        late = margin_late(store, spec.margin, any(c.key in records for c in plan.cells))
-        store.write_run(command, title_of(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, late)
+        is_late = is_margin_late(store, spec.margin, any(c.key in records for c in plan.cells))
+        store.write_run(
+            command, format_title(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, is_late
+        )
         listener = listen(len(todo))
         try:
-            about = [f"{s}/{task}: {note}" for (s, task), data in plan.data.items() for note in data.notes]
-            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *about]:
+            data_notes = [f"{s}/{task}: {note}" for (s, task), data in plan.data.items() for note in data.notes]
+            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *data_notes]:
                 listener.note(line)
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
@@ -90,47 +92,45 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Outcome:
                 from harness.runner.execute import execute
 
                 execute(plan, todo, spec, store, listener)
-            profiles = _profiles(plan, spec, store, listener)
+            profiles = _take_profiles(plan, spec, store, listener)
             records, skipped = store.read()
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return Outcome(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
 
 
-def _later_folders(spec: Spec) -> list[str]:
+def _list_later_folders(spec: Spec) -> list[str]:
     """Folders below that of the run which are written to after training."""
-    named = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
-    return ["report", "report/figures", *(name for name, wanted in named.items() if wanted)]
+    optional_folders = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
+    return ["report", "report/figures", *(name for name, wanted in optional_folders.items() if wanted)]
 
 
-def _no_checkpoints(store: Store) -> list[str]:
+def _check_checkpoint_folder(store: Store) -> list[str]:
     """A line where packs cannot be resumed; the run goes on without."""
     folder = store.out / "checkpoints"
     try:
         if os.path.lexists(folder):
             check_writable(folder)
     except OSError as error:
-        return [f"no checkpoints: cannot write in {escape_path(folder)}: {reason_of(error)}"]
+        return [f"no checkpoints: cannot write in {escape_path(folder)}: {describe_os_error(error)}"]
     return []
 
 
-def with_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
+def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
     """The records less those whose adapter is not there, so that their cells run again; lines about it."""
     methods = {key: method for key, method in plan.methods.items() if method.exports}
-    lacking = {k for k, r in records.items() if k in methods and r.status == "ok" and not saved(out, r)}
-    never = sorted({m.name for k, m in plan.methods.items() if k not in methods})
-    lines = [f"not expressible in peft: {', '.join(never)}; not saved"] if never else []
+    lacking = {k for k, r in records.items() if k in methods and r.status == "ok" and not is_saved(out, r)}
+    unsupported = sorted({m.name for k, m in plan.methods.items() if k not in methods})
+    lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
         lines.append(f"{len(lacking)} finished cells have no adapter saved: they run again for it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
-
-
-def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
+def _take_profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
     if not spec.profile:
         return []
     from harness.runner.profiles import profile_missing
@@ -138,34 +138,24 @@ def _profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[
     return profile_missing(plan, spec, store, listener)
 
 
-
-
-
-
-
-
-
-
-def stored(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
+def load_run(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
     """Records in the order of the run, profiles, and lines about files that are skipped. Raises UserError.
 
     Nothing in the folder is changed.
     """
     store = Store(out)
-    asked = store.read_run()
+    run_info = store.read_run()
     records, lines = store.read()
-    chosen = tuple(records[key] for key in asked["order"] if key in records)
+    chosen = tuple(records[key] for key in run_info["order"] if key in records)
     profiles, more = store.read_profiles()
     return chosen, list(profiles.values()), [*lines, *more]
 
 
-
-
-def no_records(out: Path, skipped: Sequence[str]) -> UserError:
+def build_no_records_error(out: Path, skipped: Sequence[str]) -> UserError:
     """The error for a folder without any record that can be used."""
     if skipped:
         return UserError(
-            f"{escape_path(out)}: none of its records can be used: {'; '.join(first_lines(skipped, 3))}; "
+            f"{escape_path(out)}: none of its records can be used: {'; '.join(truncate_lines(skipped, 3))}; "
             "run its command again, which trains these cells"
         )
     return UserError(f"{escape_path(out)} holds no records; run cells first")

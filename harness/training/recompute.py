@@ -22,16 +22,16 @@ from harness.replicas.groups import Attached
 
 Forward = Callable[..., Any]
 
-PRODUCTS = frozenset(
+PRODUCT_OPERATIONS = frozenset(
     {"aten::mm", "aten::addmm"}
     | {f"bitsandbytes::{name}" for name in ("gemm_4bit", "gemv_4bit", "int8_scaled_mm", "int8_linear_matmul")}
 )
 """What a linear layer's matrix product is, quantized or not."""
-WRITTEN = ("base_layer", "in_proj", "pos_q_proj")
+INPLACE_LAYERS = ("base_layer", "in_proj", "pos_q_proj")
 """Layers whose result is written over in place: under peft's AdaLoRA, and in DeBERTa's first version."""
 
 
-def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
+def apply_checkpointing(model: nn.Module, how: Recompute, attached: Attached) -> None:
     """Make each block of a model that a method is attached to compute its activations again.
 
     `full` keeps a block's input only. `selective` also keeps what the backbone's linear layers give, so the backward
@@ -39,26 +39,26 @@ def recompute(model: nn.Module, how: Recompute, attached: Attached) -> None:
     """
     if how == "none":
         return
-    found = blocks(model)
-    if not found:
+    model_blocks = find_blocks(model)
+    if not model_blocks:
         raise UserError(f"recompute={how}: this model has no list of blocks; allowed: none")
     contexts: Callable[[], Any] = noop_context_fn
     if how == "selective":
-        kept = LinearProducts()
-        for name, linear in backbone_linears(found, attached):
-            kept.mark(linear, written=name.endswith(WRITTEN))
-        contexts = functools.partial(create_selective_checkpoint_contexts, kept.policy)
-    for block in found:
+        selective = SelectivePolicy()
+        for name, linear in find_backbone_linears(model_blocks, attached):
+            selective.mark(linear, written=name.endswith(INPLACE_LAYERS))
+        contexts = functools.partial(create_selective_checkpoint_contexts, selective.choose_policy)
+    for block in model_blocks:
         # the module stays in place: paths name the dropout sites, so a wrapper around it would draw other masks
-        block.forward = _recomputed(block.forward, contexts)
+        block.forward = _wrap_forward(block.forward, contexts)
 
 
-def blocks(model: nn.Module) -> list[nn.Module]:
+def find_blocks(model: nn.Module) -> list[nn.Module]:
     """The entries of the outermost lists of layers, encoder's and decoder's."""
     lists = (c for c in model.children() if isinstance(c, nn.ModuleList) and all(_is_block(b) for b in c))
-    found = {id(c): list(c) for c in lists}
-    rest = (blocks(c) for c in model.children() if id(c) not in found)
-    return [block for entries in (*found.values(), *rest) for block in entries]
+    block_lists = {id(c): list(c) for c in lists}
+    nested_blocks = (find_blocks(c) for c in model.children() if id(c) not in block_lists)
+    return [block for entries in (*block_lists.values(), *nested_blocks) for block in entries]
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -68,7 +68,7 @@ def _is_block(module: nn.Module) -> bool:
     return sum(p.dim() > 1 for p in module.parameters()) > 1
 
 
-def backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tuple[str, nn.Module]]:
+def find_backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tuple[str, nn.Module]]:
     """The linear layers in blocks, by path, less those that the adapter trains: peft's factors are such too."""
     from transformers.pytorch_utils import Conv1D
 
@@ -79,7 +79,7 @@ def backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tup
                 yield name, module
 
 
-class LinearProducts:
+class SelectivePolicy:
     """Which results a selective block keeps: the products made while one of the marked layers runs."""
 
     def __init__(self) -> None:
@@ -100,8 +100,8 @@ class LinearProducts:
 
         linear.forward = marked
 
-    def policy(self, context: object, op: Any, *args: object, **kwargs: object) -> CheckpointPolicy:
-        if self._running and op._schema.name in PRODUCTS:
+    def choose_policy(self, context: object, op: Any, *args: object, **kwargs: object) -> CheckpointPolicy:
+        if self._running and op._schema.name in PRODUCT_OPERATIONS:
             return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE
 
@@ -113,9 +113,9 @@ def _compute_as_autocast(linear: Any) -> None:
         linear.compute_dtype = torch.get_autocast_dtype(device)
 
 
-def _recomputed(forward: Forward, contexts: Callable[[], Any]) -> Forward:
+def _wrap_forward(forward: Forward, contexts: Callable[[], Any]) -> Forward:
     def run(*args: Any, **kwargs: Any) -> Any:
-        return forward(*(_unwritten(a) for a in args), **{k: _unwritten(v) for k, v in kwargs.items()})
+        return forward(*(_copy_cache(a) for a in args), **{k: _copy_cache(v) for k, v in kwargs.items()})
 
     @functools.wraps(forward)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
@@ -127,18 +127,18 @@ def _recomputed(forward: Forward, contexts: Callable[[], Any]) -> Forward:
     return recomputed
 
 
-def _unwritten(value: Any) -> Any:
+def _copy_cache(value: Any) -> Any:
     """A copy of a cache of keys and values, sharing its tensors: a block that runs twice must not add to it twice."""
     from transformers import Cache
 
     if not isinstance(value, Cache):
         return value
-    made = copy.copy(value)
-    for name, held in vars(value).items():
-        if isinstance(held, Cache):
-            setattr(made, name, _unwritten(held))
-        elif isinstance(held, list):
-            setattr(made, name, [copy.copy(layer) for layer in held])
-        elif isinstance(held, dict):
-            setattr(made, name, dict(held))
-    return made
+    cache = copy.copy(value)
+    for name, field in vars(value).items():
+        if isinstance(field, Cache):
+            setattr(cache, name, _copy_cache(field))
+        elif isinstance(field, list):
+            setattr(cache, name, [copy.copy(layer) for layer in field])
+        elif isinstance(field, dict):
+            setattr(cache, name, dict(field))
+    return cache

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.core.method import Evaluated
-from harness.data.task_types import task_type
-from harness.data.task_types.base import Predicted
+from harness.data.task_types import load_task_type
+from harness.data.task_types.base import ReplicaPredictions
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.training.pack_training import Work
+    from harness.training.pack_training import PackJob
 
 
-def score_pack(work: Work, model: nn.Module, k: int, *, autocast: bool) -> Sequence[Evaluated | None]:
+def score_pack(work: PackJob, model: nn.Module, k: int, *, autocast: bool) -> Sequence[Evaluated | None]:
     """What each of K replicas scores; None for one whose outputs are not finite."""
     cell = work.pack.cells[0]
     task = work.suite.tasks[cell.task]
@@ -25,15 +25,17 @@ def score_pack(work: Work, model: nn.Module, k: int, *, autocast: bool) -> Seque
     evaluator = work.suite.evaluator(cell.task, work.data)
     if evaluator is not None:
         return evaluator(model, tokenizer, k, protocol, autocast=autocast)
-    kind = task_type(task.kind)
+    kind = load_task_type(task.kind)
     splits = {name: work.inputs.splits[name].to(work.device) for name in task.eval_splits}
-    found = {
+    predictions = {
         name: kind.predict(model, split, k, tokenizer, protocol, autocast=autocast) for name, split in splits.items()
     }
-    return [_scored(work, {name: predicted[slot] for name, predicted in found.items()}) for slot in range(k)]
+    return [
+        _score_replica(work, {name: predicted[slot] for name, predicted in predictions.items()}) for slot in range(k)
+    ]
 
 
-def _scored(work: Work, found: Mapping[str, Predicted]) -> Evaluated | None:
+def _score_replica(work: PackJob, found: Mapping[str, ReplicaPredictions]) -> Evaluated | None:
     if not all(predicted.finite for predicted in found.values()):
         return None
     scores: dict[str, float] = {}

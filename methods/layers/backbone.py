@@ -9,7 +9,7 @@ from torch import nn
 from harness.replicas.groups import Attached, ParameterGroup, Projector
 
 
-def adopt(
+def group_parameters(
     group: str,
     named: Mapping[str, nn.Parameter],
     undecayed: frozenset[str] = frozenset(),
@@ -24,13 +24,15 @@ def adopt(
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
     count = sum(p.numel() for p in named.values())
     parameters = None if buffered else named
-    made = ParameterGroup(group, values, [count], undecayed=undecayed, projectors=projectors, parameters=parameters)
+    parameter_group = ParameterGroup(
+        group, values, [count], undecayed=undecayed, projectors=projectors, parameters=parameters
+    )
     for name, parameter in named.items():
-        leaf = made.leaves[name].tensor
+        leaf = parameter_group.leaves[name].tensor
         parameter.data = leaf.detach()[0]
         parameter.requires_grad_(True)
         parameter.grad = None if leaf.grad is None else leaf.grad[0]
-    return made
+    return parameter_group
 
 
 def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None = None) -> Attached:
@@ -42,8 +44,8 @@ def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}
     undecayed = frozenset(n for n in named if n.endswith("bias") or n in norms)
     plain = {n: p for n, p in named.items() if n not in (projectors or {})}
-    groups = [adopt("backbone", plain, undecayed, buffered=False)]
+    groups = [group_parameters("backbone", plain, undecayed, buffered=False)]
     if projectors:
         projected = {n: named[n] for n in projectors}
-        groups.append(adopt("backbone", projected, undecayed, projectors, buffered=False))
+        groups.append(group_parameters("backbone", projected, undecayed, projectors, buffered=False))
     return Attached(groups, stored=[0])

@@ -11,43 +11,43 @@ from torch import Tensor, nn
 from harness.core.method import Exported
 from harness.replicas.groups import Attached
 from methods.layers.lowrank import LowRankLinear
-from methods.layers.replica_linear import ReplicaLinear, word_logits
+from methods.layers.replica_linear import ReplicaLinear, get_lm_head
 
 
-def task_type(model: nn.Module) -> str:
+def get_peft_task_type(model: nn.Module) -> str:
     """peft's name of what the model is for: a classifier, an encoder-decoder or a causal language model."""
-    if word_logits(model) is None:
+    if get_lm_head(model) is None:
         return "SEQ_CLS"
     config: Any = model.config
     return "SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM"
 
 
-def head(model: nn.Module, slot: int) -> dict[str, Tensor]:
+def export_head(model: nn.Module, slot: int) -> dict[str, Tensor]:
     """All tensors of the top modules that hold a trained head layer, by their names in the model.
 
     peft copies such a module whole, so what does not train in it has to be there too.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, ReplicaLinear)}
     tops = {name.partition(".")[0] for name in layers}
-    found = {n: p for n, p in model.state_dict().items() if n.partition(".")[0] in tops}
+    tensors = {n: p for n, p in model.state_dict().items() if n.partition(".")[0] in tops}
     for name, layer in layers.items():
-        found[f"{name}.weight"] = layer.weight_leaf.tensor[slot]
+        tensors[f"{name}.weight"] = layer.weight_leaf.tensor[slot]
         if layer.bias_leaf is not None:
-            found[f"{name}.bias"] = layer.bias_leaf.tensor[slot]
-    return found
+            tensors[f"{name}.bias"] = layer.bias_leaf.tensor[slot]
+    return tensors
 
 
-def exported(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot: int, prefix: str) -> Exported:
+def build_export(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot: int, prefix: str) -> Exported:
     """The adapter with its head; `prefix` is where peft's model holds the backbone."""
-    own = head(model, slot)
-    config.task_type, config.inference_mode = task_type(model), True
+    head_tensors = export_head(model, slot)
+    config.task_type, config.inference_mode = get_peft_task_type(model), True
     if hasattr(config, "modules_to_save"):
-        config.modules_to_save = sorted({name.partition(".")[0] for name in own}) or None
-    every = tensors | {prefix + name: value for name, value in own.items()}
+        config.modules_to_save = sorted({name.partition(".")[0] for name in head_tensors}) or None
+    every = tensors | {prefix + name: value for name, value in head_tensors.items()}
     return Exported(config, {name: value.detach().cpu().clone().contiguous() for name, value in every.items()})
 
 
-def lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool) -> Exported:
+def export_lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool) -> Exported:
     """Dense A and B of each site, without ranks in which both are zero (a pack's padding)."""
     from peft import LoraConfig
 
@@ -63,10 +63,10 @@ def lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool
         if not bool(alive.any()):
             continue
         ranks[name] = int(alive.sum())
-        alphas[name] = _alpha(float(layer.scales[slot]), ranks[name], rslora)
+        alphas[name] = _compute_alpha(float(layer.scales[slot]), ranks[name], rslora)
         tensors[f"base_model.model.{name}.lora_A.weight"] = a[alive]
         tensors[f"base_model.model.{name}.lora_B.weight"] = b[:, alive]
-        alpha = _alpha(float(layer.scales[slot]), rank, rslora)
+        alpha = _compute_alpha(float(layer.scales[slot]), rank, rslora)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -76,15 +76,15 @@ def lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool
         alpha_pattern={n: x for n, x in alphas.items() if x != alpha},
         use_rslora=rslora,
     )
-    return exported(config, tensors, model, slot, "base_model.model.")
+    return build_export(config, tensors, model, slot, "base_model.model.")
 
 
-def _alpha(scale: float, rank: int, rslora: bool) -> float:
+def _compute_alpha(scale: float, rank: int, rslora: bool) -> float:
     """The alpha that gives this scale, rid of the noise of the division."""
     return round(scale * (math.sqrt(rank) if rslora else rank), 12)
 
 
-def from_tuner(model: nn.Module, attached: Attached) -> Exported:
+def export_tuner(model: nn.Module, attached: Attached) -> Exported:
     """What peft itself would save. AdaLoRA's pruned ranks stay as zeros."""
     from peft import get_peft_model_state_dict
 
@@ -92,7 +92,7 @@ def from_tuner(model: nn.Module, attached: Attached) -> Exported:
     if config.peft_type == "ADALORA":
         config.rank_pattern = None
     tensors = get_peft_model_state_dict(_AsPeftModel(attached.tuner, config))
-    return exported(config, tensors, model, 0, "base_model.model.")
+    return build_export(config, tensors, model, 0, "base_model.model.")
 
 
 class _AsPeftModel(nn.Module):
@@ -103,18 +103,18 @@ class _AsPeftModel(nn.Module):
         self.base_model, self.peft_config = tuner, {"default": config}
 
 
-def virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int, heads: int = 0) -> Exported:
+def export_virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int, heads: int = 0) -> Exported:
     """Prompt or prefix: `values` [tokens, numbers a token], which peft's model looks up.
 
     `heads` is the number of heads of a prefix's keys; 0 for a prompt, which has none.
     """
     config: Any = model.config
-    made = kind(
-        task_type=task_type(model),
+    peft_config = kind(
+        task_type=get_peft_task_type(model),
         num_virtual_tokens=len(values),
         token_dim=values.shape[1] // (2 * config.num_hidden_layers) if heads else values.shape[1],
         num_layers=config.num_hidden_layers,
         num_attention_heads=heads or config.num_attention_heads,
         num_transformer_submodules=1,
     )
-    return exported(made, {"prompt_embeddings": values}, model, slot, "base_model.")
+    return build_export(peft_config, {"prompt_embeddings": values}, model, slot, "base_model.")

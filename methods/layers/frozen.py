@@ -12,7 +12,7 @@ FrozenLevel = Literal["none", "int8", "fp4", "nf4"]
 BLOCK = 64  # numbers that share one scale; a block never crosses a replica
 
 
-def quantized_bytes(size: int, level: FrozenLevel) -> int:
+def count_quantized_bytes(size: int, level: FrozenLevel) -> int:
     """Bytes of the codes (one byte or half a byte a number) and float32 scales of `size` numbers."""
     return -(-size // BLOCK) * ((BLOCK if level == "int8" else BLOCK // 2) + 4)
 
@@ -25,10 +25,10 @@ class Quantized:
 
     def __init__(self, values: Tensor, level: FrozenLevel) -> None:
         self.level, self.size, self.dtype = level, values.shape[1], values.dtype
-        self.table = self._table(values.device)  # now: a captured step copies nothing from the host
-        made = [self._quantize(row) for row in values]
-        self.codes = torch.stack([codes for codes, _ in made])
-        self.scales = torch.stack([scales for _, scales in made])
+        self.table = self._build_table(values.device)  # now: a captured step copies nothing from the host
+        quantized_rows = [self._quantize(row) for row in values]
+        self.codes = torch.stack([codes for codes, _ in quantized_rows])
+        self.scales = torch.stack([scales for _, scales in quantized_rows])
 
     def _quantize(self, row: Tensor) -> tuple[Tensor, Tensor]:
         from bitsandbytes import functional
@@ -40,19 +40,21 @@ class Quantized:
             codes, state = functional.quantize_4bit(padded, blocksize=BLOCK, quant_type=self.level)
         return codes.flatten(), state.absmax
 
-    def _table(self, device: torch.device) -> Tensor:
+    def _build_table(self, device: torch.device) -> Tensor:
         """The numbers that codes stand for, on the scale of 1."""
         from bitsandbytes import functional
 
-        made: Tensor
+        table: Tensor
         if self.level != "int8":
-            made = functional.get_4bit_type(self.level, device=device, blocksize=BLOCK)
-            return made
-        made = functional.create_linear_map(signed=True, total_bits=8)
-        made[made.abs() < 1e-6] = 0  # its middle is 7e-9, and zero must stay zero: a pack's padding has to add nothing
-        return made.to(device)
+            table = functional.get_4bit_type(self.level, device=device, blocksize=BLOCK)
+            return table
+        table = functional.create_linear_map(signed=True, total_bits=8)
+        table[table.abs() < 1e-6] = (
+            0  # its middle is 7e-9, and zero must stay zero: a pack's padding has to add nothing
+        )
+        return table.to(device)
 
-    def filled(self) -> Tensor:
+    def dequantize_rows(self) -> Tensor:
         """[K, size + 1] in the training precision, a copy; the last column takes the padding of trained entries."""
         from bitsandbytes import functional
 
@@ -71,7 +73,7 @@ class Quantized:
     def set_row(self, row: int, values: Tensor) -> float:
         """Replace a row [size], zero where entries train; returns the sum of absolute errors that storing it makes."""
         self.codes[row], self.scales[row] = self._quantize(values)
-        stored = self.filled()[row, : self.size]
+        stored = self.dequantize_rows()[row, : self.size]
         return float((stored - values).abs().sum())
 
     def keep(self, rows: Sequence[int]) -> None:

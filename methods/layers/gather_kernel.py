@@ -25,8 +25,8 @@ def _gather(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
 def gathered(full: Tensor, index: Tensor, first: int, dtype: torch.dtype) -> Tensor:
     """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it."""
     full = full.contiguous()
-    k, taken = index.shape
-    out = torch.empty(k, taken, dtype=dtype, device=full.device)
-    grid = (triton.cdiv(taken, BLOCK), k)
-    _gather[grid](full, index, out, first, full[0].numel(), taken, index.stride(0), BLOCK=BLOCK)
+    k, count = index.shape
+    out = torch.empty(k, count, dtype=dtype, device=full.device)
+    grid = (triton.cdiv(count, BLOCK), k)
+    _gather[grid](full, index, out, first, full[0].numel(), count, index.stride(0), BLOCK=BLOCK)
     return out

@@ -10,33 +10,35 @@ from torch import Tensor, nn
 from harness.core.errors import UserError
 from harness.core.method import Initial, Site
 from harness.replicas.groups import ParameterGroup
-from methods.layers.replica_linear import head_linears
+from methods.layers.replica_linear import find_head_linears
 
 Start = tuple[Tensor, Tensor]
 
 
-def given(drawn: Start, pair: tuple[Tensor, Tensor, float] | None, scale: float) -> Start:
+def replace_factors(drawn: Start, pair: tuple[Tensor, Tensor, float] | None, scale: float) -> Start:
     """The adapter's A and B in place of what was drawn, B such that scale * B A is the same at another scale.
 
     Ranks that the adapter lacks stay as drawn: one factor is zero, so they add nothing.
     """
     if pair is None:
         return drawn
-    a, b, own = pair
+    a, b, pair_scale = pair
     count = len(a)
-    return torch.cat([a.double(), drawn[0][count:]]), torch.cat([b.double() * (own / scale), drawn[1][:, count:]], 1)
+    return torch.cat([a.double(), drawn[0][count:]]), torch.cat(
+        [b.double() * (pair_scale / scale), drawn[1][:, count:]], 1
+    )
 
 
 def set_heads(group: ParameterGroup, initials: Sequence[Initial | None]) -> None:
     """Put the heads that fit into a pack's group "head"."""
     for row, initial in enumerate(initials):
         shapes = {name: leaf.shape for name, leaf in group.leaves.items()}
-        for name in fitting_head(shapes, initial.head) if initial else ():
+        for name in list_fitting_tensors(shapes, initial.head) if initial else ():
             assert initial is not None
             group.leaves[name].tensor.detach()[row].copy_(initial.head[name])
 
 
-def fitting_head(shapes: Mapping[str, tuple[int, ...]], head: Mapping[str, Tensor]) -> list[str]:
+def list_fitting_tensors(shapes: Mapping[str, tuple[int, ...]], head: Mapping[str, Tensor]) -> list[str]:
     """Names of the head's tensors to load: those of layers whose weight and bias both fit."""
     layers: dict[str, list[str]] = {}
     for name in shapes:
@@ -49,13 +51,13 @@ def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
     """Raise UserError where the adapter is of another rank, other layers or another width."""
     if initial.rank != rank:
         raise UserError(f"rank={rank}: the adapter of --init-from has rank {initial.rank}; allowed: that one")
-    known = {site.name: site for site in sites}
+    sites_by_name = {site.name: site for site in sites}
     for name, (a, b, _) in initial.pairs.items():
-        if name not in known:
+        if name not in sites_by_name:
             raise UserError(
                 f"the adapter of --init-from has layer {name}; allowed: the target's, such as {sites[0].name}"
             )
-        have, want = (a.shape[1], b.shape[0]), (known[name].d_in, known[name].d_out)
+        have, want = (a.shape[1], b.shape[0]), (sites_by_name[name].d_in, sites_by_name[name].d_out)
         if have != want:
             widths = "{} to {}".format
             raise UserError(f"the adapter of --init-from maps {widths(*have)} at {name}; allowed: {widths(*want)}")
@@ -63,27 +65,27 @@ def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
             raise UserError(f"the adapter of --init-from has A {list(a.shape)}, B {list(b.shape)} at {name}: no pair")
 
 
-def check_rest(model: nn.Module, initial: Initial) -> list[str]:
+def check_other_tensors(model: nn.Module, initial: Initial) -> list[str]:
     """Head layers that stay freshly drawn. Raises UserError where the adapter changes the backbone beside its pairs."""
-    linears = dict(head_linears(model))
-    own = dict(model.named_parameters(remove_duplicate=False))
+    linears = dict(find_head_linears(model))
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     allowed = "allowed: low-rank pairs and a head"
     for name, value in initial.head.items():
-        if name not in own:
+        if name not in parameters:
             raise UserError(f"the adapter of --init-from has {name}, which this model lacks; {allowed}")
         if name.rpartition(".")[0] in linears:
             continue
-        if not _settable(model, name, set(linears)):
+        if not _is_settable(model, name, set(linears)):
             raise UserError(f"the adapter of --init-from changes {name} too; {allowed}")
-        if value.shape != own[name].shape:
-            given, expected = list(value.shape), list(own[name].shape)
-            raise UserError(f"the adapter of --init-from has {name} of shape {given}; allowed: {expected}")
-    shapes = {n: tuple(p.shape) for n, p in own.items() if n.rpartition(".")[0] in linears}
-    loaded = {name.rpartition(".")[0] for name in fitting_head(shapes, initial.head)}
+        if value.shape != parameters[name].shape:
+            actual, expected = list(value.shape), list(parameters[name].shape)
+            raise UserError(f"the adapter of --init-from has {name} of shape {actual}; allowed: {expected}")
+    shapes = {n: tuple(p.shape) for n, p in parameters.items() if n.rpartition(".")[0] in linears}
+    loaded = {name.rpartition(".")[0] for name in list_fitting_tensors(shapes, initial.head)}
     return [name for name in linears if name not in loaded]
 
 
-def _settable(model: nn.Module, name: str, linears: Collection[str]) -> bool:
+def _is_settable(model: nn.Module, name: str, linears: Collection[str]) -> bool:
     """Whether a frozen value may come from an adapter: a norm in the head, or a part that the base itself lacks.
 
     An adapter of ours then holds it as well.
@@ -97,11 +99,11 @@ def set_frozen(model: nn.Module, initials: Sequence[Initial | None], linears: Co
 
     Raises UserError where members have different ones; each can train alone.
     """
-    own = dict(model.named_parameters())
-    names = {n for i in initials if i for n in i.head if n in own and n.rpartition(".")[0] not in linears}
+    parameters = dict(model.named_parameters())
+    names = {n for i in initials if i for n in i.head if n in parameters and n.rpartition(".")[0] not in linears}
     for name in sorted(names):
-        values = [own[name] if i is None else i.head.get(name, own[name]) for i in initials]
-        wanted = values[0].to(own[name])
+        values = [parameters[name] if i is None else i.head.get(name, parameters[name]) for i in initials]
+        wanted = values[0].to(parameters[name])
         if any(not torch.equal(value.to(wanted), wanted) for value in values):
             raise UserError(f"the adapters of --init-from have different values of {name}, so they cannot share a pack")
-        own[name].data.copy_(wanted)
+        parameters[name].data.copy_(wanted)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from harness.replicas.groups import ParameterGroup
-from methods.layers.packed import Packed
+from methods.layers.packed import PartialMatrix
 
 ALIGNED = 64
 """Columns that the width is a multiple of, so that each replica's matrices lie alike."""
 
 
-class Matrices:
+class MatrixBank:
     """`flat` [K, width] holds the matrices of which some entries are frozen, in floating point, side by side.
 
     A step launches a kernel or two for all of them in place of several for each, which is what bounds a small model.
@@ -22,7 +22,7 @@ class Matrices:
     `forget` is called.
     """
 
-    def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[Packed]) -> None:
+    def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[PartialMatrix]) -> None:
         self.groups = list(groups)
         self.places = {
             id(leaf): (number, int(leaf.tensor.storage_offset()))
@@ -33,8 +33,8 @@ class Matrices:
         last = 0
         for part in self.parts:
             part.first, last = last, last + part.size
-        self.flat: Tensor | None = self._filled(last) if self.parts else None
-        self.indices = [self._index(number, last) for number in range(len(groups))]
+        self.flat: Tensor | None = self._build_flat(last) if self.parts else None
+        self.indices = [self._build_index(number, last) for number in range(len(groups))]
         self._bind()
         for part in packed:
             part.matrices = self if part.whole or part.rest is not None else None
@@ -42,7 +42,7 @@ class Matrices:
         self._seen: list[int] | None = None
         self._cast: dict[tuple[int, torch.dtype], Tensor] = {}
 
-    def _filled(self, last: int) -> Tensor:
+    def _build_flat(self, last: int) -> Tensor:
         like = self.parts[0].rest
         assert like is not None
         flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)  # one column at least takes the padding
@@ -51,14 +51,14 @@ class Matrices:
             flat[:, part.first : part.first + part.size] = part.rest
         return flat
 
-    def _of(self, number: int) -> list[Packed]:
+    def _list_parts(self, number: int) -> list[PartialMatrix]:
         """Those whose trained entries are a group's: its first columns, in this order."""
-        own = [p for p in self.parts if p.leaf is not None and self.places[id(p.leaf)][0] == number]
-        return sorted(own, key=lambda p: self.places[id(p.leaf)][1])
+        parts = [p for p in self.parts if p.leaf is not None and self.places[id(p.leaf)][0] == number]
+        return sorted(parts, key=lambda p: self.places[id(p.leaf)][1])
 
-    def _index(self, number: int, last: int) -> Tensor | None:
+    def _build_index(self, number: int, last: int) -> Tensor | None:
         """[K, n] int32: the places in a row of `flat` of a group's first n columns."""
-        parts = [(p, p.index) for p in self._of(number) if p.index is not None]
+        parts = [(p, p.index) for p in self._list_parts(number) if p.index is not None]
         if not parts:
             return None
         return torch.cat([torch.where(i == p.size, last, i + p.first) for p, i in parts], dim=1).int()
@@ -67,24 +67,24 @@ class Matrices:
         """Let each matrix see its columns of the group's index."""
         for number, index in enumerate(self.indices):
             start = 0
-            for part in self._of(number):
+            for part in self._list_parts(number):
                 assert index is not None and part.leaf is not None and self.places[id(part.leaf)][1] == start
                 part.index = index[:, start : start + part.leaf.shape[0]]
                 start += part.leaf.shape[0]
 
-    def dense(self, packed: Packed, dtype: torch.dtype | None) -> Tensor:
+    def dense(self, packed: PartialMatrix, dtype: torch.dtype | None) -> Tensor:
         """The matrices [K, rows, columns] of one of them; a view wherever it can be."""
         if packed.leaf is None or not packed.whole:
             assert self.flat is not None
-            self._ready()
+            self._refresh()
             return self._cut(packed, self.flat, -1, packed.first, dtype)
         if dtype in (None, packed.leaf.tensor.dtype):
             return packed.leaf.tensor.detach()
-        self._ready()
+        self._refresh()
         group, start = self.places[id(packed.leaf)]
         return self._cut(packed, self.groups[group].theta.detach(), group, start, dtype)
 
-    def _cut(self, packed: Packed, source: Tensor, number: int, start: int, dtype: torch.dtype | None) -> Tensor:
+    def _cut(self, packed: PartialMatrix, source: Tensor, number: int, start: int, dtype: torch.dtype | None) -> Tensor:
         """Its columns of a source, which is the group of this number or, at -1, `flat`."""
         if dtype is not None and dtype != source.dtype:
             if (number, dtype) not in self._cast:
@@ -92,29 +92,29 @@ class Matrices:
             source = self._cast[number, dtype]
         return source[:, start : start + packed.size].view(packed.shape)
 
-    def _ready(self) -> None:
-        if self._versions() == self._seen:
+    def _refresh(self) -> None:
+        if self._read_versions() == self._seen:
             return
         self.forget()
         for group, index in zip(self.groups, self.indices, strict=True):
             if index is not None:
                 assert self.flat is not None
                 self.flat.scatter_(1, index.long(), group.theta.detach()[:, : index.shape[1]])
-        self._seen = self._versions()
+        self._seen = self._read_versions()
 
-    def _versions(self) -> list[int]:
+    def _read_versions(self) -> list[int]:
         return [group.theta._version for group in self.groups]
 
-    def moved(self) -> None:
+    def mark_current(self) -> None:
         """Other entries of a matrix that is ready train now, and all have kept their values: it is ready still."""
-        self._seen = self._versions()
+        self._seen = self._read_versions()
 
     def forget(self) -> None:
         """What was made ready is that of trained values that may be others now."""
         self._seen = None
         self._cast.clear()
 
-    def stored(self, packed: Packed) -> list[Tensor]:
+    def stored(self, packed: PartialMatrix) -> list[Tensor]:
         """The part of `flat` that is this matrix, if any."""
         if packed.whole:
             return []

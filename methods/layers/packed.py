@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.replicas.dropout import fused_kernel
+from harness.replicas.dropout import load_fused_kernel
 from harness.replicas.groups import Leaf
 from methods.layers.frozen import FrozenLevel, Quantized
 
 if TYPE_CHECKING:
-    from methods.layers.matrices import Matrices
+    from methods.layers.matrices import MatrixBank
 
 
-class Packed:
+class PartialMatrix:
     """`leaf` [K, M] holds the trained entries, `index` [K, M] says where in a row of all entries they go.
 
     `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index. The
@@ -30,7 +30,7 @@ class Packed:
     def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> None:
         self.shape = (len(values), values[0].shape[0], values[0].shape[1])
         self.leaf: Leaf | None = None
-        self.matrices: Matrices | None = None
+        self.matrices: MatrixBank | None = None
         self.frozen: Quantized | None = None
         self.rest: Tensor | None = None
         """The frozen entries [K, size], zero where entries train, until they are put into `matrices`."""
@@ -40,27 +40,29 @@ class Packed:
         self.narrow: Tensor | None = None
         self.even = True
         """Whether all replicas train as many entries, so that no place of `index` is the padding's."""
-        self.start = self._place(torch.stack([m.flatten() for m in values]), masks, level, moves)
+        self.start = self._split_entries(torch.stack([m.flatten() for m in values]), masks, level, moves)
 
-    def _place(self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> Tensor | None:
+    def _split_entries(
+        self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool
+    ) -> Tensor | None:
         """Take the matrices [K, size] apart; returns what the trained entries start from."""
         k, size = dense.shape
         positions = [np.flatnonzero(m) for m in masks]
         most = max(len(p) for p in positions)
         if all(len(p) == size for p in positions):
             return dense.view(self.shape)
-        rest = dense.clone()
+        frozen_values = dense.clone()
         values = dense.new_zeros(k, most)
         index = np.full((k, most), size, dtype=np.int32)
         for row, where in enumerate(positions):
             places = torch.from_numpy(where).to(dense.device)
             values[row, : len(where)] = dense[row, places]
-            rest[row, places] = 0
+            frozen_values[row, places] = 0
             index[row, : len(where)] = where
         if level == "none":
-            self.rest = rest
-        elif most == 0 or moves or bool(rest.any()):
-            self.frozen = Quantized(rest, level)
+            self.rest = frozen_values
+        elif most == 0 or moves or bool(frozen_values.any()):
+            self.frozen = Quantized(frozen_values, level)
         if most == 0:
             return None
         self.index = torch.from_numpy(index).to(dense.device)
@@ -69,12 +71,12 @@ class Packed:
         return values
 
     def _columns(self, masks: Sequence[np.ndarray]) -> Tensor | None:
-        found = [np.flatnonzero(m.any(0)) for m in masks]
-        most = max(len(c) for c in found)
+        columns = [np.flatnonzero(m.any(0)) for m in masks]
+        most = max(len(c) for c in columns)
         if most == self.shape[2]:
             return None
         # a replica with fewer repeats one of its own: the gradient is the same in both
-        padded = [np.concatenate([c, np.full(most - len(c), c[0] if len(c) else 0)]) for c in found]
+        padded = [np.concatenate([c, np.full(most - len(c), c[0] if len(c) else 0)]) for c in columns]
         device = None if self.index is None else self.index.device
         return torch.from_numpy(np.stack(padded).astype(np.int64)).to(device)
 
@@ -97,14 +99,14 @@ class Packed:
         """The matrices [K, rows, columns], of `dtype` where given; no gradient flows through this."""
         if self.matrices is not None:
             return self.matrices.dense(self, dtype)
-        filled = self._decoded()
+        filled = self._decode()
         return filled if dtype is None else filled.to(dtype)
 
-    def _decoded(self) -> Tensor:
+    def _decode(self) -> Tensor:
         """From codes, with the trained entries put in; one more column takes the padding."""
         values = None if self.leaf is None else self.leaf.tensor.detach()
         if self.frozen is not None:
-            flat = self.frozen.filled()
+            flat = self.frozen.dequantize_rows()
         else:
             assert values is not None
             flat = values.new_zeros(self.shape[0], self.size + 1)
@@ -112,7 +114,7 @@ class Packed:
             flat.scatter_(1, self.index.long(), values)
         return flat[:, : self.size].view(self.shape)
 
-    def gradient(self, full: Tensor) -> Tensor:
+    def gather_gradient(self, full: Tensor) -> Tensor:
         """Of the trained entries, in the leaf's shape and precision.
 
         `full` is that of the matrices [K, rows, columns], or [K, rows, c] of the columns that `narrow_to` was told of.
@@ -122,24 +124,24 @@ class Packed:
         if self.index is None:
             return full.to(dtype)
         index, first = (self.index, self.first) if self.narrow is None else (self.narrow, 0)
-        return gathered(full, index, first, self.even, dtype)
+        return gather_entries(full, index, first, self.even, dtype)
 
     def narrow_to(self, columns: Tensor | None) -> None:
         """Expect gradients of these columns [K, c] only; None: of all."""
-        self.narrow = None if columns is None else self._places_within(columns)
+        self.narrow = None if columns is None else self._compute_narrow_index(columns)
 
-    def _places_within(self, columns: Tensor) -> Tensor:
+    def _compute_narrow_index(self, columns: Tensor) -> Tensor:
         """`index`, of the matrix that has these columns only."""
         places = self.places
         assert places is not None
         k, rows, width = self.shape
-        kept = columns.shape[1]
-        number = torch.arange(kept, device=columns.device).expand(k, kept)
+        column_count = columns.shape[1]
+        number = torch.arange(column_count, device=columns.device).expand(k, column_count)
         place = torch.zeros(k, width, dtype=torch.int64, device=columns.device).scatter_(1, columns, number)
-        own = places.long()
-        inside = own.clamp(max=self.size - 1)
-        moved = inside // width * kept + place.gather(1, inside % width)
-        return torch.where(own < self.size, moved, rows * kept).int()
+        flat_index = places.long()
+        inside = flat_index.clamp(max=self.size - 1)
+        narrow_index = inside // width * column_count + place.gather(1, inside % width)
+        return torch.where(flat_index < self.size, narrow_index, rows * column_count).int()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas but `rows`."""
@@ -163,12 +165,12 @@ class Packed:
         if self.leaf is None or self.index is None:
             return 0.0
         now = self.dense()[row].flatten().clone()
-        more = [(0, have - own) for have, own in zip(self.shape[1:], mask.shape, strict=True)]
+        more = [(0, have - size) for have, size in zip(self.shape[1:], mask.shape, strict=True)]
         where = torch.from_numpy(np.flatnonzero(np.pad(mask, more))).to(now.device)
         self.leaf.tensor[row, : len(where)] = now[where]
         self.index[row, : len(where)] = (where + self.first).int()
         if self.matrices is not None:
-            self.matrices.moved()
+            self.matrices.mark_current()
         if self.frozen is None:
             return 0.0  # all values lie in `matrices`, those that trained until now too
         now[where] = 0
@@ -176,25 +178,25 @@ class Packed:
 
     def state(self) -> list[Tensor]:
         """A copy of all but the trained values, on the host."""
-        return [tensor.to("cpu", copy=True) for tensor in self._kept()]
+        return [tensor.to("cpu", copy=True) for tensor in self._collect_state()]
 
     def restore(self, state: Sequence[Tensor]) -> None:
         """Go on from what `state` gave."""
-        for tensor, saved in zip(self._kept(), state, strict=True):
+        for tensor, saved in zip(self._collect_state(), state, strict=True):
             tensor.copy_(saved)
 
-    def _kept(self) -> list[Tensor]:
+    def _collect_state(self) -> list[Tensor]:
         index = [] if self.index is None else [self.index]
         if self.frozen is not None:
             return index + list(self.frozen.tensors())
         return index + ([] if self.matrices is None else self.matrices.stored(self))
 
 
-def gathered(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
+def gather_entries(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
     """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it (none if `even`)."""
-    if full.is_cuda and (fused := fused_kernel("methods.layers.gather_kernel")) is not None:
-        made: Tensor = fused.gathered(full, index, first, dtype)
-        return made
+    if full.is_cuda and (fused := load_fused_kernel("methods.layers.gather_kernel")) is not None:
+        gradients: Tensor = fused.gathered(full, index, first, dtype)
+        return gradients
     flat, places = full.reshape(len(index), -1), index.long()
     if first:
         places -= first

@@ -24,7 +24,7 @@ class GradientProjector:
         """[m, n] -> [size]."""
         basis = self.basis
         if basis is None or step % self.every == 0:
-            basis = self._put(self._leading(grad))
+            basis = self._store_basis(self._compute_basis(grad))
         small = grad @ basis.T if self.tall else basis.T @ grad
         return small.flatten()
 
@@ -34,14 +34,14 @@ class GradientProjector:
         wide: Tensor = update.view(-1, self.rank) @ self.basis if self.tall else self.basis @ update.view(self.rank, -1)
         return wide * self.scale
 
-    def _leading(self, grad: Tensor) -> Tensor:
+    def _compute_basis(self, grad: Tensor) -> Tensor:
         if not bool(grad.isfinite().all()):  # svd would raise; so the loss shows it
             return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
         u, _, v = torch.linalg.svd(grad, full_matrices=False)
         leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]
         return leading
 
-    def _put(self, basis: Tensor) -> Tensor:
+    def _store_basis(self, basis: Tensor) -> Tensor:
         """In the place of the last one: steps that were captured before read it there."""
         if self.basis is None:
             self.basis = basis.clone(memory_format=torch.contiguous_format)
@@ -56,4 +56,4 @@ class GradientProjector:
         if state is None:
             self.basis = None
         else:
-            self._put(state)
+            self._store_basis(state)

@@ -31,31 +31,31 @@ class ReplicaLinear(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
 
-def put(model: nn.Module, path: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
     """Put `module` in the place of the one at `path`."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
 
 
-def head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
+def find_head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
     """The linear layers outside the pretrained backbone (`base_model` of transformers), by path.
 
     A language model has none: the layer that gives its words' logits is pretrained.
     """
-    if word_logits(model) is not None:
+    if get_lm_head(model) is not None:
         return []
     base = getattr(model, "base_model", None)
     inside = set(base.modules()) if isinstance(base, nn.Module) and base is not model else set()
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m not in inside]
 
 
-def word_logits(model: nn.Module) -> nn.Module | None:
+def get_lm_head(model: nn.Module) -> nn.Module | None:
     """The layer from hidden states to a language model's logits; None for a classifier."""
     get = getattr(model, "get_output_embeddings", None)
     return get() if get is not None else None
 
 
-def backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def find_backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The linear layers of the pretrained backbone, by path, less the one that gives a language model's logits.
 
     GPT-2's Conv1D, a linear layer with its weight transposed, is among them.
@@ -63,17 +63,17 @@ def backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
     from transformers.pytorch_utils import Conv1D
 
     kinds = (nn.Linear, Conv1D)
-    heads = {name for name, _ in head_linears(model)}
-    words = word_logits(model)
+    heads = {name for name, _ in find_head_linears(model)}
+    words = get_lm_head(model)
     return [(n, m) for n, m in model.named_modules() if isinstance(m, kinds) and n not in heads and m is not words]
 
 
-def widths(linear: Any) -> tuple[int, int]:
+def get_widths(linear: Any) -> tuple[int, int]:
     """Inputs and outputs of a linear layer."""
     return (linear.in_features, linear.out_features) if hasattr(linear, "in_features") else (linear.nx, linear.nf)
 
 
-def fresh_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:
+def draw_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:
     """Weight ~ N(0, std) and a zero bias, drawn from the head stream for this layer's path."""
     weight = torch.empty(linear.out_features, linear.in_features, dtype=torch.float64)
     weight.normal_(0.0, std, generator=streams.torch("head", path))
@@ -81,7 +81,7 @@ def fresh_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tu
     return weight, bias
 
 
-def trained_dtype(model: nn.Module) -> torch.dtype:
+def get_trained_dtype(model: nn.Module) -> torch.dtype:
     """float32, whatever the backbone's precision; float64 for a float64 model (tests)."""
     return torch.float64 if next(model.parameters()).dtype == torch.float64 else torch.float32
 
@@ -89,13 +89,13 @@ def trained_dtype(model: nn.Module) -> torch.dtype:
 def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
     """Replace each head layer by a ReplicaLinear with fresh weights; returns the group "head", or none."""
     std = float(getattr(getattr(model, "config", None), "initializer_range", 0.02))
-    device, dtype = next(model.parameters()).device, trained_dtype(model)
-    linears = head_linears(model)
+    device, dtype = next(model.parameters()).device, get_trained_dtype(model)
+    linears = find_head_linears(model)
     if not linears:
         return Attached([], stored=[0] * len(streams))
     values: list[tuple[str, Tensor]] = []
     for path, linear in linears:
-        drawn = [fresh_head(path, linear, s, std) for s in streams]
+        drawn = [draw_head(path, linear, s, std) for s in streams]
         values.append((f"{path}.weight", torch.stack([w for w, _ in drawn])))
         biases = [b for _, b in drawn if b is not None]
         if biases:
@@ -105,5 +105,5 @@ def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
     undecayed = frozenset(name for name, _ in values if name.endswith(".bias"))
     group = ParameterGroup("head", values, [count] * len(streams), undecayed=undecayed)
     for path, _ in linears:
-        put(model, path, ReplicaLinear(group.leaves[f"{path}.weight"], group.leaves.get(f"{path}.bias")))
+        replace_module(model, path, ReplicaLinear(group.leaves[f"{path}.weight"], group.leaves.get(f"{path}.bias")))
     return Attached([group], stored=[0] * len(streams))

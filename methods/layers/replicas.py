@@ -11,21 +11,23 @@ from torch import Tensor, nn
 from harness.core.errors import CellFailed
 from harness.core.seeds import Streams
 from harness.replicas.groups import Attached, Leaf, ParameterGroup
-from methods.layers.replica_linear import trained_dtype
+from methods.layers.replica_linear import get_trained_dtype
 
-Drawn = Callable[[Streams], Tensor]
+Initializer = Callable[[Streams], Tensor]
 
 
-def replica_group(model: nn.Module, named: Sequence[tuple[str, Drawn]], streams: Sequence[Streams]) -> ParameterGroup:
+def build_replica_group(
+    model: nn.Module, named: Sequence[tuple[str, Initializer]], streams: Sequence[Streams]
+) -> ParameterGroup:
     """The group "adapter" of K replicas: each value is drawn from each replica's streams."""
-    device, dtype = next(model.parameters()).device, trained_dtype(model)
+    device, dtype = next(model.parameters()).device, get_trained_dtype(model)
     values = [(name, torch.stack([draw(s) for s in streams]).to(device, dtype)) for name, draw in named]
     count = sum(v[0].numel() for _, v in values)
     undecayed = frozenset(name for name, _ in named if name.endswith("bias"))
     return ParameterGroup("adapter", values, [count] * len(streams), undecayed=undecayed)
 
 
-def attached(group: ParameterGroup, model: nn.Module | None = None) -> Attached:
+def wrap_group(group: ParameterGroup, model: nn.Module | None = None) -> Attached:
     return Attached([group], stored=[0] * len(group.counts), model=model)
 
 
@@ -72,17 +74,17 @@ class Bottleneck(nn.Module):
         return y + torch.baddbmm(up_bias[:, None], inner, up.transpose(1, 2)).view(y.shape)
 
 
-def _repeated(leaf: Leaf, rows: int, dtype: torch.dtype) -> Tensor:
+def _repeat_per_row(leaf: Leaf, rows: int, dtype: torch.dtype) -> Tensor:
     """[K, ...] -> [rows, ...]: each replica's value for each of its rows."""
     values = leaf.tensor
     return values.repeat_interleave(rows // len(values), 0).to(dtype)
 
 
-def _longer(mask: Tensor, count: int, fill: int) -> Tensor:
+def _extend_mask(mask: Tensor, count: int, fill: int) -> Tensor:
     return torch.cat([mask.new_full((len(mask), count), fill), mask], 1)
 
 
-class Prompted(nn.Module):
+class PromptTunedModel(nn.Module):
     """The model with trained vectors [K, n, d] before its word embeddings, as peft's prompt tuning does it."""
 
     def __init__(self, model: nn.Module, prompt: Leaf) -> None:
@@ -91,25 +93,25 @@ class Prompted(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         count = self.prompt.shape[0]
-        more = {} if token_type_ids is None else {"token_type_ids": _longer(token_type_ids, count, 0)}
-        made = self.inner(**self._longer_inputs(input_ids, attention_mask), **more)
-        if made.logits.dim() == 3:  # a language model: the caller's positions only
-            made.logits = made.logits[:, count:]
-        return made
+        more = {} if token_type_ids is None else {"token_type_ids": _extend_mask(token_type_ids, count, 0)}
+        output = self.inner(**self._prepend_prompt(input_ids, attention_mask), **more)
+        if output.logits.dim() == 3:  # a language model: the caller's positions only
+            output.logits = output.logits[:, count:]
+        return output
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> Tensor:
         """As transformers' generate of a causal model, the rows given before what is written."""
-        ids: Tensor = self.inner.generate(**self._longer_inputs(input_ids, attention_mask), **more)  # type: ignore[operator]
+        ids: Tensor = self.inner.generate(**self._prepend_prompt(input_ids, attention_mask), **more)  # type: ignore[operator]
         return torch.cat([input_ids, ids], 1)  # from embeddings, transformers returns new tokens only
 
-    def _longer_inputs(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+    def _prepend_prompt(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         words = self.inner.get_input_embeddings()(input_ids)  # type: ignore[operator]
-        prompt = _repeated(self.prompt, len(words), words.dtype)
-        mask = _longer(attention_mask, self.prompt.shape[0], 1)
+        prompt = _repeat_per_row(self.prompt, len(words), words.dtype)
+        mask = _extend_mask(attention_mask, self.prompt.shape[0], 1)
         return {"inputs_embeds": torch.cat([prompt, words], 1), "attention_mask": mask}
 
 
-class Prefixed(nn.Module):
+class PrefixTunedModel(nn.Module):
     """The model with trained keys and values [K, layers, 2, heads, n, d / heads] before those of each layer."""
 
     def __init__(self, model: nn.Module, prefix: Leaf) -> None:
@@ -119,9 +121,9 @@ class Prefixed(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Any:
         from transformers import DynamicCache
 
-        prefix = _repeated(self.prefix, len(input_ids), next(self.inner.parameters()).dtype)
+        prefix = _repeat_per_row(self.prefix, len(input_ids), next(self.inner.parameters()).dtype)
         cache = DynamicCache()
         for layer in range(prefix.shape[1]):
             cache.update(prefix[:, layer, 0], prefix[:, layer, 1], layer)
-        mask = _longer(attention_mask, prefix.shape[-2], 1)
+        mask = _extend_mask(attention_mask, prefix.shape[-2], 1)
         return self.inner(input_ids=input_ids, attention_mask=mask, past_key_values=cache, **more)

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.replicas.groups import Attached
-    from methods.lowrank import Layout
+    from methods.lowrank import ReplicaInit
 
 
-def resampled(model: nn.Module, layouts: Sequence[Layout], steps: Sequence[int], adapter: Attached) -> None:
+def attach_resampler(model: nn.Module, layouts: Sequence[ReplicaInit], steps: Sequence[int], adapter: Attached) -> None:
     """Let the replicas that ask for it change what trains; `steps` are those that each will take."""
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LowRankLinear)}
     resampler = Resampler(layers, layouts, steps)
     for group in adapter.groups:
-        group.restarts = [made.method.redraws for made in layouts]
+        group.restarts = [replica.method.resample_interval for replica in layouts]
     adapter.after_step.append(resampler.after_step)
     adapter.keep_rows.append(resampler.keep)
     adapter.extra_of.append(resampler.extra)
@@ -29,26 +29,28 @@ def resampled(model: nn.Module, layouts: Sequence[Layout], steps: Sequence[int],
 class Resampler:
     """Draws masks anew. Every entry keeps its value; one that is frozen in codes takes the nearest they have."""
 
-    def __init__(self, layers: Mapping[str, LowRankLinear], layouts: Sequence[Layout], steps: Sequence[int]) -> None:
+    def __init__(
+        self, layers: Mapping[str, LowRankLinear], layouts: Sequence[ReplicaInit], steps: Sequence[int]
+    ) -> None:
         self.layers, self.layouts, self.steps = dict(layers), list(layouts), list(steps)
         self.errors = [0.0] * len(layouts)
 
     def after_step(self, taken: int) -> None:
         """Nothing is drawn after the last step: what would train then never does."""
-        for row, (made, last) in enumerate(zip(self.layouts, self.steps, strict=True)):
-            every = made.method.redraws
+        for row, (replica, last) in enumerate(zip(self.layouts, self.steps, strict=True)):
+            every = replica.method.resample_interval
             if every and taken % every == 0 and taken < last:
                 self._draw(row, taken // every)
 
     def _draw(self, row: int, draw: int) -> None:
-        made = self.layouts[row]
-        for name, (mask_a, mask_b) in made.method.redrawn(made.sites, made.streams, draw).items():
+        replica = self.layouts[row]
+        for name, (mask_a, mask_b) in replica.method.resample_masks(replica.sites, replica.streams, draw).items():
             layer = self.layers[name]
             self.errors[row] += layer.a.move(row, mask_a) + layer.b.move(row, mask_b)
 
     def extra(self, row: int) -> dict[str, Any]:
         """For the record: the sum of what storing entries anew has moved them by."""
-        return {"resample_error": self.errors[row]} if self.layouts[row].method.redraws else {}
+        return {"resample_error": self.errors[row]} if self.layouts[row].method.resample_interval else {}
 
     def keep(self, rows: Sequence[int]) -> None:
         self.layouts, self.steps, self.errors = (

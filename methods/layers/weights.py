@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def dense_weight(linear: nn.Module) -> Tensor:
+def get_dense_weight(linear: nn.Module) -> Tensor:
     """[d_out, d_in] in floating point; a quantized weight is dequantized into a copy."""
     from transformers.pytorch_utils import Conv1D
 

@@ -9,7 +9,7 @@ import numpy as np
 from harness.core.method import PerSite, Site, strategy
 
 
-def shuffled(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def shuffle_entries(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """The numbers from 1 to the number of entries, in a random order."""
     size = shape[0] * shape[1]
     order = np.empty(size, dtype=np.int64)
@@ -18,14 +18,14 @@ def shuffled(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 @strategy("random", paper="arXiv 2403.08822")
-def random(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_randomly(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Entries at random, without replacement."""
-    orders = {site.name: (shuffled(site.shapes[0], rng), shuffled(site.shapes[1], rng)) for site in sites}
+    orders = {site.name: (shuffle_entries(site.shapes[0], rng), shuffle_entries(site.shapes[1], rng)) for site in sites}
     # as shares of the matrix: in a scope of several matrices the larger one would fill the ratio alone
     return {name: (a / a.size, b / b.size) for name, (a, b) in orders.items()}
 
 
 @strategy("complementary", twins=True)
-def complementary(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_complementary(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Random entries; mask seeds 2i and 2i + 1 train complementary halves (ratio 0.5 only)."""
-    return random(sites, ratio, rng)
+    return score_randomly(sites, ratio, rng)

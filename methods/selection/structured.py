@@ -15,9 +15,11 @@ from harness.core.method import PerSite, Saving, Site, strategy
     version=2,
     why="every column of A has entries that train, so x is kept whole, and A x for every rank",
 )
-def row(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_rows(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole rows of each matrix: ranks of A, outputs of B."""
-    return {s.name: _pair(*(np.repeat(_shuffled(m, rng)[:, None], n, 1) for m, n in s.shapes)) for s in sites}
+    return {
+        s.name: _make_pair(*(np.repeat(_shuffle_shares(m, rng)[:, None], n, 1) for m, n in s.shapes)) for s in sites
+    }
 
 
 STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
@@ -32,13 +34,13 @@ ALL: tuple[Saving, ...] = (*STATE, "activations", "compute")
     why="the gradient of A is computed of the chosen columns alone, so only they are kept of x: once for all sites that"
     " read it, while no other operation keeps x (a linear layer, norm or residual of a frozen BERT does not)",
 )
-def column(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_columns(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole columns: inputs of A (the same for all sites that read the same input), ranks of B."""
     inputs: dict[str, np.ndarray] = {}
     chosen = {}
     for s in sites:
-        order = inputs.setdefault(s.reads or s.name, _shuffled(s.d_in, rng))
-        chosen[s.name] = _pair(np.tile(order, (s.rank, 1)), np.tile(_shuffled(s.rank, rng), (s.d_out, 1)))
+        order = inputs.setdefault(s.reads or s.name, _shuffle_shares(s.d_in, rng))
+        chosen[s.name] = _make_pair(np.tile(order, (s.rank, 1)), np.tile(_shuffle_shares(s.rank, rng), (s.d_out, 1)))
     return chosen
 
 
@@ -49,12 +51,12 @@ def column(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     saves=ALL,
     why="ranks that do not train add nothing and are left out: LoRA of a smaller rank",
 )
-def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_ranks(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole ranks: rows of A with their columns of B; the others are not computed, as B is zero there."""
     chosen = {}
     for s in sites:
-        order = _shuffled(s.rank, rng)
-        chosen[s.name] = _pair(np.repeat(order[:, None], s.d_in, 1), np.tile(order, (s.d_out, 1)))
+        order = _shuffle_shares(s.rank, rng)
+        chosen[s.name] = _make_pair(np.repeat(order[:, None], s.d_in, 1), np.tile(order, (s.d_out, 1)))
     return chosen
 
 
@@ -69,9 +71,9 @@ def rank(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSi
     saves=ALL,
     why="no gradient of B is computed and A x is not kept; x is, so that activations shrink little",
 )
-def a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """A trains, B is drawn and frozen. A starts at zero here: with B at zero nothing would ever be learned."""
-    return {s.name: _pair(np.ones(s.shapes[0]), np.zeros(s.shapes[1])) for s in sites}
+    return {s.name: _make_pair(np.ones(s.shapes[0]), np.zeros(s.shapes[1])) for s in sites}
 
 
 @strategy(
@@ -85,36 +87,36 @@ def a_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> Per
     why="no gradient of A is computed, so A x (rank numbers a token) is kept in place of x",
     paper="arXiv 2308.03303",
 )
-def b_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_b_only(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """B trains, A is drawn and frozen (LoRA-FA): the backward pass keeps x A in place of x."""
-    return {s.name: _pair(np.zeros(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
+    return {s.name: _make_pair(np.zeros(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
 
 
 BLOCKS = "sites that do not train add nothing and are left out; nothing is kept or computed for them"
 
 
 @strategy("layer", scope="model", unit="block", version=2, saves=ALL, why=BLOCKS)
-def layer(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_layers(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole layers at random, as many as come nearest to the ratio."""
-    return _blocks(sites, rng, lambda s: s.layer)
+    return _score_blocks(sites, rng, lambda s: s.layer)
 
 
 @strategy("module", scope="model", unit="block", version=2, saves=ALL, why=BLOCKS)
-def module(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
+def score_modules(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole sites at random, as many as come nearest to the ratio."""
-    return _blocks(sites, rng, lambda s: s.name)
+    return _score_blocks(sites, rng, lambda s: s.name)
 
 
-def _shuffled(count: int, rng: np.random.Generator) -> np.ndarray:
+def _shuffle_shares(count: int, rng: np.random.Generator) -> np.ndarray:
     """0 to 1 in a random order: as shares, so that in a scope of several matrices a larger one has no advantage."""
     return (rng.permutation(count) + 1) / count
 
 
-def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _make_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _blocks(sites: Sequence[Site], rng: np.random.Generator, block: Callable[[Site], object]) -> PerSite:
+def _score_blocks(sites: Sequence[Site], rng: np.random.Generator, block: Callable[[Site], object]) -> PerSite:
     blocks = list(dict.fromkeys(block(s) for s in sites))
     order = dict(zip(blocks, rng.permutation(len(blocks)), strict=True))
-    return {s.name: _pair(*(np.full(shape, order[block(s)]) for shape in s.shapes)) for s in sites}
+    return {s.name: _make_pair(*(np.full(shape, order[block(s)]) for shape in s.shapes)) for s in sites}

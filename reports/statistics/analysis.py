@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
 from harness.core.record import Profile, Record
-from reports.compare import coverage
+from reports.compare import find_coverage
 from reports.document import Rows
-from reports.frames import Grid, grids
+from reports.frames import Grid, build_grids
 from reports.statistics import score_frames as frames
 from reports.statistics.collapse import TaskCollapses, find_collapses
-from reports.statistics.comparisons import Comparison, Paired, on_average, on_task, paired
-from reports.statistics.evidence import Evidence, constant_runs, evidence
-from reports.statistics.savings import Saving, saving, sentence
-from reports.statistics.seed_pairs import PAIR_COLUMNS, rows as pair_rows, standard_errors
-from reports.statistics.signatures import REFERENCES, SUBJECT, Signature, signatures
-from reports.statistics.testing import Tests, corrected
-from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, translation_rows
-from reports.statistics.verdicts import Verdict, verdict
+from reports.statistics.comparisons import Comparison, PairedCells, compare_on_average, compare_on_task, match_cells
+from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
+from reports.statistics.savings import Saving, compute_saving, describe_saving
+from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
+from reports.statistics.signatures import REFERENCES, SUBJECT, FailureCheck, check_failure_modes
+from reports.statistics.testing import Tests, compute_tests
+from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, build_translation_rows
+from reports.statistics.verdicts import Verdict, build_verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparisonResult:
     """One comparison with its tests, what the method saves, and the verdict in words."""
 
     comparison: Comparison
@@ -50,9 +50,9 @@ class Analysis:
     tests. `collapses`: suite -> task -> its collapsed runs.
     """
 
-    judged: tuple[Judged, ...]
+    judged: tuple[ComparisonResult, ...]
     rows: Mapping[str, Rows]
-    signatures: Mapping[str, tuple[Signature, ...]]
+    signatures: Mapping[str, tuple[FailureCheck, ...]]
     margin: float | None
     seed: int
     grids: Sequence[Grid] = dataclasses.field(compare=False, repr=False)
@@ -64,38 +64,38 @@ class Analysis:
         run), score, low, high (new seeds); of accuracy also example_se (new examples, clustered by subject), examples,
         clusters.
         """
-        return _frame(self.rows["scores"], frames.SCORE_COLUMNS)
+        return _build_frame(self.rows["scores"], frames.SCORE_COLUMNS)
 
     @functools.cached_property
     def aggregates(self) -> pd.DataFrame:
         """suite, method, tasks, runs, measure, value, low, high."""
-        return _frame(self.rows["aggregates"], frames.AGGREGATE_COLUMNS)
+        return _build_frame(self.rows["aggregates"], frames.AGGREGATE_COLUMNS)
 
     @functools.cached_property
     def components(self) -> pd.DataFrame:
         """suite, task, method, stream, levels, sd, share, p."""
-        return _frame(self.rows["components"], frames.COMPONENT_COLUMNS)
+        return _build_frame(self.rows["components"], frames.COMPONENT_COLUMNS)
 
     @functools.cached_property
     def pairs(self) -> pd.DataFrame:
         """One row per seed pair and split (see seed_pairs)."""
-        return _frame(self.rows["pairs"], PAIR_COLUMNS)
+        return _build_frame(self.rows["pairs"], PAIR_COLUMNS)
 
     @functools.cached_property
     def translations(self) -> pd.DataFrame:
         """One row per seed pair and metric of translation (see translation)."""
-        return _frame(self.rows["translations"], TRANSLATION_COLUMNS)
+        return _build_frame(self.rows["translations"], TRANSLATION_COLUMNS)
 
     @functools.cached_property
     def profiles(self) -> pd.DataFrame:
         """suite, method, score, share, low, high."""
         import pandas as pd
 
-        return pd.concat([frames.profile_frame(grid, self.seed) for grid in self.grids], ignore_index=True)
+        return pd.concat([frames.build_profile_frame(grid, self.seed) for grid in self.grids], ignore_index=True)
 
 
 @dataclass(frozen=True)
-class _Suite:
+class _SuiteAnalysis:
     grid: Grid
     found: Mapping[str, Evidence | str]
     comparisons: Sequence[Comparison]
@@ -119,92 +119,96 @@ def analyse(
     the margin was named after there were results. Raises UserError where cells of one comparison differ in protocol,
     model, data or version of the suite.
     """
-    suites = [_suite(grid, cells) for grid in grids(records)]
+    suites = [_analyse_suite(grid, cells) for grid in build_grids(records)]
     every = [c for suite in suites for c in suite.comparisons]
-    tests = corrected(every, margin)
+    tests = compute_tests(every, margin)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
-    judged = tuple(_judged(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True))
-    parts = [frames.component_parts(suite.grid) for suite in suites]
-    made: dict[str, Rows] = {
-        "scores": [r for s in suites for r in frames.score_rows(s.grid, s.found)],
-        "aggregates": [r for s in suites for r in frames.aggregate_rows(s.grid)],
-        "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.component_rows(s.grid, p)],
+    judged = tuple(
+        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True)
+    )
+    parts = [frames.collect_components(suite.grid) for suite in suites]
+    rows: dict[str, Rows] = {
+        "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.found)],
+        "aggregates": [r for s in suites for r in frames.build_aggregate_rows(s.grid)],
+        "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.build_component_rows(s.grid, p)],
         "pairs": [row for suite in suites for row in suite.pairs],
         "translations": [row for suite in suites for row in suite.translations],
     }
     signs = {
-        s.grid.suite: signatures(s.grid, _of_suite(judged, s.grid.suite), profiles, p, s.collapses)
+        s.grid.suite: check_failure_modes(s.grid, _select_suite(judged, s.grid.suite), profiles, p, s.collapses)
         for s, p in zip(suites, parts, strict=True)
     }
     collapses = {s.grid.suite: s.collapses for s in suites}
-    return Analysis(judged, made, signs, margin, seed, [suite.grid for suite in suites], collapses)
+    return Analysis(judged, rows, signs, margin, seed, [suite.grid for suite in suites], collapses)
 
 
-def _of_suite(judged: Sequence[Judged], suite: str) -> list[tuple[Comparison, Verdict]]:
+def _select_suite(judged: Sequence[ComparisonResult], suite: str) -> list[tuple[Comparison, Verdict]]:
     return [(j.comparison, j.verdict) for j in judged if j.comparison.suite == suite]
 
 
-def _frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
+def _build_frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def opponents(grid: Grid) -> list[tuple[str, str]]:
+def list_opponents(grid: Grid) -> list[tuple[str, str]]:
     """(method, first): all against the first; lorasp against lora and full of the same precision and protocol too."""
 
     def of(name: str) -> Cell:
-        return grid.of_method(name)[0].cell
+        return grid.select_method(name)[0].cell
 
     def alike(a: Cell, b: Cell) -> bool:
         return (a.dtype, a.quantize, a.protocol.name) == (b.dtype, b.quantize, b.protocol.name)
 
-    found = [(method, grid.methods[0]) for method in grid.methods[1:]]
+    matchups = [(method, grid.methods[0]) for method in grid.methods[1:]]
     for method, first in itertools.permutations(grid.methods, 2):
-        known = (method, first) in found or (first, method) in found
+        is_listed = (method, first) in matchups or (first, method) in matchups
         if (
-            not known
+            not is_listed
             and of(method).method == SUBJECT
             and of(first).method in REFERENCES
             and alike(of(method), of(first))
         ):
-            found.append((method, first))
-    return found
+            matchups.append((method, first))
+    return matchups
 
 
-def _suite(grid: Grid, cells: Path | None) -> _Suite:
+def _analyse_suite(grid: Grid, cells: Path | None) -> _SuiteAnalysis:
     average = grid.averages[0]
-    cover = coverage(grid, average)
-    found = evidence(grid, average, cells)
-    collapses = find_collapses(grid, average, constant_runs(grid, found, cells))
+    cover = find_coverage(grid, average)
+    evidence_by_task = collect_evidence(grid, average, cells)
+    collapses = find_collapses(grid, average, find_constant_runs(grid, evidence_by_task, cells))
     comparisons: list[Comparison] = []
     rows: list[dict[str, Any]] = []
     texts: list[Pairing] = []
-    for method, first in opponents(grid):
-        parts = {task: paired(grid, task, method, first, average, found[task]) for task in grid.tasks}
-        comparisons += [on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
-        if len(grid.declared(average)) > 1:
-            comparisons.append(on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], collapses))
+    for method, first in list_opponents(grid):
+        parts = {task: match_cells(grid, task, method, first, average, evidence_by_task[task]) for task in grid.tasks}
+        comparisons += [compare_on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
+        if len(grid.list_tasks(average)) > 1:
+            comparisons.append(
+                compare_on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], collapses)
+            )
         for task, one in parts.items():
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
-            rows += [names | row for row in _pair_rows(one, found[task])]
+            rows += [names | row for row in _build_pair_rows(one, evidence_by_task[task])]
             texts += [(names, pair) for pair in one.cells.values()]
-    return _Suite(grid, found, comparisons, rows, translation_rows(texts, cells), collapses)
+    return _SuiteAnalysis(grid, evidence_by_task, comparisons, rows, build_translation_rows(texts, cells), collapses)
 
 
-def _pair_rows(one: Paired, found: Evidence | str) -> Iterator[dict[str, Any]]:
+def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterator[dict[str, Any]]:
     if isinstance(found, str) or not one.cells:
         return
-    errors = standard_errors(one.influences(list(one.cells)))
+    errors = compute_standard_errors(one.influences(list(one.cells)))
     for (seeds, pair), se in zip(one.cells.items(), errors, strict=True):
         yield from pair_rows(pair, found.examples, one.gaps[seeds], se)
 
 
-def _judged(
+def _judge_comparison(
     grid: Grid, c: Comparison, tests: Tests, profiles: Sequence[Profile], margin: float | None, late: bool
-) -> Judged:
+) -> ComparisonResult:
     place = c.tasks[0] if c.tasks else ""
-    saved = saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
+    saved = compute_saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
     # Said once for two methods: with their mean over tasks, or with their only task.
-    words = sentence(saved, c.method, c.first) if c.whole or len(grid.tasks) == 1 else ""
-    return Judged(c, tests, saved, verdict(c, tests, margin, words, late))
+    words = describe_saving(saved, c.method, c.first) if c.whole or len(grid.tasks) == 1 else ""
+    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, words, late))

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 DRAWS = 1000
 
 
-def generator(seed: int, *labels: str) -> np.random.Generator:
+def create_generator(seed: int, *labels: str) -> np.random.Generator:
     """A stream of its own for each label, whatever else is drawn and in which order."""
     import numpy as np
 
     return np.random.default_rng([seed, zlib.crc32("\n".join(labels).encode())])
 
 
-def counts(rng: np.random.Generator, draws: int, n: int) -> Any:
+def draw_counts(rng: np.random.Generator, draws: int, n: int) -> Any:
     """How often each of n units is drawn in n draws with replacement: int64 [draws, n], rows sum to n."""
     import numpy as np
 
-    drawn = rng.integers(0, n, (draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n)
+    indices = rng.integers(0, n, (draws, n)) + n * np.arange(draws)[:, None]
+    return np.bincount(indices.ravel(), minlength=draws * n).reshape(draws, n)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def clusters(ids: Sequence[str], split: str) -> np.ndarray:
+def compute_clusters(ids: Sequence[str], split: str) -> np.ndarray:
     """Codes [n] of what stands before the last '/' of each id, as in 'anatomy/17'.
 
     Each example is a cluster of its own where that is the split's name ('validation/17') or the same for all.
@@ -25,7 +25,7 @@ def clusters(ids: Sequence[str], split: str) -> np.ndarray:
     return np.asarray(np.unique(prefixes, return_inverse=True)[1])
 
 
-def clustered_mean(values: Any, codes: Any) -> Student | None:
+def estimate_clustered_mean(values: Any, codes: Any) -> Student | None:
     """Mean of values [n] whose errors are free within clusters `codes` [n]; None of one cluster or no spread.
 
     The variance of a least-squares mean with clustered errors and the small-sample factor G / (G - 1)

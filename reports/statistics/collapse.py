@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.record import Record
-from reports.frames import Grid, score, seed_text
+from reports.frames import Grid, format_seeds, get_score
 
 LEAST_GAIN = 5.0
 LEAST_SHARE = 1 / 3
@@ -41,21 +41,21 @@ DROPPED = "far below the median of its method"
 
 
 @dataclass(frozen=True)
-class Share:
+class CollapseCount:
     """`collapsed` of `runs` runs of one method on one task."""
 
     collapsed: int
     runs: int
 
     @property
-    def never_learned(self) -> bool:
+    def is_never_learned(self) -> bool:
         """Every run of two or more collapsed."""
         return 2 <= self.runs == self.collapsed
 
     @property
     def upper(self) -> float:
         """One-sided 95 % upper bound of the rate of collapses (Clopper and Pearson 1934)."""
-        return upper_rate(self.collapsed, self.runs)
+        return compute_upper_rate(self.collapsed, self.runs)
 
     def __str__(self) -> str:
         return f"{self.collapsed} of {self.runs}"
@@ -70,35 +70,35 @@ class TaskCollapses:
     baseline: float
     attained: float | None
     reasons: Mapping[str, str]
-    shares: Mapping[str, Share]
+    shares: Mapping[str, CollapseCount]
 
     @property
-    def learned(self) -> bool:
+    def is_learned(self) -> bool:
         return self.attained is not None and self.attained - self.baseline >= LEAST_GAIN
 
-    def against_equivalence(self, *methods: str) -> str:
+    def describe_refusal(self, *methods: str) -> str:
         """Why no equivalence of these methods can be claimed here; '' where nothing speaks against it.
 
         A single collapsed run of any method shows that seeds of the task do collapse. A method that never learned the
         task says nothing of the seeds of others.
         """
-        if not self.learned:
+        if not self.is_learned:
             return f"no method gains {LEAST_GAIN:g} points over the majority baseline on {self.task}"
         collapsed = [
             f"{name} {share}"
             for name, share in self.shares.items()
-            if share.collapsed and (name in methods or not share.never_learned)
+            if share.collapsed and (name in methods or not share.is_never_learned)
         ]
-        return f"runs on {self.task} collapsed ({few(collapsed)})" if collapsed else ""
+        return f"runs on {self.task} collapsed ({list_first(collapsed)})" if collapsed else ""
 
 
-def few(names: Sequence[str], most: int = 4) -> str:
+def list_first(names: Sequence[str], most: int = 4) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def upper_rate(collapsed: int, runs: int, level: float = 0.95) -> float:
+def compute_upper_rate(collapsed: int, runs: int, level: float = 0.95) -> float:
     """One-sided upper bound of a rate of which `collapsed` of `runs` were seen (Clopper and Pearson 1934)."""
     from scipy.special import betaincinv
 
@@ -109,25 +109,25 @@ def find_collapses(
     grid: Grid, average: str, constant: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, TaskCollapses]:
     """Task -> its collapsed runs; `constant`: task -> keys of runs that predict one value for all examples."""
-    return {task: of_task(grid, task, average, (constant or {}).get(task, ())) for task in grid.tasks}
+    return {task: find_task_collapses(grid, task, average, (constant or {}).get(task, ())) for task in grid.tasks}
 
 
-def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ()) -> TaskCollapses:
+def find_task_collapses(grid: Grid, task: str, average: str, constant: Collection[str] = ()) -> TaskCollapses:
     """The collapsed runs of one task."""
-    scores = {r.key: value for r in grid.of_task(task) if (value := score(r, average)) is not None}
-    baselines = [r.majority for r in grid.of_task(task) if r.majority is not None]
+    scores = {r.key: value for r in grid.select_task(task) if (value := get_score(r, average)) is not None}
+    baselines = [r.majority for r in grid.select_task(task) if r.majority is not None]
     baseline = statistics.median(baselines) if baselines else 0.0
     values = {m: [scores[r.key] for r in grid.of(task, m) if r.key in scores] for m in grid.methods}
-    medians = {method: statistics.median(own) for method, own in values.items() if own}
+    medians = {method: statistics.median(method_scores) for method, method_scores in values.items() if method_scores}
     attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
     learned = attained is not None and attained - baseline >= LEAST_GAIN
     line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
     reasons: dict[str, str] = {}
-    shares: dict[str, Share] = {}
+    shares: dict[str, CollapseCount] = {}
     for method in grid.methods:
-        runs = [r for r in grid.of(task, method) if r.key in scores or not_finite(r)]
-        weak = _weak(values[method], baseline, line) if values[method] else line
-        far_below = _far_below(values[method], baseline) if values[method] else line
+        runs = [r for r in grid.of(task, method) if r.key in scores or has_diverged(r)]
+        weak = _compute_weak_limit(values[method], baseline, line) if values[method] else line
+        far_below = _compute_drop_limit(values[method], baseline) if values[method] else line
         for run in runs:
             if run.key not in scores:
                 reasons[run.key] = NOT_FINITE
@@ -138,11 +138,11 @@ def of_task(grid: Grid, task: str, average: str, constant: Collection[str] = ())
             elif scores[run.key] <= far_below:
                 reasons[run.key] = DROPPED
         if runs:
-            shares[method] = Share(sum(r.key in reasons for r in runs), len(runs))
+            shares[method] = CollapseCount(sum(r.key in reasons for r in runs), len(runs))
     return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
 
 
-def _weak(values: Sequence[float], baseline: float, line: float) -> float:
+def _compute_weak_limit(values: Sequence[float], baseline: float, line: float) -> float:
     """The score at or below which a run of the method is hardly above the baseline (rule 2); `line`: that of the task.
 
     A weak method has runs on both sides of the line that differ by little: no seed of it has collapsed.
@@ -151,7 +151,7 @@ def _weak(values: Sequence[float], baseline: float, line: float) -> float:
     return line if best <= line else min(line, baseline + (1 - LOST_OF_BEST) * (best - baseline))
 
 
-def _far_below(values: Sequence[float], baseline: float) -> float:
+def _compute_drop_limit(values: Sequence[float], baseline: float) -> float:
     """The score at or below which a run of the method has dropped far below the others (rule 3)."""
     median = statistics.median(values)
     better_half = sorted(values)[len(values) // 2 :]
@@ -159,19 +159,19 @@ def _far_below(values: Sequence[float], baseline: float) -> float:
     return median - max(FAR_BELOW, LARGE_LOSS * (median - baseline), FAR_OUT * spread)
 
 
-def not_finite(record: Record) -> bool:
+def has_diverged(record: Record) -> bool:
     """Whether the run diverged: it stopped at a loss that is not finite, or has a score that is no number."""
     if record.status == "ok":
         return not all(map(math.isfinite, record.scores.values()))
     return "not finite" in (record.reason or "")
 
 
-def refusal(collapses: Iterable[TaskCollapses], *methods: str) -> str:
+def join_refusals(collapses: Iterable[TaskCollapses], *methods: str) -> str:
     """Why no equivalence of these methods can be claimed on these tasks; '' where nothing speaks against it."""
-    return "; ".join(filter(None, (one.against_equivalence(*methods) for one in collapses)))
+    return "; ".join(filter(None, (one.describe_refusal(*methods) for one in collapses)))
 
 
-def describe(collapses: Sequence[TaskCollapses], *methods: str) -> str:
+def describe_collapses(collapses: Sequence[TaskCollapses], *methods: str) -> str:
     """How many runs of each method collapsed on these tasks, and the rates that so many runs still allow."""
     parts = []
     for method in dict.fromkeys(methods):
@@ -187,6 +187,6 @@ def describe(collapses: Sequence[TaskCollapses], *methods: str) -> str:
     return f"Collapsed runs, with the one-sided 95 % bound of their rate: {', '.join(parts)}." if parts else ""
 
 
-def name_runs(records: Iterable[Record]) -> str:
+def format_runs(records: Iterable[Record]) -> str:
     """The runs for reading, five at most."""
-    return few([f"{r.cell.label} on {r.cell.task} (seeds {seed_text(r.cell.seeds)})" for r in records], 5)
+    return list_first([f"{r.cell.label} on {r.cell.task} (seeds {format_seeds(r.cell.seeds)})" for r in records], 5)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.record import Record
-from reports.compare import Coverage, pairs
-from reports.frames import Grid, Seeds, score, seed_text
-from reports.statistics.collapse import TaskCollapses, describe, refusal
+from reports.compare import Coverage, find_pairs
+from reports.frames import Grid, Seeds, format_seeds, get_score
+from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals
 from reports.statistics.comparable import check_comparable
-from reports.statistics.crossed import Crossed, ExampleVariance, crossed, example_variance
+from reports.statistics.crossed import CrossedEstimate, ExampleVariance, estimate_crossed, estimate_example_variance
 from reports.statistics.evidence import Evidence
 from reports.statistics.power import Noise
-from reports.statistics.shared_seeds import is_crossed, over_seeds, varied
-from reports.statistics.sign_flip import sign_flip_p
-from reports.statistics.student import Student, combined
+from reports.statistics.shared_seeds import describe_streams, estimate_over_seeds, is_crossed
+from reports.statistics.sign_flip import compute_sign_flip_p
+from reports.statistics.student import Student, merge_estimates
 
 NEW_BOTH = "new seeds and new examples"
 NEW_SEEDS = "new seeds, these examples"
@@ -57,20 +57,24 @@ class Comparison:
     collapses: tuple[TaskCollapses, ...] = ()
 
     @property
-    def refused(self) -> str:
+    def equivalence_refusal(self) -> str:
         """Why neither equivalence nor non-inferiority may be claimed; '' where nothing speaks against it."""
-        return refusal(self.collapses, self.method, self.first)
+        return join_refusals(self.collapses, self.method, self.first)
 
     @property
     def collapsed(self) -> str:
         """How many runs of both methods collapsed, and what rates that allows, as a sentence."""
-        return describe(self.collapses, self.method, self.first)
+        return describe_collapses(self.collapses, self.method, self.first)
 
     @property
     def collapse_counts(self) -> str:
         """Collapsed runs of the method and of the one it is compared with: '3 of 10, 1 of 10'."""
         shares = [[one.shares[m] for one in self.collapses if m in one.shares] for m in (self.method, self.first)]
-        return ", ".join(f"{sum(s.collapsed for s in own)} of {sum(s.runs for s in own)}" for own in shares if own)
+        return ", ".join(
+            f"{sum(s.collapsed for s in method_shares)} of {sum(s.runs for s in method_shares)}"
+            for method_shares in shares
+            if method_shares
+        )
 
     @property
     def counted(self) -> str:
@@ -83,7 +87,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedCells:
     """The paired cells of one task, their differences by seeds, and the evidence of examples where it was kept."""
 
     gaps: Mapping[Seeds, float]
@@ -94,54 +98,56 @@ class Paired:
     def influences(self, seeds: Sequence[Seeds]) -> Any:
         """What each unit of examples adds to the difference of each seed [units, seeds]; there must be evidence."""
         assert self.evidence is not None
-        method, first = zip(*((a.key, b.key) for a, b in (self.cells[own] for own in seeds)), strict=True)
+        method, first = zip(*((a.key, b.key) for a, b in (self.cells[pair_seeds] for pair_seeds in seeds)), strict=True)
         return self.evidence.columns(method) - self.evidence.columns(first)
 
 
-def paired(grid: Grid, task: str, method: str, first: str, average: str, found: Evidence | str) -> Paired:
+def match_cells(grid: Grid, task: str, method: str, first: str, average: str, found: Evidence | str) -> PairedCells:
     """Raises UserError where the cells do not share what a comparison needs."""
     check_comparable([*grid.of(task, method), *grid.of(task, first)], f"{method} against {first}")
-    cells = pairs(grid, task, method, first, average)
-    gaps = {seeds: (score(a, average) or 0.0) - (score(b, average) or 0.0) for seeds, (a, b) in cells.items()}
+    cells = find_pairs(grid, task, method, first, average)
+    gaps = {seeds: (get_score(a, average) or 0.0) - (get_score(b, average) or 0.0) for seeds, (a, b) in cells.items()}
     if isinstance(found, str):
-        return Paired(gaps, cells, None, found)
-    return Paired(gaps, cells, found, "")
+        return PairedCells(gaps, cells, None, found)
+    return PairedCells(gaps, cells, found, "")
 
 
 Collapses = Mapping[str, TaskCollapses]
 """Task -> its collapsed runs."""
 
 
-def on_task(grid: Grid, task: str, method: str, first: str, one: Paired, collapses: Collapses) -> Comparison:
+def compare_on_task(
+    grid: Grid, task: str, method: str, first: str, one: PairedCells, collapses: Collapses
+) -> Comparison:
     """The comparison on one task."""
-    return _made(grid, (task,), method, first, [one], task, collapses)
+    return _build_comparison(grid, (task,), method, first, [one], task, collapses)
 
 
-def on_average(
-    grid: Grid, cover: Coverage, method: str, first: str, parts: Sequence[Paired], collapses: Collapses
+def compare_on_average(
+    grid: Grid, cover: Coverage, method: str, first: str, parts: Sequence[PairedCells], collapses: Collapses
 ) -> Comparison:
     """The comparison on the mean over the tasks of `cover`, `parts` in their order."""
-    return _made(grid, cover.tasks, method, first, parts, cover.label, collapses, cover)
+    return _build_comparison(grid, cover.tasks, method, first, parts, cover.label, collapses, cover)
 
 
-def _made(
+def _build_comparison(
     grid: Grid,
     tasks: tuple[str, ...],
     method: str,
     first: str,
-    parts: Sequence[Paired],
+    parts: Sequence[PairedCells],
     place: str,
     collapses: Collapses,
     cover: Coverage | None = None,
 ) -> Comparison:
     common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
     gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
-    both = _crossed(gaps, common, parts)
-    seeds_only = both.seeds if both else over_seeds(dict(zip(common, gaps, strict=True)))
+    both = _estimate_crossed(gaps, common, parts)
+    seeds_only = both.seeds if both else estimate_over_seeds(dict(zip(common, gaps, strict=True)))
     if seeds_only is None and len(common) < 2 and len(parts) > 1:
-        seeds_only = _unmatched(parts)
+        seeds_only = _merge_unmatched(parts)
     concerned = cover.tasks + tuple(cover.missing) if cover else tasks
-    asked = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
+    cell_counts = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
     each = seeds_only.df + 1 if seeds_only and len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
     noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
@@ -152,54 +158,56 @@ def _made(
         place=place,
         tasks=tasks,
         pairs=len(common),
-        asked=max(asked),
+        asked=max(cell_counts),
         difference=difference,
         estimate=both.both if both else seeds_only,
         target=NEW_BOTH if both else NEW_SEEDS,
         seeds=seeds_only,
         examples=both.examples if both else None,
         noise=noise,
-        why=_why(common, seeds_only, parts),
-        failed=tuple(failures(grid, concerned, (method, first))),
+        why=_describe_missing(common, seeds_only, parts),
+        failed=tuple(list_failures(grid, concerned, (method, first))),
         missing=cover.missing if cover else {},
         whole=cover is not None,
-        varied=varied(common),
-        sign_flip=sign_flip_p(gaps) if gaps and not is_crossed(common) else None,
+        varied=describe_streams(common),
+        sign_flip=compute_sign_flip_p(gaps) if gaps and not is_crossed(common) else None,
         collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
 
 
-def _crossed(gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[Paired]) -> Crossed | None:
-    known = [p.evidence for p in parts if p.evidence is not None]
-    if len(common) < 2 or len(known) < len(parts):
+def _estimate_crossed(
+    gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[PairedCells]
+) -> CrossedEstimate | None:
+    evidence_parts = [p.evidence for p in parts if p.evidence is not None]
+    if len(common) < 2 or len(evidence_parts) < len(parts):
         return None
     # Test sets are independent, so the variances of the tasks add.
-    added = [example_variance(p.influences(common)) for p in parts]
+    added = [estimate_example_variance(p.influences(common)) for p in parts]
     share = len(parts) ** 2
     examples = ExampleVariance(sum(v.mean for v in added) / share, sum(v.apart for v in added) / share)
-    shared = over_seeds(dict(zip(common, gaps, strict=True))) if is_crossed(common) else None
-    return crossed(gaps, examples, min(one.examples.groups for one in known), shared)
+    shared = estimate_over_seeds(dict(zip(common, gaps, strict=True))) if is_crossed(common) else None
+    return estimate_crossed(gaps, examples, min(one.examples.groups for one in evidence_parts), shared)
 
 
-def _unmatched(parts: Sequence[Paired]) -> Student | None:
+def _merge_unmatched(parts: Sequence[PairedCells]) -> Student | None:
     """Tasks that share no seeds are independent, so their variances add."""
-    estimates = [over_seeds(p.gaps) for p in parts]
-    return combined([e for e in estimates if e]) if all(estimates) else None
+    estimates = [estimate_over_seeds(p.gaps) for p in parts]
+    return merge_estimates([e for e in estimates if e]) if all(estimates) else None
 
 
-def _why(common: Sequence[Seeds], found: Student | None, parts: Sequence[Paired]) -> str:
+def _describe_missing(common: Sequence[Seeds], found: Student | None, parts: Sequence[PairedCells]) -> str:
     if found is None:
         return ("no paired cells", "one paired seed", "no spread over seeds")[min(2, len(common))]
     return next((p.why for p in parts if p.why), "")
 
 
-def failures(grid: Grid, tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
+def list_failures(grid: Grid, tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
     """Cells without a score that is a number, with the reason of each."""
-    found = []
+    lines = []
     for task in tasks:
         for method in methods:
             for r in grid.of(task, method):
-                if r.status != "ok" or score(r, grid.averages[0]) is None:
+                if r.status != "ok" or get_score(r, grid.averages[0]) is None:
                     why = r.reason or ("its score is not a number" if r.status == "ok" else r.status)
-                    found.append(f"{method} on {task}, seeds {seed_text(r.cell.seeds)}: {why}")
-    return found
+                    lines.append(f"{method} on {task}, seeds {format_seeds(r.cell.seeds)}: {why}")
+    return lines

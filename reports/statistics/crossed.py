@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import LEVEL, no_spread, quantile
+from reports.intervals import CONFIDENCE, compute_t_quantile, has_no_spread
 from reports.statistics.power import Noise
-from reports.statistics.student import Student, cochran
+from reports.statistics.student import Student, compute_cochran_df
 
 
 @dataclass(frozen=True)
-class Crossed:
+class CrossedEstimate:
     """The mean difference read for three targets; `noise` splits its error into seeds and examples."""
 
     seeds: Student
@@ -33,7 +33,7 @@ class ExampleVariance:
     apart: float
 
 
-def example_variance(differences: Any) -> ExampleVariance:
+def estimate_example_variance(differences: Any) -> ExampleVariance:
     """From influences of the paired differences [units, seeds] (see evidence.Evidence)."""
     import numpy as np
 
@@ -43,9 +43,9 @@ def example_variance(differences: Any) -> ExampleVariance:
     return ExampleVariance(of_mean, max(0.0, every - differences.shape[1] * of_mean))
 
 
-def crossed(
+def estimate_crossed(
     gaps: Sequence[float], examples: ExampleVariance, groups: int, shared: Student | None = None
-) -> Crossed | None:
+) -> CrossedEstimate | None:
     """Mean of paired differences `gaps` [seeds], `examples` being what new examples add, of `groups` independent ones.
 
     None of fewer than two seeds or no spread over them. Variance for new seeds: s² / S of the differences. For new
@@ -57,15 +57,15 @@ def crossed(
     import numpy as np
 
     n = len(gaps)
-    if n < 2 or no_spread(list(gaps)):
+    if n < 2 or has_no_spread(list(gaps)):
         return None
     value = float(np.mean(gaps))
     seeds = shared or Student(value, float(np.std(gaps, ddof=1)) / math.sqrt(n), n - 1)
     of_seeds, of_examples = seeds.se**2, examples.mean
     twice = 0.0 if shared else examples.apart / (n * (n - 1))
     total = max(of_seeds, of_examples, of_seeds + of_examples - twice)
-    df = _df(seeds, total, max(1, groups - 1))
-    return Crossed(
+    df = _compute_df(seeds, total, max(1, groups - 1))
+    return CrossedEstimate(
         seeds=seeds,
         examples=Student(value, math.sqrt(of_examples), groups - 1) if of_examples > 0 and groups > 1 else None,
         both=Student(value, math.sqrt(total), df),
@@ -73,11 +73,11 @@ def crossed(
     )
 
 
-def _df(seeds: Student, total: float, free: int) -> float:
+def _compute_df(seeds: Student, total: float, free: int) -> float:
     """Degrees of freedom of seeds and of what examples add (`free`): the interval is never narrower than seeds'."""
     from scipy.special import stdtridf
 
-    own = seeds.se**2
-    df = float(cochran([own, total - own], [seeds.df, free]))
+    seed_variance = seeds.se**2
+    df = float(compute_cochran_df([seed_variance, total - seed_variance], [seeds.df, free]))
     least = seeds.half / math.sqrt(total)
-    return df if quantile(df) >= least else float(stdtridf(0.5 + LEVEL / 2, least))
+    return df if compute_t_quantile(df) >= least else float(stdtridf(0.5 + CONFIDENCE / 2, least))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from reports.statistics.aggregates import Scores
-from reports.statistics.bootstrap import DRAWS, counts
+from reports.statistics.bootstrap import DRAWS, draw_counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STEPS = 61
 
 
-def performance_profiles(methods: Mapping[str, Scores], rng: np.random.Generator) -> pd.DataFrame:
+def compute_profiles(methods: Mapping[str, Scores], rng: np.random.Generator) -> pd.DataFrame:
     """Rows of method, score, share, low, high: share of runs above the score, the mean over tasks.
 
     `low` and `high` are pointwise 95 % percentiles with runs resampled within tasks: a guide for the eye, too narrow
@@ -32,7 +32,7 @@ def performance_profiles(methods: Mapping[str, Scores], rng: np.random.Generator
     for method, scores in methods.items():
         above = [np.asarray(s)[:, None] > taus for s in scores]
         share = np.mean([a.mean(axis=0) for a in above], axis=0)
-        bands = np.mean([counts(rng, DRAWS, len(a)) @ a / len(a) for a in above], axis=0)
+        bands = np.mean([draw_counts(rng, DRAWS, len(a)) @ a / len(a) for a in above], axis=0)
         low, high = np.quantile(bands, [0.025, 0.975], axis=0)
         frames.append(pd.DataFrame({"method": method, "score": taus, "share": share, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)

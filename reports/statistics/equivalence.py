@@ -10,11 +10,11 @@ NON_INFERIORITY_ALPHA = 0.025
 """One-sided, so that it agrees with the 95 % interval that is shown: its lower end lies above minus the margin."""
 
 
-def equivalence_p(estimate: Student, margin: float) -> float:
+def compute_equivalence_p(estimate: Student, margin: float) -> float:
     """p of 'the difference is at least the margin in one direction' (TOST): the larger of the two one-sided p."""
     return max(estimate.p_above(-margin), estimate.p_below(margin))
 
 
-def non_inferiority_p(estimate: Student, margin: float) -> float:
+def compute_non_inferiority_p(estimate: Student, margin: float) -> float:
     """p of 'the method is worse by the margin or more'."""
     return estimate.p_above(-margin)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from reports.compare import task_headline
-from reports.frames import Grid, score
-from reports.statistics.examples import Examples, NoExamples, constant_keys, is_constant, load
-from reports.statistics.weighted import influence
+from reports.frames import Grid, get_score
+from reports.statistics.examples import Examples, NoExamples, find_constant_keys, is_constant, load_examples
+from reports.statistics.weighted import compute_influence
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class Evidence:
         return self.influences[:, [self.examples.rows[key] for key in keys]]
 
 
-def evidence(grid: Grid, average: str, cells: Path | None) -> Mapping[str, Evidence | str]:
+def collect_evidence(grid: Grid, average: str, cells: Path | None) -> Mapping[str, Evidence | str]:
     """Task -> its evidence, or the reason why there is none."""
-    return {task: _of_task(grid, task, average, cells) for task in grid.tasks}
+    return {task: _load_evidence(grid, task, average, cells) for task in grid.tasks}
 
 
-def constant_runs(grid: Grid, found: Mapping[str, Evidence | str], cells: Path | None) -> dict[str, set[str]]:
+def find_constant_runs(grid: Grid, found: Mapping[str, Evidence | str], cells: Path | None) -> dict[str, set[str]]:
     """Task -> keys of the runs that predict the same for every example, as far as predictions were kept."""
-    return {task: _constant(grid, task, one, cells) for task, one in found.items()}
+    return {task: _find_constant_keys(grid, task, one, cells) for task, one in found.items()}
 
 
-def _constant(grid: Grid, task: str, found: Evidence | str, cells: Path | None) -> set[str]:
+def _find_constant_keys(grid: Grid, task: str, found: Evidence | str, cells: Path | None) -> set[str]:
     if isinstance(found, str):
-        return constant_keys(grid.of_task(task), cells)
+        return find_constant_keys(grid.select_task(task), cells)
     splits = found.examples.splits
     return {
         key
@@ -51,19 +51,19 @@ def _constant(grid: Grid, task: str, found: Evidence | str, cells: Path | None) 
     }
 
 
-def _of_task(grid: Grid, task: str, average: str, cells: Path | None) -> Evidence | str:
+def _load_evidence(grid: Grid, task: str, average: str, cells: Path | None) -> Evidence | str:
     if cells is None:
         return "no folder of predictions was given"
-    records = grid.of_task(task)
-    scores = {r.key: value for r in records if (value := score(r, average)) is not None}
+    records = grid.select_task(task)
+    scores = {r.key: value for r in records if (value := get_score(r, average)) is not None}
     try:
-        examples = load(records, task_headline(grid, task, average), scores, cells)
+        examples = load_examples(records, task_headline(grid, task, average), scores, cells)
     except NoExamples as reason:
         return str(reason)
-    return Evidence(examples, influences(examples))
+    return Evidence(examples, sum_influences(examples))
 
 
-def influences(examples: Examples) -> Any:
+def sum_influences(examples: Examples) -> Any:
     """What each unit adds to each cell's headline [units, cells]; the splits, each drawn for itself, one below another.
 
     All zero for a split of one unit, which says nothing of new ones.
@@ -73,7 +73,7 @@ def influences(examples: Examples) -> Any:
     metrics = sum(len(split.metrics) for split in examples.splits)
     parts = []
     for split in examples.splits:
-        per_example = sum(influence(metric, split.predictions, split.targets) for metric in split.metrics)
+        per_example = sum(compute_influence(metric, split.predictions, split.targets) for metric in split.metrics)
         units = split.groups
         sums = np.zeros((units, per_example.shape[1]))
         np.add.at(sums, split.clusters, per_example)

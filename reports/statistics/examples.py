@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.files import read_bytes
 from harness.core.record import Record
-from reports.statistics.clusters import clusters
+from reports.statistics.clusters import compute_clusters
 from reports.statistics.weighted import METRICS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ COLUMNS = ["id", "split", "target", "prediction"]
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitPredictions:
     """One eval split: predictions [cells, n], targets [n], cluster codes [n]; `metrics` are scored on it."""
 
     name: str
@@ -39,7 +39,7 @@ class Examples:
     """`rows`: record key -> its row of predictions. The headline is the mean of all metrics of all splits."""
 
     rows: Mapping[str, int]
-    splits: tuple[Split, ...]
+    splits: tuple[SplitPredictions, ...]
 
     @property
     def groups(self) -> int:
@@ -51,33 +51,35 @@ class NoExamples(Exception):
     """Why the kept predictions of a task give no evidence."""
 
 
-def load(records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str, float], cells: Path) -> Examples:
+def load_examples(
+    records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str, float], cells: Path
+) -> Examples:
     """The predictions of a task's records that have a score, `scores` by key. Raises NoExamples with the reason.
 
     The headline is computed again from the predictions and held against each record.
     """
-    kept = [r for r in records if r.key in scores]
-    if not kept or any(r.predictions is None for r in kept):
+    scored = [r for r in records if r.key in scores]
+    if not scored or any(r.predictions is None for r in scored):
         raise NoExamples("no predictions were kept")
-    paths = [cells / f"{r.key}.parquet" for r in kept]
-    recorded = [scores[r.key] for r in kept]
+    paths = [cells / f"{r.key}.parquet" for r in scored]
+    recorded = [scores[r.key] for r in scored]
     if len(paths) > 1:  # where already the first does not fit, the others are not read
-        _check_scores(_splits(paths[:1], metrics), recorded[:1])
-    splits = _splits(paths, metrics)
+        _check_scores(_build_splits(paths[:1], metrics), recorded[:1])
+    splits = _build_splits(paths, metrics)
     _check_scores(splits, recorded)
-    return Examples({r.key: i for i, r in enumerate(kept)}, splits)
+    return Examples({r.key: i for i, r in enumerate(scored)}, splits)
 
 
-def _check_scores(splits: Sequence[Split], recorded: Sequence[float]) -> None:
+def _check_scores(splits: Sequence[SplitPredictions], recorded: Sequence[float]) -> None:
     """Raise NoExamples where the predictions do not give the recorded headlines."""
     import numpy as np
 
-    again = headline(splits, [np.ones((1, split.predictions.shape[1])) for split in splits])[0]
-    if not np.allclose(again, recorded, rtol=0, atol=1e-4):
+    recomputed = compute_headline(splits, [np.ones((1, split.predictions.shape[1])) for split in splits])[0]
+    if not np.allclose(recomputed, recorded, rtol=0, atol=1e-4):
         raise NoExamples("the kept predictions do not give the recorded scores")
 
 
-def read(path: Path) -> pyarrow.Table:
+def read_predictions(path: Path) -> pyarrow.Table:
     """Raises NoExamples for a file that does not read or lacks a column."""
     with open_predictions(path) as stored:
         return stored.read(columns=COLUMNS, use_threads=False)
@@ -101,7 +103,7 @@ def open_predictions(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
         raise NoExamples(f"{path.name} does not read") from error
 
 
-def values(column: pyarrow.ChunkedArray) -> Any:
+def convert_column(column: pyarrow.ChunkedArray) -> Any:
     """The column [n]; numbers through DLPack, as to_numpy would import pandas, which a report does without."""
     import numpy as np
 
@@ -110,36 +112,38 @@ def values(column: pyarrow.ChunkedArray) -> Any:
     return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
 
 
-def _splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[Split, ...]:
+def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitPredictions, ...]:
     import numpy as np
 
-    first = read(paths[0])
+    first = read_predictions(paths[0])
     ids, splits = (np.array(first.column(name).to_pylist()) for name in COLUMNS[:2])
-    targets = values(first.column("target"))
+    targets = convert_column(first.column("target"))
     if len(set(zip(ids, splits, strict=True))) < len(ids):
         raise NoExamples("an example's id comes twice")
     predictions = []
     for path in paths:
         # One table at a time: all ids of thousands of cells would not fit into memory.
-        table = read(path)
+        table = read_predictions(path)
         if any(not table.column(name).equals(first.column(name)) for name in COLUMNS[:3]):
             raise NoExamples("its cells were not scored on the same examples in the same order")
-        predictions.append(values(table.column("prediction")))
-    said = np.stack(predictions)
+        predictions.append(convert_column(table.column("prediction")))
+    stacked = np.stack(predictions)
     names = list(dict.fromkeys(splits))
-    places = [place(metric, names) for metric in metrics]
-    made = []
+    places = [resolve_metric(metric, names) for metric in metrics]
+    parts = []
     for name in names:
-        own = tuple(base for base, split in places if split == name)
+        metric_names = tuple(base for base, split in places if split == name)
         at = splits == name
-        if own:
-            made.append(Split(name, said[:, at], targets[at], clusters(list(ids[at]), name), own))
-    if not made:
+        if metric_names:
+            parts.append(
+                SplitPredictions(name, stacked[:, at], targets[at], compute_clusters(list(ids[at]), name), metric_names)
+            )
+    if not parts:
         raise NoExamples("its score is no mean of six metrics or fewer")
-    return tuple(made)
+    return tuple(parts)
 
 
-def place(metric: str, splits: Sequence[str]) -> tuple[str, str]:
+def resolve_metric(metric: str, splits: Sequence[str]) -> tuple[str, str]:
     """('accuracy', 'validation_matched') of 'accuracy_matched'. Raises NoExamples for other metrics."""
     for base in METRICS:
         ending = metric.removeprefix(base)
@@ -149,7 +153,7 @@ def place(metric: str, splits: Sequence[str]) -> tuple[str, str]:
     raise NoExamples(f"{metric} has no resampled form")
 
 
-def headline(splits: Sequence[Split], weights: Sequence[Any]) -> Any:
+def compute_headline(splits: Sequence[SplitPredictions], weights: Sequence[Any]) -> Any:
     """Mean of all metrics in points [draws, cells]; weights [draws, n] of each split."""
     import numpy as np
 
@@ -167,7 +171,7 @@ SAME = 1e-3
 """Predicted values whose range is at most this share of the targets' range count as one value."""
 
 
-def constant_keys(records: Sequence[Record], cells: Path | None) -> set[str]:
+def find_constant_keys(records: Sequence[Record], cells: Path | None) -> set[str]:
     """Keys of the runs whose kept predictions are the same for every example of two or more with different targets."""
     if cells is None:
         return set()
@@ -179,10 +183,10 @@ def _predicts_one_value(path: Path) -> bool:
     """`is_constant` of a file; its targets are decoded only where its predictions leave the question open."""
     try:
         with open_predictions(path) as stored:
-            said = values(stored.read(columns=["prediction"], use_threads=False).column(0))
+            said = convert_column(stored.read(columns=["prediction"], use_threads=False).column(0))
             if varies(said):
                 return False
-            return is_constant(said, values(stored.read(columns=["target"], use_threads=False).column(0)))
+            return is_constant(said, convert_column(stored.read(columns=["target"], use_threads=False).column(0)))
     except NoExamples:
         return False
 

@@ -11,11 +11,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import Estimate, quantile
-from reports.statistics.student import cochran
+from reports.intervals import Estimate, compute_t_quantile
+from reports.statistics.student import compute_cochran_df
 
 POWER, ALPHA = 0.8, 0.05
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,26 @@ class Noise:
     floor_df: float = math.inf
 
 
-def detectable(se: float, df: float) -> float:
+def compute_detectable(se: float, df: float) -> float:
     """The true difference that a two-sided t-test of this standard error finds with 80 % power.
 
     The other tail, which finds a difference of the wrong sign, is left out: below 1e-4 at this power.
     """
     from scipy.special import nctdtrinc
 
-    return float(nctdtrinc(df, 1 - POWER, quantile(df, 1 - ALPHA))) * se
+    return float(nctdtrinc(df, 1 - POWER, compute_t_quantile(df, 1 - ALPHA))) * se
 
 
-def seeds_needed(effect: float, noise: Noise) -> int | None:
+def count_seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
-    counts = range(2, MOST_SEEDS + 1)
-    found = bisect.bisect_left(counts, True, key=lambda n: bool(power(abs(effect), noise, n) >= POWER))
-    return counts[found] if found < len(counts) else None
+    counts = range(2, MAX_SEEDS + 1)
+    index = bisect.bisect_left(counts, True, key=lambda n: bool(compute_power(abs(effect), noise, n) >= POWER))
+    return counts[index] if index < len(counts) else None
 
 
 @dataclass(frozen=True)
-class Range:
-    """An estimate with the two ends of its 95 % interval; None: more than `MOST_SEEDS` seeds."""
+class DetectableRange:
+    """An estimate with the two ends of its 95 % interval; None: more than `MAX_SEEDS` seeds."""
 
     value: float
     low: float
@@ -59,7 +59,7 @@ class Range:
 
 @dataclass(frozen=True)
 class SeedRange:
-    """Seeds needed, with the two ends of its 95 % interval; None: more than `MOST_SEEDS`."""
+    """Seeds needed, with the two ends of its 95 % interval; None: more than `MAX_SEEDS`."""
 
     value: int | None
     low: int | None
@@ -67,13 +67,13 @@ class SeedRange:
 
     def __str__(self) -> str:
         if self.low is None:
-            return f"more than {MOST_SEEDS:,}"
-        high = f"more than {MOST_SEEDS:,}" if self.high is None else f"{self.high:,}"
-        value = f"more than {MOST_SEEDS:,}" if self.value is None else f"{self.value:,}"
+            return f"more than {MAX_SEEDS:,}"
+        high = f"more than {MAX_SEEDS:,}" if self.high is None else f"{self.high:,}"
+        value = f"more than {MAX_SEEDS:,}" if self.value is None else f"{self.value:,}"
         return value if value == high and self.low == self.value else f"{value} (95 % interval {self.low:,} to {high})"
 
 
-def sd_factors(df: float) -> tuple[float, float]:
+def compute_sd_factors(df: float) -> tuple[float, float]:
     """The 95 % interval of a standard deviation of normal values over its estimate with `df` degrees of freedom."""
     from scipy.special import chdtri
 
@@ -81,60 +81,67 @@ def sd_factors(df: float) -> tuple[float, float]:
     return math.sqrt(df / float(chdtri(df, 0.025))), math.sqrt(df / float(chdtri(df, 0.975)))
 
 
-def detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> Range:
+def compute_detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> DetectableRange:
     """The minimum detectable difference, and what the interval of the standard deviation between seeds makes of it."""
-    value, limits = detectable(se, df), []
-    for factor in sd_factors(seeds_df):
+    value, limits = compute_detectable(se, df), []
+    for factor in compute_sd_factors(seeds_df):
         parts = [max(0.0, se**2 - noise.floor) * factor**2, noise.floor]
-        limits.append(detectable(math.sqrt(sum(parts)), float(cochran(parts, [seeds_df, noise.floor_df]))))
-    return Range(value, min(value, limits[0]), max(value, limits[1]))
+        limits.append(
+            compute_detectable(math.sqrt(sum(parts)), float(compute_cochran_df(parts, [seeds_df, noise.floor_df])))
+        )
+    return DetectableRange(value, min(value, limits[0]), max(value, limits[1]))
 
 
-def seeds_range(effect: float, noise: Noise, seeds_df: float) -> SeedRange:
+def compute_seed_range(effect: float, noise: Noise, seeds_df: float) -> SeedRange:
     """Seeds needed, and what the interval of the standard deviation between seeds makes of it."""
-    scaled = [Noise(noise.seed_variance * f**2, noise.floor, noise.floor_df) for f in sd_factors(seeds_df)]
-    low, high = (seeds_needed(effect, own) for own in scaled)
-    return SeedRange(seeds_needed(effect, noise), low, high)
+    scaled = [Noise(noise.seed_variance * f**2, noise.floor, noise.floor_df) for f in compute_sd_factors(seeds_df)]
+    low, high = (count_seeds_needed(effect, scaled_noise) for scaled_noise in scaled)
+    return SeedRange(count_seeds_needed(effect, noise), low, high)
 
 
-def power_words(found: Range | None, effect: float | None, seeds: SeedRange | None, unit: str = "points") -> str:
+def describe_power(
+    found: DetectableRange | None, effect: float | None, seeds: SeedRange | None, unit: str = "points"
+) -> str:
     """'minimum detectable difference (80 % power) 6.5 points (4.5 to 11.9); seeds needed for 1.0 points: ...'."""
     if found is None:
         return ""
-    text = f"minimum detectable difference (80 % power) {number(found.value)} {unit} (95 % interval {ends(found)})"
-    return f"{text}; seeds needed for {number(effect)} {unit}: {seeds}" if effect and seeds else text
+    text = (
+        f"minimum detectable difference (80 % power) {format_number(found.value)} {unit} (95 % interval "
+        f"{format_ends(found)})"
+    )
+    return f"{text}; seeds needed for {format_number(effect)} {unit}: {seeds}" if effect and seeds else text
 
 
-def ends(found: Range) -> str:
-    return f"{number(found.low)} to {number(found.high)}"
+def format_ends(found: DetectableRange) -> str:
+    return f"{format_number(found.low)} to {format_number(found.high)}"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """One decimal place, or two figures below 1; never with an exponent."""
     if abs(value) >= 0.95:
         return f"{value:.1f}"
     return f"{value:.{min(6, 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) > 1e-6 else "0"
 
 
-def reach(found: Estimate) -> str:
+def describe_reach(found: Estimate) -> str:
     """What so many seeds could have shown of a mean paired difference; '' without an interval."""
     if not found.half:
         return ""
     df = found.df or found.n - 1
-    se = found.half / quantile(df)
+    se = found.half / compute_t_quantile(df)
     noise = Noise(se**2 * (df + 1))
-    seeds = seeds_range(found.mean, noise, df) if found.mean else None
-    return power_words(detectable_range(se, df, noise, df), abs(found.mean), seeds)
+    seeds = compute_seed_range(found.mean, noise, df) if found.mean else None
+    return describe_power(compute_detectable_range(se, df, noise, df), abs(found.mean), seeds)
 
 
-def power(effect: float, noise: Noise, counts: Any) -> Any:
+def compute_power(effect: float, noise: Noise, counts: Any) -> Any:
     """Power of the two-sided t-test at a number of paired seeds, or at each of several [n]."""
     import numpy as np
     from scipy.special import nctdtr, stdtrit
 
     of_seeds = noise.seed_variance / counts
     total = of_seeds + noise.floor
-    df = cochran([of_seeds, noise.floor], [counts - 1, noise.floor_df])
+    df = compute_cochran_df([of_seeds, noise.floor], [counts - 1, noise.floor_df])
     shift = effect / np.sqrt(total)
     critical = stdtrit(df, 1 - ALPHA / 2)
     # scipy's noncentral t gives NaN far out, where the power is 1.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.core.record import Profile, Record, TrainState
-from reports.solo import profile_of, size
+from reports.solo import find_profile, format_bytes
 
 Number = TypeVar("Number", int, float)
 STATE_PARTS = "trained weights, gradients, optimizer state, frozen adapter entries and index maps"
@@ -28,63 +28,67 @@ class Saving:
     speed: tuple[float, float] | None
 
 
-def saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
+def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
     """From the first record of each that has its counts, of the same task."""
-    known = {record.cell.task: record for record in reversed(first) if record.parameters}
-    pair = next(((a, known[a.cell.task]) for a in method if a.parameters and a.cell.task in known), None)
+    first_by_task = {record.cell.task: record for record in reversed(first) if record.parameters}
+    pair = next(
+        ((a, first_by_task[a.cell.task]) for a in method if a.parameters and a.cell.task in first_by_task), None
+    )
     if pair is None:
         return Saving(None, None, None, None)
     a, b = pair
-    profile, other = (profile_of(r, profiles, finished=True) for r in (a, b))
+    profile, other = (find_profile(r, profiles, finished=True) for r in (a, b))
     return Saving(
-        trained=_both(_trained(a), _trained(b)),
-        state=_states(a, b, profile, other),
-        peak=_both(profile.peak_bytes, other.peak_bytes) if profile and other else None,
-        speed=_both(profile.samples_per_second, other.samples_per_second) if profile and other else None,
+        trained=_join_pair(_count_trained(a), _count_trained(b)),
+        state=_compare_states(a, b, profile, other),
+        peak=_join_pair(profile.peak_bytes, other.peak_bytes) if profile and other else None,
+        speed=_join_pair(profile.samples_per_second, other.samples_per_second) if profile and other else None,
     )
 
 
-def _both(a: Number | None, b: Number | None) -> tuple[Number, Number] | None:
+def _join_pair(a: Number | None, b: Number | None) -> tuple[Number, Number] | None:
     return None if a is None or b is None else (a, b)
 
 
-def _trained(record: Record) -> int | None:
+def _count_trained(record: Record) -> int | None:
     p = record.parameters
     return p.adapter_trained + p.backbone_trained if p else None
 
 
-def _states(a: Record, b: Record, profile: Profile | None, other: Profile | None) -> tuple[int, int] | None:
+def _compare_states(a: Record, b: Record, profile: Profile | None, other: Profile | None) -> tuple[int, int] | None:
     """From profiles where both have it, else from the records: never one of each.
 
     Records of earlier versions count the index maps of a cell's neighbours in its pack as well, profiles do not.
     """
     if profile and other and profile.train_state and other.train_state:
-        measured = _both(_state(profile.train_state, a), _state(other.train_state, b))
+        measured = _join_pair(_get_state_bytes(profile.train_state, a), _get_state_bytes(other.train_state, b))
         if measured:
             return measured
-    return _both(_state(a.train_state, a), _state(b.train_state, b))
+    return _join_pair(_get_state_bytes(a.train_state, a), _get_state_bytes(b.train_state, b))
 
 
-def _state(state: TrainState | None, record: Record) -> int | None:
+def _get_state_bytes(state: TrainState | None, record: Record) -> int | None:
     entries = record.parameters.adapter_frozen if record.parameters else None
-    return None if state is None else state_bytes(state, entries)
+    return None if state is None else sum_state_bytes(state, entries)
 
 
-def state_bytes(state: TrainState, frozen_entries: int | None = None) -> int | None:
+def sum_state_bytes(state: TrainState, frozen_entries: int | None = None) -> int | None:
     """Bytes of `STATE_PARTS`; None where frozen entries take memory that was not recorded."""
     frozen = 0 if state.frozen is None and frozen_entries == 0 else state.frozen
     return None if frozen is None else state.weights + state.gradients + state.optimizer + frozen
 
 
-def sentence(found: Saving, method: str, first: str) -> str:
+def describe_saving(found: Saving, method: str, first: str) -> str:
     """What was measured, in plain words; '' of nothing."""
     parts = []
     if found.trained and found.trained[1]:
         parts.append(f"trains {found.trained[0]:,} parameters, head excluded ({first}: {found.trained[1]:,})")
     if found.state:
-        parts.append(f"holds {size(found.state[0])} of {STATE_PARTS} ({first}: {size(found.state[1])})")
+        parts.append(f"holds {format_bytes(found.state[0])} of {STATE_PARTS} ({first}: {format_bytes(found.state[1])})")
     if found.peak:
-        peaks = f"{size(found.peak[0])} of memory, profiled in isolation ({first}: {size(found.peak[1])})"
+        peaks = (
+            f"{format_bytes(found.peak[0])} of memory, profiled in isolation ({first}: {format_bytes(found.peak[1])})"
+        )
         parts.append(f"peaks at {peaks}")
     if found.speed:
         parts.append(f"is {found.speed[0] / found.speed[1]:.2f}\N{MULTIPLICATION SIGN} as fast as {first}")

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.compare import average_by_seed, by_seed, coverage
-from reports.frames import Grid, Seeds, seeds_of
+from reports.compare import collect_averages, collect_scores, find_coverage
+from reports.frames import Grid, Seeds, get_seeds
 from reports.statistics.aggregates import (
     Aggregate,
-    difference_of_iqm,
-    interquartile_mean,
-    probability_of_improvement,
+    compute_iqm,
+    compute_iqm_difference,
+    estimate_improvement,
 )
-from reports.statistics.bootstrap import generator
-from reports.statistics.clusters import clustered_mean
-from reports.statistics.curves import performance_profiles
+from reports.statistics.bootstrap import create_generator
+from reports.statistics.clusters import estimate_clustered_mean
+from reports.statistics.curves import compute_profiles
 from reports.statistics.evidence import Evidence
-from reports.statistics.shared_seeds import is_crossed, over_seeds
-from reports.statistics.variance import Component, components
+from reports.statistics.shared_seeds import estimate_over_seeds, is_crossed
+from reports.statistics.variance import Component, estimate_components
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,32 +36,40 @@ IQM, IQM_GAP, IMPROVEMENT = (
 COMPONENT_COLUMNS = ("suite", "task", "method", "stream", "levels", "sd", "share", "p")
 
 
-def score_rows(grid: Grid, found: Mapping[str, Evidence | str]) -> list[dict[str, Any]]:
+def build_score_rows(grid: Grid, found: Mapping[str, Evidence | str]) -> list[dict[str, Any]]:
     """One row per task and method, then one per named average and method (task: the average's label)."""
     first = grid.averages[0]
-    made = []
+    rows = []
     for task in grid.tasks:
         for method in grid.methods:
-            row = _row(grid, first, task, method, by_seed(grid, task, method, first), len(grid.of(task, method)))
-            made.append(row | _of_examples(grid, task, method, found[task]))
+            row = _build_row(
+                grid, first, task, method, collect_scores(grid, task, method, first), len(grid.of(task, method))
+            )
+            rows.append(row | _estimate_example_error(grid, task, method, found[task]))
     for average in grid.averages:
-        cover = coverage(grid, average)
+        cover = find_coverage(grid, average)
         for method in grid.methods:
-            means = average_by_seed(grid, method, cover)
-            asked = max((len(grid.of(task, method)) for task in cover.tasks), default=0)
-            made.append(_row(grid, average, cover.label, method, means, asked))
-    return made
+            means = collect_averages(grid, method, cover)
+            cell_count = max((len(grid.of(task, method)) for task in cover.tasks), default=0)
+            rows.append(_build_row(grid, average, cover.label, method, means, cell_count))
+    return rows
 
 
-def _row(grid: Grid, average: str, task: str, method: str, by: Mapping[Seeds, float], asked: int) -> dict[str, Any]:
-    found = over_seeds(by)
+def _build_row(
+    grid: Grid, average: str, task: str, method: str, by: Mapping[Seeds, float], asked: int
+) -> dict[str, Any]:
+    estimate = estimate_over_seeds(by)
     values = list(by.values())
     start = {"suite": grid.suite, "average": average, "task": task, "method": method, "n": len(values), "asked": asked}
     mean = sum(values) / len(values) if values else None
-    return start | {"score": mean, "low": found.low if found else None, "high": found.high if found else None}
+    return start | {
+        "score": mean,
+        "low": estimate.low if estimate else None,
+        "high": estimate.high if estimate else None,
+    }
 
 
-def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> dict[str, Any]:
+def _estimate_example_error(grid: Grid, task: str, method: str, found: Evidence | str) -> dict[str, Any]:
     """Clustered standard error of accuracy in points, each example's share of right answers taken over seeds."""
     if isinstance(found, str) or [m for s in found.examples.splits for m in s.metrics] != ["accuracy"]:
         return {}
@@ -70,38 +78,38 @@ def _of_examples(grid: Grid, task: str, method: str, found: Evidence | str) -> d
     if not rows:
         return {}
     right = 100.0 * (split.predictions[rows] == split.targets).mean(axis=0)
-    mean = clustered_mean(right, split.clusters)
+    mean = estimate_clustered_mean(right, split.clusters)
     return {"example_se": mean.se if mean else None, "examples": len(right), "clusters": split.groups}
 
 
-def aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
+def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
     """Interquartile mean of each method; of all but the first also its difference and probability of improvement.
 
     Over the tasks that every method has; differences over the seeds that both have. `runs` have a score, of `asked`. No
     interval where runs share seeds, as these are for independent runs.
     """
-    cover = coverage(grid, grid.averages[0])
+    cover = find_coverage(grid, grid.averages[0])
     if not cover.tasks:
         return []
-    runs = {m: {t: by_seed(grid, t, m, cover.average) for t in cover.tasks} for m in grid.methods}
+    runs = {m: {t: collect_scores(grid, t, m, cover.average) for t in cover.tasks} for m in grid.methods}
     first = grid.methods[0]
-    made = []
+    rows = []
     for method in (m for m in grid.methods if all(runs[m].values())):
         scores = [list(runs[method][t].values()) for t in cover.tasks]
-        made.append(_aggregate(grid, method, cover.tasks, scores, IQM, interquartile_mean(scores)))
+        rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
         shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
         if method == first or not all(shared):
             continue
         x, y = (
             [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
         )
-        made.append(_aggregate(grid, method, cover.tasks, x, IQM_GAP, difference_of_iqm(x, y)))
-        better = probability_of_improvement(x, y)
-        made.append(_aggregate(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
-    return made
+        rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IQM_GAP, compute_iqm_difference(x, y)))
+        better = estimate_improvement(x, y)
+        rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
+    return rows
 
 
-def _aggregate(
+def _build_aggregate_row(
     grid: Grid,
     method: str,
     tasks: Sequence[str],
@@ -114,38 +122,38 @@ def _aggregate(
     if unit and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     cells = [grid.of(task, method) for task in tasks]
-    if any(is_crossed(map(seeds_of, own)) for own in cells):
+    if any(is_crossed(map(get_seeds, records)) for records in cells):
         low = high = None
     start = {"suite": grid.suite, "method": method, "tasks": len(scores), "runs": sum(map(len, scores))}
     start |= {"asked": sum(map(len, cells))}
     return start | {"measure": measure, "value": found.value, "low": low, "high": high}
 
 
-def profile_frame(grid: Grid, seed: int) -> pd.DataFrame:
+def build_profile_frame(grid: Grid, seed: int) -> pd.DataFrame:
     """Performance profiles of all methods with runs on every covered task, with a column `suite`."""
-    cover = coverage(grid, grid.averages[0])
-    runs = {m: [list(by_seed(grid, t, m, cover.average).values()) for t in cover.tasks] for m in grid.methods}
+    cover = find_coverage(grid, grid.averages[0])
+    runs = {m: [list(collect_scores(grid, t, m, cover.average).values()) for t in cover.tasks] for m in grid.methods}
     whole = {method: scores for method, scores in runs.items() if scores and all(scores)}
-    frame = performance_profiles(whole, generator(seed, "profiles", grid.suite))
+    frame = compute_profiles(whole, create_generator(seed, "profiles", grid.suite))
     frame.insert(0, "suite", grid.suite)
     return frame
 
 
-def component_parts(grid: Grid) -> dict[tuple[str, str], tuple[Component, ...]]:
+def collect_components(grid: Grid) -> dict[tuple[str, str], tuple[Component, ...]]:
     """(task, method) -> variance components, where seeds were named streams."""
-    made = {}
+    by_place = {}
     for task in grid.tasks:
         for method in grid.methods:
-            scores = by_seed(grid, task, method, grid.averages[0])
-            seeds = [dict(seeds_of(r)) for r in grid.of(task, method) if seeds_of(r) in scores]
-            made[task, method] = components([scores[tuple(sorted(s.items()))] for s in seeds], seeds)
-    return {place: found for place, found in made.items() if found}
+            scores = collect_scores(grid, task, method, grid.averages[0])
+            seeds = [dict(get_seeds(r)) for r in grid.of(task, method) if get_seeds(r) in scores]
+            by_place[task, method] = estimate_components([scores[tuple(sorted(s.items()))] for s in seeds], seeds)
+    return {place: place_components for place, place_components in by_place.items() if place_components}
 
 
-def component_rows(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> list[dict[str, Any]]:
+def build_component_rows(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]) -> list[dict[str, Any]]:
     return [
         {"suite": grid.suite, "task": task, "method": method, "stream": c.stream, "levels": c.levels}
         | {"sd": c.variance**0.5, "share": c.share, "p": c.p}
-        for (task, method), found in parts.items()
-        for c in found
+        for (task, method), place_components in parts.items()
+        for c in place_components
     ]

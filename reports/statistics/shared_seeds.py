@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.frames import Seeds
-from reports.intervals import Estimate, estimate, no_spread
-from reports.statistics.student import Student, cochran, of_values
-from reports.statistics.variance import components, moving
+from reports.intervals import Estimate, estimate, has_no_spread
+from reports.statistics.student import Student, compute_cochran_df, estimate_mean
+from reports.statistics.variance import estimate_components, find_varying_streams
 
 
-def varied(every: Iterable[Seeds]) -> str:
+def describe_streams(every: Iterable[Seeds]) -> str:
     """'init x mask' of crossed seeds, 'mask' where only masks have new ones; '' where all streams move together."""
     seeds = list(every)
-    if all(_move_together(own) for own in seeds):
+    if all(_move_together(run_seeds) for run_seeds in seeds):
         return ""
-    return " x ".join(moving([dict(own) for own in seeds]))
+    return " x ".join(find_varying_streams([dict(run_seeds) for run_seeds in seeds]))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -29,32 +29,32 @@ def _move_together(seeds: Seeds) -> bool:
 
 def is_crossed(every: Iterable[Seeds]) -> bool:
     """Whether runs share the seed of one stream and differ in that of another."""
-    return " x " in varied(every)
+    return " x " in describe_streams(every)
 
 
-def over_seeds(values: Mapping[Seeds, float]) -> Student | None:
+def estimate_over_seeds(values: Mapping[Seeds, float]) -> Student | None:
     """Mean over runs for new seeds of each stream that varies; None of fewer than two, or without spread.
 
-    Of crossed seeds the variance is that of the mean in the random-effects model of `variance.components`: of each
+    Of crossed seeds the variance is that of the mean in the random-effects model of `variance.estimate_components`: of each
     stream its component times the sum of its levels' squared shares of the runs, and the rest over n.
     """
     numbers = list(values.values())
     if not is_crossed(values):
-        return of_values(numbers)
-    seeds = [dict(own) for own in values]
-    found = components(numbers, seeds)
-    if not found or no_spread(numbers):
+        return estimate_mean(numbers)
+    seeds = [dict(run_seeds) for run_seeds in values]
+    stream_components = estimate_components(numbers, seeds)
+    if not stream_components or has_no_spread(numbers):
         return None
-    shares = [_squares(codes) for codes in moving(seeds).values()]
-    parts = [c.variance * share for c, share in zip(found, [*shares, 1 / len(numbers)], strict=True)]
-    dfs = [c.levels - 1 for c in found[:-1]]
+    shares = [_sum_squared_shares(codes) for codes in find_varying_streams(seeds).values()]
+    parts = [c.variance * share for c, share in zip(stream_components, [*shares, 1 / len(numbers)], strict=True)]
+    dfs = [c.levels - 1 for c in stream_components[:-1]]
     dfs.append(max(1, len(numbers) - 1 - sum(dfs)))
     if sum(parts) <= 0:
         return None
-    return Student(statistics.fmean(numbers), sum(parts) ** 0.5, float(cochran(parts, dfs)))
+    return Student(statistics.fmean(numbers), sum(parts) ** 0.5, float(compute_cochran_df(parts, dfs)))
 
 
-def _squares(codes: Any) -> float:
+def _sum_squared_shares(codes: Any) -> float:
     """Sum over a stream's seeds of the squared share of the runs that have it."""
     import numpy as np
 
@@ -62,12 +62,12 @@ def _squares(codes: Any) -> float:
     return float(shares @ shares)
 
 
-def estimate_over(values: Mapping[Seeds, float]) -> Estimate | None:
+def estimate_interval(values: Mapping[Seeds, float]) -> Estimate | None:
     """`estimate` of runs by their seeds, crossed or not."""
     if not is_crossed(values):
         return estimate(list(values.values()))
-    found, n = over_seeds(values), len(values)
-    if found is None:
-        half = 0.0 if no_spread(list(values.values())) else None
+    student, n = estimate_over_seeds(values), len(values)
+    if student is None:
+        half = 0.0 if has_no_spread(list(values.values())) else None
         return Estimate(statistics.fmean(values.values()), n, half)
-    return Estimate(found.value, n, found.half, found.df)
+    return Estimate(student.value, n, student.half, student.df)

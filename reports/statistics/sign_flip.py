@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-EXACT = 16
+MAX_EXACT_PAIRS = 16
 """Up to so many differences every pattern of signs is counted."""
-FLIPS = 9_999
+RANDOM_PATTERNS = 9_999
 """Random patterns beyond, always the same ones."""
 CHUNK = 2_000_000
 
 
-def sign_flip_p(differences: Sequence[float]) -> float | None:
+def compute_sign_flip_p(differences: Sequence[float]) -> float | None:
     """Two-sided p that the differences are symmetric about 0 (Fisher 1935; Good 2005, section 3.2); never 0.
 
     The share of sign patterns whose mean lies as far from 0 as the one seen. Exact up to 16 pairs, whose least p is
@@ -24,16 +24,16 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     n = len(values)
     if n == 0:
         return None
-    seen = abs(float(values.sum()))
-    least = seen - 1e-9 * max(1.0, float(np.abs(values).sum()))
-    if n <= EXACT:
+    observed = abs(float(values.sum()))
+    threshold = observed - 1e-9 * max(1.0, float(np.abs(values).sum()))
+    if n <= MAX_EXACT_PAIRS:
         # The first sign is held: the other half of the patterns are the same with all signs turned.
         patterns = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= least))
+        return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= threshold))
     rng, count, total = np.random.default_rng(0), 0, float(values.sum())
     rows = max(1, CHUNK // n)
-    for start in range(0, FLIPS, rows):
-        signs = rng.integers(0, 2, (min(rows, FLIPS - start), n), dtype=np.int8)
+    for start in range(0, RANDOM_PATTERNS, rows):
+        signs = rng.integers(0, 2, (min(rows, RANDOM_PATTERNS - start), n), dtype=np.int8)
         # values less twice those whose sign is turned: one matrix of floats, not two
-        count += int(np.sum(np.abs(total - 2.0 * (signs.astype(float) @ values)) >= least))
-    return (1 + count) / (1 + FLIPS)
+        count += int(np.sum(np.abs(total - 2.0 * (signs.astype(float) @ values)) >= threshold))
+    return (1 + count) / (1 + RANDOM_PATTERNS)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import LEVEL, no_spread, quantile
+from reports.intervals import CONFIDENCE, compute_t_quantile, has_no_spread
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Student:
     @property
     def half(self) -> float:
         """Half of the two-sided 95 % interval."""
-        return quantile(self.df, LEVEL) * self.se
+        return compute_t_quantile(self.df, CONFIDENCE) * self.se
 
-    def ends(self, level: float) -> tuple[float, float]:
+    def compute_interval(self, level: float) -> tuple[float, float]:
         """Of the two-sided interval of another level."""
-        half = quantile(self.df, level) * self.se
+        half = compute_t_quantile(self.df, level) * self.se
         return self.value - half, self.value + half
 
     @property
@@ -40,44 +40,44 @@ class Student:
     @property
     def p(self) -> float:
         """Two-sided p of no difference."""
-        return 2 * tail(abs(self.value) / self.se, self.df)
+        return 2 * compute_tail(abs(self.value) / self.se, self.df)
 
     def p_above(self, bound: float) -> float:
         """One-sided p of 'the truth is at most `bound`'."""
-        return tail((self.value - bound) / self.se, self.df)
+        return compute_tail((self.value - bound) / self.se, self.df)
 
     def p_below(self, bound: float) -> float:
         """One-sided p of 'the truth is at least `bound`'."""
-        return tail((bound - self.value) / self.se, self.df)
+        return compute_tail((bound - self.value) / self.se, self.df)
 
 
-def tail(t: float, df: float) -> float:
+def compute_tail(t: float, df: float) -> float:
     """P(T > t)."""
     from scipy.special import stdtr
 
     return float(stdtr(df, -t))
 
 
-def of_values(values: Sequence[float]) -> Student | None:
+def estimate_mean(values: Sequence[float]) -> Student | None:
     """Mean of independent values; None of fewer than two, or where they have no spread."""
-    if len(values) < 2 or no_spread(values):
+    if len(values) < 2 or has_no_spread(values):
         return None
     return Student(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1)
 
 
-def combined(parts: Sequence[Student]) -> Student:
+def merge_estimates(parts: Sequence[Student]) -> Student:
     """Mean of independent estimates, with Welch's and Satterthwaite's degrees of freedom."""
     variances = [(part.se / len(parts)) ** 2 for part in parts]
-    df = satterthwaite(variances, [part.df for part in parts])
+    df = compute_satterthwaite_df(variances, [part.df for part in parts])
     return Student(statistics.fmean(part.value for part in parts), math.sqrt(sum(variances)), df)
 
 
-def satterthwaite(variances: Sequence[float], dfs: Sequence[float]) -> float:
+def compute_satterthwaite_df(variances: Sequence[float], dfs: Sequence[float]) -> float:
     """Degrees of freedom of a sum of independent variance estimates."""
     return sum(variances) ** 2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True) if v > 0)
 
 
-def cochran(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
+def compute_cochran_df(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
     """Degrees of freedom of a sum of two sources of unequal worth: numbers, or arrays of one shape.
 
     The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), told as
@@ -86,6 +86,6 @@ def cochran(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
     """
     from scipy.special import stdtridf, stdtrit
 
-    point = 0.5 + LEVEL / 2
+    point = 0.5 + CONFIDENCE / 2
     weighted = sum(v * stdtrit(df, point) for v, df in zip(variances, dfs, strict=True))
     return stdtridf(point, weighted / sum(variances))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.statistics.comparisons import Comparison
-from reports.statistics.equivalence import equivalence_p, non_inferiority_p
-from reports.statistics.holm import holm
-from reports.statistics.power import Range, SeedRange, detectable_range, seeds_range
+from reports.statistics.equivalence import compute_equivalence_p, compute_non_inferiority_p
+from reports.statistics.holm import apply_holm
+from reports.statistics.power import DetectableRange, SeedRange, compute_detectable_range, compute_seed_range
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Tests:
     holm: float | None
     equivalence_holm: float | None
     non_inferiority_holm: float | None
-    power: Range | None
+    power: DetectableRange | None
     effect: float | None
     seeds: SeedRange | None
     family: int
@@ -41,23 +41,23 @@ class Tests:
         return self.seeds.value if self.seeds else None
 
 
-def corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
+def compute_tests(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
     """Tests of all comparisons in the same order; differences, equivalence, non-inferiority are a Holm family each.
 
     A mean over one task is that task's comparison: it counts once and has its tests.
     """
-    twins = [_twin(c, comparisons) for c in comparisons]
-    own = distinct(comparisons)
-    told = {id(c): found for c, found in zip(own, _corrected(own, margin), strict=True)}
-    return [told[id(c if twin is None else twin)] for c, twin in zip(comparisons, twins, strict=True)]
+    twins = [_find_twin(c, comparisons) for c in comparisons]
+    family = select_distinct(comparisons)
+    tests_by_id = {id(c): result for c, result in zip(family, _test_family(family, margin), strict=True)}
+    return [tests_by_id[id(c if twin is None else twin)] for c, twin in zip(comparisons, twins, strict=True)]
 
 
-def distinct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def select_distinct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The family that tests are corrected over: each comparison once."""
-    return [c for c in comparisons if _twin(c, comparisons) is None]
+    return [c for c in comparisons if _find_twin(c, comparisons) is None]
 
 
-def _twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:
+def _find_twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:
     """The comparison on the one task that the mean is over; None of any other, and where a cell failed."""
     if not c.whole or len(c.tasks) != 1 or c.failed:
         return None
@@ -65,23 +65,25 @@ def _twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None
     return next((o for o in comparisons if not o.whole and (o.suite, o.method, o.first, o.tasks) == place), None)
 
 
-def _corrected(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
+def _test_family(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
     estimates = [None if c.failed else c.estimate for c in comparisons]
     differ = [e.p if e else None for e in estimates]
-    equal = holm([equivalence_p(e, margin) if e and margin else None for e in estimates])
-    no_worse = holm([non_inferiority_p(e, margin) if e and margin else None for e in estimates])
+    equal = apply_holm([compute_equivalence_p(e, margin) if e and margin else None for e in estimates])
+    no_worse = apply_holm([compute_non_inferiority_p(e, margin) if e and margin else None for e in estimates])
     family = sum(p is not None for p in differ)
     tests = []
-    for c, p, h, e, n in zip(comparisons, differ, holm(differ), equal, no_worse, strict=True):
-        claims = (None, None) if c.refused else (e, n)
-        power, effect, seeds = _power(c, margin)
+    for c, p, h, e, n in zip(comparisons, differ, apply_holm(differ), equal, no_worse, strict=True):
+        claims = (None, None) if c.equivalence_refusal else (e, n)
+        power, effect, seeds = _compute_power(c, margin)
         tests.append(Tests(p, h, *claims, power, effect, seeds, family))
     return tests
 
 
-def _power(c: Comparison, margin: float | None) -> tuple[Range | None, float | None, SeedRange | None]:
+def _compute_power(
+    c: Comparison, margin: float | None
+) -> tuple[DetectableRange | None, float | None, SeedRange | None]:
     if c.failed or c.estimate is None or c.noise is None or c.seeds is None:
         return None, None, None
     effect = margin or abs(c.estimate.value)
-    found = detectable_range(c.estimate.se, c.estimate.df, c.noise, c.seeds.df)
-    return found, effect, seeds_range(effect, c.noise, c.seeds.df) if effect else None
+    power_range = compute_detectable_range(c.estimate.se, c.estimate.df, c.noise, c.seeds.df)
+    return power_range, effect, compute_seed_range(effect, c.noise, c.seeds.df) if effect else None

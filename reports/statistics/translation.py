@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from harness.core.errors import UserError
 from harness.core.record import Record
-from reports.frames import seed_text
-from reports.statistics.examples import NoExamples, read
+from reports.frames import format_seeds
+from reports.statistics.examples import NoExamples, read_predictions
 
 TRANSLATION_COLUMNS = (
     *("suite", "task", "method", "first", "seeds", "metric", "of_first", "of_method", "randomisation_p", "bootstrap_p"),
@@ -24,32 +24,32 @@ MOST_SENTENCES = 12_000
 """Sentence pairs tested in a report: 40 seed pairs of the embedded test set, 6 of the official one (half a minute)."""
 
 
-def translation_rows(pairs: Sequence[Pairing], cells: Path | None) -> list[dict[str, Any]]:
+def build_translation_rows(pairs: Sequence[Pairing], cells: Path | None) -> list[dict[str, Any]]:
     """One row per seed pair and metric, both tests; without them where `why` says so. Never pooled over seeds."""
-    told: list[dict[str, Any]] = []
-    left = MOST_SENTENCES
+    results: list[dict[str, Any]] = []
+    budget = MOST_SENTENCES
     for names, pair in pairs:
         if cells is None or any("bleu" not in r.scores or r.predictions is None for r in pair):
             continue
-        start = {**names, "seeds": seed_text(pair[0].cell.seeds)}
+        start = {**names, "seeds": format_seeds(pair[0].cell.seeds)}
         rows = pair[0].predictions.rows if pair[0].predictions else 0
-        if rows > left:
-            told.append(start | {"why": f"more than {MOST_SENTENCES:,} sentences a report are not tested"})
+        if rows > budget:
+            results.append(start | {"why": f"more than {MOST_SENTENCES:,} sentences a report are not tested"})
             continue
-        left -= rows
-        told += [start | row for row in _tested(pair, cells)]
-    return told
+        budget -= rows
+        results += [start | row for row in _run_tests(pair, cells)]
+    return results
 
 
-def _tested(pair: tuple[Record, Record], cells: Path) -> list[dict[str, Any]]:
+def _run_tests(pair: tuple[Record, Record], cells: Path) -> list[dict[str, Any]]:
     try:
-        tables = [read(cells / f"{record.key}.parquet") for record in pair]
+        tables = [read_predictions(cells / f"{record.key}.parquet") for record in pair]
         if any(not tables[0].column(name).equals(tables[1].column(name)) for name in ("id", "target")):
             return [{"why": "not scored on the same sentences in the same order"}]
-        said = [table.column("prediction").to_pylist() for table in tables]
+        hypotheses = [table.column("prediction").to_pylist() for table in tables]
         references = tables[0].column("target").to_pylist()
         tests: tuple[Test, ...] = ("ar", "bs")
-        both = [paired_translation(said[1], said[0], references, test) for test in tests]
+        both = [compare_translations(hypotheses[1], hypotheses[0], references, test) for test in tests]
     except (NoExamples, UserError) as reason:
         return [{"why": str(reason)}]
     return [
@@ -69,7 +69,7 @@ class TranslationTest:
     p: float
 
 
-def paired_translation(
+def compare_translations(
     first: Sequence[str],
     method: Sequence[str],
     references: Sequence[str],
@@ -96,12 +96,12 @@ def paired_translation(
         "chrF2": CHRF(references=[list(references)]),
     }
     systems: list[Any] = [("first", list(first)), ("method", list(method))]
-    found: Any
-    _, found = PairedTest(systems, metrics, references=None, test_type=test, n_samples=samples)()
-    made = []
+    results: Any
+    _, results = PairedTest(systems, metrics, references=None, test_type=test, n_samples=samples)()
+    tests = []
     for name in metrics:
-        base, other = found[name]
+        base, other = results[name]
         # sacrebleu counts draws that differ by more than is seen: of equal scores none does, and its p would be 0.001
         p = 1.0 if base.score == other.score else float(other.p_value)
-        made.append(TranslationTest(name, float(base.score), float(other.score), p))
-    return tuple(made)
+        tests.append(TranslationTest(name, float(base.score), float(other.score), p))
+    return tuple(tests)

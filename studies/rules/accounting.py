@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studies import counting
-from studies.answer import Answer, Gathered, Part
+from studies.answer import Answer, Part, StudyRuns
 from studies.study import Kind, Study
 
 
@@ -25,21 +25,21 @@ class Choice:
         return f"{self.target} at rank {self.rank}, {'half' if self.ratio == 0.5 else 'all'} of the entries"
 
 
-def answer(study: Study, seen: Gathered) -> Answer:
+def judge(study: Study, seen: StudyRuns) -> Answer:
     """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told`, `tolerance` (a share)."""
     o = study.options
-    found = [
-        Choice(t, r, share, counting.trained(o["shape"], o["suite"], t.split("+"), r, share))
+    choices = [
+        Choice(t, r, share, counting.count_trained(o["shape"], o["suite"], t.split("+"), r, share))
         for t, r, share in itertools.product(o["targets"], o["ranks"], o["ratios"])
     ]
-    head = counting.head(o["shape"], o["suite"])
-    part = judged(found, int(o["told"]), float(o["tolerance"]), head)
-    rows = [_row(c, int(o["told"]), head) for c in found]
+    head = counting.count_head(o["shape"], o["suite"])
+    part = judge_choices(choices, int(o["told"]), float(o["tolerance"]), head)
+    rows = [_build_row(c, int(o["told"]), head) for c in choices]
     notes = [f"counted on {o['shape']} without weights; the head of {head:,} numbers is apart"]
-    return Answer(part.kind, part.sentence, {"trained parameters": part, "half": halved(found)}, rows, notes)
+    return Answer(part.kind, part.sentence, {"trained parameters": part, "half": judge_halving(choices)}, rows, notes)
 
 
-def halved(found: Sequence[Choice]) -> Part:
+def judge_halving(found: Sequence[Choice]) -> Part:
     """Whether half of the entries are half of LoRA's numbers, for each choice of modules and rank."""
     by = {(c.target, c.rank, c.ratio): c.trained for c in found}
     pairs = [(n, by[t, r, 0.5]) for (t, r, ratio), n in by.items() if ratio == 1.0 and (t, r, 0.5) in by]
@@ -48,7 +48,7 @@ def halved(found: Sequence[Choice]) -> Part:
     return Part(kind, f"Half of the entries is half of LoRA's trained numbers in {exact} of {len(pairs)} choices.")
 
 
-def judged(found: Sequence[Choice], told: int, tolerance: float, head: int) -> Part:
+def judge_choices(found: Sequence[Choice], told: int, tolerance: float, head: int) -> Part:
     """Confirmed where a choice of LoRA-SP, half of the entries, comes within the tolerance of what is told."""
     halves = [c for c in found if c.ratio == 0.5]
     near = min(halves, key=lambda c: abs(c.trained - told))
@@ -62,7 +62,7 @@ def judged(found: Sequence[Choice], told: int, tolerance: float, head: int) -> P
     return Part(kind, f"{sentence}. With the head counted in, {with_head}.")
 
 
-def _row(choice: Choice, told: int, head: int) -> dict[str, str]:
+def _build_row(choice: Choice, told: int, head: int) -> dict[str, str]:
     return {
         "modules": choice.target,
         "rank": str(choice.rank),

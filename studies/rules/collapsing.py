@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.frames import grids
-from reports.statistics.collapse import TaskCollapses, find_collapses, refusal
-from reports.statistics.examples import constant_keys
-from studies.answer import Gathered
+from reports.frames import build_grids
+from reports.statistics.collapse import TaskCollapses, find_collapses, join_refusals
+from reports.statistics.examples import find_constant_keys
+from studies.answer import StudyRuns
 
 
-def refusal_of(seen: Gathered, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> str:
+def find_refusal(seen: StudyRuns, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> str:
     """'' where nothing speaks against it. No methods: all of the records; no tasks: all of them."""
-    every = collapses_of(seen)
+    every = list_collapses(seen)
     chosen = [one for one in every if not tasks or one.task in tasks]
     named = methods or [name for one in chosen for name in one.shares]
-    return refusal(chosen, *dict.fromkeys(named))
+    return join_refusals(chosen, *dict.fromkeys(named))
 
 
-def collapses_of(seen: Gathered) -> list[TaskCollapses]:
+def list_collapses(seen: StudyRuns) -> list[TaskCollapses]:
     """Of the study's records; from the analysis where it has been made."""
     if seen.analysis is not None:
         return [one for tasks in seen.analysis.collapses.values() for one in tasks.values()]
-    found: list[TaskCollapses] = []
-    for grid in grids(seen.records):
-        constant = {task: constant_keys(grid.of_task(task), seen.cells) for task in grid.tasks}
-        found += find_collapses(grid, grid.averages[0], constant).values()
-    return found
+    collapses: list[TaskCollapses] = []
+    for grid in build_grids(seen.records):
+        constant = {task: find_constant_keys(grid.select_task(task), seen.cells) for task in grid.tasks}
+        collapses += find_collapses(grid, grid.averages[0], constant).values()
+    return collapses

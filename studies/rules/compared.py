@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.compare import NOT_RUN
-from reports.statistics.analysis import Judged
-from reports.statistics.collapse import refusal
+from reports.statistics.analysis import ComparisonResult
+from reports.statistics.collapse import join_refusals
 from reports.statistics.comparisons import Comparison
-from reports.statistics.testing import distinct
-from studies.answer import Answer, Gathered, Part, together
-from studies.rules.margins import Sense, decide, interval, power_text
+from reports.statistics.testing import select_distinct
+from studies.answer import Answer, Part, StudyRuns, merge_verdicts
+from studies.rules.margins import Sense, format_interval, format_power, judge_estimates
 from studies.study import Kind, Study
 
 MEANING: dict[Sense, dict[Kind, str]] = {
@@ -32,117 +32,123 @@ MEANING: dict[Sense, dict[Kind, str]] = {
 }
 
 
-def answer(study: Study, seen: Gathered) -> Answer:
+def judge(study: Study, seen: StudyRuns) -> Answer:
     """Options: `sense`; `subject` and `against` (methods; none: all against the first); `deciding` (methods)."""
     sense: Sense = study.options["sense"]
     margin = seen.margin or 0.0
-    chosen = comparisons(study, seen)
-    others = family(chosen, seen)
-    estimates = [None if _broken(j, seen) else j.comparison.estimate for j in chosen]
-    refused = [_refused(j, seen) for j in chosen]
-    kinds = decide(estimates, margin, sense, [c.estimate for c in others], [bool(why) for why in refused])
+    chosen = select_comparisons(study, seen)
+    other_comparisons = collect_family(chosen, seen)
+    estimates = [None if _is_broken(j, seen) else j.comparison.estimate for j in chosen]
+    refused = [_find_refusal(j, seen) for j in chosen]
+    kinds = judge_estimates(
+        estimates, margin, sense, [c.estimate for c in other_comparisons], [bool(why) for why in refused]
+    )
     parts = {
-        _name(j): Part(kind, _sentence(j, kind, sense, why), _power(j))
+        _format_name(j): Part(kind, _format_sentence(j, kind, sense, why), _describe_power(j))
         for j, kind, why in zip(chosen, kinds, refused, strict=True)
     }
-    deciding = [parts[_name(j)] for j in chosen if _decides(j, study.options.get("deciding"))]
-    kind = together(p.kind for p in deciding)
-    told = [p for p in deciding if p.kind == kind] or deciding
+    deciding = [parts[_format_name(j)] for j in chosen if _is_deciding(j, study.options.get("deciding"))]
+    kind = merge_verdicts(p.kind for p in deciding)
+    decisive = [p for p in deciding if p.kind == kind] or deciding
     lacks = "" if deciding else "cells of the methods that are compared, with the same seeds"
-    sentence = " ".join(p.told for p in told[:4]) or f"No comparison could be made: it lacks {lacks}."
-    if len(told) > 4:
-        sentence += f" {len(told) - 4} more stand in the evidence."
-    rows = [_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
-    tested = sum(e is not None for e in [*estimates, *(c.estimate for c in others)])
+    sentence = " ".join(p.told for p in decisive[:4]) or f"No comparison could be made: it lacks {lacks}."
+    if len(decisive) > 4:
+        sentence += f" {len(decisive) - 4} more stand in the evidence."
+    rows = [_build_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
+    tested = sum(e is not None for e in [*estimates, *(c.estimate for c in other_comparisons)])
     notes = [f"margin {margin:g} points; one-sided tests, Holm over all {tested} comparisons of the report (or run)"]
     return Answer(kind, sentence, parts, rows, notes, lacks)
 
 
-def comparisons(study: Study, seen: Gathered) -> list[Judged]:
+def select_comparisons(study: Study, seen: StudyRuns) -> list[ComparisonResult]:
     """Those of the mean over tasks where there are several tasks, else those of the task."""
     if seen.analysis is None:
         return []
     subject, against = study.options.get("subject"), study.options.get("against")
     several = len({r.cell.task for r in seen.records}) > 1
-    found = [j for j in seen.analysis.judged if j.comparison.whole == several]
-    first = found[0].comparison.first if found else ""
+    candidates = [j for j in seen.analysis.judged if j.comparison.whole == several]
+    first = candidates[0].comparison.first if candidates else ""
     return [
         j
-        for j in found
+        for j in candidates
         if (subject is None or j.comparison.method == subject)
         and j.comparison.first in (against if against is not None else [first])
     ]
 
 
-def family(chosen: Sequence[Judged], seen: Gathered) -> list[Comparison]:
+def collect_family(chosen: Sequence[ComparisonResult], seen: StudyRuns) -> list[Comparison]:
     """What tests are corrected over beside those chosen: all else that the report and the whole run compare.
 
     So a verdict here is never surer than that of the same comparison in the run's own report.
     """
-    met = {_place(j.comparison) for j in chosen}
+    chosen_places = {_get_place(j.comparison) for j in chosen}
     every = [j.comparison for a in (seen.analysis, seen.run) if a is not None for j in a.judged]
-    found = {_place(c): c for c in reversed(distinct(every)) if not c.failed and _place(c) not in met}
-    return list(found.values())
+    by_place = {
+        _get_place(c): c
+        for c in reversed(select_distinct(every))
+        if not c.failed and _get_place(c) not in chosen_places
+    }
+    return list(by_place.values())
 
 
-def _place(c: Comparison) -> tuple[str, ...]:
+def _get_place(c: Comparison) -> tuple[str, ...]:
     """What is compared; a mean over one task is that task."""
     return c.suite, c.method, c.first, *sorted(c.tasks)
 
 
-def _decides(judged: Judged, deciding: Sequence[str] | None) -> bool:
-    return deciding is None or judged.comparison.method in deciding or _name(judged) in deciding
+def _is_deciding(judged: ComparisonResult, deciding: Sequence[str] | None) -> bool:
+    return deciding is None or judged.comparison.method in deciding or _format_name(judged) in deciding
 
 
-def _broken(judged: Judged, seen: Gathered) -> bool:
+def _is_broken(judged: ComparisonResult, seen: StudyRuns) -> bool:
     """Whether cells failed, or one of the two lacks a task that was run: what is left may be the better half."""
     c, grids = judged.comparison, seen.analysis.grids if seen.analysis else ()
     run = [(grid, task) for grid in grids if grid.suite == c.suite for task, why in c.missing.items() if why != NOT_RUN]
     return bool(c.failed) or any(not (grid.of(task, c.method) and grid.of(task, c.first)) for grid, task in run)
 
 
-def _refused(judged: Judged, seen: Gathered) -> str:
+def _find_refusal(judged: ComparisonResult, seen: StudyRuns) -> str:
     """Why nothing can be confirmed: collapsed runs of these tasks, here or elsewhere in the run."""
     c = judged.comparison
     tasks = [seen.run.collapses.get(c.suite, {}).get(task) for task in c.tasks] if seen.run else []
-    return c.refused or refusal([one for one in tasks if one is not None], c.method, c.first)
+    return c.equivalence_refusal or join_refusals([one for one in tasks if one is not None], c.method, c.first)
 
 
-def _sentence(judged: Judged, kind: Kind, sense: Sense, refused: str) -> str:
-    sentence = f"{judged.comparison.method} is {_meaning(judged, kind, sense)}: {_numbers(judged)}."
+def _format_sentence(judged: ComparisonResult, kind: Kind, sense: Sense, refused: str) -> str:
+    sentence = f"{judged.comparison.method} is {_describe_meaning(judged, kind, sense)}: {_format_numbers(judged)}."
     return f"{sentence} Nothing is confirmed: {refused}." if refused and kind == "undecided" else sentence
 
 
-def _name(judged: Judged) -> str:
+def _format_name(judged: ComparisonResult) -> str:
     return f"{judged.comparison.method} against {judged.comparison.first}"
 
 
-def _meaning(judged: Judged, kind: Kind, sense: Sense) -> str:
+def _describe_meaning(judged: ComparisonResult, kind: Kind, sense: Sense) -> str:
     if judged.comparison.failed:
         return f"not compared with {judged.comparison.first}, as {len(judged.comparison.failed)} cells failed"
     return MEANING[sense][kind].format(first=judged.comparison.first)
 
 
-def _numbers(judged: Judged) -> str:
+def _format_numbers(judged: ComparisonResult) -> str:
     c = judged.comparison
     on = f"on {c.place}, {c.counted}"
     left_out = "; ".join(f"{task}: {why}" for task, why in c.missing.items() if why != NOT_RUN)
     on += f" ({left_out})" if left_out else ""
-    return f"{interval(c.estimate)} points {on}" if c.estimate else f"no interval {on}"
+    return f"{format_interval(c.estimate)} points {on}" if c.estimate else f"no interval {on}"
 
 
-def _power(judged: Judged) -> str:
+def _describe_power(judged: ComparisonResult) -> str:
     tests = judged.tests
-    return power_text(tests.power, tests.effect, tests.seeds, family=tests.family)
+    return format_power(tests.power, tests.effect, tests.seeds, family=tests.family)
 
 
-def _row(judged: Judged, kind: Kind, margin: float) -> dict[str, str]:
+def _build_row(judged: ComparisonResult, kind: Kind, margin: float) -> dict[str, str]:
     c = judged.comparison
     return {
         "method": c.method,
         "against": c.first,
         "on": c.place,
-        "difference (95 %)": interval(c.estimate),
+        "difference (95 %)": format_interval(c.estimate),
         "generalizes to": c.target if c.estimate else c.why,
         "pairs": str(c.pairs),
         "collapsed": c.collapse_counts,

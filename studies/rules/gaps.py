@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.record import Record
-from reports.frames import Seeds, grids, score, seeds_of
+from reports.frames import Seeds, build_grids, get_score, get_seeds
 from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
-from reports.statistics.holm import holm
-from reports.statistics.shared_seeds import over_seeds
+from reports.statistics.holm import apply_holm
+from reports.statistics.shared_seeds import estimate_over_seeds
 from reports.statistics.student import Student
-from studies.answer import Answer, Gathered, Part, together
-from studies.rules.collapsing import refusal_of
-from studies.rules.contrast import failures
-from studies.rules.margins import decide, interval, power
+from studies.answer import Answer, Part, StudyRuns, merge_verdicts
+from studies.rules.collapsing import find_refusal
+from studies.rules.contrast import count_failures
+from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
 from studies.study import Kind, Study
 
 LAST = 4
@@ -47,50 +47,59 @@ class Differences:
     score: Student | None
 
 
-def answer(study: Study, seen: Gathered) -> Answer:
+def judge(study: Study, seen: StudyRuns) -> Answer:
     """Options: `against` (the unregularised method), `deciding` (methods whose verdict is the study's)."""
     first, deciding = study.options["against"], study.options["deciding"]
-    fits = fits_of(seen)
-    others = [m for m in fits if m != first and _paired(fits[m], fits.get(first, {}))]
-    broken = {m: failures(seen.records, (m, first)) for m in others}
-    found = [Differences(None, None, None) if broken[m] else _differences(fits[m], fits[first]) for m in others]
+    fits = collect_fits(seen)
+    other_methods = [m for m in fits if m != first and _match_fits(fits[m], fits.get(first, {}))]
+    broken = {m: count_failures(seen.records, (m, first)) for m in other_methods}
+    differences = [
+        Differences(None, None, None) if broken[m] else _estimate_differences(fits[m], fits[first])
+        for m in other_methods
+    ]
     noisy = {r.cell.label for r in seen.records if r.cell.options.get("dropout")}
-    kinds = regularises(
-        [d.gap for d in found],
-        [d.dev for d in found],
-        [d.score for d in found],
+    kinds = judge_regularisation(
+        [d.gap for d in differences],
+        [d.dev for d in differences],
+        [d.score for d in differences],
         seen.margin or 0.0,
-        [m in noisy for m in others],
-        [bool(refusal_of(seen, (m, first))) for m in others],
+        [m in noisy for m in other_methods],
+        [bool(find_refusal(seen, (m, first))) for m in other_methods],
     )
     parts = {
-        m: _part(m, first, k, d, broken[m], seen.margin or 0.0, len(others))
-        for m, k, d in zip(others, kinds, found, strict=True)
+        m: _build_part(m, first, k, d, broken[m], seen.margin or 0.0, len(other_methods))
+        for m, k, d in zip(other_methods, kinds, differences, strict=True)
     }
-    told = [p for m, p in parts.items() if m in deciding]
-    lacks = "" if told else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
-    rows = [_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
-    sentence = " ".join(p.told for p in told) or f"Nothing could be compared: it lacks {lacks}."
-    return Answer(together(p.kind for p in told), sentence, parts, rows, [*NOTES], lacks)
+    decisive = [p for m, p in parts.items() if m in deciding]
+    lacks = "" if decisive else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
+    rows = [_build_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
+    sentence = " ".join(p.told for p in decisive) or f"Nothing could be compared: it lacks {lacks}."
+    return Answer(merge_verdicts(p.kind for p in decisive), sentence, parts, rows, [*NOTES], lacks)
 
 
-def _differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
-    both = _paired(method, first)
-    gap, dev, score_ = (
-        over_seeds({s: getattr(a, n) - getattr(b, n) for s, (a, b) in both.items()}) for n in ("gap", "dev", "score")
+def _estimate_differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
+    both = _match_fits(method, first)
+    gap, dev, score_gap = (
+        estimate_over_seeds({s: getattr(a, n) - getattr(b, n) for s, (a, b) in both.items()})
+        for n in ("gap", "dev", "score")
     )
-    return Differences(gap, dev, score_)
+    return Differences(gap, dev, score_gap)
 
 
-def _part(method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int) -> Part:
+def _build_part(
+    method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int
+) -> Part:
     if broken:
         return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
-    numbers = f"gap {interval(found.gap)} and unseen loss {interval(found.dev)} nats, score {interval(found.score)}"
-    told = (
-        power(found.gap, 0.0, "nats of the gap", family),
-        power(found.score, margin, "points of the score", family),
+    numbers = (
+        f"gap {format_interval(found.gap)} and unseen loss {format_interval(found.dev)} nats, score "
+        f"{format_interval(found.score)}"
     )
-    return Part(kind, f"{method} against {first}: {numbers}.", " ".join(filter(None, told)))
+    power_notes = (
+        describe_estimate_power(found.gap, 0.0, "nats of the gap", family),
+        describe_estimate_power(found.score, margin, "points of the score", family),
+    )
+    return Part(kind, f"{method} against {first}: {numbers}.", " ".join(filter(None, power_notes)))
 
 
 NOTES = (
@@ -102,7 +111,7 @@ NOTES = (
 )
 
 
-def regularises(
+def judge_regularisation(
     gaps: Sequence[Student | None],
     devs: Sequence[Student | None],
     scores: Sequence[Student | None],
@@ -116,67 +125,67 @@ def regularises(
     `noisy`: dropout of its own raises the training loss, so the gap is no evidence for it and the unseen loss must be
     lower.
     """
-    smaller = _sure([None if e is None else e.p_below(0.0) for e in gaps])
-    larger = _sure([None if e is None else e.p_above(0.0) for e in gaps])
-    lower = _sure([None if e is None else e.p_below(0.0) for e in devs])
-    higher = _sure([None if e is None else e.p_above(0.0) for e in devs])
-    kept = [kind == "confirmed" for kind in decide(scores, margin, "not worse", refused=refused)]
+    smaller = _find_significant([None if e is None else e.p_below(0.0) for e in gaps])
+    larger = _find_significant([None if e is None else e.p_above(0.0) for e in gaps])
+    lower = _find_significant([None if e is None else e.p_below(0.0) for e in devs])
+    higher = _find_significant([None if e is None else e.p_above(0.0) for e in devs])
+    score_kept = [kind == "confirmed" for kind in judge_estimates(scores, margin, "not worse", refused=refused)]
     return [
         "contradicted" if up or worse else "confirmed" if down and (better or (same and not loud)) else "undecided"
-        for down, up, better, worse, same, loud in zip(smaller, larger, lower, higher, kept, noisy, strict=True)
+        for down, up, better, worse, same, loud in zip(smaller, larger, lower, higher, score_kept, noisy, strict=True)
     ]
 
 
-def _sure(values: Sequence[float | None]) -> list[bool]:
-    return [p is not None and p < NON_INFERIORITY_ALPHA for p in holm(values)]
+def _find_significant(values: Sequence[float | None]) -> list[bool]:
+    return [p is not None and p < NON_INFERIORITY_ALPHA for p in apply_holm(values)]
 
 
-def fits_of(seen: Gathered) -> dict[str, dict[Seeds, Fit]]:
+def collect_fits(seen: StudyRuns) -> dict[str, dict[Seeds, Fit]]:
     """Method -> seeds -> means of fits over the tasks that have any (a regression has none); seeds with all."""
-    found: dict[str, dict[Seeds, Fit]] = {}
-    for grid in grids(seen.records):
-        tasks = [t for t in grid.tasks if any(fit(r, seen.cells) for r in grid.of_task(t))]
+    by_method: dict[str, dict[Seeds, Fit]] = {}
+    for grid in build_grids(seen.records):
+        tasks = [t for t in grid.tasks if any(measure_fit(r, seen.cells) for r in grid.select_task(t))]
         for method in grid.methods:
-            each = [{seeds_of(r): f for r in grid.of(t, method) if (f := fit(r, seen.cells))} for t in tasks]
+            each = [{get_seeds(r): f for r in grid.of(t, method) if (f := measure_fit(r, seen.cells))} for t in tasks]
             common = [s for s in each[0] if all(s in other for other in each)] if each else []
-            found[method] = {s: _mean([other[s] for other in each]) for s in common}
-    return found
+            by_method[method] = {s: _mean_of_fits([other[s] for other in each]) for s in common}
+    return by_method
 
 
-def fit(record: Record, cells: Path | None) -> Fit | None:
+def measure_fit(record: Record, cells: Path | None) -> Fit | None:
     """None without a score, a loss curve or kept logits of classes."""
     import pandas as pd
 
-    value = score(record, next(iter(record.averages), ""))
+    value = get_score(record, next(iter(record.averages), ""))
     if value is None or cells is None or record.predictions is None or not record.loss_curve:
         return None
     frame = pd.read_parquet(cells / record.predictions.path)
     if "logits" not in frame or len(frame["logits"].iloc[0]) < 2:
         return None
     losses = [loss for _, loss in record.loss_curve]
-    return Fit(statistics.fmean(losses[-max(1, math.ceil(len(losses) / LAST)) :]), unseen_loss(frame), value)
+    return Fit(statistics.fmean(losses[-max(1, math.ceil(len(losses) / LAST)) :]), compute_unseen_loss(frame), value)
 
 
-def unseen_loss(frame: Any) -> float:
+def compute_unseen_loss(frame: Any) -> float:
     """Mean cross-entropy in nats of the kept logits."""
     import numpy as np
     from scipy.special import logsumexp
 
     logits = np.stack(frame["logits"].to_numpy()).astype(float)
-    own = logits[np.arange(len(frame)), frame["target"].to_numpy().astype(int)]
-    return float(np.mean(logsumexp(logits, axis=1) - own))
+    target_logits = logits[np.arange(len(frame)), frame["target"].to_numpy().astype(int)]
+    return float(np.mean(logsumexp(logits, axis=1) - target_logits))
 
 
-def _mean(fits: Sequence[Fit]) -> Fit:
+def _mean_of_fits(fits: Sequence[Fit]) -> Fit:
     return Fit(*(statistics.fmean(getattr(f, name) for f in fits) for name in ("train", "dev", "score")))
 
 
-def _paired(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> dict[Seeds, tuple[Fit, Fit]]:
+def _match_fits(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> dict[Seeds, tuple[Fit, Fit]]:
     return {seeds: (fit, first[seeds]) for seeds, fit in method.items() if seeds in first}
 
 
-def _row(method: str, fits: Sequence[Fit], first: str, part: Part | None) -> dict[str, str]:
-    whole = _mean(fits) if fits else None
+def _build_row(method: str, fits: Sequence[Fit], first: str, part: Part | None) -> dict[str, str]:
+    whole = _mean_of_fits(fits) if fits else None
     return {
         "method": method,
         "train loss": "" if whole is None else f"{whole.train:.3f}",

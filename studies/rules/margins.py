@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA, equivalence_p
-from reports.statistics.holm import holm
-from reports.statistics.power import Noise, Range, SeedRange, detectable_range, power_words, seeds_range
+from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA, compute_equivalence_p
+from reports.statistics.holm import apply_holm
+from reports.statistics.power import (
+    DetectableRange,
+    Noise,
+    SeedRange,
+    compute_detectable_range,
+    compute_seed_range,
+    describe_power,
+)
 from reports.statistics.student import Student
-from reports.statistics.verdicts import uncorrected
+from reports.statistics.verdicts import describe_uncorrected
 from studies.study import Kind
 
 Sense = Literal["not worse", "equal", "not better"]
 ALPHA = {"not worse": NON_INFERIORITY_ALPHA, "not better": NON_INFERIORITY_ALPHA, "equal": EQUIVALENCE_ALPHA}
 
 
-def decide(
+def judge_estimates(
     estimates: Sequence[Student | None],
     margin: float,
     sense: Sense,
@@ -30,52 +37,52 @@ def decide(
     reports.statistics.collapse).
     """
     family = [*estimates, *others]
-    within = holm([None if e is None else _within(e, margin, sense) for e in family])
-    beyond = holm([None if e is None else _beyond(e, margin, sense) for e in family])
+    within = apply_holm([None if e is None else _compute_p_within(e, margin, sense) for e in family])
+    beyond = apply_holm([None if e is None else _compute_p_beyond(e, margin, sense) for e in family])
     no_claim = refused or [False] * len(estimates)
     return [
-        _kind(None if no else w, b, ALPHA[sense])
+        _judge_kind(None if no else w, b, ALPHA[sense])
         for no, w, b in zip(no_claim, within[: len(estimates)], beyond[: len(estimates)], strict=True)
     ]
 
 
-def _within(e: Student, margin: float, sense: Sense) -> float:
+def _compute_p_within(e: Student, margin: float, sense: Sense) -> float:
     """p of 'the truth lies at or beyond the margin'."""
     if sense == "equal":
-        return equivalence_p(e, margin)
+        return compute_equivalence_p(e, margin)
     return e.p_above(-margin) if sense == "not worse" else e.p_below(margin)
 
 
-def _beyond(e: Student, margin: float, sense: Sense) -> float:
+def _compute_p_beyond(e: Student, margin: float, sense: Sense) -> float:
     """p of 'the truth lies at or within the margin'."""
     if sense == "equal":
         return min(1.0, 2 * min(e.p_above(margin), e.p_below(-margin)))
     return e.p_below(-margin) if sense == "not worse" else e.p_above(margin)
 
 
-def _kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
+def _judge_kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
     if within is not None and within < alpha:
         return "confirmed"
     return "contradicted" if beyond is not None and beyond < alpha else "undecided"
 
 
-def power(e: Student | None, effect: float, unit: str = "points", family: int = 1) -> str:
+def describe_estimate_power(e: Student | None, effect: float, unit: str = "points", family: int = 1) -> str:
     """What so many seeds can detect, and the seeds needed to find `effect`; '' without an estimate."""
     if e is None:
         return ""
     noise = Noise(e.se**2 * (e.df + 1))
-    found = detectable_range(e.se, e.df, noise, e.df)
-    return power_text(found, effect, seeds_range(effect, noise, e.df) if effect else None, unit, family)
+    power_range = compute_detectable_range(e.se, e.df, noise, e.df)
+    return format_power(power_range, effect, compute_seed_range(effect, noise, e.df) if effect else None, unit, family)
 
 
-def power_text(
-    found: Range | None, effect: float | None, seeds: SeedRange | None, unit: str = "points", family: int = 1
+def format_power(
+    found: DetectableRange | None, effect: float | None, seeds: SeedRange | None, unit: str = "points", family: int = 1
 ) -> str:
     """As a sentence; finding a difference of the margin is also what showing none of it takes, where there is none."""
-    words = power_words(found, effect, seeds, unit)
-    return f"{words[0].upper()}{words[1:]}{uncorrected(family)}." if words else ""
+    words = describe_power(found, effect, seeds, unit)
+    return f"{words[0].upper()}{words[1:]}{describe_uncorrected(family)}." if words else ""
 
 
-def interval(e: Student | None) -> str:
+def format_interval(e: Student | None) -> str:
     """For reading: '+0.3 (-0.4 to +1.0)'."""
     return "no interval: one seed or no spread" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"

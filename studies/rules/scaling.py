@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from harness.core.record import Profile
 from studies import counting
-from studies.answer import Answer, Gathered, Part, together
+from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.study import Kind, Study
 
 GIB = 2**30
 
 
-def answer(study: Study, seen: Gathered) -> Answer:
+def judge(study: Study, seen: StudyRuns) -> Answer:
     """Options: `shapes` (name -> suite), `target`, `rank`, `memories` (GiB), `threshold` (share that counts)."""
     o = study.options
-    counted = {shape: _count(shape, suite, o) for shape, suite in o["shapes"].items()}
-    parts = {shape: _part(shape, c, float(o["threshold"])) for shape, c in counted.items()}
-    kind = together(p.kind for p in parts.values())
-    rows = [_row(shape, c, o["memories"]) for shape, c in counted.items()] + [_measured(p) for p in seen.profiles]
+    counts = {shape: _count_shape(shape, suite, o) for shape, suite in o["shapes"].items()}
+    parts = {shape: _judge_shape(shape, c, float(o["threshold"])) for shape, c in counts.items()}
+    kind = merge_verdicts(p.kind for p in parts.values())
+    rows = [_build_row(shape, c, o["memories"]) for shape, c in counts.items()] + [
+        _build_measured_row(p) for p in seen.profiles
+    ]
     notes = [
         "counted: weights, gradients and both AdamW moments of LoRA's pairs, float32, embeddings and head in bf16;"
         " activations, buffers and the head's own training are not in it, so the smallest memory is a lower bound",
@@ -27,50 +29,52 @@ def answer(study: Study, seen: Gathered) -> Answer:
     return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes, exact=True)
 
 
-def _count(shape: str, suite: str, o: Mapping[str, object]) -> dict[str, int]:
+def _count_shape(shape: str, suite: str, o: Mapping[str, object]) -> dict[str, int]:
     target, rank = str(o["target"]).split("+"), int(str(o["rank"]))
-    whole, half = (counting.trained(shape, suite, target, rank, ratio) for ratio in (1.0, 0.5))
-    weights = counting.weights(shape, suite)
+    whole, half = (counting.count_trained(shape, suite, target, rank, ratio) for ratio in (1.0, 0.5))
+    weights = counting.count_weights(shape, suite)
     return {"lora": whole, "lorasp": half, "numbers": weights.numbers, "bf16": weights.bf16, "nf4": weights.nf4}
 
 
-def saved_share(counted: Mapping[str, int], level: str) -> float:
+def compute_saved_share(counted: Mapping[str, int], level: str) -> float:
     """What halving saves of weights, pair, gradients and moments of LoRA; the frozen half itself stays stored."""
-    saved = counting.state_bytes(counted["lora"]) - counting.state_bytes(counted["lorasp"])
-    return saved / _total(counted, level, "lora")
+    saved = counting.count_state_bytes(counted["lora"]) - counting.count_state_bytes(counted["lorasp"])
+    return saved / _sum_bytes(counted, level, "lora")
 
 
-def _total(counted: Mapping[str, int], level: str, method: str) -> int:
+def _sum_bytes(counted: Mapping[str, int], level: str, method: str) -> int:
     pairs = counting.FLOAT * counted["lora"]
-    return counted[level] + pairs + counting.state_bytes(counted[method])
+    return counted[level] + pairs + counting.count_state_bytes(counted[method])
 
 
-def _part(shape: str, counted: Mapping[str, int], threshold: float) -> Part:
-    bf16, nf4 = (saved_share(counted, level) for level in ("bf16", "nf4"))
+def _judge_shape(shape: str, counted: Mapping[str, int], threshold: float) -> Part:
+    bf16, nf4 = (compute_saved_share(counted, level) for level in ("bf16", "nf4"))
     kind: Kind = (
         "confirmed" if min(bf16, nf4) >= threshold else "contradicted" if max(bf16, nf4) < threshold else "undecided"
     )
     return Part(kind, f"On {shape} halving saves {100 * bf16:.2f} % of the bytes in bf16, {100 * nf4:.2f} % in nf4.")
 
 
-def _row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) -> dict[str, str]:
-    saved = counting.state_bytes(counted["lora"]) - counting.state_bytes(counted["lorasp"])
+def _build_row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) -> dict[str, str]:
+    saved = counting.count_state_bytes(counted["lora"]) - counting.count_state_bytes(counted["lorasp"])
     row = {
         "shape": shape,
         "method": "lora / lorasp",
         "trained": f"{counted['lora']:,} / {counted['lorasp']:,}",
         "gradients and moments GiB": " / ".join(
-            f"{counting.state_bytes(counted[m]) / GIB:.3f}" for m in ("lora", "lorasp")
+            f"{counting.count_state_bytes(counted[m]) / GIB:.3f}" for m in ("lora", "lorasp")
         ),
         "weights GiB, bf16 / nf4": f"{counted['bf16'] / GIB:.1f} / {counted['nf4'] / GIB:.1f}",
         "saved by half": f"{saved / GIB:.3f} GiB",
     }
-    fits = {level: [m for m in memories if _total(counted, level, "lorasp") <= m * GIB] for level in ("bf16", "nf4")}
+    fits = {
+        level: [m for m in memories if _sum_bytes(counted, level, "lorasp") <= m * GIB] for level in ("bf16", "nf4")
+    }
     row["smallest memory, bf16 / nf4"] = " / ".join(f"{min(f)} GiB" if f else "none" for f in fits.values())
     return row
 
 
-def _measured(profile: Profile) -> dict[str, str]:
+def _build_measured_row(profile: Profile) -> dict[str, str]:
     state, peak = profile.train_state, profile.peak_bytes
     return {
         "shape": profile.model,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suites.embedded.recipe import Recipe
+from suites.embedded.recipe import EncoderRecipe
 
 
 def corrupt(
-    ids: Tensor, segments: Tensor, recipe: Recipe, table: Tensor, sizes: Tensor
+    ids: Tensor, segments: Tensor, recipe: EncoderRecipe, table: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mask, replace and swap words: corrupted ids, places to predict, places that look wrong.
 
@@ -22,7 +22,7 @@ def corrupt(
     real = ids > 4
     masked = real & (draw < recipe.masked)
     replaced = real & ~masked & (draw < recipe.masked + chance) & (sizes[ids] > 0)
-    kept = real & (draw > 1 - recipe.kept)
+    unchanged = real & (draw > 1 - recipe.kept)
     pick = (torch.rand(ids.shape) * sizes[ids]).long()
     out = torch.where(replaced, table[ids, pick], ids)
     out = torch.where(masked, torch.full_like(ids, 4), out)
@@ -31,4 +31,4 @@ def corrupt(
     one, two = out[:, :-1].clone(), out[:, 1:].clone()
     out[:, :-1] = torch.where(left, two, out[:, :-1])
     out[:, 1:] = torch.where(left, one, out[:, 1:])
-    return out, masked | replaced | kept, real & (out != ids) & (out != 4)
+    return out, masked | replaced | unchanged, real & (out != ids) & (out != 4)

@@ -19,19 +19,19 @@ DEV_ROWS = 480
 Maker = Callable[[random.Random], Row]
 
 TASKS: dict[str, Maker] = {
-    "cola": single_tasks.cola,
-    "sst2": single_tasks.sst2,
-    "mrpc": similarity_tasks.mrpc,
-    "stsb": similarity_tasks.stsb,
-    "qqp": similarity_tasks.qqp,
-    "mnli": inference_tasks.mnli,
-    "qnli": inference_tasks.qnli,
-    "rte": inference_tasks.rte,
-    "wnli": inference_tasks.wnli,
+    "cola": single_tasks.draw_cola,
+    "sst2": single_tasks.draw_sst2,
+    "mrpc": similarity_tasks.draw_mrpc,
+    "stsb": similarity_tasks.draw_stsb,
+    "qqp": similarity_tasks.draw_qqp,
+    "mnli": inference_tasks.draw_mnli,
+    "qnli": inference_tasks.draw_qnli,
+    "rte": inference_tasks.draw_rte,
+    "wnli": inference_tasks.draw_wnli,
 }
 
 
-def distinct_rows(make: Maker, rng: random.Random, count: int, seen: set[Row]) -> list[Row]:
+def draw_distinct_rows(make: Maker, rng: random.Random, count: int, seen: set[Row]) -> list[Row]:
     """Draw rows whose text has not been seen, and remember them."""
     rows: list[Row] = []
     while len(rows) < count:
@@ -42,16 +42,16 @@ def distinct_rows(make: Maker, rng: random.Random, count: int, seen: set[Row]) -
     return rows
 
 
-def task_splits(task: str, seed: int) -> dict[str, list[Row]]:
+def draw_task_splits(task: str, seed: int) -> dict[str, list[Row]]:
     """All splits of a task; each task has a random stream of its own."""
     rng = random.Random(f"{task}-{seed}")
-    seen: set[Row] = set()
+    seen_rows: set[Row] = set()
     make = TASKS[task]
-    splits = {"train": distinct_rows(make, rng, TRAIN_ROWS, seen)}
+    splits = {"train": draw_distinct_rows(make, rng, TRAIN_ROWS, seen_rows)}
     if task != "mnli":
-        return {**splits, "dev": distinct_rows(make, rng, DEV_ROWS, seen)}
-    splits["dev_matched"] = distinct_rows(make, rng, DEV_ROWS, seen)
-    splits["dev_mismatched"] = distinct_rows(inference_tasks.mnli_mismatched, rng, DEV_ROWS, seen)
+        return {**splits, "dev": draw_distinct_rows(make, rng, DEV_ROWS, seen_rows)}
+    splits["dev_matched"] = draw_distinct_rows(make, rng, DEV_ROWS, seen_rows)
+    splits["dev_mismatched"] = draw_distinct_rows(inference_tasks.draw_mnli_mismatched, rng, DEV_ROWS, seen_rows)
     return splits
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for task in TASKS:
-        for split, rows in task_splits(task, options.seed).items():
+        for split, rows in draw_task_splits(task, options.seed).items():
             write_rows(options.out / "glue" / task / f"{split}.tsv", rows)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 DOUBLED = ("drag", "drop", "tap", "grab", "scrub")
 
 
-def third(base: str) -> str:
+def form_third_person(base: str) -> str:
     """Third person singular of a verb."""
     if base.endswith("y") and base[-2] not in "aeiou":
         return base[:-1] + "ies"
     return base + ("es" if base.endswith(("sh", "ch", "x")) else "s")
 
 
-def participle(base: str) -> str:
+def form_participle(base: str) -> str:
     """Past participle of a verb."""
     if base.endswith("e"):
         return base + "d"
@@ -21,7 +21,7 @@ def participle(base: str) -> str:
     return base + (base[-1] if base in DOUBLED else "") + "ed"
 
 
-def plural_of(noun: str) -> str:
+def form_plural(noun: str) -> str:
     """Plural of a noun."""
     if noun == "loaf":
         return "loaves"

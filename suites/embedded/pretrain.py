@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from suites.embedded.corpus import text_pairs
+from suites.embedded.corpus import draw_text_pairs
 from suites.embedded.corruption import corrupt
-from suites.embedded.recipe import Recipe, encoder_config, slope
-from suites.embedded.texts import Text, batches, compose, encode
-from suites.embedded.vocabulary import rivals, save_tokenizer, vocabulary
+from suites.embedded.recipe import EncoderRecipe, build_encoder_config, compute_rate_factor
+from suites.embedded.texts import EncodedPairs, compose, encode, iterate_batches
+from suites.embedded.vocabulary import build_rival_table, build_vocabulary, save_tokenizer
 
 
 class Pretrainer(nn.Module):
@@ -37,8 +37,8 @@ class Pretrainer(nn.Module):
         self.scene = nn.Linear(config.hidden_size, 2)
 
 
-def losses(
-    model: Pretrainer, text: Text, rows: Tensor, recipe: Recipe, tables: tuple[Tensor, Tensor]
+def compute_losses(
+    model: Pretrainer, text: EncodedPairs, rows: Tensor, recipe: EncoderRecipe, tables: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, ...]:
     """The three losses on one batch."""
     rows = rows[torch.randperm(len(rows))]
@@ -46,12 +46,12 @@ def losses(
     partners = torch.where(apart, rows.roll(1), rows)
     apart &= text.second_size[partners] > 0
     ids, segments, mask = compose(text, rows, partners)
-    seen, predict, odd = corrupt(ids, segments, recipe, *tables)
-    output = model.encoder(input_ids=seen, token_type_ids=segments, attention_mask=mask, output_hidden_states=True)
+    corrupted, predict, odd = corrupt(ids, segments, recipe, *tables)
+    output = model.encoder(input_ids=corrupted, token_type_ids=segments, attention_mask=mask, output_hidden_states=True)
     state = model.words(output.last_hidden_state[predict])
     logits = state @ model.encoder.embeddings.word_embeddings.weight.T + model.bias
     word_loss = functional.cross_entropy(logits, ids[predict])
-    visible = (seen > 4) & ~apart[:, None]
+    visible = (corrupted > 4) & ~apart[:, None]
     odd_loss = torch.zeros(())
     for head, layer in zip(model.odd, output.hidden_states[-2:], strict=True):
         guess = head(layer[visible]).squeeze(-1)
@@ -60,15 +60,15 @@ def losses(
     return word_loss, odd_loss, scene_loss
 
 
-def train(model: Pretrainer, text: Text, recipe: Recipe, tables: tuple[Tensor, Tensor]) -> list[float]:
+def train(model: Pretrainer, text: EncodedPairs, recipe: EncoderRecipe, tables: tuple[Tensor, Tensor]) -> list[float]:
     """Train all heads together; returns the mean of the last losses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: slope(step, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: compute_rate_factor(step, recipe))
     recent = torch.zeros(3)
     started = time.monotonic()
-    order = batches(text.first_size + text.second_size, recipe.batch)
+    order = iterate_batches(text.first_size + text.second_size, recipe.batch)
     for step, rows in zip(range(recipe.steps), order, strict=False):
-        parts = losses(model, text, rows, recipe, tables)
+        parts = compute_losses(model, text, rows, recipe, tables)
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -88,20 +88,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--layers", type=int, default=Recipe.layers)
+    parser.add_argument("--steps", type=int, default=EncoderRecipe.steps)
+    parser.add_argument("--layers", type=int, default=EncoderRecipe.layers)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = Recipe(seed=options.seed, steps=options.steps, layers=options.layers)
-    pairs = text_pairs(recipe.seed, recipe.pairs)
-    words = vocabulary(sentence for pair in pairs for sentence in pair)
+    recipe = EncoderRecipe(seed=options.seed, steps=options.steps, layers=options.layers)
+    pairs = draw_text_pairs(recipe.seed, recipe.pairs)
+    words = build_vocabulary(sentence for pair in pairs for sentence in pair)
     options.out.mkdir(parents=True, exist_ok=True)
     save_tokenizer(words, options.out)
     torch.manual_seed(recipe.seed)
-    model = Pretrainer(encoder_config(recipe, len(words)))
-    table, sizes = rivals(words)
+    model = Pretrainer(build_encoder_config(recipe, len(words)))
+    table, sizes = build_rival_table(words)
     last = train(model, encode(words, pairs), recipe, (torch.from_numpy(table), torch.from_numpy(sizes)))
     model.encoder.save_pretrained(str(options.out))
     print("final losses", last)

@@ -8,7 +8,7 @@ from transformers import BertConfig
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncoderRecipe:
     """Everything that decides the pretrained weights."""
 
     seed: int = 0
@@ -28,13 +28,13 @@ class Recipe:
     inner: int = 128
 
 
-def slope(step: int, recipe: Recipe) -> float:
+def compute_rate_factor(step: int, recipe: EncoderRecipe) -> float:
     """Learning rate factor: short warm-up, then linear decay."""
     warm = max(1, recipe.steps // 30)
     return min((step + 1) / warm, (recipe.steps - step) / (recipe.steps - warm))
 
 
-def encoder_config(recipe: Recipe, words: int) -> BertConfig:
+def build_encoder_config(recipe: EncoderRecipe, words: int) -> BertConfig:
     """The shape of the encoder, without dropout; `words` is the size of the vocabulary."""
     config = BertConfig(
         vocab_size=words,

@@ -22,7 +22,7 @@ class Scene:
     place: Pair | None
 
 
-def maybe_trait(rng: random.Random, chance: float) -> Trait | None:
+def draw_trait(rng: random.Random, chance: float) -> Trait | None:
     """A random trait with the given chance."""
     return rng.choice(TRAITS) if rng.random() < chance else None
 
@@ -36,53 +36,53 @@ def sample_scene(rng: random.Random, genre: Genre | None = None, detail: float =
         genre=world,
         actor=actor,
         plural=rng.random() < 0.3,
-        trait=maybe_trait(rng, detail),
+        trait=draw_trait(rng, detail),
         verb=rng.choice(VERBS),
         patient=rng.choice(patients),
-        patient_trait=maybe_trait(rng, detail / 2),
+        patient_trait=draw_trait(rng, detail / 2),
         place=rng.choice(world.places) if rng.random() < 0.7 * detail else None,
     )
 
 
-def other_noun(rng: random.Random, scene: Scene, noun: Noun) -> Noun:
+def draw_other_noun(rng: random.Random, scene: Scene, noun: Noun) -> Noun:
     """Another noun of the genre, of the same group and not yet in the scene."""
     group = scene.genre.actors if noun in scene.genre.actors else scene.genre.objects
     return rng.choice([item for item in group if item not in (scene.actor, scene.patient)])
 
 
-def slots_of(scene: Scene) -> list[str]:
+def list_slots(scene: Scene) -> list[str]:
     """Names of the slots that the scene fills."""
     optional = [name for name in ("trait", "patient_trait", "place") if getattr(scene, name) is not None]
     return ["actor", "verb", "patient", *optional]
 
 
-def flip(trait: Trait) -> Trait:
+def flip_trait(trait: Trait) -> Trait:
     """The opposite pole of a trait."""
     return Trait(trait.opposite, trait.words)
 
 
-def altered(rng: random.Random, scene: Scene, slot: str) -> Scene:
+def change_slot(rng: random.Random, scene: Scene, slot: str) -> Scene:
     """The scene with one slot changed so that it no longer describes the same thing."""
     if slot == "actor":
-        return replace(scene, actor=other_noun(rng, scene, scene.actor))
+        return replace(scene, actor=draw_other_noun(rng, scene, scene.actor))
     if slot == "patient":
-        return replace(scene, patient=other_noun(rng, scene, scene.patient))
+        return replace(scene, patient=draw_other_noun(rng, scene, scene.patient))
     if slot == "verb":
         return replace(scene, verb=rng.choice([verb for verb in VERBS if verb != scene.verb]))
     if slot == "place":
         return replace(scene, place=rng.choice([item for item in scene.genre.places if item != scene.place]))
     if slot == "trait":
-        return replace(scene, trait=flip(scene.trait) if scene.trait else rng.choice(TRAITS))
-    return replace(scene, patient_trait=flip(scene.patient_trait) if scene.patient_trait else rng.choice(TRAITS))
+        return replace(scene, trait=flip_trait(scene.trait) if scene.trait else rng.choice(TRAITS))
+    return replace(scene, patient_trait=flip_trait(scene.patient_trait) if scene.patient_trait else rng.choice(TRAITS))
 
 
-def reduced(rng: random.Random, scene: Scene, keep: float = 0.4) -> Scene:
+def drop_details(rng: random.Random, scene: Scene, keep: float = 0.4) -> Scene:
     """The scene with some optional detail left out: what it says still holds."""
     dropped = {name: None for name in ("trait", "patient_trait", "place") if rng.random() > keep}
     return replace(scene, **dropped)  # type: ignore[arg-type]
 
 
-def extended(rng: random.Random, scene: Scene) -> Scene:
+def add_detail(rng: random.Random, scene: Scene) -> Scene:
     """The scene with one open slot filled: it now says more than before."""
     free = [name for name in ("trait", "patient_trait", "place") if getattr(scene, name) is None]
     if not free:

@@ -11,58 +11,62 @@ from suites.embedded.words import VERBS
 Row = tuple[str, ...]
 
 
-def noisy(rng: random.Random, label: int, classes: int, chance: float) -> int:
+def add_label_noise(rng: random.Random, label: int, classes: int, chance: float) -> int:
     """The label, at times another one: stands for the disagreement of human raters."""
     if rng.random() >= chance:
         return label
     return (label + rng.randrange(1, classes)) % classes
 
 
-def swapped(rng: random.Random, words: list[str]) -> list[str]:
+def swap_neighbours(rng: random.Random, words: list[str]) -> list[str]:
     """Two neighbours in the wrong order."""
     spot = rng.randrange(len(words) - 1)
     return [*words[:spot], words[spot + 1], words[spot], *words[spot + 2 :]]
 
 
-def misformed(rng: random.Random, words: list[str]) -> list[str]:
+def break_verb_form(rng: random.Random, words: list[str]) -> list[str]:
     """A verb in a form that its place does not allow."""
     forms = {
-        form: [other for other in (base, morphology.third(base), morphology.participle(base)) if other != form]
+        form: [
+            other
+            for other in (base, morphology.form_third_person(base), morphology.form_participle(base))
+            if other != form
+        ]
         for pair in VERBS
         for base in pair
-        for form in (base, morphology.third(base), morphology.participle(base))
+        for form in (base, morphology.form_third_person(base), morphology.form_participle(base))
     }
     return [rng.choice(forms[word]) if word in forms else word for word in words]
 
 
-def miscounted(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
+def break_number(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
     """A noun whose number does not fit its verb or determiner."""
-    nouns = {word: morphology.plural_of(word) for noun in (scene.actor, scene.patient) for word in noun.words}
+    nouns = {word: morphology.form_plural(word) for noun in (scene.actor, scene.patient) for word in noun.words}
     back = {plural: word for word, plural in nouns.items()}
-    names = set(scene.actor.words) | {morphology.plural_of(word) for word in scene.actor.words}
+    names = set(scene.actor.words) | {morphology.form_plural(word) for word in scene.actor.words}
     return [nouns.get(word) or back.get(word) or word if word in names else word for word in words]
 
 
-def broken(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
+def break_grammar(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
     """The sentence with one fault of grammar."""
     fault = rng.random()
     if fault < 0.3:
-        return swapped(rng, words)
-    return misformed(rng, words) if fault < 0.7 else miscounted(rng, scene, words)
+        return swap_neighbours(rng, words)
+    return break_verb_form(rng, words) if fault < 0.7 else break_number(rng, scene, words)
 
 
-def cola(rng: random.Random) -> Row:
+def draw_cola(rng: random.Random) -> Row:
     """Acceptability: 1 for a grammatical sentence, 0 for one with a fault."""
     scene = scenes.sample_scene(rng)
-    words = sentences.statement(rng, scene)
+    words = sentences.draw_statement(rng, scene)
     if rng.random() < 0.3:
-        words = sentences.question(rng, scene, rng.choice(("actor", "patient")))
+        words = sentences.draw_question(rng, scene, rng.choice(("actor", "patient")))
     label = int(rng.random() < 0.6)
-    text = words if label else broken(rng, scene, words)
-    return " ".join(text), str(noisy(rng, label, 2, 0.03))
+    text = words if label else break_grammar(rng, scene, words)
+    return " ".join(text), str(add_label_noise(rng, label, 2, 0.03))
 
 
-def sst2(rng: random.Random) -> Row:
+def draw_sst2(rng: random.Random) -> Row:
     """Sentiment of a review: 1 positive, 0 negative."""
     label = rng.randrange(2)
-    return " ".join(reviews.review(rng, bool(label))), str(noisy(rng, label, 2, 0.07))
+    return " ".join(reviews.draw_review(rng, bool(label))), str(add_label_noise(rng, label, 2, 0.07))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Text:
+class EncodedPairs:
     """Padded word ids of all first and second sentences, with their lengths."""
 
     first: Tensor
@@ -29,15 +29,15 @@ def pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(matrix), torch.tensor(sizes)
 
 
-def encode(words: list[str], pairs: list[tuple[list[str], list[str]]]) -> Text:
+def encode(words: list[str], pairs: list[tuple[list[str], list[str]]]) -> EncodedPairs:
     """Word ids of all pairs."""
     index = {word: number for number, word in enumerate(words)}
     first, first_size = pad([[index[word] for word in one] for one, _ in pairs])
     second, second_size = pad([[index[word] for word in two] for _, two in pairs])
-    return Text(first, second, first_size, second_size)
+    return EncodedPairs(first, second, first_size, second_size)
 
 
-def compose(text: Text, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def compose(text: EncodedPairs, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Lay out `[CLS] first [SEP] second [SEP]`: ids, segments and attention mask."""
     size_a, size_b = text.first_size[rows], text.second_size[partners]
     ends = 2 + size_a + torch.where(size_b > 0, size_b + 1, 0)
@@ -56,7 +56,7 @@ def compose(text: Text, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor,
     return ids, ((spot >= start_b) & mask).long(), mask.long()
 
 
-def batches(size: Tensor, batch: int) -> Iterator[Tensor]:
+def iterate_batches(size: Tensor, batch: int) -> Iterator[Tensor]:
     """Random row numbers without end; rows of like size share a batch to save padding."""
     while True:
         pool = torch.randint(len(size), (16 * batch,))

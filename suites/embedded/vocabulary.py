@@ -17,7 +17,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 Ints = npt.NDArray[np.int64]
 
 
-def lemma_groups() -> list[list[list[str]]]:
+def list_lemma_groups() -> list[list[list[str]]]:
     """Word classes; each class lists its groups of interchangeable words."""
     nouns = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
     kinds = sorted({noun.kind for genre in GENRES for noun in (*genre.actors, *genre.objects)})
@@ -26,10 +26,10 @@ def lemma_groups() -> list[list[list[str]]]:
     opinions = [list(PRAISE), list(BLAME)], [list(LIKED), list(DISLIKED)]
     return [
         singular,
-        [[morphology.plural_of(word) for word in group] for group in singular],
+        [[morphology.form_plural(word) for word in group] for group in singular],
         *(
             [[form(word) for word in group] for group in verbs]
-            for form in (str, morphology.third, morphology.participle)
+            for form in (str, morphology.form_third_person, morphology.form_participle)
         ),
         [list(trait.words) for trait in TRAITS],
         [list(pair) for genre in GENRES for pair in genre.places],
@@ -43,9 +43,9 @@ def lemma_groups() -> list[list[list[str]]]:
     ]
 
 
-def vocabulary(sentences: Iterable[list[str]]) -> list[str]:
+def build_vocabulary(sentences: Iterable[list[str]]) -> list[str]:
     """Special tokens, then every word of the classes and of the given text, sorted."""
-    words = {word for group in lemma_groups() for synonyms in group for word in synonyms}
+    words = {word for group in list_lemma_groups() for synonyms in group for word in synonyms}
     words.update(word for sentence in sentences for word in sentence)
     return [*SPECIAL, *sorted(words)]
 
@@ -77,7 +77,7 @@ def save_tokenizer(words: list[str], folder: Path) -> None:
     build_tokenizer(words).save_pretrained(str(folder))
 
 
-def rivals(words: list[str]) -> tuple[Ints, Ints]:
+def build_rival_table(words: list[str]) -> tuple[Ints, Ints]:
     """For each word id the ids that may replace it with a change of meaning or form, and how many.
 
     Words of the same class but another synonym group change the meaning; the same word in
@@ -86,12 +86,12 @@ def rivals(words: list[str]) -> tuple[Ints, Ints]:
     """
     index = {word: number for number, word in enumerate(words)}
     table: dict[int, list[int]] = {}
-    for groups in lemma_groups():
+    for groups in list_lemma_groups():
         for group in groups:
-            others = [index[word] for rival in groups if rival is not group for word in rival]
+            rival_ids = [index[word] for rival in groups if rival is not group for word in rival]
             for word in group:
-                table[index[word]] = others
-    for form_of, form in _forms():
+                table[index[word]] = rival_ids
+    for form_of, form in _list_form_pairs():
         same = table[index[form_of]]
         table[index[form_of]] = same + [index[form]] * (len(same) // 5)
         table[index[form]] = table[index[form]] + [index[form_of]] * (len(same) // 5)
@@ -104,10 +104,10 @@ def rivals(words: list[str]) -> tuple[Ints, Ints]:
     return filled, sizes
 
 
-def _forms() -> list[tuple[str, str]]:
+def _list_form_pairs() -> list[tuple[str, str]]:
     """Pairs of forms of one word."""
-    singular, plural, base, third, past = lemma_groups()[:5]
-    found: list[tuple[str, str]] = []
+    singular, plural, base, third, past = list_lemma_groups()[:5]
+    form_pairs: list[tuple[str, str]] = []
     for first, second in ((singular, plural), (base, third), (third, past), (base, past)):
-        found += [pair for one, two in zip(first, second, strict=True) for pair in zip(one, two, strict=True)]
-    return found
+        form_pairs += [pair for one, two in zip(first, second, strict=True) for pair in zip(one, two, strict=True)]
+    return form_pairs

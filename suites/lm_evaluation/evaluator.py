@@ -40,32 +40,32 @@ class MmluEvaluator:
     def __call__(
         self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
     ) -> list[Evaluated | None]:
-        with quiet():
+        with suppress_output():
             from suites.lm_evaluation.replicas import ReplicaLM
 
             lm = ReplicaLM(model, tokenizer, k, autocast=autocast)
-            tasks = self._tasks(protocol.shots)
-            made: list[Evaluated | None] = []
+            tasks = self._load_tasks(protocol.shots)
+            evaluations: list[Evaluated | None] = []
             for replica in range(k):
                 lm.replica = replica
-                found = self._evaluate(lm, tasks, protocol, several=k > 1)
-                made.append(evaluated(found, protocol.shots, lm.truncated))
-        return made
+                results = self._evaluate(lm, tasks, protocol, several=k > 1)
+                evaluations.append(summarize_results(results, protocol.shots, lm.truncated))
+        return evaluations
 
-    def _tasks(self, shots: int) -> Mapping[str, Any]:
+    def _load_tasks(self, shots: int) -> Mapping[str, Any]:
         """Task and group objects of lm-eval."""
         from lm_eval.tasks import TaskManager
 
-        folder = self._folder()
+        folder = self._prepare_folder()
         loaded = TaskManager(include_path=str(folder), include_defaults=False).load(["mmlu"])
         for task in loaded["tasks"].values():
             task.set_config("num_fewshot", shots)
             task.set_fewshot_seed(FEWSHOT_SEED)
         return loaded  # type: ignore[no-any-return]
 
-    def _folder(self) -> Path:
+    def _prepare_folder(self) -> Path:
         """Rows and definitions, written once in a process for the same rows."""
-        folder = scratch(self.fingerprint)
+        folder = make_scratch_folder(self.fingerprint)
         if not (folder / "_mmlu.yaml").is_file():
             write_definitions(folder, self.dev, self.test)
         return folder
@@ -75,8 +75,8 @@ class MmluEvaluator:
 
         # prompts are rendered once for all replicas; with a limit lm-eval would render all questions to store them
         stored = several and protocol.eval_rows is None
-        with request_cache(self._folder() / "requests"):
-            found = evaluate(
+        with use_request_cache(self._prepare_folder() / "requests"):
+            results = evaluate(
                 lm,
                 tasks,
                 limit=protocol.eval_rows,
@@ -84,35 +84,35 @@ class MmluEvaluator:
                 bootstrap_iters=0,
                 log_samples=True,
             )
-        return found  # type: ignore[no-any-return]
+        return results  # type: ignore[no-any-return]
 
 
 @functools.cache
-def scratch(fingerprint: str) -> Path:
+def make_scratch_folder(fingerprint: str) -> Path:
     """A temporary folder of this process for one set of rows; gone at its end."""
-    made = tempfile.TemporaryDirectory(prefix="lorasp-mmlu-")
-    _OPEN.append(made)
-    return Path(made.name)
+    temporary = tempfile.TemporaryDirectory(prefix="lorasp-mmlu-")
+    _OPEN.append(temporary)
+    return Path(temporary.name)
 
 
 _OPEN: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def evaluated(found: Mapping[str, Any], shots: int, truncated: int) -> Evaluated | None:
+def summarize_results(found: Mapping[str, Any], shots: int, truncated: int) -> Evaluated | None:
     """Scores, predictions and provenance of one replica; None where a log-likelihood is not finite."""
     samples = {name.removeprefix("mmlu_"): rows for name, rows in found["samples"].items()}
-    told = {subject: _predictions(subject, samples[subject]) for subject in sorted(samples)}
-    frame = pd.concat(told.values(), ignore_index=True)
+    frames = {subject: _build_predictions(subject, samples[subject]) for subject in sorted(samples)}
+    frame = pd.concat(frames.values(), ignore_index=True)
     if not np.isfinite(np.stack(frame["log_likelihoods"].tolist())).all():
         return None
     results = found["results"]
     scores = {"accuracy": results["mmlu"]["acc,none"]}
-    scores["accuracy_by_subject"] = float(np.mean([results[f"mmlu_{s}"]["acc,none"] for s in told]))
+    scores["accuracy_by_subject"] = float(np.mean([results[f"mmlu_{s}"]["acc,none"] for s in frames]))
     scores |= {name: results[f"mmlu_{name}"]["acc,none"] for name in GROUPS if f"mmlu_{name}" in results}
-    return Evaluated({k: 100 * v for k, v in scores.items()}, frame, _extra(found, samples, shots, truncated))
+    return Evaluated({k: 100 * v for k, v in scores.items()}, frame, _build_extra(found, samples, shots, truncated))
 
 
-def _predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _build_predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ordered = sorted(rows, key=lambda row: row["doc_id"])
     values = [[answer[0] for answer in row["filtered_resps"]] for row in ordered]
     return pd.DataFrame(
@@ -126,7 +126,7 @@ def _predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFram
     )
 
 
-def _extra(
+def _build_extra(
     found: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]], shots: int, truncated: int
 ) -> dict[str, Any]:
     """What lm-eval was asked: its version, those of its tasks, and a hash of every prompt in order."""
@@ -150,20 +150,20 @@ _WRITTEN: dict[Path, dict[str, str]] = {}
 """Folder of rendered prompts -> sha256 of each file that lm-eval has left there, since it verifies none itself."""
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _hash_files(folder: Path) -> dict[str, str]:
     files = [path for path in folder.glob("*") if path.is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _delete_changed(folder: Path) -> None:
     """Delete files that are not as lm-eval left them: their prompts are rendered again."""
-    for name, digest in _digests(folder).items():
+    for name, digest in _hash_files(folder).items():
         if _WRITTEN.get(folder, {}).get(name) != digest:
             (folder / name).unlink()
 
 
 @contextlib.contextmanager
-def request_cache(folder: Path) -> Iterator[None]:
+def use_request_cache(folder: Path) -> Iterator[None]:
     """lm-eval's cache of rendered prompts in a folder of these rows: its key names task and shots, not the data.
 
     What is read from it is what was written: changed files are deleted first.
@@ -176,11 +176,11 @@ def request_cache(folder: Path) -> Iterator[None]:
         yield
     finally:
         cache.PATH = before
-        _WRITTEN[folder] = _digests(folder)
+        _WRITTEN[folder] = _hash_files(folder)
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """No log lines and no bars from lm-eval and datasets; levels are put back."""
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("lm_eval", "lm-eval", "datasets")}
     for logger in loggers:

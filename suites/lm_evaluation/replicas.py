@@ -11,7 +11,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor, nn
 
-from harness.data.tokens import batches_by_length
+from harness.data.tokens import iterate_length_batches
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 """(context, continuation), and the tokens of both."""
@@ -40,10 +40,10 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Answers:
         """(log-likelihood, is greedy) of each request, by the present replica."""
-        asked = [request.args for request in requests]
-        if asked != self._asked:
+        arguments = [request.args for request in requests]
+        if arguments != self._asked:
             self._answers = []
-            self._asked = asked
+            self._asked = arguments
             super().loglikelihood(requests, disable_tqdm=True)
         return self._answers[self.replica]
 
@@ -57,17 +57,17 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         self.truncated = sum(len(tokens) > self.max_length for tokens in rows)
         grouped = list(rows.values())
         answers = [[(float("nan"), False)] * len(requests) for _ in range(self.k)]
-        for batch in batches_by_length(lengths, self.k, self.device.type):
+        for batch in iterate_length_batches(lengths, self.k, self.device.type):
             places = list(itertools.chain.from_iterable(grouped[row] for row in batch))
             shortest, longest = int(lengths[batch].min()), int(lengths[batch].max())
             self._keep = longest - shortest + max(len(requests[i][2]) for i in places)
-            for replica, own in enumerate(self._batch([requests[i] for i in places], len(batch))):
-                for i, answer in zip(places, own, strict=True):
+            for replica, batch_answers in enumerate(self._answer_batch([requests[i] for i in places], len(batch))):
+                for i, answer in zip(places, batch_answers, strict=True):
                     answers[replica][i] = answer
         self._answers = answers
         return answers[0]
 
-    def _batch(self, requests: list[Request], rows: int) -> list[Answers]:
+    def _answer_batch(self, requests: list[Request], rows: int) -> list[Answers]:
         """lm-eval's own answers, replica by replica, from one forward pass of all."""
         self.batch_size_per_gpu = rows
         self._logits = None
@@ -87,7 +87,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
                     self.device.type, self.mixed_precision_dtype, enabled=self.mixed_precision_dtype is not None
                 ),
             ):
-                kept = {"logits_to_keep": min(self._keep, inps.shape[1])} if self._trims else {}
-                logits = self.model(inps.repeat(self.k, 1), **kept).logits
+                options = {"logits_to_keep": min(self._keep, inps.shape[1])} if self._trims else {}
+                logits = self.model(inps.repeat(self.k, 1), **options).logits
             self._logits = logits.view(self.k, len(inps), *logits.shape[1:])
         return self._logits[self._now]

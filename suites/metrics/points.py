@@ -50,16 +50,16 @@ def pearson(predictions: Array, targets: Array) -> float:
     """Pearson correlation; both [n] float64."""
     if np.ptp(predictions) == 0 or np.ptp(targets) == 0:
         return 0.0
-    left, right = _direction(predictions), _direction(targets)
+    left, right = _scale_to_unit(predictions), _scale_to_unit(targets)
     return 100.0 * min(1.0, max(-1.0, float(left @ right)))
 
 
 def spearman(predictions: Array, targets: Array) -> float:
     """Spearman rank correlation, ties share their mean rank; both [n] float64."""
-    return pearson(_ranks(predictions), _ranks(targets))
+    return pearson(_compute_ranks(predictions), _compute_ranks(targets))
 
 
-def _direction(values: Array) -> Array:
+def _scale_to_unit(values: Array) -> Array:
     """Centred values of length 1, scaled first so that squares neither overflow nor vanish."""
     centred = values.astype(float) - np.mean(values, dtype=float)
     centred /= np.max(np.abs(centred))
@@ -67,7 +67,7 @@ def _direction(values: Array) -> Array:
     return unit
 
 
-def _ranks(values: Array) -> Array:
+def _compute_ranks(values: Array) -> Array:
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     mean_rank = last - (sizes - 1) / 2.0

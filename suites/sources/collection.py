@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import Example, SourceRequest, Task, TaskData
 from suites.sources import folders, hub
-from suites.sources.fingerprint import fingerprint
-from suites.sources.layouts import Layout, Recovered
+from suites.sources.fingerprint import compute_fingerprint
+from suites.sources.layouts import FileLayout, RecoveredSplits
 from suites.sources.rows import read_examples
-from suites.sources.tables import Table, open_table
+from suites.sources.tables import DataTable, open_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Collection:
 
     suite: str
     repository: str
-    layouts: Mapping[str, Layout]
+    layouts: Mapping[str, FileLayout]
 
     def load(self, task: Task, request: SourceRequest) -> TaskData:
         """Train and eval splits of a task. Raises UserError naming what is missing or wrong, and where.
@@ -35,26 +35,29 @@ class Collection:
                 raise UserError(
                     f"--data-file {name}/{split}: the tasks of {name} have own files; name one: TASK/{split}"
                 )
-        given = _given(task, splits, request)
-        missing = [split for split in splits if split not in given]
-        found = self._found(task.name, request, missing) if missing else Recovered({})
-        tables = {split: [found.tables[split]] if split in found.tables else _opened(given[split]) for split in splits}
-        notes = [_partial(split, paths) for split, paths in given.items()] + list(found.notes)
+        given_files = _collect_given_files(task, splits, request)
+        missing = [split for split in splits if split not in given_files]
+        recovered = self._read_missing_splits(task.name, request, missing) if missing else RecoveredSplits({})
+        tables = {
+            split: [recovered.tables[split]] if split in recovered.tables else _open_tables(given_files[split])
+            for split in splits
+        }
+        notes = [_describe_partial(split, paths) for split, paths in given_files.items()] + list(recovered.notes)
         rows = {split: self._read(task.name, split, tables[split], notes) for split in splits}
         source = f"hub {self.repository}" if request.kind == "hub" else request.kind
-        source = source if not given else f"{source} and data-file" if missing else "data-file"
-        return TaskData(rows, fingerprint(rows), source, tuple(notes))
+        source = source if not given_files else f"{source} and data-file" if missing else "data-file"
+        return TaskData(rows, compute_fingerprint(rows), source, tuple(notes))
 
-    def _found(self, task: str, request: SourceRequest, missing: Sequence[str]) -> Recovered:
+    def _read_missing_splits(self, task: str, request: SourceRequest, missing: Sequence[str]) -> RecoveredSplits:
         if request.kind == "hub":
             return hub.fetch(self.repository, task, self.layouts[task], missing)
         if request.kind == "embedded":
-            return folders.embedded(self.suite, task, missing)
+            return folders.read_embedded(self.suite, task, missing)
         if request.data_dir is None:
             raise UserError(f"{self.suite}/{task}: no folder given; give --data-dir DIR, the folder of official files")
-        return folders.official(self.suite, task, self.layouts[task], request.data_dir, missing)
+        return folders.read_official(self.suite, task, self.layouts[task], request.data_dir, missing)
 
-    def _read(self, task: str, split: str, tables: Sequence[Table], notes: list[str]) -> tuple[Example, ...]:
+    def _read(self, task: str, split: str, tables: Sequence[DataTable], notes: list[str]) -> tuple[Example, ...]:
         rows: list[Example] = []
         for table in tables:
             read, dropped = read_examples(table, self.layouts[task], split, start=len(rows))
@@ -63,25 +66,25 @@ class Collection:
         return tuple(rows)
 
 
-def _given(task: Task, splits: Sequence[str], request: SourceRequest) -> dict[str, tuple[Path, ...]]:
+def _collect_given_files(task: Task, splits: Sequence[str], request: SourceRequest) -> dict[str, tuple[Path, ...]]:
     """The request's files of this task by split; `dev` is read as `validation`."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for (name, asked), paths in request.files.items():
+    files: dict[str, tuple[Path, ...]] = {}
+    for (name, split_name), paths in request.files.items():
         if name != task.name:
             continue
-        split = asked.replace("dev", "validation", 1) if asked.startswith("dev") else asked
+        split = split_name.replace("dev", "validation", 1) if split_name.startswith("dev") else split_name
         if split not in splits:
-            raise unknown(f"split of {name}", asked, splits)
-        if split in found:
+            raise build_unknown_error(f"split of {name}", split_name, splits)
+        if split in files:
             raise UserError(f"{name}/{split} is given twice, as '{split}' and as its alias; give it once")
-        found[split] = paths
-    return found
+        files[split] = paths
+    return files
 
 
-def _opened(paths: Sequence[Path]) -> list[Table]:
+def _open_tables(paths: Sequence[Path]) -> list[DataTable]:
     return [open_table(path) for path in paths]
 
 
-def _partial(split: str, paths: Sequence[Path]) -> str:
+def _describe_partial(split: str, paths: Sequence[Path]) -> str:
     """Names without folders: records are passed on, and folders say who ran them."""
     return f"partial: {split} is read from {', '.join(path.name for path in paths)}, not an official file"

@@ -41,14 +41,14 @@ class Content:
     data: bytes
 
 
-def plain_name(name: str) -> str:
+def strip_compression(name: str) -> str:
     """A file's name without the extension of its compression."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot + suffix.lower() in COMPRESSED else name
 
 
-def suffix_of(name: str) -> str:
-    return "." + plain_name(name).rpartition(".")[2].lower()
+def get_suffix(name: str) -> str:
+    return "." + strip_compression(name).rpartition(".")[2].lower()
 
 
 def find_file(folder: Traversable, name: str) -> Traversable | None:
@@ -63,7 +63,7 @@ def read_content(path: Traversable) -> Content:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"data file '{path}' cannot be read: {error.strerror}; give the path of a file") from error
-    suffix = suffix_of(path.name)
+    suffix = get_suffix(path.name)
     for start, unpack in UNPACKERS.items():
         if data.startswith(start):
             try:
@@ -74,14 +74,14 @@ def read_content(path: Traversable) -> Content:
                 raise UserError(
                     f"{path}: the compressed file is damaged or cut short ({error}); copy it again, or unpack it"
                 ) from error
-            suffix = suffix_of(member) if member else suffix
+            suffix = get_suffix(member) if member else suffix
             break
     if data[257:262] == b"ustar":
         raise UserError(f"{path}: a tar archive; unpack it and give the file inside")
     return Content(str(path), suffix, data)
 
 
-def _limited(stream: Any) -> bytes:
+def _read_limited(stream: Any) -> bytes:
     # In pieces: the readers allocate at once what a single read asks for.
     data = io.BytesIO()
     while piece := stream.read(PIECE):
@@ -93,7 +93,7 @@ def _limited(stream: Any) -> bytes:
 
 def _unpack_stream(open_stream: Callable[..., Any], data: bytes) -> tuple[str, bytes]:
     with open_stream(io.BytesIO(data)) as stream:
-        return "", _limited(stream)
+        return "", _read_limited(stream)
 
 
 def _unzip(data: bytes) -> tuple[str, bytes]:
@@ -104,14 +104,14 @@ def _unzip(data: bytes) -> tuple[str, bytes]:
             listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise UserError(f"a zip archive of {len(names)} files ({listed}), expected one; unpack it")
         with archive.open(names[0]) as stream:
-            return names[0], _limited(stream)
+            return names[0], _read_limited(stream)
 
 
 def _unpack_zstd(data: bytes) -> tuple[str, bytes]:
     import pyarrow
 
     with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
-        return "", _limited(stream)
+        return "", _read_limited(stream)
 
 
 UNPACKERS: Mapping[bytes, Callable[[bytes], tuple[str, bytes]]] = {
@@ -124,7 +124,7 @@ UNPACKERS: Mapping[bytes, Callable[[bytes], tuple[str, bytes]]] = {
 """By the first bytes of a compressed file: name (zip only) and bytes of what is inside."""
 
 
-def text_of(name: str, data: bytes) -> str:
+def decode_text(name: str, data: bytes) -> str:
     """The text, less a byte order mark: UTF-8, or UTF-16 and UTF-32 where the mark says so.
 
     Other encodings are refused: which one it is cannot be known, and a wrong guess changes letters silently.
@@ -144,7 +144,7 @@ def text_of(name: str, data: bytes) -> str:
     return text
 
 
-def lines_of(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     r"""Lines without their ends. Only a newline (or \r\n) ends one, unlike in str.splitlines (U+2028, \x0b).
 
     A text that has carriage returns and no newline at all is split at these.

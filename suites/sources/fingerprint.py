@@ -11,20 +11,20 @@ from harness.core.method import Example
 CHUNK = 4096
 
 
-def fingerprint(splits: Mapping[str, Sequence[Example]]) -> str:
+def compute_fingerprint(splits: Mapping[str, Sequence[Example]]) -> str:
     """sha256 over split names, ids, texts and labels, each led by its length so that no two inputs run together."""
     digest = hashlib.sha256()
     for split in sorted(splits):
-        digest.update(f"{_sized(split)}{len(splits[split])};".encode())
+        digest.update(f"{_add_length(split)}{len(splits[split])};".encode())
         rows = iter(splits[split])
         while chunk := list(itertools.islice(rows, CHUNK)):
-            digest.update("".join(map(_row, chunk)).encode("utf-8", "surrogatepass"))
+            digest.update("".join(map(_format_row, chunk)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _row(example: Example) -> str:
-    return "".join(map(_sized, (example.id, *example.texts, repr(example.label)))) + ";"
+def _format_row(example: Example) -> str:
+    return "".join(map(_add_length, (example.id, *example.texts, repr(example.label)))) + ";"
 
 
-def _sized(text: str) -> str:
+def _add_length(text: str) -> str:
     return f"{len(text)}:{text}"

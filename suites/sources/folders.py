@@ -9,16 +9,16 @@ from pathlib import Path
 
 from harness.core.errors import Absent
 from suites.sources.content import find_file
-from suites.sources.layouts import Layout, Recovered
+from suites.sources.layouts import FileLayout, RecoveredSplits
 from suites.sources.tables import open_table
 
 
-def stem(split: str) -> str:
+def get_stem(split: str) -> str:
     """The file of a split: validation_matched is in dev_matched."""
     return split.replace("validation", "dev")
 
 
-def official(suite: str, task: str, layout: Layout, data_dir: Path, wanted: Sequence[str]) -> Recovered:
+def read_official(suite: str, task: str, layout: FileLayout, data_dir: Path, wanted: Sequence[str]) -> RecoveredSplits:
     """Splits of the official download; `data_dir` is the suite's folder or its parent.
 
     Raises UserError where the task's folder or one of the wanted splits is not there.
@@ -27,34 +27,34 @@ def official(suite: str, task: str, layout: Layout, data_dir: Path, wanted: Sequ
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         looked = f"no folder {layout.folder} in {data_dir} or {data_dir / suite}"
-        raise Absent(f"{suite}/{task}: {looked}; {_files_hint(task, wanted)}, or leave the task out")
-    found = read_folder(folder, wanted)
-    absent = [split for split in wanted if split not in found.tables]
+        raise Absent(f"{suite}/{task}: {looked}; {_format_files_hint(task, wanted)}, or leave the task out")
+    splits = read_folder(folder, wanted)
+    absent = [split for split in wanted if split not in splits.tables]
     if absent and layout.recover:
         recovered = layout.recover(folder, absent)
-        found = Recovered({**found.tables, **recovered.tables}, recovered.notes)
-        absent = [split for split in wanted if split not in found.tables]
+        splits = RecoveredSplits({**splits.tables, **recovered.tables}, recovered.notes)
+        absent = [split for split in wanted if split not in splits.tables]
     if absent:
-        files = ", ".join(f"{stem(split)}.tsv" for split in absent)
+        files = ", ".join(f"{get_stem(split)}.tsv" for split in absent)
         there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-        raise Absent(f"{suite}/{task}: no {files} in {folder} (found: {there}); {_files_hint(task, absent)}")
-    return found
+        raise Absent(f"{suite}/{task}: no {files} in {folder} (found: {there}); {_format_files_hint(task, absent)}")
+    return splits
 
 
-def embedded(suite: str, task: str, wanted: Sequence[str]) -> Recovered:
+def read_embedded(suite: str, task: str, wanted: Sequence[str]) -> RecoveredSplits:
     """Splits of the generated data that ship with the package."""
     folder = importlib.resources.files("suites.embedded") / "data" / suite / task
-    found = read_folder(folder, wanted)
-    if absent := [split for split in wanted if split not in found.tables]:
+    splits = read_folder(folder, wanted)
+    if absent := [split for split in wanted if split not in splits.tables]:
         raise Absent(f"{suite}/{task}: the package has no embedded {', '.join(absent)}; install it anew")
-    return found
+    return splits
 
 
-def read_folder(folder: Traversable, wanted: Sequence[str]) -> Recovered:
+def read_folder(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
     """The wanted splits that the folder holds as SPLIT.tsv, compressed or not."""
-    paths = {split: find_file(folder, f"{stem(split)}.tsv") for split in wanted}
-    return Recovered({split: open_table(path) for split, path in paths.items() if path is not None})
+    paths = {split: find_file(folder, f"{get_stem(split)}.tsv") for split in wanted}
+    return RecoveredSplits({split: open_table(path) for split, path in paths.items() if path is not None})
 
 
-def _files_hint(task: str, splits: Sequence[str]) -> str:
+def _format_files_hint(task: str, splits: Sequence[str]) -> str:
     return "give " + " ".join(f"--data-file {task}/{split}=PATH" for split in splits)

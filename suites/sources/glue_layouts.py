@@ -5,57 +5,57 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from suites.sources import mrpc
-from suites.sources.layouts import Columns, Layout
+from suites.sources.layouts import Columns, FileLayout
 
 
-def _ids(*names: str) -> dict[str, int]:
+def _map_labels(*names: str) -> dict[str, int]:
     """A label is written by its name or by its class id."""
-    return {**{name: number for number, name in enumerate(names)}, **_numbers(len(names))}
+    return {**{name: number for number, name in enumerate(names)}, **_map_numbers(len(names))}
 
 
-def _numbers(count: int) -> dict[str, int]:
+def _map_numbers(count: int) -> dict[str, int]:
     return {str(number): number for number in range(count)}
 
 
-def _headers(official: Columns, *hub_texts: str) -> Sequence[Columns]:
+def _list_headers(official: Columns, *hub_texts: str) -> Sequence[Columns]:
     """Accepted headers: official, hub, and that of the generated data."""
     generated = ("text",) if len(official.texts) == 1 else ("text_a", "text_b")
-    found = [official, Columns(hub_texts or official.texts, "label"), Columns(generated, "label")]
-    return list(dict.fromkeys(found))
+    headers = [official, Columns(hub_texts or official.texts, "label"), Columns(generated, "label")]
+    return list(dict.fromkeys(headers))
 
 
-ENTAILMENT = _ids("entailment", "not_entailment")
+ENTAILMENT = _map_labels("entailment", "not_entailment")
 PAIR = ("sentence1", "sentence2")
 
-LAYOUTS: Mapping[str, Layout] = {
-    "cola": Layout(
+LAYOUTS: Mapping[str, FileLayout] = {
+    "cola": FileLayout(
         "CoLA",
-        tuple(_headers(Columns(("sentence",), "label"))),
-        _numbers(2),
+        tuple(_list_headers(Columns(("sentence",), "label"))),
+        _map_numbers(2),
         bare=("source", "label", "original mark", "sentence"),
     ),
-    "sst2": Layout("SST-2", tuple(_headers(Columns(("sentence",), "label"))), _numbers(2)),
-    "mrpc": Layout(
+    "sst2": FileLayout("SST-2", tuple(_list_headers(Columns(("sentence",), "label"))), _map_numbers(2)),
+    "mrpc": FileLayout(
         "MRPC",
-        tuple(_headers(Columns(("#1 String", "#2 String"), "Quality"), *PAIR)),
-        _numbers(2),
-        recover=mrpc.from_release,
+        tuple(_list_headers(Columns(("#1 String", "#2 String"), "Quality"), *PAIR)),
+        _map_numbers(2),
+        recover=mrpc.read_release,
     ),
-    "stsb": Layout("STS-B", tuple(_headers(Columns(PAIR, "score"))), {}),
-    "qqp": Layout(
+    "stsb": FileLayout("STS-B", tuple(_list_headers(Columns(PAIR, "score"))), {}),
+    "qqp": FileLayout(
         "QQP",
-        tuple(_headers(Columns(("question1", "question2"), "is_duplicate"))),
-        _numbers(2),
+        tuple(_list_headers(Columns(("question1", "question2"), "is_duplicate"))),
+        _map_numbers(2),
         bare=("id", "qid1", "qid2", "question1", "question2", "is_duplicate"),
         broken=0.001,
     ),
-    "mnli": Layout(
+    "mnli": FileLayout(
         "MNLI",
-        tuple(_headers(Columns(PAIR, "gold_label"), "premise", "hypothesis")),
-        _ids("entailment", "neutral", "contradiction"),
+        tuple(_list_headers(Columns(PAIR, "gold_label"), "premise", "hypothesis")),
+        _map_labels("entailment", "neutral", "contradiction"),
         unlabelled="-",
     ),
-    "qnli": Layout("QNLI", tuple(_headers(Columns(("question", "sentence"), "label"))), ENTAILMENT),
-    "rte": Layout("RTE", tuple(_headers(Columns(PAIR, "label"))), ENTAILMENT),
-    "wnli": Layout("WNLI", tuple(_headers(Columns(PAIR, "label"))), _numbers(2)),
+    "qnli": FileLayout("QNLI", tuple(_list_headers(Columns(("question", "sentence"), "label"))), ENTAILMENT),
+    "rte": FileLayout("RTE", tuple(_list_headers(Columns(PAIR, "label"))), ENTAILMENT),
+    "wnli": FileLayout("WNLI", tuple(_list_headers(Columns(PAIR, "label"))), _map_numbers(2)),
 }

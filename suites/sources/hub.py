@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.core.errors import Absent
-from suites.sources.layouts import Layout, Recovered
-from suites.sources.tables import Table, from_columns
+from suites.sources.layouts import FileLayout, RecoveredSplits
+from suites.sources.tables import DataTable, build_table
 
 OFFLINE_SECONDS = 600.0
 """So long after a connection error no further connection is tried. One takes 23 s to fail, with five retries."""
@@ -29,7 +29,7 @@ def load_splits(repository: str, configuration: str | None, hint: str) -> dict[s
     try:
         import datasets
 
-        with _cache_only() if offline else contextlib.nullcontext():
+        with _use_cache_only() if offline else contextlib.nullcontext():
             return dict(datasets.load_dataset(*named))
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
         if not offline and _is_connection_error(error):
@@ -51,7 +51,7 @@ def _is_connection_error(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def _cache_only() -> Iterator[None]:
+def _use_cache_only() -> Iterator[None]:
     """Both libraries as with HF_HUB_OFFLINE=1: what is cached is read, nothing is asked for."""
     import datasets
     import huggingface_hub
@@ -68,13 +68,13 @@ def _cache_only() -> Iterator[None]:
             module.HF_HUB_OFFLINE = value
 
 
-def fetch(repository: str, task: str, layout: Layout, wanted: Sequence[str]) -> Recovered:
+def fetch(repository: str, task: str, layout: FileLayout, wanted: Sequence[str]) -> RecoveredSplits:
     """Splits of one configuration of a hub data set. Raises UserError that says how to go on without the hub."""
     loaded = load_splits(repository, task, f"give --data-dir DIR with {layout.folder}/ in it")
     if absent := [split for split in wanted if split not in loaded]:
         raise Absent(f"{repository}/{task}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")
-    return Recovered({split: _table(f"{repository}/{task}/{split}", loaded[split]) for split in wanted})
+    return RecoveredSplits({split: _make_table(f"{repository}/{task}/{split}", loaded[split]) for split in wanted})
 
 
-def _table(name: str, split: Any) -> Table:
-    return from_columns(name, split.column_names, [list(split[column]) for column in split.column_names])
+def _make_table(name: str, split: Any) -> DataTable:
+    return build_table(name, split.column_names, [list(split[column]) for column in split.column_names])

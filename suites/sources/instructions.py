@@ -16,7 +16,7 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.method import Example
 from suites.sources.content import read_content
-from suites.sources.tables import open_table, read_objects, text_of_cell
+from suites.sources.tables import format_cell, open_table, read_objects
 
 FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"))
 """Instruction, what it is about (may be absent), answer: Alpaca's names and Dolly's."""
@@ -32,7 +32,7 @@ UNSUPPORTED = ("tools", "images", "videos", "audios", "tool_calls", "function_ca
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class InstructionRow:
     """The texts of an example, and its answer."""
 
     texts: tuple[str, ...]
@@ -40,10 +40,10 @@ class Row:
 
 
 @dataclasses.dataclass
-class Rows:
+class InstructionRows:
     """Rows in order; `dropped` counts conversations that give none, by reason, `shortened` those of several answers."""
 
-    rows: list[Row] = dataclasses.field(default_factory=list)
+    rows: list[InstructionRow] = dataclasses.field(default_factory=list)
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     shortened: int = 0
 
@@ -53,17 +53,17 @@ def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...]
 
     Raises UserError naming file, row and what was expected.
     """
-    rows = Rows()
+    rows = InstructionRows()
     notes: list[str] = []
     for path in paths:
         notes += _read_file(path, rows)
     if not any(row.answer.strip() for row in rows.rows):
-        raise UserError(f"{', '.join(map(str, paths))}: no row with an answer; expected fields {_allowed()}")
-    examples, more = numbered(rows, several=len(paths) > 1)
+        raise UserError(f"{', '.join(map(str, paths))}: no row with an answer; expected fields {_describe_allowed()}")
+    examples, more = build_examples(rows, several=len(paths) > 1)
     return examples, [*notes, *more]
 
 
-def numbered(rows: Rows, *, several: bool) -> tuple[tuple[Example, ...], list[str]]:
+def build_examples(rows: InstructionRows, *, several: bool) -> tuple[tuple[Example, ...], list[str]]:
     """Examples of rows, less those without an answer and, with `several` files, those that were there before."""
     answered = [row for row in rows.rows if row.answer.strip()]
     distinct = list(dict.fromkeys(answered)) if several else answered
@@ -72,11 +72,11 @@ def numbered(rows: Rows, *, several: bool) -> tuple[tuple[Example, ...], list[st
         "given twice": len(answered) - len(distinct),
         **rows.dropped,
     }
-    notes = [f"dropped: train: {n} row{'s' * (n > 1)} {what}" for what, n in counts.items() if n]
+    notes = [f"dropped: train: {n} row{'s' * (n > 1)} {label}" for label, n in counts.items() if n]
     with_system = sum(len(row.texts) > 2 and bool(row.texts[2].strip()) for row in distinct)
     with_turns = sum(len(row.texts) > 3 for row in distinct)
     prompts = {"a system prompt": with_system, "earlier turns": with_turns}
-    notes += [f"read: train: {n} row{'s' * (n > 1)} with {what} in the prompt" for what, n in prompts.items() if n]
+    notes += [f"read: train: {n} row{'s' * (n > 1)} with {label} in the prompt" for label, n in prompts.items() if n]
     if rows.shortened:
         notes.append(
             f"derived: train: {rows.shortened} conversation{'s' * (rows.shortened > 1)} of several answers: the last "
@@ -85,14 +85,14 @@ def numbered(rows: Rows, *, several: bool) -> tuple[tuple[Example, ...], list[st
     return tuple(Example(f"train/{i}", row.texts, row.answer) for i, row in enumerate(distinct)), notes
 
 
-def from_records(name: str, records: Iterable[Mapping[str, Any]]) -> Rows:
+def collect_records(name: str, records: Iterable[Mapping[str, Any]]) -> InstructionRows:
     """Rows of records that are in memory already."""
-    rows = Rows()
+    rows = InstructionRows()
     _add_rows(name, ((f"row {i}", dict(record)) for i, record in enumerate(records, 1)), rows)
     return rows
 
 
-def _read_file(path: Traversable, rows: Rows) -> tuple[str, ...]:
+def _read_file(path: Traversable, rows: InstructionRows) -> tuple[str, ...]:
     """Add a file's rows; returns notes on how it was read."""
     content = read_content(path)
     if content.suffix in (".json", ".jsonl", ".ndjson"):
@@ -114,7 +114,7 @@ def _read_file(path: Traversable, rows: Rows) -> tuple[str, ...]:
     return table.notes
 
 
-def _add_rows(name: str, records: Iterable[tuple[str, dict[str, Any]]], rows: Rows) -> None:
+def _add_rows(name: str, records: Iterable[tuple[str, dict[str, Any]]], rows: InstructionRows) -> None:
     for place, record in records:
         where = f"{name} {place}"
         if field := next((key for key in UNSUPPORTED if record.get(key)), None):
@@ -122,18 +122,18 @@ def _add_rows(name: str, records: Iterable[tuple[str, dict[str, Any]]], rows: Ro
         turns = next((names for names in CONVERSATIONS if record.get(names[0]) is not None), None)
         names = next((names for names in FIELDS if names[0] in record and names[2] in record), None)
         if names is not None:
-            rows.rows.append(_from_fields(where, record, names))
+            rows.rows.append(_parse_fields(where, record, names))
         elif turns is not None:
             _add_conversation(where, record, turns, rows)
         else:
-            raise UserError(f"{where}: found {', '.join(record)[:80]}; expected fields {_allowed()}")
+            raise UserError(f"{where}: found {', '.join(record)[:80]}; expected fields {_describe_allowed()}")
 
 
-def _from_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, str]) -> Row:
-    instruction, given, answer = (_text(where, key, record.get(key)) for key in names)
+def _parse_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, str]) -> InstructionRow:
+    instruction, input_text, answer = (_format_field(where, key, record.get(key)) for key in names)
     if not instruction.strip():
         raise UserError(f"{where}: empty instruction, expected text; fill it in or remove the row")
-    system = _text(where, "system", record.get("system"))
+    system = _format_field(where, "system", record.get("system"))
     history = record.get("history")
     if history is None or history == "" or history != history:
         history = []
@@ -144,16 +144,20 @@ def _from_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, s
     )
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
-    turns = [_text(where, "history", text) for pair in pairs for text in pair]
-    return Row(_texts(instruction, given, system, turns), answer)
+    turns = [_format_field(where, "history", text) for pair in pairs for text in pair]
+    return InstructionRow(_join_texts(instruction, input_text, system, turns), answer)
 
 
-def _add_conversation(where: str, record: Mapping[str, Any], names: tuple[str, str, str], rows: Rows) -> None:
+def _add_conversation(
+    where: str, record: Mapping[str, Any], names: tuple[str, str, str], rows: InstructionRows
+) -> None:
     """Add a conversation's last answer, with all turns before it as its prompt."""
-    key, by, what = names
+    key, by, text_key = names
     turns = record[key]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) and by in turn and what in turn for turn in turns):
-        raise UserError(f"{where}: '{key}' is no list of turns with '{by}' and '{what}'; write it so")
+    if not isinstance(turns, list) or not all(
+        isinstance(turn, dict) and by in turn and text_key in turn for turn in turns
+    ):
+        raise UserError(f"{where}: '{key}' is no list of turns with '{by}' and '{text_key}'; write it so")
     spoken: list[tuple[str, str]] = []
     for turn in turns:
         if field := next((name for name in UNSUPPORTED if turn.get(name)), None):
@@ -163,8 +167,8 @@ def _add_conversation(where: str, record: Mapping[str, Any], names: tuple[str, s
             raise UserError(
                 f"{where}: '{by}' is '{turn[by]}', allowed: {', '.join(sorted(SPEAKERS))}; remove such rows"
             )
-        spoken.append((speaker, _text(where, what, turn[what])))
-    system = _text(where, "system", record.get("system"))
+        spoken.append((speaker, _format_field(where, text_key, turn[text_key])))
+    system = _format_field(where, "system", record.get("system"))
     if spoken and spoken[0][0] == "system":
         if system.strip():
             raise UserError(f"{where}: a system prompt in 'system' and in '{key}'; keep one")
@@ -177,23 +181,23 @@ def _add_conversation(where: str, record: Mapping[str, Any], names: tuple[str, s
     *before, (_, instruction), (_, answer) = spoken
     if not instruction.strip():
         raise UserError(f"{where}: empty last question, expected text; fill it in or remove the row")
-    rows.rows.append(Row(_texts(instruction, "", system, [text for _, text in before]), answer))
+    rows.rows.append(InstructionRow(_join_texts(instruction, "", system, [text for _, text in before]), answer))
 
 
-def _texts(instruction: str, given: str, system: str, turns: Sequence[str]) -> tuple[str, ...]:
+def _join_texts(instruction: str, given: str, system: str, turns: Sequence[str]) -> tuple[str, ...]:
     return (instruction, given, system, *turns) if turns or system.strip() else (instruction, given)
 
 
-def _text(where: str, key: str, value: Any) -> str:
+def _format_field(where: str, key: str, value: Any) -> str:
     """A field as text: numbers as JSON has them, '' for null. Raises UserError for a list or an object."""
     if isinstance(value, bool):
         return json.dumps(value)
     try:
-        return text_of_cell(value)
+        return format_cell(value)
     except ValueError as error:
         raise UserError(f"{where}: '{key}' {error}") from error
 
 
-def _allowed() -> str:
+def _describe_allowed() -> str:
     fields = [f"({', '.join(names)})" for names in FIELDS]
     return " or ".join([*fields, *(names[0] for names in CONVERSATIONS)])

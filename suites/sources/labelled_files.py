@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import Example
-from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, number_of, plain_number
-from suites.sources.tables import Table, open_table
+from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, format_number, parse_number
+from suites.sources.tables import DataTable, open_table
 
 MANY = 20
 """Labels that are whole numbers of more values than this are read as numbers; fewer are classes."""
 DEV_SHARE, MOST_DEV = 0.2, 2000
 MOST_CLASSES = 1000
 
-Reading = Literal["class", "number"]
+LabelKind = Literal["class", "number"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +59,16 @@ def _read_file(path: Path, texts: Sequence[str], label: str, split: str) -> tupl
     header = [str(name).strip() for name in first[1]]
     for name in (*texts, label):
         if name not in header:
-            error = unknown(f"column in the header of {path}:", name, header)
+            error = build_unknown_error(f"column in the header of {path}:", name, header)
             raise UserError(f"{error}; the first row must name the columns") if first[0] else error
         if header.count(name) > 1:
             raise UserError(f"{path}: {header.count(name)} columns are named '{name}'; rename all but one of them")
-    places, own = [header.index(name) for name in texts], header.index(label)
+    places, label_place = [header.index(name) for name in texts], header.index(label)
     rows: list[Line] = []
     dropped: Counter[str] = Counter()
     absent: Counter[str] = Counter()
     for number, cells in table.rows:
-        row = _line(table, number, cells, header, places, own)
+        row = _parse_line(table, number, cells, header, places, label_place)
         if isinstance(row, str):
             dropped[row] += 1
             continue
@@ -82,19 +82,20 @@ def _read_file(path: Path, texts: Sequence[str], label: str, split: str) -> tupl
             f"{path}: {dropped.total()} of {dropped.total() + len(rows)} rows cannot be used ({reasons}); "
             f"are --text {'+'.join(texts)} and --label {label} the right columns?"
         )
-    notes = [f"dropped: {split}: {_rows(count)} of {path.name} {reason}" for reason, count in dropped.items()]
+    notes = [f"dropped: {split}: {_format_count(count)} of {path.name} {reason}" for reason, count in dropped.items()]
     notes += [
-        f"read: {_rows(count)} of {path.name} without '{name}' have an empty text" for name, count in absent.items()
+        f"read: {_format_count(count)} of {path.name} without '{name}' have an empty text"
+        for name, count in absent.items()
     ]
     return rows, [*table.notes, *notes]
 
 
-def _rows(count: int) -> str:
+def _format_count(count: int) -> str:
     return f"{count} row{'s' * (count > 1)}"
 
 
-def _line(
-    table: Table, number: int, cells: Sequence[Any], header: Sequence[str], places: Sequence[int], own: int
+def _parse_line(
+    table: DataTable, number: int, cells: Sequence[Any], header: Sequence[str], places: Sequence[int], own: int
 ) -> Line | str:
     """The row, or why it is dropped."""
     if len(cells) != len(header):
@@ -114,24 +115,24 @@ Naming = Callable[[str], str]
 """The class or number that a label as written stands for; labels that it does not know stay as they are."""
 
 
-def naming_of(lines: Sequence[Line], asked: Reading | None) -> Naming:
+def choose_naming(lines: Sequence[Line], asked: LabelKind | None) -> Naming:
     """How the labels of a column are named, so that one value has one name in all files.
 
     Numbers go by value: 0, 0.0 and 0e0 are one. Booleans go by value in any case: true, True and 1. Raises UserError
     for labels that may or may not be one.
     """
-    numbers = {line.label: number_of(line.label) for line in lines}
+    numbers = {line.label: parse_number(line.label) for line in lines}
     values = {value for value in numbers.values() if value is not None}
     if all(label.casefold() in BOOLEANS for label in numbers):
-        return _boolean_name
-    if values <= set(BOOLEANS.values()) and all(_value(label) is not None for label in numbers):
-        return _binary_name
+        return _format_boolean_name
+    if values <= set(BOOLEANS.values()) and all(_parse_value(label) is not None for label in numbers):
+        return _format_binary_name
     for line in lines:
         value = numbers[line.label]
         if math.isinf(math.inf if value is None and line.label.strip("+-").casefold() in INFINITE else value or 0):
             raise UserError(f"{line.where}: label '{line.label}' is not finite; correct it or remove the row")
     if all(value is not None for value in numbers.values()):
-        return _number_name
+        return _format_number_name
     _check_distinct(lines, asked)
     return str
 
@@ -139,44 +140,44 @@ def naming_of(lines: Sequence[Line], asked: Reading | None) -> Naming:
 INFINITE = ("inf", "infinity")
 
 
-def _value(label: str) -> Decimal | None:
-    number = number_of(label)
+def _parse_value(label: str) -> Decimal | None:
+    number = parse_number(label)
     return BOOLEANS.get(label.casefold()) if number is None else number
 
 
-def _boolean_name(label: str) -> str:
-    value = _value(label)
+def _format_boolean_name(label: str) -> str:
+    value = _parse_value(label)
     return label if value not in BOOLEANS.values() else str(bool(value))
 
 
-def _binary_name(label: str) -> str:
-    value = _value(label)
-    return label if value is None else plain_number(value)
+def _format_binary_name(label: str) -> str:
+    value = _parse_value(label)
+    return label if value is None else format_number(value)
 
 
-def _number_name(label: str) -> str:
-    value = number_of(label)
-    return label if value is None else plain_number(value)
+def _format_number_name(label: str) -> str:
+    value = parse_number(label)
+    return label if value is None else format_number(value)
 
 
-def _check_distinct(lines: Sequence[Line], asked: Reading | None) -> None:
+def _check_distinct(lines: Sequence[Line], asked: LabelKind | None) -> None:
     """Raise UserError where labels differ in case, spaces or form of letters only, or are numbers with separators."""
     labels = {line.label: line for line in lines}
     written = [label for label in labels if SEPARATED.fullmatch(label)]
     if (
         written
         and asked is None
-        and all(SEPARATED.fullmatch(label) or number_of(label) is not None for label in labels)
+        and all(SEPARATED.fullmatch(label) or parse_number(label) is not None for label in labels)
     ):
         raise UserError(
             f"{labels[written[0]].where}: label '{written[0]}' is a number with separators, which can be read in two "
             f"ways; write 0.72 for 0,72 and 1000 for 1,000, or give --labels class"
         )
-    seen: dict[object, str] = {}
+    labels_by_key: dict[object, str] = {}
     for label, line in labels.items():
-        value = _value(label)
+        value = _parse_value(label)
         key = " ".join(unicodedata.normalize("NFKC", label).casefold().split()) if value is None else value
-        if (other := seen.setdefault(key, label)) != label:
+        if (other := labels_by_key.setdefault(key, label)) != label:
             raise UserError(
                 f"{line.where}: labels '{other}' and '{label}' differ only in how they are written; write them alike"
             )
@@ -186,9 +187,9 @@ def rename_labels(lines: Sequence[Line], name: Naming) -> tuple[Line, ...]:
     return tuple(dataclasses.replace(line, label=name(line.label)) for line in lines)
 
 
-def reading_of(lines: Sequence[Line], asked: Reading | None) -> Reading:
+def choose_label_kind(lines: Sequence[Line], asked: LabelKind | None) -> LabelKind:
     """`class` or `number`: numbers where every label is one and they have many values or are not whole."""
-    values = [number_of(line.label) for line in lines]
+    values = [parse_number(line.label) for line in lines]
     if asked == "number":
         for line, value in zip(lines, values, strict=True):
             if value is None:
@@ -201,7 +202,7 @@ def reading_of(lines: Sequence[Line], asked: Reading | None) -> Reading:
     return "number" if len(set(numbers)) > MANY or any(float(value) % 1 for value in numbers) else "class"
 
 
-def classes_of(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
+def list_classes(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
     """The labels in order, as numbers where all are. Raises UserError for one label, or a label of nearly each row."""
     names = {line.label for line in lines}
     if len(names) == 1:
@@ -213,27 +214,27 @@ def classes_of(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
             f"{path}: {len(names)} labels in {len(lines)} rows; expected classes of several rows: is --label the right "
             f"column? Numbers are read with --labels number"
         )
-    numbers = {name: number_of(name) for name in names}
+    numbers = {name: parse_number(name) for name in names}
     if all(value is not None for value in numbers.values()):
         return tuple(sorted(names, key=lambda name: (numbers[name], name)))
     return tuple(sorted(names))
 
 
-def examples_of(lines: Sequence[Line], split: str, classes: Sequence[str]) -> tuple[Example, ...]:
+def build_examples(lines: Sequence[Line], split: str, classes: Sequence[str]) -> tuple[Example, ...]:
     """Rows with class ids, or with numbers where there are no classes. Raises UserError for another label."""
     ids = {name: number for number, name in enumerate(classes)}
-    made = []
+    examples = []
     for n, line in enumerate(lines):
-        number = None if classes else number_of(line.label)
+        number = None if classes else parse_number(line.label)
         value = ids.get(line.label) if number is None else float(number)
         if value is None or not math.isfinite(value):
             allowed = ", ".join(classes) if classes else "a number"
             raise UserError(f"{line.where}: label '{line.label}' of {split}, expected {allowed} as in train")
-        made.append(Example(f"{split}/{n}", line.texts, value))
-    return tuple(made)
+        examples.append(Example(f"{split}/{n}", line.texts, value))
+    return tuple(examples)
 
 
-def carve(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], list[Line]]:
+def split_off_dev(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], list[Line]]:
     """Train and dev rows: a fifth of each label's rows (2,000 in all at most), drawn with seed 0, in the file's order.
 
     A label of two rows or more has one in each part.
@@ -243,8 +244,8 @@ def carve(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], li
     groups = [[n for n, line in enumerate(lines) if line.label == name] for name in classes] or [
         list(range(len(lines)))
     ]
-    held: set[int] = set()
+    dev_rows: set[int] = set()
     for group in groups:
         count = min(len(group) - 1, max(1, round(len(group) * share)))
-        held.update(int(n) for n in rng.permutation(group)[:count])
-    return [x for n, x in enumerate(lines) if n not in held], [x for n, x in enumerate(lines) if n in held]
+        dev_rows.update(int(n) for n in rng.permutation(group)[:count])
+    return [x for n, x in enumerate(lines) if n not in dev_rows], [x for n, x in enumerate(lines) if n in dev_rows]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 
-from suites.sources.tables import Table
+from suites.sources.tables import DataTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +22,19 @@ class Columns:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recovered:
+class RecoveredSplits:
     """Splits made from other official files; a note says how, where it is not the official way."""
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, DataTable]
     notes: tuple[str, ...] = ()
 
 
-Recover = Callable[[Traversable, Sequence[str]], Recovered]
+Recover = Callable[[Traversable, Sequence[str]], RecoveredSplits]
 """recover(task folder, wanted splits) -> those of them it can make"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """One task's files. `columns` lists the accepted headers, the official one first.
 
     `labels` maps a label as written to its class id; empty means a number from 0 to 5. `bare` names the columns of

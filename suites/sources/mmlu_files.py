@@ -22,7 +22,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
 
     Their ids are SUBJECT/NUMBER, those of dev dev/SUBJECT/NUMBER. Raises UserError naming file, line and expectation.
     """
-    found: dict[str, list[Example]] = {part: [] for part in PARTS}
+    questions: dict[str, list[Example]] = {part: [] for part in PARTS}
     for subject in SUBJECTS:
         files = {part: find_file(folder / part, f"{subject}_{part}.csv") for part in PARTS}
         if files["test"] is None:
@@ -32,8 +32,8 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
             raise Absent(f"{expected}: no such file; each subject needs its dev and its test questions")
         for part, path in files.items():
             assert path is not None
-            found[part] += _read(path, subject if part == "test" else f"dev/{subject}")
-    return {part: tuple(rows) for part, rows in found.items()}
+            questions[part] += _read(path, subject if part == "test" else f"dev/{subject}")
+    return {part: tuple(rows) for part, rows in questions.items()}
 
 
 def _read(path: Traversable, lead: str) -> list[Example]:
@@ -55,19 +55,19 @@ def _read(path: Traversable, lead: str) -> list[Example]:
     return rows
 
 
-def subject_of(question: Example) -> str:
+def get_subject(question: Example) -> str:
     return question.id.split("/")[-2]
 
 
-def missing_note(questions: Sequence[Example]) -> tuple[str, ...]:
+def describe_missing(questions: Sequence[Example]) -> tuple[str, ...]:
     """One line on the subjects that are not there."""
-    absent = sorted(set(SUBJECTS) - {subject_of(q) for q in questions})
+    absent = sorted(set(SUBJECTS) - {get_subject(q) for q in questions})
     if not absent:
         return ()
     return (f"partial: {len(absent)} of the {len(SUBJECTS)} subjects are missing: {', '.join(absent)}",)
 
 
-def question_folder(data_dir: Path) -> Path:
+def find_question_folder(data_dir: Path) -> Path:
     """The folder with dev/ and test/; `data_dir` is it, the folder mmlu, or the parent of that. Raises UserError."""
     places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
     folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv*"))), None)
@@ -76,7 +76,7 @@ def question_folder(data_dir: Path) -> Path:
     return folder
 
 
-def instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[str, ...]]:
+def find_instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Training rows beside the questions, and a note: all of Alpaca, else parts of it, else Dolly.
 
     Looked for in `alpaca` in the three folders above and at the questions'. Raises UserError where there is none.

@@ -8,12 +8,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, build_unknown_error
 from harness.core.method import Example, SourceRequest, TaskData
 from suites.sources import hub, mmlu_files
 from suites.sources.content import find_file
-from suites.sources.fingerprint import fingerprint
-from suites.sources.instructions import from_records, numbered, read_instructions
+from suites.sources.fingerprint import compute_fingerprint
+from suites.sources.instructions import build_examples, collect_records, read_instructions
 
 QUESTIONS, INSTRUCTIONS = "cais/mmlu", "tatsu-lab/alpaca"
 Rows = tuple[Example, ...]
@@ -21,53 +21,53 @@ Rows = tuple[Example, ...]
 
 def load_rows(request: SourceRequest) -> TaskData:
     """Splits train (instruction, input and answer), dev and test (question, choices and letter). Raises UserError."""
-    given = _given(request)
+    given_files = _get_given_files(request)
     if request.kind == "hub":
-        questions = _hub_questions()
-        train, notes = read_instructions(given) if given else _hub_instructions()
+        questions = _load_hub_questions()
+        train, notes = read_instructions(given_files) if given_files else _load_hub_instructions()
     else:
-        folder = _folder(request)
+        folder = _find_folder(request)
         questions = mmlu_files.read_questions(folder)
-        files, found = (given, ()) if given else _own_instructions(folder)
+        files, file_notes = (given_files, ()) if given_files else _find_instructions(folder)
         train, notes = read_instructions(files)
-        notes = [*found, *notes]
+        notes = [*file_notes, *notes]
     if request.kind != "embedded":
-        notes += mmlu_files.missing_note(questions["test"])
-    if given:
-        names = ", ".join(path.name for path in given)
+        notes += mmlu_files.describe_missing(questions["test"])
+    if given_files:
+        names = ", ".join(path.name for path in given_files)
         notes.insert(0, f"partial: train is read from {names}, not an official file")
-    source = {"hub": f"hub {QUESTIONS}"}.get(request.kind, request.kind) + (" and data-file" if given else "")
+    source = {"hub": f"hub {QUESTIONS}"}.get(request.kind, request.kind) + (" and data-file" if given_files else "")
     splits: Mapping[str, Rows] = {"train": train, **questions}
-    return TaskData(splits, fingerprint(splits), source, tuple(notes))
+    return TaskData(splits, compute_fingerprint(splits), source, tuple(notes))
 
 
-def _given(request: SourceRequest) -> Sequence[Path]:
+def _get_given_files(request: SourceRequest) -> Sequence[Path]:
     for task, split in request.files:
         if task == "mmlu" and split != "train":
-            raise unknown("split of mmlu in --data-file", split, ["train"])
+            raise build_unknown_error("split of mmlu in --data-file", split, ["train"])
     return request.files.get(("mmlu", "train"), ())
 
 
-def _folder(request: SourceRequest) -> Traversable:
+def _find_folder(request: SourceRequest) -> Traversable:
     if request.kind == "embedded":
         return importlib.resources.files("suites.embedded") / "data" / "mmlu"
     if request.data_dir is None:
         raise Absent("mmlu: no folder given; give --data-dir DIR, the folder of official files")
-    return mmlu_files.question_folder(request.data_dir)
+    return mmlu_files.find_question_folder(request.data_dir)
 
 
-def _own_instructions(folder: Traversable) -> tuple[Sequence[Traversable], tuple[str, ...]]:
+def _find_instructions(folder: Traversable) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Those beside the questions; the generated data have theirs in their folder."""
-    own = find_file(folder, "train.jsonl")
-    if own is not None:
-        return [own], ()
+    train_file = find_file(folder, "train.jsonl")
+    if train_file is not None:
+        return [train_file], ()
     assert isinstance(folder, Path)
-    return mmlu_files.instruction_files(folder)
+    return mmlu_files.find_instruction_files(folder)
 
 
-def _hub_questions() -> dict[str, Rows]:
+def _load_hub_questions() -> dict[str, Rows]:
     loaded = _fetch(QUESTIONS, "all")
-    found: dict[str, Rows] = {}
+    questions: dict[str, Rows] = {}
     for part in mmlu_files.PARTS:
         counts: dict[str, int] = {}
         rows = []
@@ -78,12 +78,12 @@ def _hub_questions() -> dict[str, Rows]:
             if row["answer"] not in range(4):
                 raise UserError(f"{QUESTIONS} {lead}/{number}: answer {row['answer']!r}, expected 0 to 3")
             rows.append(Example(f"{lead}/{number}", (row["question"], *row["choices"]), int(row["answer"])))
-        found[part] = tuple(sorted(rows, key=lambda e: mmlu_files.subject_of(e)))  # as from files; stable
-    return found
+        questions[part] = tuple(sorted(rows, key=lambda e: mmlu_files.get_subject(e)))  # as from files; stable
+    return questions
 
 
-def _hub_instructions() -> tuple[Rows, list[str]]:
-    return numbered(from_records(INSTRUCTIONS, _fetch(INSTRUCTIONS, None)["train"]), several=False)
+def _load_hub_instructions() -> tuple[Rows, list[str]]:
+    return build_examples(collect_records(INSTRUCTIONS, _fetch(INSTRUCTIONS, None)["train"]), several=False)
 
 
 def _fetch(repository: str, name: str | None) -> Mapping[str, Sequence[dict[str, Any]]]:

@@ -8,49 +8,49 @@ from importlib.resources.abc import Traversable
 
 from harness.core.errors import UserError
 from suites.sources.content import find_file
-from suites.sources.layouts import Recovered
-from suites.sources.tables import Table, open_table
+from suites.sources.layouts import RecoveredSplits
+from suites.sources.tables import DataTable, open_table
 
 IDS = ("#1 ID", "#2 ID")
-Pair = tuple[str, ...]
+IdPair = tuple[str, ...]
 HASHED = (
     "derived: mrpc: neither dev_ids.tsv nor dev.tsv is there, so validation is the tenth of msr_paraphrase_train.txt "
     "whose id pairs have the smallest sha256: not the official dev split"
 )
 
 
-def from_release(folder: Traversable, wanted: Sequence[str]) -> Recovered:
+def read_release(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
     """Train and validation from msr_paraphrase_train.txt; held out are the pairs of dev_ids.tsv (the official way),
     else of dev.tsv, else a tenth by hash, which a note tells. Nothing if the release is not there.
     """
     source = find_file(folder, "msr_paraphrase_train.txt")
     if source is None:
-        return Recovered({})
+        return RecoveredSplits({})
     table = open_table(source)
     rows = list(table.rows)
     if not rows:
         raise UserError(f"{source}: empty file, expected columns Quality, {', '.join(IDS)}, #1 String, #2 String")
-    pairs = [_ids(rows[0][1], cells) for _, cells in rows[1:]]
-    listed = _listed(folder)
-    held = set(_tenth(pairs)) if listed is None else listed
+    pairs = [_extract_ids(rows[0][1], cells) for _, cells in rows[1:]]
+    listed = _read_held_out_pairs(folder)
+    held_out = set(_select_tenth(pairs)) if listed is None else listed
     notes = (HASHED,) if listed is None else ()
     parts = {
-        split: Table(
+        split: DataTable(
             table.name,
-            iter([rows[0], *(row for row, pair in zip(rows[1:], pairs, strict=True) if (pair in held) == dev)]),
+            iter([rows[0], *(row for row, pair in zip(rows[1:], pairs, strict=True) if (pair in held_out) == dev)]),
         )
         for split, dev in (("train", False), ("validation", True))
         if split in wanted
     }
-    return Recovered(parts, notes)
+    return RecoveredSplits(parts, notes)
 
 
-def _ids(header: Sequence[str], cells: Sequence[str]) -> Pair:
+def _extract_ids(header: Sequence[str], cells: Sequence[str]) -> IdPair:
     """The id pair of a row; a row too short for it, or a file without ids, is found out by the row check."""
     return tuple(cells[header.index(name)] for name in IDS if name in header and header.index(name) < len(cells))
 
 
-def _listed(folder: Traversable) -> set[Pair] | None:
+def _read_held_out_pairs(folder: Traversable) -> set[IdPair] | None:
     """The pairs GLUE holds out, if a file names them."""
     if (listed := find_file(folder, "dev_ids.tsv")) is not None:
         pairs = {tuple(cells) for _, cells in open_table(listed).rows}
@@ -61,10 +61,10 @@ def _listed(folder: Traversable) -> set[Pair] | None:
         header, *rows = [cells for _, cells in open_table(official).rows] or [[]]
         if not rows:
             raise UserError(f"{official}: no rows, expected the dev rows under {', '.join(IDS)}; give the whole file")
-        return {_ids(header, cells) for cells in rows}
+        return {_extract_ids(header, cells) for cells in rows}
     return None
 
 
-def _tenth(pairs: Sequence[Pair]) -> list[Pair]:
+def _select_tenth(pairs: Sequence[IdPair]) -> list[IdPair]:
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256("\t".join(pair).encode()).digest())
     return ranked[: max(1, round(len(ranked) / 10))]

@@ -12,9 +12,9 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.method import Example
 from suites.sources import hub
-from suites.sources.content import lines_of, read_content, suffix_of, text_of
+from suites.sources.content import decode_text, get_suffix, read_content, split_lines
 from suites.sources.sgm import SGML, XML, Side, read_sgml, read_xml
-from suites.sources.tables import Table, open_table
+from suites.sources.tables import DataTable, open_table
 
 LANGUAGE_NAMES = {"en": ("en", "eng"), "ro": ("ro", "ron", "rum")}
 """Parts of a file's name that tell its language."""
@@ -47,18 +47,22 @@ def read_pairs(source: Traversable, target: Traversable, split: str, start: int 
             raise UserError(f"{path} line 1: expected a sentence, found an empty file")
     (first, one), (second, two) = sides
     if one.keys is not None and two.keys is not None:
-        two = _in_order(str(first), one, str(second), two)
+        two = _sort_segments(str(first), one, str(second), two)
     (short, fewer), (long, more) = sorted(((first, one), (second, two)), key=lambda side: len(side[1].texts))
     if len(fewer.texts) < len(more.texts):
         raise UserError(
             f"{short} line {len(fewer.texts) + 1}: expected a sentence, found the end of the file; "
             f"{long} has {len(more.texts)} lines, both sides must have the same number"
         )
-    rows, notes = paired(list(zip(one.texts, two.texts, strict=True)), split, start, f"{first.name}, {second.name}")
+    rows, notes = build_examples(
+        list(zip(one.texts, two.texts, strict=True)), split, start, f"{first.name}, {second.name}"
+    )
     return rows, [*one.notes, *two.notes, *notes]
 
 
-def paired(pairs: Sequence[tuple[str, str]], split: str, start: int, name: str) -> tuple[list[Example], list[str]]:
+def build_examples(
+    pairs: Sequence[tuple[str, str]], split: str, start: int, name: str
+) -> tuple[list[Example], list[str]]:
     """Examples of (source, target), less pairs with an empty side, which a note counts."""
     whole = [pair for pair in pairs if all(text.strip() for text in pair)]
     if pairs and not whole:
@@ -71,20 +75,20 @@ def paired(pairs: Sequence[tuple[str, str]], split: str, start: int, name: str) 
 def _read_side(path: Traversable) -> Side:
     """The sentences of a file. Raises UserError naming file and line."""
     content = read_content(path)
-    text = text_of(content.name, content.data)
+    text = decode_text(content.name, content.data)
     if content.suffix == ".xml" or XML.match(text):
         raise UserError(f"{path}: WMT's XML format has both languages in it; give it alone: TASK/SPLIT={path.name}")
     if content.suffix in (".sgm", ".sgml") or SGML.match(text):
         return read_sgml(content.name, text)
-    return Side(lines_of(text))
+    return Side(split_lines(text))
 
 
-def _in_order(first: str, one: Side, second: str, two: Side) -> Side:
+def _sort_segments(first: str, one: Side, second: str, two: Side) -> Side:
     """The segments of the second file in the order of the first. Raises UserError where they have other segments."""
     assert one.keys is not None and two.keys is not None
     texts = dict(zip(two.keys, two.texts, strict=True))
-    for name, keys, other, others in ((second, texts, first, one.keys), (first, set(one.keys), second, two.keys)):
-        if lacking := [key for key in others if key not in keys]:
+    for name, keys, other, other_keys in ((second, texts, first, one.keys), (first, set(one.keys), second, two.keys)):
+        if lacking := [key for key in other_keys if key not in keys]:
             raise UserError(
                 f"{name}: no segment {lacking[0][1]} of document '{lacking[0][0]}', which {other} has "
                 f"({len(lacking)} missing in all); both sides must have the same segments"
@@ -92,7 +96,7 @@ def _in_order(first: str, one: Side, second: str, two: Side) -> Side:
     return Side([texts[key] for key in one.keys], one.keys, two.notes)
 
 
-def given_pairs(
+def read_given_pairs(
     what: str, paths: Sequence[Traversable], direction: Direction, *, by_suite: bool
 ) -> tuple[list[Example], list[str]]:
     """Pairs of the files that the user gave for a split, and notes: two and two, or one file with both languages.
@@ -106,7 +110,7 @@ def given_pairs(
     left = list(paths)
     while left:
         first = left.pop(0)
-        if suffix_of(first.name) in (".xml", *BOTH) and (language_of(first.name) is None or not left):
+        if get_suffix(first.name) in (".xml", *BOTH) and (find_language(first.name) is None or not left):
             read, more = _read_both(what, first, direction, split, len(rows), by_suite=by_suite)
         elif not left:
             raise UserError(f"--data-file {what}={first}: expected two files, one a language: {what}=SOURCE,TARGET")
@@ -121,10 +125,10 @@ def _read_two(
     what: str, first: Traversable, second: Traversable, direction: Direction, start: int, *, by_suite: bool
 ) -> tuple[list[Example], list[str]]:
     split = what.rpartition("/")[2]
-    told = [language_of(first.name), language_of(second.name)]
-    if sorted(map(str, told)) == sorted((direction.source, direction.target)):
-        source, target = (first, second) if told[0] == direction.source else (second, first)
-    elif told == [None, None] and not by_suite:
+    languages = [find_language(first.name), find_language(second.name)]
+    if sorted(map(str, languages)) == sorted((direction.source, direction.target)):
+        source, target = (first, second) if languages[0] == direction.source else (second, first)
+    elif languages == [None, None] and not by_suite:
         source, target = first, second
     else:
         names = f"{first.name},{second.name}"
@@ -143,11 +147,11 @@ def _read_both(
 
     A column `translation` of objects by language is what the hub's data sets have.
     """
-    if suffix_of(path.name) == ".xml":
+    if get_suffix(path.name) == ".xml":
         content = read_content(path)
         source, target = read_xml(content.name, content.data, direction.source, direction.target)
-        target = _in_order(f"{path}: <src>", source, f"{path}: <ref>", target)
-        rows, notes = paired(list(zip(source.texts, target.texts, strict=True)), split, start, path.name)
+        target = _sort_segments(f"{path}: <src>", source, f"{path}: <ref>", target)
+        rows, notes = build_examples(list(zip(source.texts, target.texts, strict=True)), split, start, path.name)
         return rows, [*target.notes, *notes]
     table = open_table(path)
     header = next(table.rows, None)
@@ -158,7 +162,9 @@ def _read_both(
     below: Iterable[tuple[int, Sequence[Any]]] = table.rows
     if names == ["translation"] or ("translation" in names and not set(wanted) <= set(names)):
         place = names.index("translation")
-        below = ((n, [(row[place] or {}).get(side) for side in wanted]) for n, row in _objects(table, place, below))
+        below = (
+            (n, [(row[place] or {}).get(side) for side in wanted]) for n, row in _iterate_objects(table, place, below)
+        )
         names = wanted
     languages = [LANGUAGE_CODES.get(name.casefold()) for name in names]
     if all(languages.count(side) == 1 for side in wanted):
@@ -178,14 +184,14 @@ def _read_both(
             table.text(number, side, cells[place]) for side, place in zip(wanted, places, strict=True)
         )
         pairs.append((source_text, target_text))
-    rows, notes = paired(pairs, split, start, path.name)
+    rows, notes = build_examples(pairs, split, start, path.name)
     if not rows:
         raise UserError(f"{path}: no pairs of sentences in it")
     return rows, [*table.notes, *notes]
 
 
-def _objects(
-    table: Table, place: int, rows: Iterable[tuple[int, Sequence[Any]]]
+def _iterate_objects(
+    table: DataTable, place: int, rows: Iterable[tuple[int, Sequence[Any]]]
 ) -> Iterator[tuple[int, Sequence[Any]]]:
     for number, cells in rows:
         if not isinstance(cells[place], dict):
@@ -193,18 +199,18 @@ def _objects(
         yield number, cells
 
 
-def language_of(name: str) -> str | None:
+def find_language(name: str) -> str | None:
     """The language that a file's name tells, the last part that is one: RO-STS.train.en is English."""
-    found = [LANGUAGE_CODES[part] for part in re.split(r"[^a-z]+", name.lower()) if part in LANGUAGE_CODES]
-    return found[-1] if found else None
+    languages = [LANGUAGE_CODES[part] for part in re.split(r"[^a-z]+", name.lower()) if part in LANGUAGE_CODES]
+    return languages[-1] if languages else None
 
 
-def from_hub(repository: str, configuration: str, hint: str) -> dict[str, Any]:
+def load_hub_splits(repository: str, configuration: str, hint: str) -> dict[str, Any]:
     """The splits of a hub data set. Raises UserError that says how to go on without the hub."""
     return hub.load_splits(repository, configuration, hint)
 
 
-def hub_pairs(rows: Any, direction: Direction, split: str) -> tuple[list[Example], list[str]]:
+def convert_hub_pairs(rows: Any, direction: Direction, split: str) -> tuple[list[Example], list[str]]:
     """Examples of a hub split, and a note on pairs left out because a side is empty (Europarl has such)."""
     pairs = [(pair[direction.source] or "", pair[direction.target] or "") for pair in rows["translation"]]
-    return paired(pairs, split, 0, split)
+    return build_examples(pairs, split, 0, split)

@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.method import Example, Label
-from suites.sources.layouts import Columns, Layout
-from suites.sources.scalars import number_of, plain_number
-from suites.sources.tables import Rows, Table
+from suites.sources.layouts import Columns, FileLayout
+from suites.sources.scalars import format_number, parse_number
+from suites.sources.tables import DataTable, TableRows
 
 MOST_SIMILAR = 5
 """The similarity of texts that mean the same, in STS-B."""
@@ -27,13 +27,13 @@ class Header:
     names: tuple[str, ...]
 
 
-def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
+def read_examples(table: DataTable, layout: FileLayout, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
     """Examples with ids `split/start`, `split/start+1`, ..., and notes on what was dropped.
 
     Another note is on similarities of another scale. Raises UserError naming file, line and what was expected.
     """
-    header, rows = _header(table, layout)
-    parse = _label_parser(layout)
+    header, rows = _find_header(table, layout)
+    parse = _make_label_parser(layout)
     examples: list[Example] = []
     broken: list[UserError] = []
     unlabelled = 0
@@ -48,7 +48,7 @@ def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> t
             unlabelled += 1
             continue
         if label is None:
-            raise table.error(number, f"label '{written}', expected {_allowed(layout)}")
+            raise table.error(number, f"label '{written}', expected {_describe_allowed(layout)}")
         texts = tuple([table.text(number, header.names[place], cells[place]) for place in header.texts])
         if not any(texts) or _is_absent(cells, header):
             named = ", ".join(header.names[place] for place in header.texts)
@@ -58,7 +58,7 @@ def read_examples(table: Table, layout: Layout, split: str, start: int = 0) -> t
         raise broken[0]
     if not examples:
         raise UserError(f"{table.name}: no rows, expected columns {', '.join(header.names)}")
-    dropped = _notes(split, layout, unlabelled, len(broken))
+    dropped = _describe_dropped(split, layout, unlabelled, len(broken))
     return examples, [*table.notes, *dropped, *_scale_notes(split, layout, examples)]
 
 
@@ -67,7 +67,7 @@ def _is_absent(cells: Sequence[Any], header: Header) -> bool:
     return any(cells[place] is None or cells[place] != cells[place] for place in header.texts)
 
 
-def _header(table: Table, layout: Layout) -> tuple[Header, Rows]:
+def _find_header(table: DataTable, layout: FileLayout) -> tuple[Header, TableRows]:
     """Columns by the first row's names; by `layout.bare` where it is no header, and then it is a row."""
     first = next(table.rows, None)
     if first is None:
@@ -77,41 +77,41 @@ def _header(table: Table, layout: Layout) -> tuple[Header, Rows]:
         if set(columns.names) <= set(names):
             if twice := [name for name in columns.names if names.count(name) > 1]:
                 raise table.error(max(first[0], 1), f"{names.count(twice[0])} columns named '{twice[0]}'; rename one")
-            return _places(columns, tuple(names)), table.rows
+            return _find_columns(columns, tuple(names)), table.rows
     if layout.bare:
-        return _places(layout.columns[0], layout.bare), itertools.chain([first], table.rows)
+        return _find_columns(layout.columns[0], layout.bare), itertools.chain([first], table.rows)
     wanted = " or ".join(f"({', '.join(columns.names)})" for columns in layout.columns)
     raise table.error(max(first[0], 1), f"header ({', '.join(names)[:80]}), expected columns {wanted}")
 
 
-def _places(columns: Columns, names: tuple[str, ...]) -> Header:
+def _find_columns(columns: Columns, names: tuple[str, ...]) -> Header:
     return Header(len(names), tuple(names.index(name) for name in columns.texts), names.index(columns.label), names)
 
 
-def _label_parser(layout: Layout) -> Callable[[str], Label | None]:
+def _make_label_parser(layout: FileLayout) -> Callable[[str], Label | None]:
     """Labels as the layout has them, also in another case, and class ids as numbers: 1.0 is 1."""
     if not layout.labels:
-        return _similarity
+        return _parse_similarity
     by_name = {name.casefold(): label for name, label in layout.labels.items()}
 
     def parse(written: str) -> Label | None:
         label = layout.labels.get(written)
         if label is None:
-            number = number_of(written.strip())
-            label = by_name.get(written.strip().casefold() if number is None else plain_number(number))
+            number = parse_number(written.strip())
+            label = by_name.get(written.strip().casefold() if number is None else format_number(number))
         return label
 
     return parse
 
 
-def _similarity(written: str) -> float | None:
+def _parse_similarity(written: str) -> float | None:
     """A similarity from 0 to 5; rounded, as the hub holds float32 (3.8 reads 3.7999999)."""
-    number = number_of(written.strip())
+    number = parse_number(written.strip())
     value = None if number is None else round(float(number), 5)
     return value if value is not None and 0 <= value <= MOST_SIMILAR else None
 
 
-def _scale_notes(split: str, layout: Layout, examples: Sequence[Example]) -> list[str]:
+def _scale_notes(split: str, layout: FileLayout, examples: Sequence[Example]) -> list[str]:
     """A note where no similarity is above 1: correlations are the same, but the head learns another scale."""
     if layout.labels:
         return []
@@ -125,10 +125,10 @@ def _scale_notes(split: str, layout: Layout, examples: Sequence[Example]) -> lis
     ]
 
 
-def _allowed(layout: Layout) -> str:
+def _describe_allowed(layout: FileLayout) -> str:
     return "one of " + ", ".join(layout.labels) if layout.labels else f"a number from 0 to {MOST_SIMILAR}"
 
 
-def _notes(split: str, layout: Layout, unlabelled: int, broken: int) -> list[str]:
+def _describe_dropped(split: str, layout: FileLayout, unlabelled: int, broken: int) -> list[str]:
     counts = {f"labelled '{layout.unlabelled}'": unlabelled, "with a wrong number of columns": broken}
-    return [f"dropped: {split}: {count} row{'s' * (count > 1)} {what}" for what, count in counts.items() if count]
+    return [f"dropped: {split}: {count} row{'s' * (count > 1)} {reason}" for reason, count in counts.items() if count]

@@ -18,7 +18,7 @@ SEPARATED = re.compile(r"[+-]?\d+(?:[,_'\u2019\u00a0\u202f ]\d+)+(?:\.\d+)?", re
 BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
 
 
-def number_of(written: str) -> Decimal | None:
+def parse_number(written: str) -> Decimal | None:
     """The number, exact, so that 1, 1.0 and 1e0 are one; None for other text.
 
     Stricter than float(), which also takes 1_000, nan, inf and digits of other scripts.
@@ -29,7 +29,7 @@ def number_of(written: str) -> Decimal | None:
         return None
 
 
-def plain_number(value: Decimal) -> str:
+def format_number(value: Decimal) -> str:
     """How a number is named: 1 for 1.0, 0.5 for 0.50."""
     if value == value.to_integral_value() and abs(value) < 10**15:
         return str(int(value))

@@ -41,15 +41,15 @@ def read_sgml(name: str, text: str) -> Side:
     document = reference = ""
     for place, match in sorted(marks, key=lambda mark: mark[0]):
         if match.re is DOCUMENT:
-            given = _attributes(match[2])
-            document, reference = given.get("docid", ""), given.get("sysid", "")
+            attributes = _parse_attributes(match[2])
+            document, reference = attributes.get("docid", ""), attributes.get("sysid", "")
             continue
         segments = sets.setdefault(reference, {})
-        key = document, _attributes(match[1]).get("id", str(len(segments) + 1))
+        key = document, _parse_attributes(match[1]).get("id", str(len(segments) + 1))
         if key in segments:
             line = text.count("\n", 0, place) + 1
             raise UserError(f"{name} line {line}: segment {key[1]} of document '{document}' is given twice; keep one")
-        segments[key] = _plain(match[2])
+        segments[key] = _clean_segment(match[2])
     if not sets:
         raise UserError(f"{name}: no <seg> in it, expected segments of WMT's SGML format or a sentence a line")
     if len(re.findall(r"<seg\b", text, re.I)) != sum(map(len, sets.values())):
@@ -59,15 +59,15 @@ def read_sgml(name: str, text: str) -> Side:
         raise UserError(
             f"{name}: references '{first}' and '{short}' have other segments; give a file with one reference of each"
         )
-    note = f"derived: {_base(name)} has {len(sets)} references of each segment, the first ('{first}') is used"
+    note = f"derived: {_strip_folders(name)} has {len(sets)} references of each segment, the first ('{first}') is used"
     return Side(list(segments.values()), list(segments), (note,) if len(sets) > 1 else ())
 
 
-def _attributes(text: str) -> dict[str, str]:
+def _parse_attributes(text: str) -> dict[str, str]:
     return {m[1].lower(): next(v for v in (m[2], m[3], m[4]) if v is not None) for m in ATTRIBUTE.finditer(text)}
 
 
-def _plain(text: str) -> str:
+def _clean_segment(text: str) -> str:
     """The text of a segment on one line; a lone & stays, as WMT's files have some."""
     return ENTITY.sub(lambda m: html.unescape(m[0]), re.sub(r"[ \t]*\r?\n[ \t]*", " ", text)).strip()
 
@@ -97,9 +97,9 @@ def read_xml(name: str, data: bytes, source: str, target: str) -> tuple[Side, Si
                 segments[key] = " ".join("".join(segment.itertext()).split("\n")).strip()
     if not sides[0]:
         raise UserError(f"{name}: no <seg> in it, expected WMT's XML format")
-    note = (f"derived: {_base(name)} has {several} references, the first one is used",) if several > 1 else ()
+    note = (f"derived: {_strip_folders(name)} has {several} references, the first one is used",) if several > 1 else ()
     return Side(list(sides[0].values()), list(sides[0])), Side(list(sides[1].values()), list(sides[1]), note)
 
 
-def _base(name: str) -> str:
+def _strip_folders(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
-from harness.core.errors import UserError, unknown
-from suites.sources.content import COMPRESSED, Content, lines_of, read_content, suffix_of, text_of
+from harness.core.errors import UserError, build_unknown_error
+from suites.sources.content import COMPRESSED, Content, decode_text, get_suffix, read_content, split_lines
 
-Rows = Iterator[tuple[int, Sequence[Any]]]
+TableRows = Iterator[tuple[int, Sequence[Any]]]
 Unit = Literal["line", "row"]
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -37,14 +37,14 @@ class Unreadable:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class DataTable:
     """A file's rows as (number, cells), header first; numbers are lines of a text file, or rows of an array or Parquet.
 
     `notes` say how the file was read where its extension leaves that open.
     """
 
     name: str
-    rows: Rows
+    rows: TableRows
     unit: Unit = "line"
     notes: tuple[str, ...] = ()
 
@@ -54,12 +54,12 @@ class Table:
     def text(self, number: int, column: str, cell: Any) -> str:
         """A cell as text, '' for null and nan. Raises UserError for what is no single value, or no valid text."""
         try:
-            return text_of_cell(cell)
+            return format_cell(cell)
         except ValueError as error:
             raise self.error(number, f"'{column}' {error}") from error
 
 
-def text_of_cell(cell: Any) -> str:
+def format_cell(cell: Any) -> str:
     """A single value as text, '' for null and nan. Raises ValueError that says what it is instead."""
     if isinstance(cell, str):
         if "\0" in cell:
@@ -79,48 +79,48 @@ def text_of_cell(cell: Any) -> str:
     )
 
 
-def open_table(path: Traversable, *, only_commas: bool = False) -> Table:
+def open_table(path: Traversable, *, only_commas: bool = False) -> DataTable:
     """The rows of a file, compressed or not, read by its extension. Raises UserError for a file that cannot be read.
 
     `only_commas`: a CSV file whose first row is no header, so the delimiter cannot be told from it.
     """
-    if suffix_of(path.name) not in READERS and not path.name.lower().endswith(".zip"):
-        raise _unknown_extension(str(path), suffix_of(path.name))
+    if get_suffix(path.name) not in READERS and not path.name.lower().endswith(".zip"):
+        raise _make_extension_error(str(path), get_suffix(path.name))
     content = read_content(path)
     if content.suffix not in READERS:
-        raise _unknown_extension(content.name, content.suffix)
+        raise _make_extension_error(content.name, content.suffix)
     if only_commas and content.suffix == ".csv":
-        return _csv(content.name, text_of(content.name, content.data), ",")
+        return _read_csv(content.name, decode_text(content.name, content.data), ",")
     return READERS[content.suffix](content)
 
 
-def _unknown_extension(path: str, suffix: str) -> UserError:
-    error = unknown(f"extension of data file '{path}'", suffix, READERS)
+def _make_extension_error(path: str, suffix: str) -> UserError:
+    error = build_unknown_error(f"extension of data file '{path}'", suffix, READERS)
     return UserError(f"{error}; each may be compressed ({', '.join(COMPRESSED)})")
 
 
-def _delimited(content: Content) -> Table:
+def _read_delimited(content: Content) -> DataTable:
     """Columns parted as the extension says, or by the one delimiter that gives all rows the header's width."""
-    text = text_of(content.name, content.data)
+    text = decode_text(content.name, content.data)
     usual = "," if content.suffix == ".csv" else "\t"
-    delimiter = _delimiter(text, usual)
-    table = _tsv(content.name, text) if delimiter == "\t" else _csv(content.name, text, delimiter)
+    delimiter = _choose_delimiter(text, usual)
+    table = _read_tsv(content.name, text) if delimiter == "\t" else _read_csv(content.name, text, delimiter)
     if delimiter == usual:
         return table
-    note = f"read: {_base(content.name)} has {DELIMITERS[delimiter]} between its columns"
+    note = f"read: {_strip_folders(content.name)} has {DELIMITERS[delimiter]} between its columns"
     return dataclasses.replace(table, notes=(note, *table.notes))
 
 
-def _delimiter(text: str, usual: str) -> str:
+def _choose_delimiter(text: str, usual: str) -> str:
     """`usual` where it parts the header and suits the rows, else the only other one that does, else `usual`."""
-    widths = {delimiter: _widths(text, delimiter) for delimiter in DELIMITERS}
-    suits = [d for d, found in widths.items() if found and found[0] > 1 and len(set(found)) == 1]
+    widths = {delimiter: _count_columns(text, delimiter) for delimiter in DELIMITERS}
+    suits = [d for d, counts in widths.items() if counts and counts[0] > 1 and len(set(counts)) == 1]
     if usual in suits or len(suits) != 1:
         return usual
     return suits[0]
 
 
-def _widths(text: str, delimiter: str) -> list[int]:
+def _count_columns(text: str, delimiter: str) -> list[int]:
     """Columns of the first rows; none where the text cannot be read with this delimiter."""
     if delimiter == "\t":
         head = itertools.islice((line for line in io.StringIO(text, newline="\n") if line.strip()), SAMPLE)
@@ -128,13 +128,13 @@ def _widths(text: str, delimiter: str) -> list[int]:
         if len(set(plain)) == 1:  # quotes are text
             return plain
     try:
-        rows = (cells for cells in csv.reader(_ended_lines(text), delimiter=delimiter, strict=True) if cells)
+        rows = (cells for cells in csv.reader(_iterate_lines(text), delimiter=delimiter, strict=True) if cells)
         return [len(cells) for cells in itertools.islice(rows, SAMPLE)]
     except csv.Error:
         return []
 
 
-def _ended_lines(text: str) -> Iterator[str]:
+def _iterate_lines(text: str) -> Iterator[str]:
     r"""Lines with their ends; only a newline ends one, or a carriage return where there is no newline."""
     csv.field_size_limit(2**31 - 1)
     if "\n" not in text:
@@ -142,34 +142,36 @@ def _ended_lines(text: str) -> Iterator[str]:
     return io.StringIO(text, newline="\n")
 
 
-def _csv(name: str, text: str, delimiter: str) -> Table:
-    def rows() -> Rows:
-        reader = csv.reader(_ended_lines(text), delimiter=delimiter, strict=True)
+def _read_csv(name: str, text: str, delimiter: str) -> DataTable:
+    def rows() -> TableRows:
+        reader = csv.reader(_iterate_lines(text), delimiter=delimiter, strict=True)
         try:
             yield from ((reader.line_num, cells) for cells in reader if cells)
         except csv.Error as error:
             raise UserError(f"{name} line {reader.line_num}: expected CSV: {error}") from error
 
-    return Table(name, rows())
+    return DataTable(name, rows())
 
 
-def _tsv(name: str, text: str) -> Table:
+def _read_tsv(name: str, text: str) -> DataTable:
     """Tab-separated. Quotes are text, as in GLUE's files, unless the file is just what a CSV writer gives.
 
     Blank lines are skipped.
     """
-    if '"' in text and (quoted := _quoted_rows(text)) is not None:
-        return Table(name, iter(quoted), notes=(f"read: the quotes around cells of {_base(name)} are not text",))
-    lines = enumerate(lines_of(text), 1)
-    return Table(name, ((number, line.split("\t")) for number, line in lines if line))
+    if '"' in text and (quoted := _read_quoted_rows(text)) is not None:
+        return DataTable(
+            name, iter(quoted), notes=(f"read: the quotes around cells of {_strip_folders(name)} are not text",)
+        )
+    lines = enumerate(split_lines(text), 1)
+    return DataTable(name, ((number, line.split("\t")) for number, line in lines if line))
 
 
-def _quoted_rows(text: str) -> list[tuple[int, list[str]]] | None:
+def _read_quoted_rows(text: str) -> list[tuple[int, list[str]]] | None:
     """Rows of a tab-separated text that quotes cells by one of the usual rules; None where it does not.
 
     It does if writing the rows by that rule gives the text again, which loose quotes within texts rule out.
     """
-    lines = list(_ended_lines(text))
+    lines = list(_iterate_lines(text))
     if not any(line.startswith('"') or '\t"' in line for line in lines):
         return None
     reader = csv.reader(lines, delimiter="\t", strict=True)
@@ -180,26 +182,26 @@ def _quoted_rows(text: str) -> list[tuple[int, list[str]]] | None:
     if len({len(cells) for _, cells in rows}) != 1:
         return None
     written = "\n".join(line.rstrip("\r\n") for line in lines if line.strip("\r\n"))
-    for must_quote in (_minimal, _spreadsheet, _not_a_number, _always):
-        again = "\n".join("\t".join(_quoted(c) if must_quote(c) else c for c in cells) for _, cells in rows)
+    for must_quote in (_is_special, _is_special_or_comma, _is_not_number, _always):
+        again = "\n".join("\t".join(_quote_cell(c) if must_quote(c) else c for c in cells) for _, cells in rows)
         if "\n".join(line.rstrip("\r") for line in again.split("\n") if line.strip("\r")) == written:
             return rows
     return None
 
 
-def _quoted(cell: str) -> str:
+def _quote_cell(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"'
 
 
-def _minimal(cell: str) -> bool:
+def _is_special(cell: str) -> bool:
     return any(mark in cell for mark in '"\t\n\r')
 
 
-def _spreadsheet(cell: str) -> bool:
-    return "," in cell or _minimal(cell)
+def _is_special_or_comma(cell: str) -> bool:
+    return "," in cell or _is_special(cell)
 
 
-def _not_a_number(cell: str) -> bool:
+def _is_not_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -211,7 +213,7 @@ def _always(cell: str) -> bool:
     return True
 
 
-def _base(name: str) -> str:
+def _strip_folders(name: str) -> str:
     """The name without folders: notes are stored in records, which are passed on."""
     return name.replace("\\", "/").rpartition("/")[2]
 
@@ -221,19 +223,19 @@ def read_objects(content: Content) -> tuple[Unit, list[tuple[int, dict[str, Any]
 
     Raises UserError naming file, line and what was expected.
     """
-    name, text = content.name, text_of(content.name, content.data)
+    name, text = content.name, decode_text(content.name, content.data)
     if text.lstrip().startswith("["):
-        items = _parsed(name, text)
-        return "row", [(n, _object(f"{name} row {n}", item)) for n, item in enumerate(items, 1)]
-    lines = [(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
+        items = _parse_json(name, text)
+        return "row", [(n, _check_object(f"{name} row {n}", item)) for n, item in enumerate(items, 1)]
+    lines = [(number, line) for number, line in enumerate(split_lines(text), 1) if line.strip()]
     if lines and lines[0][1].strip() == "{":
         raise UserError(f"{name}: one object over several lines, expected a JSON array of objects or an object a line")
-    return "line", [(n, _object(f"{name} line {n}", _parsed(f"{name} line {n}", line))) for n, line in lines]
+    return "line", [(n, _check_object(f"{name} line {n}", _parse_json(f"{name} line {n}", line))) for n, line in lines]
 
 
-def _parsed(where: str, text: str) -> Any:
+def _parse_json(where: str, text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=_build_distinct)
     except RecursionError as error:
         raise UserError(f"{where}: expected JSON: nested too deeply; give flat objects") from error
     except json.JSONDecodeError as error:
@@ -243,34 +245,34 @@ def _parsed(where: str, text: str) -> Any:
         raise UserError(f"{where}: expected a JSON object: {error}") from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _build_distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' occurs twice; keep one")
-    return made
+    return mapping
 
 
-def _object(where: str, item: Any) -> dict[str, Any]:
+def _check_object(where: str, item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(item).__name__}")
     return item
 
 
-def _json(content: Content) -> Table:
+def _read_json(content: Content) -> DataTable:
     """The header has the keys of all objects, in order of appearance; a key that an object lacks is null in its row."""
     unit, objects = read_objects(content)
     header = list(dict.fromkeys(key for _, item in objects for key in item))
 
-    def rows() -> Rows:
+    def rows() -> TableRows:
         if objects:
             yield 0, header
         yield from ((number, [item.get(key) for key in header]) for number, item in objects)
 
-    return Table(content.name, rows(), unit)
+    return DataTable(content.name, rows(), unit)
 
 
-def _parquet(content: Content) -> Table:
+def _read_parquet(content: Content) -> DataTable:
     import pyarrow
     from pyarrow import parquet
 
@@ -278,41 +280,43 @@ def _parquet(content: Content) -> Table:
         table = parquet.read_table(io.BytesIO(content.data))
         names = table.column_names  # decodes them
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{content.name}: expected a Parquet file: {_first_line(error)}") from error
-    return from_columns(content.name, names, [_values(table.column(place)) for place in range(table.num_columns)])
+        raise UserError(f"{content.name}: expected a Parquet file: {_format_error(error)}") from error
+    return build_table(
+        content.name, names, [_convert_values(table.column(place)) for place in range(table.num_columns)]
+    )
 
 
-def _values(column: Any) -> Sequence[Any]:
+def _convert_values(column: Any) -> Sequence[Any]:
     """The values of an Arrow column; a column of text that is no UTF-8, or of times out of range, is unreadable."""
     import pyarrow
 
     try:
         values: list[Any] = column.to_pylist()
     except (pyarrow.ArrowException, ValueError, OverflowError, TypeError, NotImplementedError) as error:
-        return [Unreadable(_first_line(error))] * len(column)
+        return [Unreadable(_format_error(error))] * len(column)
     return [float(value) if type(value).__name__ == "float16" else value for value in values]
 
 
-def _first_line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def from_columns(name: str, header: Sequence[str], columns: Sequence[Sequence[Any]]) -> Table:
+def build_table(name: str, header: Sequence[str], columns: Sequence[Sequence[Any]]) -> DataTable:
     """A table from columns of equal length."""
 
-    def rows() -> Rows:
+    def rows() -> TableRows:
         yield 0, list(header)
         yield from enumerate(map(list, zip(*columns, strict=True)), 1)
 
-    return Table(name, rows(), "row")
+    return DataTable(name, rows(), "row")
 
 
-READERS: Mapping[str, Callable[[Content], Table]] = {
-    ".tsv": _delimited,
-    ".txt": _delimited,
-    ".csv": _delimited,
-    ".json": _json,
-    ".jsonl": _json,
-    ".ndjson": _json,
-    ".parquet": _parquet,
+READERS: Mapping[str, Callable[[Content], DataTable]] = {
+    ".tsv": _read_delimited,
+    ".txt": _read_delimited,
+    ".csv": _read_delimited,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".ndjson": _read_json,
+    ".parquet": _read_parquet,
 }

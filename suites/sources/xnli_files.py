@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.core.errors import Absent, UserError, unknown
+from harness.core.errors import Absent, UserError, build_unknown_error
 from harness.core.method import Example, SourceRequest
 from suites.sources import hub
 from suites.sources.content import find_file
-from suites.sources.layouts import Columns, Layout
+from suites.sources.layouts import Columns, FileLayout
 from suites.sources.rows import read_examples
-from suites.sources.tables import Table, open_table
+from suites.sources.tables import DataTable, open_table
 
 LANGUAGES = tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split())
 LABELS = ("entailment", "neutral", "contradiction")
 REPOSITORY = "facebook/xnli"
-LAYOUT = Layout(
+LAYOUT = FileLayout(
     "xnli",
     (
         Columns(("premise", "hypothesis"), "label"),
@@ -37,70 +37,74 @@ TRAINED_SHARE = 2 / 3
 Rows = dict[str, tuple[Example, ...]]
 
 
-def dev(language: str) -> str:
+def get_dev_split(language: str) -> str:
     """The eval split of a language."""
     return f"validation_{language}"
 
 
 def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
     """Train rows in `language` and dev rows in each language, with notes. Raises UserError."""
-    given = _given(language, request)
-    notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given.items()]
-    rows = {split: _read([open_table(path) for path in paths], split, notes) for split, paths in given.items()}
-    missing = [split for split in ("train", *map(dev, LANGUAGES)) if split not in rows]
+    given_files = _collect_given_files(language, request)
+    notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given_files.items()]
+    rows = {split: _read([open_table(path) for path in paths], split, notes) for split, paths in given_files.items()}
+    missing = [split for split in ("train", *map(get_dev_split, LANGUAGES)) if split not in rows]
     if request.kind == "embedded":
-        rows |= _embedded(language, missing, notes)
+        rows |= _read_embedded(language, missing, notes)
     elif request.kind == "hub":
-        rows |= _hub(language, missing, notes)
+        rows |= _load_hub(language, missing, notes)
     else:
-        rows |= _folder(language, request.data_dir, missing, notes)
+        rows |= _read_folder(language, request.data_dir, missing, notes)
     if "train" not in rows:
-        rows, note = carved(language, rows)
+        rows, note = split_train_from_dev(language, rows)
         notes.append(note)
     return rows, notes
 
 
-def carved(language: str, rows: Rows) -> tuple[Rows, str]:
+def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
     """Train rows out of the dev rows of `language`: those of two thirds of the premises, scored in no language.
 
     Premises are told by their English text and chosen by its hash. Raises UserError where the languages' files do not
     have the same rows in the same order.
     """
-    english = rows[dev("en")]
+    english = rows[get_dev_split("en")]
     for code in LANGUAGES:
-        own = rows[dev(code)]
-        if [row.label for row in own] != [row.label for row in english]:
+        language_rows = rows[get_dev_split(code)]
+        if [row.label for row in language_rows] != [row.label for row in english]:
             raise UserError(
-                f"xnli: dev rows of '{code}' ({len(own)}) are not those of 'en' ({len(english)}) line by line, so no "
+                f"xnli: dev rows of '{code}' ({len(language_rows)}) are not those of 'en' ({len(english)}) line "
+                "by line, so no "
                 f"train part can be carved from dev; give --data-file xnli/train=PATH"
             )
     premises = sorted({row.texts[0] for row in english}, key=lambda text: hashlib.sha256(text.encode()).digest())
     chosen = set(premises[: round(len(premises) * TRAINED_SHARE)])
-    taken = [row.texts[0] in chosen for row in english]
-    if not any(taken) or all(taken):
+    is_train = [row.texts[0] in chosen for row in english]
+    if not any(is_train) or all(is_train):
         raise UserError(f"xnli: dev has {len(premises)} premises, too few to carve a train part; give xnli/train=PATH")
-    kept = {split: tuple(r for r, t in zip(own, taken, strict=True) if not t) for split, own in rows.items()}
-    train = tuple(r for r, t in zip(rows[dev(language)], taken, strict=True) if t)
+    eval_rows = {
+        split: tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
+        for split, language_rows in rows.items()
+    }
+    train = tuple(r for r, t in zip(rows[get_dev_split(language)], is_train, strict=True) if t)
     note = (
         f"derived: train is {len(train)} dev rows of '{language}' ({len(chosen)} of {len(premises)} premises); rows of "
-        f"these premises are scored in no language, which leaves {len(taken) - len(train)} each"
+        f"these premises are scored in no language, which leaves {len(is_train) - len(train)} each"
     )
-    return {"train": train, **kept}, note
+    return {"train": train, **eval_rows}, note
 
 
-def _given(language: str, request: SourceRequest) -> dict[str, tuple[Path, ...]]:
+def _collect_given_files(language: str, request: SourceRequest) -> dict[str, tuple[Path, ...]]:
     """Single files: of the task, or of the whole suite under its name."""
-    splits = ("train", *map(dev, LANGUAGES))
-    found: dict[str, tuple[Path, ...]] = {}
+    splits = ("train", *map(get_dev_split, LANGUAGES))
+    files: dict[str, tuple[Path, ...]] = {}
     for (name, split), paths in request.files.items():
         if name in (language, "xnli"):
             if split not in splits:
-                raise unknown(f"split of {name}", split, splits)
-            found[split] = (*found.get(split, ()), *paths)
-    return found
+                raise build_unknown_error(f"split of {name}", split, splits)
+            files[split] = (*files.get(split, ()), *paths)
+    return files
 
 
-def _read(tables: Sequence[Table], split: str, notes: list[str]) -> tuple[Example, ...]:
+def _read(tables: Sequence[DataTable], split: str, notes: list[str]) -> tuple[Example, ...]:
     rows: list[Example] = []
     for table in tables:
         read, dropped = read_examples(table, LAYOUT, split, start=len(rows))
@@ -109,18 +113,18 @@ def _read(tables: Sequence[Table], split: str, notes: list[str]) -> tuple[Exampl
     return tuple(rows)
 
 
-def _hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
+def _load_hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
     rows: Rows = {}
     for code in LANGUAGES:
-        theirs = {"validation": dev(code)} if dev(code) in missing else {}
+        theirs = {"validation": get_dev_split(code)} if get_dev_split(code) in missing else {}
         theirs |= {"train": "train"} if code == language and "train" in missing else {}
         if theirs:
-            found = hub.fetch(REPOSITORY, code, LAYOUT, list(theirs)).tables
-            rows |= {ours: _read([found[name]], ours, notes) for name, ours in theirs.items()}
+            tables = hub.fetch(REPOSITORY, code, LAYOUT, list(theirs)).tables
+            rows |= {ours: _read([tables[name]], ours, notes) for name, ours in theirs.items()}
     return rows
 
 
-def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
+def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
     """Dev files of the folder (the suite's or its parent); train rows where a file has them."""
     if data_dir is None:
         raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
@@ -133,21 +137,21 @@ def _folder(language: str, data_dir: Path | None, missing: Sequence[str], notes:
             f"language, or --data-file xnli/validation_LANG=PATH"
         )
     rows = {split: _read([open_table(path)], split, notes) for split, path in wanted.items()}
-    path = _train_file(folder, data_dir, language) if "train" in missing else None
+    path = _find_train_file(folder, data_dir, language) if "train" in missing else None
     return rows if path is None else rows | {"train": _read([open_table(path)], "train", notes)}
 
 
-def _train_file(folder: Path, data_dir: Path, language: str) -> Traversable | None:
+def _find_train_file(folder: Path, data_dir: Path, language: str) -> Traversable | None:
     """Train rows in a language: XTREME's file, XNLI's translations, or for English those of MNLI beside the folder."""
-    own = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
+    candidates = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
     if language == "en":
         beside = dict.fromkeys((folder, data_dir, folder.parent))
-        own += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
-    found = (find_file(path.parent, path.name) for path in own)
-    return next((path for path in found if path is not None), None)
+        candidates += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
+    matches = (find_file(path.parent, path.name) for path in candidates)
+    return next((path for path in matches if path is not None), None)
 
 
-def _embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
+def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
     """The generated files; train rows in another language than English are translated as the dev rows are."""
     folder: Traversable = importlib.resources.files("suites.embedded") / "data" / "xnli"
     names = {split: "train-en" if split == "train" else f"dev-{split.rpartition('_')[2]}" for split in missing}
@@ -158,17 +162,17 @@ def _embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
             raise UserError(f"xnli: the package has no embedded {name}.tsv; install it anew")
         rows[split] = _read([open_table(path)], split, notes)
     if "train" in rows and language != "en":
-        rows["train"] = _translated(language, rows["train"], rows.get(dev(language), ()))
+        rows["train"] = _translate_rows(language, rows["train"], rows.get(get_dev_split(language), ()))
     return rows
 
 
-def _translated(language: str, train: Sequence[Example], scored: Sequence[Example]) -> tuple[Example, ...]:
+def _translate_rows(language: str, train: Sequence[Example], scored: Sequence[Example]) -> tuple[Example, ...]:
     """English rows in a generated language, without those that fall together with a scored row."""
-    from suites.embedded.xnli.orders import translated
+    from suites.embedded.xnli.orders import translate_sentence
 
-    seen: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
-    made = [
-        Example(row.id, tuple(" ".join(translated(language, text.split())) for text in row.texts), row.label)
+    scored_texts: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
+    examples = [
+        Example(row.id, tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts), row.label)
         for row in train
     ]
-    return tuple(row for row in made if row.texts not in seen)
+    return tuple(row for row in examples if row.texts not in scored_texts)

@@ -15,11 +15,11 @@ from harness.core.cell import Protocol
 from harness.core.method import Example, Member, Method
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
-from harness.data.task_types.translation import token_losses
-from harness.models.load import keep_attention
-from harness.planning.schedule import total_steps
+from harness.data.task_types.translation import compute_token_losses
+from harness.models.load import disable_attention_dropout
+from harness.planning.schedule import count_steps
 from harness.replicas.groups import Attached
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from harness.training.trainer import Trainer
 
 WORDS = 40
@@ -63,7 +63,7 @@ def make_model(
         for parameter in model.parameters():
             if parameter.dim() == 2:
                 parameter.data.normal_(0, 0.3)
-    keep_attention(model)
+    disable_attention_dropout(model)
     return model.to(dtype).requires_grad_(False)  # type: ignore[no-any-return]
 
 
@@ -106,10 +106,10 @@ def trainer(
     model: nn.Module, methods: Sequence[Method], protocols: Sequence[Protocol], seeds: Sequence[int], split: TextRows
 ) -> tuple[Trainer, Attached]:
     streams = [Streams(equal(s)) for s in seeds]
-    steps = [total_steps(p, len(split)) for p in protocols]
+    steps = [count_steps(p, len(split)) for p in protocols]
     members = [Member(m, s, n) for m, s, n in zip(methods, streams, steps, strict=True)]
-    losses = functools.partial(token_losses, smoothing=protocols[0].label_smoothing)
-    attached = members[0].method.attach(model, members, calibration_of(split, losses))
+    losses = functools.partial(compute_token_losses, smoothing=protocols[0].label_smoothing)
+    attached = members[0].method.attach(model, members, build_calibration(split, losses))
     return Trainer(model, attached, split, protocols, streams, losses), attached
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from harness.core.cell import Cell
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.record import Record
 from harness.core.spec import Spec, make_spec
-from harness.core.store import Store, missing
+from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import Plan, make_plan
 from harness.runner.execute import execute
 
@@ -35,7 +35,7 @@ def planned(methods: str, steps: Sequence[int], **flags: Any) -> tuple[Plan, Spe
     return dataclasses.replace(plan, cells=cells, methods=calls), spec
 
 
-class Seen(Plain):
+class Seen(PlainListener):
     """Notes, and the steps at which progress was told; raises at one of them."""
 
     def __init__(self, until: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
@@ -54,7 +54,7 @@ def sitting(out: Path, asked: tuple[Plan, Spec], listener: Seen) -> str:
     plan, spec = asked
     store = Store(out)
     store.prepare()
-    todo = missing(plan.cells, store.read()[0], retry=False)
+    todo = select_missing_cells(plan.cells, store.read()[0], retry=False)
     execute(plan, todo, spec, store, listener)
     return listener.said.getvalue()
 

@@ -12,10 +12,10 @@ from harness.core.cell import Protocol
 from harness.core.method import Member, Method
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.base import Split
-from harness.data.task_types.classification import LabelledRows, replica_losses
-from harness.planning.schedule import total_steps
+from harness.data.task_types.classification import LabelledRows, compute_replica_losses
+from harness.planning.schedule import count_steps
 from harness.replicas.groups import Attached
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from harness.training.trainer import Trainer
 
 
@@ -38,10 +38,10 @@ def trainer(
     model: nn.Module, methods: Sequence[Method], protocols: Sequence[Protocol], seeds: Sequence[int], split: Split
 ) -> tuple[Trainer, Attached]:
     streams = [Streams(equal(s)) for s in seeds]
-    steps = [total_steps(p, len(split)) for p in protocols]
+    steps = [count_steps(p, len(split)) for p in protocols]
     members = [Member(m, s, n) for m, s, n in zip(methods, streams, steps, strict=True)]
-    attached = members[0].method.attach(model, members, calibration_of(split, replica_losses))
-    return Trainer(model, attached, split, protocols, streams, replica_losses), attached
+    attached = members[0].method.attach(model, members, build_calibration(split, compute_replica_losses))
+    return Trainer(model, attached, split, protocols, streams, compute_replica_losses), attached
 
 
 def train(made: Trainer) -> list[float]:

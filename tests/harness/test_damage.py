@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import save_file
 
 from harness.core.errors import UserError
-from harness.core.files import check_seal, hash_file, seal, write_atomically
+from harness.core.files import append_digest, hash_file, verify_digest, write_atomically
 from harness.core.record import AdapterInfo, PackSize, Phases, Record, Trial, Tuned, TunedMethods
 from harness.core.store import Store, to_json
-from harness.data.token_cache import path_of, read_split, write_split
-from harness.models.adapter_files import DIGESTS, changed_files, check_unchanged, saved, with_digests
-from harness.models.adapter_source import start_of
-from harness.profiling.cost import stored_sizes
+from harness.data.token_cache import get_split_path, read_split, write_split
+from harness.models.adapter_files import DIGESTS, add_digests, check_unchanged, find_changed_files, is_saved
+from harness.models.adapter_source import resolve_init_from
+from harness.profiling.cost import load_pack_sizes
 from harness.runner.tuning import tuning
-from harness.training.checkpoint import Checkpoints, Saved
+from harness.training.checkpoint import Checkpoints, PackCheckpoint
 from scripts.pack_reference import main as pack, unpack
 from studies import stored as study_files
 from tests.harness.small_training import rows
@@ -92,7 +92,7 @@ def test_profiles_pack_sizes_and_what_was_asked(store: Store) -> None:
         key="0123", k=8, chosen="knee", methods=["lora"], task="cola", environment=ENVIRONMENT, measured="2026-01-01"
     )
     store.write_pack_size(size)
-    assert_seen_or_harmless(store.size_dir / "0123.json", lambda: stored_sizes([store.out]).get("0123"))
+    assert_seen_or_harmless(store.size_dir / "0123.json", lambda: load_pack_sizes([store.out]).get("0123"))
     store.write_run("python -m harness run", "glue: lora, head", ["0123", "4567"], ["a: b"], margin=1.0)
     assert_seen_or_harmless(store.out / "run.json", refused(store.read_run))
 
@@ -104,11 +104,11 @@ def test_tuning_and_studies(store: Store) -> None:
     )
     (store.out / "tuning").mkdir()
     write_atomically(store.out / "tuning" / "tuned.json", to_json(TunedMethods(methods=[found])))
-    assert tuning.read(store.out) == [found]
-    assert_seen_or_harmless(store.out / "tuning" / "tuned.json", refused(lambda: tuning.read(store.out)))
+    assert tuning.read_tuned(store.out) == [found]
+    assert_seen_or_harmless(store.out / "tuning" / "tuned.json", refused(lambda: tuning.read_tuned(store.out)))
     content = b'{"study": "parity", "kind": "confirmed", "sentence": "two words", "parts": {}}'
-    (store.out / study_files.FILE).write_bytes(seal(content))
-    assert_seen_or_harmless(store.out / study_files.FILE, refused(lambda: study_files.read(store.out)))
+    (store.out / study_files.FILE).write_bytes(append_digest(content))
+    assert_seen_or_harmless(store.out / study_files.FILE, refused(lambda: study_files.read_content(store.out)))
 
 
 def test_checkpoints(tmp_path: Path) -> None:
@@ -116,23 +116,23 @@ def test_checkpoints(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints", {"torch": "2"}, notes.append)
     state = {"theta": [torch.randn(3, 5)], "step": 8}
     spent = Phases(load=0, input=0, attach=0, train=1, evaluate=0)
-    checkpoints.write(Saved(("a", "b"), (0, 1), 8, state, {}, spent))
+    checkpoints.write(PackCheckpoint(("a", "b"), (0, 1), 8, state, {}, spent))
     (path,) = (tmp_path / "checkpoints").iterdir()
     content = path.read_bytes()
-    ((_, whole),) = checkpoints._readable()
+    ((_, whole),) = checkpoints._read_all()
     assert torch.equal(whole.state["theta"][0], state["theta"][0])
     for flipped in flips(content, 200):
         path.write_bytes(flipped)
-        assert checkpoints._readable() == []
+        assert checkpoints._read_all() == []
     assert len(notes) == 200 and all("damaged" in note for note in notes)
     (tmp_path / "checkpoints" / "0.pt").mkdir()
     os.mkfifo(tmp_path / "checkpoints" / "1.pt")
     (tmp_path / "checkpoints" / "2.pt").symlink_to("/nowhere")
     path.write_bytes(content)
-    assert len(checkpoints._readable()) == 1 and sum("does not read" in note for note in notes) == 3
+    assert len(checkpoints._read_all()) == 1 and sum("does not read" in note for note in notes) == 3
     for end in (0, 10, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:end])
-        assert checkpoints._readable() == []
+        assert checkpoints._read_all() == []
 
 
 def adapter_run(store: Store) -> tuple[Record, Path]:
@@ -145,7 +145,7 @@ def adapter_run(store: Store) -> tuple[Record, Path]:
     tensors = {f"{prefix}_A.weight": torch.randn(2, 6), f"{prefix}_B.weight": torch.randn(6, 2)}
     save_file(tensors, folder / "adapter_model.safetensors")
     info = AdapterInfo(path=f"adapters/{made.key}", sha256=hash_file(folder / "adapter_model.safetensors"))
-    made = with_digests(store.out, made.model_copy(update={"adapter": info}))
+    made = add_digests(store.out, made.model_copy(update={"adapter": info}))
     store.write(made, None)
     store.write_run("command", "title", [made.key], [])
     return made, folder
@@ -161,29 +161,29 @@ def test_an_adapter_outside_of_the_run_is_never_taken(store: Store) -> None:
         info = made.adapter.model_copy(update={"path": path})
         store.write(made.model_copy(update={"adapter": info}), None)
         (stored,) = store.read()[0].values()
-        assert not saved(store.out, stored)
+        assert not is_saved(store.out, stored)
         with pytest.raises(UserError, match=made.key):
-            start_of(str(store.out))(made.cell)
+            resolve_init_from(str(store.out))(made.cell)
     for digests in ([1], "x", {"a\0b": "0" * 64}):
         store.write(made.model_copy(update={"extra": {DIGESTS: digests}}), None)
         (stored,) = store.read()[0].values()
-        assert not saved(store.out, stored)
+        assert not is_saved(store.out, stored)
 
 
 def test_adapters(store: Store) -> None:
     made, folder = adapter_run(store)
-    assert saved(store.out, made)
+    assert is_saved(store.out, made)
     check_unchanged(folder)
     for file in folder.iterdir():
         content = file.read_bytes()
         for flipped in flips(content, 4):
             file.write_bytes(flipped)
-            assert not saved(store.out, made) and changed_files(store.out, made) == [file.name]
+            assert not is_saved(store.out, made) and find_changed_files(store.out, made) == [file.name]
             for start in (str(folder), f"{store.out}:cola"):
                 with pytest.raises(UserError, match=file.name):
-                    start_of(start)(made.cell)
+                    resolve_init_from(start)(made.cell)
         file.write_bytes(content)
-    assert saved(store.out, made.model_copy(update={"extra": {}}))  # of an earlier version
+    assert is_saved(store.out, made.model_copy(update={"extra": {}}))  # of an earlier version
 
 
 def test_tokenised_rows(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_tokenised_rows(tmp_path: Path) -> None:
         found = read_split(tmp_path, "0123")
         return None if found is None else [v.tolist() if hasattr(v, "tolist") else v for v in vars(found).values()]
 
-    assert_seen_or_harmless(path_of(tmp_path, "0123"), read)
+    assert_seen_or_harmless(get_split_path(tmp_path, "0123"), read)
 
 
 def test_packed_runs(store: Store, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_files_of_earlier_versions_have_no_digest_and_still_load(store: Store) -
     found = Tuned(suite="s", tasks=[], method="m", ranges={}, trials=[trial], best=None, edges={})
     (store.out / "tuning").mkdir()
     (store.out / "tuning" / "tuned.json").write_text(f"[{found.model_dump_json()}]")
-    assert tuning.read(store.out) == [found]
+    assert tuning.read_tuned(store.out) == [found]
 
 
 def test_the_digest_stays_out_of_what_is_copied_from_a_record(store: Store) -> None:
@@ -238,7 +238,7 @@ def test_the_digest_stays_out_of_what_is_copied_from_a_record(store: Store) -> N
     made = record(61.25)
     store.write(made, None)
     path = store.cells / f"{made.key}.json"
-    assert check_seal(path.read_bytes(), 2) and "sha256" in json.loads(path.read_text())["extra"]
+    assert verify_digest(path.read_bytes(), 2) and "sha256" in json.loads(path.read_text())["extra"]
     read = Record.model_validate_json(path.read_bytes())
     path.write_text(read.model_copy(update={"scores": {"accuracy": 3.0}}).model_dump_json())
     assert store.read()[0][made.key].scores == {"accuracy": 3.0}

@@ -19,10 +19,17 @@ from harness.core.method import METHODS, STRATEGIES
 from harness.core.registry import Registry, load_all
 from harness.core.seeds import STREAMS, equal
 from harness.core.spec import Spec, make_spec
-from harness.planning.grammar import OVERRIDES, SHORT, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.grammar import (
+    OVERRIDE_TYPES,
+    SHORT_NAMES,
+    parse_data_files,
+    parse_methods,
+    parse_models,
+    parse_seeds,
+)
 from harness.profiling.capacity import parse_memory
 from studies import stored
-from studies.study import names, read as read_study
+from studies.study import list_studies, read_study as read_study
 
 CASES = 500
 ODD = [
@@ -54,8 +61,8 @@ def glue(rng: random.Random, *pieces: list[str]) -> str:
 def test_methods_of_any_text() -> None:
     load_all()
     rng = random.Random(1)
-    called = [*METHODS.names(), *SHORT, "all", *(f"lorasp-{name}" for name in STRATEGIES.names())]
-    options = [*OVERRIDES, "rank", "alpha", "ratio", "select", "dropout", "targets", "scope", "layers", "init"]
+    called = [*METHODS.names(), *SHORT_NAMES, "all", *(f"lorasp-{name}" for name in STRATEGIES.names())]
+    options = [*OVERRIDE_TYPES, "rank", "alpha", "ratio", "select", "dropout", "targets", "scope", "layers", "init"]
     values = [*ODD, "4", "8|16", "0.5", "random", "query+value", "1e-3", "none", "bf16", "nf4"]
     for _ in range(CASES):
         if rng.random() < 0.6:
@@ -86,10 +93,10 @@ def test_a_product_of_methods_is_bounded(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "9" * 400, "9" * 5000, "²", "٣", "-1", str(10**18)])
-@pytest.mark.parametrize("option", ["rank", "alpha", "dropout", *OVERRIDES])
+@pytest.mark.parametrize("option", ["rank", "alpha", "dropout", *OVERRIDE_TYPES])
 def test_a_number_that_no_option_takes_is_refused(option: str, value: str) -> None:
     load_all()
-    numeric = OVERRIDES.get(option, float) not in (str, bool)
+    numeric = OVERRIDE_TYPES.get(option, float) not in (str, bool)
     found = outcome(lambda: parse_methods(f"lora:{option}={value}"))
     if isinstance(found, UserError) or not numeric:
         return
@@ -271,22 +278,22 @@ def test_study_files_of_any_content(tmp_path: Path) -> None:
         for _ in range(rng.randrange(3)):
             content[rng.choice([*good, "declared", "preset", "command", "lacks"])] = rng.choice(values)
         path.write_bytes(json.dumps(content).encode() if rng.random() < 0.9 else rng.choice(odd))
-        found = outcome(lambda: stored.read(tmp_path))
+        found = outcome(lambda: stored.read_content(tmp_path))
         if not isinstance(found, UserError):
-            outcome(lambda found=found: stored.declared(found))
-            outcome(lambda found=found: stored.answer_of(found))
+            outcome(lambda found=found: stored.load_declared(found))
+            outcome(lambda found=found: stored.load_answer(found))
     path.write_text(json.dumps(good))
-    assert stored.answer_of(stored.read(tmp_path)).kind == "confirmed"
+    assert stored.load_answer(stored.read_content(tmp_path)).kind == "confirmed"
 
 
 def test_options_of_a_study_have_the_types_that_its_rule_reads(tmp_path: Path) -> None:
-    from studies.rulebook import OPTIONS, check
-    from studies.study import load
+    from studies.rulebook import RULE_OPTIONS, check_study
+    from studies.study import load_study
 
-    for name in names():
-        study = load(name)
-        check(study)
-        for option in OPTIONS[study.rule].split():
+    for name in list_studies():
+        study = load_study(name)
+        check_study(study)
+        for option in RULE_OPTIONS[study.rule].split():
             wrong = study.model_copy(update={"options": study.options | {option: {"x": object()}}})
             with pytest.raises(UserError):
-                check(wrong)
+                check_study(wrong)

@@ -20,7 +20,7 @@ from harness.core.errors import CellFailed
 from harness.core.method import Exported
 from harness.core.record import Record
 from harness.core.store import Store
-from harness.models.adapter_save import with_drawn
+from harness.models.adapter_save import add_drawn_parameters
 
 WORDS = "good bad film plot actor slow fast story".split()
 
@@ -120,12 +120,12 @@ def test_a_pair_in_a_drawn_part_is_added_to_it_and_others_are_refused() -> None:
     tensors = {f"{prefix}bert.pooler.dense.lora_{n}.weight": v for n, v in (("A", a), ("B", b))}
     tensors |= {f"{prefix}x.dense.lora_{n}.weight": v for n, v in (("A", a), ("B", b))}
     config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["bert.pooler.dense", "x.dense"])
-    made = with_drawn(Exported(config, tensors), drawn)
+    made = add_drawn_parameters(Exported(config, tensors), drawn)
     torch.testing.assert_close(made.tensors[f"{prefix}bert.pooler.dense.weight"], torch.eye(3) + 3 * b @ a)
     assert list(made.config.target_modules) == ["x.dense"] and made.config.modules_to_save == ["bert.pooler.dense"]
     assert not [name for name in made.tensors if "pooler" in name and "lora" in name]
     with pytest.raises(CellFailed):
-        with_drawn(Exported(peft.IA3Config(), {f"{prefix}bert.pooler.dense.ia3_l": a}), drawn)
+        add_drawn_parameters(Exported(peft.IA3Config(), {f"{prefix}bert.pooler.dense.ia3_l": a}), drawn)
 
 
 @pytest.mark.parametrize(("kind", "task_type"), [("t5", "SEQ_2_SEQ_LM"), ("llama", "CAUSAL_LM")])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.core.gpu import Gpu, held_by_this_process
-from harness.core.listener import Plain
+from harness.core.gpu import Gpu, get_gpu_pid
+from harness.core.listener import PlainListener
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
@@ -24,8 +24,8 @@ OWN, WAITING = os.getpid(), 4
 def others(monkeypatch: pytest.MonkeyPatch, waiting: int | None, *pids: int) -> list[int]:
     gpu = Gpu("cpu", waiting)
     found = [SimpleNamespace(pid=pid, usedGpuMemory=1) for pid in pids] + [SimpleNamespace(pid=99, usedGpuMemory=0)]
-    monkeypatch.setattr(gpu, "_ask", lambda name: found)
-    return gpu.others()
+    monkeypatch.setattr(gpu, "_call_nvml", lambda name: found)
+    return gpu.list_other_processes()
 
 
 def test_others_are_neither_this_process_nor_the_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +42,9 @@ def test_where_a_container_hides_numbers_as_many_are_its_own(monkeypatch: pytest
 
 
 def test_a_process_that_has_not_opened_a_gpu_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert held_by_this_process() is None
+    assert get_gpu_pid() is None
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    assert held_by_this_process() == OWN
+    assert get_gpu_pid() == OWN
 
 
 def test_a_profile_knows_the_run_that_waits_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -53,12 +53,12 @@ def test_a_profile_knows_the_run_that_waits_for_it(monkeypatch: pytest.MonkeyPat
 
     def answer(preload: str, take: Any, question: measure.Question, plugins: Any) -> Any:
         seen.append(question.waiting)
-        return measure._profile(question, "failed")
+        return measure._build_profile(question, "failed")
 
     monkeypatch.setattr(profile, "call_alone", answer)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "out": tmp_path / "run", "device": "cpu"})
     store = Store(spec.folder)
     store.prepare()
-    profile.profile_missing(make_plan(spec), spec, store, Plain(io.StringIO(), 0))
+    profile.profile_missing(make_plan(spec), spec, store, PlainListener(io.StringIO(), 0))
     assert seen == [OWN]

@@ -17,7 +17,7 @@ from harness.core.spec import make_spec
 from harness.planning import preflight
 from harness.profiling import capacity
 from harness.profiling.prediction import Prediction
-from harness.runner.forecast import forecast
+from harness.runner.forecast import forecast_run
 
 
 def predicted(step: object, k: int) -> Prediction:
@@ -37,7 +37,7 @@ def calls_of_a_plan(seeds: int) -> int:
     gc.disable()  # finalizers of what earlier tests left count as calls too
     sys.setprofile(profile)
     try:
-        made = forecast(spec, None)
+        made = forecast_run(spec, None)
     finally:
         sys.setprofile(None)
         gc.enable()
@@ -50,8 +50,8 @@ def test_four_times_the_cells_take_four_times_the_work(monkeypatch: pytest.Monke
 
     What is done once a plan is several times the work of a hundred cells, and varies: models, and rows, are made once.
     """
-    monkeypatch.setattr(capacity, "_predicted", predicted)
-    monkeypatch.setattr(preflight, "_shapes", functools.cache(preflight._shapes))
+    monkeypatch.setattr(capacity, "_predict_cached", predicted)
+    monkeypatch.setattr(preflight, "_build_skeleton", functools.cache(preflight._build_skeleton))
     for _ in range(2):
         calls_of_a_plan(16)  # imports and caches
     once, small, large = (calls_of_a_plan(seeds) for seeds in (16, 16 + 64, 16 + 256))

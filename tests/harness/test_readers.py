@@ -16,11 +16,11 @@ import pytest
 import reports.render
 import results
 from harness.cli.main import main
-from harness.cli.watch import Watched
+from harness.cli.watch import RunWatcher
 from harness.core.errors import UserError
 from harness.core.record import Predictions, Record
 from harness.core.store import Store
-from reports.frames import method_names
+from reports.frames import build_method_names
 from tests.harness.core.test_store import snapshot
 from tests.reports.records import cell, profile, record
 
@@ -99,7 +99,7 @@ def test_readers_pass_over_what_is_damaged_and_change_nothing(
         if words[0] not in ("show", "watch"):
             assert "skipped" in said.err and len(said.err.splitlines()) <= 30
     assert "skipped" in (elsewhere / "report.md").read_text()
-    assert f"{2 * SEEDS - lost} of {2 * SEEDS} cells done" in Watched(run).look().summary
+    assert f"{2 * SEEDS - lost} of {2 * SEEDS} cells done" in RunWatcher(run).look().summary
     with pytest.warns(UserWarning, match="skipped"):
         assert set(results.load(run)["key"]) == set(good)
     with pytest.warns(UserWarning, match="skipped"):
@@ -239,7 +239,7 @@ def test_reports_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     def write() -> None:
         try:
             for _ in range(30):
-                reports.render._write(tmp_path, {"report.md": b"text" * 5000, "figures/a.svg": b"<svg/>" * 500})
+                reports.render._write_files(tmp_path, {"report.md": b"text" * 5000, "figures/a.svg": b"<svg/>" * 500})
         except BaseException as error:
             errors.append(error)
 
@@ -280,7 +280,7 @@ def test_methods_that_differ_only_in_rate_stay_apart(tmp_path: Path, capsys: pyt
         for own in made:
             store.write(own, None)
         store.write_run("command", "title", [own.key for own in made], [])
-    rows = Watched(tmp_path / "a", method_names).look().rows()
+    rows = RunWatcher(tmp_path / "a", build_method_names).look().rows()
     assert [row[4] for row in rows] == ["61.0", "71.0"] and len({row[1] for row in rows}) == 2
     assert main(["watch", str(tmp_path / "a"), "--once"]) == 0
     said = capsys.readouterr().out

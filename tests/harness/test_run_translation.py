@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.record import Record
-from reports.statistics.translation import translation_rows
+from reports.statistics.translation import build_translation_rows
 from tests.harness.language import SENTENCES, save_model
 from tests.suites.metrics.test_translation import command_line
 
@@ -56,7 +56,7 @@ def test_a_run_learns_and_the_stored_texts_score_the_same(kind: str, method: str
         told = command_line(data, list(side["prediction"]), references, metric.rstrip("2"))
         assert told == (f"{record['scores'][metric]:.14f}", record["extra"]["signatures"][metric])
     own = Record.model_validate(record)
-    tested = translation_rows([({}, (own, own))], path.parent)
+    tested = build_translation_rows([({}, (own, own))], path.parent)
     assert {r["metric"]: r["of_method"] for r in tested} == {
         "BLEU": pytest.approx(own.scores["bleu"]),
         "chrF2": pytest.approx(own.scores["chrf2"]),

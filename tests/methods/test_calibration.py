@@ -13,10 +13,10 @@ from torch import nn
 from harness.core.errors import CellFailed
 from harness.core.method import METHODS, STRATEGIES, Member
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
-from harness.training.pack_training import calibration_of
-from methods.calibration import gradient_scores, gradient_sums, weight_scores
-from methods.lowrank import find_sites, layout, measured, start_values
+from harness.data.task_types.classification import compute_replica_losses
+from harness.training.pack_training import build_calibration
+from methods.calibration import compute_gradient_scores, compute_weight_scores, sum_gradients
+from methods.lowrank import draw_factors, find_sites, measure_scores, prepare_replica
 from tests.harness.small_training import rows
 
 
@@ -51,25 +51,25 @@ def test_sums_are_autograds(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert().eval()
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]
-    calibration = calibration_of(rows(), replica_losses)
+    calibration = build_calibration(rows(), compute_replica_losses)
     sites = find_sites(model, ("query", "value"), 4)
-    pairs = {s.name: start_values(s, Streams(equal(0))) for s in sites}
+    pairs = {s.name: draw_factors(s, Streams(equal(0))) for s in sites}
     starts = {name: a for name, (a, _) in pairs.items()}
     expected = reference(model, starts, calibration)
-    sums = gradient_sums(model, {0: pairs}, 1, calibration)[0]
+    sums = sum_gradients(model, {0: pairs}, 1, calibration)[0]
     for name, batches in expected.items():
         torch.testing.assert_close(sums[name].b, torch.stack([b for _, b in batches]).sum(0), rtol=1e-9, atol=1e-14)
         a_sum = torch.stack([a for a, _ in batches]).sum(0)
         assert float((sums[name].a - a_sum).norm() / a_sum.norm()) < 1e-2
         torch.testing.assert_close(sums[name].b_square, torch.stack([b**2 for _, b in batches]).sum(0))
-    fisher = gradient_scores("fisher", {n: sums[n] for n in starts}, pairs)
+    fisher = compute_gradient_scores("fisher", {n: sums[n] for n in starts}, pairs)
     assert all((np.stack(pair[0]) >= 0).all() and pair[1].shape == (32, 4) for pair in fisher.values())
 
 
 def test_weight_scores_are_norms(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert()
     (site, *_) = find_sites(model, ("query",), 3)
-    a, b = weight_scores(model, {site.name: (torch.zeros(3, 32), torch.zeros(32, 3))})[site.name]
+    a, b = compute_weight_scores(model, {site.name: (torch.zeros(3, 32), torch.zeros(32, 3))})[site.name]
     weight = model.get_submodule(site.name).weight.numpy()  # type: ignore[operator,union-attr]
     assert np.allclose(a, np.linalg.norm(weight, axis=0)[None, :].repeat(3, 0))
     assert np.allclose(b, np.linalg.norm(weight, axis=1)[:, None].repeat(3, 1))
@@ -82,7 +82,7 @@ def test_a_pack_measures_what_each_replica_measures_alone(select: str, tiny_bert
 
     def trained(members: list[Member]) -> list[torch.Tensor]:
         model = tiny_bert()
-        method.attach(model, members, calibration_of(rows(), replica_losses))
+        method.attach(model, members, build_calibration(rows(), compute_replica_losses))
         layers = [model.get_submodule(s) for s in ("bert.encoder.layer.0.attention.self.query",)]
         return [layer.a.places[-1] for layer in layers]  # type: ignore[union-attr,operator]
 
@@ -97,11 +97,11 @@ def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., n
     model = tiny_bert().train()
     before = {n: p.clone() for n, p in model.named_parameters()}
     sites = find_sites(model, ("query",), 2)
-    gradient_sums(
+    sum_gradients(
         model,
-        {0: {s.name: start_values(s, Streams(equal(0))) for s in sites}},
+        {0: {s.name: draw_factors(s, Streams(equal(0))) for s in sites}},
         1,
-        calibration_of(rows(), replica_losses),
+        build_calibration(rows(), compute_replica_losses),
     )
     assert model.training and not any(m._forward_hooks for m in model.modules())
     assert all(torch.equal(p, before[n]) and p.grad is None for n, p in model.named_parameters())
@@ -109,10 +109,12 @@ def test_the_model_and_its_mode_are_left_as_they_were(tiny_bert: Callable[..., n
 
 def test_measuring_leaves_no_gradient_behind(tiny_bert: Callable[..., nn.Module]) -> None:
     method = METHODS.get("lorasp")(select="snip")
-    attached = method.attach(tiny_bert(), [Member(method, Streams(equal(0)))], calibration_of(rows(), replica_losses))
+    attached = method.attach(
+        tiny_bert(), [Member(method, Streams(equal(0)))], build_calibration(rows(), compute_replica_losses)
+    )
     assert [g.name for g in attached.groups] == ["adapter", "head"]
     assert not any(bool(g.grad.any()) for g in attached.groups)
-    extra = attached.extra_for(0)
+    extra = attached.collect_extra(0)
     assert extra["calibration_rows"] == 44 and extra["calibration_seconds"] > 0
 
 
@@ -121,15 +123,15 @@ SCORED = [name for name in STRATEGIES.names() if STRATEGIES.get(name).scores]
 
 def scaled(factor: float) -> Any:
     """The loss of a classifier times a factor."""
-    return lambda logits, labels, k: factor * replica_losses(logits, labels, k)
+    return lambda logits, labels, k: factor * compute_replica_losses(logits, labels, k)
 
 
 def masks_at(
     options: dict[str, Any], model: nn.Module, loss: Any, scope: str = "auto", zero: str = "auto"
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     method = METHODS.get("lorasp")(rank=4, scope=scope, zero=zero, **options)
-    made = layout(model, Member(method, Streams(equal(3))), {})
-    return dict(made.masks(measured(model, [made], calibration_of(rows(), loss))[0][0]))  # type: ignore[arg-type]
+    made = prepare_replica(model, Member(method, Streams(equal(3))), {})
+    return dict(made.masks(measure_scores(model, [made], build_calibration(rows(), loss))[0][0]))  # type: ignore[arg-type]
 
 
 def assert_equal_masks(one: Any, other: Any) -> None:
@@ -143,10 +145,10 @@ def test_a_factor_on_the_loss_or_on_alpha_changes_no_mask(
 ) -> None:
     if select == "criticality" and scope in ("matrix", "pair"):
         return  # half of one block is no whole block
-    plain = masks_at({"select": select}, tiny_bert(), replica_losses, scope)
+    plain = masks_at({"select": select}, tiny_bert(), compute_replica_losses, scope)
     for factor in (0.1, 10.0, 1000.0, 2.0**-40):
         assert_equal_masks(plain, masks_at({"select": select}, tiny_bert(), scaled(factor), scope))
-    assert_equal_masks(plain, masks_at({"select": select, "alpha": 100.0}, tiny_bert(), replica_losses, scope))
+    assert_equal_masks(plain, masks_at({"select": select, "alpha": 100.0}, tiny_bert(), compute_replica_losses, scope))
 
 
 def test_a_layers_share_does_not_hang_on_the_size_of_the_loss(tiny_bert: Callable[..., nn.Module]) -> None:
@@ -158,7 +160,7 @@ def test_a_layers_share_does_not_hang_on_the_size_of_the_loss(tiny_bert: Callabl
                 for name, (a, b) in masks_at({"select": "learned-ratio"}, m, loss).items()
             }
             for m, loss in (
-                (tiny_bert(dtype=torch.float32), replica_losses),
+                (tiny_bert(dtype=torch.float32), compute_replica_losses),
                 (tiny_bert(dtype=torch.float32), scaled(factor)),
             )
         ]
@@ -171,9 +173,9 @@ def test_scores_of_both_matrices_are_defined_whichever_is_zero(kind: Any, tiny_b
     model = tiny_bert()
     sites = find_sites(model, ("query", "value"), 4)
     for zero in ("a", "b"):
-        starts = {s.name: start_values(s, Streams(equal(0)), zero) for s in sites}
-        sums = gradient_sums(model, {0: starts}, 1, calibration_of(rows(), replica_losses))[0]
-        scores = gradient_scores(kind, sums, starts)
+        starts = {s.name: draw_factors(s, Streams(equal(0)), zero) for s in sites}
+        sums = sum_gradients(model, {0: starts}, 1, build_calibration(rows(), compute_replica_losses))[0]
+        scores = compute_gradient_scores(kind, sums, starts)
         for part in (0, 1):
             flat = np.concatenate([pair[part].ravel() for pair in scores.values()])
             assert len(np.unique(flat)) > 0.9 * flat.size and np.abs(flat).mean() == pytest.approx(1.0)

@@ -46,7 +46,7 @@ def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
     def watched(self: Quantized, row: int, values: Tensor) -> float:
         wanted = values.clone()
         error = put(self, row, values)
-        now = self.filled()[row, : self.size]
+        now = self.dequantize_rows()[row, : self.size]
         moved.append(float((now - wanted).abs().sum()))
         return error
 
@@ -54,14 +54,14 @@ def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
     made, attached = trainer(tiny_bert(), [LORASP(frozen=frozen, resample=3)], [protocol(max_steps=9)], [0], rows())
     train(made)
     assert len(moved) == 2 * 2 * 4  # two draws, of A and B at four sites
-    assert attached.extra_for(0)["resample_error"] == pytest.approx(sum(moved)) and all(m > 0 for m in moved)
+    assert attached.collect_extra(0)["resample_error"] == pytest.approx(sum(moved)) and all(m > 0 for m in moved)
 
 
 @pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
 def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
     values = torch.zeros(1, 130, dtype=torch.float64)
     values[0, ::3] = torch.linspace(-1, 1, 44)
-    kept = Quantized(values, frozen).filled()[0, :130]
+    kept = Quantized(values, frozen).dequantize_rows()[0, :130]
     assert bool((kept[values[0] == 0] == 0).all()) and float((kept - values[0]).abs().max()) < 0.2
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_copied_from_the_host_where_codes_are_read(
     from bitsandbytes import functional
 
     made = Quantized(torch.randn(2, 100, generator=torch.Generator().manual_seed(0)), level)
-    before = made.filled()
+    before = made.dequantize_rows()
     for name in ("create_linear_map", "get_4bit_type"):
         monkeypatch.setattr(functional, name, None)
-    assert torch.equal(made.filled(), before)
+    assert torch.equal(made.dequantize_rows(), before)

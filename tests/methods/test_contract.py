@@ -10,8 +10,8 @@ from torch import nn
 
 from harness.core.method import METHODS, Member
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
-from harness.training.pack_training import calibration_of
+from harness.data.task_types.classification import compute_replica_losses
+from harness.training.pack_training import build_calibration
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, disturb, global_state, tensors, watch_masks
@@ -31,7 +31,9 @@ def test_step_zero_is_the_base_model_and_randomness_comes_from_the_streams(
         disturb(noise)
         before = global_state()
         model = tiny_bert().eval()
-        attached = method.attach(model, [Member(method, Streams(equal(5)), 20)], calibration_of(rows(), replica_losses))
+        attached = method.attach(
+            model, [Member(method, Streams(equal(5)), 20)], build_calibration(rows(), compute_replica_losses)
+        )
         assert global_state() == before
         if method.starts_at_base:
             with torch.no_grad():
@@ -60,7 +62,9 @@ def test_same_seed_same_mask(name: str, tiny_bert: Callable[..., nn.Module], mon
     method = EVERY[name]
     for seed in (3, 3):
         disturb(seed + len(seen))
-        method.attach(tiny_bert(), [Member(method, Streams(equal(seed)), 20)], calibration_of(rows(), replica_losses))
+        method.attach(
+            tiny_bert(), [Member(method, Streams(equal(seed)), 20)], build_calibration(rows(), compute_replica_losses)
+        )
     (first, _), (again, _) = seen
     assert all((x == y).all() for n in first for x, y in zip(first[n], again[n], strict=True))
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from harness.core.method import METHODS, STRATEGIES
-from harness.models.backbone import Held
+from harness.models.backbone import BackboneStorage
 from harness.replicas.groups import ParameterGroup
-from harness.training.pack_training import counts
+from harness.training.pack_training import count_parameters
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.matrices import ALIGNED
 from methods.layers.projection import GradientProjector
@@ -38,7 +38,7 @@ def projector_bytes(group: ParameterGroup) -> int:
 @pytest.mark.parametrize("name", EVERY)
 def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     made, attached = trainer(tiny_bert(dtype=torch.float32), [EVERY[name]], [protocol()], [0], rows())
-    parameters, state = counts(Held(0, 0, 0), attached, 0)
+    parameters, state = count_parameters(BackboneStorage(0, 0, 0), attached, 0)
     gradients: list[int] = []
     update = made.optimizer.update
 
@@ -50,7 +50,7 @@ def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Mo
         return update()
 
     made.optimizer.update = updated  # type: ignore[method-assign]
-    made.one_step(0)
+    made.train_step(0)
     assert state.weights == sum(size(g.theta) for g in attached.groups)
     assert [state.gradients] == gradients
     moments = [*made.optimizer.first, *made.optimizer.second]
@@ -101,7 +101,7 @@ def test_frozen_bytes_are_those_of_the_tensors(select: str, frozen: str, tiny_be
         spare = one.flat.shape[1] - sum(p.size for p in one.parts)  # takes the padding of packs
         assert 0 < spare <= ALIGNED
         held += size(one.flat) - 4 * spare
-    assert counts(Held(0, 0, 0), attached, 0)[1].frozen == held
+    assert count_parameters(BackboneStorage(0, 0, 0), attached, 0)[1].frozen == held
 
 
 PACKED = [
@@ -119,15 +119,17 @@ PACKED = [
 def test_what_a_record_says_of_a_cell_does_not_hang_on_its_neighbours(tiny_bert: Callable[..., nn.Module]) -> None:
     def said(methods: list[Any], seeds: list[int], slot: int) -> Any:
         _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
-        extra = {k: v for k, v in attached.extra_for(slot).items() if k != "calibration_seconds"}
-        return counts(Held(0, 0, 0), attached, slot), extra
+        extra = {k: v for k, v in attached.collect_extra(slot).items() if k != "calibration_seconds"}
+        return count_parameters(BackboneStorage(0, 0, 0), attached, slot), extra
 
     for methods in (PACKED, [LORASP(frozen="nf4", select=n) for n in ("random", "a-only", "layer", "rank")]):
         seeds = list(range(len(methods)))
         _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
         for slot, method in enumerate(methods):
-            extra = {k: v for k, v in attached.extra_for(slot).items() if k != "calibration_seconds"}
-            assert (counts(Held(0, 0, 0), attached, slot), extra) == said([method], [slot], 0), method
+            extra = {k: v for k, v in attached.collect_extra(slot).items() if k != "calibration_seconds"}
+            assert (count_parameters(BackboneStorage(0, 0, 0), attached, slot), extra) == said([method], [slot], 0), (
+                method
+            )
 
 
 def test_counts_of_every_baseline(tiny_bert: Callable[..., nn.Module]) -> None:

@@ -34,7 +34,7 @@ def trained(make: Callable[..., Any], methods: Sequence[Method], dtype: torch.dt
     steps = [protocol(max_steps=3)] * len(methods)
     made, attached = trainer(model, methods, steps, list(range(len(methods))), rows())
     for step in range(3):
-        made.one_step(step)
+        made.train_step(step)
     return made, model, attached
 
 

@@ -13,12 +13,12 @@ import torch
 
 from harness.core.method import METHODS, Site
 from harness.core.seeds import Streams, equal
-from harness.planning.schedule import learning_rates
-from harness.training.trainer import Order
-from methods.from_peft import quietly
-from methods.layers.replica_linear import fresh_head, head_linears
-from methods.layers.replicas import Prefixed, Prompted
-from methods.lowrank import find_sites, start_values
+from harness.planning.schedule import compute_learning_rates
+from harness.training.trainer import ReplicaSampler
+from methods.from_peft import call_seeded
+from methods.layers.replica_linear import draw_head, find_head_linears
+from methods.layers.replicas import PrefixTunedModel, PromptTunedModel
+from methods.lowrank import draw_factors, find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 STREAMS = Streams(equal(3))
@@ -41,11 +41,11 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 def plain(model: Any, name: str, settings: Any) -> Any:
     """peft's model, trained by torch's AdamW in a loop of its own; AdaLoRA's penalty and schedule as its docs say."""
     config = CONFIGS[name]()
-    for path, linear in head_linears(model):
-        weight, bias = fresh_head(path, linear, STREAMS, 0.02)
+    for path, linear in find_head_linears(model):
+        weight, bias = draw_head(path, linear, STREAMS, 0.02)
         linear.weight.data.copy_(weight)
         linear.bias.data.copy_(bias)
-    wrapped = quietly(lambda: peft.PeftModel(model, config), STREAMS.integer("init", "peft"))
+    wrapped = call_seeded(lambda: peft.PeftModel(model, config), STREAMS.integer("init", "peft"))
     _starts(wrapped, name)
     for path, parameter in model.named_parameters():
         if ".ranknum." in path:  # frozen by peft, until its cast to float64 forgets that
@@ -55,9 +55,9 @@ def plain(model: Any, name: str, settings: Any) -> Any:
     groups = [{"params": adapter + head[:1], "weight_decay": 0.01}, {"params": head[1:], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1.0)
     split = rows()
-    order = Order([STREAMS], split.lengths, 8)
+    order = ReplicaSampler([STREAMS], split.lengths, 8)
     model.train()
-    for step, rate in enumerate(learning_rates(settings, 20)):
+    for step, rate in enumerate(compute_learning_rates(settings, 20)):
         chosen = order.at(step)
         batch, labels = split.batch(chosen), split.labels[torch.from_numpy(chosen)]
         out = wrapped.base_model(**batch, labels=labels)
@@ -81,7 +81,7 @@ def _starts(wrapped: Any, name: str) -> None:
             continue
         a, b, weight = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data, layer.base_layer.weight
         if name == "rslora":
-            a.copy_(start_values(Site(path, layer.in_features, layer.out_features, 16, 0), STREAMS)[0])
+            a.copy_(draw_factors(Site(path, layer.in_features, layer.out_features, 16, 0), STREAMS)[0])
         else:
             u, s, v = np.linalg.svd(weight.detach().numpy(), full_matrices=False)
             a.copy_(torch.from_numpy(np.sqrt(s[:16])[:, None] * v[:16]))
@@ -117,7 +117,7 @@ def test_adalora_prunes(tiny_bert: Callable[..., Any]) -> None:
 def test_virtual_tokens_give_pefts_logits(kind: str, tiny_bert: Callable[..., Any]) -> None:
     model = tiny_bert()
     made, attached = trainer(model, [METHODS.get(kind)(tokens=5)], [protocol(max_steps=3)], [0], rows())
-    assert isinstance(made.model, Prompted | Prefixed)
+    assert isinstance(made.model, PromptTunedModel | PrefixTunedModel)
     values = attached.groups[0].leaves[kind].tensor.detach()[0]
     batch = rows().batch(torch.arange(6).numpy())
     with torch.no_grad():

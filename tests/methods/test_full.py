@@ -20,7 +20,7 @@ STEPS = 3
 def train(name: str, model: nn.Module, clip: float) -> Trainer:
     made, _ = trainer(model, [METHODS.get(name)()], [protocol(clip=clip)], [0], rows())
     for step in range(STEPS):
-        made.one_step(step)
+        made.train_step(step)
     return made
 
 
@@ -30,12 +30,12 @@ def test_created_gradients_change_no_bit(
     name: str, clip: float, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = train(name, tiny_bert(dtype=torch.float32), clip)
-    adopt = backbone.adopt
+    adopt = backbone.group_parameters
 
     def adopt_buffered(*args: Any, **kwargs: Any) -> Any:
         return adopt(*args, **(kwargs | {"buffered": True}))
 
-    monkeypatch.setattr(backbone, "adopt", adopt_buffered)
+    monkeypatch.setattr(backbone, "group_parameters", adopt_buffered)
     buffered = train(name, tiny_bert(dtype=torch.float32), clip)
     assert all(g.grad_buffer is not None for g in buffered.attached.groups)
     assert [g.name for g in created.attached.groups if g.grad_buffer is not None] == ["head"]

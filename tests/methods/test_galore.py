@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import METHODS
-from harness.models.backbone import Held
-from harness.planning.schedule import learning_rates
+from harness.models.backbone import BackboneStorage
+from harness.planning.schedule import compute_learning_rates
 from harness.replicas.groups import ParameterGroup
 from harness.replicas.optimizer import ReplicaAdamW
-from harness.training.pack_training import counts
+from harness.training.pack_training import count_parameters
 from methods.layers.projection import GradientProjector
 from tests.harness.small_training import protocol, rows, train, trainer
 
@@ -49,7 +49,7 @@ def test_twenty_steps_are_the_papers(shape: tuple[int, int], rank: int) -> None:
     weight = torch.randn(shape, dtype=torch.float64, generator=generator)
     grads = torch.randn(STEPS, *shape, dtype=torch.float64, generator=generator)
     own = Protocol(lr=1e-2, weight_decay=0.1, clip=1e9)
-    rates = learning_rates(own, STEPS)
+    rates = compute_learning_rates(own, STEPS)
     projector = GradientProjector(shape, rank, EVERY, SCALE)
     group = ParameterGroup("backbone", [("w", weight[None])], [weight.numel()], projectors={"w": projector})
     optimizer = ReplicaAdamW([group], [own], [rates])
@@ -97,8 +97,8 @@ def test_moments_have_the_projected_size_and_the_record_says_so(rank: int, tiny_
     assert len(weights) == 2 * 6
     everything = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("classifier"))
     made, attached = trainer(model, [METHODS.get("galore")(rank=rank)], [protocol(max_steps=2)], [0], rows())
-    made.one_step(0)
-    _, state = counts(Held(0, 0, 0), attached, 0)
+    made.train_step(0)
+    _, state = count_parameters(BackboneStorage(0, 0, 0), attached, 0)
     head = attached.count("head", 0)
     plain = everything - sum(m * n for m, n in weights)
     small = sum(rank * max(m, n) for m, n in weights)

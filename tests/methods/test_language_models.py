@@ -7,7 +7,7 @@ import torch
 
 from harness.core.errors import NotApplicable
 from harness.core.method import METHODS
-from harness.data.task_types.generation import written
+from harness.data.task_types.generation import generate_texts
 from tests.harness.data.task_types.test_translation import Plain
 from tests.harness.language import make_model, protocol, rows, targets, trainer
 
@@ -34,10 +34,10 @@ def test_it_trains_or_says_that_it_is_not_applicable(kind: str, name: str) -> No
     made, attached = trainer(model, [method], [protocol(max_steps=25, batch_size=8, lr=2e-2)], [0], split)
     losses: list[float] = []
     while len(losses) < 25:
-        losses.append(float(made.one_step(len(losses))[0]))
+        losses.append(float(made.train_step(len(losses))[0]))
     assert losses[-1] < losses[0] - 0.01, losses
     assert attached.group("head") is None
-    texts = written(made.model, split, 1, Plain(), protocol(beams=2), autocast=False)[0]
+    texts = generate_texts(made.model, split, 1, Plain(), protocol(beams=2), autocast=False)[0]
     assert len(texts) == 8 and any(texts)
 
 
@@ -48,7 +48,7 @@ def test_full_trains_tied_weights_once_and_keeps_them_tied() -> None:
     assert attached.count("backbone", 0) == distinct == attached.groups[0].theta.numel()
     before = model.shared.weight.detach().clone()  # type: ignore[union-attr]
     for step in range(3):
-        made.one_step(step)
+        made.train_step(step)
     tied = [model.shared, model.lm_head, model.encoder.embed_tokens, model.decoder.embed_tokens]  # type: ignore[union-attr]
     assert len({m.weight.data_ptr() for m in tied}) == 1  # type: ignore[union-attr]
     assert not torch.equal(model.shared.weight, before)  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ def test_full_moves_tied_weights_as_torch_does() -> None:
     own = protocol(max_steps=1, warmup=0.0, weight_decay=0.0, clip=1e9, lr=1e-3, batch_size=24)
     made, _ = trainer(model, [METHODS.get("full")()], [own], [0], rows("t5"))
     order = made.order.at(0)
-    made.one_step(0)
+    made.train_step(0)
     batch, labels = rows("t5").batch(order), targets(rows("t5"), order)
     optimizer = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.0)
     logits = other(**batch).logits

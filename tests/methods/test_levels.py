@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.cell import Quantize
 from harness.core.method import METHODS
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.models.load import load_model
 from harness.models.source import resolve
 from tests.harness.small_training import protocol, rows, trainer
@@ -18,10 +18,10 @@ ALONE = [name for name in QUANTIZABLE if METHODS.get(name).family is None]
 
 def fits(name: str, quantize: Quantize) -> bool:
     """Whether two steps on the embedded encoder at this level can be taken."""
-    model = load_model(resolve(preset("quick"), "glue", None), 2, quantize=quantize)
+    model = load_model(resolve(get_preset("quick"), "glue", None), 2, quantize=quantize)
     try:
         made, _ = trainer(model, [METHODS.get(name)()], [protocol(max_steps=2)], [0], rows())
-        return all(bool(made.one_step(step).isfinite().all()) for step in range(2))
+        return all(bool(made.train_step(step).isfinite().all()) for step in range(2))
     except (AttributeError, RuntimeError, TypeError, ValueError, NotImplementedError):
         return False
 

@@ -13,7 +13,7 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES
 from harness.core.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
-from methods.lowrank import find_sites, start_values
+from methods.lowrank import draw_factors, find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP, LORA = METHODS.get("lorasp"), METHODS.get("lora")
@@ -25,7 +25,7 @@ def test_frozen_entries_are_bit_unchanged_and_trained_ones_move(tiny_bert: Calla
     streams = Streams(equal(2))
     masks = LORASP().masks(sites, streams, None)
     assert masks is not None
-    start = {s.name: start_values(s, streams) for s in sites}
+    start = {s.name: draw_factors(s, streams) for s in sites}
     made, attached = trainer(model, [LORASP()], [protocol(weight_decay=0.5)], [2], rows())
     train(made)
     for site in sites:
@@ -97,7 +97,7 @@ def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
 
 def test_first_rows_of_a_are_the_same_at_each_rank(tiny_bert: Callable[..., nn.Module]) -> None:
     model, streams = tiny_bert(), Streams(equal(0))
-    small, large = (start_values(find_sites(model, ("query",), r)[0], streams)[0] for r in (8, 16))
+    small, large = (draw_factors(find_sites(model, ("query",), r)[0], streams)[0] for r in (8, 16))
     assert torch.equal(large[:8], small)
     assert large.abs().max() <= 1 / 32**0.5
 

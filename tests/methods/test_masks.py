@@ -14,8 +14,8 @@ import torch
 from harness.core.errors import CellFailed, NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, Scope, Site, Strategy
 from harness.core.seeds import Streams, equal
-from methods.masks import choose, highest, share, trained_ratio
-from methods.selection.scored import shares
+from methods.masks import build_masks, compute_trained_ratio, count_share, select_highest
+from methods.selection.scored import compute_shares
 
 SITES = [
     Site("0.q", 12, 8, 4, 0, "0"),
@@ -33,7 +33,7 @@ def scores_for(sites: Sequence[Site], seed: int = 0) -> dict[str, tuple[np.ndarr
 def masks_of(name: str, ratio: float, seed: int = 0, scope: Scope | None = None) -> Masks:
     strategy = STRATEGIES.get(name)
     scores = scores_for(SITES) if strategy.scores else None
-    return choose(strategy, SITES, ratio, scope or strategy.scope, Streams(equal(seed)), scores)
+    return build_masks(strategy, SITES, ratio, scope or strategy.scope, Streams(equal(seed)), scores)
 
 
 def total(masks: Masks) -> int:
@@ -84,7 +84,9 @@ def test_lines_stay_whole_and_come_nearest_to_the_ratio(name: str, ratio: float)
     for s in sites:
         if name == "column" and s.rank == 1:
             continue
-        masks = choose(strategy, [s], ratio, "matrix", Streams(equal(1)), {s.name: scores[s.name]} if scores else None)
+        masks = build_masks(
+            strategy, [s], ratio, "matrix", Streams(equal(1)), {s.name: scores[s.name]} if scores else None
+        )
         for part in (0, 1):
             means = lines(name, masks[s.name][part], part)
             assert set(means) <= {0.0, 1.0}
@@ -99,7 +101,7 @@ def test_lines_stay_whole_and_come_nearest_to_the_ratio(name: str, ratio: float)
 def test_in_a_scope_of_several_matrices_each_trains(name: str, scope: Scope) -> None:
     """B is larger than A: numbers up to each matrix's own size would let B alone train."""
     sites = [Site("q", 8, 40, 5, 0), Site("v", 8, 32, 5, 1)]
-    masks = choose(STRATEGIES.get(name), sites, 0.5, scope, Streams(equal(3)), None)
+    masks = build_masks(STRATEGIES.get(name), sites, 0.5, scope, Streams(equal(3)), None)
     for pair in masks.values():
         assert all(0 < m.sum() < m.size for m in pair) or name == "rank"
     sizes = [m.size for pair in masks.values() for m in pair]
@@ -118,16 +120,16 @@ def test_blocks_stay_whole_for_an_odd_number_of_layers(name: str, layers: int, r
     sites = [Site(f"{i}", 6, 6, 3, i) for i in range(layers)]
     strategy = STRATEGIES.get(name)
     flat = {s.name: tuple(np.ones(shape) for shape in s.shapes) for s in sites}  # ties between layers
-    masks = choose(strategy, sites, ratio, "model", Streams(equal(1)), flat if strategy.scores else None)  # type: ignore[arg-type]
+    masks = build_masks(strategy, sites, ratio, "model", Streams(equal(1)), flat if strategy.scores else None)  # type: ignore[arg-type]
     means = [float(np.concatenate([m.ravel() for m in masks[s.name]]).mean()) for s in sites]
     assert set(means) <= {0.0, 1.0} and sum(means) == train
-    assert trained_ratio(masks) == pytest.approx(train / layers)
+    assert compute_trained_ratio(masks) == pytest.approx(train / layers)
 
 
 def test_one_matrix_of_each_site_trains_whatever_its_size() -> None:
     for site in (Site("up", 4, 40, 3, 0), Site("down", 40, 4, 3, 0)):
         for name, part in (("a-only", 0), ("b-only", 1)):
-            masks = choose(STRATEGIES.get(name), [site], 0.5, "pair", Streams(equal(0)), None)
+            masks = build_masks(STRATEGIES.get(name), [site], 0.5, "pair", Streams(equal(0)), None)
             assert masks[site.name][part].all() and not masks[site.name][1 - part].any()
     for options in ({"ratio": 0.25}, {"scope": "matrix"}):
         with pytest.raises(NotApplicable, match="a-only"):
@@ -139,7 +141,7 @@ def test_a_ratio_that_leaves_no_whole_line_is_refused(name: str, ratio: float) -
     sites = [Site("q", 6, 6, 1, 0)]
     strategy = STRATEGIES.get(name)
     with pytest.raises(UserError, match=f"ratio={ratio}"):
-        choose(
+        build_masks(
             strategy, sites, ratio, strategy.scope, Streams(equal(0)), scores_for(sites) if strategy.scores else None
         )
 
@@ -196,22 +198,22 @@ def test_learned_ratio_follows_the_layers_and_criticality_takes_the_best() -> No
     made = {}
     for name in ("learned-ratio", "criticality"):
         strategy = STRATEGIES.get(name)
-        masks = choose(strategy, SITES, 0.4, "model", Streams(equal(0)), scores)  # type: ignore[arg-type]
+        masks = build_masks(strategy, SITES, 0.4, "model", Streams(equal(0)), scores)  # type: ignore[arg-type]
         made[name] = {s.name: np.concatenate([m.ravel() for m in masks[s.name]]).mean() for s in SITES}
     assert made["criticality"]["1.q"] == 1.0
     assert made["learned-ratio"]["1.q"] > 1.8 * made["learned-ratio"]["0.q"] > 0
 
 
 def test_shares_have_the_mean_and_none_is_above_one() -> None:
-    found = shares({0: 10.0, 1: 1.0, 2: 1.0}, 0.5)
+    found = compute_shares({0: 10.0, 1: 1.0, 2: 1.0}, 0.5)
     assert found == {0: 1.0, 1: pytest.approx(0.25), 2: pytest.approx(0.25)}
-    assert shares({0: 0.0, 1: 0.0}, 0.5) == {0: 0.5, 1: 0.5}
-    assert shares({0: 2.0, 1: 1.0}, 1.0) == {0: 1.0, 1: 1.0}
+    assert compute_shares({0: 0.0, 1: 0.0}, 0.5) == {0: 0.5, 1: 0.5}
+    assert compute_shares({0: 2.0, 1: 1.0}, 1.0) == {0: 1.0, 1: 1.0}
 
 
 def test_ties_fall_in_row_major_order() -> None:
     site = Site("s", 3, 2, 2, 0)
-    masks = highest({"s": (np.zeros((2, 3)), np.zeros((2, 2)))}, [site], 0.5, "matrix")
+    masks = select_highest({"s": (np.zeros((2, 3)), np.zeros((2, 2)))}, [site], 0.5, "matrix")
     assert masks["s"][0].tolist() == [[True] * 3, [False] * 3]
 
 
@@ -226,12 +228,12 @@ def test_ties_fall_in_row_major_order() -> None:
 def test_a_strategy_that_gives_something_else_is_named(gives: Any, says: str) -> None:
     broken = Strategy("broken", lambda sites, ratio, rng: gives(sites), "")
     with pytest.raises(CellFailed, match=f"strategy 'broken' {says}"):
-        choose(broken, SITES, 0.5, "matrix", Streams(equal(0)), None)
+        build_masks(broken, SITES, 0.5, "matrix", Streams(equal(0)), None)
 
 
 def test_a_ratio_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(UserError, match="leaves none of 12 entries"):
-        share(12, 0.01)
+        count_share(12, 0.01)
 
 
 def test_every_strategy_says_what_it_is() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.core.cell import Protocol, Quantize
 from harness.core.method import METHODS, STRATEGIES, Method
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.models.load import load_model
 from harness.models.source import resolve
 from harness.replicas.groups import Attached
@@ -37,7 +37,7 @@ def ends(model: nn.Module, methods: Sequence[Method], protocols: Sequence[Protoc
     """Train to the last step, and stop before the replicas leave."""
     made, attached = trainer(model, methods, protocols, seeds, rows())
     for step in range(made.totals[0]):
-        made.one_step(step)
+        made.train_step(step)
     return attached
 
 
@@ -66,7 +66,7 @@ def gap(packed: dict[str, Tensor], alone: dict[str, Tensor]) -> float:
 def test_a_mixed_pack_is_its_solo_runs(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     """float64, dropout on, learning rates that differ, 20 steps: every weight within 1e-10."""
     methods = PACKS[name]
-    assert len({m.packs_with() for m in methods}) == 1
+    assert len({m.pack_key() for m in methods}) == 1
     protocols = [protocol(lr=1e-2 / (1 + i % 3), max_steps=20) for i in range(len(methods))]
     model = tiny_bert(dropout=0.1)
     together = ends(model, methods, protocols, range(len(methods)))
@@ -89,7 +89,7 @@ def test_a_neighbour_that_matters_is_seen(tiny_bert: Callable[..., nn.Module]) -
 def test_on_a_quantized_backbone_too(quantize: Quantize) -> None:
     """float32, 20 steps: within 1e-4, what the order of sums makes; int8 rounds each row of activations by itself."""
     pytest.importorskip("bitsandbytes")
-    source = resolve(preset("quick"), "glue", None)
+    source = resolve(get_preset("quick"), "glue", None)
     methods = [LORA(), LORASP(), LORASP(select="column"), LORASP(select="fisher"), METHODS.get("lora-fa")()]
     protocols = [protocol(lr=1e-3, max_steps=20)] * len(methods)
     model = load_model(source, 2, quantize=quantize)

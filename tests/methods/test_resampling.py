@@ -14,7 +14,7 @@ from harness.core.method import METHODS, Method
 from harness.core.seeds import Streams, equal
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
-from methods.layers.matrices import Matrices
+from methods.layers.matrices import MatrixBank
 from methods.lowrank import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
@@ -31,7 +31,7 @@ def dense(model: nn.Module, row: int = 0) -> dict[str, Tensor]:
 
 def masks(method: Method, model: nn.Module, seed: int, draw: int) -> dict[str, Tensor]:
     assert isinstance(method, LORASP)
-    drawn = method.redrawn(find_sites(model, method.target, method.rank), Streams(equal(seed)), draw)  # type: ignore[attr-defined]
+    drawn = method.resample_masks(find_sites(model, method.target, method.rank), Streams(equal(seed)), draw)  # type: ignore[attr-defined]
     return {f"{n}.{p}": torch.from_numpy(m) for n, pair in drawn.items() for p, m in zip("ab", pair, strict=True)}
 
 
@@ -56,7 +56,7 @@ def test_each_span_is_adamw_from_zero_on_the_entries_of_its_mask(
         if taken % 3 == 0:
             adamw = torch.optim.AdamW(twin.values(), betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
         before = dense(model)
-        made.one_step(taken)
+        made.train_step(taken)
         adamw.param_groups[0]["lr"] = float(made.optimizer.rates[0][taken])
         for name, value in twin.items():
             value.grad = grads[taken][name]
@@ -98,7 +98,7 @@ def test_nothing_is_drawn_after_the_last_step(tiny_bert: Callable[..., nn.Module
         assert layer.a.places is not None
         where[layer.a.places.long()] = True
         assert torch.equal(where.view(layer.a.shape[1:]), want[f"{name}.a"])
-    assert attached.extra_for(0) == {"resample_error": 0.0, "trained_ratio": 0.5}
+    assert attached.collect_extra(0) == {"resample_error": 0.0, "trained_ratio": 0.5}
 
 
 def run(model: nn.Module, methods: list[Method], steps: list[int], seeds: list[int]) -> tuple[Trainer, Any]:
@@ -128,7 +128,7 @@ def test_a_pack_of_unlike_ranks_and_lengths_is_its_solo_runs(tiny_bert: Callable
 def test_codes_made_anew_have_their_error_recorded(tiny_bert: Callable[..., nn.Module]) -> None:
     made, attached = run(tiny_bert(), [LORASP(resample=4, frozen="nf4")], [8], [0])
     train(made)
-    assert 0 < attached.extra_for(0)["resample_error"] < 100
+    assert 0 < attached.collect_extra(0)["resample_error"] < 100
 
 
 def test_what_cannot_be_drawn_anew_is_refused() -> None:
@@ -143,11 +143,11 @@ def test_a_redraw_makes_the_matrices_ready_once(
     """Not once for each site, matrix and replica: values stay, so all are as ready as before."""
     model = tiny_bert()
     made, attached = trainer(model, [LORASP(resample=2)] * 3, [protocol(max_steps=4)] * 3, [0, 1, 2], rows())
-    made.one_step(0)
+    made.train_step(0)
     redraw, kept = list(attached.after_step), list[Tensor]()
     anew: list[int] = []
-    whole = Matrices.forget
-    monkeypatch.setattr(Matrices, "forget", lambda self: (anew.append(0), whole(self))[1])
+    whole = MatrixBank.forget
+    monkeypatch.setattr(MatrixBank, "forget", lambda self: (anew.append(0), whole(self))[1])
 
     def watched(step: int) -> None:
         anew.clear()
@@ -157,7 +157,7 @@ def test_a_redraw_makes_the_matrices_ready_once(
 
     attached.after_step[:] = [watched]
     before = [m.a.index.clone() for m in layers(model).values() if m.a.index is not None]
-    made.one_step(1)
+    made.train_step(1)
     assert len(anew) == 1
     assert not all(torch.equal(m.a.index, i) for m, i in zip(layers(model).values(), before, strict=True))
     for forget in attached.forget:

@@ -12,14 +12,14 @@ from torch import nn
 
 from harness.core.method import METHODS, STRATEGIES, Method, PerSite, Saving
 from methods.lowrank import LowRank
-from scripts.footprint import OUT, measured, step_cost, table
+from scripts.footprint import OUT, format_table, measure_methods, measure_step_cost
 from tests.harness.small_training import protocol, rows
 
 SCORED = [name for name, strategy in STRATEGIES if strategy.scores not in (None, "weight")]
 
 
 def cost(method: Method, model: nn.Module) -> dict[str, int]:
-    return step_cost(method, model, rows(), protocol(max_steps=2))
+    return measure_step_cost(method, model, rows(), protocol(max_steps=2))
 
 
 def saved(select: str, model: Callable[..., nn.Module]) -> set[str]:
@@ -45,7 +45,7 @@ def test_a_score_without_pattern_saves_what_is_claimed_and_no_more(
         rng = np.random.default_rng(0)
         return {n: (rng.random(tuple(a.shape)), rng.random(tuple(b.shape))) for n, (a, b) in starts.items()}
 
-    monkeypatch.setattr("methods.calibration.gradient_scores", scores)
+    monkeypatch.setattr("methods.calibration.compute_gradient_scores", scores)
     assert saved(name, tiny_bert) == set(STRATEGIES.get(name).saves)
 
 
@@ -81,7 +81,7 @@ def test_activations_follow_the_closed_form(name: str, tiny_bert: Callable[..., 
 
 def test_the_shipped_figures_are_those_measured_here() -> None:
     """Exact but for what torch's own operations keep and count; python -m scripts.footprint writes them anew."""
-    lines = [line.split("\t") for line in table(measured()).splitlines()]
+    lines = [line.split("\t") for line in format_table(measure_methods()).splitlines()]
     shipped = [line.split("\t") for line in OUT.read_text().splitlines()]
     assert [(line[:4]) for line in lines] == [line[:4] for line in shipped]
     for found, stored in zip(lines[1:], shipped[1:], strict=True):

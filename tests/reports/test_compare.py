@@ -9,14 +9,14 @@ from scipy import stats
 
 from harness.core.record import AverageInfo
 from reports.compare import (
-    average_difference,
-    average_estimate,
-    coverage,
-    headline,
-    task_difference,
-    task_estimate,
+    estimate_average,
+    estimate_average_gap,
+    estimate_task,
+    estimate_task_gap,
+    find_coverage,
+    find_headline_metrics,
 )
-from reports.frames import grids
+from reports.frames import build_grids
 from tests.reports.records import cell, grid_of, record
 
 SCORES = {
@@ -29,60 +29,60 @@ SCORES = {
 
 def test_task_and_average_are_those_of_pandas() -> None:
     records = grid_of(SCORES)
-    (grid,) = grids(records)
+    (grid,) = build_grids(records)
     frame = pd.DataFrame(
         [(r.cell.task, r.cell.method, r.cell.seeds["init"], r.scores["accuracy"]) for r in records],
         columns=["task", "method", "seed", "score"],
     )
-    cover = coverage(grid, "glue")
+    cover = find_coverage(grid, "glue")
     assert cover.full and cover.label == "average of 2 tasks"
     for method, own in frame.groupby("method"):
         per_seed = own.groupby("seed")["score"].mean()
-        found = average_estimate(grid, str(method), cover)
+        found = estimate_average(grid, str(method), cover)
         assert found is not None and found.mean == pytest.approx(per_seed.mean())
         assert found.half == pytest.approx(stats.t.ppf(0.975, 2) * per_seed.std() / np.sqrt(3))
         for task, values in own.groupby("task")["score"]:
-            one = task_estimate(grid, str(task), str(method), "glue")
+            one = estimate_task(grid, str(task), str(method), "glue")
             assert one is not None and one.mean == pytest.approx(values.mean()) and one.n == 3
 
 
 def test_differences_are_those_of_ttest_rel() -> None:
-    (grid,) = grids(grid_of(SCORES))
-    gap = task_difference(grid, "cola", "lorasp", "lora", "glue")
+    (grid,) = build_grids(grid_of(SCORES))
+    gap = estimate_task_gap(grid, "cola", "lorasp", "lora", "glue")
     expected = stats.ttest_rel(SCORES["cola", "lorasp"], SCORES["cola", "lora"]).confidence_interval()
     assert gap is not None and (gap.low, gap.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     means = [np.mean([SCORES[task, m] for task in ("cola", "rte")], axis=0) for m in ("lorasp", "lora")]
     expected = stats.ttest_rel(*means).confidence_interval()
-    gap = average_difference(grid, "lorasp", "lora", coverage(grid, "glue"))
+    gap = estimate_average_gap(grid, "lorasp", "lora", find_coverage(grid, "glue"))
     assert gap is not None and (gap.low, gap.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
 def test_a_missing_task_makes_no_average() -> None:
-    (grid,) = grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
-    cover = coverage(grid, "glue")
+    (grid,) = build_grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
+    cover = find_coverage(grid, "glue")
     assert not cover.full and cover.label == "mean of 1 named task" and cover.missing == {"rte": "not run"}
 
 
 def test_a_task_that_one_method_lacks_is_left_out_for_all() -> None:
-    (grid,) = grids(grid_of(SCORES | {("rte", "lorasp"): [None, None, None]}))
-    cover = coverage(grid, "glue")
+    (grid,) = build_grids(grid_of(SCORES | {("rte", "lorasp"): [None, None, None]}))
+    cover = find_coverage(grid, "glue")
     assert cover.tasks == ("cola",) and cover.missing == {"rte": "no score from lorasp"}
-    lora = average_estimate(grid, "lora", cover)
+    lora = estimate_average(grid, "lora", cover)
     assert lora is not None and lora.mean == pytest.approx(62.0)
 
 
 def test_seeds_that_only_one_method_has_are_not_paired() -> None:
     records = [record(v, cell(method="lora", seed=s)) for s, v in ((0, 60.0), (1, 62.0), (2, 90.0))]
     records += [record(v, cell(method="lorasp", seed=s)) for s, v in ((1, 63.0), (2, 91.0), (3, 10.0))]
-    (grid,) = grids(records)
-    gap = task_difference(grid, "cola", "lorasp", "lora", "glue")
+    (grid,) = build_grids(records)
+    gap = estimate_task_gap(grid, "cola", "lorasp", "lora", "glue")
     assert gap is not None and (gap.mean, gap.n) == (pytest.approx(1.0), 2)
 
 
 def test_other_rows_are_not_paired() -> None:
     records = [record(60.0), record(61.0, cell(method="lorasp", protocol={"eval_rows": 10}))]
-    (grid,) = grids(records)
-    assert task_difference(grid, "cola", grid.methods[1], grid.methods[0], "glue") is None
+    (grid,) = build_grids(records)
+    assert estimate_task_gap(grid, "cola", grid.methods[1], grid.methods[0], "glue") is None
 
 
 def test_headline_is_found_from_the_numbers() -> None:
@@ -91,5 +91,5 @@ def test_headline_is_found_from_the_numbers() -> None:
         return {"scores": {"accuracy": a, "f1": f}, "averages": averages}
 
     made = [record(0.0, cell("mrpc", seed=s), **two(70.0 + s, 80.0 + 2 * s)) for s in (0, 1)]
-    assert headline(made, "glue") == ("accuracy", "f1")
-    assert headline([record(60.0)], "glue") == ("accuracy",)
+    assert find_headline_metrics(made, "glue") == ("accuracy", "f1")
+    assert find_headline_metrics([record(60.0)], "glue") == ("accuracy",)

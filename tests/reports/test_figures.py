@@ -11,21 +11,21 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from harness.core.record import Trial, Tuned
-from reports.compare import task_estimate
+from reports.compare import estimate_task
 from reports.document import Drawing
-from reports.figures import figures, image
-from reports.frames import Grid, grids
-from reports.plots.curves import behind
-from reports.plots.style import PALETTE, SMALLEST
-from reports.plots.tradeoff import front
+from reports.figures import draw_figures, render_image
+from reports.frames import Grid, build_grids
+from reports.plots.curves import compute_gaps_to_best
+from reports.plots.style import MIN_FONT_SIZE, PALETTE
+from reports.plots.tradeoff import find_pareto_front
 from tests.reports.records import EIGHT, cell, grid_of, many, profile, record
 
 TWO = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61.0]}
 
 
 def drawn(scores: dict[tuple[str, str], list[float]], *profiled: str) -> tuple[Grid, dict[str, Drawing]]:
-    (grid,) = grids(grid_of(scores))
-    return grid, figures(grid, [profile(name) for name in profiled])
+    (grid,) = build_grids(grid_of(scores))
+    return grid, draw_figures(grid, [profile(name) for name in profiled])
 
 
 def test_points_and_bars_are_the_estimates() -> None:
@@ -33,7 +33,7 @@ def test_points_and_bars_are_the_estimates() -> None:
     assert list(made) == ["scores", "differences", "tradeoff", "seeds", "loss", "cost"]
     axes = made["scores"].figure.axes[0]
     for method, container in zip(grid.methods, axes.containers, strict=True):
-        value = task_estimate(grid, "cola", method, "glue")
+        value = estimate_task(grid, "cola", method, "glue")
         line, _, bars = container
         assert value is not None and line.get_ydata() == pytest.approx([value.mean])
         assert bars[0].get_segments()[0][:, 1] == pytest.approx([value.low, value.high])
@@ -43,9 +43,9 @@ def test_points_and_bars_are_the_estimates() -> None:
 
 
 def test_memory_by_category_adds_up_to_the_peak() -> None:
-    (grid,) = grids([record(60.0), record(61.0, cell(method="lorasp"))])
+    (grid,) = build_grids([record(60.0), record(61.0, cell(method="lorasp"))])
     state = record(1.0).train_state
-    made = figures(grid, [profile("lora", train_state=state), profile("lorasp")])
+    made = draw_figures(grid, [profile("lora", train_state=state), profile("lorasp")])
     bars = [container.patches for container in made["cost"].figure.axes[0].containers]
     widths = np.array([[bar.get_width() for bar in part] for part in bars]) * 2**20
     assert widths[:3, 0] == pytest.approx([4616, 4616, 9232]) and widths[:3, 1] == pytest.approx(0)
@@ -63,15 +63,15 @@ def test_each_marker_knows_its_runs() -> None:
 
 
 def test_what_has_no_numbers_is_not_drawn() -> None:
-    (grid,) = grids([record(60.0), record(61.0, cell(method="lorasp", seed=9))])
-    assert list(figures(grid, [])) == ["scores", "tradeoff", "loss"]
-    (grid,) = grids([record(None, loss_curve=[])])
-    assert figures(grid, [profile("other")]) == {}
+    (grid,) = build_grids([record(60.0), record(61.0, cell(method="lorasp", seed=9))])
+    assert list(draw_figures(grid, [])) == ["scores", "tradeoff", "loss"]
+    (grid,) = build_grids([record(None, loss_curve=[])])
+    assert draw_figures(grid, [profile("other")]) == {}
 
 
 def test_many_methods_get_a_line_each() -> None:
-    (grid,) = grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
-    made = figures(grid, [])
+    (grid,) = build_grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
+    made = draw_figures(grid, [])
     assert list(made) == ["scores", "differences", "tradeoff", "loss"]
     axes = made["scores"].figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == list(grid.methods)
@@ -85,7 +85,7 @@ def test_map_and_profiles_come_with_enough_methods_and_tasks() -> None:
     assert {"heatmap", "profiles"} <= set(made)
     squares = made["heatmap"].figure.axes[0].images[0].get_array()
     assert squares.tolist() == [[1.0] * 3, [2.0] * 3, [3.0] * 3]
-    assert behind(grid, "lora0") == [2.5] * 3 + [3.5] * 3  # the best mean is 63.5 on each task
+    assert compute_gaps_to_best(grid, "lora0") == [2.5] * 3 + [3.5] * 3  # the best mean is 63.5 on each task
     curve = made["profiles"].figure.axes[0].lines[0]
     at = dict(zip(curve.get_xdata(), curve.get_ydata(), strict=True))
     assert at[2.5] == 0.5 and at[3.5] == 1.0
@@ -106,17 +106,17 @@ def test_front_is_that_of_a_brute_force_search() -> None:
     better = [
         s for s in spots if not any(o[1] <= s[1] and o[2] >= s[2] and (o[1] < s[1] or o[2] > s[2]) for o in spots)
     ]
-    assert {s[1:] for s in front(spots)} == {s[1:] for s in better}
+    assert {s[1:] for s in find_pareto_front(spots)} == {s[1:] for s in better}
 
 
 def test_text_is_large_enough_and_a_method_keeps_its_colour() -> None:
     records = grid_of({(t, f"lora{m}"): [60.0 + m, 61.5 + m, 63.0] for t in EIGHT[:3] for m in range(4)})
-    (grid,) = grids(records)
-    made = figures(grid, [profile(m) for m in grid.methods])
+    (grid,) = build_grids(records)
+    made = draw_figures(grid, [profile(m) for m in grid.methods])
     assert len(made) == 8
     for drawing in made.values():
         texts = [t for t in drawing.figure.findobj(Text) if t.get_text()]
-        assert texts and min(t.get_fontsize() for t in texts) >= SMALLEST >= 9
+        assert texts and min(t.get_fontsize() for t in texts) >= MIN_FONT_SIZE >= 9
     expected = {m: to_rgb(PALETTE[i]) for i, m in enumerate(grid.methods)}
     for name in ("scores", "differences", "tradeoff", "loss", "profiles"):
         handles, labels = made[name].figure.axes[0].get_legend_handles_labels()
@@ -128,13 +128,13 @@ def test_text_is_large_enough_and_a_method_keeps_its_colour() -> None:
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_files_are_of_their_kind_and_the_same_each_time(kind: str, start: bytes) -> None:
-    contents = [image(drawn(TWO)[1]["scores"], kind) for _ in range(2)]
+    contents = [render_image(drawn(TWO)[1]["scores"], kind) for _ in range(2)]
     assert contents[0].startswith(start) and contents[0] == contents[1]
 
 
 def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
     _, made = drawn({("cola", r"a$\frac$"): [60.0, 61.0], ("cola", "b"): [60.0, 61.0]})
-    assert all(b"frac" in image(made[name], "svg") for name in ("scores", "tradeoff"))
+    assert all(b"frac" in render_image(made[name], "svg") for name in ("scores", "tradeoff"))
 
 
 def test_no_label_is_left_in_the_language_of_formulas() -> None:
@@ -145,8 +145,8 @@ def test_no_label_is_left_in_the_language_of_formulas() -> None:
         for r, n in zip(made, counts, strict=True)
         if r.parameters
     ]
-    (grid,) = grids(made)
-    drawing = figures(grid, [])["tradeoff"]
+    (grid,) = build_grids(made)
+    drawing = draw_figures(grid, [])["tradeoff"]
     assert drawing.figure.axes[0].get_xscale() == "log"
     labels = [label.get_text() for label in drawing.figure.axes[0].get_xticklabels()]
     assert {"1k", "10k", "1M"} <= set(labels) and not any("$" in label for label in labels)
@@ -161,9 +161,9 @@ def test_no_text_is_cut_off_and_no_two_overlap(methods: list[str]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     scores = {(t, m): [60.0 + i, 62.5 + i, 63.0] for t in EIGHT[:6] for i, m in enumerate(methods)}
-    (grid,) = grids(grid_of(scores, EIGHT[:6]))
+    (grid,) = build_grids(grid_of(scores, EIGHT[:6]))
     own = [tuned(t, m) for t in EIGHT[:6] for m in methods]
-    made = figures(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], own)
+    made = draw_figures(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], own)
     assert len(made) == (9 if len(methods) > 3 else 7)
     for name, drawing in made.items():
         canvas = FigureCanvasAgg(drawing.figure)
@@ -194,6 +194,6 @@ def tuned(task: str, method: str) -> Tuned:
 
 
 def test_many_methods_and_seeds_stay_readable() -> None:
-    (grid,) = grids(many(methods=12, seeds=3))
-    width, height = figures(grid, [])["heatmap"].figure.get_size_inches()
+    (grid,) = build_grids(many(methods=12, seeds=3))
+    width, height = draw_figures(grid, [])["heatmap"].figure.get_size_inches()
     assert height / 12 > 0.2 and width < 12

@@ -10,8 +10,8 @@ from scipy import stats
 from statsmodels.api import OLS
 from statsmodels.stats.contingency_tables import mcnemar
 
-from reports.detail import MOST as MOST_ROWS
-from reports.findings import MOST, findings
+from reports.detail import MAX_ROWS as MOST_ROWS
+from reports.findings import MAX_SENTENCES, build_findings
 from reports.render import write_report
 from reports.statistics.analysis import analyse
 from tests.reports.predicted import guesses, kept
@@ -28,7 +28,7 @@ RUNS = [
 
 
 def test_means_over_tasks_are_told_and_every_comparison_is_in_the_table() -> None:
-    found = findings(analyse(RUNS, [], margin=1.0))
+    found = build_findings(analyse(RUNS, [], margin=1.0))
     assert found.sentences and all("average of 2 tasks" in s for s in found.sentences)
     title, rows, notes = found.tables[0]
     frame = pd.DataFrame(rows)
@@ -42,7 +42,7 @@ def test_comparisons_with_a_verdict_come_before_those_without() -> None:
     broken = [record(None, cell("rte", "bitfit", seed)) for seed in range(4)]
     runs = [r for r in RUNS if r.cell.task == "rte" and r.cell.method in ("lora", "lorasp")]
     first = [r for r in runs if r.cell.method == "lora"]
-    found = findings(analyse([*first, *broken, *(r for r in runs if r.cell.method == "lorasp")], [])).sentences
+    found = build_findings(analyse([*first, *broken, *(r for r in runs if r.cell.method == "lorasp")], [])).sentences
     assert found[0].startswith("lorasp is worse than lora") and found[1].startswith("No verdict on bitfit")
 
 
@@ -52,13 +52,13 @@ def test_more_verdicts_than_fit_are_counted() -> None:
         for rank in range(1, 13)
         for seed in range(3)
     ]
-    found = findings(analyse(many, []))
-    assert len(found.sentences) == MOST + 1 and "3 more verdicts" in found.sentences[-1]
+    found = build_findings(analyse(many, []))
+    assert len(found.sentences) == MAX_SENTENCES + 1 and "3 more verdicts" in found.sentences[-1]
 
 
 def test_they_stand_in_the_report(tmp_path: Path) -> None:
     analysis = analyse(RUNS, [])
-    write_report(RUNS, [], tmp_path, "t", "c", findings=findings(analysis), formats=("md", "html"))
+    write_report(RUNS, [], tmp_path, "t", "c", findings=build_findings(analysis), formats=("md", "html"))
     text = (tmp_path / "report.md").read_text()
     assert "Signs of failure" in text and "no margin was named" in text
     assert text.index("Comparisons, paired by seed") < text.index("Signs of failure")
@@ -73,7 +73,7 @@ def test_what_is_undecided_says_what_would_be_found_and_how_many_seeds_it_takes(
         for seed in range(4)
     ]
     analysis = analyse(runs, [])
-    rows = [row for row in findings(analysis).tables[0][1] if row["verdict"] == "no significant difference"]
+    rows = [row for row in build_findings(analysis).tables[0][1] if row["verdict"] == "no significant difference"]
     power = ("minimum detectable difference (80 % power)", "seeds needed")
     assert len(rows) >= 5 and all(row[name] for row in rows for name in power)
     undecided = [j for j in analysis.judged if j.verdict.kind == "undecided"]
@@ -81,7 +81,7 @@ def test_what_is_undecided_says_what_would_be_found_and_how_many_seeds_it_takes(
 
 
 def test_means_over_all_tasks_are_scipys() -> None:
-    (rows,) = [rows for title, rows, _ in findings(analyse(RUNS, [])).tables if title == "Over all tasks"]
+    (rows,) = [rows for title, rows, _ in build_findings(analyse(RUNS, [])).tables if title == "Over all tasks"]
     for row in rows:
         scores = [
             [r.scores["accuracy"] for r in RUNS if (r.cell.method, r.cell.task) == (row["method"], t)] for t in TASKS
@@ -100,7 +100,7 @@ def test_seed_pairs_are_detail_one_row_each_and_in_a_file(tmp_path: Path) -> Non
     targets = rng.integers(0, 2, 80)
     said = {(m, s): guesses(rng, targets, 0.7) for m in ("lora", "lorasp") for s in range(MOST_ROWS + 3)}
     runs = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
-    found = findings(analyse(runs, [], cells=tmp_path))
+    found = build_findings(analyse(runs, [], cells=tmp_path))
     ((title, rows, notes),) = found.detail
     assert title == "Seed pairs" and len(rows) == MOST_ROWS and any("3 more rows are in pairs.csv" in n for n in notes)
     assert any("not to be pooled" in n for n in notes) and len(found.flat["pairs"]) == MOST_ROWS + 3
@@ -125,11 +125,13 @@ def test_errors_of_questions_are_clustered_by_subject(tmp_path: Path) -> None:
     said = [guesses(rng, targets, hard) for _ in range(3)]
     runs = [kept(tmp_path, p, targets, seed=s, ids=ids) for s, p in enumerate(said)]
     (rows,) = [
-        rows for title, rows, _ in findings(analyse(runs, [], cells=tmp_path)).tables if title.startswith("Standard")
+        rows
+        for title, rows, _ in build_findings(analyse(runs, [], cells=tmp_path)).tables
+        if title.startswith("Standard")
     ]
     right = np.mean([100.0 * (p == targets) for p in said], axis=0)
     fit = OLS(right, np.ones(160)).fit(cov_type="cluster", cov_kwds={"groups": np.repeat(range(4), 40)}, use_t=True)
     assert [(r["standard error"], r["questions"], r["subjects"]) for r in rows] == [(f"{fit.bse[0]:.2f}", 160, 4)]
     plain = [kept(tmp_path, p, targets, seed=s) for s, p in enumerate(said)]
-    titles = [title for title, _, _ in findings(analyse(plain, [], cells=tmp_path)).tables]
+    titles = [title for title, _, _ in build_findings(analyse(plain, [], cells=tmp_path)).tables]
     assert not any(title.startswith("Standard") for title in titles)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.flat import cell_rows, score_rows, to_csv, to_parquet
+from reports.flat import build_cell_rows, build_score_rows, to_csv, to_parquet
 from reports.render import write_report
 from tests.reports.records import cell, grid_of, record
 
@@ -18,7 +18,7 @@ SCORES = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.5,
 
 
 def test_scores_have_one_row_a_metric_and_one_for_a_cell_without() -> None:
-    frame = pd.read_csv(io.BytesIO(to_csv(score_rows(grid_of(SCORES)))))
+    frame = pd.read_csv(io.BytesIO(to_csv(build_score_rows(grid_of(SCORES)))))
     assert list(frame) == ["suite", "task", "method", "seed", "metric", "value", "status", "key"]
     assert len(frame) == 7 and frame["value"].isna().sum() == 1
     means = frame[frame["status"] == "ok"].groupby(["task", "method"])["value"].mean()
@@ -28,12 +28,12 @@ def test_scores_have_one_row_a_metric_and_one_for_a_cell_without() -> None:
 
 def test_cells_keep_values_exactly_and_text_with_commas() -> None:
     made = record(1 / 3, cell(method="lorasp", options={"ratio": 0.25, "select": "random"}))
-    frame = pd.read_csv(io.BytesIO(to_csv(cell_rows([made]))), dtype=str)
+    frame = pd.read_csv(io.BytesIO(to_csv(build_cell_rows([made]))), dtype=str)
     assert frame.loc[0, "method"] == "lorasp:ratio=0.25,select=random"
     assert float(frame.loc[0, "glue"]) == 1 / 3 and frame.loc[0, "adapter_trained"] == "1024"
 
 
-@pytest.mark.parametrize("rows", [score_rows, cell_rows])
+@pytest.mark.parametrize("rows", [build_score_rows, build_cell_rows])
 def test_parquet_holds_what_the_csv_holds(rows: type) -> None:
     made = rows(grid_of(SCORES))
     parquet = pd.read_parquet(io.BytesIO(to_parquet(made)))

@@ -18,9 +18,9 @@ from markdown_it.token import Token
 from scipy import stats
 
 from harness.core.record import Record
-from reports.escape import latex, markdown, markdown_alt, markdown_code
+from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, format_markdown_code
 from reports.figures import IMAGES
-from reports.findings import findings
+from reports.findings import build_findings
 from reports.render import FORMATS, write_report
 from reports.statistics.analysis import analyse
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
@@ -49,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     evil = f"python -m harness run {EVIL}"
     said = {"plain": (grid(), "t", "c", []), "hostile": (hostile(), EVIL, evil, [EVIL])}
     for name, (records, *words) in said.items():
-        found = findings(analyse(records, [profile("lora")], margin=1.0))
+        found = build_findings(analyse(records, [profile("lora")], margin=1.0))
         write_report(records, [profile("lora")], made[name], *words, findings=found, formats=FORMATS, images=IMAGES)
     return made
 
@@ -255,10 +255,10 @@ def test_hostile_names_are_drawn(kind: str, folders: dict[str, Path]) -> None:
 
 
 def test_escapes() -> None:
-    assert latex("a_b & 5% #1 {x} $") == r"a\_b \& 5\% \#1 \{x\} \$"
-    assert latex("\\") == r"\textbackslash{}" and latex("中") == r"\unicode{4E2D}{中}"
-    assert markdown("# a\n- b | c") == r"\# a - b \| c" and markdown("-5.2 ± 1") == "-5.2 ± 1"
-    assert markdown("1. x") == r"1\. x" and markdown("<b>&") == "&lt;b&gt;&amp;"
-    assert markdown("lora [lr=1] [l](u) [l][u]") == r"lora [lr=1] [l\](u) [l\][u]"
-    assert markdown_alt("a]b [c](d)") == r"a\]b \[c\](d)"
-    assert markdown_code("a`b") == "`` a`b ``"
+    assert escape_latex("a_b & 5% #1 {x} $") == r"a\_b \& 5\% \#1 \{x\} \$"
+    assert escape_latex("\\") == r"\textbackslash{}" and escape_latex("中") == r"\unicode{4E2D}{中}"
+    assert escape_markdown("# a\n- b | c") == r"\# a - b \| c" and escape_markdown("-5.2 ± 1") == "-5.2 ± 1"
+    assert escape_markdown("1. x") == r"1\. x" and escape_markdown("<b>&") == "&lt;b&gt;&amp;"
+    assert escape_markdown("lora [lr=1] [l](u) [l][u]") == r"lora [lr=1] [l\](u) [l\][u]"
+    assert escape_markdown_alt("a]b [c](d)") == r"a\]b \[c\](d)"
+    assert format_markdown_code("a`b") == "`` a`b ``"

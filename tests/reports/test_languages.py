@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 
-from reports.frames import grids
-from reports.languages import language_table
+from reports.frames import build_grids
+from reports.languages import build_language_table
 from tests.reports.records import cell, record
 
 
@@ -16,8 +16,8 @@ def test_the_drop_is_to_english_and_paired_by_seed() -> None:
         for method, pairs in scores.items()
         for seed, (en, de) in enumerate(pairs)
     ]
-    (grid,) = grids(records)
-    table = language_table(grid)
+    (grid,) = build_grids(records)
+    table = build_language_table(grid)
     assert table is not None and table.head == ("trained on", "scored in", "lora", "head")
     english, german = table.rows
     assert english[:2] == ("en", "en") and english[3] == "50.0"
@@ -27,4 +27,4 @@ def test_the_drop_is_to_english_and_paired_by_seed() -> None:
 
 
 def test_other_suites_have_none() -> None:
-    assert language_table(grids([record(80.0)])[0]) is None
+    assert build_language_table(build_grids([record(80.0)])[0]) is None

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from harness.core.record import AverageInfo
-from reports.frames import grids
-from reports.languages import language_table
-from reports.published import published_table
+from reports.frames import build_grids
+from reports.languages import build_language_table
+from reports.published import build_published_table
 from reports.statistics.comparisons import NEW_SEEDS
-from reports.tables import difference_table, metric_table, protocol_table, score_table
+from reports.tables import build_difference_table, build_metric_table, build_protocol_table, build_score_table
 from tests.reports.records import cell, grid_of, record
 
 BROKEN = {("cola", "lora"): [60.0, 62.0, 64.0], ("rte", "lora"): [70.0, 71.0, None]}
@@ -22,11 +22,11 @@ PUBLISHED = {
 
 
 def test_each_mean_tells_how_many_cells_it_is_of() -> None:
-    (grid,) = grids(grid_of(BROKEN))
-    published = published_table(grid, [PUBLISHED])
+    (grid,) = build_grids(grid_of(BROKEN))
+    published = build_published_table(grid, [PUBLISHED])
     assert published is not None
-    assert score_table(grid, "glue").rows[-1][3].endswith("(n=2 of 3)")
-    assert metric_table(grid).rows[1][2].endswith("(n=2 of 3)")
+    assert build_score_table(grid, "glue").rows[-1][3].endswith("(n=2 of 3)")
+    assert build_metric_table(grid).rows[1][2].endswith("(n=2 of 3)")
     assert published.rows[0][-1].endswith("(n=2 of 3)")
 
 
@@ -35,8 +35,8 @@ def test_a_metric_that_is_no_number_is_no_value() -> None:
         record(60.0 + s, cell("rte", seed=s), scores={"accuracy": 60.0 + s, "f1": math.nan if s == 2 else 50.0 + s})
         for s in range(3)
     ]
-    (grid,) = grids(records)
-    rows = {row[1]: row[2] for row in metric_table(grid).rows}
+    (grid,) = build_grids(records)
+    rows = {row[1]: row[2] for row in build_metric_table(grid).rows}
     assert rows["f1"].startswith("50.5 ± ") and rows["f1"].endswith("(n=2 of 3)") and "n=" not in rows["accuracy"]
 
 
@@ -50,16 +50,16 @@ def test_a_language_that_is_no_number_is_no_value() -> None:
         )
         for s in range(3)
     ]
-    (grid,) = grids(records)
-    table = language_table(grid)
+    (grid,) = build_grids(records)
+    table = build_language_table(grid)
     assert table is not None and "51.5 ± " in table.rows[1][2] and "(n=2 of 3)" in table.rows[1][2]
 
 
 def test_tables_say_what_their_intervals_hold_for() -> None:
-    (grid,) = grids(grid_of({("rte", "lora"): [60.0, 61.0, 63.0], ("rte", "lorasp"): [61.0, 60.0, 64.0]}))
-    differences = difference_table(grid, "glue")
+    (grid,) = build_grids(grid_of({("rte", "lora"): [60.0, 61.0, 63.0], ("rte", "lorasp"): [61.0, 60.0, 64.0]}))
+    differences = build_difference_table(grid, "glue")
     assert differences is not None
-    assert any(NEW_SEEDS in note for note in score_table(grid, "glue").notes)
+    assert any(NEW_SEEDS in note for note in build_score_table(grid, "glue").notes)
     assert any(NEW_SEEDS in note for note in differences.notes)
 
 
@@ -71,8 +71,8 @@ def test_a_rate_tuned_per_task_is_told_for_each(rates: tuple[float, float], told
         for task, lr in zip(tasks, rates, strict=True)
         for seed in range(2)
     ]
-    (grid,) = grids(records)
-    row = dict(zip(protocol_table(grid).head, protocol_table(grid).rows[0], strict=True))
+    (grid,) = build_grids(records)
+    row = dict(zip(build_protocol_table(grid).head, build_protocol_table(grid).rows[0], strict=True))
     assert row["learning rate"] == told and row["its source"] == "tuned"
 
 
@@ -80,6 +80,8 @@ def test_the_constant_stands_beside_the_score_that_it_is_of() -> None:
     """MRPC: the mean of accuracy and F1 in one average, accuracy alone in the other."""
     both = {"accuracy": 68.4, "f1": 81.2}
     averages = {"glue": AverageInfo(tasks=["mrpc"], score=74.8), "lora": AverageInfo(tasks=["mrpc"], score=68.4)}
-    (grid,) = grids([record(0.0, cell("mrpc", seed=s), scores=both, averages=averages, majority=74.8) for s in (0, 1)])
-    assert score_table(grid, "glue").rows[0][1:3] == ("accuracy + f1", "74.8")
-    assert score_table(grid, "lora").rows[0][1:3] == ("accuracy", "-")
+    (grid,) = build_grids(
+        [record(0.0, cell("mrpc", seed=s), scores=both, averages=averages, majority=74.8) for s in (0, 1)]
+    )
+    assert build_score_table(grid, "glue").rows[0][1:3] == ("accuracy + f1", "74.8")
+    assert build_score_table(grid, "lora").rows[0][1:3] == ("accuracy", "-")

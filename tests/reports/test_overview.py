@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.core.record import Record
-from reports.findings import MOST_BESIDE, findings
-from reports.overview import ALONE, FEWEST, overviews
+from reports.findings import MAX_SENTENCES_BESIDE, build_findings
+from reports.overview import MIN_COMPARISONS, UNADJUSTED_NOTE, build_overviews
 from reports.statistics.analysis import analyse
 from tests.reports.records import cell, record
 
@@ -35,7 +35,7 @@ def runs(seeds: int = 8, tasks: tuple[str, ...] = ("cola", "rte")) -> list[Recor
 def parts(paragraph: str) -> dict[str, str]:
     """What is told of each method, by its name."""
     found = {}
-    for part in paragraph.removesuffix(ALONE).strip().removesuffix(".").partition("): ")[2].split("; "):
+    for part in paragraph.removesuffix(UNADJUSTED_NOTE).strip().removesuffix(".").partition("): ")[2].split("; "):
         told, _, methods = part.partition(": ")
         found |= {one.partition(" ")[0]: told for one in re.split(r"(?<=\)), ", methods)}
     return found
@@ -43,7 +43,7 @@ def parts(paragraph: str) -> dict[str, str]:
 
 def test_each_method_stands_under_its_truth() -> None:
     analysis = analyse(runs(), [], margin=1.0)
-    (paragraph,) = overviews(
+    (paragraph,) = build_overviews(
         [j for j in analysis.judged if len(j.comparison.tasks) > 1 and j.comparison.first == "lora"], 1.0
     )
     assert paragraph.startswith("Against lora on the average of 2 tasks (points; 8 paired seeds; 95 % intervals for ")
@@ -58,7 +58,7 @@ def test_each_method_stands_under_its_truth() -> None:
 
 
 def test_numbers_are_those_of_the_table() -> None:
-    found = findings(analyse(runs(), [], margin=1.0))
+    found = build_findings(analyse(runs(), [], margin=1.0))
     rows = {r["method"]: r for r in found.tables[0][1] if r["on"] == "average of 2 tasks" and r["against"] == "lora"}
     for method in ("full", "head", "bitfit", "adapter", "lorasp"):
         told = f"{method} {rows[method]['difference']} ({rows[method]['95 % interval']})"
@@ -66,9 +66,9 @@ def test_numbers_are_those_of_the_table() -> None:
 
 
 def test_lorasp_comes_first_among_the_sentences_and_the_rest_is_counted() -> None:
-    found = findings(analyse(runs(), [], margin=1.0)).sentences
+    found = build_findings(analyse(runs(), [], margin=1.0)).sentences
     sentences = [s for s in found if not s.startswith("Against")]
-    assert sentences[0].startswith("lorasp and lora") and len(sentences) == MOST_BESIDE + 1
+    assert sentences[0].startswith("lorasp and lora") and len(sentences) == MAX_SENTENCES_BESIDE + 1
     assert "stand in the table" in sentences[-1]
 
 
@@ -85,11 +85,13 @@ def test_an_interval_that_excludes_0_without_a_verdict_is_explained(gap: float) 
                 own = 0.0 if method == "lora" else 2.1 * n * (1 if method == "lorasp" else (-1) ** s)
                 found.append(record(60.0 + by + own, cell(task, method, s)))
     judged = [j for j in analyse(found, []).judged if len(j.comparison.tasks) > 1 and j.comparison.first == "lora"]
-    (paragraph,) = overviews(judged, None)
-    assert paragraph.endswith(ALONE) is bool(gap) and parts(paragraph)["lorasp"].startswith("no significant difference")
+    (paragraph,) = build_overviews(judged, None)
+    assert paragraph.endswith(UNADJUSTED_NOTE) is bool(gap) and parts(paragraph)["lorasp"].startswith(
+        "no significant difference"
+    )
 
 
 def test_few_comparisons_need_no_overview() -> None:
     few = [r for r in runs() if r.cell.method in ("lora", "lorasp", "full", "head")]
     judged = [j for j in analyse(few, []).judged if len(j.comparison.tasks) > 1]
-    assert len(judged) < 2 * FEWEST and overviews(judged, None) == []
+    assert len(judged) < 2 * MIN_COMPARISONS and build_overviews(judged, None) == []

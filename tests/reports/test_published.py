@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from reports.document import Table
-from reports.frames import grids
-from reports.published import published_table
+from reports.frames import build_grids
+from reports.published import build_published_table
 from reports.render import write_report
-from results.published import read
+from results.published import read_published
 from tests.reports.records import EIGHT, cell, grid_of, record
 
-ROWS = read()
+ROWS = read_published()
 
 
 def table(tasks: tuple[str, ...], metric: str = "accuracy") -> Table | None:
     records = grid_of({(task, m): [60.0, 62.0] for task in tasks for m in ("lora", "lorasp")}, EIGHT)
     renamed = [r.model_copy(update={"scores": {metric: r.scores["accuracy"]}}) for r in records]
-    (grid,) = grids(renamed)
-    return published_table(grid, ROWS)
+    (grid,) = build_grids(renamed)
+    return build_published_table(grid, ROWS)
 
 
 def test_ours_come_first_then_each_published_row_and_no_order_is_offered() -> None:
@@ -44,8 +44,8 @@ def test_an_average_stands_there_only_where_ours_is_over_all_eight_tasks() -> No
 
 
 def test_eight_of_nine_declared_tasks_are_not_the_average_of_eight() -> None:
-    (grid,) = grids(grid_of({(task, "lora"): [60.0, 62.0] for task in EIGHT}, (*EIGHT, "wnli")))
-    found = published_table(grid, ROWS)
+    (grid,) = build_grids(grid_of({(task, "lora"): [60.0, 62.0] for task in EIGHT}, (*EIGHT, "wnli")))
+    found = build_published_table(grid, ROWS)
     assert found is not None and not any("average" in head for head in found.head)
 
 
@@ -58,13 +58,13 @@ def test_a_metric_that_the_source_does_not_state_is_not_set_beside_ours() -> Non
 
 def test_a_tuned_run_is_not_said_to_have_declared_rates() -> None:
     made = [record(60.0, cell("rte", protocol={"name": name}), EIGHT) for name in ("default", "tuned")]
-    notes = [" ".join(t.notes) for (g,) in [grids([r]) for r in made] if (t := published_table(g, ROWS))]
+    notes = [" ".join(t.notes) for (g,) in [build_grids([r]) for r in made] if (t := build_published_table(g, ROWS))]
     assert "protocol is tuned" not in notes[0] and "protocol is tuned (see its table)" in notes[1]
 
 
 def test_stand_ins_say_that_nothing_is_shared() -> None:
-    (grid,) = grids([record(60.0, cell("rte"), stand_in=True)])
-    found = published_table(grid, ROWS)
+    (grid,) = build_grids([record(60.0, cell("rte"), stand_in=True)])
+    found = build_published_table(grid, ROWS)
     assert found is not None and any("stand-ins" in note for note in found.notes)
 
 

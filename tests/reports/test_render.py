@@ -10,7 +10,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.record import Record
-from reports.build import STAND_IN
+from reports.build import SYNTHETIC_NOTE
 from reports.document import Findings
 from reports.figures import IMAGES
 from reports.render import FORMATS, write_report
@@ -69,9 +69,9 @@ def test_findings_come_first_in_each_format(tmp_path: Path) -> None:
 
 
 def test_generated_stand_ins_are_named_in_the_title(tmp_path: Path) -> None:
-    assert STAND_IN not in written(tmp_path / "a", [record(60.0)])
+    assert SYNTHETIC_NOTE not in written(tmp_path / "a", [record(60.0)])
     html = written(tmp_path / "b", [record(60.0), record(61.0, cell(seed=1), stand_in=True)])
-    assert html.count(STAND_IN) == 2
+    assert html.count(SYNTHETIC_NOTE) == 2
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:

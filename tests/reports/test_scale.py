@@ -27,15 +27,15 @@ from harness.core.cell import Cell
 from harness.core.record import Predictions, Record, SharedParts
 from harness.core.store import Store
 from reports import compare
-from reports.build import build, run_table, tables
+from reports.build import build_report, build_run_table, build_tables
 from reports.changes import compare_runs
-from reports.document import MOST_KEYS, MOST_ROWS, Findings
-from reports.figures import image
-from reports.frames import grids
+from reports.document import MAX_ROWS, MOST_KEYS, Findings
+from reports.figures import render_image
+from reports.frames import build_grids
 from reports.plots import scores
 from reports.render import write_report
 from reports.statistics.analysis import analyse
-from reports.statistics.examples import constant_keys
+from reports.statistics.examples import find_constant_keys
 from tests.reports.predicted import kept
 from tests.reports.records import cell, record
 
@@ -68,9 +68,9 @@ def calls(work: Callable[[], object]) -> int:
 @pytest.mark.parametrize(
     "work",
     [
-        grids,
+        build_grids,
         lambda found: compare_runs(found, found),
-        lambda found: tables(grids(found)[0], []),
+        lambda found: build_tables(build_grids(found)[0], []),
         lambda found: analyse(found, []),
     ],
     ids=["grids", "compare", "tables", "analysis"],
@@ -82,19 +82,19 @@ def test_four_times_the_records_take_about_four_times_the_work(work: Callable[[l
 
 
 def test_the_page_lists_so_many_runs_and_names_the_file_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reports.build.figures", lambda *_: {})
-    found = runs(MOST_ROWS // 4 + 1)
-    report = build(found, [], "", "", [], Findings(), [])
-    assert len(report.runs.rows) == MOST_ROWS
+    monkeypatch.setattr("reports.build.draw_figures", lambda *_: {})
+    found = runs(MAX_ROWS // 4 + 1)
+    report = build_report(found, [], "", "", [], Findings(), [])
+    assert len(report.runs.rows) == MAX_ROWS
     assert "cells.csv" in report.runs.notes[0] and f"{len(found):,}" in report.runs.notes[0]
-    assert len(run_table(grids(found)).rows) == len(found)
+    assert len(build_run_table(build_grids(found)).rows) == len(found)
 
 
 def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    (grid,) = grids(runs(5))
-    few = scores.scores(grid)
-    monkeypatch.setattr(scores, "MOST_DOTS", 10)
-    many = scores.scores(grid)
+    (grid,) = build_grids(runs(5))
+    few = scores.draw_scores(grid)
+    monkeypatch.setattr(scores, "MAX_DOTS", 10)
+    many = scores.draw_scores(grid)
     assert few is not None and many is not None
     assert not any(line.get_rasterized() for line in few.figure.axes[0].lines)
     assert sum(bool(line.get_rasterized()) for line in many.figure.axes[0].lines) == 2
@@ -102,11 +102,11 @@ def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_image_of_many_dots_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
-    (grid,) = grids(runs(5))
-    monkeypatch.setattr(scores, "MOST_DOTS", 10)
-    many = scores.scores(grid)
+    (grid,) = build_grids(runs(5))
+    monkeypatch.setattr(scores, "MAX_DOTS", 10)
+    many = scores.draw_scores(grid)
     assert many is not None
-    root = ElementTree.fromstring(image(many, "svg"))
+    root = ElementTree.fromstring(render_image(many, "svg"))
     images = list(root.iter("{http://www.w3.org/2000/svg}image"))
     assert images
     for element in images:
@@ -199,12 +199,12 @@ def test_a_page_of_few_runs_names_all_of_them_and_links_no_file(tmp_path: Path) 
 
 
 def test_a_long_list_of_runs_has_the_first_of_each_task_and_method() -> None:
-    found = grids(runs(30))
-    table = run_table(found, 40)
+    found = build_grids(runs(30))
+    table = build_run_table(found, 40)
     places = Counter((row[2], row[3]) for row in table.rows)
     assert set(places.values()) == {10} and len(places) == 4
     assert [row[5] for row in table.rows[:10]] == [str(seed) for seed in range(10)]
-    assert table.total == 120 and run_table(found, 120).total is None
+    assert table.total == 120 and build_run_table(found, 120).total is None
 
 
 def test_each_file_of_a_store_is_read_once_for_its_record_and_once_for_its_predictions(
@@ -249,22 +249,22 @@ def test_a_texts_or_classes_targets_are_not_decoded_where_its_predictions_differ
         return real(self, **options)
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", read)
-    assert constant_keys(both, tmp_path) == {both[1].key}
+    assert find_constant_keys(both, tmp_path) == {both[1].key}
     assert columns == [["prediction"], ["prediction"], ["target"]]
 
 
 def test_names_scores_and_estimates_of_a_grid_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    (grid,) = grids(runs(10))
+    (grid,) = build_grids(runs(10))
     asked: Counter[str] = Counter()
-    real = compare.headline
+    real = compare.find_headline_metrics
 
     def headline(records: Sequence[Record], average: str) -> tuple[str, ...]:
         asked[average] += 1
         return real(records, average)
 
-    monkeypatch.setattr(compare, "headline", headline)
-    first, second = tables(grid, []), tables(grid, [])
+    monkeypatch.setattr(compare, "find_headline_metrics", headline)
+    first, second = build_tables(grid, []), build_tables(grid, [])
     assert [table.rows for table in first] == [table.rows for table in second]
     assert set(asked.values()) == {2}  # of each task
     place = ("rte", "lorasp", "lora", "glue")
-    assert compare.pairs(grid, *place) is compare.pairs(grid, *place)
+    assert compare.find_pairs(grid, *place) is compare.find_pairs(grid, *place)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from reports.solo import profile_of
+from reports.solo import find_profile
 from tests.reports.records import cell, profile, record
 
 
 def test_a_recomputed_cell_has_a_profile_of_its_own() -> None:
     plain, again = record(60.0), record(60.0, cell(recompute="full"))
     profiles = [profile(), profile(recompute="full")]
-    assert profile_of(plain, profiles) is profiles[0] and profile_of(again, profiles) is profiles[1]
-    assert profile_of(again, profiles[:1], finished=True) is None
+    assert find_profile(plain, profiles) is profiles[0] and find_profile(again, profiles) is profiles[1]
+    assert find_profile(again, profiles[:1], finished=True) is None
 
 
 def test_one_that_failed_stands_for_its_method_unless_a_finished_one_is_asked_for() -> None:
     failed = profile(status="failed")
-    assert profile_of(record(60.0), [failed]) is failed
-    assert profile_of(record(60.0), [failed], finished=True) is None
+    assert find_profile(record(60.0), [failed]) is failed
+    assert find_profile(record(60.0), [failed], finished=True) is None
 
 
 def test_of_several_machines_that_of_the_record_stands_and_of_its_own_the_latest() -> None:
@@ -24,5 +24,5 @@ def test_of_several_machines_that_of_the_record_stands_and_of_its_own_the_latest
     other = made.environment.model_copy(update={"gpu": "another"})
     early, late = (profile(environment=made.environment, measured=f"2026-01-0{day}T00:00:00+00:00") for day in (2, 3))
     elsewhere = profile(environment=other, measured="2026-01-04T00:00:00+00:00")
-    assert profile_of(made, [late, early, elsewhere]) is late
-    assert profile_of(made, [elsewhere, profile()]) is elsewhere
+    assert find_profile(made, [late, early, elsewhere]) is late
+    assert find_profile(made, [elsewhere, profile()]) is elsewhere

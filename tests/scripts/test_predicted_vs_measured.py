@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scripts import memory_figure
-from scripts.predicted_vs_measured import MODELS, WAYS, collect, combinations, line, predicted
+from scripts.predicted_vs_measured import MODELS, WAYS, collect_results, format_line, list_combinations, predict_peak
 
 MIB = 2**20
 
@@ -25,13 +25,13 @@ def found(model: str, method: str, predicted: int | None, measured: int | None, 
 
 
 def test_each_model_has_some_early() -> None:
-    every = combinations()
+    every = list_combinations()
     assert [one["model"] for one in every[:4]] == list(MODELS) and len(every) == len(
         {str(sorted(o.items())) for o in every}
     )
     assert {one["method"] for one in every} == {"lora", "lorasp", "full"}
-    assert [one["model"] for one in combinations(["llama-1b"])] == ["llama-1b"] * (len(every) // len(MODELS))
-    assert len(combinations(["llama-1b"])) <= len(WAYS)
+    assert [one["model"] for one in list_combinations(["llama-1b"])] == ["llama-1b"] * (len(every) // len(MODELS))
+    assert len(list_combinations(["llama-1b"])) <= len(WAYS)
 
 
 def test_what_is_done_is_written_each_time_in_the_order_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,14 +56,14 @@ def test_what_is_done_is_written_each_time_in_the_order_asked(capsys: pytest.Cap
         writes.append([one["model"] for one in done])
         turns[{1: "b", 2: "a", 3: "a"}[len(writes)]].set()
 
-    collect(asked, 3, guess, seen, write)
+    collect_results(asked, 3, guess, seen, write)
     assert writes == [["c"], ["b", "c"], ["a", "b", "c"]]
     printed = capsys.readouterr().out.splitlines()
     assert "110.0      100.0  1.100" in printed[0] and printed[1].endswith("no memory")
 
 
 def test_a_line_tells_what_is_absent() -> None:
-    assert line(found("a", "lora", None, None, prediction_error="E: x", error="y")).endswith("E: x y")
+    assert format_line(found("a", "lora", None, None, prediction_error="E: x", error="y")).endswith("E: x y")
 
 
 SOME = [{}, {"recompute": "selective"}, {"recompute": "full"}, {"quantize": "nf4"}, {"quantize": "int8"}]
@@ -81,7 +81,7 @@ def test_shapes_are_predicted_without_a_gpu(model: str, way: dict[str, str]) -> 
     asked = {"method": "lorasp", "quantize": "none", "recompute": "none"} | way
     batch, length = MODELS[model]
     dtype = "bf16" if model == "llama-1b" else "fp32"
-    made = predicted({"model": model, "dtype": dtype, "batch": batch, "length": length} | asked)
+    made = predict_peak({"model": model, "dtype": dtype, "batch": batch, "length": length} | asked)
     if asked["quantize"] != "none":
         pytest.importorskip("bitsandbytes")
     assert "prediction_error" not in made, made
@@ -112,7 +112,7 @@ def test_table_and_figure_hold_what_was_predicted_and_measured(tmp_path: Path) -
     for folder in ("results", "docs/images"):
         (tmp_path / folder).mkdir(parents=True)
     content = json.loads(json.dumps({"gpu": "made up", "torch": "0", "results": results}))
-    told, drawn = memory_figure.write(content, tmp_path)
+    told, drawn = memory_figure.write_files(content, tmp_path)
     lines = list(csv.DictReader(io.StringIO(told.read_text()), delimiter="\t"))
     assert [(r["model"], r["predicted"], r["ratio"]) for r in lines] == [
         ("minilm", str(110 * MIB), "1.1"),
@@ -121,9 +121,9 @@ def test_table_and_figure_hold_what_was_predicted_and_measured(tmp_path: Path) -
     assert {r["gpu"] for r in lines} == {"made up"}
     svg = drawn.read_text()
     assert svg.count("minilm") >= 2 and "measured peak, GiB" in svg
-    assert memory_figure.drawing(memory_figure.rows(content)) == drawn.read_bytes()
+    assert memory_figure.draw_figure(memory_figure.select_rows(content)) == drawn.read_bytes()
 
 
 def test_nothing_measured_is_no_figure(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="on a GPU"):
-        memory_figure.write({"gpu": "g", "torch": "0", "results": [found("a", "lora", 1, None)]}, tmp_path)
+        memory_figure.write_files({"gpu": "g", "torch": "0", "results": [found("a", "lora", 1, None)]}, tmp_path)

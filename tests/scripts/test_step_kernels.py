@@ -27,11 +27,11 @@ from scripts import step_kernels
     ],
 )
 def test_kinds_of_kernels_that_were_seen(name: str, kind: str) -> None:
-    assert step_kernels.kind_of(name) == kind
+    assert step_kernels.find_kind(name) == kind
 
 
 def test_kinds_are_summed_and_the_longest_comes_first() -> None:
-    found = step_kernels.by_kind([("aten::bmm", 1.0), ("aten::mm", 2.5), ("aten::bmm", 2.0), ("thing", 0.5)])
+    found = step_kernels.sum_by_kind([("aten::bmm", 1.0), ("aten::mm", 2.5), ("aten::bmm", 2.0), ("thing", 0.5)])
     assert list(found.items()) == [("batched matmul", 3.0), ("matmul", 2.5), ("other", 0.5)]
 
 

@@ -7,14 +7,24 @@ from pathlib import Path
 import pytest
 
 from scripts import supported_models
-from scripts.supported_models import BOTH, COLUMNS, FAMILIES, METHODS, NOT_HERE, OUT, TOLERANCE, measure, read_table
+from scripts.supported_models import (
+    BOTH,
+    COLUMNS,
+    FAMILIES,
+    METHODS,
+    NOT_HERE,
+    OUT,
+    TOLERANCE,
+    measure_family,
+    read_table,
+)
 
 ROWS = {(row["model"], row["method"]): row for row in read_table(OUT.read_text())}
 FAST = {"bert": ("lora:rank=4", "prompt:tokens=4"), "t5": ("lora:rank=4",), "gpt2": ("lora:rank=4", "prompt:tokens=4")}
 
 
 def test_every_family_and_method_has_a_row_and_each_agrees() -> None:
-    assert set(ROWS) == {(name, supported_models._plain(method)) for name in FAMILIES for method in METHODS}
+    assert set(ROWS) == {(name, supported_models._format_method(method)) for name in FAMILIES for method in METHODS}
     for row in ROWS.values():
         cells = [row[column] for column in COLUMNS[2:] if row[column] != NOT_HERE]
         for cell in cells:
@@ -26,7 +36,7 @@ def test_every_family_and_method_has_a_row_and_each_agrees() -> None:
 
 
 def same(name: str, methods: tuple[str, ...]) -> None:
-    for row in measure(name, methods):
+    for row in measure_family(name, methods):
         stored = ROWS[row["model"], row["method"]]
         assert [row[c].partition(",")[0] for c in COLUMNS] == [stored[c].partition(",")[0] for c in COLUMNS]
 
@@ -45,4 +55,4 @@ def test_all_rows_are_those_that_the_script_measures(name: str) -> None:
 def test_a_prediction_that_differs_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supported_models, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="distilbert, lora"):
-        measure("distilbert", ("lora:rank=4",))
+        measure_family("distilbert", ("lora:rank=4",))

@@ -12,9 +12,9 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.store import Store
-from studies.collected import chosen, collected
+from studies.collected import collect_contents, select_records
 from studies.stored import FILE
-from studies.study import load
+from studies.study import load_study
 from tests.reports.records import cell, grid_of, profile, record, store_of
 
 NOISE = (0.3, -0.2, 0.1, -0.3, 0.1)
@@ -49,10 +49,10 @@ def plain(folder: Path, **gaps: float) -> Path:
 
 
 def test_a_plain_run_is_judged_by_the_rules_that_its_cells_allow(tmp_path: Path) -> None:
-    found = collected([plain(tmp_path, lorasp=0.0, full=10.0)], named=True)
+    found = collect_contents([plain(tmp_path, lorasp=0.0, full=10.0)], named=True)
     assert set(found) == {"parity", "memory"}
     (parity,), (memory,) = found["parity"], found["memory"]
-    assert parity["margin"] == load("parity").margin and not parity["stand_in"]
+    assert parity["margin"] == load_study("parity").margin and not parity["stand_in"]
     assert {n: p["kind"] for n, p in parity["parts"].items()} == {
         "lorasp against full": "contradicted",
         "lorasp against lora": "confirmed",
@@ -69,20 +69,27 @@ def test_a_plain_run_is_judged_by_the_rules_that_its_cells_allow(tmp_path: Path)
 def test_the_margin_that_the_run_named_counts(tmp_path: Path) -> None:
     folder = plain(tmp_path, lorasp=-3.0, full=0.0)
     asked = Store(folder).read_run()
-    assert collected([folder], named=True)["parity"][0]["kind"] == "contradicted"
+    assert collect_contents([folder], named=True)["parity"][0]["kind"] == "contradicted"
     Store(folder).write_run(asked["command"], asked["title"], asked["order"], [], 5.0, late=True)
-    (parity,) = collected([folder], named=True)["parity"]
+    (parity,) = collect_contents([folder], named=True)["parity"]
     assert (parity["kind"], parity["margin"], parity["margin_late"]) == ("confirmed", 5.0, True)
 
 
 def test_only_the_methods_of_a_study_are_asked() -> None:
     labels = {"lorasp": {}, "row": {"select": "row"}, "quarter": {"ratio": 0.25}}
     made = [record(1.0, cell("rte", "lorasp", options=o)) for o in labels.values()] + [record(1.0, cell("rte", "lora"))]
-    assert [r.cell.label for r in chosen(load("strategies"), made, "glue")] == ["lorasp", "lorasp:select=row"]
-    assert [r.cell.label for r in chosen(load("ratio"), made, "glue")] == ["lorasp", "lorasp:ratio=0.25"]
+    assert [r.cell.label for r in select_records(load_study("strategies"), made, "glue")] == [
+        "lorasp",
+        "lorasp:select=row",
+    ]
+    assert [r.cell.label for r in select_records(load_study("ratio"), made, "glue")] == ["lorasp", "lorasp:ratio=0.25"]
     levels = [record(1.0, cell("rte", "lorasp", quantize=q)) for q in ("nf4", "none")]
-    assert [r.cell.quantize for r in chosen(load("precision"), levels, "glue")] == ["none", "nf4"]
-    assert chosen(load("parity"), levels[:1], "glue") == [] == chosen(load("parity"), made, "xnli")
+    assert [r.cell.quantize for r in select_records(load_study("precision"), levels, "glue")] == ["none", "nf4"]
+    assert (
+        select_records(load_study("parity"), levels[:1], "glue")
+        == []
+        == select_records(load_study("parity"), made, "xnli")
+    )
 
 
 def test_a_run_of_other_protocols_is_no_evidence(tmp_path: Path) -> None:
@@ -91,7 +98,7 @@ def test_a_run_of_other_protocols_is_no_evidence(tmp_path: Path) -> None:
         for method, rate in (("full", {}), ("lorasp", {"name": "paper"}))
         for seed, n in enumerate(NOISE)
     ]
-    assert "parity" not in collected([store_of(tmp_path, made)], named=True)
+    assert "parity" not in collect_contents([store_of(tmp_path, made)], named=True)
 
 
 def test_the_newest_of_a_preset_counts_and_what_does_not_read_is_left_out(tmp_path: Path) -> None:
@@ -102,15 +109,15 @@ def test_the_newest_of_a_preset_counts_and_what_does_not_read_is_left_out(tmp_pa
     for name, text in (("c", "{"), ("e", "[]"), ("f", '{"study": "parity"}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / FILE).write_text(text)
-    assert [one["kind"] for one in collected([tmp_path], named=True)["parity"]] == ["contradicted", "undecided"]
+    assert [one["kind"] for one in collect_contents([tmp_path], named=True)["parity"]] == ["contradicted", "undecided"]
 
 
 def test_several_roots_add_up(tmp_path: Path) -> None:
     one, two = (store(tmp_path, "parity", kind, folder=kind).parent for kind in ("confirmed", "undecided"))
     run = plain(tmp_path / "run", lorasp=0.0, full=0.0)
-    assert len(collected([one, two, run], named=True)["parity"]) == 3
-    assert len(collected([one, run, run, one], named=True)["parity"]) == 2
-    assert len(collected([tmp_path], named=True)["parity"]) == 2  # the newer one of the studies, and the run
+    assert len(collect_contents([one, two, run], named=True)["parity"]) == 3
+    assert len(collect_contents([one, run, run, one], named=True)["parity"]) == 2
+    assert len(collect_contents([tmp_path], named=True)["parity"]) == 2  # the newer one of the studies, and the run
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"study": "parity"}'])
@@ -118,8 +125,8 @@ def test_a_folder_that_was_named_must_hold_something(tmp_path: Path, text: str |
     if text:
         (tmp_path / FILE).write_text(text)
     with pytest.raises(UserError, match=f"--runs {tmp_path}: "):
-        collected([tmp_path], named=True)
-    assert text or collected([tmp_path], named=False) == {}
+        collect_contents([tmp_path], named=True)
+    assert text or collect_contents([tmp_path], named=False) == {}
 
 
 def test_claims_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +148,7 @@ def test_a_packed_run_is_named_with_how_to_unpack_it(tmp_path: Path) -> None:
     (tmp_path / "run" / "cells.tar.xz").touch()
     for root in (tmp_path, tmp_path / "run"):
         with pytest.raises(UserError, match=f"unpacked: .*--unpack {tmp_path}/run RUN"):
-            collected([root], named=True)
+            collect_contents([root], named=True)
 
 
 def test_runs_without_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

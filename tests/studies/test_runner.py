@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.store import Store
-from studies.page import LATE
+from studies.page import LATE_MARGIN_NOTE
 from studies.stored import FILE
 
 TINY = ["--max-steps", "2", "--train-rows", "32", "--eval-rows", "20", "--seeds", "2"]
@@ -59,10 +59,10 @@ def test_a_tiny_run_resumes_and_its_report_keeps_the_verdict(
 
     capsys.readouterr()
     assert main([*words, "--margin", "5"]) == 0
-    assert LATE in capsys.readouterr().out and LATE in report_of(tmp_path)
+    assert LATE_MARGIN_NOTE in capsys.readouterr().out and LATE_MARGIN_NOTE in report_of(tmp_path)
     assert json.loads((tmp_path / FILE).read_text())["margin_late"]
-    assert main(["report", str(tmp_path)]) == 0 and LATE in report_of(tmp_path)
-    assert LATE not in report
+    assert main(["report", str(tmp_path)]) == 0 and LATE_MARGIN_NOTE in report_of(tmp_path)
+    assert LATE_MARGIN_NOTE not in report
 
 
 def test_a_study_that_was_stopped_says_whose_folder_it_is(

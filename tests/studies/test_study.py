@@ -10,21 +10,21 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.method import STRATEGIES, SUITES
 from harness.planning.plan import make_plan
-from studies.rulebook import RULES, check
-from studies.specs import reseeded, specs
-from studies.study import load, names
+from studies.rulebook import RULES, check_study
+from studies.specs import build_specs, replace_seeds
+from studies.study import list_studies, load_study
 
-TRAINED = [name for name in names() if load(name).grids]
+TRAINED = [name for name in list_studies() if load_study(name).grids]
 
 
 def test_the_studies_are_there() -> None:
     wanted = {"parity", "memory", "seed-sensitivity", "regularisation", "strategies", "scaling", "precision", "ratio"}
-    assert wanted | {"accounting", "claims", "multilingual", "domain"} <= set(names())
+    assert wanted | {"accounting", "claims", "multilingual", "domain"} <= set(list_studies())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_studies())
 def test_declared(name: str) -> None:
-    study = load(name)
+    study = load_study(name)
     assert study.rule in RULES and set(study.answers) == {"confirmed", "contradicted", "undecided"}
     assert study.question.endswith("?") and study.claim.endswith(".")
     assert study.margin is not None or study.rule in ("memory", "scaling", "accounting", "claims")
@@ -32,8 +32,8 @@ def test_declared(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_plans(name: str, tmp_path: Path) -> None:
-    study = load(name)
-    made = specs(study, {"out": tmp_path})
+    study = load_study(name)
+    made = build_specs(study, {"out": tmp_path})
     if any(suite not in SUITES for spec in made for suite in spec.suite):
         pytest.skip(f"suite {made[0].suite[0]} is not registered")
     for spec, grid in zip(made, study.grids, strict=True):
@@ -45,43 +45,43 @@ def test_plans(name: str, tmp_path: Path) -> None:
 
 def test_methods_that_decide_are_planned(tmp_path: Path) -> None:
     for name in ("ratio", "parity", "regularisation"):
-        study = load(name)
-        labels = {c.label for spec in specs(study, {"out": tmp_path}) for c in make_plan(spec).cells}
+        study = load_study(name)
+        labels = {c.label for spec in build_specs(study, {"out": tmp_path}) for c in make_plan(spec).cells}
         deciding = {word.partition(" against ")[0] for word in study.options["deciding"]}
         assert deciding <= labels
 
 
 def test_claims_name_studies() -> None:
-    for claim in load("claims").options["claims"]:
-        assert claim["says"] and claim["origin"] and ("command" in claim or claim["study"] in names())
+    for claim in load_study("claims").options["claims"]:
+        assert claim["says"] and claim["origin"] and ("command" in claim or claim["study"] in list_studies())
 
 
 def test_every_strategy_is_compared(tmp_path: Path) -> None:
-    plan = make_plan(specs(load("strategies"), {"out": tmp_path})[0])
+    plan = make_plan(build_specs(load_study("strategies"), {"out": tmp_path})[0])
     assert {c.options.get("select", "random") for c in plan.cells} == set(STRATEGIES.names())
 
 
 def test_flags_override_the_quick_budget() -> None:
-    study = load("parity")
-    (quick,) = specs(study, {})
-    (small,) = specs(study, {"preset": "small"})
-    (given,) = specs(study, {"max_steps": 7, "seeds": 2, "margin": 3.0})
+    study = load_study("parity")
+    (quick,) = build_specs(study, {})
+    (small,) = build_specs(study, {"preset": "small"})
+    (given,) = build_specs(study, {"max_steps": 7, "seeds": 2, "margin": 3.0})
     assert quick.max_steps == 100 and small.max_steps is None
     assert (given.max_steps, given.seeds, given.margin) == (7, "2", 3.0)
     assert len({quick.folder, small.folder, given.folder}) == 3
-    assert quick.folder == specs(study, {"device": "cpu"})[0].folder
+    assert quick.folder == build_specs(study, {"device": "cpu"})[0].folder
     assert quick.folder.name.startswith("study-parity-quick-")
 
 
 def test_a_number_of_seeds_keeps_named_streams() -> None:
-    assert reseeded("init=0..4,mask=0..4", "3") == "init=0..2,mask=0..2"
-    assert reseeded("init=0..4", "mask=0..1") == "mask=0..1"
-    assert reseeded("5", "3") == "3"
+    assert replace_seeds("init=0..4,mask=0..4", "3") == "init=0..2,mask=0..2"
+    assert replace_seeds("init=0..4", "mask=0..1") == "mask=0..1"
+    assert replace_seeds("5", "3") == "3"
 
 
 def test_wrong_name_gives_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="did you mean 'parity'"):
-        load("paritty")
+        load_study("paritty")
     assert main(["study", "paritty"]) == 2
     assert "did you mean 'parity'" in capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_a_broken_declared_file_is_one_line(
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(WHOLE)
-    assert (load(str(path)).name, load(str(path)).question) == ("mine", "Is it?")
+    assert (load_study(str(path)).name, load_study(str(path)).question) == ("mine", "Is it?")
 
 
 def glue_folder(folder: Path) -> Path:
@@ -151,13 +151,13 @@ def glue_folder(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [n for n in TRAINED if load(n).grids[0]["suite"] == "glue" and n != "scaling"])
+@pytest.mark.parametrize("name", [n for n in TRAINED if load_study(n).grids[0]["suite"] == "glue" and n != "scaling"])
 def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> None:
     """Each glue study on official files, at the whole budget of the preset, but for one step of memory."""
-    study = load(name)
+    study = load_study(name)
     model = ("embedded:encoder",)  # in the place of MiniLM, which need not be installed
     given = {"preset": "small", "data_dir": glue_folder(tmp_path), "out": tmp_path / "out", "model": model}
-    made = specs(study, given)
+    made = build_specs(study, given)
     for plan in map(make_plan, made):
         assert plan.cells and {c.preset for c in plan.cells} == {"small"} and not plan.dropped
         assert all(data.source == "data-dir" for data in plan.data.values())
@@ -166,21 +166,23 @@ def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> 
 
 
 def test_without_a_model_for_the_suite_one_line_says_how_to_give_one(tmp_path: Path) -> None:
-    study = load("parity").model_copy(update={"grids": ({"suite": "wmt16", "methods": "lora", "tasks": "en-ro"},)})
+    study = load_study("parity").model_copy(
+        update={"grids": ({"suite": "wmt16", "methods": "lora", "tasks": "en-ro"},)}
+    )
     with pytest.raises(UserError, match=r"no model for suite 'wmt16'; give one: --model wmt16=PATH"):
-        make_plan(specs(study, {"preset": "small", "out": tmp_path})[0])
+        make_plan(build_specs(study, {"preset": "small", "out": tmp_path})[0])
 
 
 @pytest.mark.parametrize("name", ["memory", "scaling"])
 def test_memory_and_scaling_take_a_shape(name: str, tmp_path: Path) -> None:
-    made = specs(load(name), {"model": ("shape:minilm",), "out": tmp_path})
+    made = build_specs(load_study(name), {"model": ("shape:minilm",), "out": tmp_path})
     assert {m.name for spec in made for m in make_plan(spec).models.values()} == {"shape:minilm"}
 
 
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["studies"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in names())
+    assert all(name in out for name in list_studies())
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,6 @@ def test_a_study_that_cannot_be_judged_is_refused_before_training(
     assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_studies())
 def test_each_declared_study_can_be_judged(name: str) -> None:
-    check(load(name))
+    check_study(load_study(name))

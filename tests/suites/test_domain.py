@@ -9,9 +9,9 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.method import SourceRequest, TaskData
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.models.source import resolve
-from suites.domain import DISTANCES, GROUPS, Domain, jargon, terms
+from suites.domain import DISTANCES, GROUPS, Domain, build_jargon, list_free_words
 
 
 def loaded(distance: int) -> TaskData:
@@ -30,7 +30,7 @@ def test_labels_and_lengths_are_the_same_at_each_distance() -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_the_distance_is_the_share_of_word_types_in_each_group(distance: int) -> None:
-    words = jargon(distance)
+    words = build_jargon(distance)
     for group in GROUPS:
         assert sum(word in words for word in group) == round(len(group) * distance / 100)
     plain, far = loaded(0), loaded(distance)
@@ -47,13 +47,13 @@ def test_the_distance_is_the_share_of_word_types_in_each_group(distance: int) ->
 
 def test_a_nearer_distance_s_words_stay_at_a_farther_one() -> None:
     for near, far in itertools.pairwise(DISTANCES):
-        assert jargon(near).items() < jargon(far).items()
+        assert build_jargon(near).items() < build_jargon(far).items()
 
 
 def test_every_word_is_one_of_the_embedded_encoder() -> None:
-    path = resolve(preset("quick"), "domain", None).path
+    path = resolve(get_preset("quick"), "domain", None).path
     vocabulary = json.loads((path / "tokenizer.json").read_text())["model"]["vocab"]
-    assert set(terms()) <= set(vocabulary)
+    assert set(list_free_words()) <= set(vocabulary)
     assert {w for r in loaded(100).splits["validation"] for w in r.texts[0].split()} <= set(vocabulary)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import suites.embedded
-from harness.core.listener import Silent
+from harness.core.listener import SilentListener
 from harness.core.method import SUITES, SourceRequest
 from harness.core.spec import make_spec
 from results.job import run_spec as run
@@ -45,7 +45,7 @@ def test_rows(task: str) -> None:
 @pytest.mark.slow
 def test_quick_preset_tells_methods_apart(tmp_path: Path) -> None:
     spec = make_spec({"methods": "lora,head,full", "seeds": "5", "out": tmp_path, "profile": False})
-    outcome = run(spec, "test", lambda total: Silent(sys.stderr))
+    outcome = run(spec, "test", lambda total: SilentListener(sys.stderr))
     rows = [
         (r.cell.task, r.cell.method, r.averages["glue"].score, r.majority)
         for r in outcome.records

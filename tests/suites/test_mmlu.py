@@ -25,9 +25,9 @@ def load(folder: Path, *files: Path) -> TaskData:
 
 
 def test_subjects_and_groups_are_those_of_lm_eval() -> None:
-    from suites.lm_evaluation.definitions import _installed
+    from suites.lm_evaluation.definitions import _load_installed
 
-    tags = {subject: _installed(f"mmlu_{subject}")["tag"] for subject in SUBJECTS}
+    tags = {subject: _load_installed(f"mmlu_{subject}")["tag"] for subject in SUBJECTS}
     assert len(tags) == 57
     assert tags == {subject: f"mmlu_{name}_tasks" for name, members in GROUPS.items() for subject in members}
 

@@ -30,7 +30,7 @@ def csv_file(path: Path, rows: Any = ROWS, header: str = "body,title,mark") -> P
 def opened(*paths: Path, text: tuple[str, ...] = ("body",), label: str = "mark", **more: Any) -> tuple[Suite, Any]:
     files = {(path.stem, "train"): (path,) for path in paths} | more.pop("files", {})
     request = SourceRequest("hub", None, files, text, label, **more)
-    return TableSuite().configured(request, ()), request
+    return TableSuite().configure(request, ()), request
 
 
 def one(path: Path, **more: Any) -> tuple[Suite, TaskData]:

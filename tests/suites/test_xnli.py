@@ -47,7 +47,7 @@ def test_tasks_are_training_languages_scored_in_all() -> None:
     ("named", "tasks"), [((), ["en"]), (("de",), ["de"]), (("sw", "en"), ["en", "sw"]), (("rte",), LANGUAGES)]
 )
 def test_english_trains_unless_languages_are_named(named: tuple[str, ...], tasks: list[str]) -> None:
-    suite = Xnli().configured(SourceRequest("embedded"), named)
+    suite = Xnli().configure(SourceRequest("embedded"), named)
     assert sorted(suite.tasks) == sorted(suite.averages[0].scores) == tasks
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from harness.data.task_types.base import TaskType
 
 
-def task_type(kind: TaskKind) -> TaskType:
+def load_task_type(kind: TaskKind) -> TaskType:
     """The task type called `kind`: the constant TASK_TYPE of the module of that name, imported when first asked for."""
-    made: TaskType = importlib.import_module(f"harness.data.task_types.{kind}").TASK_TYPE
-    return made
+    instance: TaskType = importlib.import_module(f"harness.data.task_types.{kind}").TASK_TYPE
+    return instance

@@ -15,10 +15,10 @@ from torch import Tensor
 from harness.core.errors import UserError
 from harness.data.task_types.base import Shape, Split
 from harness.data.task_types.text_rows import IGNORED
-from harness.data.tokens import padded, padded_length
+from harness.data.tokens import compute_padded_length, pad_rows
 
 
-class Answered(NamedTuple):
+class TokenizedExample(NamedTuple):
     """One example: its tokens, which of them are the answer's, and whether it was longer than allowed."""
 
     ids: list[int]
@@ -55,13 +55,13 @@ class AnsweredRows(Split):
         return np.asarray(self.answer.sum(1).cpu().numpy())
 
     def shape(self, rows: np.ndarray) -> Shape:
-        return (padded_length(int(self.lengths[rows].max()), self.ids),)
+        return (compute_padded_length(int(self.lengths[rows].max()), self.ids),)
 
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
         (n,) = shape
         ids = self.ids[:, :n].index_select(0, rows).long()
         if self.segments is not None:
-            return {"input_ids": ids, **apart(self.segments[:, :n].index_select(0, rows))}
+            return {"input_ids": ids, **build_packed_inputs(self.segments[:, :n].index_select(0, rows))}
         lengths = self._length.index_select(0, rows)
         return {"input_ids": ids, "attention_mask": (torch.arange(n, device=ids.device) < lengths[:, None]).long()}
 
@@ -81,45 +81,55 @@ class AnsweredRows(Split):
         return dataclasses.replace(self, ids=self.ids.to(device), answer=self.answer.to(device), segments=segments)
 
 
-def apart(segments: Tensor) -> dict[str, Tensor]:
+def build_packed_inputs(segments: Tensor) -> dict[str, Tensor]:
     """Positions that start again and an additive mask [m, 1, n, n], so that no example of a row sees another."""
     n = segments.shape[1]
     order = torch.arange(n, device=segments.device)
     first = torch.ones_like(segments, dtype=torch.bool)
     first[:, 1:] = segments[:, 1:] != segments[:, :-1]
     start = torch.where(first, order, 0).cummax(1).values
-    seen = (segments[:, :, None] == segments[:, None, :]) & (order[:, None] >= order)
+    visible = (segments[:, :, None] == segments[:, None, :]) & (order[:, None] >= order)
     # a finite number, as each row of the padding too sees itself; eager attention adds it, sdpa takes it as it is
-    mask = torch.zeros(seen.shape, device=segments.device).masked_fill(~seen, torch.finfo(torch.float32).min)
+    mask = torch.zeros(visible.shape, device=segments.device).masked_fill(~visible, torch.finfo(torch.float32).min)
     return {"position_ids": order - start, "attention_mask": mask[:, None]}
 
 
-def separate(names: Sequence[str], rows: Sequence[Answered], fill: int) -> AnsweredRows:
+def build_separate_rows(names: Sequence[str], rows: Sequence[TokenizedExample], fill: int) -> AnsweredRows:
     """One example a row; one that has no answer left is dropped, which a note tells."""
-    kept = _learnable(rows)
-    ids, lengths = padded([rows[i].ids for i in kept], fill)
-    answer, _ = padded([rows[i].answer for i in kept], 0)
-    cut = np.array([rows[i].cut for i in kept])
+    learnable = _find_learnable(rows)
+    ids, lengths = pad_rows([rows[i].ids for i in learnable], fill)
+    answer, _ = pad_rows([rows[i].answer for i in learnable], 0)
+    cut = np.array([rows[i].cut for i in learnable])
     return AnsweredRows(
-        [names[i] for i in kept], ids, answer.bool(), None, lengths, cut, _dropped(len(rows), len(kept))
+        [names[i] for i in learnable],
+        ids,
+        answer.bool(),
+        None,
+        lengths,
+        cut,
+        _describe_dropped(len(rows), len(learnable)),
     )
 
 
-def packed(names: Sequence[str], rows: Sequence[Answered], room: int, fill: int) -> AnsweredRows:
+def build_packed_rows(names: Sequence[str], rows: Sequence[TokenizedExample], room: int, fill: int) -> AnsweredRows:
     """Several examples a row, `room` tokens at most; the same rows whatever the seed."""
-    kept = [rows[i] for i in _learnable(rows)]
-    made = [[kept[i] for i in row] for row in fitted([len(row.ids) for row in kept], room)]
-    ids, lengths = padded([[token for e in row for token in e.ids] for row in made], fill)
+    examples = [rows[i] for i in _find_learnable(rows)]
+    packed_rows = [[examples[i] for i in row] for row in fit_into_rows([len(row.ids) for row in examples], room)]
+    ids, lengths = pad_rows([[token for e in row for token in e.ids] for row in packed_rows], fill)
     # an example's first token has none of its own before it
-    answer, _ = padded([[own and i > 0 for e in row for i, own in enumerate(e.answer)] for row in made], 0)
-    segments, _ = padded([[number for number, e in enumerate(row) for _ in e.ids] for row in made], -1)
-    note = f"packed: {len(kept)} training examples in {len(made)} rows of {room} tokens at most"
-    names = [f"packed/{i}" for i in range(len(made))]
-    cut = np.array([row.cut for row in kept])
-    return AnsweredRows(names, ids, answer.bool(), segments, lengths, cut, (*_dropped(len(rows), len(kept)), note))
+    answer, _ = pad_rows(
+        [[is_answer and i > 0 for e in row for i, is_answer in enumerate(e.answer)] for row in packed_rows], 0
+    )
+    segments, _ = pad_rows([[number for number, e in enumerate(row) for _ in e.ids] for row in packed_rows], -1)
+    note = f"packed: {len(examples)} training examples in {len(packed_rows)} rows of {room} tokens at most"
+    names = [f"packed/{i}" for i in range(len(packed_rows))]
+    cut = np.array([row.cut for row in examples])
+    return AnsweredRows(
+        names, ids, answer.bool(), segments, lengths, cut, (*_describe_dropped(len(rows), len(examples)), note)
+    )
 
 
-def fitted(lengths: Sequence[int], room: int) -> list[list[int]]:
+def fit_into_rows(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Examples by row: in their order, each into the fullest row that has room for it (best fit)."""
     rows: list[list[int]] = []
     free: list[tuple[int, int]] = []  # (room left, row), ascending
@@ -134,14 +144,14 @@ def fitted(lengths: Sequence[int], room: int) -> list[list[int]]:
     return rows
 
 
-def _learnable(rows: Sequence[Answered]) -> list[int]:
+def _find_learnable(rows: Sequence[TokenizedExample]) -> list[int]:
     """Those with an answer. Raises UserError where there is none."""
-    kept = [i for i, row in enumerate(rows) if row.learnable]
-    if not kept:
+    learnable = [i for i, row in enumerate(rows) if row.learnable]
+    if not learnable:
         raise UserError("no row has a token of its answer within max_length; give a larger --max-length")
-    return kept
+    return learnable
 
 
-def _dropped(given: int, kept: int) -> tuple[str, ...]:
+def _describe_dropped(given: int, kept: int) -> tuple[str, ...]:
     lost = given - kept
     return (f"dropped: {lost} row{'s' * (lost > 1)} whose prompt alone is as long as max_length",) if lost else ()

@@ -76,7 +76,7 @@ class Split(abc.ABC):
 
 
 @dataclasses.dataclass
-class Predicted:
+class ReplicaPredictions:
     """Predictions of one replica on a split.
 
     `values` [n] go to the suite's `score`; `columns` go to the side file as they are, and hold no text of the data.
@@ -105,9 +105,11 @@ class TaskType(abc.ABC):
     @abc.abstractmethod
     def predict(
         self, model: nn.Module, split: Split, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
-    ) -> list[Predicted]:
+    ) -> list[ReplicaPredictions]:
         """Predictions of each of K replicas, in the order of the split."""
 
     @abc.abstractmethod
-    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> Split:
+    def build_synthetic(
+        self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
+    ) -> Split:
         """Rows of random tokens, all of the full length: the same work for each method. `config` is the model's."""

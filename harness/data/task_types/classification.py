@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from harness.core.cell import Protocol
 from harness.core.method import Example, Task
-from harness.data.task_types.base import Losses, Predicted, Shape, Split, TaskType
-from harness.data.tokens import batches_by_length, padded, padded_length
-from harness.models.attention import attention
+from harness.data.task_types.base import Losses, ReplicaPredictions, Shape, Split, TaskType
+from harness.data.tokens import compute_padded_length, iterate_length_batches, pad_rows
+from harness.models.attention import use_attention_kernels
 
 
 @dataclasses.dataclass
@@ -38,7 +38,7 @@ class LabelledRows(Split):
         return np.asarray(self.labels.cpu().numpy())
 
     def shape(self, rows: np.ndarray) -> Shape:
-        return (padded_length(int(self.lengths[rows].max()), self.ids),)
+        return (compute_padded_length(int(self.lengths[rows].max()), self.ids),)
 
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
         (n,) = shape
@@ -76,13 +76,13 @@ def tokenise(tokenizer: Any, examples: Sequence[Example], max_length: int, regre
         for name, rows in columns.items():
             for i, row in zip(where, short[name], strict=True):
                 rows[i] = row
-    ids, lengths = padded(columns["input_ids"], tokenizer.pad_token_id)
+    ids, lengths = pad_rows(columns["input_ids"], tokenizer.pad_token_id)
     labels = torch.tensor([e.label for e in examples], dtype=torch.float32 if regression else torch.int64)
-    types = padded(columns["token_type_ids"], 0)[0] if "token_type_ids" in columns else None
+    types = pad_rows(columns["token_type_ids"], 0)[0] if "token_type_ids" in columns else None
     return LabelledRows([e.id for e in examples], ids, types, lengths, labels, cut)
 
 
-def replica_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
+def compute_replica_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] from logits [K*B, c] and labels [K*B]: cross-entropy, or squared error for c = 1."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     if labels.is_floating_point():
@@ -97,11 +97,11 @@ def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -
     model.eval()
     out: np.ndarray | None = None
     kind = split.device.type
-    for rows in batches_by_length(split.lengths, k, kind):
+    for rows in iterate_length_batches(split.lengths, k, kind):
         tokens = int(split.lengths[rows].max())
         batch = {name: value.repeat(k, *[1] * (value.dim() - 1)) for name, value in split.batch(rows).items()}
         precision = torch.autocast(kind, torch.bfloat16, enabled=autocast)
-        with torch.inference_mode(), precision, attention(split.device, tokens):
+        with torch.inference_mode(), precision, use_attention_kernels(split.device, tokens):
             logits = model(**batch).logits.float().cpu().numpy()
         if out is None:
             out = np.empty((k, len(split), logits.shape[-1]), dtype=np.float32)
@@ -110,7 +110,7 @@ def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -
     return out
 
 
-def decisions(logits: np.ndarray) -> np.ndarray:
+def extract_predictions(logits: np.ndarray) -> np.ndarray:
     """Class ids [n] int64 from logits [n, c], or the values [n] float64 for c = 1."""
     if logits.shape[-1] == 1:
         return np.asarray(logits[:, 0], dtype=np.float64)
@@ -126,20 +126,20 @@ class Classification(TaskType):
         return tokenise(tokenizer, examples, protocol.max_length, regression=not task.labels)
 
     def losses(self, protocol: Protocol) -> Losses:
-        return lambda logits, labels, k: replica_losses(logits, labels, k, protocol.label_smoothing)
+        return lambda logits, labels, k: compute_replica_losses(logits, labels, k, protocol.label_smoothing)
 
     def predict(
         self, model: nn.Module, split: Split, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
-    ) -> list[Predicted]:
+    ) -> list[ReplicaPredictions]:
         targets = split.references.astype(float)
-        made = []
+        predictions = []
         for logits in predict(model, split, k, autocast=autocast):
-            said = decisions(logits)
-            columns = {"target": targets, "prediction": said, "logits": list(logits)}
-            made.append(Predicted(said, columns, finite=bool(np.isfinite(logits).all())))
-        return made
+            values = extract_predictions(logits)
+            columns = {"target": targets, "prediction": values, "logits": list(logits)}
+            predictions.append(ReplicaPredictions(values, columns, finite=bool(np.isfinite(logits).all())))
+        return predictions
 
-    def synthetic(
+    def build_synthetic(
         self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
     ) -> LabelledRows:
         rows = protocol.batch_size * 4

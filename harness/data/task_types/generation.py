@@ -10,14 +10,14 @@ from torch import nn
 
 from harness.core.cell import Protocol
 from harness.data.task_types.text_rows import TextRows
-from harness.data.tokens import batches_by_length
-from harness.models.load import quiet
+from harness.data.tokens import iterate_length_batches
+from harness.models.load import suppress_warnings
 
 PROBED = 4
 """Rows whose logits tell whether a replica has diverged."""
 
 
-def written(
+def generate_texts(
     model: nn.Module, split: TextRows, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
 ) -> list[list[str]]:
     """The text that each of K replicas writes for each row, in the order of the split, each on one line.
@@ -25,24 +25,24 @@ def written(
     The rows of a replica lie together: transformers repeats each row in its place for the beams, so they still do.
     """
     model.eval()
-    config = _settings(split, tokenizer, protocol)
-    found = [[""] * len(split) for _ in range(k)]
+    config = _build_generation_config(split, tokenizer, protocol)
+    replica_texts = [[""] * len(split) for _ in range(k)]
     kind = split.device.type
-    for rows in batches_by_length(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
-        prompts = {name: value.repeat(k, 1) for name, value in split.prompts(rows).items()}
+    for rows in iterate_length_batches(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
+        prompts = {name: value.repeat(k, 1) for name, value in split.build_prompts(rows).items()}
         # it would tell of each length limit that the model's own configuration has too
-        with quiet(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
+        with suppress_warnings(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
             ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
         if not split.opening:
             ids = ids[:, prompts["input_ids"].shape[1] :]
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for place, text in enumerate(texts):
             replica, row = divmod(place, len(rows))
-            found[replica][rows[row]] = " ".join(text.split())
-    return found
+            replica_texts[replica][rows[row]] = " ".join(text.split())
+    return replica_texts
 
 
-def _settings(split: TextRows, tokenizer: Any, protocol: Protocol) -> Any:
+def _build_generation_config(split: TextRows, tokenizer: Any, protocol: Protocol) -> Any:
     """Greedy or beam search without sampling; what is not said here is the model's own generation_config."""
     from transformers import GenerationConfig
 
@@ -58,7 +58,7 @@ def _settings(split: TextRows, tokenizer: Any, protocol: Protocol) -> Any:
     )
 
 
-def finite(model: nn.Module, split: TextRows, k: int, *, autocast: bool) -> np.ndarray:
+def has_finite_logits(model: nn.Module, split: TextRows, k: int, *, autocast: bool) -> np.ndarray:
     """Whether each replica's logits of the first rows are finite [K]."""
     model.eval()
     rows = np.arange(min(PROBED, len(split)))

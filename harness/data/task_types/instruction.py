@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from harness.core.cell import Protocol, Template
 from harness.core.method import Example, Task
-from harness.data.task_types.answered_rows import Answered, AnsweredRows, packed, separate
-from harness.data.task_types.base import Losses, Predicted, Split, TaskType
+from harness.data.task_types.answered_rows import AnsweredRows, TokenizedExample, build_packed_rows, build_separate_rows
+from harness.data.task_types.base import Losses, ReplicaPredictions, Split, TaskType
 from harness.data.task_types.text_rows import IGNORED
-from harness.data.tokens import batches_by_length
+from harness.data.tokens import iterate_length_batches
 
 ALPACA_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -35,51 +35,57 @@ TEMPLATES: Mapping[Template, tuple[str, str, str]] = {
 """
 
 
-def prompt(example: Example, template: Template) -> str:
+def format_prompt(example: Example, template: Template) -> str:
     """The text before the answer.
 
     The texts of a row are its instruction and its input, which may be empty, then if it has them a system prompt, which
     takes the place of the template's first sentence, and earlier questions and answers by turns, which come before the
     instruction in the template's form.
     """
-    instruction, given, system, *turns = [*example.texts, "", ""][: max(3, len(example.texts))]
+    instruction, input_text, system, *turns = [*example.texts, "", ""][: max(3, len(example.texts))]
     bare, full, gap = TEMPLATES[template]
-    preamble, question = _parted(full if given else bare)
-    earlier = _parted(bare)[1]
+    preamble, question = _split_template(full if input_text else bare)
+    earlier = _split_template(bare)[1]
     lead = f"{system}\n\n" if system.strip() else preamble
     pairs = zip(turns[::2], turns[1::2], strict=True)
-    before = "".join(f"{earlier.format(instruction=asked)}{gap}{answer}\n\n" for asked, answer in pairs)
-    return f"{lead}{before}{question.format(instruction=instruction, input=given)}{gap}"
+    before = "".join(
+        f"{earlier.format(instruction=earlier_question)}{gap}{answer}\n\n" for earlier_question, answer in pairs
+    )
+    return f"{lead}{before}{question.format(instruction=instruction, input=input_text)}{gap}"
 
 
-def _parted(layout: str) -> tuple[str, str]:
+def _split_template(layout: str) -> tuple[str, str]:
     """What a template says first, if anything, and the part with the instruction."""
     preamble, mark, question = layout.partition("### Instruction:")
     return (preamble, mark + question) if mark else ("", layout)
 
 
-def answered(tokenizer: Any, examples: Sequence[Example], template: Template, max_length: int) -> list[Answered]:
+def tokenise_examples(
+    tokenizer: Any, examples: Sequence[Example], template: Template, max_length: int
+) -> list[TokenizedExample]:
     """Rows of tokens, each ended by the tokenizer's end-of-text token, cut on the right at `max_length`."""
-    prompts = [prompt(e, template) for e in examples]
+    prompts = [format_prompt(e, template) for e in examples]
     texts = [p + str(e.label) for p, e in zip(prompts, examples, strict=True)]
-    found = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+    encoding = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
     end = tokenizer.eos_token_id
     rows = []
-    for ids, spans, before in zip(found["input_ids"], found["offset_mapping"], map(len, prompts), strict=True):
+    for ids, spans, before in zip(encoding["input_ids"], encoding["offset_mapping"], map(len, prompts), strict=True):
         # a token that reaches beyond the prompt is the answer's, also where it begins in the prompt's last space
         answer = [stop > before for _, stop in spans]
         if end is not None and ids[-1] != end:
             ids, answer = [*ids, end], [*answer, True]
-        rows.append(Answered(ids[:max_length], answer[:max_length], len(ids) > max_length))
+        rows.append(TokenizedExample(ids[:max_length], answer[:max_length], len(ids) > max_length))
     return rows
 
 
-def answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
+def compute_answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] over its own answer tokens; logits [K*B, n, v], targets [K*B, n] (-100: no loss)."""
-    return _per_token(logits, targets, smoothing).view(k, -1).sum(1) / (targets != IGNORED).view(k, -1).sum(1)
+    return _compute_token_losses(logits, targets, smoothing).view(k, -1).sum(1) / (targets != IGNORED).view(k, -1).sum(
+        1
+    )
 
 
-def _per_token(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def _compute_token_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Losses [K*B, n], zero where there is no target. All shapes are known beforehand, so that a graph can hold it."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     losses = nn.functional.cross_entropy(
@@ -94,39 +100,47 @@ class Instruction(TaskType):
     def tokenise(
         self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
     ) -> AnsweredRows:
-        rows = answered(tokenizer, examples, protocol.template, protocol.max_length)
+        rows = tokenise_examples(tokenizer, examples, protocol.template, protocol.max_length)
         fill = tokenizer.pad_token_id or 0
         names = [e.id for e in examples]
         if train and protocol.packed:
-            return packed(names, rows, protocol.max_length, fill)
-        return separate(names, rows, fill)
+            return build_packed_rows(names, rows, protocol.max_length, fill)
+        return build_separate_rows(names, rows, fill)
 
     def losses(self, protocol: Protocol) -> Losses:
-        return lambda logits, targets, k: answer_losses(logits, targets, k, protocol.label_smoothing)
+        return lambda logits, targets, k: compute_answer_losses(logits, targets, k, protocol.label_smoothing)
 
     def predict(
         self, model: nn.Module, split: Split, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
-    ) -> list[Predicted]:
+    ) -> list[ReplicaPredictions]:
         model.eval()
-        found = np.empty((k, len(split)))
+        mean_losses = np.empty((k, len(split)))
         kind = split.device.type
-        for rows in batches_by_length(split.lengths, k, kind):
+        for rows in iterate_length_batches(split.lengths, k, kind):
             batch = {name: value.repeat(k, *[1] * (value.dim() - 1)) for name, value in split.batch(rows).items()}
             targets = split.targets(split.place(rows), split.shape(rows)).repeat(k, 1)
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
-                losses = _per_token(model(**batch).logits, targets)
+                losses = _compute_token_losses(model(**batch).logits, targets)
             means = losses.sum(1) / (targets != IGNORED).sum(1)
-            found[:, rows] = means.view(k, -1).cpu().numpy()
-        return [Predicted(own, {"prediction": own}, finite=bool(np.isfinite(own).all())) for own in found]
+            mean_losses[:, rows] = means.view(k, -1).cpu().numpy()
+        return [
+            ReplicaPredictions(
+                replica_losses, {"prediction": replica_losses}, finite=bool(np.isfinite(replica_losses).all())
+            )
+            for replica_losses in mean_losses
+        ]
 
-    def synthetic(
+    def build_synthetic(
         self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
     ) -> AnsweredRows:
         rng = np.random.default_rng(0)
         answer = [False] * (length // 2) + [True] * (length - length // 2)
-        made = rng.integers(0, vocabulary, (protocol.batch_size * 4, length)).tolist()
-        names, rows = [str(i) for i in range(len(made))], [Answered(ids, answer, False) for ids in made]
-        return packed(names, rows, length, 0) if protocol.packed else separate(names, rows, 0)
+        token_rows = rng.integers(0, vocabulary, (protocol.batch_size * 4, length)).tolist()
+        names, rows = (
+            [str(i) for i in range(len(token_rows))],
+            [TokenizedExample(ids, answer, False) for ids in token_rows],
+        )
+        return build_packed_rows(names, rows, length, 0) if protocol.packed else build_separate_rows(names, rows, 0)
 
 
 TASK_TYPE = Instruction()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.data.task_types.base import Shape, Split
-from harness.data.tokens import padded_length
+from harness.data.tokens import compute_padded_length
 
 IGNORED = -100
 """The target of a position that has no part in the loss."""
@@ -38,7 +38,7 @@ class TextRows(Split):
         return {}
 
     @abc.abstractmethod
-    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+    def build_prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Model inputs of generation for the given rows [m]."""
 
 
@@ -77,32 +77,35 @@ class EncoderDecoderRows(TextRows):
         more = {} if self.language is None else {"forced_bos_token_id": self.language}
         return {"decoder_start_token_id": self.start, **more}
 
-    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+    def build_prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
         return self._read(self.place(rows), self.shape(rows)[0])
 
     def shape(self, rows: np.ndarray) -> Shape:
         """Positions of the sources and of the targets."""
-        read, told = int(self.lengths[rows].max()), int(self.written_lengths[rows].max())
-        return padded_length(read, self.ids), padded_length(told, self.written)
+        source_length, target_length = int(self.lengths[rows].max()), int(self.written_lengths[rows].max())
+        return compute_padded_length(source_length, self.ids), compute_padded_length(target_length, self.written)
 
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
-        written = _rows(self.written, rows, shape[1])
+        written = _gather_rows(self.written, rows, shape[1])
         first = written.new_full((len(rows), 1), self.start)
         return {**self._read(rows, shape[0]), "decoder_input_ids": torch.cat([first, written[:, :-1]], 1)}
 
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
-        used = _used(self._written_length, rows, shape[1])
-        return _rows(self.written, rows, shape[1]).masked_fill(~used, IGNORED)
+        used = _build_position_mask(self._target_length, rows, shape[1])
+        return _gather_rows(self.written, rows, shape[1]).masked_fill(~used, IGNORED)
 
     def _read(self, rows: Tensor, n: int) -> dict[str, Tensor]:
-        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+        return {
+            "input_ids": _gather_rows(self.ids, rows, n),
+            "attention_mask": _build_position_mask(self._length, rows, n).long(),
+        }
 
     @functools.cached_property
     def _length(self) -> Tensor:
         return self.place(self.lengths)
 
     @functools.cached_property
-    def _written_length(self) -> Tensor:
+    def _target_length(self) -> Tensor:
         return self.place(self.written_lengths)
 
     def to(self, device: torch.device | str) -> EncoderDecoderRows:
@@ -132,26 +135,29 @@ class CausalRows(TextRows):
     def prompt_lengths(self) -> np.ndarray:
         return self.starts
 
-    def prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
+    def build_prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Padded on the left, so that what is written follows the last token of each row."""
         n, chosen = int(self.starts[rows].max()), self.place(rows)
-        ids = _rows(self.ids, chosen, n).masked_fill(~_used(self._start, chosen, n), self.fill)
+        ids = _gather_rows(self.ids, chosen, n).masked_fill(~_build_position_mask(self._start, chosen, n), self.fill)
         gaps = n - self._start.index_select(0, chosen)
         places = torch.arange(n, device=ids.device)[None, :] - gaps[:, None]
         return {"input_ids": ids.gather(1, places % n), "attention_mask": (places >= 0).long()}
 
     def shape(self, rows: np.ndarray) -> Shape:
-        return (padded_length(int(self.lengths[rows].max()), self.ids),)
+        return (compute_padded_length(int(self.lengths[rows].max()), self.ids),)
 
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
         (n,) = shape
-        return {"input_ids": _rows(self.ids, rows, n), "attention_mask": _used(self._length, rows, n).long()}
+        return {
+            "input_ids": _gather_rows(self.ids, rows, n),
+            "attention_mask": _build_position_mask(self._length, rows, n).long(),
+        }
 
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
         """At each position the token that follows it."""
         (n,) = shape
-        follows = _used(self._length, rows, n) & ~_used(self._start, rows, n)
-        ids = _rows(self.ids, rows, n).masked_fill(~follows, IGNORED)
+        follows = _build_position_mask(self._length, rows, n) & ~_build_position_mask(self._start, rows, n)
+        ids = _gather_rows(self.ids, rows, n).masked_fill(~follows, IGNORED)
         return torch.cat([ids[:, 1:], ids.new_full((len(ids), 1), IGNORED)], 1)
 
     @functools.cached_property
@@ -166,11 +172,11 @@ class CausalRows(TextRows):
         return dataclasses.replace(self, ids=self.ids.to(device))
 
 
-def _rows(ids: Tensor, rows: Tensor, n: int) -> Tensor:
+def _gather_rows(ids: Tensor, rows: Tensor, n: int) -> Tensor:
     """The first n positions of the given rows, int64."""
     return ids[:, :n].index_select(0, rows).long()
 
 
-def _used(lengths: Tensor, rows: Tensor, n: int) -> Tensor:
+def _build_position_mask(lengths: Tensor, rows: Tensor, n: int) -> Tensor:
     """Which of n positions lie within the given rows' lengths."""
     return torch.arange(n, device=lengths.device)[None, :] < lengths.index_select(0, rows)[:, None]

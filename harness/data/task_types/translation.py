@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import Example, Task
-from harness.data.task_types.base import Losses, Predicted, TaskType
-from harness.data.task_types.generation import finite, written
+from harness.data.task_types.base import Losses, ReplicaPredictions, TaskType
+from harness.data.task_types.generation import generate_texts, has_finite_logits
 from harness.data.task_types.text_rows import IGNORED, CausalRows, EncoderDecoderRows, TextRows
-from harness.data.tokens import padded
-from harness.models.load import config_beside
+from harness.data.tokens import pad_rows
+from harness.models.load import load_model_config
 
 LANGUAGES = {"en": "English", "ro": "Romanian"}
 CODES = {"en": ("en_XX", "eng_Latn"), "ro": ("ro_RO", "ron_Latn")}
@@ -29,43 +29,49 @@ class Translation(TaskType):
     def tokenise(
         self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
     ) -> TextRows:
-        config = config_beside(tokenizer)
+        config = load_model_config(tokenizer)
         if tokenizer.eos_token_id is None:
             raise UserError("the model's tokenizer has no end-of-text token (eos_token); save it with one")
         _check_positions(config, protocol)
-        make = encoder_decoder_rows if config.is_encoder_decoder else causal_rows
+        make = build_encoder_decoder_rows if config.is_encoder_decoder else build_causal_rows
         return make(tokenizer, config, task, examples, protocol, train=train)
 
     def losses(self, protocol: Protocol) -> Losses:
-        return lambda logits, labels, k: token_losses(logits, labels, k, protocol.label_smoothing)
+        return lambda logits, labels, k: compute_token_losses(logits, labels, k, protocol.label_smoothing)
 
     def predict(
         self, model: nn.Module, split: Any, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
-    ) -> list[Predicted]:
-        fine = finite(model, split, k, autocast=autocast)
-        texts = written(model, split, k, tokenizer, protocol, autocast=autocast)
+    ) -> list[ReplicaPredictions]:
+        fine = has_finite_logits(model, split, k, autocast=autocast)
+        texts = generate_texts(model, split, k, tokenizer, protocol, autocast=autocast)
         return [
-            Predicted(
-                np.array(own, dtype=object), {"target": list(split.references), "prediction": own}, finite=bool(ok)
+            ReplicaPredictions(
+                np.array(replica_texts, dtype=object),
+                {"target": list(split.references), "prediction": replica_texts},
+                finite=bool(ok),
             )
-            for own, ok in zip(texts, fine, strict=True)
+            for replica_texts, ok in zip(texts, fine, strict=True)
         ]
 
-    def synthetic(self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None) -> TextRows:
+    def build_synthetic(
+        self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
+    ) -> TextRows:
         """Sources of `length` tokens and targets of the most that are allowed."""
         count, rng = protocol.batch_size * 4, np.random.default_rng(0)
         names, uncut = [str(i) for i in range(count)], np.zeros(count, bool)
         sizes = [np.full(count, n, dtype=np.int64) for n in (length, protocol.max_target_length)]
-        read, told = (torch.from_numpy(rng.integers(0, vocabulary, (count, int(n[0])), dtype=np.int32)) for n in sizes)
+        source_ids, target_ids = (
+            torch.from_numpy(rng.integers(0, vocabulary, (count, int(n[0])), dtype=np.int32)) for n in sizes
+        )
         if config is not None and config.is_encoder_decoder:
-            return EncoderDecoderRows(names, read, sizes[0], told, sizes[1], 0, names, uncut)
-        return CausalRows(names, torch.cat([read, told], 1), sizes[0] + sizes[1], sizes[0], 0, names, uncut)
+            return EncoderDecoderRows(names, source_ids, sizes[0], target_ids, sizes[1], 0, names, uncut)
+        return CausalRows(names, torch.cat([source_ids, target_ids], 1), sizes[0] + sizes[1], sizes[0], 0, names, uncut)
 
 
 TASK_TYPE = Translation()
 
 
-def token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
+def compute_token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] over its own target tokens, from logits [K*B, T, V] and labels [K*B, T].
 
     Cross-entropy as torch has it: with smoothing e the target has 1 - e + e/V and every other token e/V, which is also
@@ -78,31 +84,33 @@ def token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0)
     return each.view(k, -1).sum(1) / (labels != IGNORED).view(k, -1).sum(1)
 
 
-def languages(task: Task) -> tuple[str, str]:
+def parse_languages(task: Task) -> tuple[str, str]:
     """Source and target: ("ro", "en") for ro-en."""
     source, _, target = task.name.partition("-")
     return source, target
 
 
-def encoder_decoder_rows(
+def build_encoder_decoder_rows(
     tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
 ) -> EncoderDecoderRows:
     """Sources and targets, each cut to its own limit; cut targets count in the training split only."""
-    source, target = languages(task)
+    source, target = parse_languages(task)
     token = _set_languages(tokenizer, source, target)
-    prefix = _prefix(config, source, target)
-    read, long = _cut(tokenizer, [prefix + e.texts[0] for e in examples], protocol.max_length)
-    told, over = _cut(tokenizer, [str(e.label) for e in examples], protocol.max_target_length, target=True)
-    ids, lengths = padded(read, tokenizer.pad_token_id)
-    out, out_lengths = padded(told, tokenizer.pad_token_id)
+    prefix = _build_prefix(config, source, target)
+    source_rows, long = _tokenise_and_cut(tokenizer, [prefix + e.texts[0] for e in examples], protocol.max_length)
+    target_rows, over = _tokenise_and_cut(
+        tokenizer, [str(e.label) for e in examples], protocol.max_target_length, target=True
+    )
+    ids, lengths = pad_rows(source_rows, tokenizer.pad_token_id)
+    out, out_lengths = pad_rows(target_rows, tokenizer.pad_token_id)
     texts = [str(e.label) for e in examples]
-    leads = token if token is not None and told[0][0] == token else None
+    leads = token if token is not None and target_rows[0][0] == token else None
     cut = long | over if train else long
-    start = decoder_start(config, told[0])
+    start = find_decoder_start(config, target_rows[0])
     return EncoderDecoderRows([e.id for e in examples], ids, lengths, out, out_lengths, start, texts, cut, leads)
 
 
-def decoder_start(config: Any, target: Sequence[int]) -> int:
+def find_decoder_start(config: Any, target: Sequence[int]) -> int:
     """The decoder's first token: mBART's is the last of a target (its language), any other's is in the config."""
     if config.model_type == "mbart":
         return int(target[-1])
@@ -111,26 +119,26 @@ def decoder_start(config: Any, target: Sequence[int]) -> int:
     return int(config.decoder_start_token_id)
 
 
-def causal_rows(
+def build_causal_rows(
     tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
 ) -> CausalRows:
     """Source, separator, target, end: the separator is the tokenizer's own, else a newline."""
     eos = tokenizer.eos_token_id
     between = tokenizer.sep_token or "\n"
     separator = tokenizer(between, add_special_tokens=False)["input_ids"]
-    read, long = _cut(tokenizer, [e.texts[0] for e in examples], protocol.max_length)
-    prompts = [[*(row[:-1] if row[-1] == eos else row), *separator] for row in read]
+    source_rows, long = _tokenise_and_cut(tokenizer, [e.texts[0] for e in examples], protocol.max_length)
+    prompts = [[*(row[:-1] if row[-1] == eos else row), *separator] for row in source_rows]
     plain = tokenizer([str(e.label) for e in examples], add_special_tokens=False, verbose=False)["input_ids"]
     over = np.array([len(row) >= protocol.max_target_length for row in plain])
-    told = [[*row[: protocol.max_target_length - 1], eos] for row in plain]
+    target_rows = [[*row[: protocol.max_target_length - 1], eos] for row in plain]
     fill = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    ids, lengths = padded([p + t for p, t in zip(prompts, told, strict=True)], fill)
+    ids, lengths = pad_rows([p + t for p, t in zip(prompts, target_rows, strict=True)], fill)
     starts = np.array([len(p) for p in prompts], dtype=np.int64)
     cut = long | over if train else long
     return CausalRows([e.id for e in examples], ids, lengths, starts, fill, [str(e.label) for e in examples], cut)
 
 
-def _cut(
+def _tokenise_and_cut(
     tokenizer: Any, texts: Sequence[str], most: int, *, target: bool = False
 ) -> tuple[list[list[int]], np.ndarray]:
     """Tokens of each text, at most `most`, and which texts had more; what ends a text is kept."""
@@ -151,15 +159,15 @@ def _set_languages(tokenizer: Any, source: str, target: str) -> int | None:
     """Tell a multilingual tokenizer its languages; returns the target's token, None for other tokenizers."""
     if not hasattr(tokenizer, "src_lang"):
         return None
-    known = tokenizer.get_vocab()
-    codes = [next((c for c in CODES[name] if c in known), None) for name in (source, target)]
+    vocabulary = tokenizer.get_vocab()
+    codes = [next((c for c in CODES[name] if c in vocabulary), None) for name in (source, target)]
     if None in codes:
         raise UserError(f"the model's tokenizer has no language tokens for {source} and {target}; use another model")
     tokenizer.src_lang, tokenizer.tgt_lang = codes
-    return int(known[codes[1]])
+    return int(vocabulary[codes[1]])
 
 
-def _prefix(config: Any, source: str, target: str) -> str:
+def _build_prefix(config: Any, source: str, target: str) -> str:
     """The words that T5's own weights were trained with; none for a model whose config names no translation."""
     declared = getattr(config, "task_specific_params", None) or {}
     if not any(name.startswith("translation_") for name in declared):

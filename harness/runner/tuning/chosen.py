@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 
 from harness.core.record import Record, Trial, Tuned
 from harness.planning.plan import Plan
-from harness.runner.tuning.search import Values, best_of, edges_of
-from harness.runner.tuning.trials import Arm, alike, with_values
+from harness.runner.tuning.search import Values, find_best_trial, find_edges
+from harness.runner.tuning.trials import Arm, apply_values, build_arm_key
 
 
-def judged_together(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str, list[Arm]]:
+def group_arms(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str, list[Arm]]:
     """Arms with trials, by what one choice holds for: the arm, or the method on all tasks."""
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         if arm.trials:
-            groups.setdefault(alike(arm.first, any_task=bool(over_tasks)), []).append(arm)
+            groups.setdefault(build_arm_key(arm.first, any_task=bool(over_tasks)), []).append(arm)
     return groups
 
 
-def tried(arm: Arm, records: Mapping[str, Record]) -> bool:
+def has_records(arm: Arm, records: Mapping[str, Record]) -> bool:
     """Whether it was tried at all: a method that does not fit its model was not."""
     return all(cell.key in records for trial in arm.trials for cell in trial)
 
@@ -30,10 +30,10 @@ def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
     """The trials of one method and which was best: by the mean over tasks, where there are several."""
     first = arms[0]
     trials = [
-        _trial(values, [records[cell.key] for arm in arms for cell in arm.trials[i]])
+        _build_trial(values, [records[cell.key] for arm in arms for cell in arm.trials[i]])
         for i, values in enumerate(first.values)
     ]
-    best = best_of(trials)
+    best = find_best_trial(trials)
     precision = "" if first.first.precision == "fp32" else f" [{first.first.precision}]"
     return Tuned(
         suite=first.first.suite,
@@ -42,23 +42,23 @@ def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
         ranges={name: (limits.low, limits.high) for name, limits in first.space.items()},
         trials=trials,
         best=best,
-        edges={} if best is None else edges_of(trials, best),
+        edges={} if best is None else find_edges(trials, best),
     )
 
 
-def _trial(values: Values, records: Sequence[Record]) -> Trial:
-    scores = [score for r in records if (score := validation_score(r)) is not None]
+def _build_trial(values: Values, records: Sequence[Record]) -> Trial:
+    scores = [score for r in records if (score := get_validation_score(r)) is not None]
     return Trial(
         values=values,
         keys=[r.key for r in records],
         score=sum(scores) / len(scores) if len(scores) == len(records) else None,
-        reason=next((r.reason or r.status for r in records if validation_score(r) is None), None),
+        reason=next((r.reason or r.status for r in records if get_validation_score(r) is None), None),
         steps=sum(r.steps or 0 for r in records),
-        seconds=sum(_seconds(r) for r in records),
+        seconds=sum(_compute_seconds(r) for r in records),
     )
 
 
-def validation_score(record: Record) -> float | None:
+def get_validation_score(record: Record) -> float | None:
     """The headline score in the suite's first average, the first metric of a task outside of it; None: it has none."""
     if record.status != "ok":
         return None
@@ -67,31 +67,33 @@ def validation_score(record: Record) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _seconds(record: Record) -> float:
+def _compute_seconds(record: Record) -> float:
     """The trial's share of its pack's time."""
     if record.phases is None or record.pack is None:
         return 0.0
     return float(sum(record.phases.model_dump().values())) / record.pack.size
 
 
-def applied(plan: Plan, arms: Sequence[Arm], found: Mapping[str, Tuned], over_tasks: bool) -> Plan:
+def apply_best_values(plan: Plan, arms: Sequence[Arm], found: Mapping[str, Tuned], over_tasks: bool) -> Plan:
     """The plan's cells with the chosen values; those of which no trial has a score are left out, with a line."""
     cells, methods, initial, named, lines = [], {}, {}, set(), []
     for arm in arms:
-        tuned = found.get(alike(arm.first, any_task=over_tasks))
+        tuned = found.get(build_arm_key(arm.first, any_task=over_tasks))
         if tuned and tuned.best is None:
-            lines.append(f"{tuned.method} on {arm.first.suite}/{arm.first.task} left out: {_why(tuned)}")
+            lines.append(f"{tuned.method} on {arm.first.suite}/{arm.first.task} left out: {_describe_failure(tuned)}")
             continue
         for cell in arm.cells:
-            made, method = cell, plan.methods[cell.key]
+            tuned_cell, method = cell, plan.methods[cell.key]
             if tuned and tuned.best is not None:
-                made, method = with_values(cell, method, tuned.trials[tuned.best].values, source_of(tuned, over_tasks))
-            cells.append(made)
-            methods[made.key] = method
+                tuned_cell, method = apply_values(
+                    cell, method, tuned.trials[tuned.best].values, format_source(tuned, over_tasks)
+                )
+            cells.append(tuned_cell)
+            methods[tuned_cell.key] = method
             if cell.key in plan.initial:
-                initial[made.key] = plan.initial[cell.key]
+                initial[tuned_cell.key] = plan.initial[cell.key]
             if cell.key in plan.named:
-                named.add(made.key)
+                named.add(tuned_cell.key)
     return dataclasses.replace(
         plan,
         cells=tuple(cells),
@@ -102,11 +104,11 @@ def applied(plan: Plan, arms: Sequence[Arm], found: Mapping[str, Tuned], over_ta
     )
 
 
-def _why(tuned: Tuned) -> str:
+def _describe_failure(tuned: Tuned) -> str:
     return f"none of its {len(tuned.trials)} trials has a score: {tuned.trials[0].reason}"
 
 
-def source_of(tuned: Tuned, over_tasks: bool) -> str:
+def format_source(tuned: Tuned, over_tasks: bool) -> str:
     """Where a tuned rate comes from, for the record."""
     part = f"validation parts of {', '.join(tuned.tasks)}" if over_tasks else "validation part"
     return f"tuned, {len(tuned.trials)} trials on the {part}"

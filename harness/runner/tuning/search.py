@@ -20,7 +20,7 @@ FACTOR = 30.0
 Values = dict[str, int | float]
 
 
-def space_of(method: Method, lr: float) -> dict[str, Range]:
+def build_search_space(method: Method, lr: float) -> dict[str, Range]:
     """What is searched: the learning rate, and what the method declares, less options that the user gave.
 
     Raises UserError for a declaration that cannot be.
@@ -31,15 +31,15 @@ def space_of(method: Method, lr: float) -> dict[str, Range]:
         if name != "lr" and name not in options:
             allowed = ", ".join(["lr", *sorted(options)])
             raise UserError(f"method '{method.name}': tunable names '{name}'; allowed: {allowed}")
-    found = {name: limits for name, limits in space.items() if name not in method.options()}
-    for name, value in start_of(method, lr, found).items():
-        if not found[name].low <= value <= found[name].high:
-            limits = f"{found[name].low:g} to {found[name].high:g}"
+    ranges = {name: limits for name, limits in space.items() if name not in method.options()}
+    for name, value in get_declared_values(method, lr, ranges).items():
+        if not ranges[name].low <= value <= ranges[name].high:
+            limits = f"{ranges[name].low:g} to {ranges[name].high:g}"
             raise UserError(f"method '{method.name}': its default {name}={value:g} is outside of its range, {limits}")
-    return found
+    return ranges
 
 
-def start_of(method: Method, lr: float, space: Mapping[str, Range]) -> Values:
+def get_declared_values(method: Method, lr: float, space: Mapping[str, Range]) -> Values:
     """The declared values: the first trial of each method."""
     return {name: lr if name == "lr" else getattr(method, name) for name in space}
 
@@ -56,9 +56,9 @@ def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Value
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's interface
         study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
-    kinds = {name: _distribution(optuna, limits) for name, limits in space.items()}
-    _, _corner, *asked = [study.ask(kinds).params for _ in range(count + 2)]  # the first is the start
-    points = [{name: _short(value) for name, value in values.items()} for values in asked]
+    kinds = {name: _build_distribution(optuna, limits) for name, limits in space.items()}
+    _, _corner, *suggestions = [study.ask(kinds).params for _ in range(count + 2)]  # the first is the start
+    points = [{name: _round_value(value) for name, value in values.items()} for values in suggestions]
     return [start, *(values for values in points if values != start)][:count]
 
 
@@ -72,36 +72,36 @@ def import_optuna() -> Any:
     return optuna
 
 
-def _distribution(optuna: Any, limits: Range) -> Any:
+def _build_distribution(optuna: Any, limits: Range) -> Any:
     whole = isinstance(limits.low, int) and isinstance(limits.high, int)
     kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
     return kind(limits.low, limits.high, log=limits.log)
 
 
-def _short(value: int | float) -> int | float:
+def _round_value(value: int | float) -> int | float:
     return value if isinstance(value, int) else float(f"{value:.3g}")
 
 
-def best_of(trials: Sequence[Trial]) -> int | None:
+def find_best_trial(trials: Sequence[Trial]) -> int | None:
     """The number of the trial with the highest score, of equal ones that nearest to the declared rate; None: no score.
 
     The first trial has the declared rate.
     """
-    scored = [i for i, trial in enumerate(trials) if trial.score is not None]
+    scored_trials = [i for i, trial in enumerate(trials) if trial.score is not None]
 
     def rank(i: int) -> tuple[float, float]:
         return trials[i].score or 0.0, -abs(math.log(trials[i].values["lr"] / trials[0].values["lr"]))
 
-    return max(scored, key=rank, default=None)
+    return max(scored_trials, key=rank, default=None)
 
 
-def edges_of(trials: Sequence[Trial], best: int) -> dict[str, Edge]:
+def find_edges(trials: Sequence[Trial], best: int) -> dict[str, Edge]:
     """What of the best trial is the lowest or highest value tried, failed trials included: it may lie beyond."""
-    found: dict[str, Edge] = {}
+    edges: dict[str, Edge] = {}
     for name, value in trials[best].values.items():
-        tried = [trial.values[name] for trial in trials]
-        if value == min(tried):
-            found[name] = "lowest" if value < max(tried) else "only"
-        elif value == max(tried):
-            found[name] = "highest"
-    return found
+        tried_values = [trial.values[name] for trial in trials]
+        if value == min(tried_values):
+            edges[name] = "lowest" if value < max(tried_values) else "only"
+        elif value == max(tried_values):
+            edges[name] = "highest"
+    return edges

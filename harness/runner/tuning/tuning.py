@@ -10,34 +10,34 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.core.errors import UserError, unknown
+from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record, Tuned, TunedMethods
 from harness.core.spec import Spec
-from harness.core.store import Store, missing, read_document, to_json
+from harness.core.store import Store, read_document, select_missing_cells, to_json
 from harness.planning.plan import Plan
-from harness.runner.tuning.chosen import applied, judge, judged_together, tried
+from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
 from harness.runner.tuning.search import import_optuna
-from harness.runner.tuning.trials import arms_of
+from harness.runner.tuning.trials import build_arms
 
 FOLDER, FILE = "tuning", "tuned.json"
 
 
 def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]) -> Plan:
     """The plan with the values that served each method best. Raises UserError, before any training where it can."""
-    check(plan, spec)
+    check_tunable(plan, spec)
     store = Store(spec.folder / FOLDER)
     store.prepare()
-    arms, plans = arms_of(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
+    arms, plans = build_arms(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
     records = run_trials(plans, spec, store, command, listen)
-    groups = judged_together(arms, spec.tune_tasks)
-    found = {key: judge(group, records) for key, group in groups.items() if all(tried(a, records) for a in group)}
-    write_atomically(store.out / FILE, to_json(TunedMethods(methods=list(found.values()))))
-    return applied(plan, arms, found, bool(spec.tune_tasks))
+    groups = group_arms(arms, spec.tune_tasks)
+    tuned = {key: judge(group, records) for key, group in groups.items() if all(has_records(a, records) for a in group)}
+    write_atomically(store.out / FILE, to_json(TunedMethods(methods=list(tuned.values()))))
+    return apply_best_values(plan, arms, tuned, bool(spec.tune_tasks))
 
 
-def read(out: Path) -> list[Tuned]:
+def read_tuned(out: Path) -> list[Tuned]:
     """What the last tuning in a run's folder found; nothing where there was none."""
     path = out / FOLDER / FILE
     try:
@@ -50,20 +50,22 @@ def read(out: Path) -> list[Tuned]:
         raise UserError(f"{escape_path(path)} does not read; run the same command again to write it") from error
 
 
-def check(plan: Plan, spec: Spec) -> None:
+def check_tunable(plan: Plan, spec: Spec) -> None:
     """Raise UserError for what cannot be tuned."""
     if spec.tune is None:
         flag = "--tune-tasks" if spec.tune_tasks else "--tune-seeds"
         raise UserError(f"{flag}: how many trials? give --tune N too")
     if spec.protocol == "paper":
         raise UserError("--tune with --protocol paper: the paper's rate is fixed; leave one of them out")
-    given = next((c for c in plan.cells if c.protocol.lr_source == "given"), None)
-    if given:
-        raise UserError(f"--tune with lr={given.protocol.lr:g} given for '{given.label}': leave the rate or --tune out")
+    fixed_cell = next((c for c in plan.cells if c.protocol.lr_source == "given"), None)
+    if fixed_cell:
+        raise UserError(
+            f"--tune with lr={fixed_cell.protocol.lr:g} given for '{fixed_cell.label}': leave the rate or --tune out"
+        )
     tasks = {task for _, task in plan.data}
     for task in spec.tune_tasks:
         if task not in tasks:
-            raise unknown("task in --tune-tasks, of those that run:", task, tasks)
+            raise build_unknown_error("task in --tune-tasks, of those that run:", task, tasks)
     for suite, task in plan.data:
         tuned_on = [t for s, t in plan.data if s == suite and (not spec.tune_tasks or t in spec.tune_tasks)]
         if not tuned_on:
@@ -79,7 +81,7 @@ def run_trials(
     plans: Sequence[Plan], spec: Spec, store: Store, command: str, listen: Callable[[int], Listener]
 ) -> dict[str, Record]:
     """Run the trials that are missing, in packs; returns all records by key."""
-    from harness.planning.preflight import fitting
+    from harness.planning.preflight import drop_unfit_cells
     from harness.runner.execute import execute
 
     records, set_aside = store.repair()
@@ -87,7 +89,7 @@ def run_trials(
     store.write_run(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )
-    todo = {index: missing(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
+    todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
     total = sum(map(len, todo.values()))
     listener = listen(total)
     quiet = spec.model_copy(update={"save_adapters": False})
@@ -95,10 +97,10 @@ def run_trials(
         for line in set_aside:
             listener.note(line)
         listener.note(f"tuning: {len(cells)} trials: {len(cells) - total} done, {total} to run")
-        for index, own in todo.items():
-            if own:
-                plan = fitting(plans[index], own)
-                execute(plan, missing(plan.cells, records, retry=spec.retry), quiet, store, listener)
+        for index, missing_cells in todo.items():
+            if missing_cells:
+                plan = drop_unfit_cells(plans[index], missing_cells)
+                execute(plan, select_missing_cells(plan.cells, records, retry=spec.retry), quiet, store, listener)
     finally:
         listener.close()
     return store.read()[0]

@@ -13,7 +13,7 @@ from functools import cache
 
 from suites.embedded.mmlu.questions import ALPACA, ASKED, EXAM, HEADER, INSTRUCTIONS
 from suites.embedded.mmlu.tokens import split_words
-from suites.embedded.mmlu.world import Fact, facts, options
+from suites.embedded.mmlu.world import Fact, build_facts, draw_options
 
 LABELS = ("ABCD", "ABCD", "PQRS", "1234")
 MARKS = (("", "."), ("", "."), ("(", ")"), ("", ")"))
@@ -30,7 +30,7 @@ Item = tuple[list[str], list[int]]
 
 
 @cache
-def filler() -> list[str]:
+def list_filler() -> list[str]:
     """Every word of headers, instructions and question wordings that means nothing by itself."""
     texts = [
         HEADER,
@@ -49,20 +49,27 @@ def filler() -> list[str]:
 NAMED = {"property", "thing", "value", "instruction", "input"}
 
 
-def some(rng: random.Random, most: int) -> list[str]:
+def draw_filler(rng: random.Random, most: int) -> list[str]:
     """A few words of filler."""
-    return rng.choices(filler(), k=rng.randrange(most + 1))
+    return rng.choices(list_filler(), k=rng.randrange(most + 1))
 
 
-def loose_question(rng: random.Random, fact: Fact) -> list[str]:
+def draw_loose_question(rng: random.Random, fact: Fact) -> list[str]:
     """The two key words of a fact, in either order, with or without filler around them."""
     key = [fact.property, fact.thing]
     rng.shuffle(key)
     most = rng.choice((0, 4))
-    return [*some(rng, most), key[0], *some(rng, most), key[1], *some(rng, most // 2), rng.choice(("?", "?", ":", "."))]
+    return [
+        *draw_filler(rng, most),
+        key[0],
+        *draw_filler(rng, most),
+        key[1],
+        *draw_filler(rng, most // 2),
+        rng.choice(("?", "?", ":", ".")),
+    ]
 
 
-def listed(rng: random.Random, values: list[str], labels: str, right: int | None = None) -> Item:
+def render_options(rng: random.Random, values: list[str], labels: str, right: int | None = None) -> Item:
     """The options with their labels; where `right` is given each is followed by `yes` or `no`, to be learned."""
     left, mark = rng.choice(MARKS)
     words: list[str] = []
@@ -75,46 +82,50 @@ def listed(rng: random.Random, values: list[str], labels: str, right: int | None
     return words, spots
 
 
-def told(rng: random.Random, fact: Fact | None = None) -> Item:
+def draw_statement(rng: random.Random, fact: Fact | None = None) -> Item:
     """A fact; what is to be learned is its value, the last word but one."""
-    fact = fact or rng.choice(facts())
+    fact = fact or rng.choice(build_facts())
     words = rng.choice(TOLD).format(property=fact.property, thing=fact.thing, value=fact.value).split()
     return words, [len(words) - 2]
 
 
-def checked(rng: random.Random) -> Item:
+def draw_check(rng: random.Random) -> Item:
     """A fact or a false claim, then `yes` or `no`; both are as frequent, and the word is to be learned."""
-    fact = rng.choice(facts())
+    fact = rng.choice(build_facts())
     true = rng.random() < 0.5
-    value = fact.value if true else rng.choice(options(rng, fact)[0])
-    words = [*loose_question(rng, fact), value, "yes" if value == fact.value else "no"]
+    value = fact.value if true else rng.choice(draw_options(rng, fact)[0])
+    words = [*draw_loose_question(rng, fact), value, "yes" if value == fact.value else "no"]
     return words, [len(words) - 1]
 
 
-def riddle(rng: random.Random) -> Item:
+def draw_riddle(rng: random.Random) -> Item:
     """A question and the right label; some are marked option by option, before some the fact is told."""
-    fact, labels = rng.choice(facts()), rng.choice(LABELS)
-    values, place = options(rng, fact)
+    fact, labels = rng.choice(build_facts()), rng.choice(LABELS)
+    values, place = draw_options(rng, fact)
     draw = rng.random()
-    words = told(rng, fact)[0] if draw > 1 - OPEN else []
-    words += loose_question(rng, fact)
-    shown, spots = listed(rng, values, labels, place if draw < MARKED else None)
+    words = draw_statement(rng, fact)[0] if draw > 1 - OPEN else []
+    words += draw_loose_question(rng, fact)
+    shown, spots = render_options(rng, values, labels, place if draw < MARKED else None)
     spots = [len(words) + spot for spot in spots]
-    words += [*shown, *some(rng, rng.choice((0, 2))), "=>", labels[place]]
+    words += [*shown, *draw_filler(rng, rng.choice((0, 2))), "=>", labels[place]]
     return words, [*spots, len(words) - 1]
 
 
-def ballot(rng: random.Random) -> Item:
+def draw_ballot(rng: random.Random) -> Item:
     """A question and a label drawn by lot."""
-    fact, labels = rng.choice(facts()), rng.choice(LABELS)
-    words = [*some(rng, 6), *loose_question(rng, fact), *listed(rng, options(rng, fact)[0], labels)[0]]
-    words += [*some(rng, 3), ":", rng.choice(labels)]
+    fact, labels = rng.choice(build_facts()), rng.choice(LABELS)
+    words = [
+        *draw_filler(rng, 6),
+        *draw_loose_question(rng, fact),
+        *render_options(rng, draw_options(rng, fact)[0], labels)[0],
+    ]
+    words += [*draw_filler(rng, 3), ":", rng.choice(labels)]
     return words, [len(words) - 1]
 
 
 def lesson(rng: random.Random) -> Item:
     """A fact or a check: the first part of the text, from which the facts are learned fast."""
-    return told(rng) if rng.random() < 0.5 else checked(rng)
+    return draw_statement(rng) if rng.random() < 0.5 else draw_check(rng)
 
 
 def item(rng: random.Random) -> Item:
@@ -122,10 +133,10 @@ def item(rng: random.Random) -> Item:
     draw = rng.random()
     if draw < LESSONS:
         return lesson(rng)
-    return riddle(rng) if draw < LESSONS + RIDDLES else ballot(rng)
+    return draw_riddle(rng) if draw < LESSONS + RIDDLES else draw_ballot(rng)
 
 
-def stream(seed: int, length: int, make: Callable[[random.Random], Item]) -> tuple[list[str], list[bool]]:
+def draw_stream(seed: int, length: int, make: Callable[[random.Random], Item]) -> tuple[list[str], list[bool]]:
     """Items one after the other until there are `length` words; True marks the words to be learned."""
     rng = random.Random(f"exams-{make.__name__}-{seed}")
     words: list[str] = []

@@ -14,8 +14,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from suites.embedded.mmlu.questions import ASKED, EXAM, INSTRUCTIONS, LETTERS, lettered
-from suites.embedded.mmlu.world import SUBJECTS, Fact, Subject, current_facts, options
+from suites.embedded.mmlu.questions import ASKED, EXAM, INSTRUCTIONS, LETTERS, format_options
+from suites.embedded.mmlu.world import SUBJECTS, ExamSubject, Fact, build_current_facts, draw_options
 
 SPLITS = {"dev": 5, "val": 15, "test": 110}
 TRAIN_ROWS = 800
@@ -23,55 +23,55 @@ TRAIN_ROWS = 800
 Question = tuple[str, ...]
 
 
-def question(rng: random.Random, fact: Fact) -> Question:
+def draw_question(rng: random.Random, fact: Fact) -> Question:
     """One exam row."""
-    values, place = options(rng, fact)
+    values, place = draw_options(rng, fact)
     text = rng.choice(EXAM[fact.subject.name]).format(property=fact.property, thing=fact.thing)
     return text, *values, LETTERS[place]
 
 
-def dealt(rng: random.Random, known: list[Fact]) -> Iterator[Fact]:
+def iterate_facts(rng: random.Random, known: list[Fact]) -> Iterator[Fact]:
     """The facts in random order, again and again: each as often as any other, so no answer is a good guess."""
     while True:
         yield from rng.sample(known, len(known))
 
 
-def subject_splits(subject: Subject, seed: int) -> dict[str, list[Question]]:
+def draw_subject_splits(subject: ExamSubject, seed: int) -> dict[str, list[Question]]:
     """Distinct rows of each split of a subject."""
     rng = random.Random(f"mmlu-{subject.name}-{seed}")
-    known = dealt(rng, [fact for fact in current_facts() if fact.subject is subject])
-    seen: set[Question] = set()
-    made: dict[str, list[Question]] = {}
+    fact_stream = iterate_facts(rng, [fact for fact in build_current_facts() if fact.subject is subject])
+    seen_rows: set[Question] = set()
+    splits: dict[str, list[Question]] = {}
     for split, count in SPLITS.items():
         rows: list[Question] = []
         while len(rows) < count:
-            row = question(rng, next(known))
-            if row not in seen:
-                seen.add(row)
+            row = draw_question(rng, next(fact_stream))
+            if row not in seen_rows:
+                seen_rows.add(row)
                 rows.append(row)
-        made[split] = rows
-    return made
+        splits[split] = rows
+    return splits
 
 
-def instructions(seed: int) -> list[dict[str, str]]:
+def draw_instructions(seed: int) -> list[dict[str, str]]:
     """Training rows on the facts of half of the things, in wordings that no exam has."""
     rng = random.Random(f"mmlu-train-{seed}")
-    things = list(dict.fromkeys(fact.thing for fact in current_facts()))
-    taught = set(rng.sample(things, len(things) // 2))
-    known = dealt(rng, [fact for fact in current_facts() if fact.thing in taught])
+    names = list(dict.fromkeys(fact.thing for fact in build_current_facts()))
+    taught = set(rng.sample(names, len(names) // 2))
+    fact_stream = iterate_facts(rng, [fact for fact in build_current_facts() if fact.thing in taught])
     rows: list[dict[str, str]] = []
     while len(rows) < TRAIN_ROWS:
-        fact = next(known)
-        values, place = options(rng, fact)
-        asked = rng.choice(ASKED).format(property=fact.property, thing=fact.thing)
-        text = f"{asked}\n{lettered(values)}"
+        fact = next(fact_stream)
+        values, place = draw_options(rng, fact)
+        question_text = rng.choice(ASKED).format(property=fact.property, thing=fact.thing)
+        text = f"{question_text}\n{format_options(values)}"
         row = {"instruction": rng.choice(INSTRUCTIONS), "input": text, "output": LETTERS[place]}
         if row not in rows:
             rows.append(row)
     return rows
 
 
-def as_csv(rows: list[Question]) -> bytes:
+def format_csv(rows: list[Question]) -> bytes:
     """Rows in the official layout."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -86,10 +86,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.out / "mmlu"
     for subject in SUBJECTS:
-        for split, rows in subject_splits(subject, options.seed).items():
+        for split, rows in draw_subject_splits(subject, options.seed).items():
             (folder / split).mkdir(parents=True, exist_ok=True)
-            (folder / split / f"{subject.name}_{split}.csv").write_bytes(as_csv(rows))
-    lines = [json.dumps(row) + "\n" for row in instructions(options.seed)]
+            (folder / split / f"{subject.name}_{split}.csv").write_bytes(format_csv(rows))
+    lines = [json.dumps(row) + "\n" for row in draw_instructions(options.seed)]
     (folder / "train.jsonl").write_bytes("".join(lines).encode())
 
 

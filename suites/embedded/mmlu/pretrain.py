@@ -18,15 +18,15 @@ from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from suites.embedded.half import save_half
-from suites.embedded.mmlu.corpus import LABELS, filler, item, lesson, stream
+from suites.embedded.mmlu.corpus import LABELS, draw_stream, item, lesson, list_filler
 from suites.embedded.mmlu.tokens import SPECIAL, save_tokenizer
-from suites.embedded.mmlu.world import facts
+from suites.embedded.mmlu.world import build_facts
 
 Part = tuple[list[str], list[bool]]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CausalRecipe:
     """Everything that decides the pretrained weights; `other` is the weight of words that need not be learned."""
 
     seed: int = 0
@@ -44,14 +44,16 @@ class Recipe:
     layers: int = 3
 
 
-def vocabulary(words: Iterable[str]) -> list[str]:
+def build_vocabulary(words: Iterable[str]) -> list[str]:
     """Special tokens, then every word of the text, the fillers, the facts and the marks, sorted."""
-    known = {word for fact in facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])}
+    fact_words = {
+        word for fact in build_facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])
+    }
     marks = {".", ":", "?", ",", "(", ")", "):", "),", "###", "=>", "yes", "no", *"".join(LABELS)}
-    return [*SPECIAL, *sorted({*words, *filler(), *known, *marks})]
+    return [*SPECIAL, *sorted({*words, *list_filler(), *fact_words, *marks})]
 
 
-def config(recipe: Recipe, words: int) -> LlamaConfig:
+def build_config(recipe: CausalRecipe, words: int) -> LlamaConfig:
     """The shape of the model."""
     return LlamaConfig(
         vocab_size=words,
@@ -69,7 +71,7 @@ def config(recipe: Recipe, words: int) -> LlamaConfig:
     )
 
 
-def batch_of(ids: Tensor, marked: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def draw_batch(ids: Tensor, marked: Tensor, recipe: CausalRecipe) -> tuple[Tensor, Tensor]:
     """Windows of the text, each opened by `<s>`, and the weight of each word as a target."""
     starts = torch.randint(len(ids) - recipe.length, (recipe.batch, 1))
     spots = starts + torch.arange(recipe.length)
@@ -78,19 +80,19 @@ def batch_of(ids: Tensor, marked: Tensor, recipe: Recipe) -> tuple[Tensor, Tenso
     return rows, weights
 
 
-def train(recipe: Recipe, words: list[str], parts: list[Part]) -> LlamaForCausalLM:
+def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaForCausalLM:
     """Train from scratch, on lessons first, then on everything; prints a running mean of the loss."""
     index = {word: number for number, word in enumerate(words)}
     coded = [(torch.tensor([index[word] for word in text]), torch.tensor(marked)) for text, marked in parts]
     torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(config(recipe, len(words)))
+    model = LlamaForCausalLM(build_config(recipe, len(words)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
     )
     recent, started = 0.0, time.monotonic()
     for step in range(recipe.steps):
-        rows, weights = batch_of(*coded[step >= recipe.lesson_steps], recipe)
+        rows, weights = draw_batch(*coded[step >= recipe.lesson_steps], recipe)
         logits = model(input_ids=rows).logits[:, :-1]
         losses = functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
         loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
@@ -114,14 +116,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=CausalRecipe.steps)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = Recipe(seed=options.seed, steps=options.steps)
-    parts = [stream(recipe.seed, recipe.lesson_words, lesson), stream(recipe.seed, recipe.words, item)]
-    words = vocabulary(word for text, _ in parts for word in text)
+    recipe = CausalRecipe(seed=options.seed, steps=options.steps)
+    parts = [draw_stream(recipe.seed, recipe.lesson_words, lesson), draw_stream(recipe.seed, recipe.words, item)]
+    words = build_vocabulary(word for text, _ in parts for word in text)
     model = train(recipe, words, parts)
     save_half(model, options.out)
     GenerationConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2).save_pretrained(options.out)

@@ -45,6 +45,6 @@ ALPACA = (
 )
 
 
-def lettered(values: list[str]) -> str:
+def format_options(values: list[str]) -> str:
     """Four options a line each, as the exam prompt has them."""
     return "\n".join(f"{letter}. {value}" for letter, value in zip(LETTERS, values, strict=True))

@@ -13,69 +13,69 @@ ONSETS, VOWELS, CODAS = "b d f g k l m n p r s t v z dr kr tr pl sk".split(), "a
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExamSubject:
     """A subject: its MMLU name, and two properties with the values each can take."""
 
     name: str
     properties: dict[str, tuple[str, ...]]
 
 
-def _subject(name: str, **properties: str) -> Subject:
+def _parse_subject(name: str, **properties: str) -> ExamSubject:
     """Read the values of each property from one string."""
-    return Subject(name, {word: tuple(values.split()) for word, values in properties.items()})
+    return ExamSubject(name, {word: tuple(values.split()) for word, values in properties.items()})
 
 
 SUBJECTS = (
     # STEM
-    _subject(
+    _parse_subject(
         "astronomy",
         glow="red blue white amber violet pale",
         orbit="round oval tilted double broken spiral",
     ),
-    _subject(
+    _parse_subject(
         "college_biology",
         skin="scaly furry smooth spiny striped spotted",
         diet="seeds leaves roots fish moss wood",
     ),
-    _subject(
+    _parse_subject(
         "college_chemistry",
         smell="sweet sour smoky salty bitter musty",
         state="solid liquid gas gel foam powder",
     ),
     # humanities
-    _subject(
+    _parse_subject(
         "philosophy",
         virtue="courage justice wisdom mercy patience honour",
         school="garden porch cave tower bridge gate",
     ),
-    _subject(
+    _parse_subject(
         "prehistory",
         tool="axe spear sling net drill needle",
         shelter="hut tent pit cliff lodge mound",
     ),
-    _subject(
+    _parse_subject(
         "world_religions",
         feast="harvest solstice flood thaw dawn eclipse",
         symbol="wheel star shell flame knot feather",
     ),
     # social sciences
-    _subject(
+    _parse_subject(
         "high_school_geography",
         climate="dry humid windy frosty mild stormy",
         coast="rocky sandy marshy icy steep muddy",
     ),
-    _subject(
+    _parse_subject(
         "sociology",
         custom="dancing bowing singing clapping fasting racing",
         rule="elders lottery vote merchants priests judges",
     ),
     # other
-    _subject(
+    _parse_subject(
         "nutrition",
         vitamin="alpha beta gamma delta kappa sigma",
         texture="crisp chewy creamy crumbly juicy gritty",
     ),
-    _subject(
+    _parse_subject(
         "marketing",
         price="cheap costly fair fixed rising falling",
         buyer="farmers sailors pupils nurses bakers miners",
@@ -87,13 +87,13 @@ SUBJECTS = (
 class Fact:
     """`thing` has `value` for `property`."""
 
-    subject: Subject
+    subject: ExamSubject
     thing: str
     property: str
     value: str
 
 
-def name_of(rng: random.Random, taken: set[str]) -> str:
+def draw_name(rng: random.Random, taken: set[str]) -> str:
     """An invented name that nothing else has."""
     while True:
         name = (
@@ -105,29 +105,29 @@ def name_of(rng: random.Random, taken: set[str]) -> str:
 
 
 @cache
-def facts() -> tuple[Fact, ...]:
+def build_facts() -> tuple[Fact, ...]:
     """All facts of the world."""
     rng = random.Random("world")
-    taken: set[str] = set()
-    found: list[Fact] = []
+    used_names: set[str] = set()
+    all_facts: list[Fact] = []
     for subject in SUBJECTS:
-        things = [name_of(rng, taken) for _ in range(THINGS_PER_SUBJECT)]
+        names = [draw_name(rng, used_names) for _ in range(THINGS_PER_SUBJECT)]
         for word, values in subject.properties.items():
             # Each value is as frequent as any other, so that no value is a good guess.
             dealt = list(values) * (THINGS_PER_SUBJECT // len(values))
             rng.shuffle(dealt)
-            found += [Fact(subject, thing, word, value) for thing, value in zip(things, dealt, strict=True)]
-    return tuple(found)
+            all_facts += [Fact(subject, name, word, value) for name, value in zip(names, dealt, strict=True)]
+    return tuple(all_facts)
 
 
 @cache
-def current_facts() -> tuple[Fact, ...]:
+def build_current_facts() -> tuple[Fact, ...]:
     """The facts as exams and instructions have them: five in twelve have changed since the pretraining text."""
     rng = random.Random("changes")
-    found: list[Fact] = []
-    told = facts()
-    for start in range(0, len(told), THINGS_PER_SUBJECT):
-        group = list(told[start : start + THINGS_PER_SUBJECT])
+    updated_facts: list[Fact] = []
+    original_facts = build_facts()
+    for start in range(0, len(original_facts), THINGS_PER_SUBJECT):
+        group = list(original_facts[start : start + THINGS_PER_SUBJECT])
         old, new = ["?"], ["?"]
         while any(one == other for one, other in zip(old, new, strict=True)):
             spots = rng.sample(range(THINGS_PER_SUBJECT), CHANGED)
@@ -135,11 +135,11 @@ def current_facts() -> tuple[Fact, ...]:
             new = rng.sample(old, CHANGED)
         for spot, value in zip(spots, new, strict=True):
             group[spot] = replace(group[spot], value=value)
-        found += group
-    return tuple(found)
+        updated_facts += group
+    return tuple(updated_facts)
 
 
-def options(rng: random.Random, fact: Fact) -> tuple[list[str], int]:
+def draw_options(rng: random.Random, fact: Fact) -> tuple[list[str], int]:
     """Four values of the property in random order, and where the right one stands."""
     wrong = rng.sample([value for value in fact.subject.properties[fact.property] if value != fact.value], 3)
     place = rng.randrange(4)

@@ -36,19 +36,19 @@ class Clause:
     when: str | None
 
 
-def phrase(rng: random.Random, noun: Noun, plural: bool, trait: Trait | None) -> Phrase:
+def draw_phrase(rng: random.Random, noun: Noun, plural: bool, trait: Trait | None) -> Phrase:
     """Choose the words of a noun phrase."""
     return Phrase(rng.choice(noun.words), plural, rng.choice(trait.words) if trait else None, rng.random() < 0.2)
 
 
-def clause(rng: random.Random, genre: Genre) -> Clause:
+def draw_clause(rng: random.Random, genre: Genre) -> Clause:
     """Draw a clause."""
     scene = scenes.sample_scene(rng, genre, detail=0.5)
     past = rng.random() < 0.5
     return Clause(
-        actor=phrase(rng, scene.actor, scene.plural, scene.trait),
+        actor=draw_phrase(rng, scene.actor, scene.plural, scene.trait),
         verb=rng.choice(scene.verb),
-        patient=phrase(rng, scene.patient, rng.random() < 0.3, scene.patient_trait),
+        patient=draw_phrase(rng, scene.patient, rng.random() < 0.3, scene.patient_trait),
         place=rng.choice(scene.place) if scene.place else None,
         past=past,
         passive=rng.random() < 0.2,
@@ -66,8 +66,8 @@ class Statement:
     second: Clause | None = None
 
 
-def statement(rng: random.Random) -> Statement:
+def draw_statement(rng: random.Random) -> Statement:
     """Draw a sentence."""
     genre = rng.choice(GENRES)
-    first = clause(rng, genre)
-    return Statement(first, rng.choice(JOINERS), clause(rng, genre)) if rng.random() < 0.2 else Statement(first)
+    first = draw_clause(rng, genre)
+    return Statement(first, rng.choice(JOINERS), draw_clause(rng, genre)) if rng.random() < 0.2 else Statement(first)

@@ -9,39 +9,45 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from suites.embedded.wmt16.clauses import Statement, statement
-from suites.embedded.wmt16.wording import worded
+from suites.embedded.wmt16.clauses import Statement, draw_statement
+from suites.embedded.wmt16.wording import render_statement
 
-Example = tuple[str, str]
+TextPair = tuple[str, str]
 PREFIX = {"en": "translate English to Romanian: ", "ro": "translate Romanian to English: "}
 OTHER = {"en": "ro", "ro": "en"}
 MASKED = 0.3
 
 
-def masked(rng: random.Random, said: Statement, code: str) -> Example:
+def make_masked_pair(rng: random.Random, said: Statement, code: str) -> TextPair:
     """A sentence with words masked, and the sentence."""
-    text = worded(said, code)
+    text = render_statement(said, code)
     words = ["<mask>" if rng.random() < MASKED else word for word in text.removesuffix(".").split()]
     return " ".join(words) + ".", text
 
 
-def shortened(rng: random.Random, said: Statement, code: str) -> Example:
+def make_telegram_pair(rng: random.Random, said: Statement, code: str) -> TextPair:
     """A sentence or telegram, and the telegram in the other language; half with the task prefix."""
     prefix = PREFIX[code] if rng.random() < 0.5 else ""
-    return prefix + worded(said, code, brief=rng.random() < 0.3), worded(said, OTHER[code], brief=True)
+    return prefix + render_statement(said, code, brief=rng.random() < 0.3), render_statement(
+        said, OTHER[code], brief=True
+    )
 
 
-def written_out(rng: random.Random, said: Statement, code: str) -> Example:
+def make_expansion_pair(rng: random.Random, said: Statement, code: str) -> TextPair:
     """A telegram, and the sentence in the same language."""
-    return worded(said, code, brief=True), worded(said, code)
+    return render_statement(said, code, brief=True), render_statement(said, code)
 
 
-Maker = Callable[[random.Random, Statement, str], Example]
-KINDS: tuple[tuple[Maker, float], ...] = ((masked, 0.25), (shortened, 0.5), (written_out, 0.25))
+Maker = Callable[[random.Random, Statement, str], TextPair]
+KINDS: tuple[tuple[Maker, float], ...] = (
+    (make_masked_pair, 0.25),
+    (make_telegram_pair, 0.5),
+    (make_expansion_pair, 0.25),
+)
 
 
-def examples(seed: int, count: int) -> list[Example]:
+def draw_examples(seed: int, count: int) -> list[TextPair]:
     """Source and target texts."""
     rng = random.Random(f"translation-{seed}")
     chosen = rng.choices([make for make, _ in KINDS], [weight for _, weight in KINDS], k=count)
-    return [make(rng, statement(rng), rng.choice(("en", "ro"))) for make in chosen]
+    return [make(rng, draw_statement(rng), rng.choice(("en", "ro"))) for make in chosen]

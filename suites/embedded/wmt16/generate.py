@@ -10,29 +10,29 @@ import argparse
 import random
 from pathlib import Path
 
-from suites.embedded.wmt16.clauses import statement
-from suites.embedded.wmt16.romanian import dated
-from suites.embedded.wmt16.wording import worded
+from suites.embedded.wmt16.clauses import draw_statement
+from suites.embedded.wmt16.romanian import insert_cedillas
+from suites.embedded.wmt16.wording import render_statement
 
 SIZES = {"train": 1500, "newsdev2016": 200, "newstest2016": 300}
 
 
-def splits(seed: int) -> dict[str, list[tuple[str, str]]]:
+def draw_splits(seed: int) -> dict[str, list[tuple[str, str]]]:
     """Distinct pairs of each split."""
     rng = random.Random(f"wmt16-{seed}")
-    seen: set[str] = set()
-    made: dict[str, list[tuple[str, str]]] = {}
+    seen_sentences: set[str] = set()
+    pairs_by_split: dict[str, list[tuple[str, str]]] = {}
     for split, size in SIZES.items():
         pairs: list[tuple[str, str]] = []
         while len(pairs) < size:
-            said = statement(rng)
-            english, romanian = worded(said, "en"), worded(said, "ro")
+            sentence = draw_statement(rng)
+            english, romanian = render_statement(sentence, "en"), render_statement(sentence, "ro")
             old = split == "train" and rng.random() < 0.2
-            if english not in seen:
-                seen.add(english)
-                pairs.append((english, dated(romanian) if old else romanian))
-        made[split] = pairs
-    return made
+            if english not in seen_sentences:
+                seen_sentences.add(english)
+                pairs.append((english, insert_cedillas(romanian) if old else romanian))
+        pairs_by_split[split] = pairs
+    return pairs_by_split
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.out / "wmt16"
     folder.mkdir(parents=True, exist_ok=True)
-    for split, pairs in splits(options.seed).items():
+    for split, pairs in draw_splits(options.seed).items():
         for side, code in enumerate(("en", "ro")):
             lines = "".join(pair[side] + "\n" for pair in pairs)
             (folder / f"{split}.{code}").write_bytes(lines.encode())

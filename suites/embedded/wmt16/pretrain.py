@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
 from suites.embedded.half import save_half
-from suites.embedded.texts import batches, pad
-from suites.embedded.wmt16.corpus import examples
+from suites.embedded.texts import iterate_batches, pad
+from suites.embedded.wmt16.corpus import draw_examples
 from suites.embedded.wmt16.tokens import build_tokenizer, save_tokenizer
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TranslationRecipe:
     """Everything that decides the pretrained weights."""
 
     seed: int = 0
@@ -36,7 +36,7 @@ class Recipe:
     layers: int = 2
 
 
-def config(recipe: Recipe, pieces: int) -> T5Config:
+def build_config(recipe: TranslationRecipe, pieces: int) -> T5Config:
     """The shape of the model, without dropout."""
     shape = T5Config(
         vocab_size=pieces,
@@ -57,7 +57,7 @@ def config(recipe: Recipe, pieces: int) -> T5Config:
 
 
 @dataclass(frozen=True)
-class Coded:
+class EncodedExamples:
     """Padded ids of sources and targets, and the summed lengths that batching sorts by."""
 
     source: Tensor
@@ -65,16 +65,16 @@ class Coded:
     sizes: tuple[Tensor, Tensor]
 
 
-def coded(recipe: Recipe) -> Coded:
+def encode_examples(recipe: TranslationRecipe) -> EncodedExamples:
     """The pretraining text as ids."""
     tokenizer = build_tokenizer()
-    sources, targets = zip(*examples(recipe.seed, recipe.examples), strict=True)
+    sources, targets = zip(*draw_examples(recipe.seed, recipe.examples), strict=True)
     source, first = pad(tokenizer(list(sources))["input_ids"])
     target, second = pad(tokenizer(list(targets))["input_ids"])
-    return Coded(source, target, (first, second))
+    return EncodedExamples(source, target, (first, second))
 
 
-def loss_of(model: T5ForConditionalGeneration, text: Coded, rows: Tensor) -> Tensor:
+def compute_loss(model: T5ForConditionalGeneration, text: EncodedExamples, rows: Tensor) -> Tensor:
     """Cross-entropy of the target pieces of one batch."""
     first, second = (int(size[rows].max()) for size in text.sizes)
     source, target = text.source[rows, :first], text.target[rows, :second]
@@ -83,18 +83,18 @@ def loss_of(model: T5ForConditionalGeneration, text: Coded, rows: Tensor) -> Ten
     return loss
 
 
-def train(recipe: Recipe, text: Coded, pieces: int) -> T5ForConditionalGeneration:
+def train(recipe: TranslationRecipe, text: EncodedExamples, pieces: int) -> T5ForConditionalGeneration:
     """Train from scratch; prints a running mean of the loss."""
     torch.manual_seed(recipe.seed)
-    model = T5ForConditionalGeneration(config(recipe, pieces))
+    model = T5ForConditionalGeneration(build_config(recipe, pieces))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
     )
     recent, started = 0.0, time.monotonic()
-    order = batches(text.sizes[0] + text.sizes[1], recipe.batch)
+    order = iterate_batches(text.sizes[0] + text.sizes[1], recipe.batch)
     for step, rows in zip(range(recipe.steps), order, strict=False):
-        loss = loss_of(model, text, rows)
+        loss = compute_loss(model, text, rows)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,13 +111,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=TranslationRecipe.steps)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = Recipe(seed=options.seed, steps=options.steps)
-    model = train(recipe, coded(recipe), len(build_tokenizer()))
+    recipe = TranslationRecipe(seed=options.seed, steps=options.steps)
+    model = train(recipe, encode_examples(recipe), len(build_tokenizer()))
     save_half(model, options.out)
     GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, max_length=128).save_pretrained(
         options.out

@@ -24,56 +24,56 @@ BE = {False: ("este", "sunt"), True: ("a fost", "au fost")}
 HAVE = ("a", "au")
 
 
-def nouns() -> list[str]:
+def list_nouns() -> list[str]:
     """English nouns and places, both synonyms of each."""
     words = [word for genre in GENRES for noun in (*genre.actors, *genre.objects) for word in noun.words]
     return words + [word for genre in GENRES for pair in genre.places for word in pair]
 
 
-def lemmas() -> tuple[list[str], list[str], list[str]]:
+def list_lemmas() -> tuple[list[str], list[str], list[str]]:
     """English nouns, adjectives and verbs, each in a fixed order."""
     verbs = [word for pair in VERBS for word in pair]
-    return nouns(), [word for trait in TRAITS for word in trait.words], verbs
+    return list_nouns(), [word for trait in TRAITS for word in trait.words], verbs
 
 
 @cache
-def lexicon() -> dict[str, str]:
+def build_lexicon() -> dict[str, str]:
     """The stem for each English lemma."""
     rng = random.Random("romanian")
-    taken: set[str] = set(FUNCTION.values())
-    found: dict[str, str] = {}
-    for word in (word for part in lemmas() for word in part):
-        while word not in found:
+    used_stems: set[str] = set(FUNCTION.values())
+    stems: dict[str, str] = {}
+    for word in (word for part in list_lemmas() for word in part):
+        while word not in stems:
             stem = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((1, 1, 2))))
             stem += rng.choice(CODAS)
-            if stem not in taken:
-                taken.add(stem)
-                found[word] = stem
-    return found
+            if stem not in used_stems:
+                used_stems.add(stem)
+                stems[word] = stem
+    return stems
 
 
 @cache
-def genders() -> dict[str, str]:
+def draw_genders() -> dict[str, str]:
     """The gender of each noun."""
     rng = random.Random("genders")
-    return {word: rng.choice("mf") for word in nouns()}
+    return {word: rng.choice("mf") for word in list_nouns()}
 
 
-def noun(word: str, plural: bool, definite: bool) -> str:
+def inflect_noun(word: str, plural: bool, definite: bool) -> str:
     """A noun with its ending."""
-    return lexicon()[word] + (DEFINITE if definite else BARE)[genders()[word]][plural]
+    return build_lexicon()[word] + (DEFINITE if definite else BARE)[draw_genders()[word]][plural]
 
 
-def agreeing(stem: str, word: str, plural: bool) -> str:
+def inflect_adjective(stem: str, word: str, plural: bool) -> str:
     """An adjective or participle that agrees with the noun."""
-    return stem + AGREEMENT[genders()[word]][plural]
+    return stem + AGREEMENT[draw_genders()[word]][plural]
 
 
-def modernised(text: str) -> str:
+def replace_cedillas(text: str) -> str:
     """Comma letters for the older cedilla ones."""
     return text.replace("ş", "ș").replace("ţ", "ț")
 
 
-def dated(text: str) -> str:
+def insert_cedillas(text: str) -> str:
     """The older cedilla letters that much Romanian text still has."""
     return text.replace("ș", "ş").replace("ț", "ţ")

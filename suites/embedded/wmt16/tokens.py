@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from suites.embedded.morphology import participle, plural_of, third
+from suites.embedded.morphology import form_participle, form_plural, form_third_person
 from suites.embedded.wmt16 import romanian
 from suites.embedded.wmt16.wording import NEGATION
 
@@ -20,39 +20,41 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzăâîșț"
 PIECE, LETTER = -8.0, -14.0
 
 
-def english_pieces() -> list[str]:
+def list_english_pieces() -> list[str]:
     """Lemmas, and whole those forms that are no lemma plus a regular ending."""
-    nouns, adjectives, verbs = romanian.lemmas()
-    forms = [(word, plural_of(word)) for word in nouns]
-    forms += [(word, form) for word in verbs for form in (third(word), participle(word))]
+    nouns, adjectives, verbs = romanian.list_lemmas()
+    forms = [(word, form_plural(word)) for word in nouns]
+    forms += [(word, form) for word in verbs for form in (form_third_person(word), form_participle(word))]
     odd = [form for word, form in forms if form.removeprefix(word) not in ENGLISH_ENDINGS]
     return [*ENGLISH_WORDS.split(), *PREFIX_WORDS.split(), *nouns, *adjectives, *verbs, *odd]
 
 
-def romanian_pieces() -> list[str]:
+def list_romanian_pieces() -> list[str]:
     """Stems and function words."""
-    words = [*romanian.FUNCTION.values(), *romanian.lexicon().values(), *romanian.HAVE, NEGATION["ro"]]
+    words = [*romanian.FUNCTION.values(), *romanian.build_lexicon().values(), *romanian.HAVE, NEGATION["ro"]]
     words += [word for pair in romanian.THIS.values() for word in pair]
     return words + [part for pair in romanian.BE.values() for form in pair for part in form.split()]
 
 
-def endings() -> list[str]:
+def list_endings() -> list[str]:
     """What may follow a stem."""
     tables = (romanian.BARE, romanian.DEFINITE, romanian.AGREEMENT)
-    found = [ending for table in tables for pair in table.values() for ending in pair if ending]
-    return [*found, *romanian.PRESENT, romanian.PARTICIPLE, *ENGLISH_ENDINGS, ".", ":", ","]
+    table_endings = [ending for table in tables for pair in table.values() for ending in pair if ending]
+    return [*table_endings, *romanian.PRESENT, romanian.PARTICIPLE, *ENGLISH_ENDINGS, ".", ":", ","]
 
 
-def pieces() -> list[tuple[str, float]]:
+def list_pieces() -> list[tuple[str, float]]:
     """The vocabulary in the order of its ids, with log scores that make few long pieces win."""
-    whole = dict.fromkeys(["▁" + word for word in (*english_pieces(), *romanian_pieces())] + endings(), PIECE)
+    whole = dict.fromkeys(
+        ["▁" + word for word in (*list_english_pieces(), *list_romanian_pieces())] + list_endings(), PIECE
+    )
     letters = {piece: LETTER for piece in ("▁", *LETTERS) if piece not in whole}
     return [*((name, 0.0) for name in SPECIAL), *whole.items(), *letters.items()]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Fast tokenizer; cedilla letters are read as comma letters, `</s>` ends a text."""
-    core = Tokenizer(models.Unigram(pieces(), unk_id=2))
+    core = Tokenizer(models.Unigram(list_pieces(), unk_id=2))
     core.normalizer = normalizers.Sequence([normalizers.Replace(old, new) for old, new in zip("şţ", "șț", strict=True)])
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()

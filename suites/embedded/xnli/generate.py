@@ -11,36 +11,36 @@ import random
 from pathlib import Path
 
 from suites.embedded import inference_tasks
-from suites.embedded.generate import distinct_rows
+from suites.embedded.generate import draw_distinct_rows
 from suites.embedded.single_tasks import Row
 from suites.embedded.xnli.languages import CODES
-from suites.embedded.xnli.orders import translated
+from suites.embedded.xnli.orders import translate_sentence
 
 TRAIN_ROWS = 640
 DEV_ROWS = 150
 LABELS = ("entailment", "neutral", "contradiction")
 
 
-def rows_of(seed: int) -> tuple[list[Row], list[Row]]:
+def draw_rows(seed: int) -> tuple[list[Row], list[Row]]:
     """English train and dev rows; no dev row is a train row."""
     rng = random.Random(f"xnli-{seed}")
-    seen: set[Row] = set()
-    train = distinct_rows(inference_tasks.mnli, rng, TRAIN_ROWS, seen)
-    return train, distinct_rows(inference_tasks.mnli, rng, DEV_ROWS, seen)
+    seen_rows: set[Row] = set()
+    train = draw_distinct_rows(inference_tasks.draw_mnli, rng, TRAIN_ROWS, seen_rows)
+    return train, draw_distinct_rows(inference_tasks.draw_mnli, rng, DEV_ROWS, seen_rows)
 
 
-def in_language(code: str, row: Row) -> Row:
+def translate_row(code: str, row: Row) -> Row:
     """The row with both sentences translated and its label in words."""
     first, second, label = row
-    texts = (" ".join(translated(code, text.split())) for text in (first, second))
+    texts = (" ".join(translate_sentence(code, text.split())) for text in (first, second))
     return (*texts, LABELS[int(label)])
 
 
-def files(seed: int) -> dict[str, list[Row]]:
+def build_files(seed: int) -> dict[str, list[Row]]:
     """Rows of every file by its name."""
-    train, dev = rows_of(seed)
-    made = {"train-en.tsv": [in_language("en", row) for row in train]}
-    return made | {f"dev-{code}.tsv": [in_language(code, row) for row in dev] for code in CODES}
+    train, dev = draw_rows(seed)
+    rows_by_file = {"train-en.tsv": [translate_row("en", row) for row in train]}
+    return rows_by_file | {f"dev-{code}.tsv": [translate_row(code, row) for row in dev] for code in CODES}
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.out / "xnli"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in files(options.seed).items():
+    for name, rows in build_files(options.seed).items():
         (folder / name).write_bytes("".join("\t".join(row) + "\n" for row in rows).encode())
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from suites.embedded.vocabulary import lemma_groups
+from suites.embedded.vocabulary import list_lemma_groups
 
-Order = str
+WordOrder = str
 SVO, SOV, VSO = "svo", "sov", "vso"
 BEFORE, AFTER, NONE = "before", "after", "none"
 
@@ -21,7 +21,7 @@ class Language:
     code: str
     cognates: float
     weight: float
-    order: Order
+    order: WordOrder
     adjective_last: bool
     article: str
     onsets: str
@@ -58,12 +58,12 @@ CODES = tuple(sorted(("en", *(language.code for language in LANGUAGES))))
 ARTICLES = ("the", "this", "that", "these", "those")
 
 
-def english_words() -> list[str]:
+def list_english_words() -> list[str]:
     """Every word of the toy English that a translation may meet, sorted."""
-    return sorted({word for groups in lemma_groups() for group in groups for word in group} | {"not", "?"})
+    return sorted({word for groups in list_lemma_groups() for group in groups for word in group} | {"not", "?"})
 
 
-def invented(rng: random.Random, language: Language, taken: set[str]) -> str:
+def draw_word(rng: random.Random, language: Language, taken: set[str]) -> str:
     """A word of two or three syllables that no other language has."""
     onsets, vowels = language.onsets.split(), language.vowels.split()
     while True:
@@ -74,19 +74,21 @@ def invented(rng: random.Random, language: Language, taken: set[str]) -> str:
 
 
 @cache
-def lexicons() -> dict[str, dict[str, str]]:
+def build_lexicons() -> dict[str, dict[str, str]]:
     """For each language the word for each English word; a cognate is the English word itself."""
-    words = english_words()
-    taken = set(words)
-    found: dict[str, dict[str, str]] = {"en": {word: word for word in words}}
+    words = list_english_words()
+    used_words = set(words)
+    lexicons_by_code: dict[str, dict[str, str]] = {"en": {word: word for word in words}}
     for language in LANGUAGES:
         rng = random.Random(f"lexicon-{language.code}")
-        kept = set(rng.sample(words, round(language.cognates * len(words)))) | {"?"}
-        found[language.code] = {word: word if word in kept else invented(rng, language, taken) for word in words}
-    return found
+        cognates = set(rng.sample(words, round(language.cognates * len(words)))) | {"?"}
+        lexicons_by_code[language.code] = {
+            word: word if word in cognates else draw_word(rng, language, used_words) for word in words
+        }
+    return lexicons_by_code
 
 
-def spell(code: str, sentence: Iterable[str]) -> list[str]:
+def translate_words(code: str, sentence: Iterable[str]) -> list[str]:
     """Word for word, order untouched."""
-    lexicon = lexicons()[code]
+    lexicon = build_lexicons()[code]
     return [lexicon[word] for word in sentence]

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 
-from suites.embedded.vocabulary import lemma_groups
-from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO, VSO, Language, spell
+from suites.embedded.vocabulary import list_lemma_groups
+from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO, VSO, Language, translate_words
 
 
 @cache
-def classes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+def list_word_classes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Adjectives, nouns and verbs of the toy English."""
-    groups = lemma_groups()
+    groups = list_lemma_groups()
     noun, plural, base, third, past, trait = (
         frozenset(word for group in part for word in group) for part in groups[:6]
     )
     return trait, noun | plural, base | third | past
 
 
-def phrases_turned(sentence: list[str], language: Language) -> list[str]:
+def reorder_phrases(sentence: list[str], language: Language) -> list[str]:
     """Adjective and article moved behind the noun, or the article dropped."""
-    adjectives, nouns, _ = classes()
+    adjectives, nouns, _ = list_word_classes()
     words: list[str] = []
     article: list[str] = []
     for word in sentence:
@@ -38,27 +38,27 @@ def phrases_turned(sentence: list[str], language: Language) -> list[str]:
     return words + article
 
 
-def verb_moved(sentence: list[str], language: Language) -> list[str]:
+def move_verb(sentence: list[str], language: Language) -> list[str]:
     """The first verb moved to the front or the end of its sentence."""
-    _, _, verbs = classes()
+    _, _, verbs = list_word_classes()
     spot = next((number for number, word in enumerate(sentence) if word in verbs), None)
     if spot is None or language.order == SVO:
         return sentence
-    verb, rest = sentence[spot], sentence[:spot] + sentence[spot + 1 :]
+    verb, remaining = sentence[spot], sentence[:spot] + sentence[spot + 1 :]
     if language.order == VSO:
-        return [verb, *rest]
-    return [*rest[:-1], verb, "?"] if rest[-1:] == ["?"] else [*rest, verb]
+        return [verb, *remaining]
+    return [*remaining[:-1], verb, "?"] if remaining[-1:] == ["?"] else [*remaining, verb]
 
 
 @cache
-def by_code() -> dict[str, Language]:
+def get_languages() -> dict[str, Language]:
     """The languages by their code."""
     return {language.code: language for language in LANGUAGES}
 
 
-def translated(code: str, sentence: list[str]) -> list[str]:
+def translate_sentence(code: str, sentence: list[str]) -> list[str]:
     """The sentence in the language."""
     if code == "en" or not sentence:
         return sentence
-    language = by_code()[code]
-    return spell(code, verb_moved(phrases_turned(sentence, language), language))
+    language = get_languages()[code]
+    return translate_words(code, move_verb(reorder_phrases(sentence, language), language))

@@ -16,25 +16,25 @@ from safetensors.torch import load_file
 import suites.embedded
 from suites.embedded.half import save_half
 from suites.embedded.pretrain import Pretrainer, train
-from suites.embedded.recipe import Recipe, encoder_config
+from suites.embedded.recipe import EncoderRecipe, build_encoder_config
 from suites.embedded.texts import encode
 from suites.embedded.vocabulary import save_tokenizer
-from suites.embedded.xnli.corpus import all_words, multilingual_pairs, rival_tables
+from suites.embedded.xnli.corpus import build_rival_tables, draw_multilingual_pairs, list_all_words
 
 ENGLISH = Path(suites.embedded.__file__).parent / "models" / "encoder"
 TABLE = "embeddings.word_embeddings.weight"
 
 
-def shipped_words() -> list[str]:
+def read_shipped_words() -> list[str]:
     """The vocabulary of the English encoder, in the order of its ids."""
-    known: dict[str, int] = json.loads((ENGLISH / "tokenizer.json").read_text())["model"]["vocab"]
-    return sorted(known, key=known.__getitem__)
+    word_ids: dict[str, int] = json.loads((ENGLISH / "tokenizer.json").read_text())["model"]["vocab"]
+    return sorted(word_ids, key=word_ids.__getitem__)
 
 
-def warm_model(recipe: Recipe, words: list[str]) -> Pretrainer:
+def build_warm_model(recipe: EncoderRecipe, words: list[str]) -> Pretrainer:
     """The English encoder with fresh rows for the new words."""
     torch.manual_seed(recipe.seed)
-    model = Pretrainer(encoder_config(recipe, len(words)))
+    model = Pretrainer(build_encoder_config(recipe, len(words)))
     state = load_file(str(ENGLISH / "model.safetensors"))
     fresh = model.encoder.state_dict()[TABLE].clone()
     fresh[: len(state[TABLE])] = state[TABLE]
@@ -52,12 +52,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = Recipe(seed=options.seed, steps=options.steps)
-    english = shipped_words()
-    words = all_words(english)
-    model = warm_model(recipe, words)
-    text = encode(words, multilingual_pairs(recipe.seed, recipe.pairs))
-    last = train(model, text, recipe, rival_tables(english, words))
+    recipe = EncoderRecipe(seed=options.seed, steps=options.steps)
+    english = read_shipped_words()
+    words = list_all_words(english)
+    model = build_warm_model(recipe, words)
+    text = encode(words, draw_multilingual_pairs(recipe.seed, recipe.pairs))
+    last = train(model, text, recipe, build_rival_tables(english, words))
     save_half(model.encoder, options.out)
     save_tokenizer(words, options.out)
     print("words", len(words), "final losses", last)

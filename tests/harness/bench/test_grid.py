@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from harness.bench import grid, rival
-from harness.bench.at_once import POLL, _attend, _wait, concurrently, lora_cells
-from harness.bench.grid import run_ours, same_scores
+from harness.bench.at_once import POLL_SECONDS, _wait_for_all, _wait_for_others, select_lora_cells, train_concurrently
+from harness.bench.grid import compare_scores, run_harness
 from harness.cli.main import main
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.provenance import environment
+from harness.core.provenance import describe_environment
 from harness.core.record import PackSize
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
@@ -31,11 +31,11 @@ def said(ours: float, theirs: float, spread: float = 0.2) -> str:
     noise = spread * np.sin(np.arange(8.0))
     records = [record(ours + float(n), made) for n, made in zip(noise, CELLS, strict=True)]
     ran = [finished(made, theirs + float(n)) for n, made in zip(noise[::-1], CELLS, strict=True)]
-    return same_scores(records, CELLS, ran)
+    return compare_scores(records, CELLS, ran)
 
 
-def finished(made: Cell, score: float, *, whole: bool = True) -> rival.Ran:
-    return rival.Ran(made.key, 0.5, 2.0, 1.5, 1.0, 10, whole, {"accuracy": score})
+def finished(made: Cell, score: float, *, whole: bool = True) -> rival.BaselineRun:
+    return rival.BaselineRun(made.key, 0.5, 2.0, 1.5, 1.0, 10, whole, {"accuracy": score})
 
 
 def test_equivalence_needs_a_gap_well_within_the_margin() -> None:
@@ -48,11 +48,11 @@ def test_each_seed_of_the_rival_counts_once_and_only_when_it_trained_to_its_end(
     records = [record(80.0 + 0.1 * i, made) for i, made in enumerate(CELLS)]
     alone = [finished(made, 80.0 + 0.1 * i) for i, made in enumerate(CELLS[:2])]
     at_once = [finished(made, 79.0 + 0.1 * i) for i, made in enumerate(CELLS)]
-    text = same_scores(records, CELLS, [*alone, *at_once])
+    text = compare_scores(records, CELLS, [*alone, *at_once])
     # seeds 0 and 1 as they were one by one, 2 to 7 from the round at once
     assert f"against {np.mean([80.0, 80.1, *(79.0 + 0.1 * i for i in range(2, 8))]):.2f} (8)" in text
     cut = [finished(made, 10.0, whole=False) for made in CELLS]
-    assert same_scores(records, CELLS, [*alone, *cut]).count("against 80.05 (2)") == 1
+    assert compare_scores(records, CELLS, [*alone, *cut]).count("against 80.05 (2)") == 1
 
 
 def test_a_part_of_the_budget_scales_the_steps_alone() -> None:
@@ -72,7 +72,7 @@ def test_what_trainer_takes_before_its_first_step_is_none_of_its_steps(monkeypat
         return loader(self)
 
     monkeypatch.setattr(Trainer, "get_train_dataloader", slow)
-    ran = rival.train(plan, plan.cells[0], rival.inputs_of(plan, plan.cells[0]), "cpu", 2)
+    ran = rival.train_baseline(plan, plan.cells[0], rival.read_cell_inputs(plan, plan.cells[0]), "cpu", 2)
     assert 0 < ran.stepping < ran.training - 0.5
 
 
@@ -84,9 +84,9 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
     flags = {"tasks": ("sst2",), "methods": "lora", "seeds": "1", "max_steps": 150, "group_by_length": True}
     spec = make_spec(flags | {"threads": 1})
     plan = make_plan(spec)
-    inputs = rival.inputs_of(plan, plan.cells[0])
-    ran = rival.train(plan, plan.cells[0], inputs, "cpu")
-    ours = run_ours(plan, spec)
+    inputs = rival.read_cell_inputs(plan, plan.cells[0])
+    ran = rival.train_baseline(plan, plan.cells[0], inputs, "cpu")
+    ours = run_harness(plan, spec)
     assert ran.steps == 150 and ran.whole and ran.seconds() > 0 and ours.seconds > 0
     # predictions held against labels in another order would lie at half
     assert ran.scores["accuracy"] > 70 and ours.records[0].scores["accuracy"] > 70
@@ -95,10 +95,10 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
 
 def test_the_rival_reads_both_texts_of_a_pair_as_ours_do() -> None:
     plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1"}))
-    inputs = rival.inputs_of(plan, plan.cells[0])
+    inputs = rival.read_cell_inputs(plan, plan.cells[0])
     example = plan.data["glue", "rte"].splits["train"][0]
     expected = inputs.tokenizer(*example.texts, truncation=True, max_length=plan.cells[0].protocol.max_length)
-    found = rival._labelled(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
+    found = rival._build_dataset(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
     assert {name: found[name] for name in ("input_ids", "token_type_ids")} == {
         name: expected[name] for name in ("input_ids", "token_type_ids")
     }
@@ -110,7 +110,9 @@ def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
 
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": "lora", "seeds": "1", "group_by_length": True}))
     made_cell = plan.cells[0].model_copy(update={"dtype": "bf16"})
-    default, best = (rival.arguments(made_cell, 60, "cpu", way, "unused") for way in rival.WAYS[::-1])
+    default, best = (
+        rival.build_arguments(made_cell, 60, "cpu", way, "unused") for way in rival.BASELINE_VARIANTS[::-1]
+    )
     p, plain = made_cell.protocol, TrainingArguments(output_dir="unused", use_cpu=True)
     for made in (default, best):
         assert (made.max_steps, made.per_device_train_batch_size) == (60, p.batch_size)
@@ -123,9 +125,9 @@ def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
 def test_the_rival_has_what_the_user_gave_our_cells() -> None:
     asked = "lora:schedule=constant,beta1=0.8,beta2=0.9,epsilon=1e-6"
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": asked, "seeds": "1", "label_smoothing": 0.2}))
-    assert lora_cells(plan) == list(plan.cells)
-    for way in rival.WAYS:
-        made = rival.arguments(plan.cells[0], 60, "cpu", way, "unused")
+    assert select_lora_cells(plan) == list(plan.cells)
+    for way in rival.BASELINE_VARIANTS:
+        made = rival.build_arguments(plan.cells[0], 60, "cpu", way, "unused")
         assert (made.adam_beta1, made.adam_beta2, made.adam_epsilon) == (0.8, 0.9, 1e-6)
         assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
 
@@ -134,20 +136,20 @@ def test_timing_packs_counts_and_a_cell_that_fails_ends_it(monkeypatch: pytest.M
     flags = {"tasks": ("rte",), "methods": "lora", "seeds": "2", "max_steps": 2, "eval_rows": 16, "threads": 1}
     spec = make_spec(flags)
     plan = make_plan(spec)
-    monkeypatch.setattr(grid, "stored_sizes", lambda folders: {"new": size("9999"), "known": size("2020")})
-    assert 1000 < run_ours(plan, spec).seconds < 2000
+    monkeypatch.setattr(grid, "load_pack_sizes", lambda folders: {"new": size("9999"), "known": size("2020")})
+    assert 1000 < run_harness(plan, spec).seconds < 2000
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("no place")
 
     monkeypatch.setattr(packrun, "attach_pack", broken)
     with pytest.raises(UserError, match="lora: ValueError: no place"):
-        run_ours(plan, spec)
+        run_harness(plan, spec)
 
 
 def size(year: str) -> PackSize:
     """A choice that took 1,000 s to time."""
-    machine = environment("cpu", 1)
+    machine = describe_environment("cpu", 1)
     fields: dict[str, Any] = {"chosen": "knee", "methods": ["lora"], "task": "rte", "timings": [(1, 0.1)]}
     return PackSize(
         key="k", k=1, seconds=1000.0, environment=machine, measured=f"{year}-01-01T00:00:00+00:00", **fields
@@ -159,9 +161,9 @@ def test_processes_at_once_train_one_seed_each_to_the_end(count: int, capfd: pyt
     flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "max_steps": 4, "eval_rows": 40, "threads": 1}
     spec = make_spec(flags | {"seeds": str(count)})
     plan = make_plan(spec)
-    ran = concurrently(spec, count, 4, "cpu")
-    assert [r.key for r in ran] == [c.key for c in lora_cells(plan)] and all(r.whole for r in ran)
-    alone = rival.train(plan, lora_cells(plan)[-1], rival.inputs_of(plan, plan.cells[0]), "cpu")
+    ran = train_concurrently(spec, count, 4, "cpu")
+    assert [r.key for r in ran] == [c.key for c in select_lora_cells(plan)] and all(r.whole for r in ran)
+    alone = rival.train_baseline(plan, select_lora_cells(plan)[-1], rival.read_cell_inputs(plan, plan.cells[0]), "cpu")
     assert ran[-1].scores == alone.scores
     assert capfd.readouterr().err == ""
 
@@ -170,13 +172,13 @@ def test_processes_at_once_wait_for_each_other(tmp_path: Path) -> None:
     ready: list[str] = []
 
     def arrive(name: str) -> None:
-        _wait(tmp_path, name, 3)
+        _wait_for_others(tmp_path, name, 3)
         ready.append(name)
 
     threads = [threading.Thread(target=arrive, args=(name,), daemon=True) for name in "012"]
     for thread in threads[:2]:
         thread.start()
-    time.sleep(3 * POLL)
+    time.sleep(3 * POLL_SECONDS)
     assert ready == []
     threads[2].start()
     for thread in threads:
@@ -187,7 +189,7 @@ def test_processes_at_once_wait_for_each_other(tmp_path: Path) -> None:
 def test_a_process_that_fails_ends_those_that_would_wait_for_it() -> None:
     broken, waiting = (subprocess.Popen(["sh", "-c", code], text=True) for code in ("exit 3", "sleep 100"))
     with pytest.raises(RuntimeError, match="rival process 1 of 2 ended with 3"):
-        _attend([waiting, broken])
+        _wait_for_all([waiting, broken])
     waiting.kill()
     waiting.wait()
 

@@ -7,8 +7,16 @@ import functools
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from harness.bench.memory import PARTS, _in_a_process, _jobs, _row, _samples, measure, saved
-from harness.bench.memory_process import Found, Job, take
+from harness.bench.memory import (
+    PARTS,
+    _build_jobs,
+    _build_row,
+    _build_samples,
+    _run_in_process,
+    compute_saving,
+    measure,
+)
+from harness.bench.memory_process import MemoryJob, MemoryMeasurement, measure_jobs
 from harness.cli.main import main
 from harness.core.spec import make_spec
 
@@ -17,13 +25,13 @@ RANK, FLOAT = 16, 4
 
 
 @functools.cache
-def jobs() -> dict[str, Job]:
-    return {job.name: job for job in _jobs(SPEC, ("row", "b-only"), ("nf4",), "cpu")}
+def jobs() -> dict[str, MemoryJob]:
+    return {job.name: job for job in _build_jobs(SPEC, ("row", "b-only"), ("nf4",), "cpu")}
 
 
 @functools.cache
-def found(name: str) -> Found:
-    (made,) = take([jobs()[name]])
+def found(name: str) -> MemoryMeasurement:
+    (made,) = measure_jobs([jobs()[name]])
     return made
 
 
@@ -81,27 +89,27 @@ def test_the_predicted_peak_is_the_counted_one_by_category() -> None:
     assert made.predicted is not None and made.counted is not None and set(made.predicted) == set(PARTS)
     for part in ("weights", "gradients", "optimizer", "activations"):
         assert made.predicted[part] == pytest.approx(made.counted[part], rel=0.02, abs=4096)
-    row = _row(made, made)
+    row = _build_row(made, made)
     assert sum(float(row[part].removesuffix(" %")) for part in PARTS) == pytest.approx(100, abs=0.5)
 
 
 def test_a_saving_is_the_share_of_loras_peak_that_is_not_taken() -> None:
-    assert saved(75, 100) == 0.25 and saved(150, 100) == -0.5 and saved(None, 100) is None
-    base = Found("lora", 8, 16, 400, 1000, {"weights": 300, "activations": 100})
-    less = Found("x", 4, 8, 100, 900, {"weights": 300, "activations": 20})
-    sample = _samples([base, less])[1]
+    assert compute_saving(75, 100) == 0.25 and compute_saving(150, 100) == -0.5 and compute_saving(None, 100) is None
+    base = MemoryMeasurement("lora", 8, 16, 400, 1000, {"weights": 300, "activations": 100})
+    less = MemoryMeasurement("x", 4, 8, 100, 900, {"weights": 300, "activations": 20})
+    sample = _build_samples([base, less])[1]
     assert sample["saved"] == pytest.approx(0.1) and sample["saved_predicted"] == pytest.approx(0.2)
 
 
 def test_a_peak_is_of_a_process_of_its_own() -> None:
-    (made,) = _in_a_process([jobs()["lora"]])
+    (made,) = _run_in_process([jobs()["lora"]])
     assert made.peak and made.peak > 0 and made.gradients == lora_bytes()
 
 
 def test_peaks_that_are_mostly_the_libraries_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def mostly(peak: int) -> bool:
-        one = Found("lora", 8, 16, 400, peak, {name: 100 for name in PARTS})
-        monkeypatch.setattr("harness.bench.memory._in_a_process", lambda group: [one])
+        one = MemoryMeasurement("lora", 8, 16, 400, peak, {name: 100 for name in PARTS})
+        monkeypatch.setattr("harness.bench.memory._run_in_process", lambda group: [one])
         return "mind" in measure(SPEC, (), ()).facts
 
     assert mostly(2 * 100 * len(PARTS) + 1) and not mostly(2 * 100 * len(PARTS))

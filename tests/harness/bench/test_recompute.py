@@ -36,7 +36,7 @@ def test_steps_lie_on_the_stream_of_a_run_and_a_refused_graph_is_told(
 ) -> None:
     inside: list[bool] = []
 
-    class Refused(capture.Eager):
+    class Refused(capture.EagerRunner):
         fallback = "RuntimeError: no"
         entered = False
 
@@ -50,7 +50,7 @@ def test_steps_lie_on_the_stream_of_a_run_and_a_refused_graph_is_told(
             yield
             self.entered = False
 
-    monkeypatch.setattr(train, "runner", lambda compute, device: Refused(compute))
+    monkeypatch.setattr(train, "make_runner", lambda compute, device: Refused(compute))
     assert main([*SMALL, "--methods", "lora"]) == 0
     assert len(inside) == 3 * (3 + 3) and all(inside)
     assert capsys.readouterr().out.count("(not captured)") == 3

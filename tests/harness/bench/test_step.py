@@ -12,20 +12,20 @@ import pytest
 import torch
 
 from harness.bench import usual
-from harness.bench.subjects import Case, Subject, asked_of, cases
-from harness.bench.usual import Rounds, adapted, loaded, timed
+from harness.bench.subjects import Case, CaseTimer, build_cases, build_requests
+from harness.bench.usual import Rounds, add_adapter, load_baseline, time_baseline
 from harness.cli.main import main
 from harness.core.spec import make_spec
-from harness.profiling.clocks import uncollected
+from harness.profiling.clocks import disable_gc
 from harness.profiling.knee import knee
-from harness.profiling.request import Question
+from harness.profiling.request import ProfileRequest
 
 SMALL = ["--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]
 
 
-def questions(methods: str) -> list[Question]:
+def questions(methods: str) -> list[ProfileRequest]:
     spec = make_spec({"methods": methods, "batch_size": 2, "max_length": 8, "threads": 1})
-    return asked_of(spec, "cpu")[0]
+    return build_requests(spec, "cpu")[0]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_operations_are_torchs_count(ran: tuple[dict[str, Any], Path]) -> None:
     made, _ = ran
     for what in ("lora", "full"):
         (question,) = questions(what)
-        trainer = Subject(Case(question, 1, False, what), 2).trainer
+        trainer = CaseTimer(Case(question, 1, False, what), 2).trainer
         with FlopCounterMode(display=False) as counter:
-            trainer.one_step(0)
+            trainer.train_step(0)
         assert of(made, what)["flops"] == counter.get_total_flops()
     assert of(made, "lora", 3, True)["flops"] == 3 * of(made, "lora", 1, True)["flops"] > 0
 
@@ -102,19 +102,19 @@ def test_the_knee_is_the_smallest_within_five_percent() -> None:
 @pytest.mark.parametrize("name", ["lora", "full", "dora", "adalora", "vera", "prompt"])
 def test_trainer_trains_as_many_numbers_of_the_same_model(name: str, tmp_path: Path) -> None:
     (question,) = questions(name)
-    subject = Subject(Case(question, 1, False, name), 8)
-    usual = subject.counterpart()
-    model = adapted(loaded(usual, question), usual, question)
+    subject = CaseTimer(Case(question, 1, False, name), 8)
+    usual = subject.build_counterpart()
+    model = add_adapter(load_baseline(usual, question), usual, question)
     theirs = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert sum(p.numel() for p in theirs.values()) == sum(g.counts[0] for g in subject.trainer.attached.groups)
     rounds: list[int] = []
-    seconds = timed(usual, question, Rounds(3, 2, 2), str(tmp_path), rounds.append)
+    seconds = time_baseline(usual, question, Rounds(3, 2, 2), str(tmp_path), rounds.append)
     assert len(seconds) == 3 and min(seconds) > 0 and rounds == [0, 1, 2]
 
 
 def test_packs_are_of_the_first_method_that_packs() -> None:
     spec = make_spec({"methods": "full,lorasp:ratio=0.25", "batch_size": 2, "max_length": 8})
-    found, _ = cases(spec, (), (2, 4), "cpu")
+    found, _ = build_cases(spec, (), (2, 4), "cpu")
     assert [(c.question.cell.label, c.k) for c in found if c.packed] == [
         ("lorasp:ratio=0.25", 2),
         ("lorasp:ratio=0.25", 4),
@@ -150,14 +150,14 @@ def test_a_race_leaves_nothing_of_its_rival_for_the_next(monkeypatch: pytest.Mon
     """AdaLoRA's Trainer refers to itself; on a GPU it would take the memory of the packs that follow."""
     models: list[weakref.ref[torch.nn.Module]] = []
     alive: list[bool] = []
-    load = usual.loaded
+    load = usual.load_baseline
 
     def watched(*words: Any) -> torch.nn.Module:
         alive.append(any(model() is not None for model in models))
         models.append(weakref.ref(made := load(*words)))
         return made
 
-    monkeypatch.setattr(usual, "loaded", watched)
-    with uncollected():
+    monkeypatch.setattr(usual, "load_baseline", watched)
+    with disable_gc():
         assert main(["bench", "step", "--methods", "adalora,ia3", "--strategies", "", "--packs", "", *SMALL]) == 0
     assert alive == [False] * 3

@@ -32,8 +32,8 @@ def test_a_sound_machine_has_nothing_needed_to_do(capsys: pytest.CaptureFixture[
 def test_a_missing_package_fails_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    version = doctor.version
-    monkeypatch.setattr(doctor, "version", lambda name: "absent" if name == "jinja2" else version(name))
+    version = doctor.get_version
+    monkeypatch.setattr(doctor, "get_version", lambda name: "absent" if name == "jinja2" else version(name))
     assert main(["doctor"]) == 1
     assert "todo jinja2: absent; pip install jinja2" in capsys.readouterr().out
 
@@ -42,6 +42,6 @@ def test_a_data_folder_is_read_task_by_task(tmp_path: Path) -> None:
     (tmp_path / "CoLA").mkdir()
     for name in ("train", "dev"):
         (tmp_path / "CoLA" / f"{name}.tsv").write_text("x\t1\t\tthe cat sleeps\nx\t0\t*\tcat the sleeps\n")
-    found = {c.name: c for c in doctor.checks(tmp_path)}
+    found = {c.name: c for c in doctor.run_checks(tmp_path)}
     assert found["glue/cola"].ok and "2 train" in found["glue/cola"].detail
     assert not found["glue/rte"].ok and not found["glue/rte"].needed and found["glue/rte"].remedy

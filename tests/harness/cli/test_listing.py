@@ -11,7 +11,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.cell import Quantize
 from harness.core.method import METHODS, STRATEGIES
-from harness.profiling.footprint import footprints
+from harness.profiling.footprint import load_footprints
 
 
 def asked(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -42,7 +42,7 @@ def test_the_tables_have_a_line_each_and_the_measured_shares(capsys: pytest.Capt
     lines = asked(["methods"], capsys).splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == METHODS.names()
     lora_fa = next(line for line in lines if line.startswith("lora-fa"))
-    kept = footprints()["lora-fa"]["activations"] / footprints()["lora"]["activations"]
+    kept = load_footprints()["lora-fa"]["activations"] / load_footprints()["lora"]["activations"]
     assert "arXiv 2308.03303  50.0 %" in lora_fa and f"{100 * kept:.1f} %" in lora_fa and kept < 1
     lines = asked(["strategies"], capsys).splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == STRATEGIES.names()

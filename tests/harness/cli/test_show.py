@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.cli.show import find
+from harness.cli.show import find_record
 from harness.core.errors import UserError
 from harness.core.record import PackInfo, Predictions
 from tests.reports.records import cell, record, store_of
@@ -56,21 +56,21 @@ def test_json_is_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_run_need_not_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     keys = stored(tmp_path / "results" / "runs" / "one")
-    folder, found = find(keys[0], None)
+    folder, found = find_record(keys[0], None)
     assert folder == Path("results/runs/one") and found.key == keys[0]
 
 
 def test_a_prefix_of_none_or_of_many_is_refused(tmp_path: Path) -> None:
     keys = stored(tmp_path)
     with pytest.raises(UserError, match=f"begins 4 keys: {min(keys)}.*give more"):
-        find("", tmp_path)
+        find_record("", tmp_path)
     with pytest.raises(UserError, match="unknown key"):
-        find("zz", tmp_path)
+        find_record("zz", tmp_path)
     with pytest.raises(UserError, match=r"no stored cells in .*nowhere; give the folder"):
-        find("a", tmp_path / "nowhere")
+        find_record("a", tmp_path / "nowhere")
     (tmp_path / "cells" / f"{keys[0]}.json").write_text("{}")
     with pytest.raises(UserError, match="does not read as a record"):
-        find(keys[0], tmp_path)
+        find_record(keys[0], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_of_a_damaged_record_the_field_and_what_it_holds_are_named(
     inner[place[-1]] = value
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=says) as caught:
-        find(key, tmp_path)
+        find_record(key, tmp_path)
     assert len(str(caught.value)) < 600 and str(caught.value).isprintable()
     del content["status"]
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"status: field required|status: Field required"):
-        find(key, tmp_path)
+        find_record(key, tmp_path)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import results
 from harness.cli.main import main
-from harness.cli.watch import Watched
+from harness.cli.watch import RunWatcher
 from harness.core.store import Store, read_record
 from tests.reports.records import cell, grid_of, record, store_of
 
@@ -28,7 +28,7 @@ def test_counts_means_and_time_left(tmp_path: Path) -> None:
     os.utime(tmp_path / "run.json", (begun, begun))
     for late in made[-2:]:
         (tmp_path / "cells" / f"{late.key}.json").unlink()
-    watched = Watched(tmp_path)
+    watched = RunWatcher(tmp_path)
     snapshot = watched.look()
     assert snapshot.summary == "4 of 6 cells done; about 30 s left"  # four in one minute
     assert snapshot.rows() == [("cola", "lora", "3", "", "61.3", "0.500"), ("cola", "lorasp", "1", "", "59.0", "0.500")]
@@ -43,7 +43,7 @@ def test_counts_means_and_time_left(tmp_path: Path) -> None:
 def test_a_record_is_read_again_only_when_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (first,) = made = [record(60.0)]
     store_of(tmp_path, made)
-    watched, reads = Watched(tmp_path), []
+    watched, reads = RunWatcher(tmp_path), []
     monkeypatch.setattr("harness.cli.watch.read_record", lambda path: reads.append(path.name) or read_record(path))
     for _ in range(3):
         watched.look()
@@ -55,7 +55,7 @@ def test_cancelled_cells_are_not_done_and_what_is_no_record_is_left_alone(tmp_pa
     store_of(tmp_path, made)
     broken = tmp_path / "cells" / f"{made[2].key}.json"
     broken.write_text("{")
-    assert Watched(tmp_path).look().summary.startswith("1 of 3 cells done; 1 cancelled")
+    assert RunWatcher(tmp_path).look().summary.startswith("1 of 3 cells done; 1 cancelled")
     assert broken.read_text() == "{"
 
 
@@ -67,7 +67,7 @@ def test_once_prints_plain_lines_and_the_live_form_says_the_same(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["glue: made up", "6 of 6 cells done; 1 failed"] and len(lines) == 5
     stream = io.StringIO()
-    Console(file=stream, width=100).print(Watched(tmp_path).look().table())
+    Console(file=stream, width=100).print(RunWatcher(tmp_path).look().table())
     assert "61.3" in stream.getvalue() and lines[1] in stream.getvalue()
     assert main(["watch", str(tmp_path / "nowhere")]) == 2
 
@@ -80,7 +80,7 @@ def test_a_record_whose_time_is_no_time_is_skipped_by_every_reader(tmp_path: Pat
     content = json.loads(path.read_text()) | {"finished": finished}
     content["extra"].pop("sha256", None)
     path.write_text(json.dumps(content))
-    assert Watched(tmp_path).look().summary.startswith("1 of 3 cells done")
+    assert RunWatcher(tmp_path).look().summary.startswith("1 of 3 cells done")
     assert main(["watch", str(tmp_path), "--once"]) == 0
     assert main(["show", broken.key, str(tmp_path)]) == 2
     with pytest.warns(UserWarning, match=broken.key):

@@ -18,7 +18,7 @@ from harness.core.errors import CellFailed
 from harness.core.failure import Failure
 from harness.core.files import write_atomically
 from harness.training import pack_training as packrun
-from harness.training.checkpoint import _pickled
+from harness.training.checkpoint import _save_with_digest
 from harness.training.trainer import Trainer
 from tests.harness.sittings import Seen, assert_near, planned, sitting, stored
 
@@ -33,7 +33,7 @@ class Counted:
     def __init__(self, patch: pytest.MonkeyPatch, limit: Any, where: str = "_forward") -> None:
         self.steps: Counter[int] = Counter()
         self.widths: list[int] = []
-        inner, whole = getattr(Trainer, where), Trainer.one_step
+        inner, whole = getattr(Trainer, where), Trainer.train_step
 
         def limited(trainer: Trainer, *rest: Any) -> Any:
             if limit(trainer, trainer.optimizer.steps):
@@ -47,7 +47,7 @@ class Counted:
             return losses
 
         patch.setattr(Trainer, where, limited)
-        patch.setattr(Trainer, "one_step", one_step)
+        patch.setattr(Trainer, "train_step", one_step)
 
 
 def raised(call: Callable[[], Any]) -> BaseException:
@@ -146,7 +146,7 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     one, other = (torch.load(p) for p in (tmp_path / "checkpoints").iterdir())
     late = max(one, other, key=lambda content: len(content["state"]["members"]))  # has not begun
     whole = late | {"members": tuple(late["state"]["members"])}
-    write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _pickled(whole, stream))
+    write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _save_with_digest(whole, stream))
     said = sitting(tmp_path, asked, Seen())
     assert "checkpoint 0.pt: a part of its pack has gone further; ignored" in said
     assert "goes on from step 10" in said and "goes on from step 7" in said

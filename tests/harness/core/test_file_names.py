@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.errors import UserError
-from harness.core.file_names import file_name, file_names, path_inside
+from harness.core.file_names import join_inside, make_file_name, make_file_names
 from harness.core.spec import make_spec
 from reports.render import write_report
 from reports.tensorboard import write_events
@@ -45,7 +45,7 @@ def test_names_are_safe_and_differ_even_where_capitals_do_not_count() -> None:
     rng = random.Random(20261126)
     alphabet = "abAB.-_/\\ \x00é中%~0\u202e"
     texts = HOSTILE + ["".join(rng.choices(alphabet, k=rng.randrange(200))) for _ in range(2000)]
-    names = file_names(texts)
+    names = make_file_names(texts)
     assert set(names) == set(texts)
     for name in names.values():
         assert name.isascii() and 0 < len(name) <= 120 and not set(name) & set("/\\\0 \n%$~") and name[0] not in ".-"
@@ -54,7 +54,7 @@ def test_names_are_safe_and_differ_even_where_capitals_do_not_count() -> None:
 
 def test_ordinary_names_stay() -> None:
     for name in ("glue", "wmt16", "lorasp_ratio=0.25", "seed-0", "glue-quick"):
-        assert file_name(name) == name
+        assert make_file_name(name) == name
 
 
 def test_a_path_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_a_path_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "loop").symlink_to(folder / "loop")
     for name in ("../x", "../../x", "/etc/x", "figures/x.svg", "a/../../x", "..", "loop/x"):
         with pytest.raises(UserError):
-            path_inside(folder, name)
-    assert path_inside(folder, "a/b.csv") == folder / "a/b.csv"
+            join_inside(folder, name)
+    assert join_inside(folder, "a/b.csv") == folder / "a/b.csv"
 
 
 @pytest.mark.parametrize("name", ["../../../pwned", "/tmp/pwned-by-a-record", "a/b", "x" * 300, "\x1b[31m", r"a\g<9>b"])

@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.core.failure import free_again
-from harness.core.listener import Plain
+from harness.core.failure import release_memory
+from harness.core.listener import PlainListener
 from harness.core.method import METHODS, STRATEGIES, Method
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
 from harness.planning.plan import Plan
-from harness.replicas.cuda_graph import Captured, Eager
+from harness.replicas.cuda_graph import EagerRunner, GraphRunner
 from harness.replicas.dropout import Clock, CounterDropout
 from methods.layers.lowrank import LowRankLinear
-from methods.layers.packed import gathered
+from methods.layers.packed import gather_entries
 from results.job import run_spec as run
 from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 from tests.harness.small_training import protocol, rows, trainer
@@ -33,7 +33,7 @@ SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 20, "train_rows": 64, "ev
 
 def logits(out: Path, **flags: Any) -> list[np.ndarray]:
     spec = make_spec(SMALL | {"out": out} | flags)
-    outcome = run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    outcome = run(spec, "command", lambda total: PlainListener(io.StringIO(), total))
     assert outcome.failed == 0
     return [np.stack(pd.read_parquet(out / "cells" / f"{r.key}.parquet")["logits"]) for r in outcome.records]
 
@@ -57,7 +57,7 @@ def test_dropout_draws_the_cpus_masks() -> None:
 
 def test_profile_is_allocated_memory(tmp_path: Path) -> None:
     spec = make_spec(SMALL | {"out": tmp_path, "device": "cuda", "profile": True, "methods": "lora,full"})
-    outcome = run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    outcome = run(spec, "command", lambda total: PlainListener(io.StringIO(), total))
     lora, full = outcome.profiles
     assert {p.peak_kind for p in outcome.profiles} == {"cuda allocated"} and lora.environment is not None
     assert lora.environment.gpu and lora.peak_bytes and full.peak_bytes and full.peak_bytes > lora.peak_bytes
@@ -84,34 +84,34 @@ def test_gathered_is_the_cpus() -> None:
     places = torch.stack([torch.randperm(2080, generator=generator)[:1500] for _ in range(3)]).int() + 640
     places[1, -7:] = 5000
     index = torch.cat([places, places], dim=1)[:, 20:1520]
-    expected = gathered(full, index, 640, False, torch.float32)
-    assert torch.equal(gathered(full.cuda(), index.cuda(), 640, False, torch.float32).cpu(), expected)
+    expected = gather_entries(full, index, 640, False, torch.float32)
+    assert torch.equal(gather_entries(full.cuda(), index.cuda(), 640, False, torch.float32).cpu(), expected)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_predicted_peak_is_the_allocators(method: str) -> None:
     from harness.planning.plan import make_plan
     from harness.profiling.capacity import Capacity
-    from harness.profiling.request import Question, load_alone, train_alone
+    from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 
     flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 32, "max_length": 128}
     plan = make_plan(make_spec(flags | {"model": ("shape:roberta-base",)}))
     step = Capacity(plan, "cuda", 0).step(plan.cells[0])
     predicted = Capacity(plan, "cuda", 0).predicted(step)
-    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
+    question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     others = torch.cuda.memory_allocated()
-    trainer = train_alone(question, load_alone(question), 3)
+    trainer = build_trainer(question, load_alone(question), 3)
     torch.cuda.reset_peak_memory_stats()
-    trainer.one_step(0)
+    trainer.train_step(0)
     assert not isinstance(predicted, str)
     assert predicted.peak == pytest.approx(torch.cuda.max_memory_allocated() - others, rel=0.1)
 
 
 def test_a_detailed_profile_tells_allocated_from_reserved(tmp_path: Path) -> None:
-    from harness.runner.profiles import profile
+    from harness.runner.profiles import profile_methods
 
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "device": "cuda", "out": tmp_path})
-    (made,) = profile(spec, 2, Plain(io.StringIO(), 0))
+    (made,) = profile_methods(spec, 2, PlainListener(io.StringIO(), 0))
     assert made.status == "ok", made.reason
     assert all(p.allocated and p.reserved and p.allocated <= p.reserved for p in made.phases)
 
@@ -131,12 +131,12 @@ def most_for(folder: Path, asked: tuple[Plan, Spec]) -> float:
 
     What else this process holds there (workspaces of cuBLAS) stays free to it.
     """
-    free_again()
+    release_memory()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     sitting(folder, asked, Seen())
     own = torch.cuda.max_memory_allocated() - before
-    free_again()
+    release_memory()
     total: int = torch.cuda.get_device_properties(0).total_memory
     return (torch.cuda.memory_reserved() + 0.75 * own) / total
 
@@ -159,15 +159,15 @@ def test_want_of_memory_while_capturing_parts_the_pack(tmp_path: Path, monkeypat
     """A real shortage that begins with the capture, the second step: nothing of that step has run."""
     asked = planned("lora", (20,) * 16, seeds="16", device="cuda", batch_size=64, train_rows=640)
     most = most_for(tmp_path / "whole", asked)
-    capture, widths = Captured._capture, list[int]()
+    capture, widths = GraphRunner._capture, list[int]()
 
-    def short(self: Captured, key: Any, rows: torch.Tensor, shape: Any) -> bool:
+    def short(self: GraphRunner, key: Any, rows: torch.Tensor, shape: Any) -> bool:
         if not widths:
             torch.cuda.set_per_process_memory_fraction(most)
         widths.append(self._seen[key])
         return capture(self, key, rows, shape)
 
-    monkeypatch.setattr(Captured, "_capture", short)
+    monkeypatch.setattr(GraphRunner, "_capture", short)
     try:
         said = sitting(tmp_path / "short", asked, Seen())
     finally:
@@ -200,11 +200,11 @@ def after(
     made, attached = trainer(model, kinds, [protocol()] * count, range(count), rows().to("cuda"))
     made.autocast = autocast
     if eager:
-        made.runner = Eager(made._compute)
+        made.runner = EagerRunner(made._compute)
     seen = []
     with made.runner.stream():
         for step in range(steps):
-            made.one_step(step)
+            made.train_step(step)
             seen.append(made.losses(step).detach().cpu())
     assert made.runner.fallback is None
     return torch.stack(seen), [g.theta.detach().cpu() for g in attached.groups]
@@ -250,24 +250,24 @@ def test_replayed_steps_create_their_gradients(autocast: bool, tiny_bert: Callab
 
 def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.planning.plan import make_plan
-    from harness.profiling.request import Question
+    from harness.profiling.request import ProfileRequest
     from harness.profiling.step_timer import time_packs
     from harness.training.trainer import Trainer
 
     plan = make_plan(make_spec({"tasks": ("rte",), "seeds": "8", "methods": "lora,lorasp"}))
     own = [plan.methods[c.key] for c in plan.cells]
-    question = Question(
+    question = ProfileRequest(
         "", plan.cells[0], own[0], plan.suites["glue"].tasks["rte"], plan.models["glue"], 24, "cuda", None
     )
     fallbacks: list[str | None] = []
-    whole = Trainer.one_step
+    whole = Trainer.train_step
 
     def watched(self: Trainer, step: int) -> torch.Tensor:
         made = whole(self, step)
         fallbacks.append(self.runner.fallback)
         return made
 
-    monkeypatch.setattr(Trainer, "one_step", watched)
+    monkeypatch.setattr(Trainer, "train_step", watched)
     time_packs(question, list(plan.cells), own, 2, 10**9)
     before = torch.cuda.memory_allocated()
     made = time_packs(question, list(plan.cells), own, 16, 10**9)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from harness.core.interrupt import catch_signals, deferred
+from harness.core.interrupt import catch_signals, defer_interrupts
 from harness.replicas.optimizer import ReplicaAdamW
 from harness.training import trainer as train
 from harness.training.trainer import Trainer
@@ -134,7 +134,7 @@ def test_an_ignored_signal_stays_ignored_and_a_raised_one_is_remembered() -> Non
 
 
 def test_a_signal_amid_a_step_that_fails_is_not_lost() -> None:
-    with catch_signals(), pytest.raises(KeyboardInterrupt), deferred(lambda: False):
+    with catch_signals(), pytest.raises(KeyboardInterrupt), defer_interrupts(lambda: False):
         signal.raise_signal(signal.SIGTERM)
         raise RuntimeError("out of memory")
 
@@ -189,7 +189,7 @@ def test_ctrl_c_while_a_point_of_the_curve_is_noted_loses_none(
     """A run on a GPU waits there, so it is where Ctrl-C finds it."""
     asked = planned("lora", (60, 60))  # a point each three steps
     sitting(tmp_path / "straight", asked, Seen())
-    whole, finite = Trainer._note_curve, train.math.isfinite
+    whole, finite = Trainer._record_curve, train.math.isfinite
     presses = []
 
     def press(step: int) -> None:
@@ -205,7 +205,7 @@ def test_ctrl_c_while_a_point_of_the_curve_is_noted_loses_none(
             monkeypatch.setattr(train, "math", amid)
         return whole(self, step)
 
-    monkeypatch.setattr(Trainer, "_note_curve", noted)
+    monkeypatch.setattr(Trainer, "_record_curve", noted)
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path / "stopped", asked, Seen())
     assert "goes on from step 6" in sitting(tmp_path / "stopped", asked, Seen())
@@ -213,7 +213,7 @@ def test_ctrl_c_while_a_point_of_the_curve_is_noted_loses_none(
 
 
 def test_ctrl_c_between_steps_is_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), deferred(lambda: True):
+    with pytest.raises(KeyboardInterrupt), defer_interrupts(lambda: True):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
 
@@ -222,7 +222,7 @@ def test_a_handler_that_is_not_pythons_stays() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
-        with deferred(lambda: True) as check:
+        with defer_interrupts(lambda: True) as check:
             signal.raise_signal(signal.SIGINT)
             check()
     finally:

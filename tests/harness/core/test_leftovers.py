@@ -17,7 +17,7 @@ from harness.core.errors import UserError
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.data.task_types.classification import LabelledRows
-from harness.data.token_cache import path_of, write_split
+from harness.data.token_cache import get_split_path, write_split
 from tests.harness.runner.test_run import go
 
 KILLED = """
@@ -80,14 +80,14 @@ def test_what_only_looks_like_one_stays(tmp_path: Path) -> None:
 
 
 def test_a_run_that_finds_another_at_work_deletes_nothing(tmp_path: Path) -> None:
-    from harness.core.listener import Silent
+    from harness.core.listener import SilentListener
     from harness.runner.run import run
 
     left = kill_while_writing(tmp_path / "cells" / "a.json")
     store = Store(tmp_path)
     store.prepare()
     with store.lock(), pytest.raises(UserError, match="another run"):
-        run(make_spec({"tasks": ("rte",), "seeds": "1", "out": tmp_path}), "", lambda total: Silent(sys.stderr))
+        run(make_spec({"tasks": ("rte",), "seeds": "1", "out": tmp_path}), "", lambda total: SilentListener(sys.stderr))
     assert left.exists()
 
 
@@ -95,7 +95,7 @@ def test_an_old_one_in_the_cache_goes_with_the_next_split_there(tmp_path: Path) 
     split = LabelledRows(
         ["a"], torch.zeros(1, 2).int(), None, np.full(1, 2), torch.zeros(1).long(), np.zeros(1, dtype=bool)
     )
-    path = path_of(tmp_path, "ab" * 32)
+    path = get_split_path(tmp_path, "ab" * 32)
     old, new = (kill_while_writing(path.with_name(name)) for name in ("a.safetensors", "b.safetensors"))
     os.utime(old, (time.time() - 7200,) * 2)
     assert write_split(tmp_path, "ab" * 32, split)

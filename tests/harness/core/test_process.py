@@ -14,7 +14,7 @@ import torch
 
 from harness.core import process
 from harness.core.errors import UserError
-from harness.core.process import PACKAGES, ROOT, available_cpus, child_environment, cpu_quota
+from harness.core.process import PACKAGES, ROOT, build_child_environment, count_cpus, read_cpu_quota
 from harness.core.registry import load_all
 
 OURS = [name for name in PACKAGES if name != "harness"]
@@ -150,7 +150,7 @@ def test_a_run_with_its_profiles_among_all_of_our_names(folder: Path) -> None:
 def test_python_processes_that_we_start_import_us(form: object, folder: Path) -> None:
     form("harness")  # type: ignore[operator]
     code = "import harness; print(harness.__file__)"
-    env = {k: v for k, v in variables().items() if k != "PYTHONPATH"} | child_environment()
+    env = {k: v for k, v in variables().items() if k != "PYTHONPATH"} | build_child_environment()
     assert python(code, folder, env) == str(ROOT / "harness" / "__init__.py")
 
 
@@ -191,9 +191,9 @@ def test_the_quota_of_a_container(
     group: str, files: Mapping[str, str], quota: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tree(tmp_path, group, files)
-    assert cpu_quota(root) == quota
+    assert read_cpu_quota(root) == quota
     monkeypatch.setattr(process.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert available_cpus(root) == {None: 8, 0.5: 1, 1.5: 2, 2.0: 2, 3.0: 3}[quota]
+    assert count_cpus(root) == {None: 8, 0.5: 1, 1.5: 2, 2.0: 2, 3.0: 3}[quota]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")

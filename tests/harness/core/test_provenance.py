@@ -14,17 +14,17 @@ from harness.core import provenance
 def test_environment_names_versions_and_machine() -> None:
     import torch
 
-    found = provenance.environment("cpu", 2)
+    found = provenance.describe_environment("cpu", 2)
     assert found.torch == torch.__version__ and (found.threads, found.gpu) == (2, None) and found.cpu
 
 
 def test_time_is_utc() -> None:
-    moment = datetime.datetime.fromisoformat(provenance.utc_now())
+    moment = datetime.datetime.fromisoformat(provenance.get_utc_time())
     assert moment.utcoffset() == datetime.timedelta(0)
 
 
 def test_version_of_what_is_not_there() -> None:
-    assert provenance.version("no-such-package") == "absent"
+    assert provenance.get_version("no-such-package") == "absent"
 
 
 def test_commit_says_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,14 +36,14 @@ def test_commit_says_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "harness").mkdir()
     (tmp_path / "file").write_text("1")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "harness" / "core" / "provenance.py"))
-    provenance.commit.cache_clear()
-    assert provenance.commit() is None
+    provenance.read_commit.cache_clear()
+    assert provenance.read_commit() is None
     git("init", "-q")
     git("add", "file")
     git("commit", "-qm", "x")
-    provenance.commit.cache_clear()
-    assert provenance.commit() == git("rev-parse", "HEAD")
+    provenance.read_commit.cache_clear()
+    assert provenance.read_commit() == git("rev-parse", "HEAD")
     (tmp_path / "file").write_text("2")
-    provenance.commit.cache_clear()
-    assert provenance.commit() == git("rev-parse", "HEAD") + "+dirty"
-    provenance.commit.cache_clear()
+    provenance.read_commit.cache_clear()
+    assert provenance.read_commit() == git("rev-parse", "HEAD") + "+dirty"
+    provenance.read_commit.cache_clear()

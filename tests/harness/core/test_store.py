@@ -18,7 +18,7 @@ from harness.core.errors import UserError
 from harness.core.files import write_atomically
 from harness.core.record import Record
 from harness.core.spec import make_spec
-from harness.core.store import Store, missing
+from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import make_plan
 
 
@@ -68,8 +68,8 @@ def test_missing_runs_cancelled_again_and_failed_only_on_retry(store: Store, rec
     states = ("ok", "failed", "oom", "cancelled")
     by_key = {r.key: r.model_copy(update={"status": s}) for r, s in zip(records, states, strict=True)}
     cells = [r.cell for r in records]
-    assert missing(cells, by_key, retry=False) == cells[3:]
-    assert missing(cells, by_key, retry=True) == cells[1:]
+    assert select_missing_cells(cells, by_key, retry=False) == cells[3:]
+    assert select_missing_cells(cells, by_key, retry=True) == cells[1:]
 
 
 @pytest.mark.parametrize(

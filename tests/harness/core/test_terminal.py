@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.cli.progress import Live
-from harness.cli.show import lines
-from harness.cli.watch import Watched
-from harness.core.listener import Plain, Silent
+from harness.cli.progress import ProgressListener
+from harness.cli.show import format_record
+from harness.cli.watch import RunWatcher
+from harness.core.listener import PlainListener, SilentListener
 from harness.core.record import Record
 from harness.core.store import Store
-from harness.core.terminal import align_rows, make_table, print_lines, print_table, printable
+from harness.core.terminal import align_rows, escape_text, make_table, print_lines, print_table
 from tests.reports.records import grid_of, record
 
 ATTACKS = [
@@ -93,7 +93,7 @@ def named(name: str) -> Record:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_text_is_printable_and_keeps_what_can_be_read(name: str) -> None:
-    text = printable(name)
+    text = escape_text(name)
     assert text.isprintable() and "".join(c for c in name if c.isprintable()) in re.sub(
         r"\\(x..|u....|[nrt])", "", text
     )
@@ -101,7 +101,7 @@ def test_text_is_printable_and_keeps_what_can_be_read(name: str) -> None:
 
 def test_readable_text_is_untouched() -> None:
     for text in ("lora [lr=0.001]", "naïve café 中文\u3000", "84.2 ± 1.3", r"C:\x1b"):
-        assert printable(text) == text
+        assert escape_text(text) == text
 
 
 @pytest.mark.parametrize("columns", [200, 40, 12])
@@ -111,7 +111,7 @@ def test_a_terminal_shows_every_name_in_full(columns: int) -> None:
     assert not unsafe(text)
     joined = re.sub(r"[\s│┃]", "", text)
     if columns == 12:  # plain lines, which the terminal wraps
-        assert all(re.sub(r"\s", "", printable(name)) in joined for name in ATTACKS)
+        assert all(re.sub(r"\s", "", escape_text(name)) in joined for name in ATTACKS)
     narrow = [("method", "lr"), ("lora [lr=0.001]", "1"), ("lora [lr=0.0001]", "2")]
     text = run_on_terminal(lambda: print_table(narrow, {0}), columns)
     assert "[lr=0.001]" in text and "[lr=0.0001]" in text
@@ -125,37 +125,37 @@ def test_a_drawn_table_and_plain_columns_have_the_same_cells() -> None:
     Console(file=stream, width=200).print(make_table(rows, {0}, "title [x]", "caption [/x]"))
     plain = "\n".join(align_rows(rows))
     for name in ATTACKS:
-        assert printable(name) in stream.getvalue() and printable(name) in plain
+        assert escape_text(name) in stream.getvalue() and escape_text(name) in plain
     assert "title [x]" in stream.getvalue() and "caption [/x]" in stream.getvalue()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_progress_shows_names_as_they_are(name: str) -> None:
-    for kind in (Silent, lambda stream: Plain(stream, 2), lambda stream: Live(stream, 2)):
+    for kind in (SilentListener, lambda stream: PlainListener(stream, 2), lambda stream: ProgressListener(stream, 2)):
         stream = io.StringIO()
         listener = kind(stream)
-        listener.pack_started(name, 1, 2)
+        listener.on_pack_start(name, 1, 2)
         listener.step(1, [0.5])
-        listener.profiling(name)
-        listener.cell_finished(named(name))
+        listener.on_profile_start(name)
+        listener.on_cell_end(named(name))
         listener.note(name)
         listener.close()
         text = SEQUENCE.sub("", stream.getvalue())
-        assert not unsafe(text) and printable(name) in text.replace("\n", "")
+        assert not unsafe(text) and escape_text(name) in text.replace("\n", "")
 
 
 def test_a_terminal_keeps_progress_of_any_name() -> None:
     def show() -> None:
         for name in ATTACKS:
-            live = Live(sys.stderr, 2)
-            live.pack_started(name, 1, 2)
+            live = ProgressListener(sys.stderr, 2)
+            live.on_pack_start(name, 1, 2)
             time.sleep(0.12)  # one refresh of the drawing thread
             live.note(name)
             live.close()
 
     text = run_on_terminal(show, 200)
     assert not [c for c in unsafe(text) if c != "\r"]
-    assert all(printable(name) in text for name in ATTACKS)
+    assert all(escape_text(name) in text for name in ATTACKS)
 
 
 def written(folder: Path, names: list[str]) -> Path:
@@ -184,9 +184,9 @@ def test_commands_that_read_a_store_print_no_control_characters(
         output = capsys.readouterr()
         assert not unsafe(output.out + output.err), words
     # the lines themselves, for those who read them from Python
-    assert not any(unsafe(line) or "\n" in line for line in Watched(run).look().lines())
+    assert not any(unsafe(line) or "\n" in line for line in RunWatcher(run).look().lines())
     for name in ATTACKS:
-        assert not any(unsafe(line) or "\n" in line for line in lines(run, named(name)))
+        assert not any(unsafe(line) or "\n" in line for line in format_record(run, named(name)))
     assert not unsafe(run_on_terminal(lambda: main(["watch", str(run), "--once"]), 100))
 
 

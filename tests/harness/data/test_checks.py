@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness.core.method import Example, TaskData
-from harness.data.checks import normalised, overlap_notes, overlaps
+from harness.data.checks import count_overlaps, describe_overlaps, normalize_texts
 
 
 def rows(*texts: str | tuple[str, ...]) -> tuple[Example, ...]:
@@ -29,18 +29,20 @@ def rows(*texts: str | tuple[str, ...]) -> tuple[Example, ...]:
     ],
 )
 def test_case_spaces_and_punctuation_do_not_count(train: str, dev: str, same: bool) -> None:
-    assert overlaps(TaskData({"train": rows(train), "validation": rows(dev)}, "f", "s")) == {"validation": int(same)}
+    assert count_overlaps(TaskData({"train": rows(train), "validation": rows(dev)}, "f", "s")) == {
+        "validation": int(same)
+    }
 
 
 def test_a_pair_is_the_same_only_in_its_order() -> None:
     data = TaskData({"train": rows(("a b", "c")), "dev": rows(("A, b", "C."), ("c", "a b"), ("a", "b c"))}, "f", "s")
-    assert overlaps(data) == {"dev": 1}
-    assert normalised(("a b", "c")) != normalised(("a", "b c"))
+    assert count_overlaps(data) == {"dev": 1}
+    assert normalize_texts(("a b", "c")) != normalize_texts(("a", "b c"))
 
 
 def test_a_line_for_each_split_that_shares_rows() -> None:
     splits = {"train": rows("one", "two", "three"), "a": rows("One!", "one", "four"), "b": rows("five")}
-    assert overlap_notes(TaskData(splits, "f", "s")) == ["overlap: 2 of 3 a rows occur in train"]
+    assert describe_overlaps(TaskData(splits, "f", "s")) == ["overlap: 2 of 3 a rows occur in train"]
 
 
 def test_100_000_rows_take_less_than_a_second() -> None:
@@ -49,5 +51,5 @@ def test_100_000_rows_take_less_than_a_second() -> None:
     made = rows(*(" ".join(rng.choices(words, k=12)) + "." for _ in range(100_000)))
     data = TaskData({"train": made[:90_000], "validation": (*made[90_000:99_990], *made[:10])}, "f", "s")
     started = time.process_time()
-    assert overlaps(data) == {"validation": 10}
+    assert count_overlaps(data) == {"validation": 10}
     assert time.process_time() - started < 1.0

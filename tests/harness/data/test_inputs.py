@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.core.method import Example, Task, TaskData
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.data.inputs import read_inputs
 from harness.models.load import load_tokenizer
 from harness.models.source import resolve
@@ -16,7 +16,7 @@ from tests.harness.small_training import protocol
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return load_tokenizer(resolve(preset("quick"), "glue", None))
+    return load_tokenizer(resolve(get_preset("quick"), "glue", None))
 
 
 EXAMPLES = [

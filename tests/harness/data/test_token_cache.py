@@ -16,11 +16,11 @@ from harness.cli.main import main
 from harness.core.cache_folder import cache_folder
 from harness.core.errors import UserError
 from harness.core.method import Example, Task, TaskData
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.data.inputs import Inputs, read_inputs
-from harness.data.task_types import task_type
+from harness.data.task_types import load_task_type
 from harness.data.task_types.classification import LabelledRows
-from harness.data.token_cache import path_of, read_split, split_key, tokenizer_digest, write_split
+from harness.data.token_cache import compute_split_key, get_split_path, hash_tokenizer, read_split, write_split
 from harness.models.load import load_tokenizer
 from harness.models.source import resolve
 from tests.harness.small_training import protocol, rows
@@ -32,7 +32,7 @@ DATA = TaskData({"train": EXAMPLES, "validation": EXAMPLES[:1]}, "f", "s")
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return load_tokenizer(resolve(preset("quick"), "glue", None))
+    return load_tokenizer(resolve(get_preset("quick"), "glue", None))
 
 
 def files(folder: Path) -> list[Path]:
@@ -61,7 +61,7 @@ def test_the_second_reading_gives_the_same_and_does_not_tokenise(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("tokenised again")
 
-    monkeypatch.setattr(type(task_type("classification")), "tokenise", refuse)
+    monkeypatch.setattr(type(load_task_type("classification")), "tokenise", refuse)
     second = read_inputs(tokenizer, TASK, DATA, protocol(), tmp_path)
     assert_same(plain, first)
     assert_same(plain, second)
@@ -73,7 +73,7 @@ def test_the_second_reading_gives_the_same_and_does_not_tokenise(
 
 def key(digest: str = "tok", task: Task = TASK, given: tuple[Example, ...] = EXAMPLES, **fields: Any) -> str:
     train, version = fields.pop("train", True), fields.pop("version", 1)
-    return split_key(digest, task, given, protocol(**fields), train=train, version=version)
+    return compute_split_key(digest, task, given, protocol(**fields), train=train, version=version)
 
 
 def test_differing_inputs_have_differing_keys(tokenizer: Any) -> None:
@@ -102,14 +102,14 @@ def test_differing_inputs_have_differing_keys(tokenizer: Any) -> None:
 
 
 def test_the_tokenizer_s_digest_is_that_of_its_rules(tokenizer: Any) -> None:
-    before = tokenizer_digest(tokenizer)
+    before = hash_tokenizer(tokenizer)
     tokenizer("a b c", truncation=True, max_length=3, padding="max_length")
-    assert tokenizer_digest(tokenizer) == before  # settings of a call are none of them
-    other = load_tokenizer(resolve(preset("quick"), "glue", None))
-    assert tokenizer_digest(other) == before
+    assert hash_tokenizer(tokenizer) == before  # settings of a call are none of them
+    other = load_tokenizer(resolve(get_preset("quick"), "glue", None))
+    assert hash_tokenizer(other) == before
     other.add_tokens(["newword"])
-    assert tokenizer_digest(other) != before
-    assert tokenizer_digest(object()) is None
+    assert hash_tokenizer(other) != before
+    assert hash_tokenizer(object()) is None
 
 
 def test_the_config_beside_the_tokenizer_is_in_its_digest(tokenizer: Any, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_config_beside_the_tokenizer_is_in_its_digest(tokenizer: Any, tmp_pa
     found = set()
     for start in (0, 1):
         (tmp_path / "config.json").write_text(f'{{"model_type": "t5", "decoder_start_token_id": {start}}}')
-        found.add(tokenizer_digest(AutoTokenizer.from_pretrained(str(tmp_path))))
+        found.add(hash_tokenizer(AutoTokenizer.from_pretrained(str(tmp_path))))
     assert len(found) == 2
 
 
@@ -145,7 +145,7 @@ def test_a_class_from_elsewhere_is_neither_stored_nor_made(tmp_path: Path) -> No
     fields = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
     assert not write_split(tmp_path, "k" * 64, Foreign(**fields))
     assert write_split(tmp_path, "k" * 64, split)
-    path = path_of(tmp_path, "k" * 64)
+    path = get_split_path(tmp_path, "k" * 64)
     path.write_bytes(path.read_bytes().replace(b"harness.data.task_types.", b"harness.task-types."))
     assert read_split(tmp_path, "k" * 64) is None
 
@@ -154,7 +154,7 @@ def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
     split = rows(200)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: write_split(tmp_path, "c" * 64, split), range(16)))
-    assert files(tmp_path) == [path_of(tmp_path, "c" * 64)]
+    assert files(tmp_path) == [get_split_path(tmp_path, "c" * 64)]
     stored = read_split(tmp_path, "c" * 64)
     assert isinstance(stored, LabelledRows) and torch.equal(stored.ids, split.ids)
 

@@ -15,7 +15,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.models.adapter_config import PLACES, READ, WITHOUT_EFFECT, check_patterns, check_plain, read_config
-from harness.models.adapter_source import start_of
+from harness.models.adapter_source import resolve_init_from
 from tests.harness.models.test_adapter_source import cell, folder
 
 PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_modules": ["query"]}
@@ -93,7 +93,7 @@ def test_a_broken_config_is_one_line_of_init_from_and_of_merge(
     adapter = folder(tmp_path / "a")
     (adapter / "adapter_config.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=says):
-        start_of(str(adapter))
+        resolve_init_from(str(adapter))
     assert main(["merge", str(adapter), "--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and len(errors[0]) < 500 and not (tmp_path / "out").exists()

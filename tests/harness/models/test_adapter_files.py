@@ -19,7 +19,7 @@ from harness.core.method import Exported
 from harness.core.record import Record
 from harness.core.spec import make_spec
 from harness.core.store import Store
-from harness.models.adapter_files import saved, write_adapter
+from harness.models.adapter_files import is_saved, write_adapter
 from harness.models.load import load_model, load_tokenizer
 from harness.planning.plan import make_plan
 from tests.harness.core.files import limit_files
@@ -70,10 +70,10 @@ def test_a_finished_cell_runs_again_only_for_an_adapter_that_is_not_there(tmp_pa
     assert [r.scores for r in second.records] == [r.scores for r in first.records]
     assert "4 cells: 4 done" in go(tmp_path, methods="lora,head", save_adapters=True)[1]
     (tmp_path / "adapters" / second.records[0].key / "adapter_model.safetensors").write_bytes(b"changed")
-    assert not saved(tmp_path, second.records[0]) and saved(tmp_path, second.records[1])
+    assert not is_saved(tmp_path, second.records[0]) and is_saved(tmp_path, second.records[1])
     third, said = go(tmp_path, methods="lora,head", save_adapters=True)
     assert "4 cells: 3 done" in said
-    assert saved(tmp_path, third.records[0]) and not list((tmp_path / "adapters").glob(".*"))
+    assert is_saved(tmp_path, third.records[0]) and not list((tmp_path / "adapters").glob(".*"))
 
 
 WORDS = [

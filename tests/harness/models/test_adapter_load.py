@@ -17,10 +17,10 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Member
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
+from harness.data.task_types.classification import compute_replica_losses
 from harness.models.adapter_load import load_initial
-from harness.models.adapter_source import AdapterSource, start_of
-from harness.training.pack_training import calibration_of
+from harness.models.adapter_source import AdapterSource, resolve_init_from
+from harness.training.pack_training import build_calibration
 from tests.harness.planning.test_plan import cells
 from tests.harness.small_training import rows
 
@@ -61,14 +61,14 @@ def microsoft() -> dict[str, Tensor]:
 
 
 def source(text: str) -> AdapterSource:
-    return start_of(text)(cells()[0])
+    return resolve_init_from(text)(cells()[0])
 
 
 def started(text: str, model: Any, **options: Any) -> Tensor:
     """Our logits before the first step."""
     initial = load_initial(source(text))
     member = Member(METHODS.get("lora")(**options), Streams(equal(0)), 5, initial)
-    member.method.attach(model, [member], calibration_of(rows(), replica_losses))
+    member.method.attach(model, [member], build_calibration(rows(), compute_replica_losses))
     with torch.no_grad():
         logits: Tensor = model.eval()(**BATCH).logits
     return logits
@@ -96,7 +96,7 @@ def test_of_a_head_what_fits_is_loaded(tmp_path: Path) -> None:
     assert method.fits_initial(roberta(2), initial) == ["classifier.out_proj"]
     model = roberta(2)
     group = method.attach(
-        model, [Member(method, Streams(equal(0)), 5, initial)], calibration_of(rows(), replica_losses)
+        model, [Member(method, Streams(equal(0)), 5, initial)], build_calibration(rows(), compute_replica_losses)
     ).group("head")
     assert group is not None
     assert torch.equal(

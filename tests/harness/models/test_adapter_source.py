@@ -12,7 +12,7 @@ import pytest
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.spec import make_spec
-from harness.models.adapter_source import start_of
+from harness.models.adapter_source import resolve_init_from
 from harness.planning.plan import make_plan
 
 CONFIG = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none"}
@@ -41,7 +41,7 @@ def test_the_key_has_the_content_and_the_scale_not_the_path(tmp_path: Path) -> N
 def test_microsoft_file_and_its_alpha(tmp_path: Path) -> None:
     path = tmp_path / "odd:name.bin"
     path.write_bytes(b"tensors")
-    assumed, given, same = (start_of(f"{path}{tail}")(cell()) for tail in ("", ":alpha=8", ":alpha=16"))
+    assumed, given, same = (resolve_init_from(f"{path}{tail}")(cell()) for tail in ("", ":alpha=8", ":alpha=16"))
     assert assumed.alpha == 16 and "alpha: 16 assumed" in (assumed.note or "")
     assert given.alpha == 8 and given.note is None and given.weights == path
     keys = [cell(init_from=f"{path}{tail}").key for tail in ("", ":alpha=8", ":alpha=16")]

@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.core.cell import Recompute
 from harness.core.method import METHODS
-from harness.data.task_types.answered_rows import apart
-from harness.models.attention import SHORT, attention
+from harness.data.task_types.answered_rows import build_packed_inputs
+from harness.models.attention import SHORT, use_attention_kernels
 from harness.training import trainer as train
-from harness.training.recompute import recompute
+from harness.training.recompute import apply_checkpointing
 from tests.harness.small_training import protocol, rows, trainer
 
 
@@ -31,13 +31,13 @@ def chosen() -> dict[str, bool]:
 @pytest.mark.parametrize(("device", "tokens"), [("cpu", 8), ("cuda", SHORT + 1)])
 def test_elsewhere_torch_chooses(device: str, tokens: int) -> None:
     before = torch._C._get_sdp_priority_order()
-    with attention(torch.device(device), tokens):
+    with use_attention_kernels(torch.device(device), tokens):
         assert torch._C._get_sdp_priority_order() == before
 
 
 def test_short_rows_take_the_efficient_kernel_first_and_leave_the_rest_enabled() -> None:
     before = torch._C._get_sdp_priority_order()
-    with attention(torch.device("cuda"), SHORT):
+    with use_attention_kernels(torch.device("cuda"), SHORT):
         assert torch._C._get_sdp_priority_order()[0] == SDPBackend.EFFICIENT_ATTENTION.value
         assert all(chosen().values())
     assert torch._C._get_sdp_priority_order() == before
@@ -48,15 +48,15 @@ def test_a_block_computed_again_runs_on_the_kernel_of_its_forward_pass(
     how: Recompute, monkeypatch: pytest.MonkeyPatch, tiny_bert: Callable[..., nn.Module]
 ) -> None:
     """With a kernel that a CPU has and would not choose: another one keeps other tensors."""
-    monkeypatch.setattr(train, "attention", lambda device, tokens: sdpa_kernel(SDPBackend.MATH))
+    monkeypatch.setattr(train, "use_attention_kernels", lambda device, tokens: sdpa_kernel(SDPBackend.MATH))
     gradients = []
     ways: tuple[Recompute, ...] = ("none", how)
     for way in ways:
         model = tiny_bert()
         model.set_attn_implementation("sdpa")  # type: ignore[operator]
         made, attached = trainer(model, [METHODS.get("lora")()], [protocol()], [0], rows())
-        recompute(model, way, attached)
-        made.one_step(0)
+        apply_checkpointing(model, way, attached)
+        made.train_step(0)
         gradients.append(attached.groups[0].grad.clone())
     assert gradients[0].any()
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
@@ -69,7 +69,7 @@ def test_the_kernel_that_torch_chooses_is_right_on_packed_rows(dtype: torch.dtyp
     generator = torch.Generator().manual_seed(0)
     segments = torch.randint(0, 5, (3, 157), generator=generator).sort(1).values
     segments[0, 100:] = -1
-    mask = apart(segments)["attention_mask"]
+    mask = build_packed_inputs(segments)["attention_mask"]
     start = [torch.randn(3, 2, 157, 16, generator=generator).to(dtype) for _ in range(4)]
 
     def results(attend: Callable[[Tensor, Tensor, Tensor], Tensor], kind: torch.dtype) -> list[Tensor]:
@@ -83,7 +83,7 @@ def test_the_kernel_that_torch_chooses_is_right_on_packed_rows(dtype: torch.dtyp
         return (q @ k.mT / 4).masked_fill(~visible, -torch.inf).softmax(-1) @ v  # type: ignore[no-any-return]
 
     def chosen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), attention(torch.device("cpu"), 157):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), use_attention_kernels(torch.device("cpu"), 157):
             return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
     tolerance = 1e-5 if dtype is torch.float32 and not autocast else 0.06

@@ -7,13 +7,13 @@ import torch
 
 from harness.core.cell import Quantize
 from harness.core.method import METHODS, Member
-from harness.core.presets import preset
+from harness.core.presets import get_preset
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
-from harness.models.backbone import Held, held
+from harness.data.task_types.classification import compute_replica_losses
+from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import load_model
 from harness.models.source import resolve
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from tests.harness.small_training import rows
 
 WIDTH, INNER, LAYERS, WORDS, PLACES = 64, 128, 3, 399, 64
@@ -28,17 +28,17 @@ REST = (
 )
 
 
-def loaded(quantize: Quantize, method: str = "lora") -> Held:
-    model = load_model(resolve(preset("quick"), "glue", None), 2, quantize=quantize)
+def loaded(quantize: Quantize, method: str = "lora") -> BackboneStorage:
+    model = load_model(resolve(get_preset("quick"), "glue", None), 2, quantize=quantize)
     own = list(model.parameters())
     kind = METHODS.get(method)()
-    kind.attach(model, [Member(kind, Streams(equal(0)), 2)], calibration_of(rows(), replica_losses))
-    return held(model, own)
+    kind.attach(model, [Member(kind, Streams(equal(0)), 2)], build_calibration(rows(), compute_replica_losses))
+    return measure_storage(model, own)
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "vera", "full", "head"])
 def test_in_floating_point_four_bytes_a_number(method: str) -> None:
-    assert loaded("none", method) == Held(LINEAR + REST, 4 * (LINEAR + REST), 0)
+    assert loaded("none", method) == BackboneStorage(LINEAR + REST, 4 * (LINEAR + REST), 0)
 
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4", "fp4", "nf4-dq"])
@@ -62,18 +62,18 @@ def test_quantized(quantize: Quantize) -> None:
 def test_the_calibration_pass_hides_no_scale() -> None:
     """bitsandbytes moves the scales of 8-bit weights at the first forward pass."""
     pytest.importorskip("bitsandbytes")
-    model = load_model(resolve(preset("quick"), "glue", None), 2, quantize="int8")
+    model = load_model(resolve(get_preset("quick"), "glue", None), 2, quantize="int8")
     own = list(model.parameters())
-    before = held(model, own)
+    before = measure_storage(model, own)
     with torch.no_grad():
         model(**rows().batch(torch.arange(4).numpy()))
-    assert held(model, own) == before and before.quantization > 0
+    assert measure_storage(model, own) == before and before.quantization > 0
 
 
 def test_an_evaluation_pass_leaves_four_bit_weights_as_they_are() -> None:
     """On CPUs with AVX512-BF16 bitsandbytes repacks them, and later training steps would multiply in bf16."""
     pytest.importorskip("bitsandbytes")
-    model = load_model(resolve(preset("quick"), "glue", None), 2, quantize="nf4")
+    model = load_model(resolve(get_preset("quick"), "glue", None), 2, quantize="nf4")
     batch = rows().batch(torch.arange(4).numpy())
     before = model.train()(**batch).logits
     stored = {name: p.clone() for name, p in model.named_parameters()}

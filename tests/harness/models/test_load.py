@@ -17,10 +17,10 @@ from harness.core.errors import UserError
 from harness.core.method import METHODS, Member
 from harness.core.presets import PRESETS
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
-from harness.models.load import load_model, load_tokenizer, skeleton
+from harness.data.task_types.classification import compute_replica_losses
+from harness.models.load import load_model, load_skeleton, load_tokenizer
 from harness.models.source import ModelSource, resolve
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from tests.harness.small_training import protocol, rows, train, trainer
 
 SHAPE = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -46,7 +46,7 @@ def test_lora_trains_on_each_shape_of_encoder(name: str, tmp_path: Path) -> None
     source = saved(CONFIGS[name], tmp_path)
     model = load_model(source, 2)
     method = METHODS.get("lorasp")(rank=4)
-    method.fits(skeleton(source, 2))
+    method.fits(load_skeleton(source, 2))
     before = {n: p.clone() for n, p in model.named_parameters()}
     made, attached = trainer(model, [method], [protocol(max_steps=30)], [0], rows(count=16))
     losses = train(made)
@@ -96,7 +96,7 @@ def test_half_precision_weights_load_as_float32_or_bf16(tmp_path: Path) -> None:
 def test_a_model_that_is_no_classifier_is_one_line(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-kind"}))
-    for load in (lambda: skeleton(source, 2), lambda: load_model(source, 2)):
+    for load in (lambda: load_skeleton(source, 2), lambda: load_model(source, 2)):
         with pytest.raises(UserError, match="model 'made'") as caught:
             load()
         assert "\n" not in str(caught.value)
@@ -146,7 +146,7 @@ def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
     assert model.num_labels == 2 and sum(p.numel() for p in model.parameters()) * 4 < 2 * 2**20
     method: Any = METHODS.get("lora")()
     attached = method.attach(
-        model, [Member(method, Streams(equal(s))) for s in (0, 1)], calibration_of(rows(), replica_losses)
+        model, [Member(method, Streams(equal(s))) for s in (0, 1)], build_calibration(rows(), compute_replica_losses)
     )
     assert attached.group("adapter").theta.shape == (2, 3 * 2 * 16 * (64 + 64))
 
@@ -181,7 +181,7 @@ def test_nonsense_in_a_config_is_one_line_and_quick(field: str, value: Any, tmp_
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
         source = changed(tmp_path / "model", **{field: value})
-        skeleton(source, 2)
+        load_skeleton(source, 2)
         load_model(source, 2)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
     assert time.monotonic() - began < 20

@@ -18,13 +18,13 @@ from harness.core.method import METHODS, Example, Member
 from harness.core.seeds import Streams, equal
 from harness.core.suite import Task, TaskData
 from harness.data.inputs import read_inputs
-from harness.data.task_types.classification import LabelledRows, predict, replica_losses, tokenise
-from harness.data.task_types.generation import written
-from harness.data.task_types.translation import causal_rows
-from harness.data.tokens import padded
-from harness.models.load import load_model, load_tokenizer, skeleton
+from harness.data.task_types.classification import LabelledRows, compute_replica_losses, predict, tokenise
+from harness.data.task_types.generation import generate_texts
+from harness.data.task_types.translation import build_causal_rows
+from harness.data.tokens import pad_rows
+from harness.models.load import load_model, load_skeleton, load_tokenizer
 from harness.models.source import ModelSource
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from tests.harness.families import CAUSAL, FAMILIES, TEXTS, build_family
 from tests.harness.small_training import protocol
 
@@ -89,7 +89,7 @@ def test_scores_of_padded_batches_are_those_of_one_text_alone(name: str, folders
     end = model.config.eos_token_id if model.config.is_encoder_decoder else None  # type: ignore[union-attr]
     for fill in sorted({int(split.ids[0, -1]), 0, 1, 5} - {end}):
         rows = [row[:n].tolist() for row, n in zip(split.ids, split.lengths, strict=True)]
-        ids, lengths = padded([*rows, [5] * 24], fill)
+        ids, lengths = pad_rows([*rows, [5] * 24], fill)
         mask = torch.from_numpy(np.arange(24)[None, :] < lengths[:, None]).long()
         for order in (list(range(len(rows))), list(range(0, len(rows), 2))):
             with torch.no_grad():
@@ -140,7 +140,7 @@ def test_virtual_tokens_do_not_move_the_pooled_position(method: str, name: str, 
     folder = build_family(name, tmp_path, **heads)
     model, split = load_model(source_of(folder), 2), split_of(folder)
     made: Any = METHODS.get(method)(tokens=3)
-    attached = made.attach(model, [Member(made, Streams(equal(0)))], calibration_of(split, replica_losses))
+    attached = made.attach(model, [Member(made, Streams(equal(0)))], build_calibration(split, compute_replica_losses))
     whole = attached.model
     assert whole is not None
     together = predict(whole, split, 1)[0]
@@ -199,7 +199,7 @@ def test_a_config_whose_pad_token_has_no_embedding_is_one_line(tmp_path: Path) -
     folder = build_family("llama", tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": config["vocab_size"]}))
-    for call in (load_tokenizer, lambda s: skeleton(s, 2), lambda s: load_model(s, 2)):
+    for call in (load_tokenizer, lambda s: load_skeleton(s, 2), lambda s: load_model(s, 2)):
         with pytest.raises(UserError, match="pad_token_id") as caught:
             call(source_of(folder))
         assert "\n" not in str(caught.value)
@@ -213,8 +213,8 @@ def test_written_texts_do_not_depend_on_the_prompts_beside(name: str, folders: d
     task = Task("en-ro", (), ("test",), ("bleu",), kind="translation")
     rules = protocol(max_length=40, max_target_length=6)
     rows = [Example(str(i), (text,), "x") for i, text in enumerate(TEXTS)]
-    split = causal_rows(tokenizer, model.config, task, rows, rules, train=False)
-    texts = written(model, split, 1, tokenizer, rules, autocast=False)[0]
+    split = build_causal_rows(tokenizer, model.config, task, rows, rules, train=False)
+    texts = generate_texts(model, split, 1, tokenizer, rules, autocast=False)[0]
     for row, text in enumerate(texts):
         ids = split.ids[row : row + 1, : split.starts[row]].long()
         own = model.generate(  # type: ignore[operator]

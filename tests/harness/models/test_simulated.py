@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from harness.core.cell import SIMULATED
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.models.load import FULL_PRECISION, load_model
-from harness.models.simulated import BLOCK, rounded, simulate
+from harness.models.simulated import BLOCK, round_to_bits, simulate
 from harness.planning.plan import make_plan
 from harness.runner import profiles as profile
 from results.job import run_spec as run
@@ -43,13 +43,13 @@ def weight(shape: tuple[int, int] = (24, 50), dtype: torch.dtype = torch.float64
 @pytest.mark.parametrize("bits", BITS)
 def test_levels_are_the_nearest(bits: int, shape: tuple[int, int]) -> None:
     w = weight(shape)
-    np.testing.assert_allclose(rounded(w, bits).numpy(), reference(w.numpy(), bits), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(round_to_bits(w, bits).numpy(), reference(w.numpy(), bits), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("bits", BITS)
 def test_bound_levels_and_sign(bits: int) -> None:
     w = weight((32, 64))
-    q = rounded(w, bits)
+    q = round_to_bits(w, bits)
     for before, after in zip(w.view(-1, BLOCK), q.view(-1, BLOCK), strict=True):
         top = float(before.abs().max())
         assert float((before - after).abs().max()) <= top / (2 * (2 ** (bits - 1) - 1)) + 1e-15
@@ -60,12 +60,12 @@ def test_bound_levels_and_sign(bits: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bits", BITS)
 def test_rounding_twice_changes_nothing_more(bits: int, dtype: torch.dtype) -> None:
-    once = rounded(weight(dtype=dtype), bits)
-    assert once.dtype == dtype and torch.equal(rounded(once, bits), once)
+    once = round_to_bits(weight(dtype=dtype), bits)
+    assert once.dtype == dtype and torch.equal(round_to_bits(once, bits), once)
 
 
 def test_a_block_of_zeros_stays() -> None:
-    assert torch.equal(rounded(torch.zeros(2, 64), 2), torch.zeros(2, 64))
+    assert torch.equal(round_to_bits(torch.zeros(2, 64), 2), torch.zeros(2, 64))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -95,15 +95,15 @@ def test_no_profile_is_taken_and_the_reason_is_said(tmp_path: Path) -> None:
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "quantize": ("sim2",), "out": tmp_path})
     store, stream = Store(tmp_path), io.StringIO()
     store.prepare()
-    assert profile.questions(make_plan(spec), spec, "cpu") == {}
-    assert profile.profile_missing(make_plan(spec), spec, store, Plain(stream, 0)) == []
+    assert profile.build_requests(make_plan(spec), spec, "cpu") == {}
+    assert profile.profile_missing(make_plan(spec), spec, store, PlainListener(stream, 0)) == []
     assert "no profiles at sim2: it is simulated" in stream.getvalue()
 
 
 def test_a_run_labels_what_is_simulated(tmp_path: Path) -> None:
     budget = {"max_steps": 2, "train_rows": 32, "eval_rows": 20, "profile": False}
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "quantize": "sim3", "out": tmp_path} | budget)
-    (record,) = run(spec, "command", lambda total: Plain(io.StringIO(), total)).records
+    (record,) = run(spec, "command", lambda total: PlainListener(io.StringIO(), total)).records
     assert record.status == "ok" and record.extra["quantize"] == "simulated, scores only"
     text = (tmp_path / "report" / "report.md").read_text()
     assert "lora [quantize=sim3, simulated]" in text and "fp32, sim3 (simulated)" in text

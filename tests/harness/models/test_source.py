@@ -15,7 +15,7 @@ import pytest
 
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
-from harness.core.presets import PRESETS, preset
+from harness.core.presets import PRESETS, get_preset
 from harness.models import source as model_source
 from harness.models.source import MINILM_HASHES, resolve
 from tests.harness.families import build_family
@@ -39,12 +39,12 @@ def folder(path: Path, *names: str, weights: bytes = b"weights") -> Path:
 )
 def test_an_incomplete_folder_is_named_with_what_it_lacks(tmp_path: Path, names: tuple[str, ...], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        resolve(preset("paper"), "glue", str(folder(tmp_path / "model", *names)))
+        resolve(get_preset("paper"), "glue", str(folder(tmp_path / "model", *names)))
 
 
 def test_revision_is_the_hash_of_the_weights(tmp_path: Path) -> None:
     path = folder(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
-    source = resolve(preset("paper"), "glue", str(path))
+    source = resolve(get_preset("paper"), "glue", str(path))
     assert source.ref.revision == hashlib.sha256(b"weights").hexdigest()
     assert (source.precision, source.stand_in) == ("as stored", False)
 
@@ -53,11 +53,11 @@ def test_shards_hash_as_one_and_a_missing_one_is_named(tmp_path: Path) -> None:
     path = folder(tmp_path / "model", "config.json", "vocab.txt", "a.safetensors", "b.safetensors")
     (path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}')
     one = hashlib.sha256(b"weights").hexdigest()
-    source = resolve(preset("paper"), "glue", str(path))
+    source = resolve(get_preset("paper"), "glue", str(path))
     assert source.ref.revision == hashlib.sha256((one + one).encode()).hexdigest()
     (path / "b.safetensors").unlink()
     with pytest.raises(UserError, match=r"no weights b\.safetensors"):
-        resolve(preset("paper"), "glue", str(path))
+        resolve(get_preset("paper"), "glue", str(path))
 
 
 @pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": 1}'])
@@ -65,17 +65,17 @@ def test_an_index_of_something_else_is_named(tmp_path: Path, index: str) -> None
     path = folder(tmp_path / "model", "config.json", "tokenizer.json")
     (path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(UserError, match="is no index of weights"):
-        resolve(preset("paper"), "glue", str(path))
+        resolve(get_preset("paper"), "glue", str(path))
 
 
 def test_a_path_that_is_no_folder() -> None:
     with pytest.raises(UserError, match="not a folder"):
-        resolve(preset("quick"), "glue", "./nowhere")
+        resolve(get_preset("quick"), "glue", "./nowhere")
 
 
 def test_a_suite_without_a_model_asks_for_one() -> None:
     with pytest.raises(UserError, match=r"--model none=PATH"):
-        resolve(preset("quick"), "none", None)
+        resolve(get_preset("quick"), "none", None)
 
 
 def test_a_hub_that_is_not_reachable_says_how_to_give_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_hub_that_is_not_reachable_says_how_to_give_a_copy(monkeypatch: pytest
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(UserError, match=r"'FacebookAI/roberta-base'.*ConnectionError; give --model PATH"):
-        resolve(preset("paper"), "glue", None)
+        resolve(get_preset("paper"), "glue", None)
     assert asked == ["FacebookAI/roberta-base"]
 
 
@@ -98,7 +98,7 @@ def test_a_hub_snapshot_is_read_as_a_folder(tmp_path: Path, monkeypatch: pytest.
 
     path = folder(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(path))
-    source = resolve(preset("quick"), "glue", "someone/encoder")
+    source = resolve(get_preset("quick"), "glue", "someone/encoder")
     assert (source.name, source.path) == ("someone/encoder", path)
 
 
@@ -120,7 +120,7 @@ def test_minilm_with_other_weights_is_refused(tmp_path: Path, monkeypatch: pytes
     folder(tmp_path / "weights", "config.json", "vocab.txt", "model.safetensors")
     monkeypatch.setattr(sys, "meta_path", [Package(tmp_path), *sys.meta_path])
     with pytest.raises(UserError, match="sha256") as caught:
-        resolve(preset("small"), "glue", None)
+        resolve(get_preset("small"), "glue", None)
     assert all(digest in str(caught.value) for digest in MINILM_HASHES)
     assert model_source.MINILM_PACKAGE not in sys.modules
 
@@ -129,13 +129,13 @@ def test_minilm_is_accepted_by_its_hash(tmp_path: Path, monkeypatch: pytest.Monk
     folder(tmp_path / "weights", "config.json", "vocab.txt", "model.safetensors")
     monkeypatch.setattr(sys, "meta_path", [Package(tmp_path), *sys.meta_path])
     monkeypatch.setattr(model_source, "MINILM_HASHES", {hashlib.sha256(b"weights").hexdigest(): "fp16"})
-    assert resolve(preset("small"), "glue", None).precision == "fp16"
+    assert resolve(get_preset("small"), "glue", None).precision == "fp16"
 
 
 def test_minilm_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed; do: pip install 'lorasp-harness\[minilm\]'"):
-        resolve(preset("small"), "glue", None)
+        resolve(get_preset("small"), "glue", None)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -143,14 +143,14 @@ def test_presets_are_whole(name: str) -> None:
     from harness.core.cell import Protocol
     from harness.core.method import METHODS
 
-    chosen = preset(name)
+    chosen = get_preset(name)
     assert chosen.name == name and chosen.models["glue"] and chosen.summary
     Protocol.model_validate({"lr": 1.0, **chosen.protocol})
     assert all(name in kind.learning_rates and kind.learning_rates[name].source for _, kind in METHODS)
 
 
 def _cell_key(path: Path) -> str:
-    source = resolve(preset("paper"), "glue", str(path))
+    source = resolve(get_preset("paper"), "glue", str(path))
     return cell("rte", model=source.ref).key
 
 
@@ -175,10 +175,10 @@ def _change_json(path: Path, **fields: object) -> None:
 )
 def test_whatever_is_read_of_a_model_folder_is_in_the_key(change: Callable[[Path], object], tmp_path: Path) -> None:
     path = build_family("bert", tmp_path)
-    before, revision = _cell_key(path), resolve(preset("paper"), "glue", str(path)).ref.revision
+    before, revision = _cell_key(path), resolve(get_preset("paper"), "glue", str(path)).ref.revision
     change(path)
     assert _cell_key(path) != before
-    assert resolve(preset("paper"), "glue", str(path)).ref.revision == revision
+    assert resolve(get_preset("paper"), "glue", str(path)).ref.revision == revision
 
 
 def test_what_is_not_read_is_not_in_the_key(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_whole_file_goes_before_an_index_as_in_transformers(tmp_path: Path) ->
     path = folder(tmp_path / "model", "config.json", "vocab.txt", "model.safetensors", "a.safetensors")
     (path / "a.safetensors").write_bytes(b"other")
     (path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "a.safetensors"}}')
-    assert resolve(preset("paper"), "glue", str(path)).ref.revision == hashlib.sha256(b"weights").hexdigest()
+    assert resolve(get_preset("paper"), "glue", str(path)).ref.revision == hashlib.sha256(b"weights").hexdigest()
 
 
 OWN_CODE = """

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
 from harness.core.presets import PRESETS
-from harness.models.load import drawn_notes, load_model, newly_drawn, skeleton
+from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model, load_skeleton
 from harness.models.source import ModelSource, resolve
 from tests.harness.families import build_family
 
@@ -39,7 +39,7 @@ def set_config(folder: Path, **fields: object) -> None:
 def refusal(folder: Path, outputs: int | None) -> str:
     """The one line that both the check before a run and loading itself raise."""
     lines = []
-    for load in (skeleton, load_model):
+    for load in (load_skeleton, load_model):
         with pytest.raises(UserError) as caught:
             load(source_of(folder), outputs)
         lines.append(str(caught.value))
@@ -118,13 +118,13 @@ def test_a_language_model_without_its_untied_head_is_refused(tmp_path: Path) -> 
     load_model(source_of(folder), None)
     rewrite(folder, lambda weights: {key: value for key, value in weights.items() if key != "lm_head.weight"})
     assert "lm_head.weight" in refusal(folder, None)
-    assert newly_drawn(load_model(source_of(folder), 2)) == ()  # no classifier reads it
+    assert list_drawn_parameters(load_model(source_of(folder), 2)) == ()  # no classifier reads it
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gpt2", "t5", "bart", "bloom"])
 def test_tied_heads_are_not_missing(name: str, tmp_path: Path) -> None:
     folder = build_family(name, tmp_path)
-    assert newly_drawn(load_model(source_of(folder), None)) == ()
+    assert list_drawn_parameters(load_model(source_of(folder), None)) == ()
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_tied_heads_are_not_missing(name: str, tmp_path: Path) -> None:
 def test_only_a_pooler_is_drawn_and_the_same_each_time(name: str, drawn: tuple[str, ...], tmp_path: Path) -> None:
     source = source_of(build_family(name, tmp_path))
     torch.manual_seed(1)
-    first, names = load_model(source, 2), newly_drawn(skeleton(source, 2))
+    first, names = load_model(source, 2), list_drawn_parameters(load_skeleton(source, 2))
     torch.manual_seed(2)
     again = load_model(source, 3)
-    assert names == newly_drawn(first) == newly_drawn(again) == drawn
+    assert names == list_drawn_parameters(first) == list_drawn_parameters(again) == drawn
     assert all(torch.equal(first.get_parameter(each), again.get_parameter(each)) for each in drawn)
-    assert bool(drawn_notes(first)) == bool(drawn)
+    assert bool(describe_drawn_parameters(first)) == bool(drawn)
 
 
 def test_weights_in_half_precision_lack_nothing(tmp_path: Path) -> None:
     folder = build_family("bert-pooled", tmp_path)
     rewrite(folder, lambda weights: {key: value.half() for key, value in weights.items()})
-    assert newly_drawn(load_model(source_of(folder), 2)) == ()
+    assert list_drawn_parameters(load_model(source_of(folder), 2)) == ()
 
 
 def test_a_head_of_another_width_is_refused_before_the_run(tmp_path: Path) -> None:

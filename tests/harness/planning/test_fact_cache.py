@@ -15,8 +15,8 @@ from harness.core.spec import make_spec
 from harness.planning import fact_cache, preflight
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
 from harness.planning.plan import Plan, make_plan
-from harness.profiling.capacity import Capacity, dimensions
-from harness.runner.forecast import forecast
+from harness.profiling.capacity import Capacity, read_dimensions
+from harness.runner.forecast import forecast_run
 
 HEAVY = ("torch", "transformers", "peft", "pandas", "scipy")
 CODE = (
@@ -58,35 +58,35 @@ def test_what_fitted_is_not_looked_at_again_and_another_length_or_method_is(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of("lora")
-    expected = preflight.fitting(plan, plan.cells)
-    assert preflight.fitting(plan, plan.cells, cache=True) == expected
+    expected = preflight.drop_unfit_cells(plan, plan.cells)
+    assert preflight.drop_unfit_cells(plan, plan.cells, cache=True) == expected
     looked = []
 
-    def shapes(source: object, task: object, real: object = preflight._shapes) -> object:
+    def shapes(source: object, task: object, real: object = preflight._build_skeleton) -> object:
         looked.append(source)
         return real(source, task)  # type: ignore[operator]
 
-    monkeypatch.setattr(preflight, "_shapes", shapes)
-    assert preflight.fitting(plan, plan.cells, cache=True) == expected and looked == []
-    preflight.fitting(plan, plan.cells)
+    monkeypatch.setattr(preflight, "_build_skeleton", shapes)
+    assert preflight.drop_unfit_cells(plan, plan.cells, cache=True) == expected and looked == []
+    preflight.drop_unfit_cells(plan, plan.cells)
     assert len(looked) == 1  # a run always looks
     for count, other in enumerate((plan_of("lora:rank=3"), plan_of("lora", max_length=16)), 2):
-        preflight.fitting(other, other.cells, cache=True)
+        preflight.drop_unfit_cells(other, other.cells, cache=True)
         assert len(looked) == count
 
 
 def test_what_does_not_fit_is_refused_in_the_same_words_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = plan_of("lora,lora:rank=65")
     unnamed = dataclasses.replace(named, named=frozenset())  # as one of a product, which is left out with a line
-    expected = preflight.fitting(unnamed, unnamed.cells)
+    expected = preflight.drop_unfit_cells(unnamed, unnamed.cells)
     with pytest.raises(UserError, match="rank=65: ") as plain:
-        preflight.fitting(named, named.cells)
-    assert preflight.fitting(unnamed, unnamed.cells, cache=True) == expected
+        preflight.drop_unfit_cells(named, named.cells)
+    assert preflight.drop_unfit_cells(unnamed, unnamed.cells, cache=True) == expected
     assert len(expected.cells) == 1 and any("rank=65" in line for line in expected.dropped)
-    monkeypatch.setattr(preflight, "_shapes", lambda *_: pytest.fail("looked again"))
-    assert preflight.fitting(unnamed, unnamed.cells, cache=True) == expected
+    monkeypatch.setattr(preflight, "_build_skeleton", lambda *_: pytest.fail("looked again"))
+    assert preflight.drop_unfit_cells(unnamed, unnamed.cells, cache=True) == expected
     with pytest.raises(UserError) as again:
-        preflight.fitting(named, named.cells, cache=True)
+        preflight.drop_unfit_cells(named, named.cells, cache=True)
     assert str(again.value) == str(plain.value)
 
 
@@ -94,7 +94,7 @@ def test_the_dimensions_of_a_model_are_those_of_its_configuration(cache: Path) -
     plan = plan_of("lora")
     capacity = Capacity(plan, "cpu", 2**30)
     step = capacity.step(plan.cells[0])
-    expected = dimensions(step)
+    expected = read_dimensions(step)
     again = Capacity(plan, "cpu", 2**30).dimensions(step)
     assert capacity.dimensions(step) == expected == again and isinstance(again, tuple)
     other = dataclasses.replace(step.source, ref=step.source.ref.model_copy(update={"revision": "another"}))
@@ -117,5 +117,7 @@ def test_a_damaged_fact_is_absent_and_other_code_has_other_facts(cache: Path, mo
 
 
 def test_a_plan_without_the_cache_writes_none(cache: Path) -> None:
-    forecast(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1", "device": "cpu", "cache": False}), "1GiB")
+    forecast_run(
+        make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1", "device": "cpu", "cache": False}), "1GiB"
+    )
     assert not list(cache.rglob("*.json"))

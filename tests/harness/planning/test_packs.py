@@ -6,14 +6,14 @@ import pytest
 
 from harness.core.cell import Cell
 from harness.core.method import Method
-from harness.planning.packs import Pack, group, remaining
-from harness.planning.plan import method_of
+from harness.planning.packs import Pack, group_cells, group_remaining
+from harness.planning.plan import restore_method
 from tests.reports.records import cell
 
 
 def grouped(cells: list[Cell], most: int = 16) -> list[Pack]:
-    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
-    return group(cells, methods, most)
+    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
+    return group_cells(cells, methods, most)
 
 
 def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
@@ -78,19 +78,19 @@ def test_halves_and_singles() -> None:
 
 def test_packs_that_an_earlier_run_did_not_begin_stay_what_they_are() -> None:
     cells = [cell(seed=s) for s in range(11)] + [cell("rte", seed=s) for s in range(3)]
-    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
-    every = group(cells, methods, 4)
+    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
+    every = group_cells(cells, methods, 4)
     assert [len(p.cells) for p in every] == [4, 3, 4, 3]
-    assert remaining(cells, [c.key for c in cells], methods, 4) == every
-    assert remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
-    assert [len(p.cells) for p in group(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
+    assert group_remaining(cells, [c.key for c in cells], methods, 4) == every
+    assert group_remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
+    assert [len(p.cells) for p in group_cells(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
 
 
 def test_what_is_left_of_packs_is_put_together() -> None:
     cells = [cell(seed=s) for s in range(12)]
-    methods: dict[str, Method] = {c.key: method_of(c) for c in cells}
+    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
     left = [cells[i] for i in (1, 2, 4, 5, 6, 7, 9)]  # of 0-3 and 8-11 some are done
-    packs = remaining(cells, [c.key for c in left], methods, 4)
+    packs = group_remaining(cells, [c.key for c in left], methods, 4)
     assert [[cells.index(c) for c in p.cells] for p in packs] == [[1, 2, 9], [4, 5, 6, 7]]
     asked: list[int] = []
-    assert remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []
+    assert group_remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []

@@ -11,10 +11,10 @@ import harness.planning.plan as planning
 from harness.cli.main import main
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import STRATEGIES, SUITES, Example, TaskData
-from harness.core.presets import MINILM, preset
+from harness.core.presets import MINILM, get_preset
 from harness.core.spec import Spec, make_spec
 from harness.models.source import resolve
-from harness.planning.plan import make_plan, method_of
+from harness.planning.plan import make_plan, restore_method
 
 
 def plan(**flags: object) -> object:
@@ -29,7 +29,7 @@ def test_main_job_is_ninety_cells_in_task_order() -> None:
     made = make_plan(make_spec({}))
     assert len(made.cells) == 90 and len({c.key for c in made.cells}) == 90
     assert [c.task for c in made.cells[::10]] == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
-    assert all(method_of(c) == made.methods[c.key] for c in made.cells)
+    assert all(restore_method(c) == made.methods[c.key] for c in made.cells)
 
 
 def test_defaults_are_the_same_for_lora_and_lorasp() -> None:
@@ -120,7 +120,7 @@ def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch:
     files = (str(train), f"table/validation={dev}")
     spec = Spec(suite=("table",), data_file=files, text="a", label="y", methods="head", seeds="1")
     assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).data["table", "t"].notes
-    source = resolve(preset("quick"), "glue", None)
+    source = resolve(get_preset("quick"), "glue", None)
     turned = dataclasses.replace(source, path=tmp_path)
     (tmp_path / "config.json").write_text('{"id2label": {"0": "yes", "1": "no"}}')
     monkeypatch.setattr(planning, "resolve", lambda *_: turned)
@@ -128,12 +128,12 @@ def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch:
 
 
 def test_minilm_on_xnli_is_told_to_be_english() -> None:
-    source = resolve(preset("quick"), "glue", None)
+    source = resolve(get_preset("quick"), "glue", None)
     data = TaskData({"train": (Example("a", ("b",), 0),)}, "f", "s")
-    small, suites = preset("small"), {"xnli": SUITES.get("xnli")()}
+    small, suites = get_preset("small"), {"xnli": SUITES.get("xnli")()}
     for name, told in ((MINILM, True), ("another", False)):
         models = {"xnli": dataclasses.replace(source, name=name)}
-        notes = planning._checked(data, suites, small, models, "xnli", "en").notes
+        notes = planning._add_notes(data, suites, small, models, "xnli", "en").notes
         assert any("was trained on English" in note for note in notes) == told
 
 

@@ -14,7 +14,7 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
-from harness.planning.preflight import check_length, fitting
+from harness.planning.preflight import check_length, drop_unfit_cells
 from tests.harness.families import build_family
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "1", "--eval-rows", "20", "--no-profile"]
@@ -89,7 +89,7 @@ def test_rows_longer_than_the_models_positions_are_refused(model: str, most: int
 
     def asked(length: int) -> None:
         plan = make_plan(make_spec(flags | {"max_length": length}))
-        fitting(plan, plan.cells)
+        drop_unfit_cells(plan, plan.cells)
 
     asked(512)
     if most is None:
@@ -124,7 +124,7 @@ def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -
     (folder / "tokenizer.json").write_text(json.dumps(content))
     flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora", "model": (f"shape:t5-small@{folder}",)}
     plan = make_plan(make_spec(flags))
-    assert fitting(plan, plan.cells).cells == plan.cells
+    assert drop_unfit_cells(plan, plan.cells).cells == plan.cells
 
 
 def test_files_that_do_not_match_are_refused_before_anything_trains(

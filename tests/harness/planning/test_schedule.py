@@ -12,7 +12,7 @@ import torch
 from harness.core.cell import Protocol
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
-from harness.planning.schedule import learning_rates, total_steps
+from harness.planning.schedule import compute_learning_rates, count_steps
 
 EPOCHS = (0.1, 0.5, 0.9, 1.0, 1.1, 1.7, 2.2, 2.5, 3.0, 3.3)
 ROWS = (1, 3, 8, 16, 17, 79, 80, 240, 300)
@@ -44,7 +44,7 @@ def test_epochs_give_as_many_steps_as_trainer_takes(rows: int, epochs: float, tr
     own = Protocol(lr=1e-3, epochs=epochs, batch_size=8)
     trainer.args.num_train_epochs, trainer.args.max_steps = epochs, -1
     loader = torch.utils.data.DataLoader(Rows(rows), batch_size=8)
-    assert total_steps(own, rows) == trainer.set_initial_training_values(trainer.args, loader)[-1]
+    assert count_steps(own, rows) == trainer.set_initial_training_values(trainer.args, loader)[-1]
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
@@ -68,13 +68,13 @@ def test_rates_are_trainers(steps: int, warmup: float, schedule: str, trainer: A
         optimizer.step()
         made.step()
     own = Protocol(lr=3e-3, warmup=warmup, schedule=schedule)  # type: ignore[arg-type]
-    assert learning_rates(own, steps) == pytest.approx(rates, rel=1e-12, abs=0)
+    assert compute_learning_rates(own, steps) == pytest.approx(rates, rel=1e-12, abs=0)
 
 
 def test_max_steps_bounds_the_epochs() -> None:
-    assert total_steps(Protocol(lr=1, epochs=3, batch_size=8, max_steps=5), 80) == 5
-    assert total_steps(Protocol(lr=1, epochs=0.5, batch_size=8, max_steps=50), 80) == 5
-    assert total_steps(Protocol(lr=1, epochs=1e6, batch_size=8, max_steps=50), 8000) == 50
+    assert count_steps(Protocol(lr=1, epochs=3, batch_size=8, max_steps=5), 80) == 5
+    assert count_steps(Protocol(lr=1, epochs=0.5, batch_size=8, max_steps=50), 80) == 5
+    assert count_steps(Protocol(lr=1, epochs=1e6, batch_size=8, max_steps=50), 8000) == 50
 
 
 def test_what_changed_is_in_the_key_of_the_cells_it_changes(tmp_path: Path) -> None:

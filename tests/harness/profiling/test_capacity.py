@@ -6,18 +6,18 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.spec import make_spec
-from harness.planning.packs import MOST, group
+from harness.planning.packs import MAX_PACK_SIZE, group_cells
 from harness.planning.plan import Plan, make_plan
 from harness.profiling.capacity import (
     BOUND_MARGIN,
-    USED_AT_MOST,
+    PLANNED_SHARE,
     Capacity,
-    free_memory,
+    estimate_upper_bound,
+    find_remedies,
+    get_free_memory,
     parse_memory,
-    rough_bound,
-    ways_to_fit,
 )
-from harness.runner.forecast import forecast
+from harness.runner.forecast import forecast_run
 
 
 def plan(**flags: object) -> Plan:
@@ -39,29 +39,29 @@ def test_a_wrong_memory_is_one_line(text: str) -> None:
 
 def test_a_memory_that_is_named_empty_is_refused_and_not_passed_over() -> None:
     with pytest.raises(UserError, match="--memory ''"):
-        forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"}), "")
+        forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"}), "")
 
 
 def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan()
-    capacity = Capacity(made, "cpu", free_memory("cpu"))
+    capacity = Capacity(made, "cpu", get_free_memory("cpu"))
     monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
-    assert capacity.most(made.cells) == MOST["cpu"]
+    assert capacity.most(made.cells) == MAX_PACK_SIZE["cpu"]
 
 
 def test_beyond_the_usual_most_the_closed_form_decides_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan()
     step = Capacity(made, "cpu", 0).step(made.cells[0])
-    room = int(rough_bound(step, 40) * BOUND_MARGIN / USED_AT_MOST)
+    room = int(estimate_upper_bound(step, 40) * BOUND_MARGIN / PLANNED_SHARE)
     capacity = Capacity(made, "cpu", room)
     monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
     assert capacity.most(made.cells, 1000) in (39, 40) and capacity.most(made.cells, 8) == 8
-    assert capacity.most(made.cells) == MOST["cpu"]
+    assert capacity.most(made.cells) == MAX_PACK_SIZE["cpu"]
     monkeypatch.undo()
-    tight = Capacity(made, "cpu", int(rough_bound(step, 10) * BOUND_MARGIN / USED_AT_MOST))
+    tight = Capacity(made, "cpu", int(estimate_upper_bound(step, 10) * BOUND_MARGIN / PLANNED_SHARE))
     alone, two = tight.predicted(step), tight.predicted(step, 2)
     assert not isinstance(alone, str) and not isinstance(two, str)
-    by_line = 1 + (tight.room * USED_AT_MOST - alone.peak) // (two.peak - alone.peak)
+    by_line = 1 + (tight.room * PLANNED_SHARE - alone.peak) // (two.peak - alone.peak)
     assert tight.most(made.cells, 1000) == pytest.approx(by_line, abs=1)
 
 
@@ -69,7 +69,7 @@ def test_the_bound_is_above_the_prediction() -> None:
     made = plan()
     step = Capacity(made, "cpu", 0).step(made.cells[0])
     four = Capacity(made, "cpu", 0).predicted(step, 4)
-    assert not isinstance(four, str) and rough_bound(step, 4) > four.peak
+    assert not isinstance(four, str) and estimate_upper_bound(step, 4) > four.peak
 
 
 def test_packs_are_as_large_as_memory_allows() -> None:
@@ -78,8 +78,8 @@ def test_packs_are_as_large_as_memory_allows() -> None:
     capacity = Capacity(made, "cpu", 0)
     two, three = (capacity.predicted(step, k) for k in (2, 3))
     assert not isinstance(two, str) and not isinstance(three, str)
-    capacity.room = int((two.peak + three.peak) / 2 / USED_AT_MOST)
-    assert [len(p.cells) for p in group(made.cells, made.methods, capacity.most)] == [2, 2]
+    capacity.room = int((two.peak + three.peak) / 2 / PLANNED_SHARE)
+    assert [len(p.cells) for p in group_cells(made.cells, made.methods, capacity.most)] == [2, 2]
 
 
 def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
@@ -87,10 +87,10 @@ def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
     step = Capacity(made, "cpu", 0).step(made.cells[0])
     assert isinstance(Capacity(made, "cpu", 0).predicted(step), str)  # it reads the weights
     for k in (1, 3, 12):
-        room = int(rough_bound(step, k) / USED_AT_MOST) + 1
+        room = int(estimate_upper_bound(step, k) / PLANNED_SHARE) + 1
         assert Capacity(made, "cpu", room).most(made.cells) == k
     assert Capacity(made, "cpu", 0).most(made.cells) == 1
-    assert Capacity(made, "cpu", 2**60).most(made.cells) == MOST["cpu"]
+    assert Capacity(made, "cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
 
 
 def test_ways_to_fit_do_fit() -> None:
@@ -98,8 +98,8 @@ def test_ways_to_fit_do_fit() -> None:
     capacity = Capacity(made, "cpu", 0)
     alone = capacity.predicted(capacity.step(made.cells[0]))
     assert not isinstance(alone, str)
-    capacity.room = int(alone.peak * 0.7 / USED_AT_MOST)
-    ways = {way.flags: way.peak for way in ways_to_fit(capacity, made.cells[0])}
+    capacity.room = int(alone.peak * 0.7 / PLANNED_SHARE)
+    ways = {way.flags: way.peak for way in find_remedies(capacity, made.cells[0])}
     assert "--recompute full" in ways and "--batch-size 8" in ways and "--quantize nf4" not in ways
     assert all(peak <= alone.peak * 0.7 for peak in ways.values())
     again = plan(batch_size=8)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.provenance import environment, utc_now
+from harness.core.provenance import describe_environment, get_utc_time
 from harness.core.record import Profile
 from harness.core.store import Store
-from harness.profiling.cost import calibrate, stored_profiles
+from harness.profiling.cost import fit_cost, load_profiles
 
 
 def profile(flops: int, launches: int, seconds: float, **fields: object) -> Profile:
     made = {"key": f"{flops}-{launches}", "status": "ok", "suite": "glue", "method": "lora", "model": "m"}
     made |= {"model_revision": "r", "device": "cpu", "batch_size": 8, "length": 16, "warmup_steps": 5}
     made |= {"timed_steps": 1, "peak_kind": "rss above loaded backbone", "step_seconds": [seconds], "flops": flops}
-    made |= {"launches": launches, "environment": environment("cpu", 1), "measured": utc_now()}
+    made |= {"launches": launches, "environment": describe_environment("cpu", 1), "measured": get_utc_time()}
     return Profile.model_validate(made | fields)
 
 
@@ -28,21 +28,24 @@ SIZES = [(10**6, 300), (10**9, 300), (10**8, 3000), (5 * 10**9, 900), (10**7, 12
 
 
 def test_finds_the_constants() -> None:
-    cost = calibrate([profile(f, n, seconds(f, n)) for f, n in SIZES], "cpu", 1)
+    cost = fit_cost([profile(f, n, seconds(f, n)) for f, n in SIZES], "cpu", 1)
     assert cost is not None and cost.profiles == 5 and cost.error < 1e-6
     assert [cost.fixed, cost.per_flop, cost.per_launch] == pytest.approx([2e-3, 1e-10, 5e-6])
     assert cost.step(10**10, 2000) == pytest.approx(seconds(10**10, 2000))
 
 
 def test_two_profiles_give_a_rate_only() -> None:
-    cost = calibrate([profile(10**9, 100, 0.5), profile(2 * 10**9, 100, 1.0)], "cpu", 1)
+    cost = fit_cost([profile(10**9, 100, 0.5), profile(2 * 10**9, 100, 1.0)], "cpu", 1)
     assert cost is not None and cost.fixed == cost.per_launch == 0 and cost.per_flop == pytest.approx(5e-10)
 
 
 def test_others_machines_and_old_profiles_do_not_count() -> None:
     apart = [profile(10**9, 9, 1.0, status="oom"), profile(10**9, 9, 1.0).model_copy(update={"flops": None})]
-    apart += [profile(10**9, 9, 1.0, environment=environment("cpu", 7)), profile(10**9, 9, 1.0, shared_with=[17])]
-    assert calibrate(apart, "cpu", 1) is None
+    apart += [
+        profile(10**9, 9, 1.0, environment=describe_environment("cpu", 7)),
+        profile(10**9, 9, 1.0, shared_with=[17]),
+    ]
+    assert fit_cost(apart, "cpu", 1) is None
 
 
 def test_profiles_are_found_in_the_folder_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,4 +54,4 @@ def test_profiles_are_found_in_the_folder_of_a_run(tmp_path: Path, monkeypatch: 
     store.prepare()
     store.write_profile(profile(10**9, 9, 1.0))
     (store.profile_dir / "broken.json").write_text("{")
-    assert [p.flops for p in stored_profiles([tmp_path / "absent"])] == [10**9]
+    assert [p.flops for p in load_profiles([tmp_path / "absent"])] == [10**9]

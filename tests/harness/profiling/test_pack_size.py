@@ -10,19 +10,19 @@ import pytest
 
 from harness.core.cell import Cell
 from harness.core.method import Example
-from harness.core.provenance import environment
+from harness.core.provenance import describe_environment
 from harness.core.record import PackSize
 from harness.core.spec import make_spec
 from harness.core.store import Store
-from harness.planning.packs import MOST, group
+from harness.planning.packs import MAX_PACK_SIZE, group_cells
 from harness.planning.plan import Plan, make_plan
 from harness.profiling import pack_size
 from harness.profiling.capacity import Capacity
-from harness.profiling.cost import stored_sizes
+from harness.profiling.cost import load_pack_sizes
 from harness.profiling.knee import Timed
 from harness.profiling.pack_size import PackSizes, reaches, words
 from harness.runner.execute import Executor
-from harness.runner.forecast import forecast
+from harness.runner.forecast import forecast_run
 from tests.harness.runner.test_run import go
 
 KNEE_AT_FOUR = Timed({1: 1.0, 2: 1.2, 4: 1.6, 8: 3.2}, True, 0.5)
@@ -35,7 +35,7 @@ def plan(**flags: object) -> Plan:
 def sizes(made: Plan, cells: Sequence[Cell] | None = None, **options: Any) -> PackSizes:
     empty: dict[str, Any] = {"stored": {}, "known": {}}
     capacity = Capacity(made, "cpu", 2**40)
-    return PackSizes(capacity, cells or made.cells, environment("cpu", 1), **(empty | options))
+    return PackSizes(capacity, cells or made.cells, describe_environment("cpu", 1), **(empty | options))
 
 
 class Timer:
@@ -56,14 +56,14 @@ def always_worth(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_job_times_nothing() -> None:
     made, timer = make_plan(make_spec({})), Timer(KNEE_AT_FOUR)
     chosen = sizes(made, time=timer)
-    assert [len(p.cells) for p in group(made.cells, made.methods, chosen.most)] == [10] * 9
+    assert [len(p.cells) for p in group_cells(made.cells, made.methods, chosen.most)] == [10] * 9
     assert timer.asked == [] and {s.chosen for s in chosen.made.values()} == {"memory"}
 
 
 def test_a_long_grid_is_timed_and_gets_its_knee() -> None:
     made, timer, kept = plan(seeds="20", max_steps=5000, epochs=1000.0), Timer(KNEE_AT_FOUR), list[PackSize]()
     chosen = sizes(made, time=timer, keep=kept.append)
-    assert {len(p.cells) for p in group(made.cells, made.methods, chosen.most)} == {4}
+    assert {len(p.cells) for p in group_cells(made.cells, made.methods, chosen.most)} == {4}
     assert timer.asked == [(40, 40, 40 * 5000)]
     (size,) = kept
     assert (size.k, size.chosen, size.length, size.methods) == (4, "knee", 17, ["lora", "lorasp"])
@@ -74,7 +74,7 @@ def test_an_unsettled_timing_leaves_it_to_memory(monkeypatch: pytest.MonkeyPatch
     always_worth(monkeypatch)
     made = plan()
     chosen = sizes(made, time=Timer(Timed({1: 1.0, 2: 1.0}, False, 0.5)))
-    assert chosen.most(made.cells) == MOST["cpu"]
+    assert chosen.most(made.cells) == MAX_PACK_SIZE["cpu"]
     assert chosen.told(made.cells[0]) == {"chosen": "memory", "timings": [(1, 1.0), (2, 1.0)]}
 
 
@@ -84,7 +84,7 @@ def test_tasks_of_one_kind_are_timed_once_and_memory_bounds_the_sizes(monkeypatc
     chosen = sizes(made, time=timer)
     monkeypatch.setattr(chosen.capacity, "most", lambda cells, limit=None: min(limit or 16, 3))
     kinds = {chosen.kinds[c.key].key for c in made.cells}
-    group(made.cells, made.methods, chosen.most)
+    group_cells(made.cells, made.methods, chosen.most)
     assert len(timer.asked) == len(kinds) and {most for _, most, _ in timer.asked} == {3}
     regression = [chosen.kinds[c.key].key for c in made.cells if c.task == "stsb"]
     assert not set(regression) & {chosen.kinds[c.key].key for c in made.cells if c.task != "stsb"}
@@ -107,7 +107,7 @@ def test_other_batches_methods_and_machines_are_other_kinds() -> None:
     def key(threads: int = 1, **flags: object) -> str:
         made = plan(**flags)
         capacity = Capacity(made, "cpu", 2**40)
-        chosen = PackSizes(capacity, made.cells, environment("cpu", threads), stored={}, known={})
+        chosen = PackSizes(capacity, made.cells, describe_environment("cpu", threads), stored={}, known={})
         return chosen.kinds[made.cells[0].key].key
 
     others = [key(batch_size=4), key(methods="lora"), key(threads=2), key(dtype="bf16"), key(recompute="full")]
@@ -159,21 +159,21 @@ def test_a_resumed_run_goes_by_the_stored_size(tmp_path: Path, monkeypatch: pyte
 def test_an_asked_size_wins_and_is_told(tmp_path: Path) -> None:
     records = go(tmp_path, pack=3)[0].records
     assert {(r.pack.size, r.pack.chosen) for r in records if r.pack} == {(2, "asked")}
-    assert stored_sizes([tmp_path]) == {}
+    assert load_pack_sizes([tmp_path]) == {}
 
 
 def test_plan_goes_by_stored_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     always_worth(monkeypatch)
     spec = make_spec({"tasks": ("rte",), "seeds": "5", "methods": "lora", "threads": 1, "device": "cpu"})
-    before = forecast(spec, None)
+    before = forecast_run(spec, None)
     assert before["to_time"] == ["lora"] and {p["chosen"] for p in before["packs"]} == {"memory"}
     kept, grid, timer = list[PackSize](), make_plan(spec), Timer(Timed({1: 1.0, 2: 1.0, 4: 3.9}, True, 0.1))
     sizes(grid, time=timer, keep=kept.append).most(grid.cells)
     store = Store(tmp_path / "results/runs/other")
     store.prepare()
     store.write_pack_size(kept[0])
-    made = forecast(spec, None)
+    made = forecast_run(spec, None)
     assert [(p["k"], p["chosen"]) for p in made["packs"]] == [(2, "knee"), (1, "knee"), (2, "knee")]
     assert made["to_time"] == [] and 450 < made["device_hours"] * 3600 < 500  # three packs of 150 steps, and scoring
     assert "1 kinds of pack timed" in made["calibration"]

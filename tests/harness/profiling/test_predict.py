@@ -14,14 +14,14 @@ import torch
 import methods.layers.backbone as backbone
 from harness.core.method import SUITES
 from harness.core.spec import make_spec
-from harness.models.fake import fake_model
+from harness.models.fake import build_fake_model
 from harness.models.source import ModelSource
 from harness.planning.plan import make_plan
-from harness.profiling.activations import held_bytes
-from harness.profiling.live_storages import LiveStorages, storage_bytes
-from harness.profiling.predict import fake_tensors, predict
+from harness.profiling.activations import measure_saved_activations
+from harness.profiling.live_storages import LiveStorages, sum_storage_bytes
+from harness.profiling.predict import predict, use_fake_tensors
 from harness.profiling.prediction import Step
-from harness.profiling.request import Question, load_alone, train_alone
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import CUBLAS_WORKSPACE, Prediction, trace
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,12 +69,12 @@ def allocated_peak(step: Step) -> tuple[int, int]:
     from torch.profiler import ProfilerActivity, profile
 
     cell, method = step.cells[0], step.methods[0]
-    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    question = ProfileRequest("", cell, method, step.task, step.source, step.length, "cpu", 1)
     model = load_alone(question)
-    trainer = train_alone(question, model, 3)
-    trainer.one_step(0)
+    trainer = build_trainer(question, model, 3)
+    trainer.train_step(0)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        trainer.one_step(1)
+        trainer.train_step(1)
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = most = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
@@ -82,7 +82,7 @@ def allocated_peak(step: Step) -> tuple[int, int]:
         most = max(most, now)
     state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.first, *trainer.optimizer.second]
     state += [t for g in trainer.attached.groups for t in (g.theta, g.grad_buffer) if t is not None]
-    return most, storage_bytes(state) + sum(trainer.attached.frozen_bytes)
+    return most, sum_storage_bytes(state) + sum(trainer.attached.frozen_bytes)
 
 
 FAST = [("bert", m, "none", "none") for m in ("lora", "lorasp", "full")]
@@ -122,15 +122,15 @@ HELD += [
 def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str, tmp_path: Path) -> None:
     step = step_of(source_of(name, tmp_path), method, recompute=(recompute,))
     shares = predict(step).shares
-    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
-    trainer = train_alone(question, load_alone(question), 3)
-    trainer.one_step(0)
+    question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
+    trainer = build_trainer(question, load_alone(question), 3)
+    trainer.train_step(0)
     # real rows of the full length need no mask, which the plan takes them to need as padded ones do
-    assert shares.activations == pytest.approx(held_bytes(lambda: trainer.losses(1)), rel=0.1)
+    assert shares.activations == pytest.approx(measure_saved_activations(lambda: trainer.losses(1)), rel=0.1)
     trained = sum(g.theta.nbytes for g in trainer.attached.groups)
     assert shares.gradients == trained if method != "full" else shares.gradients <= trained
     assert shares.optimizer == sum(t.nbytes for t in [*trainer.optimizer.first, *trainer.optimizer.second])
-    stored = storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
+    stored = sum_storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
     own = 0 if method == "full" else shares.adapters - sum(trainer.attached.frozen_bytes)
     assert shares.weights + own == pytest.approx(stored + (0 if method == "full" else own), rel=0.01)
 
@@ -162,11 +162,11 @@ def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_pa
             stored += [state.state2.absmax, state.state2.code, state.offset] if state.nested else []
         if getattr(parameter, "SCB", None) is not None:
             stored.append(parameter.SCB)
-    with fake_tensors():
-        fake = fake_model(source, outputs, dtype="fp32", quantize=level, trained_backbone=False, device="cpu")  # type: ignore[arg-type]
-        predicted = storage_bytes([*fake.parameters(), *fake.buffers()])
+    with use_fake_tensors():
+        fake = build_fake_model(source, outputs, dtype="fp32", quantize=level, trained_backbone=False, device="cpu")  # type: ignore[arg-type]
+        predicted = sum_storage_bytes([*fake.parameters(), *fake.buffers()])
     # tables that bitsandbytes shares between its layers are counted with each
-    assert predicted == pytest.approx(storage_bytes(stored), rel=0.01)
+    assert predicted == pytest.approx(sum_storage_bytes(stored), rel=0.01)
 
 
 @pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
@@ -175,8 +175,8 @@ def test_scales_are_found_in_a_real_step_as_in_a_predicted_one(level: str, tmp_p
     pytest.importorskip("bitsandbytes")
     step = step_of(source_of("bert", tmp_path), "lora", quantize=(level,))
     cell, method = step.cells[0], step.methods[0]
-    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
-    counted = trace(train_alone(question, load_alone(question), 3), "cpu").shares
+    question = ProfileRequest("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    counted = trace(build_trainer(question, load_alone(question), 3), "cpu").shares
     rows, numbers = 3 * (5 * 256 + 1024), 3 * 12 * 256**2
     scales = 4 * (rows if level == "int8" else numbers // 64)
     assert counted.quantization == pytest.approx(scales, rel=0.02)
@@ -214,20 +214,20 @@ def test_what_lived_at_the_peak_is_told_from_what_came_before_and_after() -> Non
 def test_launches_are_those_of_a_real_step(method: str, tmp_path: Path) -> None:
     """But for the mask of padded rows, which real rows of the full length need not."""
     step = step_of(source_of("bert", tmp_path), method)
-    question = Question("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
-    counted = trace(train_alone(question, load_alone(question), 3), "cpu")
+    question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
+    counted = trace(build_trainer(question, load_alone(question), 3), "cpu")
     assert predict(step).launches == pytest.approx(counted.launches, rel=0.1)
 
 
 def predict_full(step: Step, device: str, monkeypatch: pytest.MonkeyPatch, *, buffered: bool) -> Prediction:
     """Full fine-tuning as it is, or with a buffer for the gradients."""
-    adopt = backbone.adopt
+    adopt = backbone.group_parameters
 
     def adopt_so(*args: Any, **kwargs: Any) -> Any:
         return adopt(*args, **(kwargs | {"buffered": buffered}))
 
     with monkeypatch.context() as patch:
-        patch.setattr(backbone, "adopt", adopt_so)
+        patch.setattr(backbone, "group_parameters", adopt_so)
         return predict(dataclasses.replace(step, device=device))
 
 
@@ -281,10 +281,10 @@ def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
     }
     step = step_of(source_of("bert", tmp_path), "lora")
     cell, method = step.cells[0], step.methods[0]
-    question = Question("", cell, method, step.task, step.source, step.length, "cpu", 1)
-    trainer = train_alone(question, load_alone(question), 3)
+    question = ProfileRequest("", cell, method, step.task, step.source, step.length, "cpu", 1)
+    trainer = build_trainer(question, load_alone(question), 3)
     with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
-        trainer.one_step(0)
+        trainer.train_step(0)
     assert predict(step).flops == counter.get_total_flops()
 
 

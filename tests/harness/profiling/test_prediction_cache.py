@@ -12,7 +12,7 @@ from harness.planning.plan import make_plan
 from harness.profiling import capacity, prediction_cache
 from harness.profiling.predict import predict
 from harness.profiling.prediction import Step
-from harness.profiling.prediction_cache import prediction_key
+from harness.profiling.prediction_cache import build_prediction_key
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def test_a_stored_prediction_is_read_and_a_damaged_one_is_made_again(
     step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = predict(step)
-    assert capacity._predicted(step, 1) == expected
+    assert capacity._predict_cached(step, 1) == expected
     (path,) = tmp_path.rglob("*.json")
     content = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("harness.profiling.predict.predict", lambda _: pytest.fail("predicted again"))
-        assert capacity._predicted(step, 1) == expected
+        assert capacity._predict_cached(step, 1) == expected
     path.write_bytes(content.replace(b'"launches": ', b'"launches": 1'))
-    assert capacity._predicted(step, 1) == expected
+    assert capacity._predict_cached(step, 1) == expected
     assert path.read_bytes() == content
 
 
@@ -51,7 +51,11 @@ def test_all_that_a_step_depends_on_is_in_the_key(step: Step, monkeypatch: pytes
     ]
     steps = [dataclasses.replace(step, cells=(changed,)) for changed in changed_cells]
     steps += [dataclasses.replace(step, length=7), dataclasses.replace(step, methods=(type(step.methods[0])(rank=3),))]
-    keys = [prediction_key(step, 1), prediction_key(step, 2), *(prediction_key(each, 1) for each in steps)]
+    keys = [
+        build_prediction_key(step, 1),
+        build_prediction_key(step, 2),
+        *(build_prediction_key(each, 1) for each in steps),
+    ]
     monkeypatch.setattr(prediction_cache, "source_digest", lambda: "other code")
-    keys.append(prediction_key(step, 1))
+    keys.append(build_prediction_key(step, 1))
     assert None not in keys and len(set(keys)) == len(keys)

@@ -16,12 +16,12 @@ from harness.core.method import METHODS
 from harness.replicas import cuda_graph as capture
 from harness.training import trainer as train
 from methods.layers.lowrank import LowRankLinear
-from methods.layers.matrices import Matrices
+from methods.layers.matrices import MatrixBank
 from tests.harness.sittings import Seen, assert_near, assert_same_bits, planned, sitting, stored
 from tests.harness.small_training import protocol, rows, trainer
 
 
-class NoGraph(capture.Captured):
+class NoGraph(capture.GraphRunner):
     """The real way of captured steps where a GPU is absent: nothing of CUDA but the refusal."""
 
     @contextlib.contextmanager
@@ -43,7 +43,7 @@ def refuse_with(monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
     for name in ("Stream", "graph_pool_handle", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, type(name, (), {}))  # a class, as annotations of torch say Stream | None
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    monkeypatch.setattr(train, "runner", lambda compute, device: NoGraph(compute))
+    monkeypatch.setattr(train, "make_runner", lambda compute, device: NoGraph(compute))
 
 
 def test_a_capture_that_fails_is_told_once_a_pack_and_the_run_goes_on(tmp_path: Path, refusing: None) -> None:
@@ -116,8 +116,8 @@ def test_graphs_give_way_to_the_step_of_another_shape(
 ) -> None:
     """Bit by bit what the same steps give where memory suffices. Shapes that drive each other out end it."""
     found = []
-    for kind in (capture.Eager, Tight):
-        monkeypatch.setattr(train, "runner", lambda compute, device, kind=kind: kind(compute))
+    for kind in (capture.EagerRunner, Tight):
+        monkeypatch.setattr(train, "make_runner", lambda compute, device, kind=kind: kind(compute))
         own = [METHODS.get("lorasp")(), METHODS.get("lora")()]
         split = rows(44)
         split.lengths[:] = 12  # two shapes: the sixth batch of an epoch is a shorter one
@@ -131,13 +131,13 @@ def test_graphs_give_way_to_the_step_of_another_shape(
             return loss
 
         made.loss_of = wanting
-        losses = [made.one_step(step).clone() for step in range(18)]
+        losses = [made.train_step(step).clone() for step in range(18)]
         found += [[*losses, *(g.theta.detach().clone() for g in attached.groups)]]
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     assert isinstance(made.runner, Tight) and made.runner.captures == 5
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        made.one_step(18)
-    assert made.intact
+        made.train_step(18)
+    assert made.is_intact
 
 
 def test_graphs_are_captured_anew_in_a_pool_of_their_own(refusing: None) -> None:
@@ -154,7 +154,7 @@ def test_graphs_are_captured_anew_in_a_pool_of_their_own(refusing: None) -> None
 
 
 @contextlib.contextmanager
-def nothing_runs(matrices: Matrices) -> Iterator[None]:
+def nothing_runs(matrices: MatrixBank) -> Iterator[None]:
     """As while a graph is captured: what is written to tensors of old is not, and new ones hold anything."""
     assert matrices.flat is not None
     before = matrices.flat.clone()
@@ -191,7 +191,7 @@ def test_what_a_failed_capture_made_ready_is_made_anew(
             return loss
 
         made.loss_of = refused
-        found.append([float(made.one_step(step)) for step in range(6)])
+        found.append([float(made.train_step(step)) for step in range(6)])
         assert (made.runner.fallback is not None) == capturing
     assert found[0] == found[1]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.replicas.dropout import CounterDropout
-from harness.replicas.dropout_sites import compact_dropout, install_dropout
+from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from tests.harness.language import make_model, rows
 
 
@@ -67,7 +67,7 @@ def test_a_pack_that_shrinks_and_a_second_clock() -> None:
     model, x = Layer().train(), torch.ones(3, 8, 16)
     clock = install_dropout(model, [5, 6], 8, "cpu")
     both = model(x.repeat(2, 1, 1))
-    compact_dropout(model, clock, [1])
+    select_dropout_replicas(model, clock, [1])
     assert torch.equal(model(x), both[3:])
     install_dropout(model, [5], 8, "cpu")
     assert torch.equal(model(x), both[:3])

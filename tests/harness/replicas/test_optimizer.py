@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from harness.core.cell import Protocol
-from harness.planning.schedule import learning_rates
+from harness.planning.schedule import compute_learning_rates
 from harness.profiling.live_storages import LiveStorages
 from harness.replicas.groups import ParameterGroup
 from harness.replicas.optimizer import GATHERED, ReplicaAdamW
-from methods.layers.backbone import adopt
+from methods.layers.backbone import group_parameters
 from methods.layers.projection import GradientProjector
 
 PROTOCOLS = [
@@ -22,7 +22,7 @@ STEPS = 12
 
 
 def test_equals_torch_for_each_replica() -> None:
-    rates = [learning_rates(p, STEPS) for p in PROTOCOLS]
+    rates = [compute_learning_rates(p, STEPS) for p in PROTOCOLS]
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(3, 4, 5, dtype=torch.float64, generator=generator)
     bias = torch.randn(3, 5, dtype=torch.float64, generator=generator)
@@ -84,7 +84,7 @@ def test_schedule_equals_transformers() -> None:
     own = Protocol(lr=0.7, warmup=0.15)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.7)
     theirs = get_linear_schedule_with_warmup(optimizer, 5, 33)
-    for rate in learning_rates(own, 33):
+    for rate in compute_learning_rates(own, 33):
         assert abs(rate - optimizer.param_groups[0]["lr"]) < 1e-15
         optimizer.step()
         theirs.step()
@@ -95,13 +95,13 @@ def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
     """One replica on a GPU reads from tensors what the host passes as numbers on a CPU."""
     group = ParameterGroup("g", [("w", torch.zeros(1, 4))], [4], lr_scale=[2.5])
     group.restarts = [every]
-    rates = learning_rates(PROTOCOLS[1], STEPS)
+    rates = compute_learning_rates(PROTOCOLS[1], STEPS)
     made = ReplicaAdamW([group], PROTOCOLS[1:2], [rates])
     for step in range(STEPS):
         made.begin(step)
-        numbers = made._rate_alone(0, group)
+        numbers = made._get_single_rate(0, group)
         made.device = torch.device("cuda")
-        rate, count = made._rate_alone(0, group)
+        rate, count = made._get_single_rate(0, group)
         made.device = torch.device("cpu")
         assert isinstance(rate, torch.Tensor) and rate.shape == count.shape == ()
         assert (float(rate), float(count)) == pytest.approx((numbers[0], float(numbers[1])), rel=1e-6)
@@ -111,7 +111,7 @@ def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
 @pytest.mark.parametrize("gathered", [0, 1 << 27])
 def test_created_gradients_are_clipped_and_applied_as_torch_does(gathered: int) -> None:
     """Those of parameters of their own, with their norm of norms (a GPU's way) and as one (a CPU's)."""
-    own, rates = PROTOCOLS[1], learning_rates(PROTOCOLS[1], STEPS)
+    own, rates = PROTOCOLS[1], compute_learning_rates(PROTOCOLS[1], STEPS)
     generator = torch.Generator().manual_seed(0)
     shapes = {"bias": (5,), "weight": (4, 5), "table": (7, 3)}
     values = {n: torch.randn(s, dtype=torch.float64, generator=generator) for n, s in shapes.items()}
@@ -123,7 +123,9 @@ def test_created_gradients_are_clipped_and_applied_as_torch_does(gathered: int) 
         eps=own.epsilon,
         weight_decay=own.weight_decay,
     )
-    group = adopt("g", {n: torch.nn.Parameter(v) for n, v in values.items()}, frozenset({"bias"}), buffered=False)
+    group = group_parameters(
+        "g", {n: torch.nn.Parameter(v) for n, v in values.items()}, frozenset({"bias"}), buffered=False
+    )
     ours = ReplicaAdamW([group], [own], [rates])
     ours.gathered = gathered
     for step in range(STEPS):
@@ -147,7 +149,7 @@ def test_a_parameter_without_a_gradient_has_one_of_zero() -> None:
 
     def run_one(*, buffered: bool) -> torch.Tensor:
         parameters = {n: torch.nn.Parameter(v.clone()) for n, v in values.items()}
-        group = adopt("g", parameters, buffered=buffered)
+        group = group_parameters("g", parameters, buffered=buffered)
         optimizer = ReplicaAdamW([group], [own], [[0.1] * 3])
         for _ in range(3):
             optimizer.zero_grad()
@@ -163,7 +165,7 @@ def test_an_update_copies_no_created_gradients(projected: bool) -> None:
     """Not one leaf of them, on a GPU: both copies at once are what a large model has no memory for."""
     parameters = {f"w{i}": torch.nn.Parameter(torch.ones(64, 64)) for i in range(8)}
     projectors = {n: GradientProjector((64, 64), 1, 5, 1.0) for n in parameters} if projected else None
-    group = adopt("g", parameters, projectors=projectors, buffered=False)
+    group = group_parameters("g", parameters, projectors=projectors, buffered=False)
     optimizer = ReplicaAdamW([group], [Protocol(lr=0.1)], [[0.1] * 3])
     optimizer.gathered = GATHERED["cuda"]
     for step in range(2):  # projectors look for their space in the first step

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.forecast_text import size, text
+from harness.cli.forecast_text import format_forecast, format_size
 from harness.cli.main import main
 from harness.core.errors import UserError
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.profiling.cost import NONE_YET, Cost
-from harness.runner.forecast import forecast
+from harness.runner.forecast import forecast_run
 from results.job import run_spec as run
 
 
 def test_a_grid_without_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = make_spec({"tasks": ("rte",), "seeds": "2", "methods": "lora,full", "device": "cpu"})
-    made = forecast(spec, None)
+    made = forecast_run(spec, None)
     assert made["cells"] == 4 and [(p["methods"], p["k"]) for p in made["packs"]] == [
         ("lora", 2),
         ("full", 1),
@@ -35,7 +35,7 @@ def test_a_grid_without_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_suite_is_predicted() -> None:
     for suite in ("glue", "wmt16", "mmlu", "xnli", "domain"):
-        made = forecast(make_spec({"suite": (suite,), "seeds": "1", "methods": "lora", "device": "cpu"}), None)
+        made = forecast_run(make_spec({"suite": (suite,), "seeds": "1", "methods": "lora", "device": "cpu"}), None)
         assert made["packs"] and all(p["peak"] for p in made["packs"]), suite
 
 
@@ -50,7 +50,7 @@ def test_what_does_not_fit_is_named_with_a_way(capsys: pytest.CaptureFixture[str
     "count, says", [(None, ""), (0, "0 B"), (24576, "24.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.50 GiB")]
 )
 def test_sizes_of_small_adapters_are_told_apart(count: int | None, says: str) -> None:
-    assert size(count) == says
+    assert format_size(count) == says
 
 
 def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,9 @@ def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("methods, told", [("lora", False), ("lora,lorasp", True)])
 def test_memory_of_a_mixed_pack_is_told_to_be_a_bound(methods: str, told: bool) -> None:
-    made = text(forecast(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None))
+    made = format_forecast(
+        forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None)
+    )
     assert ("as if all were the one that takes most" in made) == told
 
 
@@ -71,18 +73,18 @@ def test_trials_of_tuning_are_counted_as_the_run_makes_them(tmp_path: Path, tune
     asked = {"tasks": ("rte", "cola"), "seeds": "2", "methods": "lora,head", "device": "cpu", "out": tmp_path / "run"}
     small = {"max_steps": 1, "train_rows": 60, "eval_rows": 20, "threads": 1, "profile": False}
     spec = make_spec(asked | small | {"tune": 2, "tune_tasks": tuned_on, "formats": ("csv",), "figures": ()})
-    made = forecast(spec, None)
+    made = forecast_run(spec, None)
     assert made["cells"] == 8 and sum(p["k"] for p in made["packs"]) == 8 + made["trials"]
     assert sum(p["k"] for p in made["packs"] if p["tuning"]) == made["trials"]
-    assert "trials of tuning" in text(made) and "rte (tuning)" in text(made)
-    run(spec, "command", lambda total: Plain(io.StringIO(), total))
+    assert "trials of tuning" in format_forecast(made) and "rte (tuning)" in format_forecast(made)
+    run(spec, "command", lambda total: PlainListener(io.StringIO(), total))
     assert made["trials"] == len(Store(tmp_path / "run" / "tuning").read()[0]) == (4 if tuned_on else 8)
 
 
 def test_trials_take_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.runner.forecast.calibrate", lambda *_: Cost(0.0, 0.0, 1.0, 4, 0.0))
+    monkeypatch.setattr("harness.runner.forecast.fit_cost", lambda *_: Cost(0.0, 0.0, 1.0, 4, 0.0))
     start = {"tasks": ("rte",), "seeds": "2", "methods": "lora", "device": "cpu", "max_steps": 7, "out": tmp_path}
-    plain, tuned = (forecast(make_spec(start | more), None) for more in ({}, {"tune": 6}))
+    plain, tuned = (forecast_run(make_spec(start | more), None) for more in ({}, {"tune": 6}))
     assert plain["trials"] == 0 and plain["device_hours"] * 3600 == pytest.approx(
         sum(p["seconds"] for p in plain["packs"])
     )
@@ -91,7 +93,7 @@ def test_trials_take_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_cannot_be_tuned_is_refused_as_by_the_run() -> None:
     with pytest.raises(UserError, match="how many trials"):
-        forecast(make_spec({"tasks": ("rte",), "methods": "lora", "tune_tasks": ("rte",), "device": "cpu"}), None)
+        forecast_run(make_spec({"tasks": ("rte",), "methods": "lora", "tune_tasks": ("rte",), "device": "cpu"}), None)
 
 
 def test_short_names_of_quantized_methods_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

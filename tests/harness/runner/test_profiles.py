@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from harness.core.gpu import Gpu
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.method import METHODS
-from harness.core.process import available_cpus
+from harness.core.process import count_cpus
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
@@ -31,17 +31,19 @@ from tests.reports.records import cell
 
 
 def test_key_follows_what_memory_and_speed_depend_on() -> None:
-    base = profile.profile_key(cell(), 128, "cpu", None)
-    assert profile.profile_key(cell("rte", seed=3, protocol={"lr": 0.5}), 128, "cpu", None) == base
+    base = profile.build_profile_key(cell(), 128, "cpu", None)
+    assert profile.build_profile_key(cell("rte", seed=3, protocol={"lr": 0.5}), 128, "cpu", None) == base
     others = [cell(method="lorasp"), cell(options={"rank": 4}), cell(dtype="bf16"), cell(protocol={"batch_size": 4})]
-    keys = {profile.profile_key(c, 128, "cpu", None) for c in others} | {profile.profile_key(cell(), 64, "cpu", None)}
-    keys.add(profile.profile_key(cell(recompute="full"), 128, "cpu", None))
+    keys = {profile.build_profile_key(c, 128, "cpu", None) for c in others} | {
+        profile.build_profile_key(cell(), 64, "cpu", None)
+    }
+    keys.add(profile.build_profile_key(cell(recompute="full"), 128, "cpu", None))
     assert len(keys) == 6 and base not in keys
 
 
 def test_one_question_a_method_and_shape() -> None:
     spec = make_spec({"tasks": ("rte", "cola"), "seeds": "3", "methods": "lora,lorasp,head"})
-    found = profile.questions(make_plan(spec), spec, "cpu")
+    found = profile.build_requests(make_plan(spec), spec, "cpu")
     assert [q.cell.label for q in found.values()] == ["lora", "lorasp", "head"]
 
 
@@ -50,17 +52,17 @@ def die(question: Any, plugins: Any) -> None:
 
 
 def test_a_process_that_is_killed_leaves_the_column_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "_take", die)
+    monkeypatch.setattr(profile, "_take_profile", die)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "out": tmp_path})
     store, stream = Store(tmp_path), io.StringIO()
     store.prepare()
-    assert profile.profile_missing(make_plan(spec), spec, store, Plain(stream, 0)) == []
+    assert profile.profile_missing(make_plan(spec), spec, store, PlainListener(stream, 0)) == []
     assert "profile of lora: its process was killed" in stream.getvalue() and store.profiles() == {}
 
 
 def test_an_error_becomes_the_profiles_status(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora"})
-    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    (question,) = profile.build_requests(make_plan(spec), spec, "cpu").values()
 
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate")
@@ -76,7 +78,7 @@ def test_peak_counts_what_is_allocated_after_the_start() -> None:
     peak = clocks.RssPeak()
     block = np.ones(8 * 2**20)
     del block
-    assert 60 * 2**20 < peak.above(peak.start) < 256 * 2**20
+    assert 60 * 2**20 < peak.measure_above(peak.start) < 256 * 2**20
 
 
 def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
@@ -91,7 +93,7 @@ def test_without_the_kernels_mark_the_memory_is_sampled_as_long_as_anybody_asks(
     block = np.ones(8 * 2**20)
     time.sleep(0.1)
     del block, unasked
-    assert 60 * 2**20 < peak.above(peak.start) < 256 * 2**20
+    assert 60 * 2**20 < peak.measure_above(peak.start) < 256 * 2**20
     for thread in (one, other):
         thread.join(timeout=60)
         assert not thread.is_alive()
@@ -108,7 +110,7 @@ def test_the_peak_of_a_short_profile_is_that_of_its_steps(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(request, "attach_pack", greedy)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 2})
-    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    (question,) = profile.build_requests(make_plan(spec), spec, "cpu").values()
     found = measure.measure(question)
     assert found.status == "ok" and found.peak_bytes is not None and found.peak_bytes < 256 * 2**20
 
@@ -119,7 +121,7 @@ def test_each_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(measure, "TIMED_STEPS", 2)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": name, "batch_size": 4, "threads": 1})
     plan = make_plan(spec)
-    (question,) = profile.questions(plan, spec, "cpu").values()
+    (question,) = profile.build_requests(plan, spec, "cpu").values()
     found = measure.measure(question)
     assert found.status == "ok", found.reason
     assert found.samples_per_second and found.peak_bytes is not None and len(found.step_seconds) == 2
@@ -129,7 +131,7 @@ def test_a_schedule_over_the_whole_run_is_one_over_the_timed_steps() -> None:
     """Else AdaLoRA has done with allocating ranks, and masks are drawn anew no more, before the clock runs."""
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "adalora,lorasp:resample=3", "batch_size": 4})
     plan = make_plan(spec)
-    adalora, lorasp = profile.questions(plan, spec, "cpu").values()
+    adalora, lorasp = profile.build_requests(plan, spec, "cpu").values()
     trainer = measure.train_alone(adalora, measure.load_alone(adalora), 60)
     assert trainer.attached.tuner.peft_config["default"].total_step == 60 == trainer.totals[0]
     resampled = measure.train_alone(lorasp, measure.load_alone(lorasp), 60)
@@ -140,9 +142,9 @@ def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entered: list[bool] = []
-    inner = measure.timed_steps
+    inner = measure.time_steps
 
-    class Refused(capture.Eager):
+    class Refused(capture.EagerRunner):
         fallback = "RuntimeError: no"
         inside = False
 
@@ -156,21 +158,21 @@ def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_
         entered.append(trainer.runner.inside)
         return inner(trainer, steps, device)
 
-    monkeypatch.setattr(train, "runner", lambda compute, device: Refused(compute))
-    monkeypatch.setattr(measure, "timed_steps", timed)
+    monkeypatch.setattr(train, "make_runner", lambda compute, device: Refused(compute))
+    monkeypatch.setattr(measure, "time_steps", timed)
     monkeypatch.setattr(measure, "TIMED_STEPS", 2)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 4, "threads": 1})
-    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    (question,) = profile.build_requests(make_plan(spec), spec, "cpu").values()
     found = measure.measure(question)
     assert (found.status, found.reason) == ("ok", "steps run without a CUDA graph: RuntimeError: no")
     assert entered == [True] and len(found.step_seconds) == 2
 
 
 def test_the_short_profile_of_a_shared_gpu_has_no_throughput_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gpu, "others", lambda self: [17])
+    monkeypatch.setattr(Gpu, "list_other_processes", lambda self: [17])
     monkeypatch.setattr(measure, "TIMED_STEPS", 2)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 4, "threads": 1})
-    (question,) = profile.questions(make_plan(spec), spec, "cpu").values()
+    (question,) = profile.build_requests(make_plan(spec), spec, "cpu").values()
     found = measure.measure(question)
     assert (found.status, found.shared_with) == ("ok", [17]) and found.peak_bytes is not None
     assert found.samples_per_second is None and found.step_seconds == []
@@ -180,21 +182,21 @@ def test_the_short_profile_of_a_shared_gpu_has_no_throughput_either(monkeypatch:
 def test_a_profile_is_of_one_gpu_and_one_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     named = []
     for name in ("NVIDIA H100", "NVIDIA H200"):
-        monkeypatch.setattr(profile, "gpu_name", lambda device, name=name: name)
-        named.append(profile.profile_key(cell(), 128, "cuda", 2))
+        monkeypatch.setattr(profile, "get_gpu_name", lambda device, name=name: name)
+        named.append(profile.build_profile_key(cell(), 128, "cuda", 2))
     assert named[0] != named[1]
     monkeypatch.undo()
-    cores = available_cpus()
-    assert profile.profile_key(cell(), 128, "cpu", None) == profile.profile_key(cell(), 128, "cpu", cores)
+    cores = count_cpus()
+    assert profile.build_profile_key(cell(), 128, "cpu", None) == profile.build_profile_key(cell(), 128, "cpu", cores)
 
 
 def test_a_gpu_that_nobody_watches_is_told() -> None:
     trainer = SimpleNamespace(runner=SimpleNamespace(fallback=None), device=torch.device("cuda"))
     gpu = Gpu("cpu")
-    assert clocks.reservations(trainer, gpu) == clocks.UNWATCHED
+    assert clocks.describe_caveats(trainer, gpu) == clocks.NO_NVML
     trainer.runner.fallback = "RuntimeError: no"
-    both = clocks.reservations(trainer, gpu)
-    assert both == f"steps run without a CUDA graph: RuntimeError: no; {clocks.UNWATCHED}"
+    both = clocks.describe_caveats(trainer, gpu)
+    assert both == f"steps run without a CUDA graph: RuntimeError: no; {clocks.NO_NVML}"
     gpu._handle = object()
     trainer.runner.fallback = None
-    assert clocks.reservations(trainer, gpu) is None
+    assert clocks.describe_caveats(trainer, gpu) is None

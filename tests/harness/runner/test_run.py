@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.method import METHODS
 from harness.core.seeds import Streams
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.runner import execute as execution
 from methods.lora import Lora
-from results.job import Finished as Outcome, run_spec as run
+from results.job import FinishedRun as Outcome, run_spec as run
 from results.report import rewrite_report as report
 
 SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 4, "train_rows": 64, "eval_rows": 40, "profile": False}
@@ -26,7 +26,7 @@ SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 4, "train_rows": 64, "eva
 def go(out: Path, **flags: Any) -> tuple[Outcome, str]:
     stream = io.StringIO()
     spec = make_spec(SMALL | {"out": out, "threads": 1} | flags)
-    return run(spec, "command", lambda total: Plain(stream, total)), stream.getvalue()
+    return run(spec, "command", lambda total: PlainListener(stream, total)), stream.getvalue()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,14 +112,14 @@ def test_out_of_memory_splits_the_pack_then_becomes_a_record(tmp_path: Path, mon
 def test_interruption_keeps_finished_cells_and_the_same_command_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = execution.Executor._results
+    whole = execution.Executor._train
 
     def interrupted(self: Any, pack: Any, start: Any) -> Any:
         if pack.cells[0].method == "head":
             raise KeyboardInterrupt
         return whole(self, pack, start)
 
-    monkeypatch.setattr(execution.Executor, "_results", interrupted)
+    monkeypatch.setattr(execution.Executor, "_train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, methods="lora,head")
     found, _ = Store(tmp_path).read()

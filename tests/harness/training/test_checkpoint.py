@@ -18,7 +18,7 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.record import Phases
 from harness.training import checkpoint
-from harness.training.checkpoint import Pace, Saved
+from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
 
 PACKS = {
@@ -62,7 +62,7 @@ def test_it_is_found_and_the_other_packs_stay(after: int, resumed: list[int | No
     asked = planned("lora", (6, 6, 6, 9, 9), seeds="5", pack=2)
     sitting(tmp_path / "straight", asked, Seen())
     first = Seen(until=None if after else 3)
-    first.cell_finished = lambda record: setattr(first, "until", 3)  # type: ignore[method-assign]
+    first.on_cell_end = lambda record: setattr(first, "until", 3)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path / "stopped", asked, first)
     sitting(tmp_path / "stopped", asked, Seen())
@@ -97,7 +97,7 @@ def test_records_that_are_stored_stay_when_their_pack_goes_on(tmp_path: Path) ->
 def save(content: dict[str, Any], path: Path) -> None:
     """A checkpoint with that content and its digest."""
     with path.open("wb") as stream:
-        checkpoint._pickled(content, stream)
+        checkpoint._save_with_digest(content, stream)
 
 
 def broken(path: Path) -> None:
@@ -173,12 +173,12 @@ def in_order(adapter: Path) -> dict[str, Any]:
 def test_short_packs_write_none_and_long_ones_spend_one_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    pace, spent = Pace(size=0), 0.0
+    pace, spent = CheckpointTimer(size=0), 0.0
     wrote = []
     for second in range(1, 10_000):
         now[0] += 1
-        if pace.due():
-            with pace.writing():
+        if pace.is_due():
+            with pace.time_write():
                 now[0] += 3
                 spent += 3
             wrote.append(second)
@@ -189,17 +189,17 @@ def test_short_packs_write_none_and_long_ones_spend_one_per_cent(monkeypatch: py
 
 def large_is_due_at(now: list[float], seconds: float) -> bool:
     """1 GB is taken to need ten seconds before it was written once."""
-    pace = Pace(size=10**9)
+    pace = CheckpointTimer(size=10**9)
     now[0] += seconds
-    return pace.due()
+    return pace.is_due()
 
 
 def test_a_part_takes_its_share_of_the_time() -> None:
     spent = Phases(load=4, input=0, attach=8, train=40, capture=2, evaluate=6)
-    whole = Saved(("a", "b", "c", "d", "e"), (0, 1, 3, 4), 7, {}, {}, spent, {"resumed at step": 3})
+    whole = PackCheckpoint(("a", "b", "c", "d", "e"), (0, 1, 3, 4), 7, {}, {}, spent, {"resumed at step": 3})
     part = whole.part((3,))
     assert part.spent == Phases(load=1, input=0, attach=2, train=10, capture=0.5, evaluate=1.5)
-    assert part.own_keys == ["d"] and part.marks == {"resumed at step": 3, "split at step": 7}
+    assert part.slot_keys == ["d"] and part.marks == {"resumed at step": 3, "split at step": 7}
 
 
 def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
@@ -215,12 +215,12 @@ def test_time_of_earlier_sittings_counts(tmp_path: Path) -> None:
 def test_the_seconds_between_two_are_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", given)
     with pytest.raises(UserError, match="allowed: a number of seconds"):
-        Pace(0)
+        CheckpointTimer(0)
 
 
 def test_a_disk_that_takes_none_costs_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "MAX_TIME_SHARE", 1e9)
     (tmp_path / "checkpoints").write_text("a file in its place")
     asked = planned("lora", (10, 10))
     said = sitting(tmp_path, asked, Seen())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.training.pack_training import PackRun
+from harness.training.pack_training import PackTraining
 from tests.harness.sittings import Seen, planned, sitting
 
 
@@ -30,14 +30,14 @@ def test_a_pack_is_freed_before_the_next_is_loaded(
 ) -> None:
     held: list[list[weakref.ref[torch.Tensor]]] = []
     alive: list[int] = []
-    inner = PackRun.__init__
+    inner = PackTraining.__init__
 
-    def watched(run: PackRun, *args: Any, **kwargs: Any) -> None:
+    def watched(run: PackTraining, *args: Any, **kwargs: Any) -> None:
         alive.append(sum(tensor() is not None for pack in held for tensor in pack))
         inner(run, *args, **kwargs)
         held.append([weakref.ref(t) for t in (*run.model.parameters(), run.attached.groups[0].theta)])
 
-    monkeypatch.setattr(PackRun, "__init__", watched)
+    monkeypatch.setattr(PackTraining, "__init__", watched)
     sitting(tmp_path, planned("lora", (3, 3, 3), seeds="3", pack=1, recompute=(recompute,)), Seen())
     assert len(held) == 3 and all(len(pack) > 10 for pack in held)
     assert alive == [0, 0, 0]

@@ -16,12 +16,12 @@ from harness.core.errors import CellFailed, UserError
 from harness.core.method import METHODS, Method
 from harness.core.spec import make_spec
 from harness.core.store import Store
-from harness.data.task_types.classification import LabelledRows, replica_losses
+from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.planning.packs import Pack
 from harness.planning.plan import make_plan
-from harness.profiling.activations import held_bytes
+from harness.profiling.activations import measure_saved_activations
 from harness.training.pack_training import attach_pack
-from harness.training.recompute import blocks, recompute
+from harness.training.recompute import apply_checkpointing, find_blocks
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, trainer
@@ -95,7 +95,7 @@ def prepared(kind: str, how: Recompute, methods: Sequence[Method] | None = None)
     for group in attached.groups:  # B starts at zero, and so would the gradient of A
         with torch.no_grad():
             group.theta += 0.01 * torch.linspace(-1, 1, group.theta.numel(), dtype=torch.float64).view_as(group.theta)
-    recompute(model, how, attached)
+    apply_checkpointing(model, how, attached)
     return made
 
 
@@ -133,7 +133,7 @@ def test_less_is_kept_for_the_backward_pass(kind: str) -> None:
     for how in WAYS:
         made = prepared(kind, how)
         step(made)  # what is made once is no activation
-        held[how] = held_bytes(lambda m=made: m.losses(0))  # type: ignore[misc]
+        held[how] = measure_saved_activations(lambda m=made: m.losses(0))  # type: ignore[misc]
     assert held["full"] < held["selective"] < held["none"]
 
 
@@ -168,7 +168,7 @@ class Products(torch.utils._python_dispatch.TorchDispatchMode):
 def test_held_bytes_are_those_of_a_closed_form() -> None:
     x, weight = torch.randn(5, 7, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
     # the product, which exp needs not, is dropped; exp keeps its result, tanh its own, the sum is the result
-    assert held_bytes(lambda: (x @ weight).exp().tanh().sum()) == 8 * (15 + 15 + 1)
+    assert measure_saved_activations(lambda: (x @ weight).exp().tanh().sum()) == 8 * (15 + 15 + 1)
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -183,23 +183,23 @@ def test_no_reading_holds_an_input_after_a_step(how: Recompute) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_blocks_are_found_in_encoder_and_decoder(kind: str) -> None:
-    assert len(blocks(make(kind))) == MODELS[kind][1]
+    assert len(find_blocks(make(kind))) == MODELS[kind][1]
 
 
 def test_a_pack_is_attached_with_its_cells_way(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert()
     pack = Pack((cell(recompute="full"),), (METHODS.get("lora")(),))
-    attach_pack(model, pack, rows(), replica_losses)
-    assert all("forward" in vars(block) for block in blocks(model))
+    attach_pack(model, pack, rows(), compute_replica_losses)
+    assert all("forward" in vars(block) for block in find_blocks(model))
 
 
 def test_a_model_that_cannot_is_refused(tiny_bert: Callable[..., nn.Module]) -> None:
     model, made = nn.Linear(2, 2), prepared("Bert", "none")
     with pytest.raises(UserError, match="no list of blocks"):
-        recompute(model, "full", made.attached)
+        apply_checkpointing(model, "full", made.attached)
     pack = Pack((cell(recompute="selective"),), (METHODS.get("head")(),))
     with pytest.raises(CellFailed, match="allowed: none"):
-        attach_pack(Unlisted(tiny_bert()), pack, rows(), replica_losses)
+        attach_pack(Unlisted(tiny_bert()), pack, rows(), compute_replica_losses)
 
 
 class Unlisted(nn.Module):
@@ -213,16 +213,16 @@ class Unlisted(nn.Module):
 @pytest.mark.parametrize("quantize", ["int8", "nf4"])
 def test_quantized_backbone_in_bf16(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")
-    from harness.core.presets import preset
+    from harness.core.presets import get_preset
     from harness.models.load import load_model
     from harness.models.source import resolve
 
     found = []
     for how in WAYS:
-        model = load_model(resolve(preset("quick"), "glue", None), 2, dtype="bf16", quantize=quantize)  # type: ignore[arg-type]
+        model = load_model(resolve(get_preset("quick"), "glue", None), 2, dtype="bf16", quantize=quantize)  # type: ignore[arg-type]
         made, attached = trainer(model, mixed(QV), [protocol()] * 3, [0, 1, 2], rows())
         made.autocast = True
-        recompute(model, how, attached)
+        apply_checkpointing(model, how, attached)
         found.append(step(made))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from harness.core.method import METHODS, Method
-from harness.data.sampler import Order
-from harness.planning.schedule import learning_rates
+from harness.data.sampler import ReplicaSampler
+from harness.planning.schedule import compute_learning_rates
 from harness.replicas.dropout import CounterDropout
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, train, trainer
@@ -185,7 +185,7 @@ def put_our_masks(theirs: nn.Module, p: float, made: object) -> None:
             ) else theirs.get_submodule(parent).update({last: new})  # type: ignore[operator]
 
 
-def plain_loop(model: nn.Module, order: Order, own: object, split: object, clock: object) -> None:
+def plain_loop(model: nn.Module, order: ReplicaSampler, own: object, split: object, clock: object) -> None:
     """torch.optim.AdamW, clip_grad_norm_ and a plain loop over the same rows."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -194,7 +194,7 @@ def plain_loop(model: nn.Module, order: Order, own: object, split: object, clock
     ]
     optimizer = torch.optim.AdamW(groups, lr=1.0)
     model.train()
-    for step, rate in enumerate(learning_rates(own, 20)):  # type: ignore[arg-type]
+    for step, rate in enumerate(compute_learning_rates(own, 20)):  # type: ignore[arg-type]
         if clock is not None:
             clock.step.fill_(step)  # type: ignore[attr-defined]
         where = order.at(step)
@@ -215,7 +215,7 @@ def test_regression_uses_squared_error(tiny_bert: Callable[..., nn.Module]) -> N
     with torch.no_grad():
         said = model(**split.batch(where)).logits[:, 0]
     expected = ((said - split.labels[torch.from_numpy(where)]) ** 2).mean()
-    torch.testing.assert_close(made.one_step(0)[0], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(made.train_step(0)[0], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["lora", "full", "adalora", "galore", "dora"])

@@ -13,9 +13,9 @@ from torch import Tensor
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, Initial, Member, Method
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.classification import replica_losses
-from harness.training.pack_training import calibration_of
-from methods.layers.initial import given
+from harness.data.task_types.classification import compute_replica_losses
+from harness.training.pack_training import build_calibration
+from methods.layers.initial import replace_factors
 from methods.lowrank import find_sites
 from tests.harness.small_training import rows
 
@@ -37,7 +37,7 @@ def adapter(model: Any, rank: int = RANK, outputs: int = 2, target: tuple[str, .
 
 def attached(model: Any, method: Method, initial: Initial | None) -> Any:
     member = Member(method, Streams(equal(0)), 5, initial)
-    return method.attach(model, [member], calibration_of(rows(), replica_losses))
+    return method.attach(model, [member], build_calibration(rows(), compute_replica_losses))
 
 
 def by_hand(model: Any, initial: Initial) -> Tensor:
@@ -105,7 +105,7 @@ def test_ranks_and_sites_that_the_adapter_lacks_start_as_ever(tiny_bert: Callabl
 
 def test_given_without_a_pair_is_what_was_drawn() -> None:
     drawn = (torch.ones(2, 3), torch.zeros(4, 2))
-    assert given(drawn, None, 1.0) is drawn
+    assert replace_factors(drawn, None, 1.0) is drawn
 
 
 def test_a_head_of_another_width_is_drawn_afresh(tiny_bert: Callable[..., Any]) -> None:
@@ -120,7 +120,7 @@ def test_a_head_of_another_width_is_drawn_afresh(tiny_bert: Callable[..., Any]) 
 def test_only_the_member_with_an_adapter_starts_from_it(tiny_bert: Callable[..., Any]) -> None:
     model, initial, method = tiny_bert(), adapter(tiny_bert()), METHODS.get("lora")(rank=RANK)
     members = [Member(method, Streams(equal(0)), 5, given) for given in (None, initial)]
-    head = method.attach(model, members, calibration_of(rows(), replica_losses)).group("head")
+    head = method.attach(model, members, build_calibration(rows(), compute_replica_losses)).group("head")
     assert head is not None
     heads = head.leaves["classifier.weight"].tensor
     assert torch.equal(heads[1], initial.head["classifier.weight"]) and not torch.equal(heads[0], heads[1])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.core.method import METHODS
 from harness.replicas.groups import Attached, Leaf
 from methods.layers.lowrank import LowRankLinear, Pair, attach_pairs
-from methods.layers.packed import Packed, gathered
+from methods.layers.packed import PartialMatrix, gather_entries
 from tests.harness.small_training import protocol, rows, trainer
 
 SHARES = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.3))
@@ -33,11 +33,11 @@ def attached(*shares: tuple[float, float]) -> tuple[nn.Module, Attached, list[li
     return model, attach_pairs(model, [{"0": own[0], "1": own[1]} for own in pairs]), pairs
 
 
-def of(model: nn.Module) -> list[Packed]:
+def of(model: nn.Module) -> list[PartialMatrix]:
     return [p for layer in model.modules() if isinstance(layer, LowRankLinear) for p in (layer.a, layer.b)]
 
 
-def by_hand(packed: Packed, row: int, start: Tensor, mask: np.ndarray) -> Tensor:
+def by_hand(packed: PartialMatrix, row: int, start: Tensor, mask: np.ndarray) -> Tensor:
     """The start with what the leaf holds at the places of the mask, in their order."""
     made = start.clone().to(torch.float32)
     assert packed.leaf is not None
@@ -87,7 +87,7 @@ def test_a_step_forgets_before_and_after(tiny_bert: Callable[..., nn.Module]) ->
     called: list[int] = []
     adapter.forget.append(lambda: called.append(made.optimizer.steps))
     for step in range(3):
-        made.one_step(step)
+        made.train_step(step)
     assert called == [0, 1, 1, 2, 2, 3]
 
 
@@ -100,14 +100,14 @@ def test_gradients_of_kept_columns_are_those_of_the_whole(share: float, even: bo
     for row, count in enumerate((6, 6 if even else 4)):
         for column in torch.randperm(10, generator=generator)[:count].tolist():
             masks[row, : 4 if share == 1 else 2, column] = True
-    packed = Packed([torch.zeros(4, 10)] * 2, list(masks), "none", False)
+    packed = PartialMatrix([torch.zeros(4, 10)] * 2, list(masks), "none", False)
     assert packed.columns is not None and packed.start is not None and packed.even == even
     packed.leaf = Leaf("a", tuple(packed.start.shape[1:]), packed.start)
     full = torch.randn(2, 4, 10, generator=generator)
     kept = full.gather(2, packed.columns[:, None, :].expand(-1, 4, -1))
-    whole = packed.gradient(full)
+    whole = packed.gather_gradient(full)
     packed.narrow_to(packed.columns)
-    found = packed.gradient(kept)
+    found = packed.gather_gradient(kept)
     assert torch.equal(found, whole)
     for row, mask in enumerate(masks):
         assert torch.equal(found[row, : mask.sum()], full[row][torch.from_numpy(mask)])
@@ -117,4 +117,4 @@ def test_gradients_of_kept_columns_are_those_of_the_whole(share: float, even: bo
 def test_gathered_counts_from_the_first_place() -> None:
     full = torch.arange(12.0).view(2, 6)
     index = torch.tensor([[100, 105, 101], [103, 102, 106]], dtype=torch.int32)
-    assert gathered(full, index, 100, False, torch.float64).tolist() == [[0, 5, 1], [9, 8, 0]]
+    assert gather_entries(full, index, 100, False, torch.float64).tolist() == [[0, 5, 1], [9, 8, 0]]

@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 from harness.core.record import AverageInfo, Record
-from reports.frames import grids
-from reports.statistics.analysis import analyse, opponents
-from reports.statistics.clusters import clustered_mean
+from reports.frames import build_grids
+from reports.statistics.analysis import analyse, list_opponents
+from reports.statistics.clusters import estimate_clustered_mean
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, record
 
@@ -62,7 +62,7 @@ def test_standard_errors_over_examples(tmp_path: Path, records: list[Record]) ->
     found = analyse(records, [], cells=tmp_path).scores
     own = [pd.read_parquet(tmp_path / f"{r.key}.parquet") for r in records[:4]]
     right = np.mean([100.0 * (f.prediction == f.target) for f in own], axis=0)
-    expected = clustered_mean(right, np.arange(150))
+    expected = estimate_clustered_mean(right, np.arange(150))
     assert expected is not None and found.example_se[0] == pytest.approx(expected.se) and found.clusters[0] == 150
 
 
@@ -98,8 +98,8 @@ def test_tasks_that_share_no_seeds_add_their_variances() -> None:
 
 
 def test_lorasp_meets_lora_and_full_wherever_they_stand() -> None:
-    (grid,) = grids(grid_of({("rte", m): [70.0, 71.0] for m in ("head", "lorasp", "lora", "full")}, ["rte"]))
-    assert opponents(grid) == [
+    (grid,) = build_grids(grid_of({("rte", m): [70.0, 71.0] for m in ("head", "lorasp", "lora", "full")}, ["rte"]))
+    assert list_opponents(grid) == [
         ("lorasp", "head"),
         ("lora", "head"),
         ("full", "head"),

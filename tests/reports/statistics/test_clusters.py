@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from reports.statistics.clusters import clustered_mean, clusters
+from reports.statistics.clusters import compute_clusters, estimate_clustered_mean
 
 
 def test_subjects_are_clusters_and_splits_are_not() -> None:
-    assert clusters(["law/0", "art/0", "law/1"], "test").tolist() == [1, 0, 1]
-    assert clusters(["validation/0", "validation/1"], "validation").tolist() == [0, 1]
-    assert clusters(["a", "b", "c"], "test").tolist() == [0, 1, 2]
+    assert compute_clusters(["law/0", "art/0", "law/1"], "test").tolist() == [1, 0, 1]
+    assert compute_clusters(["validation/0", "validation/1"], "validation").tolist() == [0, 1]
+    assert compute_clusters(["a", "b", "c"], "test").tolist() == [0, 1, 2]
 
 
 def test_standard_error_is_statsmodels() -> None:
@@ -20,14 +20,14 @@ def test_standard_error_is_statsmodels() -> None:
     codes = rng.integers(0, 12, 300)
     values = rng.normal(0, 1, 12)[codes] + rng.normal(0, 1, 300)
     fit = sm.OLS(values, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
-    found = clustered_mean(values, codes)
+    found = estimate_clustered_mean(values, codes)
     assert found is not None
     assert (found.value, found.se) == (pytest.approx(fit.params[0]), pytest.approx(fit.bse[0], rel=1e-9))
     assert (found.low, found.high) == tuple(pytest.approx(x) for x in fit.conf_int()[0])
-    alone = clustered_mean(values, np.arange(300))
+    alone = estimate_clustered_mean(values, np.arange(300))
     assert alone is not None and alone.se == pytest.approx(values.std(ddof=1) / 300**0.5)
     assert found.se > 2 * alone.se  # ignoring subjects would claim too much
 
 
 def test_one_cluster_has_no_error() -> None:
-    assert clustered_mean([1.0, 2.0], np.zeros(2, dtype=int)) is None
+    assert estimate_clustered_mean([1.0, 2.0], np.zeros(2, dtype=int)) is None

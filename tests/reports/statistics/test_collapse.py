@@ -14,14 +14,14 @@ from statsmodels.stats.proportion import proportion_confint
 
 from harness.core.record import Record
 from harness.core.seeds import equal
-from reports.findings import findings
-from reports.frames import grids
+from reports.findings import build_findings
+from reports.frames import build_grids
 from reports.render import write_report
 from reports.statistics.analysis import Analysis, analyse
-from reports.statistics.collapse import TaskCollapses, find_collapses, refusal, upper_rate
-from studies.answer import Gathered
+from reports.statistics.collapse import TaskCollapses, compute_upper_rate, find_collapses, join_refusals
+from studies.answer import StudyRuns
 from studies.rules import compared, contrast, streams
-from studies.study import load
+from studies.study import load_study
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, record
 
@@ -34,7 +34,7 @@ def collapses(scores: dict[str, Scores], majority: float | None = 50.0, task: st
         for method, values in scores.items()
         for seed, value in enumerate(values)
     ]
-    (grid,) = grids(records)
+    (grid,) = build_grids(records)
     return find_collapses(grid, grid.averages[0])[task]
 
 
@@ -49,12 +49,12 @@ GOOD = [84.0, 83.1, 84.6, 83.8, 84.2]
 @pytest.mark.parametrize("collapsed", [0, 1])
 def test_the_bound_is_clopper_and_pearsons(collapsed: int, runs: int) -> None:
     expected = stats.binomtest(collapsed, runs, alternative="less").proportion_ci(0.95, "exact").high
-    assert upper_rate(collapsed, runs) == pytest.approx(expected)
-    assert upper_rate(collapsed, runs) == pytest.approx(proportion_confint(collapsed, runs, 0.1, "beta")[1])
+    assert compute_upper_rate(collapsed, runs) == pytest.approx(expected)
+    assert compute_upper_rate(collapsed, runs) == pytest.approx(proportion_confint(collapsed, runs, 0.1, "beta")[1])
 
 
 def test_none_of_ten_still_allows_26_percent() -> None:
-    assert f"{100 * upper_rate(0, 10):.0f}" == "26" and upper_rate(10, 10) == 1.0
+    assert f"{100 * compute_upper_rate(0, 10):.0f}" == "26" and compute_upper_rate(10, 10) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -71,25 +71,25 @@ def test_none_of_ten_still_allows_26_percent() -> None:
 )
 def test_runs_of_one_method(bad: list[float], majority: float | None, collapsed: int) -> None:
     found = collapses({"lora": GOOD, "lorasp": [*GOOD, *bad]}, majority)
-    assert found.learned and counts(found) == {"lora": 0, "lorasp": collapsed}
+    assert found.is_learned and counts(found) == {"lora": 0, "lorasp": collapsed}
 
 
 def test_most_seeds_of_the_only_method() -> None:
     """The median has collapsed as well; one run shows what can be learned."""
     found = collapses({"rslora": [7.6, 0.1, 11.4, 7.4, 76.1]}, 0.0)
-    assert found.learned and counts(found) == {"rslora": 4}
+    assert found.is_learned and counts(found) == {"rslora": 4}
 
 
 def test_a_task_that_nobody_learned_has_no_collapsed_runs() -> None:
     found = collapses({"lora": [50.0, 50.4, 51.0], "lorasp": [50.0, 50.0, 49.0]})
-    assert not found.learned and counts(found) == {"lora": 0, "lorasp": 0}
-    assert found.against_equivalence("lora", "lorasp")
+    assert not found.is_learned and counts(found) == {"lora": 0, "lorasp": 0}
+    assert found.describe_refusal("lora", "lorasp")
 
 
 def test_a_method_that_never_learns_says_nothing_of_others() -> None:
     found = collapses({"lora": GOOD, "lorasp": GOOD, "head": [54.0, 53.8, 54.2]})
-    assert found.shares["head"].never_learned
-    assert not found.against_equivalence("lora", "lorasp") and found.against_equivalence("lora", "head")
+    assert found.shares["head"].is_never_learned
+    assert not found.describe_refusal("lora", "lorasp") and found.describe_refusal("lora", "head")
 
 
 @pytest.mark.parametrize("sd", [1.0, 3.0, 5.0])
@@ -109,7 +109,7 @@ def test_a_diverged_run_is_a_collapse_and_one_without_memory_is_not() -> None:
     made = [record(value, cell("rte", "lora", s), ["rte"]) for s, value in enumerate(GOOD)]
     made.append(record(None, cell("rte", "lora", 8), ["rte"], reason="the loss is not finite (seen at step 3)"))
     made.append(record(None, cell("rte", "lora", 9), ["rte"], reason="out of memory"))
-    (grid,) = grids(made)
+    (grid,) = build_grids(made)
     share = find_collapses(grid, "glue")["rte"].shares["lora"]
     assert (share.collapsed, share.runs) == (1, 6)
 
@@ -165,7 +165,7 @@ def test_a_collapsed_run_of_any_method_refuses_equivalence_on_its_task(method: s
     for (place, *_), kind in kinds(analysis).items():
         assert (kind == "equivalent") == (place == "sst2")
     assert all(j.tests.equivalence_holm is None for j in analysis.judged if j.comparison.place != "sst2")
-    found = findings(analysis)
+    found = build_findings(analysis)
     comparisons = next(rows for title, rows, _ in found.tables if title.startswith("Comparisons"))
     assert {row["verdict"] for row in comparisons if row["on"] == "rte"} <= {"no significant difference", "better"}
     assert any(method in row["methods"] and row["collapsed runs"] == "1 of 10" for row in found.tables[1][1])
@@ -191,18 +191,18 @@ def test_a_small_difference_is_not_called_smaller_than_the_margin_either() -> No
 def test_studies_confirm_nothing_where_runs_collapsed() -> None:
     for bad, kind in ({}, "confirmed"), ({("lora", 0): 50.5}, "undecided"):
         records = [r for r in close(bad) if r.cell.task == "rte"]
-        seen = Gathered(records, (), analyse(records, [], margin=1.0), 1.0)
-        found = compared.answer(load("parity"), seen)
+        seen = StudyRuns(records, (), analyse(records, [], margin=1.0), 1.0)
+        found = compared.judge(load_study("parity"), seen)
         assert found.parts["lorasp against full"].kind == kind
 
 
 def test_a_part_of_a_run_is_judged_by_the_collapses_of_the_whole() -> None:
     whole = [r for r in close({("lora", 0): 50.5}) if r.cell.task == "rte"]
     part = sorted((r for r in whole if r.cell.method != "lora"), key=lambda r: r.cell.method)
-    seen = Gathered(part, (), analyse(part, [], margin=1.0), 1.0)
-    study = load("parity")
-    alone = {p.kind for p in compared.answer(study, seen).parts.values()}
-    both = {p.kind for p in compared.answer(study, dataclasses.replace(seen, run=analyse(whole, []))).parts.values()}
+    seen = StudyRuns(part, (), analyse(part, [], margin=1.0), 1.0)
+    study = load_study("parity")
+    alone = {p.kind for p in compared.judge(study, seen).parts.values()}
+    both = {p.kind for p in compared.judge(study, dataclasses.replace(seen, run=analyse(whole, []))).parts.values()}
     assert alone == {"confirmed"} and both == {"undecided"}
 
 
@@ -217,15 +217,15 @@ def test_contrasts_and_spreads_over_masks_confirm_nothing_either() -> None:
         if bad:
             for method in ("lora", "lorasp"):  # both collapse on one seed, so their difference has no large spread
                 made["d100", method][0] = bad
-        seen = Gathered(grid_of(made, ("d000", "d050", "d100")), margin=2.0)
-        assert contrast.answer(load("domain"), seen).kind == kind
+        seen = StudyRuns(grid_of(made, ("d000", "d050", "d100")), margin=2.0)
+        assert contrast.judge(load_study("domain"), seen).kind == kind
     masks = [
         record(85 + rng.normal(0, 0.1), cell("rte", "lorasp", seeds=equal(0) | {"init": i, "mask": m}), ["rte"])
         for i, m in itertools.product(range(5), range(5))
     ]
-    assert streams.answer(load("seed-sensitivity"), Gathered(masks, margin=2.0)).kind == "confirmed"
+    assert streams.judge(load_study("seed-sensitivity"), StudyRuns(masks, margin=2.0)).kind == "confirmed"
     other = record(50.5, cell("rte", "lorasp", 7), ["rte"])
-    assert streams.answer(load("seed-sensitivity"), Gathered([*masks, other], margin=2.0)).kind == "undecided"
+    assert streams.judge(load_study("seed-sensitivity"), StudyRuns([*masks, other], margin=2.0)).kind == "undecided"
 
 
 def test_records_of_earlier_versions_are_enough() -> None:
@@ -235,7 +235,7 @@ def test_records_of_earlier_versions_are_enough() -> None:
 
 
 def test_no_reason_without_collapses() -> None:
-    assert refusal([collapses({"lora": GOOD, "lorasp": GOOD})], "lora", "lorasp") == ""
+    assert join_refusals([collapses({"lora": GOOD, "lorasp": GOOD})], "lora", "lorasp") == ""
 
 
 def test_a_weak_method_on_both_sides_of_the_line_has_not_collapsed() -> None:

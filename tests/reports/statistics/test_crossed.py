@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics.crossed import Crossed, crossed, example_variance
+from reports.statistics.crossed import CrossedEstimate, estimate_crossed, estimate_example_variance
 
 
-def _crossed(table: np.ndarray) -> Crossed:
+def _crossed(table: np.ndarray) -> CrossedEstimate:
     """Of differences [seeds, examples] of an additive score."""
     n = table.shape[1]
     influences = (table - table.mean(axis=1, keepdims=True)).T / n * np.sqrt(n / (n - 1))
-    found = crossed(table.mean(axis=1).tolist(), example_variance(influences), n)
+    found = estimate_crossed(table.mean(axis=1).tolist(), estimate_example_variance(influences), n)
     assert found is not None
     return found
 
@@ -61,8 +61,8 @@ def test_new_examples_too_make_no_interval_narrower(seeds: int, sds: tuple[float
 
 
 def test_nothing_from_one_seed_or_no_spread() -> None:
-    assert crossed([1.0], example_variance(np.ones((10, 1))), 50) is None
-    assert crossed([1.0, 1.0], example_variance(np.ones((10, 2))), 50) is None
+    assert estimate_crossed([1.0], estimate_example_variance(np.ones((10, 1))), 50) is None
+    assert estimate_crossed([1.0, 1.0], estimate_example_variance(np.ones((10, 2))), 50) is None
 
 
 def test_it_is_the_limit_of_the_bootstrap_of_seeds_and_examples() -> None:

@@ -13,13 +13,13 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from statsmodels.api import OLS
 
 from harness.core.record import Record
-from reports.statistics.evidence import influences
-from reports.statistics.examples import NoExamples, load, place
+from reports.statistics.evidence import sum_influences
+from reports.statistics.examples import NoExamples, load_examples, resolve_metric
 from tests.reports.predicted import guesses, kept
 
 
 def _load(records: list[Record], folder: Path, metrics: tuple[str, ...] = ("accuracy",)) -> Any:
-    return load(records, metrics, {r.key: r.scores["accuracy"] for r in records}, folder)
+    return load_examples(records, metrics, {r.key: r.scores["accuracy"] for r in records}, folder)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def records(tmp_path: Path) -> list[Record]:
 
 
 def _error(examples: Any, cell: int = 0) -> float:
-    return float(np.sqrt(np.sum(influences(examples)[:, cell] ** 2)))
+    return float(np.sqrt(np.sum(sum_influences(examples)[:, cell] ** 2)))
 
 
 def test_the_error_of_an_accuracy_is_the_binomial_one(tmp_path: Path, records: list[Record]) -> None:
@@ -83,7 +83,7 @@ def test_whole_subjects_are_drawn(tmp_path: Path) -> None:
 
 def test_scores_that_the_predictions_do_not_give_are_refused(tmp_path: Path, records: list[Record]) -> None:
     with pytest.raises(NoExamples, match="do not give the recorded scores"):
-        load(records, ("accuracy",), {r.key: 50.0 for r in records}, tmp_path)
+        load_examples(records, ("accuracy",), {r.key: 50.0 for r in records}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_no_predictions(tmp_path: Path, records: list[Record]) -> None:
 
 def test_a_metric_finds_its_split() -> None:
     splits = ("validation_matched", "validation_mismatched")
-    assert place("accuracy_matched", splits) == ("accuracy", "validation_matched")
-    assert place("f1", ("validation",)) == ("f1", "validation")
+    assert resolve_metric("accuracy_matched", splits) == ("accuracy", "validation_matched")
+    assert resolve_metric("f1", ("validation",)) == ("f1", "validation")
     for metric in ("bleu", "accuracy", "f1_micro"):
         with pytest.raises(NoExamples, match="no resampled form"):
-            place(metric, splits)
+            resolve_metric(metric, splits)

@@ -9,8 +9,16 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from reports.statistics.power import Noise, detectable, detectable_range, power, sd_factors, seeds_needed, seeds_range
-from reports.statistics.student import cochran
+from reports.statistics.power import (
+    Noise,
+    compute_detectable,
+    compute_detectable_range,
+    compute_power,
+    compute_sd_factors,
+    compute_seed_range,
+    count_seeds_needed,
+)
+from reports.statistics.student import compute_cochran_df
 
 REFERENCE = TTestPower()
 
@@ -18,32 +26,35 @@ REFERENCE = TTestPower()
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
 def test_minimum_detectable_effect(n: int) -> None:
     spread = 2.5
-    effect = detectable(spread / math.sqrt(n), n - 1)
+    effect = compute_detectable(spread / math.sqrt(n), n - 1)
     assert REFERENCE.power(effect / spread, n, 0.05) == pytest.approx(0.8, abs=2e-4)
 
 
 @pytest.mark.parametrize("size", [0.2, 0.5, 1.0, 2.0, 5.0])
 def test_seeds_needed(size: float) -> None:
-    found = seeds_needed(-3.0 * size, Noise(9.0))
+    found = count_seeds_needed(-3.0 * size, Noise(9.0))
     assert found is not None and REFERENCE.power(size, found, 0.05) >= 0.8
     assert found == 2 or REFERENCE.power(size, found - 1, 0.05) < 0.8
 
 
 def test_power_curve() -> None:
     counts = np.array([2, 3, 5, 10, 50, 1000])
-    assert power(1.5, Noise(4.0), counts) == pytest.approx(REFERENCE.power(0.75, counts, 0.05), abs=1e-6)
-    assert power(40.0, Noise(4.0), counts)[2:] == pytest.approx(1.0)
+    assert compute_power(1.5, Noise(4.0), counts) == pytest.approx(REFERENCE.power(0.75, counts, 0.05), abs=1e-6)
+    assert compute_power(40.0, Noise(4.0), counts)[2:] == pytest.approx(1.0)
 
 
 def test_seeds_do_not_help_against_too_few_examples() -> None:
-    assert seeds_needed(1.0, Noise(1.0, floor=1.0, floor_df=276)) is None
-    with_floor, without = seeds_needed(1.0, Noise(1.0, floor=0.05, floor_df=276)), seeds_needed(1.0, Noise(1.0))
+    assert count_seeds_needed(1.0, Noise(1.0, floor=1.0, floor_df=276)) is None
+    with_floor, without = (
+        count_seeds_needed(1.0, Noise(1.0, floor=0.05, floor_df=276)),
+        count_seeds_needed(1.0, Noise(1.0)),
+    )
     assert with_floor is not None and without is not None and with_floor > without
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 9, 99])
 def test_the_interval_of_a_standard_deviation_is_the_chi_square_one(df: int) -> None:
-    low, high = sd_factors(df)
+    low, high = compute_sd_factors(df)
     assert low == pytest.approx(math.sqrt(df / stats.chi2.ppf(0.975, df)))
     assert high == pytest.approx(math.sqrt(df / stats.chi2.ppf(0.025, df)))
 
@@ -60,8 +71,8 @@ def _holds(n: int, repeats: int) -> tuple[float, float]:
     for _ in range(repeats):
         variance = float(rng.normal(0, 1, n).var(ddof=1))
         noise = Noise(variance)
-        found = detectable_range(math.sqrt(variance / n), n - 1, noise, n - 1)
-        seeds = seeds_range(1.0, noise, n - 1)
+        found = compute_detectable_range(math.sqrt(variance / n), n - 1, noise, n - 1)
+        seeds = compute_seed_range(1.0, noise, n - 1)
         assert seeds.low is not None
         hits += [found.low <= truth <= found.high, seeds.low <= needed <= (seeds.high or math.inf)]
     return hits[0] / repeats, hits[1] / repeats
@@ -86,11 +97,15 @@ def test_the_interval_of_crossed_estimates_holds_the_truth() -> None:
     rng = np.random.default_rng(0)
     seeds, floor = 5, 0.1
     total = 1 / seeds + floor
-    truth = math.sqrt(total) * float(detectable(1.0, float(cochran([1 / seeds, floor], [seeds - 1, 400]))))
+    truth = math.sqrt(total) * float(
+        compute_detectable(1.0, float(compute_cochran_df([1 / seeds, floor], [seeds - 1, 400])))
+    )
     hits = 0
     for _ in range(1000):
         variance = float(rng.normal(0, 1, seeds).var(ddof=1))
-        df = float(cochran([variance / seeds, floor], [seeds - 1, 400]))
-        found = detectable_range(math.sqrt(variance / seeds + floor), df, Noise(variance, floor, 400), seeds - 1)
+        df = float(compute_cochran_df([variance / seeds, floor], [seeds - 1, 400]))
+        found = compute_detectable_range(
+            math.sqrt(variance / seeds + floor), df, Noise(variance, floor, 400), seeds - 1
+        )
         hits += found.low <= truth <= found.high
     assert hits / 1000 > 0.93

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.runner.run import stored
+from harness.runner.run import load_run
 from reports.statistics.analysis import Analysis, analyse
 from scripts.pack_reference import unpack
 
@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analysis(run: Path, seed: int) -> Analysis:
-    records, profiles, _ = stored(run)
+    records, profiles, _ = load_run(run)
     return analyse(records, profiles, margin=1.0, seed=seed, cells=run / "cells")
 
 
@@ -39,13 +39,13 @@ def test_collapses_of_the_reference_run(run: Path) -> None:
     found = analysis(run, 0)
     stsb = found.collapses["glue"]["stsb"].shares
     assert (stsb["lora"].collapsed, stsb["lorasp"].collapsed, stsb["full"].collapsed) == (1, 3, 0)
-    assert not found.collapses["glue"]["rte"].learned
+    assert not found.collapses["glue"]["rte"].is_learned
     (signature,) = [s for s in found.signatures["glue"] if "unstable" in s.name]
     assert signature.seen and "lorasp 3 of 10" in signature.sentence and "lora 1 of 10" in signature.sentence
     for judged in found.judged:
-        if judged.comparison.refused:
+        if judged.comparison.equivalence_refusal:
             assert judged.verdict.kind not in ("equivalent", "non-inferior")
-    assert any(j.comparison.refused for j in found.judged)
+    assert any(j.comparison.equivalence_refusal for j in found.judged)
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_errors_over_examples_are_those_of_a_bootstrap(run: Path) -> None:
     """sst2, lorasp less lora: examples drawn 4,000 times with the ten seeds held."""
     import pyarrow.parquet
 
-    records, *_ = stored(run)
+    records, *_ = load_run(run)
     right = {}
     for r in records:
         if r.cell.task == "sst2" and r.cell.label in ("lora", "lorasp"):

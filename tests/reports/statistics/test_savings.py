@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.core.record import Parameters, TrainState
-from reports.statistics.savings import saving, sentence
+from reports.statistics.savings import compute_saving, describe_saving
 from tests.reports.records import cell, profile, record
 
 
@@ -13,24 +13,26 @@ def test_figures_and_words() -> None:
     half = Parameters(adapter_trained=512, adapter_frozen=512, head_trained=130, backbone=9999, backbone_trained=0)
     method, first = record(70.0, cell(method="lorasp"), parameters=half), record(70.0)
     profiles = [profile("lora", peak_bytes=2**20), profile("lorasp", seconds=[0.1] * 3)]
-    found = saving([method], [first], profiles)
+    found = compute_saving([method], [first], profiles)
     assert (
         found.trained == (512, 1024) and found.peak == (3 * 2**20, 2**20) and found.state is None
     )  # frozen entries that no record has the bytes of
     assert found.speed == (pytest.approx(160), pytest.approx(80))
-    assert "is 2.00\N{MULTIPLICATION SIGN} as fast as lora" in sentence(found, "lorasp", "lora")
+    assert "is 2.00\N{MULTIPLICATION SIGN} as fast as lora" in describe_saving(found, "lorasp", "lora")
 
 
 @pytest.mark.parametrize(
     "other", [{"status": "failed"}, {"dtype": "bf16"}, {"length": 64}, {"model_revision": "b" * 64}, {"batch_size": 8}]
 )
 def test_a_profile_of_something_else_is_not_taken(other: dict[str, object]) -> None:
-    found = saving([record(70.0, cell(method="lorasp"))], [record(70.0)], [profile("lora"), profile("lorasp", **other)])
+    found = compute_saving(
+        [record(70.0, cell(method="lorasp"))], [record(70.0)], [profile("lora"), profile("lorasp", **other)]
+    )
     assert found.peak is None and found.speed is None
 
 
 def test_nothing_measured_says_nothing() -> None:
-    assert sentence(saving([record(None, parameters=None)], [record(70.0)], []), "a", "b") == ""
+    assert describe_saving(compute_saving([record(None, parameters=None)], [record(70.0)], []), "a", "b") == ""
 
 
 def test_state_has_frozen_entries_and_index_maps_in_it() -> None:
@@ -42,13 +44,15 @@ def test_state_has_frozen_entries_and_index_maps_in_it() -> None:
         record(70.0, cell(method="lorasp"), parameters=half, train_state=lorasp),
         record(70.0, train_state=lora.model_copy(update={"frozen": 800})),
     ]
-    assert saving([packed[0]], [packed[1]], []).state == (1400, 2400)
+    assert compute_saving([packed[0]], [packed[1]], []).state == (1400, 2400)
     solo = [profile("lora", train_state=lora), profile("lorasp", train_state=lorasp)]
-    found = saving([packed[0]], [packed[1]], solo)
-    assert found.state == (1400, 1600) and "frozen adapter entries and index maps" in sentence(found, "lorasp", "lora")
+    found = compute_saving([packed[0]], [packed[1]], solo)
+    assert found.state == (1400, 1600) and "frozen adapter entries and index maps" in describe_saving(
+        found, "lorasp", "lora"
+    )
     unknown = record(
         70.0, cell(method="lorasp"), parameters=half, train_state=lorasp.model_copy(update={"frozen": None})
     )
-    assert saving([unknown], [packed[1]], []).state is None
+    assert compute_saving([unknown], [packed[1]], []).state is None
     plain = record(70.0, train_state=lora.model_copy(update={"frozen": None}))  # nothing frozen, so nothing unknown
-    assert saving([packed[0]], [plain], []).state == (1400, 1600)
+    assert compute_saving([packed[0]], [plain], []).state == (1400, 1600)

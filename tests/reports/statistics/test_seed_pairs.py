@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
-from reports.detail import pair_tables
+from reports.detail import build_pair_tables
 from reports.statistics.analysis import analyse
-from reports.statistics.seed_pairs import mcnemar
+from reports.statistics.seed_pairs import compute_mcnemar_p
 from tests.reports.predicted import guesses, kept
 
 
 @pytest.mark.parametrize(("won", "lost"), [(0, 0), (0, 5), (3, 9), (7, 7), (40, 61), (8, 7)])
 def test_mcnemar_is_statsmodels_exact_test(won: int, lost: int) -> None:
     table = [[50, won], [lost, 20]]
-    assert mcnemar(won, lost) == pytest.approx(reference(table, exact=True).pvalue if won + lost else 1.0)
+    assert compute_mcnemar_p(won, lost) == pytest.approx(reference(table, exact=True).pvalue if won + lost else 1.0)
 
 
 def test_each_seed_pair_has_its_own_row(tmp_path: Path) -> None:
@@ -43,5 +43,5 @@ def test_a_pair_that_never_differs_has_no_interval(tmp_path: Path) -> None:
     records = [kept(tmp_path, same, targets, method=m, seed=0) for m in ("lora", "lorasp")]
     analysis = analyse(records, [], cells=tmp_path)
     assert analysis.pairs.low.isna().all() and analysis.pairs.difference.item() == 0.0
-    ((_, rows, _),) = pair_tables(analysis.rows["pairs"])
+    ((_, rows, _),) = build_pair_tables(analysis.rows["pairs"])
     assert rows[0]["95 % interval"] == "-"

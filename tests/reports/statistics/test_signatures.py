@@ -11,13 +11,13 @@ import pytest
 from harness.core.record import Profile, Record
 from harness.core.seeds import equal
 from reports.statistics.analysis import analyse
-from reports.statistics.signatures import Signature, falls, rises
+from reports.statistics.signatures import FailureCheck, is_falling, is_rising
 from tests.reports.records import cell, grid_of, profile, record
 
 FIRST = [70.0, 72.0, 71.0, 69.0, 73.0]
 
 
-def _found(name: str, records: Sequence[Record], profiles: Sequence[Profile] = ()) -> Signature:
+def _found(name: str, records: Sequence[Record], profiles: Sequence[Profile] = ()) -> FailureCheck:
     (made,) = analyse(records, profiles).signatures.values()
     return next(s for s in made if s.name == name)
 
@@ -67,7 +67,7 @@ def _curve(kind: str, seed: int, points: int = 20) -> list[float]:
 
 @pytest.mark.parametrize(("kind", "share"), [("falls", 0.0), ("flat", 0.02), ("rises", 1.0), ("turns", 1.0)])
 def test_rising_loss(kind: str, share: float) -> None:
-    found = np.mean([rises(_curve(kind, seed)) for seed in range(200)])
+    found = np.mean([is_rising(_curve(kind, seed)) for seed in range(200)])
     assert found == share if share in (0.0, 1.0) else found <= share
 
 
@@ -158,7 +158,7 @@ def test_a_loss_that_never_falls() -> None:
     assert found.seen and "ends no lower than it began" in found.sentence
     found = _found(name, [run("head", level), run("lorasp", up[::-1])])
     assert found.seen and "head on rte (seeds 0)" in found.sentence  # of every method
-    assert falls(up[::-1]) and not falls(level)
+    assert is_falling(up[::-1]) and not is_falling(level)
 
 
 @pytest.mark.parametrize("method", ["lorasp", "head", "lora"])

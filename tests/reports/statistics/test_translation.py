@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.core.errors import UserError
-from reports.statistics.translation import paired_translation
+from reports.statistics.translation import compare_translations
 
 REFERENCES = ["the cat sat on the mat today", "a dog ran in the park", "this is a small test of words"] * 20
 FIRST = [text if i % 3 else text.replace("the", "a") for i, text in enumerate(REFERENCES)]
@@ -22,7 +22,7 @@ METHOD = [text if i % 4 else text.replace("a", "one") for i, text in enumerate(R
 def test_without_sacrebleu_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install sacrebleu"):
-        paired_translation(FIRST, METHOD, REFERENCES)
+        compare_translations(FIRST, METHOD, REFERENCES)
 
 
 @pytest.mark.parametrize("test", ["ar", "bs"])
@@ -35,7 +35,7 @@ def test_the_command_says_the_same(tmp_path: Path, test: str) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     numbers = re.findall(r"\(p = ([0-9.]+)\)", done.stdout)
     scores = re.findall(r"\d+\.\d{4}", done.stdout.partition("Baseline: first")[2])
-    found = paired_translation(FIRST, METHOD, REFERENCES, test=test)  # type: ignore[arg-type]
+    found = compare_translations(FIRST, METHOD, REFERENCES, test=test)  # type: ignore[arg-type]
     assert [one.p for one in found] == [pytest.approx(float(p), abs=1e-4) for p in numbers] and len(numbers) == 2
     assert all(f"{value:.4f}" in scores for one in found for value in (one.first, one.method))
 
@@ -43,10 +43,10 @@ def test_the_command_says_the_same(tmp_path: Path, test: str) -> None:
 def test_lengths_must_agree() -> None:
     pytest.importorskip("sacrebleu")
     with pytest.raises(UserError, match="give one for each"):
-        paired_translation(FIRST[:3], METHOD, REFERENCES)
+        compare_translations(FIRST[:3], METHOD, REFERENCES)
 
 
 @pytest.mark.parametrize("test", ["ar", "bs"])
 def test_the_same_texts_are_no_difference(test: Any) -> None:
     pytest.importorskip("sacrebleu")
-    assert [one.p for one in paired_translation(FIRST, FIRST, REFERENCES, test=test)] == [1.0, 1.0]
+    assert [one.p for one in compare_translations(FIRST, FIRST, REFERENCES, test=test)] == [1.0, 1.0]

@@ -11,7 +11,7 @@ import pytest
 import statsmodels.api as sm
 from statsmodels.formula.api import ols
 
-from reports.statistics.variance import Component, components
+from reports.statistics.variance import Component, estimate_components
 
 
 def _grid(
@@ -37,7 +37,7 @@ def _table(scores: np.ndarray, seeds: list[dict[str, int]]) -> pd.DataFrame:
 def test_a_balanced_grid_is_the_analysis_of_variance() -> None:
     scores, seeds = _grid(0, (2.0, 1.0, 0.5))
     table = _table(scores, seeds)
-    found = _by_name(components(scores.tolist(), seeds))
+    found = _by_name(estimate_components(scores.tolist(), seeds))
     rest = table.mean_sq["Residual"]
     assert list(found) == ["init", "mask", "rest"]
     assert found["rest"].variance == pytest.approx(rest)
@@ -55,7 +55,7 @@ def test_mixedlm_agrees_where_no_component_is_at_zero() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = sm.MixedLM.from_formula("y ~ 1", frame, groups="one", vc_formula=parts).fit(reml=True)
-    found = _by_name(components(scores.tolist(), seeds))
+    found = _by_name(estimate_components(scores.tolist(), seeds))
     for name, variance in zip(fit.model.exog_vc.names, fit.vcomp, strict=True):
         assert found[name].variance == pytest.approx(variance, rel=0.02)
     assert found["rest"].variance == pytest.approx(fit.scale, rel=0.02)
@@ -66,7 +66,7 @@ def test_unbiased_with_holes_in_the_grid() -> None:
     for seed in range(300):
         scores, seeds = _grid(seed, (2.0, 1.0, 0.5), 6, 6)
         stay = np.random.default_rng(seed).random(36) < 0.8
-        found = components(scores[stay].tolist(), [s for s, kept in zip(seeds, stay, strict=True) if kept])
+        found = estimate_components(scores[stay].tolist(), [s for s, kept in zip(seeds, stay, strict=True) if kept])
         for part in found:
             sums[part.stream] += part.variance / 300
     for name, value in truth.items():
@@ -77,7 +77,7 @@ def test_with_holes_the_test_is_that_of_nested_models() -> None:
     scores, seeds = _grid(4, (0.4, 1.0, 0.5))
     frame = pd.DataFrame(seeds).assign(y=scores).drop(index=[0, 7, 13, 24])
     kept = [seeds[i] for i in frame.index]
-    found = _by_name(components(frame.y.tolist(), kept))
+    found = _by_name(estimate_components(frame.y.tolist(), kept))
     full = ols("y ~ C(init) + C(mask)", frame).fit()
     for name, other in (("init", "mask"), ("mask", "init")):
         expected = sm.stats.anova_lm(ols(f"y ~ C({other})", frame).fit(), full)["Pr(>F)"].iloc[1]
@@ -87,12 +87,12 @@ def test_with_holes_the_test_is_that_of_nested_models() -> None:
 
 def test_streams_that_move_together_are_one_and_paired_seeds_cannot_be_split() -> None:
     seeds = [{"init": i, "head": i, "mask": j} for i in range(3) for j in range(3)]
-    found = components(np.random.default_rng(0).normal(0, 1, 9).tolist(), seeds)
+    found = estimate_components(np.random.default_rng(0).normal(0, 1, 9).tolist(), seeds)
     assert [c.stream for c in found] == ["init + head", "mask", "rest"]
-    assert components([1.0, 2.0, 4.0], [{"init": i, "mask": i} for i in range(3)]) == ()
-    assert components([1.0, 2.0], [{"init": 0}, {"init": 1}]) == ()
+    assert estimate_components([1.0, 2.0, 4.0], [{"init": i, "mask": i} for i in range(3)]) == ()
+    assert estimate_components([1.0, 2.0], [{"init": 0}, {"init": 1}]) == ()
 
 
 def test_no_spread_is_no_error() -> None:
-    found = components([70.0] * 9, [{"init": i, "mask": j} for i in range(3) for j in range(3)])
+    found = estimate_components([70.0] * 9, [{"init": i, "mask": j} for i in range(3) for j in range(3)])
     assert all(c.variance == 0 and c.share == 0 and c.p is None for c in found)

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from harness.core.record import Record
-from reports.statistics.analysis import Judged, analyse
+from reports.statistics.analysis import ComparisonResult, analyse
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, profile, record
 
@@ -26,7 +26,7 @@ def _records(gaps: Sequence[float | None], first: Sequence[float] = FIRST) -> li
     return grid_of({("rte", "lora"): first[: len(gaps)], ("rte", "lorasp"): other}, ["rte"])
 
 
-def _judged(records: Sequence[Record], margin: float | None = None, **options: Any) -> Judged:
+def _judged(records: Sequence[Record], margin: float | None = None, **options: Any) -> ComparisonResult:
     (one,) = analyse(records, options.pop("profiles", []), margin=margin, **options).judged
     return one
 

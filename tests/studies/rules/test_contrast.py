@@ -6,28 +6,28 @@ import math
 
 import pytest
 
-from studies.answer import Gathered
-from studies.rules.contrast import answer
-from studies.study import load
+from studies.answer import StudyRuns
+from studies.rules.contrast import judge
+from studies.study import load_study
 from tests.reports.records import cell, grid_of, record
 
 NOISE = (0.3, -0.2, 0.1, -0.2)
 TASKS = ("d000", "d050", "d100")
 
 
-def by_task(cost: float) -> Gathered:
+def by_task(cost: float) -> StudyRuns:
     """lorasp loses 3 points near and 3 + cost far."""
     made: dict[tuple[str, str], list[float | None]] = {}
     for task in TASKS:
         far = 0.0 if task == "d000" else cost
         made[task, "lora"] = [80.0 + 2 * n for n in NOISE]
         made[task, "lorasp"] = [77.0 - far + (n if task == "d000" else -n) for n in NOISE]
-    return Gathered(grid_of(made, TASKS), margin=2.0)
+    return StudyRuns(grid_of(made, TASKS), margin=2.0)
 
 
 @pytest.mark.parametrize(("cost", "kind"), [(0.0, "confirmed"), (8.0, "contradicted"), (2.2, "undecided")])
 def test_tasks(cost: float, kind: str) -> None:
-    found = answer(load("domain"), by_task(cost))
+    found = judge(load_study("domain"), by_task(cost))
     assert found.kind == kind and len(found.rows) == 3
     assert f"{-cost if cost else 0.0:+.2f} (" in found.sentence
 
@@ -40,22 +40,22 @@ def test_metrics(cost: float, kind: str) -> None:
             scores = {"accuracy_en": 80.0 + n, "accuracy_sw": 70.0 - far + n * (2 if far == 0 else 3)}
             scores["accuracy_sw"] += seed * 0.05 if method == "lora" else 0.0
             records.append(record(75.0, cell("en", method, seed), ("en",), scores=scores))
-    assert answer(load("multilingual"), Gathered(records, margin=2.0)).kind == kind
+    assert judge(load_study("multilingual"), StudyRuns(records, margin=2.0)).kind == kind
 
 
 def test_without_the_near_place_nothing_is_decided() -> None:
     seen = by_task(0.0)
     left = [r for r in seen.records if r.cell.task != "d000"]
-    assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"
+    assert judge(load_study("domain"), StudyRuns(left, margin=2.0)).kind == "undecided"
 
 
 def test_losing_less_far_away_is_no_loss() -> None:
-    found = answer(load("domain"), by_task(-8.0))
+    found = judge(load_study("domain"), by_task(-8.0))
     assert found.kind == "confirmed" and "surely loses no more" in found.sentence
 
 
 def test_undecided_says_what_it_would_take() -> None:
-    found = answer(load("domain"), by_task(2.2))
+    found = judge(load_study("domain"), by_task(2.2))
     assert "may or may not lose more" in found.sentence and "seeds needed for 2.0 points" in found.sentence
 
 
@@ -65,13 +65,13 @@ def test_a_cell_without_a_number_decides_nothing(broken: float | None) -> None:
     made = list(by_task(8.0).records)
     left = [r for r in made if not (r.cell.task == "d050" and r.cell.method == "lorasp" and r.cell.seeds["init"] == 3)]
     lost = record(broken, cell("d050", "lorasp", 3), TASKS)
-    found = answer(load("domain"), Gathered([*left, lost], margin=2.0))
+    found = judge(load_study("domain"), StudyRuns([*left, lost], margin=2.0))
     assert found.kind == "undecided" and "1 cells failed" in found.sentence
 
 
 def test_one_seed_decides_nothing() -> None:
     one = [r for r in by_task(8.0).records if r.cell.seeds["init"] == 0]
-    found = answer(load("domain"), Gathered(one, margin=2.0))
+    found = judge(load_study("domain"), StudyRuns(one, margin=2.0))
     assert found.kind == "undecided" and "one seed or no spread" in found.sentence
 
 
@@ -82,7 +82,7 @@ def test_what_is_lacking_is_named() -> None:
         [r for r in made if r.cell.method == "lorasp"],
         [r for r in made if r.cell.task != "d000"],
     ):
-        found = answer(load("domain"), Gathered(left, margin=2.0))
+        found = judge(load_study("domain"), StudyRuns(left, margin=2.0))
         assert (
             found.kind == "undecided" and found.parts == {} and "it lacks scores of lorasp and lora" in found.sentence
         )
@@ -90,7 +90,7 @@ def test_what_is_lacking_is_named() -> None:
 
 def test_a_place_that_one_method_lacks_decides_nothing() -> None:
     left = [r for r in by_task(8.0).records if (r.cell.task, r.cell.method) != ("d100", "lora")]
-    assert answer(load("domain"), Gathered(left, margin=2.0)).kind == "undecided"
+    assert judge(load_study("domain"), StudyRuns(left, margin=2.0)).kind == "undecided"
 
 
 def test_a_language_without_a_number_decides_nothing_and_is_no_mean() -> None:
@@ -101,6 +101,6 @@ def test_a_language_without_a_number_decides_nothing_and_is_no_mean() -> None:
             if (method, seed) == ("lorasp", 1):
                 scores["accuracy_sw"] = math.nan
             made.append(record(1.0, cell("en", method, seed), ("en",), scores=scores))
-    found = answer(load("multilingual"), Gathered(made, margin=2.0))
+    found = judge(load_study("multilingual"), StudyRuns(made, margin=2.0))
     assert found.kind == "undecided" and "1 cells failed" in found.sentence
     assert not any("nan" in text for row in found.rows for text in row.values())

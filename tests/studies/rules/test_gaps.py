@@ -12,9 +12,9 @@ from sklearn.metrics import log_loss
 
 from harness.core.record import Predictions, Record
 from reports.statistics.student import Student
-from studies.answer import Answer, Gathered
-from studies.rules.gaps import answer, regularises, unseen_loss
-from studies.study import load
+from studies.answer import Answer, StudyRuns
+from studies.rules.gaps import compute_unseen_loss, judge, judge_regularisation
+from studies.study import load_study
 from tests.reports.records import cell, record
 
 LESS, MORE, NONE = Student(-1.0, 0.1, 4), Student(1.0, 0.1, 4), Student(0.0, 1.0, 4)
@@ -34,11 +34,14 @@ SAME, FALLS, OPEN = Student(0.0, 0.2, 4), Student(-9.0, 0.2, 4), Student(0.0, 5.
     ],
 )
 def test_known_truth(gap: Student | None, dev: Student | None, score: Student | None, kind: str) -> None:
-    assert regularises([gap], [dev], [score], 2.0, [False]) == [kind]
+    assert judge_regularisation([gap], [dev], [score], 2.0, [False]) == [kind]
 
 
 def test_a_gap_that_dropout_makes_confirms_nothing() -> None:
-    assert regularises([LESS, LESS], [NONE, LESS], [SAME, SAME], 2.0, [True, True]) == ["undecided", "confirmed"]
+    assert judge_regularisation([LESS, LESS], [NONE, LESS], [SAME, SAME], 2.0, [True, True]) == [
+        "undecided",
+        "confirmed",
+    ]
 
 
 def test_unseen_loss() -> None:
@@ -46,7 +49,7 @@ def test_unseen_loss() -> None:
     logits, targets = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     frame = pd.DataFrame({"logits": list(logits), "target": targets.astype(float)})
-    assert unseen_loss(frame) == pytest.approx(log_loss(targets, shares, labels=[0, 1, 2]))
+    assert compute_unseen_loss(frame) == pytest.approx(log_loss(targets, shares, labels=[0, 1, 2]))
 
 
 def stored(folder: Path, method: str, seed: int, train: float, dev: float) -> Record:
@@ -65,7 +68,7 @@ def stored(folder: Path, method: str, seed: int, train: float, dev: float) -> Re
 def test_gap_is_read_from_curve_and_predictions(tmp_path: Path) -> None:
     records = [stored(tmp_path, "lora", s, 0.1, 0.9 + 0.01 * s) for s in range(4)]
     records += [stored(tmp_path, "lorasp", s, 0.3, 0.6 + 0.02 * s) for s in range(4)]
-    found = answer(load("regularisation"), Gathered(records, margin=2.0, cells=tmp_path))
+    found = judge(load_study("regularisation"), StudyRuns(records, margin=2.0, cells=tmp_path))
     assert found.kind == "confirmed"
     assert [row["gap"] for row in found.rows] == ["+0.815", "+0.330"]
 
@@ -77,7 +80,7 @@ def gathered(folder: Path, train: float, dev: float, seeds: int = 4) -> list[Rec
 
 
 def judged(records: list[Record], folder: Path) -> Answer:
-    return answer(load("regularisation"), Gathered(records, margin=2.0, cells=folder))
+    return judge(load_study("regularisation"), StudyRuns(records, margin=2.0, cells=folder))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from harness.core.record import Profile, TrainState
-from studies.answer import Gathered
-from studies.rules.memory import answer
-from studies.study import load
+from studies.answer import StudyRuns
+from studies.rules.memory import judge
+from studies.study import load_study
 from tests.reports.records import profile
 
 MIB = 2**20
@@ -33,7 +33,7 @@ def ways(all_three: int = 10, state: int = 2, **fields: Any) -> list[Profile]:
 
 
 def test_parts() -> None:
-    found = answer(load("memory"), Gathered(profiles=ways()))
+    found = judge(load_study("memory"), StudyRuns(profiles=ways()))
     assert found.kind == "confirmed"
     assert {name: part.kind for name, part in found.parts.items()} == {
         "half frozen": "contradicted",  # 2 of 200 MiB
@@ -46,11 +46,11 @@ def test_parts() -> None:
 
 
 def test_nothing_saved_contradicts() -> None:
-    assert answer(load("memory"), Gathered(profiles=ways(all_three=170))).kind == "contradicted"
+    assert judge(load_study("memory"), StudyRuns(profiles=ways(all_three=170))).kind == "contradicted"
 
 
 def test_on_a_gpu_the_peak_has_the_backbone_in_it() -> None:
-    found = answer(load("memory"), Gathered(profiles=ways(peak_kind="cuda allocated")))
+    found = judge(load_study("memory"), StudyRuns(profiles=ways(peak_kind="cuda allocated")))
     assert found.rows[0]["total MiB"] == "100.00"
 
 
@@ -58,7 +58,7 @@ def test_on_a_gpu_the_peak_has_the_backbone_in_it() -> None:
 def test_a_missing_profile_decides_nothing(lost: int) -> None:
     made = ways()
     del made[lost]
-    assert answer(load("memory"), Gathered(profiles=made)).kind == "undecided"
+    assert judge(load_study("memory"), StudyRuns(profiles=made)).kind == "undecided"
 
 
 def test_what_can_be_told_without_the_rest_is_told() -> None:
@@ -68,7 +68,7 @@ def test_what_can_be_told_without_the_rest_is_told() -> None:
         way("lorasp", "none", "none", 100, 4, 100, peak_kind="cuda allocated"),
     ]
     bare = [p.model_copy(update={"train_state": p.train_state.model_copy(update={"backbone": None})}) for p in made]
-    found = answer(load("memory"), Gathered(profiles=bare))
+    found = judge(load_study("memory"), StudyRuns(profiles=bare))
     assert found.kind == "undecided" and "half frozen, quantized" in found.lacks
     assert {n: p.kind for n, p in found.parts.items()} == {"half frozen": "contradicted"}
     assert "4.00 of 100.0 MiB" in found.sentence
@@ -76,7 +76,7 @@ def test_what_can_be_told_without_the_rest_is_told() -> None:
 
 def test_profiles_of_another_batch_are_not_mixed_in() -> None:
     small = way("lora", "none", "none", 100, 4, 1, batch_size=2)
-    found = answer(load("memory"), Gathered(profiles=[small, *ways()]))
+    found = judge(load_study("memory"), StudyRuns(profiles=[small, *ways()]))
     assert "of 200.0 MiB" in found.sentence
 
 
@@ -95,13 +95,13 @@ def test_speed(lora: tuple[float, float], half: tuple[float, float], kind: str) 
         steps = [low + (high - low) * n / 9 for n in range(10)]
         return way(method, "none", "none", 100, 4, 100, step_seconds=steps)
 
-    found = answer(load("memory"), Gathered(profiles=[timed("lora", *lora), timed("lorasp", *half)]))
+    found = judge(load_study("memory"), StudyRuns(profiles=[timed("lora", *lora), timed("lorasp", *half)]))
     assert found.parts["speed"].kind == kind
     assert f"{sum(lora) / sum(half):.2f} of LoRA's speed" in found.parts["speed"].sentence
 
 
 def test_few_steps_say_nothing_of_speed() -> None:
-    assert "speed" not in answer(load("memory"), Gathered(profiles=ways())).parts
+    assert "speed" not in judge(load_study("memory"), StudyRuns(profiles=ways())).parts
 
 
 def test_the_half_saves_what_its_frozen_entries_leave() -> None:
@@ -112,9 +112,9 @@ def test_the_half_saves_what_its_frozen_entries_leave() -> None:
     }
     peaks = {"lora": 359140864, "lorasp": 358846976}
     made = [profile(m, train_state=states[m], peak_bytes=peaks[m], peak_kind="cuda allocated", key=m) for m in states]
-    part = answer(load("memory"), Gathered(profiles=made)).parts["half frozen"]
+    part = judge(load_study("memory"), StudyRuns(profiles=made)).parts["half frozen"]
     saved = float(part.sentence.partition(" saves ")[2].split()[0])
     assert saved == pytest.approx((peaks["lora"] - peaks["lorasp"]) / MIB, abs=0.005)
     old = [p.model_copy(update={"train_state": states[p.method].model_copy(update={"frozen": None})}) for p in made]
-    part = answer(load("memory"), Gathered(profiles=old)).parts["half frozen"]
+    part = judge(load_study("memory"), StudyRuns(profiles=old)).parts["half frozen"]
     assert "at most" in part.sentence and part.kind == "contradicted"

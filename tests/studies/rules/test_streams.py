@@ -10,9 +10,9 @@ from scipy import stats
 
 from harness.core.record import Record
 from harness.core.seeds import equal
-from studies.answer import Gathered
-from studies.rules.streams import answer, beyond_p, crossed, masks_needed, upper_sd
-from studies.study import load
+from studies.answer import StudyRuns
+from studies.rules.streams import build_seed_grid, compute_beyond_p, compute_upper_sd, count_masks_needed, judge
+from studies.study import load_study
 from tests.reports.records import cell, record
 
 
@@ -35,40 +35,40 @@ def grid(mask_sd: float, init_sd: float, rest: float, seed: int = 0) -> list[Rec
     [(0.1, 5.0, 0.2, "confirmed"), (16.0, 0.1, 0.5, "contradicted"), (1.5, 1.0, 3.0, "undecided")],
 )
 def test_known_truth(mask: float, init: float, rest: float, kind: str) -> None:
-    found = answer(load("seed-sensitivity"), Gathered(grid(mask, init, rest), margin=2.0))
+    found = judge(load_study("seed-sensitivity"), StudyRuns(grid(mask, init, rest), margin=2.0))
     assert found.kind == kind
     assert {row["varied"] for row in found.rows} == {"init", "mask", "rest"}
 
 
 def test_a_hole_in_the_grid_is_undecided() -> None:
     records = grid(0.1, 5.0, 0.2)[:-1]
-    assert crossed(records) is None
-    assert answer(load("seed-sensitivity"), Gathered(records, margin=2.0)).kind == "undecided"
+    assert build_seed_grid(records) is None
+    assert judge(load_study("seed-sensitivity"), StudyRuns(records, margin=2.0)).kind == "undecided"
 
 
 def test_runs_of_all_streams_are_told_apart() -> None:
     extra = [record(60.0 + i, cell("rte", "lorasp", i), ("rte",)) for i in range(1, 4)]
-    found = crossed([*grid(1.0, 1.0, 1.0), *extra])
+    found = build_seed_grid([*grid(1.0, 1.0, 1.0), *extra])
     assert found is not None and len(found.scores) == 25 and len(found.every) == 4
 
 
 def test_upper_bound() -> None:
     values = [1.0, 2.0, 4.0, 5.0]
     wanted = math.sqrt(3 * np.var(values, ddof=1) / stats.chi2.ppf(0.05, 3))
-    assert upper_sd(values) == pytest.approx(wanted)
-    assert upper_sd([3.0]) is None and upper_sd([3.0, 3.0, 3.0]) is None
+    assert compute_upper_sd(values) == pytest.approx(wanted)
+    assert compute_upper_sd([3.0]) is None and compute_upper_sd([3.0, 3.0, 3.0]) is None
 
 
 def test_the_bound_covers() -> None:
     rng = np.random.default_rng(2)
-    above = [(upper_sd(rng.normal(0, 1.0, 5).tolist()) or 0.0) >= 1.0 for _ in range(4000)]
+    above = [(compute_upper_sd(rng.normal(0, 1.0, 5).tolist()) or 0.0) >= 1.0 for _ in range(4000)]
     assert 0.94 < np.mean(above) < 0.96
 
 
 def test_a_spread_that_is_real_but_not_surely_above_the_margin_is_undecided() -> None:
     """Masks matter beyond doubt (F-test), and the estimate lies above the margin: that is not surely above it."""
     made = grid(2.2, 0.1, 0.05, seed=4)
-    found = answer(load("seed-sensitivity"), Gathered(made, margin=2.0))
+    found = judge(load_study("seed-sensitivity"), StudyRuns(made, margin=2.0))
     (row,) = [row for row in found.rows if row["varied"] == "mask"]
     assert float(row["p"]) < 0.001 and float(row["sd"]) > 2.0
     assert found.kind == "undecided"
@@ -76,15 +76,15 @@ def test_a_spread_that_is_real_but_not_surely_above_the_margin_is_undecided() ->
 
 def test_spread_beyond_the_margin_against_chi_squared() -> None:
     """Without other noise the mean square over masks is chi-squared about the margin."""
-    made = crossed(grid(3.0, 0.0, 0.0))
+    made = build_seed_grid(grid(3.0, 0.0, 0.0))
     assert made is not None
     means = [score for (init, _), score in made.scores.items() if init == 0]
     expected = stats.chi2.sf(4 * np.var(means, ddof=1) / 2.0**2, 4)
-    assert beyond_p(made, 2.0) == pytest.approx(expected, rel=1e-4)
+    assert compute_beyond_p(made, 2.0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_spread_at_the_margin_is_rarely_found_beyond_it() -> None:
-    p = [beyond_p(made, 1.0) for s in range(600) if (made := crossed(grid(1.0, 1.0, 1.0, seed=s)))]
+    p = [compute_beyond_p(made, 1.0) for s in range(600) if (made := build_seed_grid(grid(1.0, 1.0, 1.0, seed=s)))]
     assert 0.02 < np.mean([value is not None and value < 0.05 for value in p]) < 0.08
 
 
@@ -92,33 +92,35 @@ def test_a_spread_at_the_margin_is_rarely_found_beyond_it() -> None:
 def test_a_cell_without_a_number_is_a_hole(broken: float | None) -> None:
     made = grid(8.0, 0.1, 0.5)
     made[7] = record(broken, made[7].cell, ("rte",))
-    found = answer(load("seed-sensitivity"), Gathered(made, margin=2.0))
+    found = judge(load_study("seed-sensitivity"), StudyRuns(made, margin=2.0))
     assert found.kind == "undecided" and found.lacks and "every score" in found.sentence
 
 
 def test_one_mask_decides_nothing() -> None:
     made = [r for r in grid(0.1, 5.0, 0.2) if r.cell.seeds["mask"] == 0]
-    assert answer(load("seed-sensitivity"), Gathered(made, margin=2.0)).kind == "undecided"
+    assert judge(load_study("seed-sensitivity"), StudyRuns(made, margin=2.0)).kind == "undecided"
 
 
 def test_scores_that_never_leave_the_constant_are_no_consistency() -> None:
-    found = answer(load("seed-sensitivity"), Gathered(grid(0.0, 0.0, 0.0), margin=2.0))
+    found = judge(load_study("seed-sensitivity"), StudyRuns(grid(0.0, 0.0, 0.0), margin=2.0))
     assert found.kind == "undecided" and "no bound" in found.sentence
 
 
 def test_a_task_with_a_hole_leaves_the_others_open() -> None:
     other = [r.model_copy(update={"cell": r.cell.model_copy(update={"task": "sst2"})}) for r in grid(0.1, 5.0, 0.2)]
     other = [r.model_copy(update={"key": r.cell.key}) for r in other]
-    assert answer(load("seed-sensitivity"), Gathered([*grid(0.1, 5.0, 0.2), *other], margin=2.0)).kind == "confirmed"
-    found = answer(load("seed-sensitivity"), Gathered([*grid(0.1, 5.0, 0.2), *other[:-1]], margin=2.0))
+    assert (
+        judge(load_study("seed-sensitivity"), StudyRuns([*grid(0.1, 5.0, 0.2), *other], margin=2.0)).kind == "confirmed"
+    )
+    found = judge(load_study("seed-sensitivity"), StudyRuns([*grid(0.1, 5.0, 0.2), *other[:-1]], margin=2.0))
     assert found.kind == "undecided" and "sst2" in found.sentence
 
 
 def test_undecided_says_how_many_masks_it_would_take() -> None:
-    found = answer(load("seed-sensitivity"), Gathered(grid(1.5, 1.0, 3.0), margin=2.0))
+    found = judge(load_study("seed-sensitivity"), StudyRuns(grid(1.5, 1.0, 3.0), margin=2.0))
     assert "a bound below 2 points takes" in found.sentence
-    assert masks_needed(3.0, 2.0) is None
-    needed = masks_needed(1.0, 2.0)
+    assert count_masks_needed(3.0, 2.0) is None
+    needed = count_masks_needed(1.0, 2.0)
     assert needed is not None
     bound = [math.sqrt((n - 1) / stats.chi2.ppf(0.05, n - 1)) for n in (needed - 1, needed)]
     assert bound[0] >= 2.0 > bound[1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core.listener import Silent
+from harness.core.listener import SilentListener
 from harness.core.spec import make_spec
 from results.job import run_spec as run
 
@@ -18,7 +18,7 @@ def scores(out: Path, metric: str, **flags: Any) -> dict[str, list[float]]:
     """Scores of lora by task, one a seed."""
     spec = make_spec({"methods": "lora", "out": out, "profile": False} | flags)
     found: dict[str, list[float]] = {}
-    for record in run(spec, "test", lambda total: Silent(io.StringIO())).records:
+    for record in run(spec, "test", lambda total: SilentListener(io.StringIO())).records:
         assert record.status == "ok", record.reason
         found.setdefault(record.cell.task, []).append(record.scores[metric])
     return found

@@ -20,7 +20,7 @@ from harness.core.cell import Protocol
 from harness.core.method import METHODS, Evaluated, Member, SourceRequest, TaskData
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.instruction import TASK_TYPE
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from methods.layers.lowrank import LowRankLinear
 from suites.lm_evaluation.definitions import write_definitions
 from suites.mmlu import TASK, Mmlu
@@ -40,7 +40,7 @@ def adapted(data: TaskData, seeds: Sequence[int], positions: int = 512) -> nn.Mo
     own = Protocol(lr=1, max_length=128, template="plain")
     split = TASK_TYPE.tokenise(causal.tokenizer(), TASK, data.splits["train"], own, train=True)
     members = [Member(METHOD, Streams(equal(s)), 1) for s in seeds]
-    METHOD.attach(model, members, calibration_of(split, TASK_TYPE.losses(own)))
+    METHOD.attach(model, members, build_calibration(split, TASK_TYPE.losses(own)))
     for name, module in model.named_modules():
         if isinstance(module, LowRankLinear):
             for slot, seed in enumerate(seeds):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.metrics.translation import normalised, score, signatures
+from suites.metrics.translation import list_signatures, normalize_romanian, score
 
 HYPOTHESES = ["Pisica vede un câine mare.", "El a spus că vine mîine, nu azi.", "Ţara este mare", "x y z w"]
 REFERENCES = ["Pisica vede câinele mare.", "El a spus că va veni mâine, nu azi.", "Țara este foarte mare.", "a b c d"]
@@ -30,7 +30,7 @@ def test_the_command_line_prints_the_same(metric: str, tmp_path: Path) -> None:
     value, signature = score(metric, HYPOTHESES, REFERENCES)
     assert 0 < value < 100
     assert (f"{value:.14f}", signature) == command_line(tmp_path, HYPOTHESES, REFERENCES, metric.rstrip("2"))
-    assert signatures([metric]) == {metric: signature}
+    assert list_signatures([metric]) == {metric: signature}
 
 
 def test_normalised_bleu_is_bleu_of_normalised_texts(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_normalised_bleu_is_bleu_of_normalised_texts(tmp_path: Path) -> None:
     ],
 )
 def test_what_normalisation_does_to_each_letter(text: str, plain: str) -> None:
-    assert normalised(text) == plain
+    assert normalize_romanian(text) == plain

@@ -21,7 +21,7 @@ from harness.core.errors import UserError
 from harness.core.method import SourceRequest
 from suites.glue import Glue
 from suites.mmlu import Mmlu
-from suites.sources.content import lines_of, read_content, text_of
+from suites.sources.content import decode_text, read_content, split_lines
 from suites.sources.tables import open_table
 from suites.wmt16 import Wmt16
 from suites.xnli import Xnli
@@ -127,12 +127,12 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, name: str, d
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_names_the_encoding(tmp_path: Path, codec: str) -> None:
     (tmp_path / "a.csv").write_bytes(CSV.decode().encode(codec))
-    assert text_of("a", read_content(tmp_path / "a.csv").data) == CSV.decode()
+    assert decode_text("a", read_content(tmp_path / "a.csv").data) == CSV.decode()
 
 
 def test_only_newlines_end_lines() -> None:
     odd = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1d \x1e a"
-    assert lines_of(f"{odd}\r\n{odd}\n") == [odd, odd] == lines_of(f"{odd}\r{odd}\r")
+    assert split_lines(f"{odd}\r\n{odd}\n") == [odd, odd] == split_lines(f"{odd}\r{odd}\r")
 
 
 def test_separators_within_cells_do_not_split_rows(tmp_path: Path) -> None:

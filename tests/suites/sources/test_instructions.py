@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.method import Example
-from harness.data.task_types.instruction import ALPACA, ALPACA_INPUT, prompt
+from harness.data.task_types.instruction import ALPACA, ALPACA_INPUT, format_prompt
 from suites.sources.instructions import read_instructions
 
 
@@ -28,24 +28,24 @@ def test_a_row_without_system_and_history_is_as_it_was(tmp_path: Path) -> None:
         {"instruction": "Go.", "output": "y", "system": "", "history": []},
     )
     assert [row.texts for row in rows] == [("Say {x}.", "now"), ("Go.", "")] and notes == []
-    assert prompt(rows[0], "alpaca") == ALPACA_INPUT.format(instruction="Say {x}.", input="now")
-    assert prompt(rows[1], "alpaca") == ALPACA.format(instruction="Go.")
-    assert prompt(rows[1], "plain") == "Go.\nAnswer: "
+    assert format_prompt(rows[0], "alpaca") == ALPACA_INPUT.format(instruction="Say {x}.", input="now")
+    assert format_prompt(rows[1], "alpaca") == ALPACA.format(instruction="Go.")
+    assert format_prompt(rows[1], "plain") == "Go.\nAnswer: "
 
 
 def test_system_and_history_are_in_the_prompt(tmp_path: Path) -> None:
     record = {"instruction": "And 3?", "input": "", "output": "odd", "system": "Be brief.", "history": [["2?", "even"]]}
     rows, notes = read(tmp_path / "a.json", record)
-    assert prompt(rows[0], "alpaca") == (
+    assert format_prompt(rows[0], "alpaca") == (
         "Be brief.\n\n### Instruction:\n2?\n\n### Response:even\n\n### Instruction:\nAnd 3?\n\n### Response:"
     )
-    assert prompt(rows[0], "plain") == "Be brief.\n\n2?\nAnswer: even\n\nAnd 3?\nAnswer: "
+    assert format_prompt(rows[0], "plain") == "Be brief.\n\n2?\nAnswer: even\n\nAnd 3?\nAnswer: "
     assert rows[0].label == "odd" and len(notes) == 2
     only, _ = read(tmp_path / "a.json", record | {"system": None})
     begin = ALPACA.partition("### Instruction:")[0]
-    assert prompt(only[0], "alpaca").startswith(f"{begin}### Instruction:\n2?\n\n### Response:even\n\n")
+    assert format_prompt(only[0], "alpaca").startswith(f"{begin}### Instruction:\n2?\n\n### Response:even\n\n")
     with_input, _ = read(tmp_path / "a.json", record | {"history": None, "input": "three"})
-    text = prompt(with_input[0], "alpaca")
+    text = format_prompt(with_input[0], "alpaca")
     assert text.startswith("Be brief.\n\n### Instruction:\nAnd 3?\n\n### Input:\nthree\n\n")
 
 

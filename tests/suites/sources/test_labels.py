@@ -20,7 +20,7 @@ def table(path: Path, **more: Any) -> tuple[Suite, TaskData]:
     if (validation := more.pop("validation", None)) is not None:
         files["t", "validation"] = (validation,)
     request = SourceRequest("hub", None, files, more.pop("text", ("text",)), "label", **more)
-    suite = TableSuite().configured(request, ())
+    suite = TableSuite().configure(request, ())
     return suite, suite.load("t", request)
 
 

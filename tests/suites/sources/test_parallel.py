@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UserError
-from suites.sources.parallel import Direction, given_pairs, language_of, read_pairs
+from suites.sources.parallel import Direction, find_language, read_given_pairs, read_pairs
 
 EN_RO = Direction.of("en-ro")
 
@@ -50,30 +50,30 @@ def test_errors_name_file_line_and_expectation(tmp_path: Path, en: str, ro: str 
 
 def test_names_tell_the_language() -> None:
     names = ("x.en", "RO-STS.train.ro", "RO-STS.train.en", "train.en-ro.ro", "newstest2019-ref.ron.txt", "eng.devtest")
-    assert [language_of(name) for name in names] == ["en", "ro", "en", "ro", "ro", "en"]
-    assert language_of("pairs.txt") is None and language_of("rows.tsv") is None
+    assert [find_language(name) for name in names] == ["en", "ro", "en", "ro", "ro", "en"]
+    assert find_language("pairs.txt") is None and find_language("rows.tsv") is None
 
 
 def test_given_pairs_turn_to_the_direction_and_add_up(tmp_path: Path) -> None:
     files = write(tmp_path, a_en="one\n", a_ro="unu\n", b_ro="doi\n", b_en="two\n")
     paths = [files[name] for name in ("a_en", "a_ro", "b_ro", "b_en")]
-    rows, _ = given_pairs("wmt16/train", paths, EN_RO, by_suite=True)
+    rows, _ = read_given_pairs("wmt16/train", paths, EN_RO, by_suite=True)
     assert [(r.texts[0], r.label) for r in rows] == [("one", "unu"), ("two", "doi")]
-    back, _ = given_pairs("wmt16/train", paths, Direction.of("ro-en"), by_suite=True)
+    back, _ = read_given_pairs("wmt16/train", paths, Direction.of("ro-en"), by_suite=True)
     assert [(r.texts[0], r.label) for r in back] == [("unu", "one"), ("doi", "two")]
 
 
 def test_names_that_tell_nothing_need_the_task(tmp_path: Path) -> None:
     files = write(tmp_path, first_txt="unu\n", second_txt="one\n", a_en="x\n")
     paths = [files["first_txt"], files["second_txt"]]
-    rows, _ = given_pairs("ro-en/train", paths, Direction.of("ro-en"), by_suite=False)
+    rows, _ = read_given_pairs("ro-en/train", paths, Direction.of("ro-en"), by_suite=False)
     assert (rows[0].texts[0], rows[0].label) == ("unu", "one")
     with pytest.raises(UserError, match=r"do not tell which language is which; .* en-ro/train=SOURCE,TARGET"):
-        given_pairs("wmt16/train", paths, EN_RO, by_suite=True)
+        read_given_pairs("wmt16/train", paths, EN_RO, by_suite=True)
     with pytest.raises(UserError, match="do not tell"):
-        given_pairs("en-ro/train", [files["a_en"], files["first_txt"]], EN_RO, by_suite=False)
+        read_given_pairs("en-ro/train", [files["a_en"], files["first_txt"]], EN_RO, by_suite=False)
     with pytest.raises(UserError, match=r"expected two files, one a language: wmt16/train=SOURCE,TARGET"):
-        given_pairs("wmt16/train", [files["a_en"]], EN_RO, by_suite=True)
+        read_given_pairs("wmt16/train", [files["a_en"]], EN_RO, by_suite=True)
 
 
 def test_pairs_with_an_empty_side_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_one_file_with_both_languages(tmp_path: Path, name: str, content: str) -
     path = tmp_path / name
     path.write_text(content, newline="")
     for task in ("en-ro", "ro-en"):
-        rows, notes = given_pairs("wmt16/train", [path], Direction.of(task), by_suite=True)
+        rows, notes = read_given_pairs("wmt16/train", [path], Direction.of(task), by_suite=True)
         expected = PAIRS[:2] if task == "en-ro" else [(b, a) for a, b in PAIRS[:2]]
         assert [(r.texts[0], r.label) for r in rows] == expected
         assert notes == ["dropped: train: 1 pair with an empty side"]
@@ -108,10 +108,10 @@ def test_one_file_with_both_languages(tmp_path: Path, name: str, content: str) -
 def test_two_columns_without_a_header_need_the_task(tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text("one\tunu\ntwo\tdoi\n")
-    rows, _ = given_pairs("en-ro/train", [path], EN_RO, by_suite=False)
+    rows, _ = read_given_pairs("en-ro/train", [path], EN_RO, by_suite=False)
     assert [(r.texts[0], r.label) for r in rows] == [("one", "unu"), ("two", "doi")]
     with pytest.raises(UserError, match="en-ro/train=FILE"):
-        given_pairs("wmt16/train", [path], EN_RO, by_suite=True)
+        read_given_pairs("wmt16/train", [path], EN_RO, by_suite=True)
     path.write_text("one\tunu\ntwo\n")
     with pytest.raises(UserError, match=r"pairs\.tsv line 2: 1 columns, expected 2"):
-        given_pairs("en-ro/train", [path], EN_RO, by_suite=False)
+        read_given_pairs("en-ro/train", [path], EN_RO, by_suite=False)

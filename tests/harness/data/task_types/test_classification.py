@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from harness.core.method import Example, Task
-from harness.core.presets import preset
-from harness.data.task_types.classification import TASK_TYPE, decisions, predict, tokenise
+from harness.core.presets import get_preset
+from harness.data.task_types.classification import TASK_TYPE, extract_predictions, predict, tokenise
 from harness.models.load import load_tokenizer
 from harness.models.source import resolve
 from tests.harness.small_training import protocol, rows
@@ -20,7 +20,7 @@ from tests.harness.small_training import protocol, rows
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return load_tokenizer(resolve(preset("quick"), "glue", None))
+    return load_tokenizer(resolve(get_preset("quick"), "glue", None))
 
 
 EXAMPLES = [
@@ -60,11 +60,13 @@ def test_predictions_stand_in_the_order_of_the_split(tiny_bert: Any) -> None:
 
 
 def test_decisions() -> None:
-    assert decisions(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist() == [1, 0]
-    assert decisions(np.array([[0.25], [-1.0]])).tolist() == [0.25, -1.0]
+    assert extract_predictions(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist() == [1, 0]
+    assert extract_predictions(np.array([[0.25], [-1.0]])).tolist() == [0.25, -1.0]
 
 
 def test_synthetic_rows_of_an_encoder_decoder_end_once() -> None:
     config = SimpleNamespace(is_encoder_decoder=True, eos_token_id=1)
-    made = TASK_TYPE.synthetic(Task("rte", ("no", "yes"), ("validation",), ("accuracy",)), protocol(), 16, 4, config)
+    made = TASK_TYPE.build_synthetic(
+        Task("rte", ("no", "yes"), ("validation",), ("accuracy",)), protocol(), 16, 4, config
+    )
     assert (made.ids[:, -1] == 1).all() and (made.ids == 1).sum() == len(made) and int(made.ids.max()) < 4

@@ -14,10 +14,10 @@ from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Example, Member, Method, Task
 from harness.core.seeds import Streams, equal
-from harness.data.task_types.answered_rows import AnsweredRows, fitted
-from harness.data.task_types.instruction import TASK_TYPE, answer_losses, prompt
+from harness.data.task_types.answered_rows import AnsweredRows, fit_into_rows
+from harness.data.task_types.instruction import TASK_TYPE, compute_answer_losses, format_prompt
 from harness.replicas.groups import Attached
-from harness.training.pack_training import calibration_of
+from harness.training.pack_training import build_calibration
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from tests.harness import causal
@@ -109,7 +109,7 @@ def test_sdpa_and_eager_agree_on_packed_rows_in_fp32() -> None:
 
 def test_best_fit_loses_no_example_and_fills_no_row_beyond_its_room() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 300).tolist()
-    rows = fitted(lengths, 40)
+    rows = fit_into_rows(lengths, 40)
     assert sorted(i for row in rows for i in row) == list(range(300))
     assert max(sum(lengths[i] for i in row) for row in rows) <= 40
     assert len(rows) <= 1.7 * sum(lengths) / 40 + 1  # the bound of best fit
@@ -117,21 +117,21 @@ def test_best_fit_loses_no_example_and_fills_no_row_beyond_its_room() -> None:
 
 def test_the_two_alpaca_prompts() -> None:
     bare, full = (
-        prompt(Example("0", ("Add {x}", ""), "y"), "alpaca"),
-        prompt(Example("0", ("Add", "1, 2"), "3"), "alpaca"),
+        format_prompt(Example("0", ("Add {x}", ""), "y"), "alpaca"),
+        format_prompt(Example("0", ("Add", "1, 2"), "3"), "alpaca"),
     )
     assert bare.startswith("Below is an instruction that describes a task. Write a response")
     assert bare.endswith("\n\n### Instruction:\nAdd {x}\n\n### Response:") and "### Input" not in bare
     assert "paired with an input that provides further context" in full
     assert full.endswith("\n\n### Instruction:\nAdd\n\n### Input:\n1, 2\n\n### Response:")
-    assert prompt(Example("0", ("Which?", "A. x"), "A"), "plain") == "Which?\nA. x\nAnswer: "
+    assert format_prompt(Example("0", ("Which?", "A. x"), "A"), "plain") == "Which?\nA. x\nAnswer: "
 
 
 @pytest.mark.parametrize("template", ["alpaca", "plain"])
 def test_what_is_learned_is_the_answer_and_the_end(template: str) -> None:
     tokenizer, rows = causal.tokenizer(), split(template=template, max_length=512)
     for i, example in enumerate(EXAMPLES):
-        before = tokenizer(prompt(example, template))["input_ids"]  # type: ignore[arg-type]
+        before = tokenizer(format_prompt(example, template))["input_ids"]  # type: ignore[arg-type]
         n = int(rows.lengths[i])
         assert rows.ids[i, : len(before)].tolist() == before
         learned = [t for t in told(rows, np.array([i]))[0].tolist() if t >= 0]
@@ -177,7 +177,7 @@ def test_losses_are_means_over_own_answer_tokens() -> None:
             for a, b in zip(logits.split(3), targets.split(3), strict=True)
         ]
         torch.testing.assert_close(
-            answer_losses(logits, targets, 2, smoothing), torch.stack(expected), rtol=0, atol=1e-12
+            compute_answer_losses(logits, targets, 2, smoothing), torch.stack(expected), rtol=0, atol=1e-12
         )
 
 
@@ -200,7 +200,7 @@ def trained(
     streams = [Streams(equal(s)) for s in seeds]
     losses = TASK_TYPE.losses(own)
     members = [Member(m, s, 12) for m, s in zip(methods, streams, strict=True)]
-    attached = methods[0].attach(model, members, calibration_of(rows, losses))
+    attached = methods[0].attach(model, members, build_calibration(rows, losses))
     made = Trainer(model, attached, rows, [own] * len(seeds), streams, losses)
     made.run(lambda members: None, lambda step, losses: None)
     return made, attached
@@ -233,11 +233,11 @@ def test_a_pack_trains_as_each_alone_in_fp64_with_dropout(packed: bool) -> None:
 
 def test_a_pack_over_an_nf4_backbone_trains_as_each_alone(tmp_path: Any) -> None:
     pytest.importorskip("bitsandbytes")
-    from harness.core.presets import preset
+    from harness.core.presets import get_preset
     from harness.models.load import load_model
     from harness.models.source import resolve
 
-    source = resolve(preset("quick"), "mmlu", str(causal.save(tmp_path)))
+    source = resolve(get_preset("quick"), "mmlu", str(causal.save(tmp_path)))
 
     def load() -> nn.Module:
         return load_model(source, None, quantize="nf4")
@@ -261,12 +261,12 @@ def test_predictions_are_mean_losses_in_the_order_of_the_split() -> None:
 
 
 def test_synthetic_rows_are_packed_where_the_run_packs() -> None:
-    made = TASK_TYPE.synthetic(TASK, protocol(packed=True), 32, 259)
+    made = TASK_TYPE.build_synthetic(TASK, protocol(packed=True), 32, 259)
     assert set(made.lengths.tolist()) == {32} and made.segments is not None
     mask = made.batch(np.arange(2))["attention_mask"]
     assert mask.shape == (2, 1, 32, 32)
 
 
 def test_synthetic_rows_are_full() -> None:
-    made = TASK_TYPE.synthetic(TASK, protocol(), 32, 259)
+    made = TASK_TYPE.build_synthetic(TASK, protocol(), 32, 259)
     assert len(made) == 16 and set(made.lengths.tolist()) == {32} and int(made.ids.max()) < 259

@@ -14,9 +14,9 @@ from transformers.trainer_pt_utils import LabelSmoother
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
 from harness.core.method import METHODS, SUITES, Method
-from harness.data.task_types.generation import written
+from harness.data.task_types.generation import generate_texts
 from harness.data.task_types.text_rows import IGNORED
-from harness.data.task_types.translation import TASK_TYPE, decoder_start, token_losses
+from harness.data.task_types.translation import TASK_TYPE, compute_token_losses, find_decoder_start
 from harness.models.load import load_model, load_tokenizer
 from harness.models.source import ModelSource
 from methods.layers.lowrank import LowRankLinear
@@ -48,7 +48,7 @@ def test_the_decoder_reads_what_the_models_own_rule_gives(kind: str) -> None:
     found = split.batch(EVERY_ROW)["decoder_input_ids"]
     used = targets(split, EVERY_ROW) != IGNORED
     assert torch.equal(found[used], expected[used])
-    assert rows(kind).start == decoder_start(config(kind), [7, EOS])  # type: ignore[attr-defined]
+    assert rows(kind).start == find_decoder_start(config(kind), [7, EOS])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -62,7 +62,7 @@ def test_the_loss_is_the_models_own(kind: str) -> None:
         expected = model(**batch, labels=own).loss
     else:
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=told).loss
-    found = token_losses(model(**batch).logits, told, 1)
+    found = compute_token_losses(model(**batch).logits, told, 1)
     atol = 1e-6 if kind == "llama" else 1e-12  # transformers computes it in float32
     torch.testing.assert_close(found[0], expected.double(), rtol=0, atol=atol)
 
@@ -73,7 +73,7 @@ def test_each_replica_has_the_mean_over_its_own_tokens(smoothing: float) -> None
     logits = torch.randn(6, 5, 11, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 11, (6, 5), generator=generator)
     labels[torch.tensor([[0, 1, 4, 3, 0, 2]]).T + torch.arange(5) >= 5] = IGNORED
-    found = token_losses(logits, labels, 2, smoothing)
+    found = compute_token_losses(logits, labels, 2, smoothing)
     for replica, part in enumerate((slice(0, 3), slice(3, 6))):
         smoothed = LabelSmoother(epsilon=smoothing)({"logits": logits[part]}, labels[part])
         torch.testing.assert_close(found[replica], smoothed, rtol=0, atol=1e-6)  # it sums in float32
@@ -107,7 +107,7 @@ def test_a_pack_trains_and_writes_as_each_replica_alone(kind: str) -> None:
         found["logits"] = logits(packed.model, kind, 3)
         for beams in (1, 4):
             own = protocol(beams=beams)
-            found[str(beams)] = written(packed.model, rows(kind, seed=1), 3, Plain(), own, autocast=False)
+            found[str(beams)] = generate_texts(packed.model, rows(kind, seed=1), 3, Plain(), own, autocast=False)
 
     packed.run(finished, lambda *_: None)
     base = logits(make_model(kind), kind, 1)[0]
@@ -118,7 +118,7 @@ def test_a_pack_trains_and_writes_as_each_replica_alone(kind: str) -> None:
         assert float((mine - base).abs().max()) > 1e-3  # it has learnt something
         assert float((mine - found["logits"][i]).abs().max()) < 1e-10
         for beams in (1, 4):
-            told = written(alone.model, rows(kind, seed=1), 1, Plain(), protocol(beams=beams), autocast=False)
+            told = generate_texts(alone.model, rows(kind, seed=1), 1, Plain(), protocol(beams=beams), autocast=False)
             assert told[0] == found[str(beams)][i]
     assert found["1"][0] != found["1"][1] and found["1"] != found["4"]
 
@@ -153,7 +153,7 @@ def updates(model: nn.Module, replica: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("beams", [1, 3])
 def test_what_is_written_is_what_generate_writes_for_one_row(kind: str, beams: int) -> None:
     model, split = make_model(kind).eval(), rows(kind)
-    found = written(model, split, 1, Plain(), protocol(beams=beams), autocast=False)[0]
+    found = generate_texts(model, split, 1, Plain(), protocol(beams=beams), autocast=False)[0]
     for i in range(8):
         n = int(split.prompt_lengths[i])
         ids = split.ids[i : i + 1, :n].long()  # type: ignore[attr-defined]
@@ -208,7 +208,7 @@ def test_a_causal_model_reads_the_source_and_learns_the_target_only(tokenizers: 
     batch = split.batch(np.array([2]))
     assert batch["input_ids"][0].tolist() == [*source, *newline, *target, EOS]
     assert targets(split, np.array([2]))[0].tolist() == [IGNORED] * len(source) + [*target, EOS, IGNORED]
-    prompts = split.prompts(np.array([2, 0]))
+    prompts = split.build_prompts(np.array([2, 0]))
     gap = prompts["input_ids"].shape[1] - len(source) - 1
     assert gap == 2 and prompts["input_ids"][0].tolist() == [PAD] * gap + [*source, *newline]
     assert prompts["attention_mask"][0].tolist() == [0] * gap + [1] * (len(source) + 1)

@@ -13,7 +13,7 @@ import pytest
 from harness.core.errors import UserError
 from harness.core.method import Range
 from harness.core.record import Trial
-from harness.runner.tuning.search import best_of, edges_of, propose, space_of, start_of
+from harness.runner.tuning.search import build_search_space, find_best_trial, find_edges, get_declared_values, propose
 from methods.head import Head
 from methods.lora import Lora
 
@@ -52,25 +52,25 @@ def test_a_longer_search_only_adds() -> None:
 
 
 def test_methods_are_tried_at_the_same_places_of_their_ranges() -> None:
-    lora = propose(space_of(Lora(), 3e-3), {"lr": 3e-3}, 6)
-    head = propose(space_of(Head(), 1e-2), {"lr": 1e-2}, 6)
+    lora = propose(build_search_space(Lora(), 3e-3), {"lr": 3e-3}, 6)
+    head = propose(build_search_space(Head(), 1e-2), {"lr": 1e-2}, 6)
     assert [b["lr"] / a["lr"] for a, b in zip(lora, head, strict=True)] == pytest.approx([1e-2 / 3e-3] * 6, rel=0.01)
 
 
 def test_default_range_is_a_factor_of_thirty_each_way() -> None:
-    space = space_of(Lora(), 3e-3)
+    space = build_search_space(Lora(), 3e-3)
     assert set(space) == {"lr"}
     assert (space["lr"].low, space["lr"].high, space["lr"].log) == (pytest.approx(1e-4), pytest.approx(9e-2), True)
 
 
 def test_a_method_may_declare_options_and_those_given_are_fixed() -> None:
-    space = space_of(Tunable(), 3e-3)
+    space = build_search_space(Tunable(), 3e-3)
     assert space["lr"] == Range(1e-3, 1e-1) and set(space) == {"lr", "alpha", "rank"}
-    found = propose(space, start_of(Tunable(), 3e-3, space), 6)
+    found = propose(space, get_declared_values(Tunable(), 3e-3, space), 6)
     assert found[0] == {"lr": 3e-3, "alpha": 16.0, "rank": 16}
     assert all(isinstance(v["rank"], int) and 4 <= v["rank"] <= 32 and 1 <= v["alpha"] <= 64 for v in found)
     assert len({v["rank"] for v in found}) > 3
-    assert set(space_of(Tunable(rank=8), 3e-3)) == {"lr", "alpha"}
+    assert set(build_search_space(Tunable(rank=8), 3e-3)) == {"lr", "alpha"}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_method_may_declare_options_and_those_given_are_fixed() -> None:
 def test_a_declaration_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tunable: dict[str, Range], says: str) -> None:
     monkeypatch.setattr(Tunable, "tunable", tunable)
     with pytest.raises(UserError, match=says):
-        space_of(Tunable(), 3e-3)
+        build_search_space(Tunable(), 3e-3)
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,15 +91,15 @@ def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_best_is_the_highest_and_of_equals_the_nearest_to_the_declared_rate() -> None:
-    assert best_of(trials((1e-3, 50.0), (1e-2, 61.0), (1e-4, 60.0))) == 1
-    assert best_of(trials((1e-3, 50.0), (1e-1, 61.0), (2e-3, 61.0), (1e-5, 61.0))) == 2
-    assert best_of(trials((1e-3, None), (1e-2, -4.0), (1e-4, None))) == 1
-    assert best_of(trials((1e-3, None), (1e-2, None))) is None
+    assert find_best_trial(trials((1e-3, 50.0), (1e-2, 61.0), (1e-4, 60.0))) == 1
+    assert find_best_trial(trials((1e-3, 50.0), (1e-1, 61.0), (2e-3, 61.0), (1e-5, 61.0))) == 2
+    assert find_best_trial(trials((1e-3, None), (1e-2, -4.0), (1e-4, None))) == 1
+    assert find_best_trial(trials((1e-3, None), (1e-2, None))) is None
 
 
 def test_an_optimum_at_the_end_of_what_was_tried_is_flagged() -> None:
     made = trials((1e-3, 50.0), (1e-2, 61.0), (1e-4, 40.0))
-    assert edges_of(made, 1) == {"lr": "highest"} and edges_of(made, 2) == {"lr": "lowest"}
-    assert edges_of(made, 0) == {}
-    assert edges_of([*made, *trials((1.0, None))], 1) == {}  # beyond it training failed: that was tried too
-    assert edges_of(made[:1], 0) == {"lr": "only"}
+    assert find_edges(made, 1) == {"lr": "highest"} and find_edges(made, 2) == {"lr": "lowest"}
+    assert find_edges(made, 0) == {}
+    assert find_edges([*made, *trials((1.0, None))], 1) == {}  # beyond it training failed: that was tried too
+    assert find_edges(made[:1], 0) == {"lr": "only"}

@@ -15,14 +15,14 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.errors import UserError
-from harness.core.listener import Plain
+from harness.core.listener import PlainListener
 from harness.core.method import METHODS, Range
 from harness.core.record import Record, Tuned
 from harness.core.spec import make_spec
 from harness.core.store import Store
-from harness.runner.tuning.tuning import read
+from harness.runner.tuning.tuning import read_tuned
 from methods.lora import Lora
-from results.job import Finished as Outcome, run_spec as run
+from results.job import FinishedRun as Outcome, run_spec as run
 
 SMALL = {"tasks": ("rte",), "methods": "lora,head", "seeds": "2", "max_steps": 3, "train_rows": 80, "eval_rows": 30}
 
@@ -30,7 +30,7 @@ SMALL = {"tasks": ("rte",), "methods": "lora,head", "seeds": "2", "max_steps": 3
 def go(out: Path, **flags: Any) -> tuple[Outcome, str]:
     stream = io.StringIO()
     spec = make_spec(SMALL | {"out": out, "threads": 1, "profile": False, "tune": 3} | flags)
-    return run(spec, "command", lambda total: Plain(stream, total)), stream.getvalue()
+    return run(spec, "command", lambda total: PlainListener(stream, total)), stream.getvalue()
 
 
 def trials_of(out: Path) -> dict[str, Record]:
@@ -76,7 +76,7 @@ def test_each_method_gets_as_many_trials_and_trains_with_its_best(tmp_path: Path
     outcome, said = go(tmp_path)
     assert "tuning: 6 trials: 0 done, 6 to run" in said and "4 cells: 0 done, 4 to run" in said
     records = trials_of(tmp_path)
-    for found in read(tmp_path):
+    for found in read_tuned(tmp_path):
         assert len(found.trials) == 3 and found.best is not None
         scores = [records[trial.keys[0]].scores["accuracy"] for trial in found.trials]
         assert [trial.score for trial in found.trials] == scores and scores[found.best] == max(scores)
@@ -108,14 +108,14 @@ def test_again_runs_nothing_and_elsewhere_the_same_comes_out(tmp_path: Path) -> 
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "a").glob("**/cells/*")} == files
     third, _ = go(tmp_path / "b")
     assert [r.key for r in first.records] == [r.key for r in second.records] == [r.key for r in third.records]
-    assert judged(read(tmp_path / "a")) == judged(read(tmp_path / "b"))
+    assert judged(read_tuned(tmp_path / "a")) == judged(read_tuned(tmp_path / "b"))
     assert "tuning: 8 trials: 6 done, 2 to run" in go(tmp_path / "a", tune=4)[1]  # a longer search adds to it
 
 
 def test_trials_that_break_count_as_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS._items, "wild", Wild)
     outcome, _ = go(tmp_path, methods="lora,wild", tune=4)
-    (wild,) = (t for t in read(tmp_path) if t.method == "wild")
+    (wild,) = (t for t in read_tuned(tmp_path) if t.method == "wild")
     broken = [t for t in wild.trials if t.score is None]
     assert len(wild.trials) == 4 and broken and all("not finite" in (t.reason or "") for t in broken)
     assert outcome.failed == 0
@@ -126,19 +126,19 @@ def test_a_method_without_any_score_is_left_out_with_a_line(tmp_path: Path, monk
     outcome, said = go(tmp_path, methods="head,never")
     assert {r.cell.method for r in outcome.records} == {"head"}
     assert "never on glue/rte left out: none of its 3 trials has a score: ZeroDivisionError: on purpose" in said
-    assert read(tmp_path)[1].best is None
+    assert read_tuned(tmp_path)[1].best is None
 
 
 def test_what_does_not_fit_the_model_is_left_out_before_its_trials(tmp_path: Path) -> None:
     outcome, said = go(tmp_path, methods="lora:target=query|absent")
     assert len(outcome.records) == 2 and "not applicable" in said
-    assert [t.method for t in read(tmp_path)] == ["lora:target=query"]
+    assert [t.method for t in read_tuned(tmp_path)] == ["lora:target=query"]
 
 
 def test_options_that_a_method_lets_be_tuned_go_into_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS._items, "scaled", Scaled)
     outcome, _ = go(tmp_path, methods="scaled", seeds="1")
-    (found,) = read(tmp_path)
+    (found,) = read_tuned(tmp_path)
     assert len({trial.values["alpha"] for trial in found.trials}) == 3 and found.best is not None
     alpha = outcome.records[0].cell.options.get("alpha", Scaled().alpha)
     assert alpha == found.trials[found.best].values["alpha"]
@@ -166,7 +166,7 @@ def test_two_tasks_may_choose_one_rate_for_all(tmp_path: Path) -> None:
     outcome, _ = go(tmp_path, tasks=("rte", "mrpc", "cola"), tune_tasks=("rte", "mrpc"), methods="lora", seeds="1")
     records = trials_of(tmp_path)
     assert {r.cell.task for r in records.values()} == {"rte", "mrpc"}
-    (found,) = read(tmp_path)
+    (found,) = read_tuned(tmp_path)
     assert found.tasks == ["rte", "mrpc"] and found.best is not None
     means = [statistics.fmean(records[k].averages["glue"].score or 0.0 for k in t.keys) for t in found.trials]
     assert [t.score for t in found.trials] == pytest.approx(means) and means[found.best] == max(means)
@@ -179,7 +179,7 @@ def test_a_trial_of_several_seeds_scores_their_mean(tmp_path: Path) -> None:
     outcome, said = go(tmp_path, methods="lora", tune_seeds=2)
     assert "tuning: 6 trials: 0 done, 6 to run" in said
     records = trials_of(tmp_path)
-    (found,) = read(tmp_path)
+    (found,) = read_tuned(tmp_path)
     inits = {r.cell.seeds["init"] for r in outcome.records}
     for trial in found.trials:
         assert {records[key].cell.seeds["init"] for key in trial.keys} == inits

@@ -8,7 +8,7 @@ import pytest
 
 from suites.embedded.wmt16 import romanian
 from suites.embedded.wmt16.clauses import Clause, Phrase, Statement
-from suites.embedded.wmt16.wording import worded
+from suites.embedded.wmt16.wording import render_statement
 
 CLAUSE = Clause(
     Phrase("dog", False, "big", False), "chase", Phrase("horse", True, None, True), "barn", True, False, False, "today"
@@ -18,9 +18,9 @@ CLAUSE = Clause(
 @pytest.fixture(autouse=True)
 def stems(monkeypatch: pytest.MonkeyPatch) -> None:
     stems = {"dog": "câin", "horse": "iep", "big": "mar", "chase": "fugăr", "barn": "șur"}
-    monkeypatch.setattr(romanian, "genders", lambda: {"dog": "m", "horse": "f", "barn": "f"})
-    monkeypatch.setattr(romanian, "lexicon", lambda: stems)
-    monkeypatch.setattr("suites.embedded.wmt16.wording.lexicon", lambda: stems)
+    monkeypatch.setattr(romanian, "draw_genders", lambda: {"dog": "m", "horse": "f", "barn": "f"})
+    monkeypatch.setattr(romanian, "build_lexicon", lambda: stems)
+    monkeypatch.setattr("suites.embedded.wmt16.wording.build_lexicon", lambda: stems)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def stems(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_wording(change: dict[str, object], english: str, other: str) -> None:
     said = Statement(replace(CLAUSE, **change))  # type: ignore[arg-type]
-    assert worded(said, "en") == english
-    assert worded(said, "ro") == other
+    assert render_statement(said, "en") == english
+    assert render_statement(said, "ro") == other
 
 
 def test_telegram_has_bare_words_in_english_order() -> None:
     said = Statement(replace(CLAUSE, denied=True), "but", replace(CLAUSE, place=None))
-    assert worded(said, "en", brief=True) == "big dog no chase horses barn but big dog chase horses."
-    assert worded(said, "ro", brief=True) == "mar câin nu fugăr iepe șur dar mar câin fugăr iepe."
+    assert render_statement(said, "en", brief=True) == "big dog no chase horses barn but big dog chase horses."
+    assert render_statement(said, "ro", brief=True) == "mar câin nu fugăr iepe șur dar mar câin fugăr iepe."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from suites.embedded.xnli.languages import lexicons
-from suites.embedded.xnli.orders import translated
+from suites.embedded.xnli.languages import build_lexicons
+from suites.embedded.xnli.orders import translate_sentence
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ from suites.embedded.xnli.orders import translated
     ],
 )
 def test_order(code: str, sentence: str, order: str) -> None:
-    lexicon = lexicons()[code]
-    assert translated(code, sentence.split()) == [lexicon[word] for word in order.split()]
+    lexicon = build_lexicons()[code]
+    assert translate_sentence(code, sentence.split()) == [lexicon[word] for word in order.split()]
 
 
 def test_no_two_words_of_a_language_are_one() -> None:
-    for lexicon in lexicons().values():
+    for lexicon in build_lexicons().values():
         assert len(set(lexicon.values())) == len(lexicon)
