@@ -65,14 +65,15 @@ from harness.cli.main import main
 from harness.core.method import STRATEGIES, Site
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
-from methods.masks import choose
+from methods.masks import build_masks
 
 FILE = Path(__file__).with_name("$file.py")
 
 
 def test_exactly_the_share_trains():
     load_all([FILE])
-    masks = choose(STRATEGIES.get("$name"), [Site("query", 9, 7, 3, 0)], 0.25, "matrix", Streams(equal(0)), None)
+    sites = [Site("query", 9, 7, 3, 0)]
+    masks = build_masks(STRATEGIES.get("$name"), sites, 0.25, "matrix", Streams(equal(0)), None)
     assert [int(mask.sum()) for mask in masks["query"]] == [round(27 / 4), round(21 / 4)]
 ''',
     "method": '''\

@@ -35,8 +35,8 @@ def is_crossed(every: Iterable[Seeds]) -> bool:
 def estimate_over_seeds(values: Mapping[Seeds, float]) -> Student | None:
     """Mean over runs for new seeds of each stream that varies; None of fewer than two, or without spread.
 
-    Of crossed seeds the variance is that of the mean in the random-effects model of `variance.estimate_components`: of each
-    stream its component times the sum of its levels' squared shares of the runs, and the rest over n.
+    Of crossed seeds the variance is that of the mean in the random-effects model of `variance.estimate_components`: of
+    each stream its component times the sum of its levels' squared shares of the runs, and the rest over n.
     """
     numbers = list(values.values())
     if not is_crossed(values):

@@ -292,9 +292,9 @@ def test_what_cannot_be_predicted_prints_no_traceback() -> None:
     """In a process of its own: torch's loggers write to the stderr of when they were made."""
     code = """
 import torch
-from harness.profiling.predict import fake_tensors
+from harness.profiling.predict import use_fake_tensors
 try:
-    with fake_tensors():
+    with use_fake_tensors():
         torch.empty(1, 64).expand(16, 100)
 except RuntimeError:
     print("raised")

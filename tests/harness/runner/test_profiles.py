@@ -132,9 +132,9 @@ def test_a_schedule_over_the_whole_run_is_one_over_the_timed_steps() -> None:
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "adalora,lorasp:resample=3", "batch_size": 4})
     plan = make_plan(spec)
     adalora, lorasp = profile.build_requests(plan, spec, "cpu").values()
-    trainer = measure.train_alone(adalora, measure.load_alone(adalora), 60)
+    trainer = request.build_trainer(adalora, request.load_alone(adalora), 60)
     assert trainer.attached.tuner.peft_config["default"].total_step == 60 == trainer.totals[0]
-    resampled = measure.train_alone(lorasp, measure.load_alone(lorasp), 60)
+    resampled = request.build_trainer(lorasp, request.load_alone(lorasp), 60)
     assert resampled.attached.kept[0].steps == [60]  # type: ignore[attr-defined]
 
 

@@ -275,12 +275,12 @@ def test_a_disk_that_fills_up_while_one_is_written_costs_a_line_too(tmp_path: Pa
     """In a process of its own, where no file may grow beyond 4 KiB; an inner error of torch's hides the disk's."""
     code = """
 import resource, signal, sys, pathlib, torch
-from harness.training.checkpoint import Checkpoints, Saved
+from harness.training.checkpoint import Checkpoints, PackCheckpoint
 from harness.core.record import Phases
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 spent = Phases(load=0, input=0, attach=0, train=0, evaluate=0)
-saved = Saved(("a",), (0,), 1, {"theta": torch.ones(100_000)}, {}, spent)
+saved = PackCheckpoint(("a",), (0,), 1, {"theta": torch.ones(100_000)}, {}, spent)
 Checkpoints(pathlib.Path(sys.argv[1]), {}, print).write(saved)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "all")], capture_output=True, text=True)
