@@ -58,7 +58,7 @@ def test_what_the_user_chose_about_waiting_stays(name: str, value: str, tmp_path
 
 def test_torch_before_the_harness_is_noticed(tmp_path: Path) -> None:
     first = "import sys, types; sys.modules[{!r}] = types.ModuleType('')"
-    code = first + "; import harness.core.process as p; print(p.threads_spin())"
+    code = first + "; import harness.core.process as p; print(p.has_spinning_threads())"
     assert python(code.format("torch"), tmp_path) == "True"
     assert python(code.format("other"), tmp_path) == "False"
     assert python(code.format("torch"), tmp_path, variables(OMP_WAIT_POLICY="passive")) == "False"

@@ -235,7 +235,7 @@ import os, signal, sys
 from harness.cli.main import main
 from harness.replicas.optimizer import ReplicaAdamW
 from harness.training import checkpoint
-checkpoint.SHARE = 1e9  # one after each step, however few milliseconds a step takes
+checkpoint.MAX_TIME_SHARE = 1e9  # one after each step, however few milliseconds a step takes
 whole = ReplicaAdamW.update
 def update(self):
     if self.steps == 20:
