@@ -18,7 +18,7 @@ from harness.core.provenance import get_version
 if TYPE_CHECKING:
     from harness.core.method import Method
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("harness", "methods")
 """Their source is in the key: a change of any of it makes all answers anew."""
 VERSIONS = ("torch", "transformers", "tokenizers", "peft", "safetensors", "sentencepiece", "tiktoken", "bitsandbytes")

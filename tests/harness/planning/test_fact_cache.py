@@ -121,3 +121,8 @@ def test_a_plan_without_the_cache_writes_none(cache: Path) -> None:
         make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1", "device": "cpu", "cache": False}), "1GiB"
     )
     assert not list(cache.rglob("*.json"))
+
+
+def test_the_source_of_every_package_is_in_the_key() -> None:
+    files = [path for package in fact_cache.PACKAGES for path in (fact_cache.ROOT / package).rglob("*.py")]
+    assert Path(fact_cache.__file__) in files and len(files) > 100
