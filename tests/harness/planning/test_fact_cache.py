@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UserError
+from harness.core.process import build_child_environment
 from harness.core.spec import make_spec
 from harness.planning import fact_cache, preflight
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
@@ -31,10 +33,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def planned(*words: str) -> tuple[list[str], list[str]]:
-    """Lines of a plan in a process of its own, less the free memory, and the heavy packages that it imported."""
+def planned(folder: Path, *words: str) -> tuple[list[str], list[str]]:
+    """Lines of a plan in a process of its own, less the free memory, and the heavy packages that it imported.
+
+    It runs in `folder`, where no stored profiles calibrate the time: that fit would import scipy.
+    """
     command = [sys.executable, "-c", CODE, "--device", "cpu", "--memory", "1GiB", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    env = os.environ | build_child_environment()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=env)
     *lines, last = done.stdout.splitlines()
     code, imported = json.loads(last)
     assert code == 0
@@ -43,10 +49,10 @@ def planned(*words: str) -> tuple[list[str], list[str]]:
 
 def test_a_plan_made_before_imports_no_torch_and_says_the_same(cache: Path) -> None:
     words = ("--tasks", "rte,stsb", "--methods", "lora,lorasp", "--seeds", "2")
-    first, imported = planned(*words)
+    first, imported = planned(cache.parent, *words)
     assert "torch" in imported and "transformers" in imported
-    assert planned(*words) == (first, [])
-    more, imported = planned(*words[:-1], "40")  # more cells of the same kinds
+    assert planned(cache.parent, *words) == (first, [])
+    more, imported = planned(cache.parent, *words[:-1], "40")  # more cells of the same kinds
     assert imported == [] and more[0].startswith("cells 160,")
 
 
