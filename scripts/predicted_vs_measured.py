@@ -68,7 +68,6 @@ def build_step(asked: Combination, device: str) -> Any:
     """The training step of a combination, its cell made by hand so that no rows are needed."""
     import dataclasses
 
-    from harness.core.method import SUITES
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
     from harness.planning.plan import make_plan
@@ -80,11 +79,11 @@ def build_step(asked: Combination, device: str) -> Any:
     sizes = {"batch_size": asked["batch"], "max_length": length, "max_target_length": length}
     flags = {"tasks": ("rte",), "seeds": "1", "methods": asked["method"], "model": (f"shape:{asked['model']}",)}
     plan = make_plan(make_spec(flags | sizes | levels))
-    (cell,) = plan.cells
-    task = SUITES.get("glue").tasks["rte"]
+    (planned,) = plan.cells
+    task = planned.task
     if asked["model"].startswith("t5"):
         task = dataclasses.replace(task, labels=(), kind="translation")
-    return Step((cell,), (plan.methods[cell.key],), task, plan.models["glue"], length, device)
+    return Step((planned.cell,), (planned.method,), task, planned.source, length, device)
 
 
 def measure_peak(asked: Combination) -> dict[str, Any]:

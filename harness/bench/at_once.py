@@ -14,20 +14,20 @@ from pathlib import Path
 
 from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.bench.silence import silence_warnings
-from harness.core.cell import Cell
 from harness.core.process import build_child_environment, count_cpus
 from harness.core.registry import load_all
 from harness.core.spec import Spec
 from harness.planning.plan import Plan, make_plan
+from harness.planning.planned_cell import PlannedCell
 from harness.profiling.worker import follow_stdin
 
 POLL_SECONDS = 0.05
 """Seconds between looks at what the processes do."""
 
 
-def select_lora_cells(plan: Plan) -> list[Cell]:
+def select_lora_cells(plan: Plan) -> list[PlannedCell]:
     """What both ways can train: LoRA at its defaults, seed by seed."""
-    return [c for c in plan.cells if c.method == "lora" and not c.options]
+    return [c for c in plan.cells if c.cell.method == "lora" and not c.cell.options]
 
 
 def train_concurrently(
@@ -86,12 +86,10 @@ def main(words: Sequence[str]) -> None:
     cells = select_lora_cells(plan)
     cell = cells[number % len(cells)]
     with silence_warnings():
-        inputs = read_cell_inputs(plan, cell)
-        train_baseline(
-            plan, cell, inputs, job["device"], 3, job["way"]
-        )  # imports, kernels and caches are warm from here
+        inputs = read_cell_inputs(cell)
+        train_baseline(cell, inputs, job["device"], 3, job["way"])  # imports, kernels and caches are warm from here
         _wait_for_others(Path(words[1]), words[2], job["count"])
-        ran = train_baseline(plan, cell, inputs, job["device"], job["steps"], job["way"])
+        ran = train_baseline(cell, inputs, job["device"], job["steps"], job["way"])
     print(json.dumps(dataclasses.asdict(ran)))
 
 

@@ -14,16 +14,15 @@ import numpy as np
 from harness.bench.at_once import select_lora_cells, train_concurrently
 from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.bench.table import Bench, Panel
-from harness.core.cell import Cell
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.listener import SilentListener
-from harness.core.provenance import format_machine, get_utc_time
+from harness.core.provenance import format_machine
 from harness.core.record import Phases, Record
 from harness.core.spec import Spec
 from harness.core.store import Store
 from harness.planning.plan import Plan, make_plan
-from harness.profiling.cost import load_pack_sizes
+from harness.planning.planned_cell import PlannedCell, first_of_each_task
 from harness.runner.execute import execute
 
 MARGIN = 1.0
@@ -32,10 +31,7 @@ MARGIN = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class HarnessRuns:
-    """All cells of the grid; `seconds` from the first adapter's making to the last score, model loading apart.
-
-    What it took to time packs, so as to choose their size, is in them.
-    """
+    """All cells of the grid; `seconds` from the first adapter's making to the last score, model loading apart."""
 
     records: Sequence[Record]
     seconds: float
@@ -72,15 +68,15 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
         raise UserError(f"--methods {spec.methods}: the rival trains LoRA at its defaults; add lora")
     _check_comparable(plan, lora)
     harness_runs = run_harness(plan, spec)
-    inputs = read_cell_inputs(plan, lora[0])
+    inputs = read_cell_inputs(lora[0])
     for way in ways:
-        train_baseline(plan, lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
+        train_baseline(lora[0], inputs, device, 3, way)  # imports, kernels and caches are warm from here
     # the ways take turns, so that a machine that slows down slows down all
-    alone = [{way: train_baseline(plan, cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
+    alone = [{way: train_baseline(cell, inputs, device, None, way) for way in ways} for cell in lora[:rivals]]
     at_once = {n: train_concurrently(spec, n, steps, device, ways[0]) for n in concurrent}
     baselines = [BaselineRuns(way, [ran[way] for ran in alone], at_once if way == ways[0] else {}) for way in ways]
     facts = {
-        "model": spec.model[0] if spec.model else plan.cells[0].model.name,
+        "model": spec.model[0] if spec.model else plan.cells[0].cell.model.name,
         "grid": spec.methods,
         "device": format_machine(device, threads),
         "steps": baselines[0].alone[0].steps,
@@ -92,38 +88,35 @@ def measure(spec: Spec, rivals: int, concurrent: Sequence[int], steps: int, ways
     return Bench("grid", facts, rows, _build_samples(harness_runs, baselines), _build_panels(rows))
 
 
-def _check_comparable(plan: Plan, lora: Sequence[Cell]) -> None:
+def _check_comparable(plan: Plan, lora: Sequence[PlannedCell]) -> None:
     """Raise UserError for what the rival would train otherwise, or not at all."""
-    tasks = {(c.suite, c.task) for c in plan.cells}
+    tasks = first_of_each_task(plan.cells)
     if len(tasks) > 1:
         raise UserError(
             f"bench grid compares one task, not {', '.join(sorted(t for _, t in tasks))}; name one with --tasks"
         )
-    suite, task = tasks.pop()
-    if plan.suites[suite].tasks[task].kind != "classification":
+    ((_, task), first) = next(iter(tasks.items()))
+    if first.task.kind != "classification":
         raise UserError(f"bench grid: the rival trains classifiers, and {task} is none; name another task: --tasks")
-    settings = {(c.quantize, c.recompute) for c in lora}
-    if settings != {("none", "none")} or len({c.dtype for c in lora}) > 1:
+    settings = {(c.cell.quantize, c.cell.recompute) for c in lora}
+    if settings != {("none", "none")} or len({c.cell.dtype for c in lora}) > 1:
         raise UserError("bench grid: the rival has one dtype, quantize=none and recompute=none; leave others out")
 
 
 def run_harness(plan: Plan, spec: Spec) -> HarnessRuns:
     """Run every cell of the plan, in a folder of its own."""
-    began = get_utc_time()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.prepare()
         execute(plan, plan.cells, spec, store, SilentListener(io.StringIO()))
         records_by_key, _ = store.read()
-        # times that an earlier run has stored cost this one nothing
-        timing = sum(s.seconds for s in load_pack_sizes([store.out]).values() if s.measured >= began)
     records = [records_by_key[c.key] for c in plan.cells]
     if unfinished := [r for r in records if r.phases is None]:
         raise UserError(
             f"{unfinished[0].cell.label}: {unfinished[0].reason}; a grid with failed cells is no measure of time"
         )
     packs = {tuple(r.pack.keys): r.phases for r in records if r.pack and r.phases}
-    return HarnessRuns(records, timing + sum(_sum_phases(phases) for phases in packs.values()))
+    return HarnessRuns(records, sum(_sum_phases(phases) for phases in packs.values()))
 
 
 def _sum_phases(phases: Phases) -> float:
@@ -155,7 +148,7 @@ def _build_panels(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
     return [Panel("seconds a cell", [r["way"] for r in rows], times)]
 
 
-def compare_scores(records: Sequence[Record], lora: Sequence[Cell], ran: Sequence[BaselineRun]) -> str:
+def compare_scores(records: Sequence[Record], lora: Sequence[PlannedCell], ran: Sequence[BaselineRun]) -> str:
     """Whether LoRA scores the same both ways: two one-sided Welch tests at the margin, over the seeds.
 
     Of the rival each cell once that took its whole budget, wherever it was trained first.

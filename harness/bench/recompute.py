@@ -12,12 +12,11 @@ from harness.bench.table import SPREAD, Bench, Panel, build_facts, compute_ratio
 from harness.core.cell import Recompute
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
-from harness.core.method import SUITES
 from harness.core.spec import Spec
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
 from harness.profiling.clocks import time_steps
-from harness.profiling.request import ProfileRequest, build_trainer, load_alone
+from harness.profiling.request import ProfileRequest, build_trainer, load_alone, request_of
 from harness.training.trainer import Trainer
 
 WARMUP_STEPS = 3
@@ -71,12 +70,7 @@ def measure(spec: Spec, repeats: int) -> Bench:
 def _build_requests(spec: Spec, device: str) -> list[ProfileRequest]:
     """By method, then in the order of `WAYS`."""
     plan = make_plan(spec.model_copy(update={"recompute": RECOMPUTE_MODES, "tasks": (TASK,), "seeds": "1"}))
-    task = SUITES.get(plan.cells[0].suite).tasks[TASK]
-    source = plan.models[plan.cells[0].suite]
-    requests = [
-        ProfileRequest(c.key, c, plan.methods[c.key], task, source, c.protocol.max_length, device, spec.threads)
-        for c in plan.cells
-    ]
+    requests = [request_of(planned, device, spec.threads) for planned in plan.cells]
     by_label = {q.cell.label: {o.cell.recompute: o for o in requests if o.cell.label == q.cell.label} for q in requests}
     if any(len(by_mode) < len(RECOMPUTE_MODES) for by_mode in by_label.values()):
         raise UserError("bench recompute measures each way itself: leave recompute=... out of --methods")

@@ -18,7 +18,7 @@ from harness.core.method import SUITES
 from harness.data.inputs import Inputs, read_inputs
 from harness.data.task_types.classification import LabelledRows, extract_predictions
 from harness.models.load import load_model, load_tokenizer
-from harness.planning.plan import Plan
+from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.profiling.clocks import synchronise
 
@@ -67,20 +67,20 @@ class TrainerDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return example if types is None else example | {"token_type_ids": types[row, :n].tolist()}
 
 
-def read_cell_inputs(plan: Plan, cell: Cell) -> Inputs:
+def read_cell_inputs(planned: PlannedCell) -> Inputs:
     """The tokenised rows of a cell."""
-    source, data = plan.models[cell.suite], plan.data[cell.suite, cell.task]
-    return read_inputs(load_tokenizer(source), SUITES.get(cell.suite).tasks[cell.task], data, cell.protocol)
+    return read_inputs(load_tokenizer(planned.source), planned.task, planned.data, planned.cell.protocol)
 
 
 def train_baseline(
-    plan: Plan, cell: Cell, inputs: Inputs, device: str, max_steps: int | None = None, way: BaselineVariant = "best"
+    planned: PlannedCell, inputs: Inputs, device: str, max_steps: int | None = None, way: BaselineVariant = "best"
 ) -> BaselineRun:
     """Train and score LoRA of the cell's rank and rate; `max_steps` ends it early, for timing."""
+    cell = planned.cell
     budget = count_steps(cell.protocol, len(inputs.splits["train"]))
     steps = min(budget, max_steps or sys.maxsize)
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(plan.models[cell.suite], SUITES.get(cell.suite).tasks[cell.task].outputs, device=device)
+        model = load_model(planned.source, planned.task.outputs, device=device)
         times = [time.perf_counter()]
         trainer = _build_trainer(model, cell, inputs, build_arguments(cell, steps, device, way, folder))
         step_times = _time_steps(trainer, steps, device)

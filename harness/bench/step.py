@@ -18,7 +18,6 @@ from harness.core.device import choose_device, choose_threads
 from harness.core.failure import release_memory
 from harness.core.spec import Spec
 from harness.profiling.ceiling import measure_matmul_flops
-from harness.profiling.knee import knee
 
 BLOCK_STEPS = {"cpu": 1, "cuda": 5}
 """Steps between two looks at the clock: on a GPU a loop runs ahead of the device."""
@@ -154,3 +153,9 @@ def _build_panels(races: Sequence[PairedTiming], packs_of: Mapping[int, float]) 
         times = {"pack": [1000 * seconds / k for k, seconds in packs_of.items()]}
         panels.append(Panel("ms per replica", [], times, mark=knee(packs_of), places=list(packs_of)))
     return panels
+
+
+def knee(steps: Mapping[int, float]) -> int:
+    """The smallest K whose seconds per replica and step lie within 5 % of the best; `steps` has those of the pack."""
+    each = {k: seconds / k for k, seconds in steps.items()}
+    return min(k for k, seconds in each.items() if seconds <= min(each.values()) * 1.05)

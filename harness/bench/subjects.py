@@ -9,15 +9,14 @@ from harness.bench.usual import FULL, TrainerBaseline, build_peft_counterpart
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.failure import is_out_of_memory
-from harness.core.method import METHODS, SUITES, Method
+from harness.core.method import METHODS, Method
 from harness.core.seeds import equal
 from harness.core.spec import Spec
 from harness.planning.grammar import parse_methods
-from harness.planning.packs import Pack
 from harness.planning.plan import make_plan
 from harness.planning.preflight import drop_unfit_cells
 from harness.profiling.clocks import time_block
-from harness.profiling.request import ProfileRequest, build_pack_trainer, load_alone
+from harness.profiling.request import ProfileRequest, load_alone, request_of, train_replicas
 from harness.profiling.trace import trace
 
 TASK = "rte"  # only the width of its head matters: the rows are made up
@@ -59,14 +58,7 @@ def build_requests(spec: Spec, device: str) -> tuple[list[ProfileRequest], list[
     """Each method of a spec on made-up rows, with a line for each that does not fit the model. Raises UserError."""
     plan = make_plan(spec.model_copy(update={"tasks": (TASK,), "seeds": "1"}))
     plan = drop_unfit_cells(plan, plan.cells)
-    requests = []
-    for cell in plan.cells:
-        task, source = SUITES.get(cell.suite).tasks[TASK], plan.models[cell.suite]
-        length = cell.protocol.max_length
-        requests.append(
-            ProfileRequest(cell.key, cell, plan.methods[cell.key], task, source, length, device, spec.threads)
-        )
-    return requests, list(plan.dropped)
+    return [request_of(planned, device, spec.threads) for planned in plan.cells], list(plan.dropped)
 
 
 def find_counterpart_on_cpu(question: ProfileRequest) -> TrainerBaseline:
@@ -96,8 +88,8 @@ class CaseTimer:
         q = case.question
         self.name, self.k, self.packed, self.device = q.cell.label, case.k, case.packed, q.device
         self.method, self.model = q.method, load_alone(q)
-        cells = tuple(q.cell.model_copy(update={"seeds": equal(i)}) for i in range(case.k))
-        self.trainer = build_pack_trainer(Pack(cells, (q.method,) * case.k), q, self.model, steps)
+        cells = [q.cell.model_copy(update={"seeds": equal(i)}) for i in range(case.k)]
+        self.trainer = train_replicas(q, cells, self.model, steps)
         self.flops, self.seconds = 0, list[float]()
         self.fallback: str | None = None
 

@@ -51,7 +51,6 @@ def format_forecast(made: dict[str, Any]) -> str:
     lines = [Bench("plan", facts, rows, []).text(), made["calibration"]]
     if made["device_hours"] is not None:
         lines.append(f"device hours: {made['device_hours']:.3f}")
-    lines += [f"{names}: the run times packs of growing size first, and K follows" for names in made["to_time"]]
     for large in made["too_large"]:
         ways = "; ".join(f"{w['flags']} ({format_size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
         lines.append(f"{large['method']} needs {format_size(large['peak'])}: {ways}")

@@ -209,22 +209,6 @@ class SharedParts:
         return self._parts.setdefault((type(value), content), value)
 
 
-class PackSize(Stored):
-    """Replicas that packs of one kind hold at most, and why: a file of pack-sizes/, which a resumed run goes by."""
-
-    schema_version: int = SCHEMA_VERSION
-    key: str = Field(description="hash of the kind: suite, kind of task, model, precision, batch, methods, machine")
-    k: int
-    chosen: Chosen
-    methods: list[str]
-    task: str = Field(description="the first of the kind, whose rows say the length")
-    length: int | None = Field(default=None, description="tokens per row of the timed batches; null if none was timed")
-    timings: Timings = Field(default_factory=list, description="(replicas, seconds of a step)")
-    seconds: float = Field(default=0.0, description="what the timing took")
-    environment: Environment
-    measured: str = Field(description="UTC, ISO 8601")
-
-
 class Run(Stored):
     """What was asked, so that a report can be made from the folder alone: run.json."""
 

@@ -3,7 +3,6 @@
     OUT/run.json                       what was asked
     OUT/cells/KEY.json, KEY.parquet    a record and its predictions
     OUT/profiles/KEY.json              memory and speed of a method
-    OUT/pack-sizes/KEY.json            how many cells share a pack
     OUT/set-aside/                     files that could not be trusted
 
 Any command may read. Only the holder of `lock` writes, and only its `repair` moves files.
@@ -19,11 +18,10 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.core.cell import Cell
 from harness.core.errors import UserError, quote, shorten
 from harness.core.files import (
     append_digest,
@@ -37,20 +35,18 @@ from harness.core.files import (
 )
 from harness.core.garbage import pause_collection
 from harness.core.leftovers import remove_run_leftovers
-from harness.core.record import SCHEMA_VERSION, PackSize, Predictions, Profile, Record, Run, SharedParts, Stored
+from harness.core.record import SCHEMA_VERSION, Predictions, Profile, Record, Run, SharedParts, Stored
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-PACK_SIZES = "pack-sizes"
 SET_ASIDE = "set-aside"
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 """Seconds after which a record that has not changed is no longer being written, and between two looks at it."""
 Document = TypeVar("Document", bound=Stored)
 RECORD_DEPTH = 2
 """The digest of a record stands in its last field."""
-Keyed = TypeVar("Keyed", Profile, PackSize)
 
 
 class UnmatchedPredictions(ValueError):
@@ -62,7 +58,6 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
-        self.size_dir = out / PACK_SIZES
 
     def prepare(self, also: Sequence[str] = ()) -> None:
         """Make the folders and write in each that a run writes to. Raises UserError, before any training.
@@ -71,10 +66,10 @@ class Store:
         """
         folder = self.out
         try:
-            for folder in (self.cells, self.profile_dir, self.size_dir):
+            for folder in (self.cells, self.profile_dir):
                 folder.mkdir(parents=True, exist_ok=True)
             later_folders = [self.out / name for name in also if os.path.lexists(self.out / name)]
-            for folder in (self.out, self.cells, self.profile_dir, self.size_dir, *later_folders):
+            for folder in (self.out, self.cells, self.profile_dir, *later_folders):
                 check_writable(folder)
         except OSError as error:
             raise UserError(
@@ -127,12 +122,12 @@ class Store:
     def repair(self) -> tuple[dict[str, Record], list[str]]:
         """As `read`, for the run that holds the lock: files that cannot be trusted move out of the way.
 
-        That is also done with damaged profiles and pack sizes, and with folders that have the name of a file.
+        That is also done with damaged profiles, and with folders that have the name of a file.
         Temporary files that a killed run left are deleted.
         """
         remove_run_leftovers(self.out)
         records, damaged = self._read_records(wait=False)
-        damaged |= read_documents(self.profile_dir, Profile)[1] | read_documents(self.size_dir, PackSize)[1]
+        damaged |= read_documents(self.profile_dir, Profile)[1]
         lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
@@ -194,9 +189,6 @@ class Store:
         """Profiles by key, and a line for each file that is skipped because it cannot be trusted."""
         profiles, damaged = read_documents(self.profile_dir, Profile)
         return profiles, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
-
-    def write_pack_size(self, size: PackSize) -> None:
-        write_atomically(self.size_dir / f"{size.key}.json", to_json(size))
 
     def write_run(
         self,
@@ -274,9 +266,9 @@ def read_document(path: Path, kind: type[Document]) -> Document:
     return document.model_copy(update={"sha256": None})
 
 
-def read_documents(folder: Path, kind: type[Keyed]) -> tuple[dict[str, Keyed], dict[Path, str]]:
+def read_documents(folder: Path, kind: type[Profile]) -> tuple[dict[str, Profile], dict[Path, str]]:
     """Those of a folder by key; the others by path, with the reason."""
-    documents: dict[str, Keyed] = {}
+    documents: dict[str, Profile] = {}
     damaged: dict[Path, str] = {}
     for path in list_files(folder, ".json"):
         try:
@@ -327,7 +319,17 @@ def truncate_lines(lines: Sequence[str], most: int = 10) -> list[str]:
     return [*lines[:most], f"and {hidden} more"] if hidden > 0 else list(lines)
 
 
-def select_missing_cells(cells: Sequence[Cell], records: dict[str, Record], *, retry: bool) -> list[Cell]:
+class HasKey(Protocol):
+    """A cell, or a planned one."""
+
+    @property
+    def key(self) -> str: ...
+
+
+ACell = TypeVar("ACell", bound=HasKey)
+
+
+def select_missing_cells(cells: Sequence[ACell], records: dict[str, Record], *, retry: bool) -> list[ACell]:
     """Cells without a result; cancelled ones run again, failed and out-of-memory ones only on `retry`."""
     final_statuses = {"ok"} if retry else {"ok", "failed", "oom"}
     return [c for c in cells if c.key not in records or records[c.key].status not in final_statuses]

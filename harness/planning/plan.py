@@ -18,6 +18,7 @@ from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
 from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.planned_cell import PlannedCell, first_of_each_task
 from harness.planning.schedule import STEPS_VERSION
 
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
@@ -29,26 +30,22 @@ TEXT_FIELDS = tuple("label_smoothing max_target_length beams shots template pack
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Cells in order (task, method, seed) and what they need; `dropped` says what was left out and why.
+    """Planned cells in order (task, method, seed); `dropped` says what was left out and why."""
 
-    `named` are the keys of cells that the user asked for by name, not as one of a product or of `all`; `initial` are
-    the adapters that cells start from, by key.
-    """
-
-    cells: tuple[Cell, ...]
-    data: Mapping[tuple[str, str], TaskData]
-    models: Mapping[str, ModelSource]
-    methods: Mapping[str, Method]
-    dropped: tuple[str, ...]
-    named: frozenset[str] = frozenset()
-    initial: Mapping[str, AdapterSource] = dataclasses.field(default_factory=dict)
+    cells: tuple[PlannedCell, ...]
+    dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    suites: Mapping[str, Suite] = dataclasses.field(default_factory=dict)
 
     def drop_cells(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
         """The plan less some cells, with lines that say why."""
         cells = tuple(c for c in self.cells if c.key not in keys)
         return dataclasses.replace(self, cells=cells, dropped=(*self.dropped, *lines))
+
+    @property
+    def data_notes(self) -> list[str]:
+        """Notes about the rows of each task."""
+        firsts = first_of_each_task(self.cells)
+        return [f"{suite}/{task}: {note}" for (suite, task), first in firsts.items() for note in first.data.notes]
 
 
 def make_plan(spec: Spec) -> Plan:
@@ -62,39 +59,42 @@ def make_plan(spec: Spec) -> Plan:
     models = {name: resolve(chosen, name, model_names.get(name, model_names.get(""))) for name in suites}
     data, dropped = _load_rows(request, suites, tasks, spec.tasks)
     data = {place: _add_notes(rows, suites, chosen, models, *place) for place, rows in data.items()}
-    cells: dict[str, Cell] = {}
-    methods: dict[str, Method] = {}
-    named: set[str] = set()
+    cells: dict[str, PlannedCell] = {}
     start = resolve_init_from(spec.init_from) if spec.init_from else None
-    initial: dict[str, AdapterSource] = {}
     axes = list(itertools.product(spec.quantize, spec.dtype, spec.recompute))
     for (suite, task), call, (quantize, dtype, recompute) in itertools.product(data, calls, axes):
         axis_values = {"quantize": quantize, "dtype": dtype, "recompute": recompute} | call.overrides
         method_call = dataclasses.replace(call, overrides=axis_values, named=call.named and len(axes) == 1)
         try:
-            first, method = _build_cell(
+            first = _build_cell(
                 spec, chosen, suites[suite], task, data[suite, task], models[suite], method_call, seeds[0]
             )
-            seeded_cells = [
-                (first.model_copy(update={"seeds": cell_seeds}), method)
-                for cell_seeds in _select_seeds(seeds, first.protocol)
-            ]
+            planned = [_with_seeds(first, streams) for streams in _select_seeds(seeds, first.cell.protocol)]
             if start:
-                seeded_cells, sources = _add_initial_adapters(seeded_cells, start)
-                initial |= sources
+                planned = [_with_start(cell, start) for cell in planned]
         except NotApplicable as error:
             # several methods at one level are a product, unless the method names the level itself
             if method_call.named and (len(calls) == 1 or "quantize" in call.overrides):
                 raise
             dropped.append(format_not_applicable(f"{call.method.name} on {suite}/{task}", error))
             continue
-        for cell, method in seeded_cells:
-            cells.setdefault(cell.key, cell)
-            methods.setdefault(cell.key, method)
-        named |= {cell.key for cell, _ in seeded_cells if method_call.named}
-    notes = tuple(dict.fromkeys(s.note for s in initial.values() if s.note))
-    left_out = tuple(dict.fromkeys(dropped))
-    return Plan(tuple(cells.values()), data, models, methods, left_out, frozenset(named), initial, notes, suites)
+        for cell in planned:
+            if cell.key not in cells or (cell.named and not cells[cell.key].named):
+                cells[cell.key] = cell
+    notes = dict.fromkeys(c.start.note for c in cells.values() if c.start and c.start.note)
+    return Plan(tuple(cells.values()), tuple(dict.fromkeys(dropped)), tuple(notes))
+
+
+def _with_seeds(planned: PlannedCell, seeds: dict[str, int]) -> PlannedCell:
+    return dataclasses.replace(planned, cell=planned.cell.model_copy(update={"seeds": seeds}))
+
+
+def _with_start(planned: PlannedCell, start: Callable[[Cell], AdapterSource]) -> PlannedCell:
+    """The cell with the adapter that it starts from. Raises NotApplicable for a method that starts from none."""
+    planned.method.check_initial()
+    source = start(planned.cell)
+    cell = planned.cell.model_copy(update={"initial": source.ref})
+    return dataclasses.replace(planned, cell=cell, start=source)
 
 
 def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[dict[str, int]]:
@@ -105,19 +105,6 @@ def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[d
     if len({tuple(streams.items()) for streams in without_length}) < len(seeds):
         raise UserError("--seeds length=...: has an effect with --group-by-length only; give that too, or leave it out")
     return without_length
-
-
-def _add_initial_adapters(
-    made: Sequence[tuple[Cell, Method]], start: Callable[[Cell], AdapterSource]
-) -> tuple[list[tuple[Cell, Method]], dict[str, AdapterSource]]:
-    """The cells with the adapters that they start from. Raises NotApplicable for a method that starts from none."""
-    cells, sources = [], {}
-    for cell, method in made:
-        method.check_initial()
-        source = start(cell)
-        cells.append((cell.model_copy(update={"initial": source.ref}), method))
-        sources[cells[-1][0].key] = source
-    return cells, sources
 
 
 def format_not_applicable(what: str, error: UserError) -> str:
@@ -195,7 +182,7 @@ def _build_cell(
     model: ModelSource,
     call: MethodCall,
     seeds: dict[str, int],
-) -> tuple[Cell, Method]:
+) -> PlannedCell:
     method = call.method
     if spec.protocol == "paper":
         extra = {k: v for k, v in method.paper_options.items() if k not in call.given}
@@ -224,7 +211,7 @@ def _build_cell(
         parts=_build_parts(suite, method) | _build_field_versions(protocol),
     )
     suite.check(task, data, cell.protocol)
-    return cell, method
+    return PlannedCell(cell, method, suite, data, model, named=call.named)
 
 
 def _build_parts(suite: Suite, method: Method) -> dict[str, str]:

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.models.adapter_load import load_initial
 from harness.planning.fact_cache import describe_method, fact_key, read_fact, write_fact
 from harness.planning.plan import Plan, format_not_applicable
+from harness.planning.planned_cell import PlannedCell
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.models.source import ModelSource
 
 
-def drop_unfit_cells(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) -> Plan:
+def drop_unfit_cells(plan: Plan, cells: Sequence[PlannedCell], *, cache: bool = False) -> Plan:
     """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
 
     `cache`: whether what fitted before, with the same files and versions, is taken to fit, and torch is not imported.
@@ -28,15 +28,15 @@ def drop_unfit_cells(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) 
     refused: dict[tuple[object, ...], UserError | None] = {}
     models: Models = {}
     notes: list[str] = []
-    cases = [_build_case_key(plan, cell) for cell in cells]
-    for cell, case in zip(cells, cases, strict=True):
+    cases = [_build_case_key(planned) for planned in cells]
+    for planned, case in zip(cells, cases, strict=True):
         if case in refused:
             continue
         refused[case] = None
-        found = _check_once(plan, cell, models) if cache else _check(plan, cell, models)
+        found = _check_once(planned, models) if cache else _check(planned, models)
         if isinstance(found, UserError):
-            if cell.key in plan.named:
-                raise UserError(f"{cell.title} on {cell.model.name}: {found}") from found
+            if planned.named:
+                raise UserError(f"{planned.cell.title} on {planned.cell.model.name}: {found}") from found
             refused[case] = found
         else:
             notes += found
@@ -49,21 +49,21 @@ def drop_unfit_cells(plan: Plan, cells: Sequence[Cell], *, cache: bool = False) 
 Models = dict[tuple[str, int | None], "nn.Module"]
 
 
-def _check_once(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
+def _check_once(planned: PlannedCell, models: Models) -> list[str] | UserError:
     """`_check`, read from the cache folder where it was done before."""
-    key = _fact_key(plan, cell)
+    key = _fact_key(planned)
     stored = read_fact(key) if key else None
     if stored is not None:
         notes: list[str] = stored["notes"]
         return notes if stored["unfit"] is None else UserError(stored["unfit"])
-    found = _check(plan, cell, models)
+    found = _check(planned, models)
     if key:
         unfit = isinstance(found, UserError)
         write_fact(key, {"notes": [] if unfit else found, "unfit": str(found) if unfit else None})
     return found
 
 
-def _check(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
+def _check(planned: PlannedCell, models: Models) -> list[str] | UserError:
     """Notes on the model of a cell, or why it has no place for the method or the adapter that this starts from.
 
     Raises UserError for a model that no method could train.
@@ -71,26 +71,26 @@ def _check(plan: Plan, cell: Cell, models: Models) -> list[str] | UserError:
     from harness.models.load import describe_drawn_parameters
 
     # the backbone is the same for each task, but its file may have a head that fits some tasks only
-    shape = (cell.suite, _count_outputs(plan, cell))
+    cell, method = planned.cell, planned.method
+    shape = (cell.suite, planned.task.outputs)
     if shape not in models:
-        models[shape] = _build_skeleton(plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task])
+        models[shape] = _build_skeleton(planned.source, planned.task)
     notes = [f"{cell.model.name}: {note}" for note in describe_drawn_parameters(models[shape])]
-    method = plan.methods[cell.key]
     check_length(cell.model.name, cell.protocol.max_length, models[shape], count_virtual_tokens(method))
     try:
         method.fits(models[shape])
-        return notes + _check_initial(plan, cell, models[shape])
+        return notes + _check_initial(planned, models[shape])
     except UserError as error:
         return error
 
 
-def _fact_key(plan: Plan, cell: Cell) -> str | None:
+def _fact_key(planned: PlannedCell) -> str | None:
     """Of what `_check` depends on; None where that is more than can be said in a key."""
-    source, task = plan.models[cell.suite], plan.suites[cell.suite].tasks[cell.task]
+    cell, source, task = planned.cell, planned.source, planned.task
     if cell.initial is not None:
         return None
     try:
-        method = describe_method(plan.methods[cell.key])
+        method = describe_method(planned.method)
     except (OSError, TypeError):
         return None
     content = {
@@ -167,22 +167,18 @@ def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
     return model
 
 
-def _count_outputs(plan: Plan, cell: Cell) -> int | None:
-    return plan.suites[cell.suite].tasks[cell.task].outputs
-
-
-def _build_case_key(plan: Plan, cell: Cell) -> tuple[object, ...]:
+def _build_case_key(planned: PlannedCell) -> tuple[object, ...]:
     """What is checked once: the method on a suite's model with a head of the task's width, and the adapter."""
-    start = cell.initial
-    return (cell.suite, cell.label, _count_outputs(plan, cell)) + ((start.revision, start.scaling) if start else ())
+    cell, start = planned.cell, planned.cell.initial
+    return (cell.suite, cell.label, planned.task.outputs) + ((start.revision, start.scaling) if start else ())
 
 
-def _check_initial(plan: Plan, cell: Cell, model: nn.Module) -> list[str]:
+def _check_initial(planned: PlannedCell, model: nn.Module) -> list[str]:
     """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
-    if cell.initial is None:
+    if planned.start is None:
         return []
-    fresh_layers = plan.methods[cell.key].fits_initial(model, load_initial(plan.initial[cell.key]))
-    outputs = _count_outputs(plan, cell)
+    cell, outputs = planned.cell, planned.task.outputs
+    fresh_layers = planned.method.fits_initial(model, load_initial(planned.start))
     line = (
         f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh_layers)} "
         "drawn afresh"

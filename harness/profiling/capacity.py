@@ -17,7 +17,7 @@ from harness.planning.packs import MAX_PACK_SIZE
 from harness.profiling.prediction import Prediction, Step
 
 if TYPE_CHECKING:
-    from harness.planning.plan import Plan
+    from harness.planning.planned_cell import PlannedCell
 
 PLANNED_SHARE = 0.9
 """Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
@@ -58,21 +58,20 @@ def get_free_memory(device: str) -> int:
 
 
 class Capacity:
-    """Predictions for a plan's cells on a device with `room` bytes; each kind of step is predicted once.
+    """Predictions for planned cells on a device with `room` bytes; each kind of step is predicted once.
 
     `cache`: whether predictions are read from and written to the cache folder.
     """
 
-    def __init__(self, plan: Plan, device: str, room: int, *, cache: bool = True) -> None:
-        self.plan, self.device, self.room, self.cache = plan, device, room, cache
+    def __init__(self, device: str, room: int, *, cache: bool = True) -> None:
+        self.device, self.room, self.cache = device, room, cache
         self._made: dict[tuple[str, int], Prediction | str] = {}
         self._dimensions: dict[tuple[str, int | None], Dimensions | None] = {}
 
-    def step(self, cell: Cell) -> Step:
+    def step(self, planned: PlannedCell) -> Step:
         """The training step of a cell alone, all rows of the full length."""
-        task = self.plan.suites[cell.suite].tasks[cell.task]
-        method, source = self.plan.methods[cell.key], self.plan.models[cell.suite]
-        return Step((cell,), (method,), task, source, cell.protocol.max_length, self.device)
+        length = planned.cell.protocol.max_length
+        return Step((planned.cell,), (planned.method,), planned.task, planned.source, length, self.device)
 
     def predicted(self, step: Step, k: int = 1) -> Prediction | str:
         """A step of k replicas; or, for a method that cannot be predicted, why. Beyond two it is on a line."""
@@ -88,21 +87,21 @@ class Capacity:
             return alone
         return two if isinstance(two, str) else alone.at(k, two)
 
-    def most(self, cells: Sequence[Cell], limit: int | None = None) -> int:
-        """Replicas of such cells that fit together, `limit` (MOST) at most; unpredicted ones by the closed form.
+    def most(self, cells: Sequence[PlannedCell]) -> int:
+        """Replicas of such cells that fit together, MOST at most; unpredicted ones by the closed form."""
+        limit = MAX_PACK_SIZE[self.device]
+        # a prediction takes seconds, so the closed form with a margin decides where it suffices
+        alike: dict[tuple[object, ...], PlannedCell] = {}
+        for planned in cells:  # cells that differ in their seeds have these objects in common
+            alike.setdefault((planned.cell.task, id(planned.method), id(planned.cell.protocol)), planned)
+        steps = {build_step_key(step): step for step in map(self.step, alike.values())}
+        if all(self._fits_surely(step, limit) for step in steps.values()):
+            return limit
+        return min(self.count_replicas(step, limit) for step in steps.values())
 
-        Beyond MOST the closed form alone says how many, where it is enough for MOST: predictions take seconds.
-        """
-        limit = limit or MAX_PACK_SIZE[self.device]
-        steps = {build_step_key(s): s for s in map(self.step, cells)}
-        bound = min((self.bound_pack_size(s) for s in steps.values()), default=limit)
-        if bound >= min(limit, MAX_PACK_SIZE[self.device]):
-            return min(limit, bound)
-        return min(self.count_replicas(s, limit) for s in steps.values())
-
-    def bound_pack_size(self, step: Step) -> int:
-        """Replicas that the closed form lets pass with a margin."""
-        return 0 if step.methods[0].pack_key() is None else self._bound_replicas(step, BOUND_MARGIN) or 0
+    def _fits_surely(self, step: Step, k: int) -> bool:
+        """Whether the closed form lets so many replicas pass with a margin."""
+        return step.methods[0].pack_key() is not None and (self._bound_replicas(step, BOUND_MARGIN) or 0) >= k
 
     def _bound_replicas(self, step: Step, margin: float) -> int | None:
         """Replicas by the closed form, which lies on a line; None where it knows no such backbone."""
@@ -222,9 +221,9 @@ class Remedy:
     peak: int
 
 
-def find_remedies(capacity: Capacity, cell: Cell) -> list[Remedy]:
+def find_remedies(capacity: Capacity, planned: PlannedCell) -> list[Remedy]:
     """Single changes after which a cell that does not fit alone does; else the first of several together."""
-    step, method = capacity.step(cell), capacity.plan.methods[cell.key]
+    step, cell, method = capacity.step(planned), planned.cell, planned.method
     if isinstance(capacity.predicted(step), str):
         return []
     single_changes = [w for change in _list_changes(cell, method) if (w := _evaluate_changes(capacity, step, [change]))]

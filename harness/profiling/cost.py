@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from harness.core.provenance import read_cpu_name
-from harness.core.record import PackSize, Profile, Timings
-from harness.core.store import PACK_SIZES, read_documents
+from harness.core.record import Profile
+from harness.core.store import read_documents
 
 RUNS = Path("results/runs")
-Document = TypeVar("Document", Profile, PackSize)
 NONE_YET = "no calibration yet: run profile"
 
 
@@ -38,51 +36,14 @@ class Cost:
 def load_profiles(folders: Iterable[Path]) -> list[Profile]:
     """Profiles of some run folders and of all runs kept here; files that do not read are passed over."""
     profiles: dict[str, Profile] = {}
-    for profile in _read_folders((*folders, *list_runs()), "profiles", Profile):
-        profiles[profile.key] = profile
+    for folder in (*folders, *list_runs()):
+        profiles |= read_documents(folder / "profiles", Profile)[0]
     return list(profiles.values())
-
-
-def load_pack_sizes(folders: Iterable[Path]) -> dict[str, PackSize]:
-    """Sizes of packs by kind; where several are stored, that of the first folder, and a timed one before others."""
-    sizes: dict[str, PackSize] = {}
-    for size in _read_folders(folders, PACK_SIZES, PackSize):
-        earlier = sizes.get(size.key)
-        if earlier is None or (size.timings and not earlier.timings):
-            sizes[size.key] = size
-    return sizes
-
-
-def _read_folders(folders: Iterable[Path], part: str, kind: type[Document]) -> Iterator[Document]:
-    """What is stored in that part of each folder, less files that do not read."""
-    for folder in folders:
-        yield from read_documents(folder / part, kind)[0].values()
 
 
 def list_runs() -> list[Path]:
     """Folders of all runs kept here."""
     return sorted(RUNS.glob("*"))
-
-
-def interpolate_seconds(timings: Timings, k: int) -> float:
-    """Seconds of a step of k replicas, on lines between the sizes that were timed; beyond them, in proportion."""
-    sizes, seconds = zip(*sorted(timings), strict=True)
-    if k > sizes[-1]:
-        return float(seconds[-1] * k / sizes[-1])
-    import numpy as np
-
-    return float(np.interp(k, sizes, seconds))
-
-
-MIN_STEP_SECONDS = {"cpu": 1e-3, "cuda": 2e-4}
-"""Seconds of one replica's step in a pack at least: the embedded encoder's."""
-MAX_FLOPS = {"cpu": 2e11, "cuda": 4e14}
-"""FLOP/s at most."""
-
-
-def least_seconds(weights: int, tokens: int, device: str) -> float:
-    """Seconds of one replica's step at least, of a backbone of so many weights: forward, and backward to its inputs."""
-    return max(MIN_STEP_SECONDS[device], 4.0 * weights * tokens / MAX_FLOPS[device])
 
 
 def fit_cost(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:

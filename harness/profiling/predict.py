@@ -13,13 +13,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.models.fake import build_fake_model
-from harness.planning.packs import Pack
 from harness.profiling.prediction import Prediction, Step
 from harness.profiling.request import make_synthetic_rows
 from harness.profiling.trace import trace
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.optimizer import GATHERED
-from harness.training.pack_training import attach_pack
+from harness.training.pack_training import attach_methods
 from harness.training.trainer import Trainer
 
 
@@ -54,7 +53,7 @@ def prepare_trainer(step: Step) -> Trainer:
     )
     with use_real_tensors():
         split, losses = make_synthetic_rows(step.task, first.protocol, step.length, model)
-        attached, streams = attach_pack(model, Pack(step.cells, step.methods), split, losses)
+        attached, streams = attach_methods(model, step.cells, step.methods, split, losses)
         protocols = [c.protocol.model_copy(update={"max_steps": 2, "epochs": 100.0}) for c in step.cells]
         autocast = first.dtype == "bf16" and method.autocasts
         trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)

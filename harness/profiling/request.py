@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,12 +13,12 @@ from harness.core.method import Example, Method, Task
 from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
 from harness.models.load import load_model
-from harness.planning.packs import Pack
-from harness.training.pack_training import attach_pack
+from harness.training.pack_training import attach_methods
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from harness.models.source import ModelSource
+    from harness.planning.planned_cell import PlannedCell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,13 @@ class ProfileRequest:
     rows: tuple[Example, ...] = ()
     waiting: int | None = None
     """The process that asks, where it has the GPU open itself."""
+
+
+def request_of(planned: PlannedCell, device: str, threads: int | None, key: str | None = None) -> ProfileRequest:
+    """The request for a planned cell, at its protocol's full length."""
+    cell = planned.cell
+    length = cell.protocol.max_length
+    return ProfileRequest(key or cell.key, cell, planned.method, planned.task, planned.source, length, device, threads)
 
 
 def count_vocabulary(model: torch.nn.Module) -> int:
@@ -67,16 +75,19 @@ def make_synthetic_rows(task: Task, protocol: Protocol, length: int, model: torc
 
 def build_trainer(question: ProfileRequest, model: torch.nn.Module, steps: int) -> Trainer:
     """The cell's method on its backbone, ready for so many steps on made-up rows."""
-    return build_pack_trainer(Pack((question.cell,), (question.method,)), question, model, steps)
+    return train_replicas(question, [question.cell], model, steps)
 
 
-def build_pack_trainer(pack: Pack, question: ProfileRequest, model: torch.nn.Module, steps: int) -> Trainer:
-    """The same for several cells of the question's kind; what a method plans over all steps it plans over these."""
-    first, method = pack.cells[0], pack.methods[0]
-    rows, losses = make_synthetic_rows(question.task, first.protocol, question.length, model)
-    split = rows.to(question.device)
-    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in pack.cells]
-    cells = tuple(c.model_copy(update={"protocol": p}) for c, p in zip(pack.cells, protocols, strict=True))
-    attached, streams = attach_pack(model, Pack(cells, pack.methods), split, losses)
+def train_replicas(question: ProfileRequest, cells: Sequence[Cell], model: torch.nn.Module, steps: int) -> Trainer:
+    """The same for cells that differ from the question's in their seeds, as one batch.
+
+    What a method plans over all steps it plans over these.
+    """
+    first, method = cells[0], question.method
+    made, losses = make_synthetic_rows(question.task, first.protocol, question.length, model)
+    split = made.to(question.device)
+    protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in cells]
+    cells = [c.model_copy(update={"protocol": p}) for c, p in zip(cells, protocols, strict=True)]
+    attached, streams = attach_methods(model, cells, [method] * len(cells), split, losses)
     autocast = first.dtype == "bf16" and method.autocasts
     return Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)

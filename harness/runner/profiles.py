@@ -43,27 +43,23 @@ def build_profile_key(cell: Cell, length: int, device: str, threads: int | None,
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def build_requests(plan: Plan, spec: Spec, device: str) -> dict[str, ProfileRequest]:
-    """The profiles that a plan's report needs, by key; none of a simulated level."""
-    from harness.profiling.request import ProfileRequest
+def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dict[str, ProfileRequest]:
+    """The profiles that a plan's report needs, by key; none of a simulated level.
+
+    With `repeats`, detailed ones, which also see the lengths of the task's own rows.
+    """
+    from harness.profiling.request import request_of
 
     requests: dict[str, ProfileRequest] = {}
-    for cell in (c for c in plan.cells if not c.is_simulated):
-        length = cell.protocol.max_length
-        task = plan.suites[cell.suite].tasks[cell.task]
-        key = build_profile_key(cell, length, device, spec.threads, writes=task.outputs is None)
-        source = plan.models[cell.suite]
+    for planned in (c for c in plan.cells if not c.cell.is_simulated):
+        writes = planned.task.outputs is None
+        key = build_profile_key(planned.cell, planned.cell.protocol.max_length, device, spec.threads, writes=writes)
         if key not in requests:
-            requests[key] = ProfileRequest(
-                key, cell, plan.methods[cell.key], task, source, length, device, spec.threads
-            )
+            requests[key] = request_of(planned, device, spec.threads, key)
+            if repeats:
+                rows = tuple(planned.data.splits["train"][:ROWS])
+                requests[key] = dataclasses.replace(requests[key], repeats=repeats, rows=rows)
     return requests
-
-
-def _add_detail(question: ProfileRequest, plan: Plan, repeats: int) -> ProfileRequest:
-    cell = question.cell
-    rows = plan.data[cell.suite, cell.task].splits["train"][:ROWS]
-    return dataclasses.replace(question, repeats=repeats, rows=tuple(rows))
 
 
 def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
@@ -101,12 +97,10 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     """
     from harness.core.device import choose_device
 
-    requests = build_requests(plan, spec, choose_device(spec.device))
-    for level in dict.fromkeys(c.quantize for c in plan.cells if c.is_simulated):
+    requests = build_requests(plan, spec, choose_device(spec.device), repeats)
+    for level in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
     profiles = {} if repeats else {k: p for k, p in store.profiles().items() if k in requests and p.status == "ok"}
-    if repeats:
-        requests = {k: _add_detail(q, plan, repeats) for k, q in requests.items()}
     for key, request in requests.items():
         if key in profiles:
             continue

@@ -3,94 +3,128 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.core.cell import Cell
+from harness.core.interrupt import describe_interrupt as interrupt_reason
 from harness.core.method import Suite, TaskData
 from harness.core.provenance import get_utc_time
-from harness.core.record import AdapterInfo, AverageInfo, Environment, PackInfo, Record, Status
+from harness.core.record import AdapterInfo, AverageInfo, Chosen, Environment, PackInfo, Record, Status
 from harness.models.adapter_files import add_digests, build_labelled_config, prepare_base, write_adapter
 from harness.planning.packs import Pack
+from harness.planning.planned_cell import PlannedCell
+from harness.training.pack_job import InputFacts, PackOutcome
 
 if TYPE_CHECKING:
     from harness.core.store import Store
-    from harness.data.inputs import Inputs
-    from harness.planning.plan import Plan
+    from harness.training.recovery import Recovery
     from harness.training.result import Result
 
 
 class Recorder:
-    """Makes records of a plan's cells and stores them. `told` gives what a record says of the size of its pack."""
+    """Turns outcomes of packs into records and stores them.
 
-    def __init__(self, plan: Plan, store: Store, environment: Environment) -> None:
-        self.plan, self.store, self.environment = plan, store, environment
-        self.told: Callable[[Cell], dict[str, Any]] = lambda cell: {"chosen": "asked"}
+    Of cells outside of `keys` nothing is stored: a resumed pack may hold some whose records are there. `chosen` says
+    what bounds the size of packs.
+    """
 
-    def write(
+    def __init__(self, store: Store, environment: Environment, keys: Collection[str], *, chosen: Chosen) -> None:
+        self.store, self.environment, self.keys, self.chosen = store, environment, set(keys), chosen
+
+    def write(self, outcome: PackOutcome) -> list[Record]:
+        """Store the cells that an outcome has decided: results, and cells that were interrupted."""
+        if outcome.interrupted:
+            return self._write_all(outcome, "cancelled", interrupt_reason())
+        return self._write_results(outcome, outcome.results)
+
+    def write_recovered(self, outcome: PackOutcome, recovery: Recovery) -> list[Record]:
+        """Store what a failed pack had finished; without further jobs, its one cell as failed."""
+        records = self._write_results(outcome, recovery.results)
+        if outcome.failure is not None and not recovery.jobs:
+            failure = outcome.failure
+            status: Status = "oom" if failure.memory else "failed"
+            records += self._write_all(outcome, status, failure.line, failure.trace)
+        return records
+
+    def _write_results(self, outcome: PackOutcome, results: Mapping[int, Result]) -> list[Record]:
+        records: list[Record] = []
+        for slot, result in sorted(results.items()):
+            broke_at = result.trained.broke_at
+            reason = None if broke_at is None else f"the loss is not finite (seen at step {broke_at})"
+            status: Status = "ok" if broke_at is None else "failed"
+            records += self._write(outcome, slot, status, reason, result=result)
+        return records
+
+    def _write_all(
+        self, outcome: PackOutcome, status: Status, reason: str | None, trace: str | None = None
+    ) -> list[Record]:
+        slots = outcome.job.slots
+        return [record for slot in slots for record in self._write(outcome, slot, status, reason, trace)]
+
+    def _write(
         self,
-        pack: Pack,
+        outcome: PackOutcome,
         slot: int,
         status: Status,
-        started: str,
-        inputs: Inputs | None,
-        *,
-        reason: str | None = None,
+        reason: str | None,
         trace: str | None = None,
         result: Result | None = None,
-    ) -> Record:
-        """Store one cell of a pack, adapter and predictions too; `inputs` are its tokenised rows, if it had any."""
-        cell = pack.cells[slot]
-        suite, data = self.plan.suites[cell.suite], self.plan.data[cell.suite, cell.task]
+    ) -> Iterator[Record]:
+        """Store one cell of a pack, adapter and predictions too."""
+        planned, inputs = outcome.job.pack.members[slot], outcome.inputs
+        cell, suite, data = planned.cell, planned.suite, planned.data
+        if cell.key not in self.keys:
+            return
         record = Record(
             key=cell.key,
             status=status,
             reason=reason,
             traceback=trace,
             cell=cell,
-            majority=suite.majority(cell.task, _select_scored_rows(suite, cell, data)),
-            stand_in=self.plan.models[cell.suite].stand_in and data.source == "embedded",
+            majority=suite.majority(cell.task, _select_scored_rows(planned)),
+            stand_in=planned.source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
-            pack=self._build_pack_info(pack, slot),
+            pack=self._describe_pack(outcome.job.own, outcome.job.slots.index(slot)),
             environment=self.environment,
-            started=started,
+            started=outcome.started,
             finished=get_utc_time(),
-            adapter=self._write_adapter(cell, result),
-            **_build_outcome_fields(suite, cell, status, result, inputs),
+            adapter=self._write_adapter(planned, result),
+            **_build_outcome_fields(suite, planned, status, result, inputs),
         )
         record = add_digests(self.store.out, record)
         self.store.write(record, result.predictions if result and status == "ok" else None)
-        return record
+        yield record
 
-    def _build_pack_info(self, pack: Pack, slot: int) -> PackInfo:
-        keys, size_info = [c.key for c in pack.cells], self.told(pack.cells[slot])
-        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, **size_info)
+    def _describe_pack(self, pack: Pack, slot: int) -> PackInfo:
+        keys = list(pack.keys)
+        chosen = None if pack.members[slot].method.pack_key() is None else self.chosen
+        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, chosen=chosen)
 
-    def _write_adapter(self, cell: Cell, result: Result | None) -> AdapterInfo | None:
+    def _write_adapter(self, planned: PlannedCell, result: Result | None) -> AdapterInfo | None:
         """Write the trained adapter, where one was asked for."""
         if result is None or result.adapter is None:
             return None
-        source, out = self.plan.models[cell.suite], self.store.out
-        task = self.plan.suites[cell.suite].tasks[cell.task]
+        source, out, task = planned.source, self.store.out, planned.task
         config = None if task.outputs is None else build_labelled_config(source, task.labels)
-        return write_adapter(out, cell.key, result.adapter, prepare_base(out, source, config), config)
+        return write_adapter(out, planned.key, result.adapter, prepare_base(out, source, config), config)
 
 
 def _build_outcome_fields(
-    suite: Suite, cell: Cell, status: Status, result: Result | None, inputs: Inputs | None
+    suite: Suite, planned: PlannedCell, status: Status, result: Result | None, inputs: InputFacts | None
 ) -> dict[str, Any]:
     """The fields of a record that only a finished run has."""
     if result is None or inputs is None:
         return {}
     scores = result.scores if status == "ok" else {}
     averages = {
-        a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a)) for a in suite.averages
+        a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(planned.cell.task, scores, a))
+        for a in suite.averages
     }
     return {
         "scores": scores,
         "averages": averages,
-        "rows": inputs.rows,
+        "rows": dict(inputs.rows),
         "truncation": inputs.truncation,
         "loss_curve": result.trained.curve,
         "steps": result.trained.steps,
@@ -101,10 +135,10 @@ def _build_outcome_fields(
     }
 
 
-def _select_scored_rows(suite: Suite, cell: Cell, data: TaskData) -> TaskData:
+def _select_scored_rows(planned: PlannedCell) -> TaskData:
     """The data with the eval rows that are scored, so that the constant prediction is held to the same ones."""
     from harness.data.tokens import select_rows
 
-    rows = cell.protocol.eval_rows
-    splits = {s: tuple(select_rows(data.splits[s], rows, s)) for s in suite.tasks[cell.task].eval_splits}
+    data, rows = planned.data, planned.cell.protocol.eval_rows
+    splits = {s: tuple(select_rows(data.splits[s], rows, s)) for s in planned.task.eval_splits}
     return dataclasses.replace(data, splits={**data.splits, **splits})

@@ -36,7 +36,7 @@ class RunResult:
 
 
 def format_title(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(cell.title for cell in plan.cells)
+    methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
@@ -83,8 +83,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         )
         listener = listen(len(todo))
         try:
-            data_notes = [f"{s}/{task}: {note}" for (s, task), data in plan.data.items() for note in data.notes]
-            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *data_notes]:
+            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *plan.data_notes]:
                 listener.note(line)
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
@@ -121,9 +120,9 @@ def _check_checkpoint_folder(store: Store) -> list[str]:
 
 def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
     """The records less those whose adapter is not there, so that their cells run again; lines about it."""
-    methods = {key: method for key, method in plan.methods.items() if method.exports}
-    lacking = {k for k, r in records.items() if k in methods and r.status == "ok" and not is_saved(out, r)}
-    unsupported = sorted({m.name for k, m in plan.methods.items() if k not in methods})
+    exporting = {planned.key for planned in plan.cells if planned.method.exports}
+    lacking = {k for k, r in records.items() if k in exporting and r.status == "ok" and not is_saved(out, r)}
+    unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
     lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
         lines.append(f"{len(lacking)} finished cells have no adapter saved: they run again for it")

@@ -18,7 +18,7 @@ from harness.core.record import Phases
 from harness.planning.packs import Pack
 
 if TYPE_CHECKING:
-    from harness.planning.plan import Plan
+    from harness.planning.planned_cell import PlannedCell
     from harness.training.result import Result
 
 FORMAT = 2
@@ -133,11 +133,13 @@ class Checkpoints:
             self.path(keys).unlink(missing_ok=True)
             self.folder.rmdir()
 
-    def find(self, plan: Plan, missing: Collection[str], widest: int | None) -> list[tuple[Pack, PackCheckpoint]]:
+    def find(
+        self, planned: Sequence[PlannedCell], missing: Collection[str], widest: int | None
+    ) -> list[tuple[Pack, PackCheckpoint]]:
         """Packs to go on with, each as it was attached; no cell is in two. `widest`: members at most."""
         checkpoints: list[tuple[Pack, PackCheckpoint]] = []
         resumed_keys: set[str] = set()
-        cells = {c.key: c for c in plan.cells}
+        cells = {cell.key: cell for cell in planned}
         for path, saved in self._read_all():
             if mismatch := _find_mismatch(saved, cells, resumed_keys, widest):
                 self.note(f"checkpoint {path.name}: {mismatch}; ignored")
@@ -145,7 +147,7 @@ class Checkpoints:
                 path.unlink()  # killed after its records were stored
             else:
                 resumed_keys |= set(saved.slot_keys)
-                pack = Pack(tuple(cells[k] for k in saved.keys), tuple(plan.methods[k] for k in saved.keys))
+                pack = Pack(tuple(cells[key] for key in saved.keys))
                 checkpoints.append(
                     (pack, dataclasses.replace(saved, marks={**saved.marks, "resumed at step": saved.step}))
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -11,24 +12,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness.core.cell import Cell
 from harness.core.errors import CellFailed, UserError
 from harness.core.failure import CheckpointMismatch, OutOfMemory, is_out_of_memory, release_memory, summarize_error
 from harness.core.interrupt import defer_interrupts
-from harness.core.method import Calibration, Evaluated, Initial, Member, Suite, TaskData
+from harness.core.method import Calibration, Evaluated, Initial, Member, Method
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.seeds import Streams
 from harness.data.inputs import Inputs
 from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
+from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model
 from harness.models.simulated import NOTE
-from harness.planning.packs import Pack
+from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.replicas.cuda_graph import use_side_stream
 from harness.replicas.groups import Attached
 from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
+from harness.training.pack_job import PackJob
 from harness.training.recompute import apply_checkpointing
 from harness.training.result import Result
 from harness.training.scoring import score_pack
@@ -36,35 +40,19 @@ from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener
-    from harness.models.source import ModelSource
 
 
-@dataclasses.dataclass
-class PackJob:
-    """All that a pack needs; no step reads anything else. `initials`: what each member starts from, if anything."""
-
-    pack: Pack
-    suite: Suite
-    data: TaskData
-    source: ModelSource
-    inputs: Inputs
-    input_seconds: float
-    device: str
-    initials: Sequence[Initial | None] = ()
-    save_adapters: bool = False
-
-
-def load_backbone(work: PackJob) -> torch.nn.Module:
+def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
     """A fresh backbone, frozen unless the method trains it."""
-    cell = work.pack.cells[0]
+    cell = planned.cell
     return load_model(
-        work.source,
-        work.suite.tasks[cell.task].outputs,
+        planned.source,
+        planned.task.outputs,
         dtype=cell.dtype,
         quantize=cell.quantize,
-        device=work.device,
+        device=device,
         attention_dropout=cell.protocol.attention_dropout,
-        trained_backbone=work.pack.methods[0].trains_backbone,
+        trained_backbone=planned.method.trains_backbone,
     )
 
 
@@ -80,18 +68,23 @@ def build_calibration(split: Split, losses: Losses) -> Calibration:
     )
 
 
-def attach_pack(
-    model: torch.nn.Module, pack: Pack, split: Split, losses: Losses, initials: Sequence[Initial | None] = ()
+def attach_methods(
+    model: torch.nn.Module,
+    cells: Sequence[Cell],
+    methods: Sequence[Method],
+    split: Split,
+    losses: Losses,
+    initials: Sequence[Initial | None] = (),
 ) -> tuple[Attached, list[Streams]]:
-    """Put the pack's methods on the model; `split` has the training rows."""
-    streams = [Streams(c.seeds) for c in pack.cells]
-    steps = [count_steps(c.protocol, len(split)) for c in pack.cells]
-    adapters = initials or [None] * len(streams)
-    members = [Member(*facts) for facts in zip(pack.methods, streams, steps, adapters, strict=True)]
+    """Put the methods of a pack's cells on the model; `split` has the training rows."""
+    streams = [Streams(c.seeds) for c in cells]
+    steps = [count_steps(c.protocol, len(split)) for c in cells]
+    given = initials or [None] * len(streams)
+    members = [Member(*facts) for facts in zip(methods, streams, steps, given, strict=True)]
     try:
         with use_side_stream(split.device):  # a calibration's products too: each stream costs a workspace of cuBLAS
-            attached = pack.methods[0].attach(model, members, build_calibration(split, losses))
-        apply_checkpointing(model, pack.cells[0].recompute, attached)
+            attached = methods[0].attach(model, members, build_calibration(split, losses))
+        apply_checkpointing(model, cells[0].recompute, attached)
     except UserError as error:
         raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
     return attached, streams
@@ -119,72 +112,75 @@ def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -
     return parameters, state
 
 
-def run_pack(
-    work: PackJob,
+def train_pack(
+    job: PackJob,
+    inputs: Inputs,
+    input_seconds: float,
+    device: str,
     listener: Listener,
-    start: PackCheckpoint | None = None,
     keep: Callable[[PackCheckpoint], None] = lambda saved: None,
 ) -> dict[int, Result]:
-    """Train and score a pack, or what `start` says of it; results by slot. Raises what method, model or machine raise.
+    """Train and score a job's pack; results by slot. Raises what method, model or machine raise.
 
-    `keep` gets checkpoints. Raises OutOfMemory where a smaller pack can go on from the last completed step.
+    `inputs` are the task's tokenized rows, which took `input_seconds`; `keep` gets checkpoints. Raises OutOfMemory
+    where a smaller pack can go on from the last completed step.
     """
-    results, tensor_refs = _train_pack(work, listener, start, keep)
-    if any(tensor() is not None for tensor in tensor_refs):
+    run = PackTraining(job, inputs, input_seconds, device)
+    try:
+        with defer_interrupts(functools.partial(_is_between_steps, run.trainer)) as interrupted:
+            run.trainer.run(run.finish, listener.step, run.after_step(listener, keep, interrupted))
+    except KeyboardInterrupt:
+        if run.trainer.is_intact:
+            keep(run.checkpoint())
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) and run.trainer.is_intact and len(run.trainer.members) > 1:
+            raise OutOfMemory(summarize_error(error), run.checkpoint()) from error
+        raise
+    results = {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
+    tensors = [weakref.ref(tensor) for tensor in run.tensors()]
+    del run, interrupted
+    if any(tensor() is not None for tensor in tensors):
         release_memory()  # a forward pass put in place of a block's own holds that block, and so its weights
     return results
 
 
-def _train_pack(
-    work: PackJob, listener: Listener, start: PackCheckpoint | None, keep: Callable[[PackCheckpoint], None]
-) -> tuple[dict[int, Result], list[weakref.ref[torch.Tensor]]]:
-    """The results, and what the pack held."""
-    training = PackTraining(work, start)
-    try:
-        with defer_interrupts(lambda: training.trainer.phase == "between") as interrupted:
-            training.train(listener, keep, interrupted)
-    except KeyboardInterrupt:
-        if training.trainer.is_intact:
-            keep(training.checkpoint())
-        raise
-    except Exception as error:
-        if is_out_of_memory(error) and training.trainer.is_intact and len(training.trainer.members) > 1:
-            raise OutOfMemory(summarize_error(error), training.checkpoint()) from error
-        raise
-    results = {slot: dataclasses.replace(result, phases=training.phases()) for slot, result in training.results.items()}
-    return results, [weakref.ref(tensor) for tensor in training.tensors()]
+def _is_between_steps(trainer: Trainer) -> bool:
+    return trainer.phase == "between"
 
 
 class PackTraining:
     """A pack on its way: its trainer, the results of those that have left, and its time."""
 
-    def __init__(self, work: PackJob, start: PackCheckpoint | None = None) -> None:
+    def __init__(self, job: PackJob, inputs: Inputs, input_seconds: float, device: str) -> None:
         start_time = time.perf_counter()
-        self.work, self.cell = work, work.pack.cells[0]
-        if work.device == "cuda":
+        self.job, self.inputs, self.device = job, inputs, device
+        self.first, self.cell = job.pack.first, job.pack.first.cell
+        if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        self.model = load_backbone(work)
+        self.model = load_backbone(self.first, device)
         self.drawn = {name: p for name, p in self.model.named_parameters() if name in list_drawn_parameters(self.model)}
         backbone_parameters = list(self.model.parameters())
         self.notes = describe_drawn_parameters(self.model)
         load_time = time.perf_counter()
-        split = work.inputs.splits["train"].to(work.device)
-        losses = load_task_type(work.suite.tasks[self.cell.task].kind).losses(self.cell.protocol)
-        self.attached, streams = attach_pack(self.model, work.pack, split, losses, work.initials)
+        split = inputs.splits["train"].to(device)
+        losses = load_task_type(self.first.task.kind).losses(self.cell.protocol)
+        initials = [None if member.start is None else load_initial(member.start) for member in job.pack.members]
+        self.attached, streams = attach_methods(self.model, job.pack.cells, job.pack.methods, split, losses, initials)
         backbone = measure_storage(self.model, backbone_parameters)
         self.ready = time.perf_counter()
-        self.autocast = self.cell.dtype == "bf16" and work.pack.methods[0].autocasts
-        protocols = [c.protocol for c in work.pack.cells]
+        self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
+        protocols = [c.protocol for c in job.pack.cells]
         self.measured = [count_parameters(backbone, self.attached, slot) for slot in range(len(protocols))]
         self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
         self.before = Phases(
-            load=load_time - start_time, input=work.input_seconds, attach=self.ready - load_time, train=0, evaluate=0
+            load=load_time - start_time, input=input_seconds, attach=self.ready - load_time, train=0, evaluate=0
         )
         self.scoring, self.told = 0.0, False
         self.results: dict[int, Result] = {}
         self.marks: dict[str, int] = {}
-        if start is not None:
-            self._resume(start)
+        if job.start is not None:
+            self._resume(job.start)
 
     def _resume(self, start: PackCheckpoint) -> None:
         try:
@@ -198,10 +194,10 @@ class PackTraining:
         self.before = add_phases(self.before, start.spent)
         self.results, self.marks = dict(start.results), dict(start.marks)
 
-    def train(
+    def after_step(
         self, listener: Listener, keep: Callable[[PackCheckpoint], None], interrupted: Callable[[], None]
-    ) -> None:
-        """To the end, with a checkpoint now and then."""
+    ) -> Callable[[], None]:
+        """What happens between two steps: interrupts are raised, and now and then a checkpoint is written."""
         pace = CheckpointTimer(self.trainer.state_bytes)
 
         def completed() -> None:
@@ -213,7 +209,7 @@ class PackTraining:
                 with pace.time_write():
                     keep(self.checkpoint())
 
-        self.trainer.run(self._score_finished, listener.step, completed)
+        return completed
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """What takes its memory: weights, and what trains."""
@@ -222,9 +218,9 @@ class PackTraining:
 
     def checkpoint(self) -> PackCheckpoint:
         """Where it stands."""
-        keys = tuple(c.key for c in self.work.pack.cells)
         members, step = tuple(self.trainer.members), self.trainer.optimizer.steps
-        return PackCheckpoint(keys, members, step, self.trainer.state(), dict(self.results), self.phases(), self.marks)
+        keys, state = self.job.pack.keys, self.trainer.state()
+        return PackCheckpoint(keys, members, step, state, dict(self.results), self.phases(), self.marks)
 
     def phases(self) -> Phases:
         """Its time so far, earlier sittings included."""
@@ -233,11 +229,13 @@ class PackTraining:
         current = Phases(load=0, input=0, attach=0, train=train_seconds, capture=capture_seconds, evaluate=self.scoring)
         return add_phases(self.before, current)
 
-    def _score_finished(self, members: Sequence[int]) -> None:
+    def finish(self, members: Sequence[int]) -> None:
         """Score the pack; results of those that have taken their last step."""
         began = time.perf_counter()
         try:
-            scored = score_pack(self.work, self.trainer.model, len(members), autocast=self.autocast)
+            scored = score_pack(
+                self.first, self.inputs, self.device, self.trainer.model, len(members), autocast=self.autocast
+            )
             for slot, member in enumerate(members):
                 if self.trainer.totals[member] == self.trainer.optimizer.steps:
                     self.results[member] = self._build_result(slot, member, scored[slot])
@@ -255,8 +253,8 @@ class PackTraining:
         else:
             result = Result(trained, scored.scores, scored.predictions, *numbers, extra=extra | scored.extra)
         result.notes = self.notes
-        method = self.work.pack.methods[member]
-        if self.work.save_adapters and method.exports and trained.broke_at is None:
+        method = self.job.pack.methods[member]
+        if self.job.save_adapters and method.exports and trained.broke_at is None:
             result.adapter = add_drawn_parameters(method.export(self.model, self.attached, slot), self.drawn)
             if self.drawn:
                 result.extra["drawn at random, kept in the adapter"] = sorted(self.drawn)

@@ -14,35 +14,37 @@ from harness.data.task_types.base import ReplicaPredictions
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.training.pack_training import PackJob
+    from harness.data.inputs import Inputs
+    from harness.planning.planned_cell import PlannedCell
 
 
-def score_pack(work: PackJob, model: nn.Module, k: int, *, autocast: bool) -> Sequence[Evaluated | None]:
-    """What each of K replicas scores; None for one whose outputs are not finite."""
-    cell = work.pack.cells[0]
-    task = work.suite.tasks[cell.task]
-    tokenizer, protocol = work.inputs.tokenizer, cell.protocol
-    evaluator = work.suite.evaluator(cell.task, work.data)
+def score_pack(
+    planned: PlannedCell, inputs: Inputs, device: str, model: nn.Module, k: int, *, autocast: bool
+) -> Sequence[Evaluated | None]:
+    """What each of K replicas scores on the cell's task; None for one whose outputs are not finite."""
+    task, protocol = planned.task, planned.cell.protocol
+    evaluator = planned.suite.evaluator(task.name, planned.data)
     if evaluator is not None:
-        return evaluator(model, tokenizer, k, protocol, autocast=autocast)
+        return evaluator(model, inputs.tokenizer, k, protocol, autocast=autocast)
     kind = load_task_type(task.kind)
-    splits = {name: work.inputs.splits[name].to(work.device) for name in task.eval_splits}
+    splits = {name: inputs.splits[name].to(device) for name in task.eval_splits}
     predictions = {
-        name: kind.predict(model, split, k, tokenizer, protocol, autocast=autocast) for name, split in splits.items()
+        name: kind.predict(model, split, k, inputs.tokenizer, protocol, autocast=autocast)
+        for name, split in splits.items()
     }
-    return [
-        _score_replica(work, {name: predicted[slot] for name, predicted in predictions.items()}) for slot in range(k)
-    ]
+    by_slot = [{name: replicas[slot] for name, replicas in predictions.items()} for slot in range(k)]
+    return [_score(planned, inputs, predicted) for predicted in by_slot]
 
 
-def _score_replica(work: PackJob, found: Mapping[str, ReplicaPredictions]) -> Evaluated | None:
-    if not all(predicted.finite for predicted in found.values()):
+def _score(planned: PlannedCell, inputs: Inputs, predictions: Mapping[str, ReplicaPredictions]) -> Evaluated | None:
+    """Scores of one replica from its predictions by eval split."""
+    if not all(predicted.finite for predicted in predictions.values()):
         return None
+    task = planned.cell.task
     scores: dict[str, float] = {}
     frames = []
-    for name, predicted in found.items():
-        split = work.inputs.splits[name]
-        scores |= work.suite.score(work.pack.cells[0].task, name, predicted.values, split.references)
+    for name, predicted in predictions.items():
+        split = inputs.splits[name]
+        scores |= planned.suite.score(task, name, predicted.values, split.references)
         frames.append(pd.DataFrame({"id": list(split.example_ids), "split": name} | predicted.columns))
-    notes = work.suite.notes(work.pack.cells[0].task)
-    return Evaluated(scores, pd.concat(frames, ignore_index=True), notes)
+    return Evaluated(scores, pd.concat(frames, ignore_index=True), planned.suite.notes(task))

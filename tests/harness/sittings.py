@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.core.cell import Cell
 from harness.core.listener import PlainListener
 from harness.core.record import Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import Plan, make_plan
+from harness.planning.planned_cell import PlannedCell
 from harness.runner.execute import execute
 
 SMALL = {"tasks": ("rte",), "seeds": "2", "train_rows": 64, "eval_rows": 40, "profile": False, "threads": 1}
@@ -27,12 +27,12 @@ def planned(methods: str, steps: Sequence[int], **flags: Any) -> tuple[Plan, Spe
     spec = make_spec(SMALL | {"methods": methods} | flags)
     plan = make_plan(spec)
 
-    def ending(cell: Cell, last: int) -> Cell:
-        return cell.model_copy(update={"protocol": cell.protocol.model_copy(update={"max_steps": last, "epochs": 99})})
+    def ending(planned: PlannedCell, last: int) -> PlannedCell:
+        protocol = planned.cell.protocol.model_copy(update={"max_steps": last, "epochs": 99})
+        return dataclasses.replace(planned, cell=planned.cell.model_copy(update={"protocol": protocol}))
 
     cells = tuple(ending(c, n) for c, n in zip(plan.cells, steps, strict=True))
-    calls = {new.key: plan.methods[old.key] for old, new in zip(plan.cells, cells, strict=True)}
-    return dataclasses.replace(plan, cells=cells, methods=calls), spec
+    return dataclasses.replace(plan, cells=cells), spec
 
 
 class Seen(PlainListener):

@@ -18,18 +18,17 @@ from safetensors.torch import save_file
 
 from harness.core.errors import UserError
 from harness.core.files import append_digest, hash_file, verify_digest, write_atomically
-from harness.core.record import AdapterInfo, PackSize, Phases, Record, Trial, Tuned, TunedMethods
+from harness.core.record import AdapterInfo, Phases, Record, Trial, Tuned, TunedMethods
 from harness.core.store import Store, to_json
 from harness.data.token_cache import get_split_path, read_split, write_split
 from harness.models.adapter_files import DIGESTS, add_digests, check_unchanged, find_changed_files, is_saved
 from harness.models.adapter_source import resolve_init_from
-from harness.profiling.cost import load_pack_sizes
 from harness.runner.tuning import tuning
 from harness.training.checkpoint import Checkpoints, PackCheckpoint
 from scripts.pack_reference import main as pack, unpack
 from studies import stored as study_files
 from tests.harness.small_training import rows
-from tests.reports.records import ENVIRONMENT, cell, profile, record
+from tests.reports.records import cell, profile, record
 
 FRAME = pd.DataFrame({"id": ["a", "b"], "target": [0, 1], "prediction": [1, 1], "logits": [[0.5, 1.0], [0.25, 3.0]]})
 
@@ -84,15 +83,10 @@ def test_records_and_their_predictions(store: Store) -> None:
         assert_seen_or_harmless(file, lambda: store._read_records(wait=False)[0].get(made.key))
 
 
-def test_profiles_pack_sizes_and_what_was_asked(store: Store) -> None:
+def test_profiles_and_what_was_asked(store: Store) -> None:
     measured = profile("lora")
     store.write_profile(measured)
     assert_seen_or_harmless(store.profile_dir / f"{measured.key}.json", lambda: store.profiles().get(measured.key))
-    size = PackSize(
-        key="0123", k=8, chosen="knee", methods=["lora"], task="cola", environment=ENVIRONMENT, measured="2026-01-01"
-    )
-    store.write_pack_size(size)
-    assert_seen_or_harmless(store.size_dir / "0123.json", lambda: load_pack_sizes([store.out]).get("0123"))
     store.write_run("python -m harness run", "glue: lora, head", ["0123", "4567"], ["a: b"], margin=1.0)
     assert_seen_or_harmless(store.out / "run.json", refused(store.read_run))
 

@@ -56,7 +56,7 @@ def keys(*plugins: Path) -> dict[str, str]:
     with registered():
         load_all(plugins)
         flags = {"tasks": ("rte",), "seeds": "1", "methods": "lora,mild,lorasp,lorasp-shuffled"}
-        return {cell.label: cell.key for cell in make_plan(make_spec(flags)).cells}
+        return {planned.cell.label: planned.key for planned in make_plan(make_spec(flags)).cells}
 
 
 def write(path: Path, source: str) -> Path:

@@ -71,7 +71,6 @@ def damage(run: Path) -> int:
     (run / "set-aside").write_text("a file")
     (run / "profiles" / "deep.json").write_text("[" * 100_000)
     os.mkfifo(run / "profiles" / "pipe.json")
-    (run / "pack-sizes" / "folder.json").mkdir()
     return 10
 
 
@@ -209,7 +208,7 @@ def test_what_cannot_be_read_is_not_empty(run: Path, capsys: pytest.CaptureFixtu
 
 
 @ON_LINUX
-@pytest.mark.parametrize("name", ["cells", "profiles", "pack-sizes", "adapters", "report", "report/figures"])
+@pytest.mark.parametrize("name", ["cells", "profiles", "adapters", "report", "report/figures"])
 def test_a_folder_that_takes_no_files_ends_a_run_before_it_trains(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,14 +39,14 @@ def test_plans(name: str, tmp_path: Path) -> None:
     for spec, grid in zip(made, study.grids, strict=True):
         plan = make_plan(spec)
         assert plan.cells and spec.out == tmp_path and spec.margin == study.margin
-        streams = {tuple(sorted(cell.seeds.items())) for cell in plan.cells}
+        streams = {tuple(sorted(cell.cell.seeds.items())) for cell in plan.cells}
         assert study.rule in ("memory", "scaling") or len(streams) >= 3, grid
 
 
 def test_methods_that_decide_are_planned(tmp_path: Path) -> None:
     for name in ("ratio", "parity", "regularisation"):
         study = load_study(name)
-        labels = {c.label for spec in build_specs(study, {"out": tmp_path}) for c in make_plan(spec).cells}
+        labels = {c.cell.label for spec in build_specs(study, {"out": tmp_path}) for c in make_plan(spec).cells}
         deciding = {word.partition(" against ")[0] for word in study.options["deciding"]}
         assert deciding <= labels
 
@@ -58,7 +58,7 @@ def test_claims_name_studies() -> None:
 
 def test_every_strategy_is_compared(tmp_path: Path) -> None:
     plan = make_plan(build_specs(load_study("strategies"), {"out": tmp_path})[0])
-    assert {c.options.get("select", "random") for c in plan.cells} == set(STRATEGIES.names())
+    assert {c.cell.options.get("select", "random") for c in plan.cells} == set(STRATEGIES.names())
 
 
 def test_flags_override_the_quick_budget() -> None:
@@ -159,9 +159,9 @@ def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> 
     given = {"preset": "small", "data_dir": glue_folder(tmp_path), "out": tmp_path / "out", "model": model}
     made = build_specs(study, given)
     for plan in map(make_plan, made):
-        assert plan.cells and {c.preset for c in plan.cells} == {"small"} and not plan.dropped
-        assert all(data.source == "data-dir" for data in plan.data.values())
-        steps = {c.protocol.max_steps for c in plan.cells}
+        assert plan.cells and {c.cell.preset for c in plan.cells} == {"small"} and not plan.dropped
+        assert all(planned.data.source == "data-dir" for planned in plan.cells)
+        steps = {c.cell.protocol.max_steps for c in plan.cells}
         assert steps == ({1} if study.rule == "memory" else {None})
 
 
@@ -176,7 +176,7 @@ def test_without_a_model_for_the_suite_one_line_says_how_to_give_one(tmp_path: P
 @pytest.mark.parametrize("name", ["memory", "scaling"])
 def test_memory_and_scaling_take_a_shape(name: str, tmp_path: Path) -> None:
     made = build_specs(load_study(name), {"model": ("shape:minilm",), "out": tmp_path})
-    assert {m.name for spec in made for m in make_plan(spec).models.values()} == {"shape:minilm"}
+    assert {planned.source.name for spec in made for planned in make_plan(spec).cells} == {"shape:minilm"}
 
 
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:

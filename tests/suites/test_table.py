@@ -152,9 +152,9 @@ def test_several_files_are_several_tasks_of_a_plan(tmp_path: Path) -> None:
     plan = make_plan(
         Spec(suite=("table",), data_file=files, text="body+title", label="mark", methods="head", seeds="1")
     )
-    assert [cell.task for cell in plan.cells] == ["one", "my_two"]
-    assert len({cell.data for cell in plan.cells}) == 2
-    assert plan.suites["table"].tasks["one"].outputs == 3
+    assert [planned.cell.task for planned in plan.cells] == ["one", "my_two"]
+    assert len({planned.cell.data for planned in plan.cells}) == 2
+    assert plan.cells[0].task.outputs == 3
     with pytest.raises(UserError, match="unknown task 'three'"):
         make_plan(Spec(suite=("table",), data_file=files, text="body", label="mark", tasks=("three",)))
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.core.record import Record, Trial, Tuned
 from harness.planning.plan import Plan
+from harness.planning.planned_cell import PlannedCell
 from harness.runner.tuning.search import Values, find_best_trial, find_edges
 from harness.runner.tuning.trials import Arm, apply_values, build_arm_key
 
@@ -76,32 +77,18 @@ def _compute_seconds(record: Record) -> float:
 
 def apply_best_values(plan: Plan, arms: Sequence[Arm], found: Mapping[str, Tuned], over_tasks: bool) -> Plan:
     """The plan's cells with the chosen values; those of which no trial has a score are left out, with a line."""
-    cells, methods, initial, named, lines = [], {}, {}, set(), []
+    cells: list[PlannedCell] = []
+    lines = []
     for arm in arms:
         tuned = found.get(build_arm_key(arm.first, any_task=over_tasks))
         if tuned and tuned.best is None:
             lines.append(f"{tuned.method} on {arm.first.suite}/{arm.first.task} left out: {_describe_failure(tuned)}")
-            continue
-        for cell in arm.cells:
-            tuned_cell, method = cell, plan.methods[cell.key]
-            if tuned and tuned.best is not None:
-                tuned_cell, method = apply_values(
-                    cell, method, tuned.trials[tuned.best].values, format_source(tuned, over_tasks)
-                )
-            cells.append(tuned_cell)
-            methods[tuned_cell.key] = method
-            if cell.key in plan.initial:
-                initial[tuned_cell.key] = plan.initial[cell.key]
-            if cell.key in plan.named:
-                named.add(tuned_cell.key)
-    return dataclasses.replace(
-        plan,
-        cells=tuple(cells),
-        methods=methods,
-        initial=initial,
-        named=frozenset(named),
-        dropped=(*plan.dropped, *lines),
-    )
+        elif tuned and tuned.best is not None:
+            values, source = tuned.trials[tuned.best].values, format_source(tuned, over_tasks)
+            cells += [apply_values(planned, values, source) for planned in arm.cells]
+        else:
+            cells += arm.cells
+    return dataclasses.replace(plan, cells=tuple(cells), dropped=(*plan.dropped, *lines))
 
 
 def _describe_failure(tuned: Tuned) -> str:

@@ -17,6 +17,7 @@ from harness.core.record import Record, Tuned, TunedMethods
 from harness.core.spec import Spec
 from harness.core.store import Store, read_document, select_missing_cells, to_json
 from harness.planning.plan import Plan
+from harness.planning.planned_cell import first_of_each_task
 from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
 from harness.runner.tuning.search import import_optuna
 from harness.runner.tuning.trials import build_arms
@@ -57,20 +58,21 @@ def check_tunable(plan: Plan, spec: Spec) -> None:
         raise UserError(f"{flag}: how many trials? give --tune N too")
     if spec.protocol == "paper":
         raise UserError("--tune with --protocol paper: the paper's rate is fixed; leave one of them out")
-    fixed_cell = next((c for c in plan.cells if c.protocol.lr_source == "given"), None)
+    fixed_cell = next((c.cell for c in plan.cells if c.cell.protocol.lr_source == "given"), None)
     if fixed_cell:
         raise UserError(
             f"--tune with lr={fixed_cell.protocol.lr:g} given for '{fixed_cell.label}': leave the rate or --tune out"
         )
-    tasks = {task for _, task in plan.data}
+    firsts = first_of_each_task(plan.cells)
+    tasks = {task for _, task in firsts}
     for task in spec.tune_tasks:
         if task not in tasks:
             raise build_unknown_error("task in --tune-tasks, of those that run:", task, tasks)
-    for suite, task in plan.data:
-        tuned_on = [t for s, t in plan.data if s == suite and (not spec.tune_tasks or t in spec.tune_tasks)]
+    for (suite, task), first in firsts.items():
+        tuned_on = [t for s, t in firsts if s == suite and (not spec.tune_tasks or t in spec.tune_tasks)]
         if not tuned_on:
             raise UserError(f"--tune-tasks names no task of {suite}: give one of each suite")
-        if task in tuned_on and plan.suites[suite].evaluator(task, plan.data[suite, task]):
+        if task in tuned_on and first.suite.evaluator(task, first.data):
             raise UserError(
                 f"--tune: {suite}/{task} is not scored row by row, so no part of its train rows can score it"
             )
@@ -85,7 +87,7 @@ def run_trials(
     from harness.runner.execute import execute
 
     records, set_aside = store.repair()
-    cells = [cell for plan in plans for cell in plan.cells]
+    cells = [planned.cell for plan in plans for planned in plan.cells]
     store.write_run(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.bench import grid, rival
+from harness.bench import rival
 from harness.bench.at_once import POLL_SECONDS, _wait_for_all, _wait_for_others, select_lora_cells, train_concurrently
 from harness.bench.grid import compare_scores, run_harness
 from harness.cli.main import main
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.provenance import describe_environment
-from harness.core.record import PackSize
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
 from harness.training import pack_training as packrun
@@ -72,7 +70,7 @@ def test_what_trainer_takes_before_its_first_step_is_none_of_its_steps(monkeypat
         return loader(self)
 
     monkeypatch.setattr(Trainer, "get_train_dataloader", slow)
-    ran = rival.train_baseline(plan, plan.cells[0], rival.read_cell_inputs(plan, plan.cells[0]), "cpu", 2)
+    ran = rival.train_baseline(plan.cells[0], rival.read_cell_inputs(plan.cells[0]), "cpu", 2)
     assert 0 < ran.stepping < ran.training - 0.5
 
 
@@ -84,8 +82,8 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
     flags = {"tasks": ("sst2",), "methods": "lora", "seeds": "1", "max_steps": 150, "group_by_length": True}
     spec = make_spec(flags | {"threads": 1})
     plan = make_plan(spec)
-    inputs = rival.read_cell_inputs(plan, plan.cells[0])
-    ran = rival.train_baseline(plan, plan.cells[0], inputs, "cpu")
+    inputs = rival.read_cell_inputs(plan.cells[0])
+    ran = rival.train_baseline(plan.cells[0], inputs, "cpu")
     ours = run_harness(plan, spec)
     assert ran.steps == 150 and ran.whole and ran.seconds() > 0 and ours.seconds > 0
     # predictions held against labels in another order would lie at half
@@ -95,9 +93,9 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
 
 def test_the_rival_reads_both_texts_of_a_pair_as_ours_do() -> None:
     plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1"}))
-    inputs = rival.read_cell_inputs(plan, plan.cells[0])
-    example = plan.data["glue", "rte"].splits["train"][0]
-    expected = inputs.tokenizer(*example.texts, truncation=True, max_length=plan.cells[0].protocol.max_length)
+    inputs = rival.read_cell_inputs(plan.cells[0])
+    example = plan.cells[0].data.splits["train"][0]
+    expected = inputs.tokenizer(*example.texts, truncation=True, max_length=plan.cells[0].cell.protocol.max_length)
     found = rival._build_dataset(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
     assert {name: found[name] for name in ("input_ids", "token_type_ids")} == {
         name: expected[name] for name in ("input_ids", "token_type_ids")
@@ -109,7 +107,7 @@ def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
     from transformers import TrainingArguments
 
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": "lora", "seeds": "1", "group_by_length": True}))
-    made_cell = plan.cells[0].model_copy(update={"dtype": "bf16"})
+    made_cell = plan.cells[0].cell.model_copy(update={"dtype": "bf16"})
     default, best = (
         rival.build_arguments(made_cell, 60, "cpu", way, "unused") for way in rival.BASELINE_VARIANTS[::-1]
     )
@@ -127,33 +125,22 @@ def test_the_rival_has_what_the_user_gave_our_cells() -> None:
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": asked, "seeds": "1", "label_smoothing": 0.2}))
     assert select_lora_cells(plan) == list(plan.cells)
     for way in rival.BASELINE_VARIANTS:
-        made = rival.build_arguments(plan.cells[0], 60, "cpu", way, "unused")
+        made = rival.build_arguments(plan.cells[0].cell, 60, "cpu", way, "unused")
         assert (made.adam_beta1, made.adam_beta2, made.adam_epsilon) == (0.8, 0.9, 1e-6)
         assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
 
 
-def test_timing_packs_counts_and_a_cell_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_fails_ends_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"tasks": ("rte",), "methods": "lora", "seeds": "2", "max_steps": 2, "eval_rows": 16, "threads": 1}
     spec = make_spec(flags)
     plan = make_plan(spec)
-    monkeypatch.setattr(grid, "load_pack_sizes", lambda folders: {"new": size("9999"), "known": size("2020")})
-    assert 1000 < run_harness(plan, spec).seconds < 2000
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("no place")
 
-    monkeypatch.setattr(packrun, "attach_pack", broken)
+    monkeypatch.setattr(packrun, "attach_methods", broken)
     with pytest.raises(UserError, match="lora: ValueError: no place"):
         run_harness(plan, spec)
-
-
-def size(year: str) -> PackSize:
-    """A choice that took 1,000 s to time."""
-    machine = describe_environment("cpu", 1)
-    fields: dict[str, Any] = {"chosen": "knee", "methods": ["lora"], "task": "rte", "timings": [(1, 0.1)]}
-    return PackSize(
-        key="k", k=1, seconds=1000.0, environment=machine, measured=f"{year}-01-01T00:00:00+00:00", **fields
-    )
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -163,7 +150,7 @@ def test_processes_at_once_train_one_seed_each_to_the_end(count: int, capfd: pyt
     plan = make_plan(spec)
     ran = train_concurrently(spec, count, 4, "cpu")
     assert [r.key for r in ran] == [c.key for c in select_lora_cells(plan)] and all(r.whole for r in ran)
-    alone = rival.train_baseline(plan, select_lora_cells(plan)[-1], rival.read_cell_inputs(plan, plan.cells[0]), "cpu")
+    alone = rival.train_baseline(select_lora_cells(plan)[-1], rival.read_cell_inputs(plan.cells[0]), "cpu")
     assert ran[-1].scores == alone.scores
     assert capfd.readouterr().err == ""
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from harness.bench import usual
+from harness.bench.step import knee
 from harness.bench.subjects import Case, CaseTimer, build_cases, build_requests
 from harness.bench.usual import Rounds, add_adapter, load_baseline, time_baseline
 from harness.cli.main import main
 from harness.core.spec import make_spec
 from harness.profiling.clocks import disable_gc
-from harness.profiling.knee import knee
 from harness.profiling.request import ProfileRequest
 
 SMALL = ["--batch-size", "2", "--length", "8", "--repeats", "3", "--threads", "1"]

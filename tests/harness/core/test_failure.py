@@ -97,7 +97,7 @@ def test_out_of_memory_by_its_words_and_number(error: Exception, memory: bool) -
 def test_memory_that_the_system_refuses_while_a_pack_loads_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(work: Any) -> torch.nn.Module:
+    def refuse(*_: Any) -> torch.nn.Module:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(packrun, "load_backbone", refuse)
@@ -124,7 +124,7 @@ def test_halves_go_on_and_no_step_is_repeated(
     counted = Counted(monkeypatch, lambda t, step: step >= at and len(t.members) > widest)
     asked = planned(*ASKED)
     said = sitting(tmp_path, asked, Seen())
-    assert f"{TEXT}; 2 smaller packs go on from step {at}" in said
+    assert f"{TEXT}; 2 smaller packs resume from step {at}" in said
     assert counted.steps == Counter(dict(enumerate(ASKED[1]))) and max(counted.widths[at:]) <= widest
     assert_near(undisturbed, tmp_path, asked[0])
     for record, steps in zip(stored(tmp_path, asked[0]), ASKED[1], strict=True):
@@ -160,10 +160,10 @@ def test_a_pack_that_cannot_be_scored_whole_is_scored_in_parts(
     counted = Counted(monkeypatch, lambda trainer, step: False)
     whole = packrun.score_pack
 
-    def limited(work: Any, model: Any, k: int, **rest: Any) -> Any:
+    def limited(first: Any, inputs: Any, device: Any, model: Any, k: int, **rest: Any) -> Any:
         if k > 2:
             raise torch.cuda.OutOfMemoryError(TEXT)
-        return whole(work, model, k, **rest)
+        return whole(first, inputs, device, model, k, **rest)
 
     monkeypatch.setattr(packrun, "score_pack", limited)
     asked = planned(*ASKED)

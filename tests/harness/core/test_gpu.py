@@ -96,8 +96,8 @@ def test_predicted_peak_is_the_allocators(method: str) -> None:
 
     flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 32, "max_length": 128}
     plan = make_plan(make_spec(flags | {"model": ("shape:roberta-base",)}))
-    step = Capacity(plan, "cuda", 0).step(plan.cells[0])
-    predicted = Capacity(plan, "cuda", 0).predicted(step)
+    step = Capacity("cuda", 0).step(plan.cells[0])
+    predicted = Capacity("cuda", 0).predicted(step)
     question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     others = torch.cuda.memory_allocated()
     trainer = build_trainer(question, load_alone(question), 3)
@@ -149,7 +149,7 @@ def test_halves_go_on_where_the_whole_does_not_fit(tmp_path: Path) -> None:
         said = sitting(tmp_path / "short", asked, Seen())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert said.count("smaller packs") == 1 and "2 smaller packs go on from step" in said, said
+    assert said.count("smaller packs") == 1 and "2 smaller packs resume from step" in said, said
     assert "MiB allocated at most" in said
     assert [r.pack.size for r in stored(tmp_path / "short", asked[0]) if r.pack] == [8] * 16
     assert_near(tmp_path / "whole", tmp_path / "short", asked[0])
@@ -172,7 +172,7 @@ def test_want_of_memory_while_capturing_parts_the_pack(tmp_path: Path, monkeypat
         said = sitting(tmp_path / "short", asked, Seen())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "2 smaller packs go on from step" in said and "without a CUDA graph" not in said, said
+    assert "2 smaller packs resume from step" in said and "without a CUDA graph" not in said, said
     assert widths[0] == 16 and set(widths[1:]) == {8}
     assert_near(tmp_path / "whole", tmp_path / "short", asked[0])
 
@@ -246,32 +246,3 @@ def test_replayed_steps_create_their_gradients(autocast: bool, tiny_bert: Callab
     torch.testing.assert_close(captured, losses, rtol=1e-3 if autocast else 1e-5, atol=1e-3 if autocast else 1e-5)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3 if autocast else 1e-5)
-
-
-def test_packs_are_timed_on_replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.planning.plan import make_plan
-    from harness.profiling.request import ProfileRequest
-    from harness.profiling.step_timer import time_packs
-    from harness.training.trainer import Trainer
-
-    plan = make_plan(make_spec({"tasks": ("rte",), "seeds": "8", "methods": "lora,lorasp"}))
-    own = [plan.methods[c.key] for c in plan.cells]
-    question = ProfileRequest(
-        "", plan.cells[0], own[0], plan.suites["glue"].tasks["rte"], plan.models["glue"], 24, "cuda", None
-    )
-    fallbacks: list[str | None] = []
-    whole = Trainer.train_step
-
-    def watched(self: Trainer, step: int) -> torch.Tensor:
-        made = whole(self, step)
-        fallbacks.append(self.runner.fallback)
-        return made
-
-    monkeypatch.setattr(Trainer, "train_step", watched)
-    time_packs(question, list(plan.cells), own, 2, 10**9)
-    before = torch.cuda.memory_allocated()
-    made = time_packs(question, list(plan.cells), own, 16, 10**9)
-    assert set(fallbacks) == {None} and made.settled and min(made.steps) == 1
-    each = [seconds / k for k, seconds in sorted(made.steps.items())]
-    assert min(each) < 0.5 * each[0]  # launches of one replica and of several take alike
-    assert torch.cuda.memory_allocated() - before < 2**20  # what it needs it gives back

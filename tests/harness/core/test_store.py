@@ -26,7 +26,10 @@ from harness.planning.plan import make_plan
 def records() -> list[Record]:
     made = make_plan(make_spec({"tasks": ("rte",), "seeds": "2"}))
     at = "2026-01-01T00:00:00+00:00"
-    return [Record(key=c.key, status="ok", cell=c, stand_in=True, started=at, finished=at) for c in made.cells]
+    return [
+        Record(key=c.key, status="ok", cell=c, stand_in=True, started=at, finished=at)
+        for c in (planned.cell for planned in made.cells)
+    ]
 
 
 @pytest.fixture

@@ -30,16 +30,16 @@ def logits_by_peft(out: Path, record: Record) -> np.ndarray:
     """Logits of the evaluated rows from the saved folder alone, on a base that nothing has touched."""
     import peft
 
-    from harness.core.method import SUITES
     from harness.data.inputs import read_inputs
 
     plan = make_plan(make_spec({"tasks": (record.cell.task,), "seeds": "1"}))
-    source, task = plan.models["glue"], SUITES.get("glue").tasks[record.cell.task]
+    first = plan.cells[0]
+    source, task = first.source, first.task
     assert record.adapter is not None
     base = load_model(source, task.outputs)
     model = peft.PeftModel.from_pretrained(base, str(out / record.adapter.path)).eval()
     protocol = record.cell.protocol
-    rows = plan.data["glue", task.name]
+    rows = first.data
     inputs = read_inputs(load_tokenizer(source), task, rows, protocol).splits["validation"]
     with torch.no_grad():
         return model(**inputs.batch(np.arange(len(inputs)))).logits.numpy()  # type: ignore[no-any-return]

@@ -26,7 +26,7 @@ def folder(path: Path, content: bytes = b"weights", **config: Any) -> Path:
 
 
 def cell(**flags: Any) -> Cell:
-    return make_plan(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", **flags})).cells[0]
+    return make_plan(make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", **flags})).cells[0].cell
 
 
 def test_the_key_has_the_content_and_the_scale_not_the_path(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_methods_that_cannot_are_refused_alone_and_dropped_from_several(tmp_path
     with pytest.raises(UserError, match="method 'vera' starts from no adapter"):
         cell(methods="vera", init_from=start)
     plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora,vera,full", "init_from": start}))
-    assert {c.method for c in plan.cells} == {"lora"} and len(plan.dropped) == 2
+    assert {c.cell.method for c in plan.cells} == {"lora"} and len(plan.dropped) == 2
 
 
 @pytest.mark.parametrize(

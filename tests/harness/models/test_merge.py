@@ -19,7 +19,7 @@ from harness.planning.plan import make_plan
 from tests.harness.core.files import limit_files
 from tests.harness.runner.test_run import go
 
-ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
+ENCODER = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).cells[0].source.path
 
 
 @pytest.fixture(scope="module")

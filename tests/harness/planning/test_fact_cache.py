@@ -83,7 +83,8 @@ def test_what_fitted_is_not_looked_at_again_and_another_length_or_method_is(
 
 def test_what_does_not_fit_is_refused_in_the_same_words_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = plan_of("lora,lora:rank=65")
-    unnamed = dataclasses.replace(named, named=frozenset())  # as one of a product, which is left out with a line
+    # as ones of a product, which are left out with a line
+    unnamed = dataclasses.replace(named, cells=tuple(dataclasses.replace(c, named=False) for c in named.cells))
     expected = preflight.drop_unfit_cells(unnamed, unnamed.cells)
     with pytest.raises(UserError, match="rank=65: ") as plain:
         preflight.drop_unfit_cells(named, named.cells)
@@ -98,10 +99,10 @@ def test_what_does_not_fit_is_refused_in_the_same_words_again(cache: Path, monke
 
 def test_the_dimensions_of_a_model_are_those_of_its_configuration(cache: Path) -> None:
     plan = plan_of("lora")
-    capacity = Capacity(plan, "cpu", 2**30)
+    capacity = Capacity("cpu", 2**30)
     step = capacity.step(plan.cells[0])
     expected = read_dimensions(step)
-    again = Capacity(plan, "cpu", 2**30).dimensions(step)
+    again = Capacity("cpu", 2**30).dimensions(step)
     assert capacity.dimensions(step) == expected == again and isinstance(again, tuple)
     other = dataclasses.replace(step.source, ref=step.source.ref.model_copy(update={"revision": "another"}))
     key = fact_key("dimensions", {"model": [other.ref.content, step.task.outputs, None]})

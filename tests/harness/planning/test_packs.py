@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.core.cell import Cell
-from harness.core.method import Method
-from harness.planning.packs import Pack, group_cells, group_remaining
+from harness.core.method import SUITES, TaskData
+from harness.models.source import ModelSource
+from harness.planning.packs import Pack, SizeLimit, group_cells, group_remaining
 from harness.planning.plan import restore_method
+from harness.planning.planned_cell import PlannedCell
 from tests.reports.records import cell
 
 
-def grouped(cells: list[Cell], most: int = 16) -> list[Pack]:
-    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
-    return group_cells(cells, methods, most)
+def plan_cells(cells: list[Cell]) -> list[PlannedCell]:
+    """Cells as a plan has them: those that differ in their seeds share their method."""
+    methods = {(c.method, repr(c.options)): restore_method(c) for c in cells}
+    suite, data = SUITES.get("glue")(), TaskData({"train": ()}, "", "test")
+    source = ModelSource("test", Path(), cells[0].model, "as stored", stand_in=True)
+    return [PlannedCell(c, methods[c.method, repr(c.options)], suite, data, source) for c in cells]
+
+
+def grouped(cells: list[Cell], most: SizeLimit = 16) -> list[Pack]:
+    return group_cells(plan_cells(cells), most)
 
 
 def test_lora_and_lorasp_of_any_rank_rate_and_seed_share_a_pack() -> None:
@@ -72,25 +83,25 @@ def test_packs_are_of_even_size_and_hold_each_cell_once(count: int, most: int, s
 
 def test_halves_and_singles() -> None:
     (pack,) = grouped([cell(seed=s) for s in range(5)])
-    assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.alone()] == [1] * 5
-    assert len(pack.alone()[0].split()) == 1
+    assert [len(p.cells) for p in pack.split()] == [3, 2] and [len(p.cells) for p in pack.split_into_cells()] == [1] * 5
+    assert len(pack.split_into_cells()[0].split()) == 1
 
 
 def test_packs_that_an_earlier_run_did_not_begin_stay_what_they_are() -> None:
     cells = [cell(seed=s) for s in range(11)] + [cell("rte", seed=s) for s in range(3)]
-    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
-    every = group_cells(cells, methods, 4)
+    planned = plan_cells(cells)
+    every = group_cells(planned, 4)
     assert [len(p.cells) for p in every] == [4, 3, 4, 3]
-    assert group_remaining(cells, [c.key for c in cells], methods, 4) == every
-    assert group_remaining(cells, [c.key for c in cells[4:]], methods, 4) == every[1:]
-    assert [len(p.cells) for p in group_cells(cells[4:], methods, 4)] == [4, 3, 3]  # not the same: 3, 4, 3
+    assert group_remaining(planned, [c.key for c in cells], 4) == every
+    assert group_remaining(planned, [c.key for c in cells[4:]], 4) == every[1:]
+    assert [len(p.cells) for p in group_cells(planned[4:], 4)] == [4, 3, 3]  # not the same: 3, 4, 3
 
 
 def test_what_is_left_of_packs_is_put_together() -> None:
     cells = [cell(seed=s) for s in range(12)]
-    methods: dict[str, Method] = {c.key: restore_method(c) for c in cells}
+    planned = plan_cells(cells)
     left = [cells[i] for i in (1, 2, 4, 5, 6, 7, 9)]  # of 0-3 and 8-11 some are done
-    packs = group_remaining(cells, [c.key for c in left], methods, 4)
+    packs = group_remaining(planned, [c.key for c in left], 4)
     assert [[cells.index(c) for c in p.cells] for p in packs] == [[1, 2, 9], [4, 5, 6, 7]]
     asked: list[int] = []
-    assert group_remaining(cells, [], methods, lambda members: asked.append(len(members)) or 4) == [] and asked == []
+    assert group_remaining(planned, [], lambda members: asked.append(len(members)) or 4) == [] and asked == []

@@ -22,14 +22,24 @@ def plan(**flags: object) -> object:
 
 
 def cells(**flags: object) -> tuple:  # type: ignore[type-arg]
-    return plan(**flags).cells  # type: ignore[attr-defined]
+    return tuple(planned.cell for planned in plan(**flags).cells)  # type: ignore[attr-defined]
 
 
 def test_main_job_is_ninety_cells_in_task_order() -> None:
     made = make_plan(make_spec({}))
     assert len(made.cells) == 90 and len({c.key for c in made.cells}) == 90
-    assert [c.task for c in made.cells[::10]] == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
-    assert all(restore_method(c) == made.methods[c.key] for c in made.cells)
+    assert [c.cell.task for c in made.cells[::10]] == [
+        "cola",
+        "sst2",
+        "mrpc",
+        "stsb",
+        "qqp",
+        "mnli",
+        "qnli",
+        "rte",
+        "wnli",
+    ]
+    assert all(restore_method(c.cell) == c.cell.method for c in made.cells)
 
 
 def test_defaults_are_the_same_for_lora_and_lorasp() -> None:
@@ -61,7 +71,7 @@ def test_what_cannot_be_is_refused_when_named_and_dropped_from_a_product() -> No
     with pytest.raises(NotApplicable, match="quantize=nf4"):
         plan(methods="full", quantize="nf4")
     made = plan(methods="all", quantize="nf4")
-    chosen = {c.method for c in made.cells}  # type: ignore[attr-defined]
+    chosen = {c.cell.method for c in made.cells}  # type: ignore[attr-defined]
     assert {"head", "lora", "lorasp"} <= chosen and "full" not in chosen
     assert any("full" in line and "not applicable" in line for line in made.dropped)  # type: ignore[attr-defined]
 
@@ -119,12 +129,12 @@ def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch:
     dev.write_text("a,y\nText 3!,no\nother,yes\ntext 4,no\n")
     files = (str(train), f"table/validation={dev}")
     spec = Spec(suite=("table",), data_file=files, text="a", label="y", methods="head", seeds="1")
-    assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).data["table", "t"].notes
+    assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).cells[0].data.notes
     source = resolve(get_preset("quick"), "glue", None)
     turned = dataclasses.replace(source, path=tmp_path)
     (tmp_path / "config.json").write_text('{"id2label": {"0": "yes", "1": "no"}}')
     monkeypatch.setattr(planning, "resolve", lambda *_: turned)
-    assert any("has the order yes, no" in note for note in make_plan(spec).data["table", "t"].notes)
+    assert any("has the order yes, no" in note for note in make_plan(spec).cells[0].data.notes)
 
 
 def test_minilm_on_xnli_is_told_to_be_english() -> None:
@@ -174,7 +184,7 @@ def test_a_file_that_does_not_read_is_refused_where_its_task_is_named(
         assert line.startswith(f"error: {folder / 'RTE' / 'train.tsv'}") and says in line
         assert not list(out.glob("cells/*")) and not (out / "run.json").exists()
     made = make_plan(make_spec({"data_dir": folder, "out": out}))  # not named: left out with the line
-    assert {c.task for c in made.cells} == {"cola"}
+    assert {c.cell.task for c in made.cells} == {"cola"}
     assert any(line.startswith("glue/rte left out: ") and says in line for line in made.dropped)
 
 
@@ -182,4 +192,4 @@ def test_a_task_without_its_folder_is_left_out_even_where_named(tmp_path: Path) 
     folder = rte_and_cola(tmp_path, f"{HEAD}0\ta\tb\tentailment\n".encode())
     (folder / "CoLA" / "train.tsv").unlink()
     made = make_plan(make_spec({"data_dir": folder, "tasks": ("rte", "cola", "sst2")}))
-    assert {c.task for c in made.cells} == {"rte"} and len(made.dropped) == 2
+    assert {c.cell.task for c in made.cells} == {"rte"} and len(made.dropped) == 2

@@ -117,7 +117,7 @@ def test_a_classifier_that_reads_end_tokens_needs_them(
 
 def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -> None:
     """T5's end token is 1 in its configuration."""
-    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"].path
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).cells[0].source.path
     shutil.copytree(own, folder := tmp_path / "own")
     content = json.loads((folder / "tokenizer.json").read_text())
     content["post_processor"]["special_tokens"]["[SEP]"]["ids"] = [1]

@@ -80,7 +80,7 @@ def test_max_steps_bounds_the_epochs() -> None:
 def test_what_changed_is_in_the_key_of_the_cells_it_changes(tmp_path: Path) -> None:
     def parts(**flags: Any) -> dict[str, str]:
         spec = make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1", "out": tmp_path, **flags})
-        return make_plan(spec).cells[0].parts
+        return make_plan(spec).cells[0].cell.parts
 
     assert parts(epochs=2.0) == {}
     assert parts(epochs=1.1) == {"steps": "2"}

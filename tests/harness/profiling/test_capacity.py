@@ -9,7 +9,6 @@ from harness.core.spec import make_spec
 from harness.planning.packs import MAX_PACK_SIZE, group_cells
 from harness.planning.plan import Plan, make_plan
 from harness.profiling.capacity import (
-    BOUND_MARGIN,
     PLANNED_SHARE,
     Capacity,
     estimate_upper_bound,
@@ -44,58 +43,42 @@ def test_a_memory_that_is_named_empty_is_refused_and_not_passed_over() -> None:
 
 def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan()
-    capacity = Capacity(made, "cpu", get_free_memory("cpu"))
+    capacity = Capacity("cpu", get_free_memory("cpu"))
     monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
     assert capacity.most(made.cells) == MAX_PACK_SIZE["cpu"]
-
-
-def test_beyond_the_usual_most_the_closed_form_decides_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = plan()
-    step = Capacity(made, "cpu", 0).step(made.cells[0])
-    room = int(estimate_upper_bound(step, 40) * BOUND_MARGIN / PLANNED_SHARE)
-    capacity = Capacity(made, "cpu", room)
-    monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
-    assert capacity.most(made.cells, 1000) in (39, 40) and capacity.most(made.cells, 8) == 8
-    assert capacity.most(made.cells) == MAX_PACK_SIZE["cpu"]
-    monkeypatch.undo()
-    tight = Capacity(made, "cpu", int(estimate_upper_bound(step, 10) * BOUND_MARGIN / PLANNED_SHARE))
-    alone, two = tight.predicted(step), tight.predicted(step, 2)
-    assert not isinstance(alone, str) and not isinstance(two, str)
-    by_line = 1 + (tight.room * PLANNED_SHARE - alone.peak) // (two.peak - alone.peak)
-    assert tight.most(made.cells, 1000) == pytest.approx(by_line, abs=1)
 
 
 def test_the_bound_is_above_the_prediction() -> None:
     made = plan()
-    step = Capacity(made, "cpu", 0).step(made.cells[0])
-    four = Capacity(made, "cpu", 0).predicted(step, 4)
+    step = Capacity("cpu", 0).step(made.cells[0])
+    four = Capacity("cpu", 0).predicted(step, 4)
     assert not isinstance(four, str) and estimate_upper_bound(step, 4) > four.peak
 
 
 def test_packs_are_as_large_as_memory_allows() -> None:
     made = plan()
-    step = Capacity(made, "cpu", 0).step(made.cells[0])
-    capacity = Capacity(made, "cpu", 0)
+    step = Capacity("cpu", 0).step(made.cells[0])
+    capacity = Capacity("cpu", 0)
     two, three = (capacity.predicted(step, k) for k in (2, 3))
     assert not isinstance(two, str) and not isinstance(three, str)
     capacity.room = int((two.peak + three.peak) / 2 / PLANNED_SHARE)
-    assert [len(p.cells) for p in group_cells(made.cells, made.methods, capacity.most)] == [2, 2]
+    assert [len(p.cells) for p in group_cells(made.cells, capacity.most)] == [2, 2]
 
 
 def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
     made = plan(methods="pissa", seeds="12")
-    step = Capacity(made, "cpu", 0).step(made.cells[0])
-    assert isinstance(Capacity(made, "cpu", 0).predicted(step), str)  # it reads the weights
+    step = Capacity("cpu", 0).step(made.cells[0])
+    assert isinstance(Capacity("cpu", 0).predicted(step), str)  # it reads the weights
     for k in (1, 3, 12):
         room = int(estimate_upper_bound(step, k) / PLANNED_SHARE) + 1
-        assert Capacity(made, "cpu", room).most(made.cells) == k
-    assert Capacity(made, "cpu", 0).most(made.cells) == 1
-    assert Capacity(made, "cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
+        assert Capacity("cpu", room).most(made.cells) == k
+    assert Capacity("cpu", 0).most(made.cells) == 1
+    assert Capacity("cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
 
 
 def test_ways_to_fit_do_fit() -> None:
     made = plan()
-    capacity = Capacity(made, "cpu", 0)
+    capacity = Capacity("cpu", 0)
     alone = capacity.predicted(capacity.step(made.cells[0]))
     assert not isinstance(alone, str)
     capacity.room = int(alone.peak * 0.7 / PLANNED_SHARE)
@@ -103,5 +86,5 @@ def test_ways_to_fit_do_fit() -> None:
     assert "--recompute full" in ways and "--batch-size 8" in ways and "--quantize nf4" not in ways
     assert all(peak <= alone.peak * 0.7 for peak in ways.values())
     again = plan(batch_size=8)
-    smaller = Capacity(again, "cpu", 0).predicted(Capacity(again, "cpu", 0).step(again.cells[0]))
+    smaller = Capacity("cpu", 0).predicted(Capacity("cpu", 0).step(again.cells[0]))
     assert not isinstance(smaller, str) and smaller.peak == ways["--batch-size 8"]

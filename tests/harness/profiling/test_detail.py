@@ -28,9 +28,9 @@ def question(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProfileRequest]:
     monkeypatch.setattr("harness.profiling.detail.TIMED_STEPS", 4)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "threads": 1})
     plan = make_plan(spec)
-    (made,) = profile.build_requests(plan, spec, "cpu").values()
+    (made,) = profile.build_requests(plan, spec, "cpu", 2).values()
     threads = torch.get_num_threads()
-    yield profile._add_detail(made, plan, 2)
+    yield made
     torch.set_num_threads(threads)
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import methods.layers.backbone as backbone
-from harness.core.method import SUITES
 from harness.core.spec import make_spec
 from harness.models.fake import build_fake_model
 from harness.models.source import ModelSource
@@ -46,7 +45,7 @@ def source_of(name: str, folder: Path) -> ModelSource:
     """A small model of a kind, with random weights, beside the embedded tokenizer."""
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).models["glue"]
+    own = make_plan(make_spec({"tasks": ("rte",), "seeds": "1"})).cells[0].source
     kind, fields = SMALL[name]
     config = AutoConfig.for_model(kind, **fields, vocab_size=1000, num_labels=2)
     auto = AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForSequenceClassification
@@ -57,11 +56,11 @@ def source_of(name: str, folder: Path) -> ModelSource:
 def step_of(source: ModelSource, method: str, length: int = 48, **flags: Any) -> Step:
     asked = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 8, "max_length": length}
     plan = make_plan(make_spec(asked | {"max_target_length": length // 2} | flags))
-    (cell,) = plan.cells
-    task = SUITES.get("glue").tasks["rte"]
+    (planned,) = plan.cells
+    task = planned.task
     if source.name == "t5":
         task = dataclasses.replace(task, labels=(), kind="translation")
-    return Step((cell,), (plan.methods[cell.key],), task, source, length, "cpu")
+    return Step((planned.cell,), (planned.method,), task, source, length, "cpu")
 
 
 def allocated_peak(step: Step) -> tuple[int, int]:
@@ -261,11 +260,11 @@ def test_forward_flops_are_those_of_the_shape(device: str) -> None:
     rows, length, width = 4, 96, 384
     flags = {"tasks": ("rte",), "seeds": "1", "methods": "full", "model": ("shape:minilm",)}
     plan = make_plan(make_spec(flags | {"batch_size": rows, "max_length": length}))
-    (cell,) = plan.cells
-    task, source = SUITES.get("glue").tasks["rte"], plan.models["glue"]
+    (planned,) = plan.cells
+    task, source = planned.task, planned.source
     linear, attention = 2 * rows * length * 6 * 12 * width**2, 4 * rows * length**2 * width * 6
     head = 2 * rows * (width * width + 2 * width)
-    found = predict(Step((cell,), (plan.methods[cell.key],), task, source, length, device))
+    found = predict(Step((planned.cell,), (planned.method,), task, source, length, device))
     assert found.forward_flops == linear + attention + head
 
 

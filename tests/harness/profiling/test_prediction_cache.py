@@ -19,7 +19,7 @@ from harness.profiling.prediction_cache import build_prediction_key
 def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
     monkeypatch.setenv("LORASP_HARNESS_CACHE", str(tmp_path))
     plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1"}))
-    return capacity.Capacity(plan, "cpu", 2**30).step(plan.cells[0])
+    return capacity.Capacity("cpu", 2**30).step(plan.cells[0])
 
 
 def test_a_stored_prediction_is_read_and_a_damaged_one_is_made_again(

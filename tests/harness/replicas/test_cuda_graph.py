@@ -70,7 +70,7 @@ def test_want_of_memory_parts_the_pack_where_it_stands_and_leaves_only_what_is_a
     sitting(tmp_path / "plain", asked, Seen())
     refuse_with(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"))
     said = sitting(tmp_path / "refused", asked, Seen())
-    (step,) = re.findall("2 smaller packs go on from step ([0-9]+)", said)
+    (step,) = re.findall("2 smaller packs resume from step ([0-9]+)", said)
     assert int(step) > 0
     for record in stored(tmp_path / "refused", asked[0]):
         assert record.extra["split at step"] == int(step) and "out of memory" in record.extra["not captured"]

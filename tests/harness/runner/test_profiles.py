@@ -26,7 +26,7 @@ from harness.profiling import clocks, measure, request
 from harness.replicas import cuda_graph as capture
 from harness.runner import profiles as profile
 from harness.training import trainer as train
-from harness.training.pack_training import attach_pack
+from harness.training.pack_training import attach_methods
 from tests.reports.records import cell
 
 
@@ -106,9 +106,9 @@ def test_the_peak_of_a_short_profile_is_that_of_its_steps(monkeypatch: pytest.Mo
     def greedy(*given: Any) -> Any:
         block = np.ones(64 * 2**20)
         del block
-        return attach_pack(*given)
+        return attach_methods(*given)
 
-    monkeypatch.setattr(request, "attach_pack", greedy)
+    monkeypatch.setattr(request, "attach_methods", greedy)
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "batch_size": 2})
     (question,) = profile.build_requests(make_plan(spec), spec, "cpu").values()
     found = measure.measure(question)

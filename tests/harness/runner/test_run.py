@@ -15,7 +15,6 @@ from harness.core.method import METHODS
 from harness.core.seeds import Streams
 from harness.core.spec import make_spec
 from harness.core.store import Store
-from harness.runner import execute as execution
 from methods.lora import Lora
 from results.job import FinishedRun as Outcome, run_spec as run
 from results.report import rewrite_report as report
@@ -94,16 +93,16 @@ def test_a_method_that_raises_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
 def test_out_of_memory_splits_the_pack_then_becomes_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import harness.training.pack_training as packrun
 
-    whole = packrun.run_pack
+    whole = packrun.train_pack
     sizes = []
 
-    def limited(work: Any, *others: Any) -> Any:
-        sizes.append(len(work.pack.cells))
-        if len(work.pack.cells) > 1 or work.pack.cells[0].method == "lorasp":
+    def limited(job: Any, *others: Any) -> Any:
+        sizes.append(len(job.pack.cells))
+        if len(job.pack.cells) > 1 or job.pack.cells[0].method == "lorasp":
             raise RuntimeError("CUDA out of memory")
-        return whole(work, *others)
+        return whole(job, *others)
 
-    monkeypatch.setattr(packrun, "run_pack", limited)
+    monkeypatch.setattr(packrun, "train_pack", limited)
     outcome, _ = go(tmp_path)
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     assert [r.status for r in outcome.records] == ["ok", "ok", "oom", "oom"]
@@ -112,14 +111,16 @@ def test_out_of_memory_splits_the_pack_then_becomes_a_record(tmp_path: Path, mon
 def test_interruption_keeps_finished_cells_and_the_same_command_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = execution.Executor._train
+    import harness.training.pack_training as pack_training
 
-    def interrupted(self: Any, pack: Any, start: Any) -> Any:
-        if pack.cells[0].method == "head":
+    whole = pack_training.train_pack
+
+    def interrupted(job: Any, *others: Any) -> Any:
+        if job.pack.cells[0].method == "head":
             raise KeyboardInterrupt
-        return whole(self, pack, start)
+        return whole(job, *others)
 
-    monkeypatch.setattr(execution.Executor, "_train", interrupted)
+    monkeypatch.setattr(pack_training, "train_pack", interrupted)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, methods="lora,head")
     found, _ = Store(tmp_path).read()

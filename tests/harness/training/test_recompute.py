@@ -17,10 +17,9 @@ from harness.core.method import METHODS, Method
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
-from harness.planning.packs import Pack
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
-from harness.training.pack_training import attach_pack
+from harness.training.pack_training import attach_methods
 from harness.training.recompute import apply_checkpointing, find_blocks
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
@@ -188,8 +187,7 @@ def test_the_blocks_are_found_in_encoder_and_decoder(kind: str) -> None:
 
 def test_a_pack_is_attached_with_its_cells_way(tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert()
-    pack = Pack((cell(recompute="full"),), (METHODS.get("lora")(),))
-    attach_pack(model, pack, rows(), compute_replica_losses)
+    attach_methods(model, [cell(recompute="full")], [METHODS.get("lora")()], rows(), compute_replica_losses)
     assert all("forward" in vars(block) for block in find_blocks(model))
 
 
@@ -197,9 +195,14 @@ def test_a_model_that_cannot_is_refused(tiny_bert: Callable[..., nn.Module]) -> 
     model, made = nn.Linear(2, 2), prepared("Bert", "none")
     with pytest.raises(UserError, match="no list of blocks"):
         apply_checkpointing(model, "full", made.attached)
-    pack = Pack((cell(recompute="selective"),), (METHODS.get("head")(),))
     with pytest.raises(CellFailed, match="allowed: none"):
-        attach_pack(Unlisted(tiny_bert()), pack, rows(), compute_replica_losses)
+        attach_methods(
+            Unlisted(tiny_bert()),
+            [cell(recompute="selective")],
+            [METHODS.get("head")()],
+            rows(),
+            compute_replica_losses,
+        )
 
 
 class Unlisted(nn.Module):
@@ -234,7 +237,7 @@ def test_an_axis_and_an_override_make_cells_and_keys_without_stay() -> None:
             {"tasks": "rte", "seeds": "1", "methods": "lora,lorasp:recompute=full", "recompute": "none,selective"}
         )
     )
-    assert [(c.method, c.recompute) for c in plan.cells] == [
+    assert [(c.cell.method, c.cell.recompute) for c in plan.cells] == [
         ("lora", "none"),
         ("lora", "selective"),
         ("lorasp", "full"),

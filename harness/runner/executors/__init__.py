@@ -1,0 +1,1 @@
+"""Where packs are trained: one executor a file."""

@@ -1,0 +1,69 @@
+"""What is asked of an executor, a pack to train, and what it answers.
+
+PackJob ──> Executor ──> PackOutcome ──> records
+   ^                          │
+   └───── recovery.py <───────┘   smaller jobs, where the pack did not fit or one of its cells failed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.core.failure import Failure
+from harness.core.record import Truncation
+from harness.planning.packs import Pack
+
+if TYPE_CHECKING:
+    from harness.data.inputs import Inputs
+    from harness.training.checkpoint import PackCheckpoint
+    from harness.training.result import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class PackJob:
+    """A pack to train from the beginning, or the part of it that `start` holds, from where that stopped.
+
+    All of it can be pickled and sent to another process, which needs the plugins of the run.
+    """
+
+    pack: Pack
+    start: PackCheckpoint | None = None
+    save_adapters: bool = False
+
+    @property
+    def slots(self) -> list[int]:
+        """Slots of the pack that this job answers for."""
+        return list(range(len(self.pack.members))) if self.start is None else self.start.slots
+
+    @property
+    def own(self) -> Pack:
+        """The cells that this job answers for."""
+        return self.pack.select(self.slots)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFacts:
+    """What a record says of tokenized rows: rows and truncated rows of each split, and notes."""
+
+    rows: Mapping[str, int]
+    truncation: Truncation
+    notes: tuple[str, ...]
+
+    @staticmethod
+    def of(inputs: Inputs) -> InputFacts:
+        return InputFacts(inputs.rows, inputs.truncation, inputs.notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackOutcome:
+    """What became of a job: results by slot, or why there are none."""
+
+    job: PackJob
+    started: str
+    """UTC, ISO 8601."""
+    results: Mapping[int, Result] = dataclasses.field(default_factory=dict)
+    inputs: InputFacts | None = None
+    failure: Failure | None = None
+    interrupted: bool = False
