@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,53 +41,116 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Protocol(Frozen):
-    """How a cell trains. The same for each method of a comparison, save what a method declares (lr)."""
+Group = Literal["identity", "tokenization", "rows", "batching", "generation", "objective", "budget", "optimizer"]
+"""What a field of the protocol decides.
 
-    name: Literal["default", "paper", "tuned"] = "default"
-    lr: float = Field(gt=0, le=LIMITS["lr"], description="peak learning rate")
-    lr_source: str = Field(default="", description="where the learning rate comes from; not in the key")
-    epochs: float = Field(default=3.0, gt=0, le=LIMITS["epochs"])
-    max_steps: int | None = Field(
-        default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most; null: as epochs say"
+    identity       how the protocol is called; changes no result
+    tokenization   how a row becomes tokens
+    rows           which rows are trained on and scored
+    batching       which rows share a batch
+    generation     how texts are generated
+    objective      the loss and the dropout of the model
+    budget         how long and how fast a cell trains
+    optimizer      the update; cells of a pack may differ in it, as in their budget
+"""
+SHARED_GROUPS: tuple[Group, ...] = ("tokenization", "rows", "batching", "generation", "objective")
+"""Groups that cells of a pack have in common, since they have one forward pass."""
+STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "objective", "optimizer")
+"""Groups that memory and time of one training step depend on."""
+
+
+def _field(group: Group, default: Any = ..., **facts: Any) -> Any:
+    """A field of the protocol with its group."""
+    return Field(default, json_schema_extra={"group": group}, **facts)
+
+
+class Protocol(Frozen):
+    """How a cell trains. The same for each method of a comparison, save what a method declares (lr).
+
+    Each field belongs to a group (`Group`), and whatever depends on a part of the protocol asks for groups: a new
+    field is so in the right cache keys, and shared by the cells of a pack where it has to be.
+    """
+
+    name: Literal["default", "paper", "tuned"] = _field("identity", default="default")
+    lr: float = _field("budget", gt=0, le=LIMITS["lr"], description="peak learning rate")
+    lr_source: str = _field("identity", default="", description="where the learning rate comes from; not in the key")
+    epochs: float = _field("budget", default=3.0, gt=0, le=LIMITS["epochs"])
+    max_steps: int | None = _field(
+        "budget", default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most; null: as epochs say"
     )
-    batch_size: int = Field(default=16, ge=1, le=LIMITS["batch_size"])
-    group_by_length: bool = Field(default=False, description="batches of rows of like length: less padding")
-    max_length: int = Field(
+    batch_size: int = _field("batching", default=16, ge=1, le=LIMITS["batch_size"])
+    group_by_length: bool = _field(
+        "batching", default=False, description="batches of rows of like length: less padding"
+    )
+    max_length: int = _field(
+        "tokenization",
         default=128,
         ge=4,
         le=LIMITS["max_length"],
         description="tokens per row at most; longer rows are cut and counted",
     )
-    schedule: Literal["linear", "constant"] = "linear"
-    warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
-    clip: float = Field(default=1.0, gt=0, description="gradient norm at most, per cell")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW; none on biases and norms")
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
-    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention probabilities")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="of the cross-entropy over tokens or classes")
-    max_target_length: int = Field(
+    schedule: Literal["linear", "constant"] = _field("optimizer", default="linear")
+    warmup: float = _field("optimizer", default=0.06, ge=0, lt=1, description="share of the steps")
+    clip: float = _field("optimizer", default=1.0, gt=0, description="gradient norm at most, per cell")
+    weight_decay: float = _field("optimizer", default=0.01, ge=0, description="AdamW; none on biases and norms")
+    beta1: float = _field("optimizer", default=0.9, ge=0, lt=1)
+    beta2: float = _field("optimizer", default=0.999, ge=0, lt=1)
+    epsilon: float = _field("optimizer", default=1e-8, gt=0)
+    attention_dropout: float = _field(
+        "objective", default=0.0, ge=0, lt=1, description="dropout of attention probabilities"
+    )
+    label_smoothing: float = _field(
+        "objective", default=0.0, ge=0, lt=1, description="of the cross-entropy over tokens or classes"
+    )
+    max_target_length: int = _field(
+        "tokenization",
         default=128,
         ge=2,
         le=LIMITS["max_target_length"],
         description="tokens of a written text at most, also of the label",
     )
-    beams: int = Field(
-        default=1, ge=1, le=LIMITS["beams"], description="beams of the search that writes texts; 1 is greedy"
+    beams: int = _field(
+        "generation",
+        default=1,
+        ge=1,
+        le=LIMITS["beams"],
+        description="beams of the search that writes texts; 1 is greedy",
     )
-    shots: int = Field(
-        default=0, ge=0, le=LIMITS["shots"], description="solved examples before each question of a language model"
+    shots: int = _field(
+        "tokenization",
+        default=0,
+        ge=0,
+        le=LIMITS["shots"],
+        description="solved examples before each question of a language model",
     )
-    template: Template = Field(default="alpaca", description="wording around an instruction: alpaca or plain")
-    packed: bool = Field(default=False, description="several instructions in one row of max_length tokens")
-    train_rows: int | None = Field(
-        default=None, ge=1, le=LIMITS["train_rows"], description="first rows of the task's shuffled train split"
+    template: Template = _field(
+        "tokenization", default="alpaca", description="wording around an instruction: alpaca or plain"
     )
-    eval_rows: int | None = Field(
-        default=None, ge=1, le=LIMITS["eval_rows"], description="first rows of each eval split"
+    packed: bool = _field(
+        "tokenization", default=False, description="several instructions in one row of max_length tokens"
     )
+    train_rows: int | None = _field(
+        "rows", default=None, ge=1, le=LIMITS["train_rows"], description="first rows of the task's shuffled train split"
+    )
+    eval_rows: int | None = _field(
+        "rows", default=None, ge=1, le=LIMITS["eval_rows"], description="first rows of each eval split"
+    )
+
+    @classmethod
+    def list_fields(cls, *groups: Group) -> list[str]:
+        """Names of the fields of some groups, in the order of the class."""
+        return [name for name in cls.model_fields if get_group(name) in groups]
+
+    def select(self, *groups: Group) -> dict[str, Any]:
+        """Values of the fields of some groups, as JSON has them."""
+        return self.model_dump(mode="json", include=set(self.list_fields(*groups)))
+
+
+def get_group(field: str) -> Group:
+    """The group of one of the protocol's fields."""
+    extra = Protocol.model_fields[field].json_schema_extra
+    assert isinstance(extra, dict)
+    return cast(Group, extra["group"])
 
 
 class ModelRef(Frozen):

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from harness.core.method import Example, Task
 
 FORMAT = 1
-TRAINING_ONLY = frozenset(
-    "name lr lr_source epochs max_steps batch_size group_by_length schedule warmup clip weight_decay beta1 beta2 "
-    "epsilon attention_dropout label_smoothing beams train_rows eval_rows".split()
-)
-"""Fields of the protocol that tokenising does not read (the rows they choose are hashed); any other is in the key."""
 SPLITS = "harness.data.task_types."
 """Only classes of these modules are made from a file."""
 
@@ -59,8 +54,7 @@ def compute_split_key(
     tokenizer: str, task: Task, rows: Sequence[Example], protocol: Protocol, *, train: bool, version: int
 ) -> str:
     """sha256 of all that a tokenised split depends on; `tokenizer` is its digest, `version` that of the task type."""
-    lengths = protocol.model_dump(mode="json", exclude=set(TRAINING_ONLY))
-    head = [FORMAT, version, tokenizer, repr(task), train, lengths, len(rows)]
+    head = [FORMAT, version, tokenizer, repr(task), train, protocol.select("tokenization"), len(rows)]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode("utf-8", "surrogatepass"))
     for row in rows:
         digest.update(repr((row.id, row.texts, row.label)).encode("utf-8", "surrogatepass"))

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Sequence
 
-from harness.core.cell import Cell
+from harness.core.cell import SHARED_GROUPS, Cell
 from harness.core.method import Method
 from harness.planning.planned_cell import PlannedCell
 
@@ -62,12 +62,9 @@ def describe_shared(cell: Cell, method: Method) -> str:
     common = {
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
         "model": [cell.model.content, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
-        "rows": [protocol.batch_size, protocol.max_length, protocol.train_rows, protocol.eval_rows],
+        "protocol": protocol.select(*SHARED_GROUPS),
         # replicas with other length seeds would read short rows beside long ones, and pad more than ungrouped rows
         "length groups": cell.seeds["length"] if protocol.group_by_length else None,
-        "text": [protocol.label_smoothing, protocol.max_target_length, protocol.beams, protocol.shots],
-        "instruction": [protocol.template, protocol.packed],
-        "attention_dropout": protocol.attention_dropout,
         "family": method.pack_key() or cell.key,
     }
     return json.dumps(common, sort_keys=True)

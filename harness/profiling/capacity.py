@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.core.cell import Cell
+from harness.core.cell import STEP_GROUPS, Cell
 from harness.core.errors import UserError, shorten
 from harness.core.failure import summarize_error
 from harness.core.method import Method
@@ -168,10 +168,12 @@ def _predict_anew(step: Step, k: int) -> Prediction | str:
 
 def build_step_key(step: Step) -> str:
     """What a prediction depends on."""
-    cell, p = step.cells[0], step.cells[0].protocol
-    lengths = (p.batch_size, step.length, p.max_target_length, p.shots)
+    cell = step.cells[0]
+    protocol = cell.protocol.select(*STEP_GROUPS)
     model = (step.source.ref.content, cell.dtype, cell.quantize, cell.recompute)
-    return repr((cell.method, sorted(cell.options.items()), model, lengths, step.task.kind, step.task.outputs))
+    return repr(
+        (cell.method, sorted(cell.options.items()), model, protocol, step.length, step.task.kind, step.task.outputs)
+    )
 
 
 Dimensions = tuple[int, int, int, int]

@@ -9,15 +9,13 @@ import platform
 from pathlib import Path
 
 from harness.core.cache_folder import cache_folder
+from harness.core.cell import STEP_GROUPS
 from harness.core.files import append_digest, read_bytes, replace_file, verify_digest
 from harness.core.leftovers import OLD, remove_leftovers
 from harness.core.provenance import cuda_is_available, get_gpu_name, get_version
 from harness.core.record import MemoryShares
 from harness.planning.fact_cache import describe_method, source_digest
 from harness.profiling.prediction import Prediction, Step
-
-IGNORED_FIELDS = {"name", "lr", "lr_source", "epochs", "max_steps", "train_rows", "eval_rows"}
-"""Fields of the protocol that one step does not depend on."""
 
 
 def build_prediction_key(step: Step, k: int) -> str | None:
@@ -35,7 +33,8 @@ def build_prediction_key(step: Step, k: int) -> str | None:
         "method": method,
         "model": step.source.ref.content,
         "task": [step.task.kind, step.task.outputs, step.length],
-        "cell": cell.model_dump(mode="json", exclude={"task": True, "data": True, "protocol": IGNORED_FIELDS}),
+        "cell": cell.model_dump(mode="json", exclude={"task", "data", "protocol"}),
+        "protocol": cell.protocol.select(*STEP_GROUPS),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

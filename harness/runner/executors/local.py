@@ -85,6 +85,5 @@ class LocalExecutor:
 
 def _name_inputs(planned: PlannedCell) -> str:
     """What tokenized rows depend on, within a run."""
-    cell, p = planned.cell, planned.cell.protocol
-    lengths = f"{p.max_length} {p.max_target_length} {p.train_rows} {p.eval_rows} {p.template} {p.packed}"
-    return f"{cell.suite} {cell.task} {cell.data} {lengths}"
+    cell = planned.cell
+    return f"{cell.suite} {cell.task} {cell.data} {cell.protocol.select('tokenization', 'rows')}"

@@ -39,7 +39,7 @@ def test_main_job_is_ninety_cells_in_task_order() -> None:
         "rte",
         "wnli",
     ]
-    assert all(restore_method(c.cell) == c.cell.method for c in made.cells)
+    assert all(restore_method(c.cell) == c.method for c in made.cells)
 
 
 def test_defaults_are_the_same_for_lora_and_lorasp() -> None:
