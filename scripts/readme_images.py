@@ -3,7 +3,7 @@
 usage: python -m scripts.readme_images [RUN]
 
 Without RUN: docs/images/tuned-scores.svg, from the scores of the reference run on real data.
-With the folder of a run of the main job (`make demo`): its figures, and the top of its HTML report if there is Chromium.
+With the folder of a run of `make demo`: its figures, and the top of its HTML report if there is Chromium.
 """
 
 from __future__ import annotations
