@@ -8,6 +8,7 @@ STAMP := .venv/.installed
 
 demo: $(STAMP)  ## the main job on the embedded model and data, with its report
 	$(BIN)/python -m harness run --suite glue --methods lora,lorasp
+	@echo "for further commands: . $(BIN)/activate"
 
 # mypy with an empty cache takes as long as the first tests: it runs beside them, and an error of either ends with exit 2
 test: lint  ## lint, types, tests

@@ -3,7 +3,7 @@
 usage: python -m scripts.readme_images [RUN]
 
 Without RUN: docs/images/tuned-scores.svg, from the scores of the reference run on real data.
-With the folder of a run of `make demo`: its figures, and the top of its HTML report if there is Chromium.
+With the folder of a run of `make demo`: its scores, and the top of its HTML report if there is Chromium.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ IMAGES = ROOT / "docs" / "images"
 SCORES = ROOT / "results" / "reference" / "glue-minilm-h100-tuned" / "scores.csv"
 METHODS = ("full", "lora", "lora:rank=8", "lorasp", "lorasp:select=rank", "lorasp:select=column", "bitfit")
 """Rows of the picture; the report has all methods of the run."""
-NAMES = {"glue-scores": "quick-scores", "glue-differences": "quick-differences"}
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --hide-scrollbars --window-size=1000,620"
@@ -59,12 +58,6 @@ def draw_means(means: pd.DataFrame, target: Path) -> None:
         figure.savefig(target, metadata={"Date": None})
 
 
-def copy_figures(run: Path) -> None:
-    """Copy the figures of a run's report that the pages show."""
-    for name, image in NAMES.items():
-        shutil.copyfile(run / "report" / "figures" / f"{name}.svg", IMAGES / f"{image}.svg")
-
-
 def capture_report(run: Path) -> None:
     """Take a picture of the top of the HTML report; leave the old one where there is no Chromium."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -84,7 +77,7 @@ def main() -> None:
         return
     run = Path(sys.argv[1])
     subprocess.run([sys.executable, "-m", "harness", "report", str(run)], check=True)
-    copy_figures(run)
+    shutil.copyfile(run / "report" / "figures" / "glue-scores.svg", IMAGES / "quick-scores.svg")
     capture_report(run)
 
 

@@ -139,3 +139,8 @@ def test_every_method_and_strategy_is_on_the_page() -> None:
     methods = (DOCS / "methods-and-strategies.md").read_text()
     assert all(f"`{name}`" in methods for registry in (METHODS, STRATEGIES) for name in registry.names())
     assert all(f"`{name}`" in (DOCS / "suites-and-your-own-data.md").read_text() for name in SUITES.names())
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {Path(link).name for page in PAGES for link in LINK.findall(read_prose(page)) if "images/" in link}
+    assert shown == {path.name for path in (DOCS / "images").iterdir()}
