@@ -4,10 +4,11 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all test-gpu check lint types tests tests-all clean
+.PHONY: demo test test-all test-gpu check docs lint types tests tests-all clean
 
 demo: $(STAMP)  ## the main job on the embedded model and data, with its report
 	$(BIN)/python -m harness run --suite glue --methods lora,lorasp
+	@echo "for further commands: . $(BIN)/activate"
 
 # mypy with an empty cache takes as long as the first tests: it runs beside them, and an error of either ends with exit 2
 test: lint  ## lint, types, tests
@@ -20,6 +21,10 @@ test-gpu: $(STAMP)  ## the tests that need a CUDA GPU
 	$(BIN)/python -m pytest -m gpu
 
 check: lint types
+
+docs: .venv/.installed-docs  ## the site of the pages in docs/, in build/site; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site is in build/site/index.html"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,6 +43,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
+
+.venv/.installed-docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

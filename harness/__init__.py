@@ -5,6 +5,9 @@ before other packages are imported is settled here.
 """
 
 from harness.core.process import install_package_finder, wait_passively
+from harness.core.version import read_version
+
+__version__ = read_version()
 
 install_package_finder()
 wait_passively()

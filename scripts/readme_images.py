@@ -1,6 +1,9 @@
-"""The README's pictures of a real report: runs the main job where it is not done, and copies its figures.
+"""The pictures of the README and of docs/getting-started.md.
 
-usage: python scripts/readme_images.py [RUN]   (without RUN, `python -m harness run` makes one)
+usage: python -m scripts.readme_images [RUN]
+
+Without RUN: docs/images/tuned-scores.svg, from the scores of the reference run on real data.
+With the folder of a run of `make demo`: its scores, and the top of its HTML report if there is Chromium.
 """
 
 from __future__ import annotations
@@ -11,39 +14,70 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.core.spec import Spec
+import matplotlib
+import pandas as pd
+from scipy import stats
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
-NAMES = {"glue-scores": "quick-scores", "glue-differences": "quick-differences"}
+from reports.plots.style import INK, STYLE, create_figure, get_colour
+
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+SCORES = ROOT / "results" / "reference" / "glue-minilm-h100-tuned" / "scores.csv"
+METHODS = ("full", "lora", "lora:rank=8", "lorasp", "lorasp:select=rank", "lorasp:select=column", "bitfit")
+"""Rows of the picture; the report has all methods of the run."""
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --hide-scrollbars --window-size=1000,620"
 ).split()
 
 
-def copy_figures(run: Path) -> None:
-    for name, image in NAMES.items():
-        shutil.copyfile(run / "report" / "figures" / f"{name}.svg", IMAGES / f"{image}.svg")
+def read_means(path: Path = SCORES) -> pd.DataFrame:
+    """The mean over tasks of each seed (rows) and method (columns), in points."""
+    rows = pd.read_csv(path)
+    # a task with two metrics counts once, by their mean
+    headlines = rows.groupby(["seed", "method", "task"]).value.mean()
+    return headlines.groupby(["seed", "method"]).mean().unstack("method")
+
+
+def draw_means(means: pd.DataFrame, target: Path) -> None:
+    """One row per method: each seed as a dot, the mean and its 95 % t-interval beside them."""
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "path"}):
+        figure = create_figure(6.8, 2.6)
+        axes = figure.subplots()
+        for row, method in enumerate(METHODS):
+            scores = means[method]
+            half_width = stats.t.ppf(0.975, len(scores) - 1) * scores.sem()
+            colour = get_colour(1 if method.startswith("lorasp") else 0)
+            axes.plot(scores, [row + 0.18] * len(scores), ".", color=colour, alpha=0.35, markersize=5)
+            axes.errorbar(scores.mean(), row - 0.12, xerr=half_width, fmt="o", color=colour, markersize=5, capsize=3)
+        axes.axvline(means["lora"].mean(), color=INK, linestyle="--", linewidth=0.8)
+        axes.set_yticks(range(len(METHODS)), METHODS)
+        axes.invert_yaxis()
+        axes.set_xlabel("mean of 6 GLUE tasks in points; dots: 10 seeds, bars: 95 % interval")
+        # without a date the same scores give the same file
+        figure.savefig(target, metadata={"Date": None})
 
 
 def capture_report(run: Path) -> None:
-    """The top of the HTML report as a browser shows it; left as it is where there is no Chromium."""
+    """Take a picture of the top of the HTML report; leave the old one where there is no Chromium."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         print("no chromium here: docs/images/quick-report.png stays as it is", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as profile:
         page = (run / "report" / "report.html").resolve().as_uri()
-        shot = f"--screenshot={IMAGES / 'quick-report.png'}"
-        subprocess.run([browser, *FLAGS, f"--user-data-dir={profile}", shot, page], check=True, capture_output=True)
+        screenshot = f"--screenshot={IMAGES / 'quick-report.png'}"
+        command = [browser, *FLAGS, f"--user-data-dir={profile}", screenshot, page]
+        subprocess.run(command, check=True, capture_output=True)
 
 
 def main() -> None:
-    run = Path(sys.argv[1]) if len(sys.argv) > 1 else Spec().folder
     if len(sys.argv) == 1:
-        subprocess.run([sys.executable, "-m", "harness", "run"], check=False)
+        draw_means(read_means(), IMAGES / "tuned-scores.svg")
+        return
+    run = Path(sys.argv[1])
     subprocess.run([sys.executable, "-m", "harness", "report", str(run)], check=True)
-    copy_figures(run)
+    shutil.copyfile(run / "report" / "figures" / "glue-scores.svg", IMAGES / "quick-scores.svg")
     capture_report(run)
 
 

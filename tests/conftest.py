@@ -13,6 +13,8 @@ load_all()
 TESTS = Path(__file__).parent
 LONGEST = (
     "test_readme.py",
+    "test_extending.py",
+    "test_docs.py",
     "harness/core/test_failure.py",
     "harness/core/test_interrupt.py",
     "harness/training/test_checkpoint.py",

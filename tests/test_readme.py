@@ -1,4 +1,4 @@
-"""Every command of the README is run, on the smallest budget."""
+"""Every command of the README and of the pages that users read is run, on the smallest budget; its numbers are real."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from harness.bench import memory, startup, startup_process
 from harness.bench.memory_process import measure_jobs
 from harness.cli.main import main
+from scripts import readme_images
 from tests.reports.records import record, store_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line.strip() for line in re.findall(r"^    (python -m harness .*)$", README, re.M)]
+PAGES = ("getting-started", "methods-and-strategies", "suites-and-your-own-data", "studies", "speed-and-memory")
+"""Commands of limits.md need the hub; those of extending.md are run by test_extending.py."""
+TEXTS = [README, *((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES)]
+COMMANDS = sorted({line for text in TEXTS for line in re.findall(r"^    (python -m harness .*)$", text, re.M)})
+REFERENCE = ROOT / "results" / "reference" / "glue-minilm-h100-tuned"
 SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--no-profile"]
 TINY = ["--batch-size", "2", "--length", "8", "--threads", "1"]
 SHORT_BENCH = {
@@ -30,7 +38,6 @@ SHORT_BENCH = {
     "startup": ["--repeats", "1", "--threads", "1"],
     "recompute": ["--repeats", "2", *TINY],
 }
-CODE = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def in_this_process(words: Sequence[str]) -> dict[str, float]:
@@ -43,8 +50,9 @@ def in_this_process(words: Sequence[str]) -> dict[str, float]:
     return {"process": 1.0} | json.loads(said.getvalue())
 
 
-def test_readme_shows_the_commands() -> None:
-    assert len(COMMANDS) >= 7 and len(CODE) == 1
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) >= 30
+    assert len(README.splitlines()) < 120  # the first minute of a reader; all else is in the pages
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,7 +61,6 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     # their processes, one for each number, are run by tests/harness/bench
     monkeypatch.setattr(memory, "_run_in_process", measure_jobs)
     monkeypatch.setattr(startup, "_run_fresh", in_this_process)
-    (tmp_path / "first.py").write_text(CODE[0])
     run = store_of(tmp_path / "stored", [record(60.0)])
     places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}
     words = [places.get(word, word) for word in shlex.split(command)[3:]]
@@ -72,8 +79,11 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_file_tree_names_what_is_there() -> None:
     tree = README.split("## Where things are")[1]
-    named = set(re.findall(r"\b(\w+\.py)\b", tree))
-    assert named and all(list(ROOT.rglob(name)) for name in named)
+    top = re.findall(r"^    (\w+)/", tree, re.M)
+    inner = re.findall(r"^      (\w+)/", tree, re.M)
+    assert set(top) == {"harness", "methods", "suites", "reports", "results", "studies"}
+    assert set(inner) == {p.parent.name for p in (ROOT / "harness").glob("*/__init__.py")}
+    assert all(list(ROOT.rglob(name)) for name in re.findall(r" (\w+)/ ", tree))
 
 
 def test_make_targets_exist() -> None:
@@ -81,3 +91,59 @@ def test_make_targets_exist() -> None:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert sys.version_info >= (3, 11)
+
+
+def read_rows(text: str, columns: int) -> dict[str, list[str]]:
+    """First cell -> other cells of the rows with so many columns."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows if len(row) == columns}
+
+
+def test_numbers_of_the_table_are_those_of_the_reference_run() -> None:
+    rows = pd.read_csv(REFERENCE / "scores.csv")
+    by_task = rows.groupby(["method", "seed", "task"]).value.mean()
+    means = by_task.groupby(["method", "seed"]).mean()
+    assert (rows.status == "ok").all() and rows.task.nunique() == 6 and rows.seed.nunique() == 10
+    table = read_rows(README.split("## A real result")[1].split("## Next")[0], 5)
+    del table["method"]
+    report = (REFERENCE / "report" / "report.md").read_text()
+    costs = read_rows(report.split("### Cost")[1].split("###")[0], 9)
+    assert set(table) == {"full", "lora", "lora:rank=8", "lorasp"}
+    for method, (trained, score, difference, peak) in table.items():
+        scores = means[method]
+        half_width = stats.t.ppf(0.975, len(scores) - 1) * scores.sem()
+        assert score == f"{scores.mean():.1f} ± {half_width:.1f}"
+        assert trained == costs[method][3 if method == "full" else 0] and peak == costs[method][5]
+        if method == "lora":
+            assert difference == ""
+            continue
+        start = (
+            rf"^\| mean of 6 (?:named )?tasks \| {re.escape(method)} \| lora \| (\S+) \| ([^|]+) \| seeds and examples"
+        )
+        ((mean, interval),) = re.findall(start, report, re.M)
+        assert difference == f"{mean} ({interval})"
+        assert mean == f"{(scores - means['lora']).mean():+.1f}"
+
+
+def test_statements_on_collapses_and_memory() -> None:
+    prose = " ".join(README.split())
+    report = (REFERENCE / "report" / "report.md").read_text()
+    costs = read_rows(report.split("### Cost")[1].split("###")[0], 9)
+    lora, lorasp = (float(costs[name][5].removesuffix(" MiB")) for name in ("lora", "lorasp"))
+    assert f"saves {lora - lorasp:.2f} of {lora:.1f} MiB" in prose
+    assert f"the head ({costs['lora'][2]} parameters)" in prose
+    (line,) = [x for x in report.splitlines() if re.match(r"\| stsb \| lorasp \| lora \|", x)]
+    collapsed, first = line.split("|")[10].strip().split(", ")
+    assert f"{first} seeds of lora and {collapsed} of lorasp collapsed" in prose
+    assert f"over the {re.findall(r'Holm, ([0-9]+) comparisons', report)[0]} comparisons" in prose
+
+
+def test_picture_has_the_means_and_seeds_of_the_reference_run(tmp_path: Path) -> None:
+    rows = pd.read_csv(REFERENCE / "scores.csv")
+    means = readme_images.read_means()
+    for method in readme_images.METHODS:
+        own = rows[rows.method == method].pivot_table(index="seed", columns="task", values="value", aggfunc="mean")
+        assert np.allclose(means[method], own.mean(axis=1))
+    readme_images.draw_means(means, tmp_path / "again.svg")
+    kept = (ROOT / "docs" / "images" / "tuned-scores.svg").read_text()
+    assert len(kept) == pytest.approx(len((tmp_path / "again.svg").read_text()), rel=0.05)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import harness
 from harness.cli import machine, measured, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
@@ -18,17 +19,18 @@ from harness.core.errors import UserError, shorten
 from harness.core.interrupt import SignalHandler, catch_signals, is_interrupted
 from harness.core.spec import REPORT_FIELDS, Spec, check_text
 from harness.core.terminal import print_lines
+from harness.core.version import DISTRIBUTION
 
 app = typer.Typer(
     name="harness",
-    help="Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.",
+    help="Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its baselines.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 RESUMABLE = {"run", "study", "profile"}
 """Verbs that store what is finished, so that the same command does the rest."""
+COMPLETION_FLAGS = {"--install-completion", "--show-completion"}
 MAX_MESSAGE_LENGTH = 2000
 """Characters of an error's line; the middle of a longer one is left out."""
 SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
@@ -37,9 +39,22 @@ To = Annotated[Path | None, typer.Option("--to", help="the folder of the report;
 SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
+def print_version(asked: bool) -> None:
+    """Print the version and end, where `--version` is given."""
+    if asked:
+        print(harness.__version__)
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=print_version, is_eager=True)]
+
+
 @app.callback()
-def root(debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False) -> None:
-    """Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its rivals.
+def root(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+    version: Version = False,
+) -> None:
+    """Benchmark and ablation harness for LoRA-SP (arXiv 2403.08822) and its baselines.
 
     Example: python -m harness run --suite glue --methods lora,lorasp
     """
@@ -91,7 +106,9 @@ def _run(words: Sequence[str]) -> int:
     try:
         for word in words:
             check_text("argument", word)
-        code = app([w for w in words if w != "--debug"], standalone_mode=False)
+        # a shell completes the name of a program: a script for "python -m harness" would not be valid
+        program = DISTRIBUTION if COMPLETION_FLAGS & set(words) else None
+        code = app([w for w in words if w != "--debug"], prog_name=program, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         return 0

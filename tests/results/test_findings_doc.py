@@ -44,7 +44,7 @@ def test_differences(scores: pd.DataFrame, method: str, first: str, place: str, 
     assert told.format(f"{gaps.mean():+.1f} ({interval.low:+.1f} to {interval.high:+.1f})") in FINDINGS
 
 
-SIX = "mean of 6 named tasks"
+SIX = "mean of 6 tasks"
 TUNED = [
     ("lorasp", "lora", "qnli", "{d} on qnli ({i})"),
     ("lorasp", "lora", "sst2", "{d} on sst2 ({i})"),
@@ -52,7 +52,7 @@ TUNED = [
     ("lorasp", "lora", "rte", "{d} on rte ({i})"),
     ("lorasp", "lora", "cola", "{d} on cola ({i})"),
     ("lorasp", "lora", SIX, "the mean of six, {d} ({i})"),
-    ("lorasp", "lora:rank=8", SIX, "as many trained numbers, {d} ({i})"),
+    ("lorasp", "lora:rank=8", SIX, "as many trainable parameters, {d} ({i})"),
     ("lorasp", "full", SIX, "tuned, {d} ({i}; six tasks"),
     ("lora-fa", "lora", SIX, "lora-fa {d} ({i})"),
     ("lora:rank=8", "lora", SIX, "rank 8 {d} ({i})"),
@@ -68,6 +68,7 @@ def test_differences_of_the_tuned_run(tuned: pd.DataFrame, method: str, first: s
     """The difference from the scores; the interval, for new examples too, from the table of the report."""
     gaps = tuned[method]["mean" if place == SIX else place] - tuned[first]["mean" if place == SIX else place]
     report = (ROOT / "results/reference/glue-minilm-h100-tuned/report/report.md").read_text()
+    report = report.replace("6 named tasks", "6 tasks")
     start = f"| {place} | {method} | {first} |"
     (line,) = [x for x in report.splitlines() if x.startswith(start) and "| seeds and examples |" in x]
     difference, interval = (cell.strip() for cell in line.split("|")[4:6])

@@ -1,0 +1,115 @@
+"""The guides of docs/extending.md: each block is written to its file and used as the page says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+import results
+from harness.cli.main import main
+from tests.harness.test_plugins import registered
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+BLOCKS = dict(re.findall(r"[Pp]ut (?:this|it) in `(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.S))
+SHORT = "--max-steps 2 --eval-rows 20 --train-rows 32 --no-profile --formats md --figures png".split()
+
+
+@pytest.fixture(autouse=True)
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, block in BLOCKS.items():
+        (tmp_path / name).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    with registered():
+        yield
+
+
+def find_command(start: str) -> list[str]:
+    """The words behind `python -m harness` of the page's command that starts so."""
+    (line,) = re.findall(rf"^    python -m harness ({re.escape(start)}.*)$", PAGE, re.M)
+    return str(line).split()
+
+
+def test_every_block_of_the_page_is_used_here() -> None:
+    assert set(BLOCKS) == {"first.py", "norm_scale.py", "reviews.py", "best_seed.py"}
+    assert PAGE.count("```python") == len(BLOCKS)
+
+
+def test_strategy_in_ten_lines() -> None:
+    assert len(BLOCKS["first.py"].strip().splitlines()) <= 10
+    assert main([*find_command("run --plugin first.py"), *SHORT, "--out", "out"]) == 0
+    assert "lorasp:select=first" in Path("out/report/report.md").read_text()
+    assert main(find_command("strategies")) == 0
+
+
+def test_method_trains_the_factors_of_each_norm_and_packs() -> None:
+    assert main([*find_command("run --plugin norm_scale.py"), *SHORT, "--out", "out"]) == 0
+    config = json.loads((ROOT / "suites/embedded/models/encoder/config.json").read_text())
+    norms = 1 + 2 * config["num_hidden_layers"]  # BERT: one behind the embeddings, two in each layer
+    frame = results.load("out").query("method == 'norm-scale'")
+    assert set(frame.adapter_trained) == {norms * config["hidden_size"]} and len(frame) == 3
+
+
+def test_method_scores_alone_as_in_a_pack() -> None:
+    words = [*find_command("run --plugin norm_scale.py"), *SHORT]
+    scores = []
+    for pack in ("1", "8"):
+        assert main([*words, "--methods", "norm-scale", "--pack", pack, "--out", f"out{pack}"]) == 0
+        scores.append(results.load(f"out{pack}").set_index("seed").value.sort_index())
+    assert scores[0].equals(scores[1])
+
+
+def test_method_starts_at_the_pretrained_model() -> None:
+    import torch
+
+    layer = torch.nn.LayerNorm(8)
+    torch.nn.init.normal_(layer.weight)
+    leaf = type("Leaf", (), {"tensor": torch.zeros(2, 8)})()
+    scaled = runpy.run_path("norm_scale.py")["ScaledNorm"](layer, leaf)
+    rows = torch.randn(4, 3, 8)
+    assert torch.equal(scaled(rows), layer(rows))
+    leaf.tensor[1] = 0.5  # replica 1 owns rows 2 and 3
+    torch.testing.assert_close(scaled(rows), layer(rows) * torch.tensor([1, 1, 1.5, 1.5])[:, None, None])
+
+
+def test_suite_reads_the_users_files_and_scores_its_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*find_command("run --plugin reviews.py"), *SHORT, "--methods", "lora", "--seeds", "2", "--out", "out"]
+    Path("DATA").mkdir()
+    assert main(words) == 2 and "--data-dir" in capsys.readouterr().err
+    for split, count in (("train", 40), ("dev", 25)):
+        with Path(f"DATA/{split}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("text", "label"))
+            writer.writerows((f"we like film {n}", ("negative", "positive")[n % 3 > 0]) for n in range(count))
+    assert main(words) == 0
+    frame = results.load("out")
+    assert set(frame.metric) == {"balanced_accuracy"} and set(frame.majority) == {50.0}
+
+
+def test_metric_of_the_suite_is_the_one_of_scikit_learn() -> None:
+    score = runpy.run_path("reviews.py", run_name="guide")["balanced_accuracy"]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        predictions, targets = rng.integers(0, 2, 30), rng.integers(0, 2, 30)
+        assert score(predictions, targets) == pytest.approx(100 * balanced_accuracy_score(targets, predictions))
+
+
+def test_table_is_in_the_report() -> None:
+    assert main(["run", "--tasks", "rte", "--methods", "lora", "--seeds", "3", *SHORT, "--out", "out"]) == 0
+    guide = runpy.run_path("best_seed.py", run_name="guide")
+    page = guide["write_report_with_table"](Path("out"), Path("tables"))
+    assert page.is_file()
+    text = Path("tables/report.md").read_text()
+    values = results.load("out").value
+    (row,) = [line for line in text.splitlines() if line.startswith("| rte | lora |") and line.count("|") == 6]
+    cells = [cell.strip() for cell in row.split("|")[3:6]]
+    assert float(cells[0]) == pytest.approx(values.max(), abs=0.01)
+    assert float(cells[2]) == pytest.approx(values.max() - values.min(), abs=0.01)
