@@ -23,8 +23,8 @@ class Dora(FromPeft):
 
     name: ClassVar[str] = "dora"
     paper: ClassVar[str | None] = "arXiv 2402.09353"
-    unfit_levels: ClassVar[Mapping[str, str]] = {
-        "int8": "peft's norm of the rows is not made for 8-bit weights; use quantize=nf4, fp4 or nf4-dq"
+    unfit_weights: ClassVar[Mapping[str | None, str]] = {
+        "Int8Params": "peft's norm of the rows is not made for 8-bit weights; use quantize=nf4, fp4 or nf4-dq"
     }
     summary: ClassVar[str] = "LoRA on the direction of the weight, with a trained magnitude"
     learning_rates: ClassVar[Mapping[str, Sourced]] = {

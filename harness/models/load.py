@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.core.cell import SIMULATED, Precision, Quantize
+from harness.core.cell import Precision
 from harness.core.errors import UserError
 from harness.core.failure import is_out_of_memory
+from harness.core.quantization import QUANTIZATIONS, Quantization
 from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
 from harness.models.shapes import build_shape_config
-from harness.models.simulated import simulate
 from harness.models.weights_report import check_weights
 
 if TYPE_CHECKING:
@@ -73,32 +73,7 @@ def load_model_config(tokenizer: Any) -> Any:
 
 
 FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
-"""Linear layers that no level quantizes: a path that starts or ends so."""
-
-
-def build_quantization_config(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
-    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
-
-    Raises UserError where bitsandbytes is not installed.
-    """
-    if quantize == "none" or quantize in SIMULATED:
-        return None
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"--quantize {quantize} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
-    from transformers import BitsAndBytesConfig
-
-    if quantize == "int8":
-        # outlier columns are found over the whole batch, so with a threshold neighbours in a pack would matter
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=heads)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="fp4" if quantize == "fp4" else "nf4",
-        bnb_4bit_use_double_quant=quantize == "nf4-dq",
-        bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=heads,
-    )
+"""Linear layers that no type quantizes: a path that starts or ends so."""
 
 
 def load_skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
@@ -160,7 +135,7 @@ def load_model(
     outputs: int | None,
     *,
     dtype: Precision = "fp32",
-    quantize: Quantize = "none",
+    quantize: str = "none",
     device: str = "cpu",
     attention_dropout: float = 0.0,
     trained_backbone: bool = False,
@@ -173,8 +148,9 @@ def load_model(
     if attention_dropout > 0:
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
-    if source.shape is not None and (quantize == "none" or quantize in SIMULATED):
-        return _build_random_model(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
+    quantization = QUANTIZATIONS.get(quantize)
+    if source.shape is not None and quantization.is_float:
+        return _build_random_model(source, outputs, device, kind, quantization).requires_grad_(trained_backbone)
     try:
         # it tells of optional kernels that are absent, and of casts that are meant
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -184,12 +160,11 @@ def load_model(
             _disable_dropout(config, outputs)
             auto = _choose_auto_class(config, outputs)
             options = {"dtype": kind, "attn_implementation": _choose_attention(config, device)}
-            quantized = build_quantization_config(quantize, FULL_PRECISION, kind)
             with _prepare_weights(source, auto, config, device) as path:
                 model, report = auto.from_pretrained(
                     path,
                     config=config,
-                    quantization_config=quantized,
+                    quantization_config=quantization.build_config(FULL_PRECISION, kind),
                     ignore_mismatched_sizes=True,  # the report names them
                     output_loading_info=True,
                     **options,
@@ -205,9 +180,8 @@ def load_model(
     disable_attention_dropout(model)
     reconcile_model(model)
     _disable_repacking(model)
-    if quantize in SIMULATED:
-        simulate(model, SIMULATED[quantize], FULL_PRECISION)
-    if quantize == "none" or quantize in SIMULATED:
+    quantization.transform(model, FULL_PRECISION)
+    if quantization.is_float:  # bitsandbytes places its own layers, and quantized ones have no exact padding check
         model = model.to(device)
         if outputs is not None and kind == torch.float32:
             check_padding(source, model)
@@ -246,14 +220,13 @@ def _disable_repacking(model: Any) -> None:
 
 
 def _build_random_model(
-    source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize
+    source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantization: Quantization
 ) -> nn.Module:
     """Random weights of a shape, made where they are used."""
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         model = build_model(source, outputs, device, kind).eval()
-    if quantize in SIMULATED:
-        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    quantization.transform(model, FULL_PRECISION)
     return model
 
 
