@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
+from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
 from methods.lowrank import LowRank, Memo, draw_factors, find_sites
 from methods.masks import build_masks, count_share
@@ -31,7 +32,7 @@ class LoraSP(LowRank):
     which the mask is drawn anew, 0 for never: entries keep their values, the adapter's moments start again from zero.
     """
 
-    select: str = option("random", "strategy that says which entries train", "a strategy's name")
+    select: str = option("random", "strategy that says which entries train", STRATEGIES.names)
     ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
         "auto", "where the share is exact; auto: as the strategy says"
@@ -39,7 +40,7 @@ class LoraSP(LowRank):
     zero: Literal["auto", "a", "b"] = option(
         "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
     )
-    frozen: Literal["none", "int8", "fp4", "nf4"] = option("none", "codes that frozen entries are stored in")
+    frozen: str = option("none", "quantization type that frozen entries are stored in", list_vector_types)
     resample: int = option(0, "steps after which the mask is drawn anew; 0: never", "0 or more")
 
     name: ClassVar[str] = "lorasp"
@@ -67,6 +68,8 @@ class LoraSP(LowRank):
                 f"select={self.select} with zero={other}: {other.upper()} at zero never trains, so nothing is learned;"
                 f" use zero={self.strategy.trains} or auto"
             )
+        if self.frozen not in list_vector_types():
+            raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
@@ -86,7 +89,8 @@ class LoraSP(LowRank):
     def parts(self) -> dict[str, str]:
         drawn = self.strategy.unit == "entry" and self.strategy.scores is None
         # random numbers of several matrices once counted up to each one's size, so the larger trained alone
-        return {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
+        scope = {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
+        return scope | build_quantization_part(self.frozen)
 
     def pack_key(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"

@@ -101,8 +101,8 @@ def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
         hint = hints[field.name]
         literal = typing.get_origin(hint) is typing.Literal
         allowed: Any = list(typing.get_args(hint)) if literal else field.metadata.get("allowed", "")
-        if field.name == "select":
-            allowed = STRATEGIES.names()
+        if callable(allowed):
+            allowed = allowed()
         type_name = (
             "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
         )

@@ -91,8 +91,11 @@ class Range:
     log: bool = True
 
 
-def option(default: Any, meaning: str, allowed: str = "") -> Any:
-    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`."""
+def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = "") -> Any:
+    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`.
+
+    A function as `allowed` returns the names of a registry, plugins included.
+    """
     return dataclasses.field(default=default, metadata={"meaning": meaning, "allowed": allowed})
 
 

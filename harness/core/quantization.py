@@ -12,6 +12,7 @@ One object answers every question about its type, so a new type is one new file:
     stored layers  layout, list_state, count_weights, to_dense
     estimates      build_fake_layer
     recomputation  saved_operations
+    vectors        block, build_table, encode_blocks, decode_blocks (adapters store frozen entries by them)
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Quantization:
     `simulated`: weights only take the values of the type, so scores count, and memory and speed do not. `version` is
     raised when results change. `weight_class` is the class of a stored weight, None for floating point; types that
     share a class share `to_dense`, `list_state` and `count_weights`. `saved_operations` are the operators (as torch
-    names them, 'bitsandbytes::gemm_4bit') whose results selective activation checkpointing keeps.
+    names them, 'bitsandbytes::gemm_4bit') whose results selective activation checkpointing keeps. `block` is the number
+    of entries that share a scale where the type also stores vectors, `block_bytes` what their codes take.
     """
 
     name: str
@@ -63,6 +65,13 @@ class Quantization:
     version: int = 1
     weight_class: ClassVar[str | None] = None
     saved_operations: ClassVar[frozenset[str]] = frozenset({"aten::mm", "aten::addmm"})
+    block: ClassVar[int] = 64
+    block_bytes: ClassVar[int] = 0
+
+    @property
+    def stores_vectors(self) -> bool:
+        """Whether `encode_blocks` and its kin are there: frozen entries of an adapter may be stored by this type."""
+        return self.block_bytes > 0
 
     @property
     def is_float(self) -> bool:
@@ -109,6 +118,22 @@ class Quantization:
         """A layer with the storage and the temporaries of this type, built within a FakeTensorMode."""
         return linear
 
+    def count_vector_bytes(self, size: int) -> int:
+        """Bytes of `size` entries in block-wise codes: codes of whole blocks, and a float32 scale for each."""
+        return -(-size // self.block) * (self.block_bytes + 4)
+
+    def build_table(self, device: torch.device) -> Tensor:
+        """The numbers that codes stand for, at a scale of 1."""
+        raise NotImplementedError(f"{self.name} stores no vectors")
+
+    def encode_blocks(self, values: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes [bytes] and scales [n / block] of float32 values [n], where n is a multiple of `block`."""
+        raise NotImplementedError(f"{self.name} stores no vectors")
+
+    def decode_blocks(self, codes: Tensor, scales: Tensor, table: Tensor) -> Tensor:
+        """The float32 values [n] of codes and scales. Copies nothing from the host, so a CUDA graph can hold it."""
+        raise NotImplementedError(f"{self.name} stores no vectors")
+
 
 QUANTIZATIONS: Registry[Quantization] = Registry("quantization type", package="harness.models.quantization")
 
@@ -123,6 +148,11 @@ def describe_quantizations() -> str:
     stored = ["none"] + [name for name, quantization in QUANTIZATIONS if not quantization.is_float]
     simulated = [name for name, quantization in QUANTIZATIONS if quantization.simulated]
     return f"{','.join(stored)}; {','.join(simulated)} are simulated"
+
+
+def list_vector_types() -> list[str]:
+    """'none', and the types that can also store vectors, such as the frozen entries of an adapter."""
+    return ["none"] + [name for name, quantization in QUANTIZATIONS if quantization.stores_vectors]
 
 
 def get_quantization_of(weight: Any) -> Quantization:

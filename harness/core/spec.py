@@ -159,7 +159,9 @@ class Spec(BaseModel):
     )
     published: bool = Field(default=False, description="show published figures beside the results, in their own table")
     tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
-    plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
+    plugin: tuple[Path, ...] = Field(
+        default=(), description="Python files that register methods, strategies, suites, quantization types"
+    )
 
     @model_validator(mode="after")
     def _check_quantize(self) -> Self:

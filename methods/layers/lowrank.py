@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.core.quantization import QUANTIZATIONS
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.groups import Attached, ParameterGroup
-from methods.layers.frozen import FrozenLevel, count_quantized_bytes
 from methods.layers.matrices import MatrixBank
 from methods.layers.packed import PartialMatrix
 from methods.layers.replica_linear import get_trained_dtype, replace_module
@@ -36,7 +36,7 @@ class Pair:
     scale: float
     dropout: float
     lr_ratio: float = 1.0
-    frozen: FrozenLevel = "none"
+    frozen: str = "none"
     moves: bool = False
 
     def drop_dead_ranks(self) -> Pair:
@@ -262,7 +262,7 @@ def count_frozen_bytes(member: Mapping[str, Pair], itemsize: int) -> int:
             if pair.frozen == "none":
                 total += mask.size * itemsize  # the matrix that trained entries are put into
             elif trained == 0 or pair.moves or values.flatten().numpy()[~mask.ravel()].any():
-                total += count_quantized_bytes(mask.size, pair.frozen)
+                total += QUANTIZATIONS.get(pair.frozen).count_vector_bytes(mask.size)
             total += trained * INDEX_BYTES
         if name in narrow:
             total += int(pair.train_a.sum()) * INDEX_BYTES

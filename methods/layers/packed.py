@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.replicas.dropout import load_fused_kernel
 from harness.replicas.groups import Leaf
-from methods.layers.frozen import FrozenLevel, Quantized
+from methods.layers.frozen import Quantized
 
 if TYPE_CHECKING:
     from methods.layers.matrices import MatrixBank
@@ -27,7 +27,7 @@ class PartialMatrix:
     padding of replicas that train fewer entries than their neighbours.
     """
 
-    def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> None:
+    def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: str, moves: bool) -> None:
         self.shape = (len(values), values[0].shape[0], values[0].shape[1])
         self.leaf: Leaf | None = None
         self.matrices: MatrixBank | None = None
@@ -42,9 +42,7 @@ class PartialMatrix:
         """Whether all replicas train as many entries, so that no place of `index` is the padding's."""
         self.start = self._split_entries(torch.stack([m.flatten() for m in values]), masks, level, moves)
 
-    def _split_entries(
-        self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool
-    ) -> Tensor | None:
+    def _split_entries(self, dense: Tensor, masks: Sequence[np.ndarray], level: str, moves: bool) -> Tensor | None:
         """Take the matrices [K, size] apart; returns what the trained entries start from."""
         k, size = dense.shape
         positions = [np.flatnonzero(m) for m in masks]

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-BLOCK = 64
-"""Weights that share a scale."""
 NESTED_BLOCK = 256
 """Scales that share a scale in double quantization."""
 
@@ -38,6 +36,7 @@ class FourBit(Quantization):
     table: Literal["fp4", "nf4"]
     double: bool = False
     weight_class: ClassVar[str | None] = "Params4bit"
+    block_bytes: ClassVar[int] = 32
     saved_operations: ClassVar[frozenset[str]] = frozenset({"bitsandbytes::gemm_4bit", "bitsandbytes::gemv_4bit"})
 
     def build_config(self, skip: Sequence[str], compute: torch.dtype) -> Any:
@@ -53,7 +52,7 @@ class FourBit(Quantization):
         )
 
     def layout(self, rows: int, columns: int, dtype: StoredDtype = "float32") -> tuple[StoredTensor, ...]:
-        blocks = -(-rows * columns // BLOCK)
+        blocks = -(-rows * columns // self.block)
         codes = StoredTensor("weight", ((rows * columns + 1) // 2, 1), "uint8")
         table = StoredTensor("table", (16,), "float32")
         if not self.double:
@@ -79,6 +78,31 @@ class FourBit(Quantization):
     def count_weights(self, weight: Any) -> int:
         count: int = weight.quant_state.shape.numel()
         return count
+
+    @property
+    def stores_vectors(self) -> bool:
+        return not self.double
+
+    def build_table(self, device: torch.device) -> Tensor:
+        from bitsandbytes import functional
+
+        table: Tensor = functional.get_4bit_type(self.table, device=device, blocksize=self.block)
+        return table
+
+    def encode_blocks(self, values: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        from bitsandbytes import functional
+
+        codes, state = functional.quantize_4bit(values, blocksize=self.block, quant_type=self.table)
+        return codes.flatten(), state.absmax
+
+    def decode_blocks(self, codes: Tensor, scales: Tensor, table: Tensor) -> Tensor:
+        import torch
+        from bitsandbytes import functional
+
+        shape = torch.Size((len(scales) * self.block,))
+        state = functional.QuantState(scales, shape, table, self.block, self.table, torch.float32)
+        values: Tensor = functional.dequantize_4bit(codes[:, None], state)
+        return values
 
     def build_fake_layer(self, linear: nn.Linear, compute: torch.dtype) -> nn.Module:
         from harness.models.fake_layers import FakeFourBit
