@@ -1,4 +1,4 @@
-"""An exported adapter made whole: with the parts of the backbone that its base lacks and that were drawn at random."""
+"""Add to an exported adapter the backbone parameters that its base lacks, because they were drawn at random."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exported:
-    """The adapter with `drawn`, parameters of the backbone by name, as peft's `modules_to_save`.
+    """The adapter with `drawn` (backbone parameters by name) in peft's `modules_to_save`, each as its whole module.
 
-    Each goes there as its whole module. peft puts no low-rank pair into such a module, so a pair in it is added to the
-    module's weight. Raises CellFailed for an adapter of another kind in it.
+    peft puts no low-rank pair into such a module, so a pair there is merged into the module's weight. Raises CellFailed
+    for an adapter of another kind there.
     """
     if not drawn:
         return exported
@@ -26,6 +26,7 @@ def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exp
     prefix = "base_model." if config.is_prompt_learning else "base_model.model."
     values = {name: value.detach().cpu().clone().contiguous() for name, value in drawn.items()}
     tensors = dict(exported.tensors)
+    # Merge pairs into the saved modules first; their factors are dropped below.
     for name in [n for n in tensors if any(n.startswith(f"{prefix}{top}.") for top in tops)]:
         site, _, part = name.removeprefix(prefix).rpartition(".lora_")
         if config.peft_type != "LORA" or config.use_dora or part not in ("A.weight", "B.weight"):
@@ -46,6 +47,6 @@ def _is_within(path: str, top: str) -> bool:
 
 
 def _compute_scale(config: Any, site: str, rank: int) -> float:
-    """The scale of a pair that we exported ourselves: its patterns are whole names of layers."""
+    """The scale of a pair; in a configuration that we exported, patterns are full names of layers."""
     alpha = config.alpha_pattern.get(site, config.lora_alpha)
     return float(alpha) / (rank**0.5 if config.use_rslora else rank)
