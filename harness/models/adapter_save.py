@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import CellFailed
@@ -22,12 +22,16 @@ def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exp
         return exported
     config: Any = exported.config
     modules = sorted({name.rpartition(".")[0] for name in drawn})
-    tops = [m for m in modules if not any(m.startswith(f"{other}.") for other in modules)]
+    tops: list[str] = []
+    for module in modules:  # sorted, so a parent comes before its submodules
+        if not _is_within_any(module, tops):
+            tops.append(module)
     prefix = "base_model." if config.is_prompt_learning else "base_model.model."
     values = {name: value.detach().cpu().clone().contiguous() for name, value in drawn.items()}
     tensors = dict(exported.tensors)
+    saved_prefixes = tuple(f"{prefix}{top}." for top in tops)
     # Merge pairs into the saved modules first; their factors are dropped below.
-    for name in [n for n in tensors if any(n.startswith(f"{prefix}{top}.") for top in tops)]:
+    for name in [n for n in tensors if n.startswith(saved_prefixes)]:
         site, _, part = name.removeprefix(prefix).rpartition(".lora_")
         if config.peft_type != "LORA" or config.use_dora or part not in ("A.weight", "B.weight"):
             raise CellFailed(f"{name} lies in a part that the base lacks, which peft cannot express; leave it out")
@@ -35,15 +39,15 @@ def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exp
             a, b = tensors[name].double(), tensors[f"{prefix}{site}.lora_B.weight"].double()
             weight = values[f"{site}.weight"]
             values[f"{site}.weight"] = (weight.double() + _compute_scale(config, site, len(a)) * (b @ a)).to(weight)
-    tensors = {n: v for n, v in tensors.items() if not any(n.startswith(f"{prefix}{top}.") for top in tops)}
+    tensors = {n: v for n, v in tensors.items() if not n.startswith(saved_prefixes)}
     if isinstance(getattr(config, "target_modules", None), (list, set)):
-        config.target_modules = [t for t in config.target_modules if not any(_is_within(t, top) for top in tops)]
+        config.target_modules = [t for t in config.target_modules if not _is_within_any(t, tops)]
     config.modules_to_save = sorted({*(config.modules_to_save or []), *tops})
     return Exported(config, tensors | {prefix + name: value for name, value in values.items()})
 
 
-def _is_within(path: str, top: str) -> bool:
-    return path == top or path.startswith(f"{top}.")
+def _is_within_any(path: str, tops: Sequence[str]) -> bool:
+    return any(path == top or path.startswith(f"{top}.") for top in tops)
 
 
 def _compute_scale(config: Any, site: str, rank: int) -> float:

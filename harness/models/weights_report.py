@@ -111,12 +111,13 @@ def _count_missing_layers(model: nn.Module, missing: list[str]) -> tuple[int, in
     for path, stack in model.named_modules():
         if type(stack).__name__ != "ModuleList":
             continue
-        whole = [
-            all(f"{path}.{number}.{name}" in lacking for name, _ in layer.named_parameters())
-            for number, layer in stack.named_children()
-        ]
-        if any(whole):
-            return len(whole), sum(whole)
+        layers = dict(stack.named_children())
+        missing_layers = 0
+        for number, layer in layers.items():
+            names = {f"{path}.{number}.{name}" for name, _ in layer.named_parameters()}
+            missing_layers += names <= lacking
+        if missing_layers:
+            return len(layers), missing_layers
     return 0, 0
 
 

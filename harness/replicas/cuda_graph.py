@@ -126,7 +126,7 @@ class GraphRunner(EagerRunner):
 
     @property
     def _can_free(self) -> bool:
-        """Whether freeing can help: each shape may need the others' memory twice, for its eager step and its capture."""
+        """Whether freeing can help: each shape may need others' memory twice, for its eager step and its capture."""
         return bool(self._graphs) and self._freed < 2 * len(self._seen)
 
     def free(self) -> bool:

@@ -59,10 +59,10 @@ class ReplicaAdamW:
 
         dtype = self.groups[0].theta.dtype
         rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
-        counts = [
-            wide([[step % (every or longest) + 1 for every in g.restarts] for step in range(longest)])
-            for g in self.groups
-        ]
+        counts = []
+        for group in self.groups:
+            periods = wide([every or longest for every in group.restarts])
+            counts.append(wide(range(longest))[:, None] % periods + 1)
         self.beta1 = wide([p.beta1 for p in self.protocols])
         self.beta2 = wide([p.beta2 for p in self.protocols])
         decay = wide([p.weight_decay for p in self.protocols])
@@ -145,7 +145,8 @@ class ReplicaAdamW:
             if parts:
                 grads = [grad[0] for _, grad in parts]
                 torch._foreach_mul_(grads, factor.view(()))
-                theta, first, second = ([row[at : at + grad.shape[1]] for at, grad in parts] for row in rows)
+                spans = [slice(start, start + grad.shape[1]) for start, grad in parts]
+                theta, first, second = (list(map(row.__getitem__, spans)) for row in rows)
                 torch._fused_adamw_(
                     theta,
                     grads,
