@@ -49,6 +49,7 @@ def limit_eval_splits(suite: Suite, name: str) -> Suite:
     """The suite with one eval split for a task: further splits would score the held-out part again."""
     task = suite.tasks[name]
     tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=task.eval_splits[:1])}
+    # `tasks` is an attribute of the class, so the copy gets a subclass of its own.
     limited_suite = copy.copy(suite)
     limited_suite.__class__ = type(type(suite).__name__, (type(suite),), {"tasks": tasks})
     return limited_suite
@@ -60,5 +61,6 @@ def select_held_out(train: Sequence[Example], most: int = MOST) -> np.ndarray:
     labels = [train[i].label for i in order]
     if not any(isinstance(label, str) for label in labels):
         order = order[np.argsort(np.array(labels, dtype=np.float64), kind="stable")]
+    # Positions in the middle of equal steps through the sorted rows give every class its share.
     count = min(most, round(SHARE * len(train)))
     return np.asarray(order[((np.arange(count) + 0.5) * len(train) / count).astype(np.int64)])

@@ -58,6 +58,7 @@ class ReplicaSampler:
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch = epoch
+            # Each epoch has its own stream, so a resumed run does not repeat the draws of earlier epochs.
             self._orders = np.stack([self._draw_rows(s.numpy("order", f"epoch {epoch}")) for s in self.streams])
             if self.sorted is not None:
                 self._schedules = np.stack(

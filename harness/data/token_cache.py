@@ -81,6 +81,7 @@ def read_split(folder: Path, key: str) -> Split | None:
 
     try:
         content = read_bytes(get_split_path(folder, key))
+        # The safetensors format: 8 bytes with the length of the header, then the header as JSON.
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load(content)

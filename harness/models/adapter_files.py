@@ -57,6 +57,7 @@ def write_adapter(
             save_file(dict(exported.tensors), whole / WEIGHTS, metadata={"format": "pt"})
             if config is not None:
                 _write_json(whole / "config.json", config)
+            # os.replace does not replace a folder that has files.
             _remove(target)
             os.replace(whole, target)
     except (OSError, SafetensorError) as error:
@@ -109,6 +110,7 @@ def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | Non
         return str(base)
     content = json.dumps([str(base), config], sort_keys=True)
     target = (out / BASES / hashlib.sha256(content.encode()).hexdigest()[:16]).resolve()
+    # The folder's name is a hash of its content, so an existing one is right.
     if target.is_dir():
         return str(target)
     try:

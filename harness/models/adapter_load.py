@@ -107,6 +107,7 @@ def _read_tensors(source: AdapterSource) -> dict[str, Tensor]:
     import torch
 
     try:
+        # The cell key contains this hash, so other weights must not train under that key.
         if hash_file(source.weights) != source.ref.revision:
             raise OSError("it has changed since the run was planned")
         if source.weights.suffix == ".safetensors":

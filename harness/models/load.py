@@ -155,6 +155,7 @@ def load_model(
     """
     if attention_dropout > 0:
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
+    # A backbone that trains needs float32 weights; bf16 then means autocast (see Method.autocasts).
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
     quantization = QUANTIZATIONS.get(quantize)
     if source.shape is not None and quantization.is_float:
@@ -162,6 +163,7 @@ def load_model(
     try:
         # bitsandbytes warns about absent optional kernels and about casts that are intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        # The fixed seed gives every cell the same values for weights that the file lacks.
         with suppress_warnings(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = load_config(source, outputs)

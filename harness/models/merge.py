@@ -57,6 +57,7 @@ def _write(out: Path, *parts: Any) -> None:
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # Next to `out`, so that os.replace renames within one file system.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
             whole = Path(made) / "model"
             whole.mkdir()

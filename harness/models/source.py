@@ -105,6 +105,7 @@ def hash_files(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         content = _read_content(file)
+        # Name and length separate the contents, so bytes cannot move between files without changing the hash.
         digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
@@ -213,6 +214,7 @@ def _hash_weights(files: list[Path]) -> str:
     for file in files:
         with file.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    # A single file keeps its own sha256, which can be compared with other tools.
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

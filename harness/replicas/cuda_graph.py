@@ -93,6 +93,7 @@ class GraphRunner(EagerRunner):
         if key not in self._graphs and not self._capture(key, rows, shape):
             return self.compute(rows, shape)
         graph, graph_rows, losses = self._graphs[key]
+        # A graph reads its row numbers at the address with which it was captured.
         graph_rows.copy_(rows)
         graph.replay()
         return losses

@@ -93,6 +93,7 @@ class CounterDropout(nn.Module):
 
     def __init__(self, p: Sequence[float], name: str) -> None:
         super().__init__()
+        # 63 bits, so that the number fits into a signed int64 on the device.
         self.site = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
         self.p = list(p)
         self.clock: Clock | None = None
@@ -102,6 +103,7 @@ class CounterDropout(nn.Module):
         self.clock = clock
         rate = torch.tensor(self.p, dtype=torch.float64, device=clock.seeds.device)
         # p = 0 gives the smallest int32, which every hash reaches: such a replica keeps all entries, times exactly 1
+        # A hash is uniform over int32, so it is below the threshold with probability p.
         self.threshold = (rate * 2**32 - 2**31).round().to(torch.int32)[:, None]
         self.scale = (1.0 / (1.0 - rate))[:, None]
 

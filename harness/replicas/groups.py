@@ -91,6 +91,7 @@ class ParameterGroup:
         projectors: Mapping[str, Projector] | None = None,
         parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
+        # The sort is stable: leaves with weight decay first, otherwise in the given order.
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
         self.counts = tuple(counts)
@@ -149,6 +150,7 @@ class ParameterGroup:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all replicas except `rows`."""
+        # A copy, because a view would keep the memory of the replicas that left.
         self.theta = self.theta.detach()[list(rows)].contiguous()
         self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)

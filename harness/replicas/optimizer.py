@@ -57,6 +57,7 @@ class ReplicaAdamW:
         def wide(values: object) -> Tensor:
             return torch.tensor(values, dtype=torch.float64, device=self.device)
 
+        # Tables are computed in float64 and cast once: 1 - beta ** count loses digits in float32.
         dtype = self.groups[0].theta.dtype
         rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
         counts = []
@@ -97,6 +98,7 @@ class ReplicaAdamW:
         """Do the device's part of a step, which a CUDA graph can capture; returns the norms [K] before clipping."""
         norms = [norm for group in self.groups for norm in self._norms(group)]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        # The formula of torch.nn.utils.clip_grad_norm_, per replica.
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
@@ -117,7 +119,8 @@ class ReplicaAdamW:
         if group.grad_buffer is not None or group.theta.numel() <= self.gathered:
             return [torch.linalg.vector_norm(group.grad, dim=1)]
         decayed, others = group.gradients()
-        return [norm.view(1) for norm in torch._foreach_norm([grad for _, grad in decayed + others])]
+        gradients = [grad for _, grad in decayed + others]
+        return [norm.view(1) for norm in torch._foreach_norm(gradients)]
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
         """Set the moments to zero for replicas whose moments restart at this step."""
@@ -201,11 +204,14 @@ class ReplicaAdamW:
 
     def state(self) -> dict[str, Any]:
         """A copy on the host of the step, the moments and the projectors' own tensors."""
+        projector_states = []
+        for group in self.groups:
+            projector_states.append([projector.state() for projector in group.projectors.values()])
         return {
             "steps": self.steps,
             "first": [m.to("cpu", copy=True) for m in self.first],
             "second": [v.to("cpu", copy=True) for v in self.second],
-            "projectors": [[p.state() for p in g.projectors.values()] for g in self.groups],
+            "projectors": projector_states,
         }
 
     def restore(self, state: dict[str, Any]) -> None:

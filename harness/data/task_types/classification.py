@@ -65,13 +65,19 @@ class LabelledRows(Split):
 
 def tokenise(tokenizer: Any, examples: Sequence[Example], max_length: int, regression: bool) -> LabelledRows:
     """Rows of one or two texts as tokens; beyond `max_length` tokens the longer text is truncated first."""
-    texts = [[e.texts[i] for e in examples] for i in range(len(examples[0].texts))]
+    # The tokenizer takes columns: all first texts, then all second texts.
+    texts: list[list[str]] = []
+    for number in range(len(examples[0].texts)):
+        texts.append([example.texts[number] for example in examples])
+    # Without truncation first, because only lengths before truncation show which rows are cut.
     plain = tokenizer(*texts, truncation=False, padding=False, return_attention_mask=False, verbose=False)
     columns = {name: list(plain[name]) for name in ("input_ids", "token_type_ids") if name in plain}
     cut = np.array([len(row) > max_length for row in columns["input_ids"]])
     if cut.any():
         where = np.flatnonzero(cut)
-        again = [[column[i] for i in where] for column in texts]
+        again = []
+        for column in texts:
+            again.append([column[i] for i in where])
         short = tokenizer(*again, truncation=True, max_length=max_length, padding=False, verbose=False)
         for name, rows in columns.items():
             for i, row in zip(where, short[name], strict=True):

@@ -33,6 +33,7 @@ def generate_texts(
         # transformers warns of every length limit that the model's own configuration sets too
         with suppress_warnings(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
             ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
+        # A causal model returns the prompt before the generated tokens; an encoder-decoder does not.
         if not split.opening:
             ids = ids[:, prompts["input_ids"].shape[1] :]
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

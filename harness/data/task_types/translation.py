@@ -127,8 +127,10 @@ def build_causal_rows(
     between = tokenizer.sep_token or "\n"
     separator = tokenizer(between, add_special_tokens=False)["input_ids"]
     source_rows, long = _tokenise_and_cut(tokenizer, [e.texts[0] for e in examples], protocol.max_length)
+    # Without the source's end token, because the target follows in the same text.
     prompts = [[*(row[:-1] if row[-1] == eos else row), *separator] for row in source_rows]
     plain = tokenizer([str(e.label) for e in examples], add_special_tokens=False, verbose=False)["input_ids"]
+    # The end token takes one of the allowed positions.
     over = np.array([len(row) >= protocol.max_target_length for row in plain])
     target_rows = [[*row[: protocol.max_target_length - 1], eos] for row in plain]
     fill = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -160,8 +162,10 @@ def _set_languages(tokenizer: Any, source: str, target: str) -> int | None:
     if not hasattr(tokenizer, "src_lang"):
         return None
     vocabulary = tokenizer.get_vocab()
-    codes = [next((c for c in CODES[name] if c in vocabulary), None) for name in (source, target)]
-    if None in codes:
+    codes = []
+    for name in (source, target):
+        codes += [code for code in CODES[name] if code in vocabulary][:1]
+    if len(codes) < 2:
         raise UserError(f"the model's tokenizer has no language tokens for {source} and {target}; use another model")
     tokenizer.src_lang, tokenizer.tgt_lang = codes
     return int(vocabulary[codes[1]])
