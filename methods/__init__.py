@@ -1,3 +1,3 @@
-"""Training methods, one a module."""
+"""Fine-tuning methods, one per module."""
 
-import harness  # noqa: F401  before torch: it settles how OpenMP's threads wait
+import harness  # noqa: F401  before torch, because it sets how OpenMP threads wait

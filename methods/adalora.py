@@ -24,7 +24,7 @@ class AdaLora(FromPeft):
     rank: int = option(16, "mean rank of the sites at the end", "1 or more")
     start_rank: int = option(24, "rank of each site at the start", "rank up to the layer's width")
     alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
     orthogonal: float = option(0.5, "weight of the penalty that keeps both factors orthogonal", "0 or more")
 
@@ -88,7 +88,9 @@ class AllocatorState:
 
     def state(self) -> dict[str, Any]:
         maps = {field: getattr(self.allocator, field) for field in self.FIELDS}
-        copies = {field: {n: v.to("cpu", copy=True) for n, v in values.items()} for field, values in maps.items()}
+        copies: dict[str, Any] = {}
+        for field, values in maps.items():
+            copies[field] = {name: value.to("cpu", copy=True) for name, value in values.items()}
         return copies | {"rank_pattern": self.config.rank_pattern}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @METHODS.register("bitfit")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BitFit(Method):
-    """Every bias of the backbone's linear layers and norms trains, without decay."""
+    """Every bias of the backbone's linear layers and norms trains, without weight decay."""
 
     name: ClassVar[str] = "bitfit"
     version: ClassVar[int] = 2

@@ -1,9 +1,12 @@
-"""Scores of the entries of A and B before training, from training rows only; one pass for all replicas of a pack.
+"""Score the entries of A and B before training, on training rows only; one pass serves all replicas of a pack.
 
-With G the gradient of the loss by the site's full update, B = 0 gives dL/dB = G A^T and dL/dA = 0: plain snip, fisher
-and movement are zero for every entry of A. So A's gradient is taken after one infinitesimal step of B along its own,
-where it is A G^T G up to a factor. Where A is the matrix at zero (`zero=a`), the roles change: dL/dA = B^T G, and B's
-gradient after a step of A is G G^T B. All sums are in float64, where no square underflows.
+With G [d_out, d_in] the gradient of the loss with respect to the site's full update:
+
+    B = 0    dL/dB = G A^T, dL/dA = 0    A's scores use its gradient after an infinitesimal step of B:  A G^T G
+    A = 0    dL/dA = B^T G, dL/dB = 0    B's scores use its gradient after an infinitesimal step of A:  G G^T B
+
+Without that step snip, fisher and movement would be zero for every entry of the other matrix. All sums are in float64,
+in which no square underflows.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
 
 Pair = tuple["Tensor", "Tensor"]
 Starts = Mapping[int, Mapping[str, Pair]]
-"""Replica -> site name -> A [rank, d_in] and B [d_out, rank] as drawn; one of them is zero."""
+"""Replica -> site name -> start values A [rank, d_in] and B [d_out, rank]; one of both is zero."""
 
 
 @dataclasses.dataclass
 class GradientSums:
-    """Sums over batches for one replica and site: gradients of A and B, and their squares."""
+    """Sums over batches for one replica and site: of the gradients of A and B, and of their squares."""
 
     a: Tensor
     b: Tensor
@@ -39,7 +42,7 @@ class GradientSums:
 
 
 def compute_weight_scores(model: nn.Module, starts: Mapping[str, Pair]) -> PerSite:
-    """Norms of the pretrained weight: of column j for each entry A[:, j], of row i for each entry B[i, :]."""
+    """Norms of the pretrained weight: its column j for the entries A[:, j], its row i for the entries B[i, :]."""
     from methods.layers.weights import get_dense_weight
 
     scores = {}
@@ -53,7 +56,10 @@ def compute_weight_scores(model: nn.Module, starts: Mapping[str, Pair]) -> PerSi
 def sum_gradients(
     model: nn.Module, starts: Starts, k: int, calibration: Calibration
 ) -> dict[int, dict[str, GradientSums]]:
-    """One backward pass per batch with the pack's K replicas, in evaluation mode; no gradient buffer is touched."""
+    """Gradient sums by replica and site, from one backward pass per batch with K replicas in evaluation mode.
+
+    It leaves the gradient buffers unchanged.
+    """
     import torch
 
     sums: dict[int, dict[str, GradientSums]] = {replica: {} for replica in starts}
@@ -76,11 +82,12 @@ def sum_gradients(
 
 @contextmanager
 def _watch_sites(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Site name -> (input, output) of the last forward pass; the outputs can be differentiated by."""
+    """Site name -> (input, output) of the last forward pass; gradients exist with respect to the outputs."""
     site_tensors: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(name: str) -> Any:
         def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            # With a frozen backbone the first outputs have no graph; it starts here.
             y = output if output.requires_grad else output.detach().requires_grad_()
             site_tensors[name] = (inputs[0].detach(), y)
             return y
@@ -96,7 +103,7 @@ def _watch_sites(model: nn.Module, names: Collection[str]) -> Iterator[dict[str,
 
 
 def _add_batch(sums: dict[str, GradientSums], name: str, x: Tensor, dy: Tensor, start: Pair) -> None:
-    """G = dy^T x is never put together: G A^T = dy^T (x A^T), and A G^T G = (dy G A^T)^T x."""
+    """Add a batch without building G = dy^T x [d_out, d_in]: G A^T = dy^T (x A^T) and A G^T G = (dy G A^T)^T x."""
     x, dy, a, b = (t.to(dy.device, start[0].dtype) for t in (x, dy, *start))
     if bool(a.any()):
         grad_b = dy.T @ (x @ a.T)
@@ -116,9 +123,9 @@ def _add_batch(sums: dict[str, GradientSums], name: str, x: Tensor, dy: Tensor, 
 def compute_gradient_scores(kind: ScoreKind, sums: Mapping[str, GradientSums], starts: Mapping[str, Pair]) -> PerSite:
     """First-order change of the loss for snip, sums of squares for fisher, -weight * gradient for movement.
 
-    The scores of the A's are divided by their mean size over all sites, those of the B's by theirs. So no factor on the
-    loss or on alpha / rank changes an order or a layer's share, though the gradients of the matrix at zero are of the
-    first degree in such a factor and those of the other of the second. Raises CellFailed where no gradient is left.
+    Scores of all A are divided by their mean absolute value over all sites, and those of all B by theirs. Gradients of
+    the matrix at zero are of first degree in a factor of the loss or of alpha / rank, those of the other matrix of
+    second degree; after the division such a factor changes nothing. Raises CellFailed where all gradients are zero.
     """
     raw = {name: _compute_raw_scores(kind, s, starts[name]) for name, s in sums.items()}
     sizes = []
@@ -135,7 +142,7 @@ def compute_gradient_scores(kind: ScoreKind, sums: Mapping[str, GradientSums], s
 
 
 def _compute_raw_scores(kind: ScoreKind, s: GradientSums, start: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Of A and of B. The matrix at zero moves along its own gradient, so it always moves away from zero."""
+    """Scores of A and of B. The matrix at zero moves along its own gradient, so always away from zero."""
     a, b = (t.to(s.a) for t in start)
     if kind == "fisher":
         pair = (s.a_square, s.b_square)

@@ -16,15 +16,15 @@ from methods.from_peft import FromPeft
 class Dora(FromPeft):
     """A low-rank pair for the direction of each row of the weight, and a trained magnitude."""
 
-    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    rank: int = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
     alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "dora"
     paper: ClassVar[str | None] = "arXiv 2402.09353"
-    unfit_levels: ClassVar[Mapping[str, str]] = {
-        "int8": "peft's norm of the rows is not made for 8-bit weights; use quantize=nf4, fp4 or nf4-dq"
+    unfit_weights: ClassVar[Mapping[str | None, str]] = {
+        "Int8Params": "peft's norm of the rows is not made for 8-bit weights; use quantize=nf4, fp4 or nf4-dq"
     }
     summary: ClassVar[str] = "LoRA on the direction of the weight, with a trained magnitude"
     learning_rates: ClassVar[Mapping[str, Sourced]] = {

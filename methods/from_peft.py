@@ -1,4 +1,4 @@
-"""Methods that peft implements well, in our training loop: its modules, our memory, streams and schedule."""
+"""Run methods of peft in our training loop: peft's modules with our parameter storage, seeds and schedule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FromPeft(Method):
-    """One replica; the adapter is what peft makes trainable, under the seed of the init stream."""
+    """A method that trains alone; its adapter is what peft makes trainable, seeded from the init stream."""
 
     family: ClassVar[str | None] = None
     autocasts: ClassVar[bool] = True
@@ -28,14 +28,14 @@ class FromPeft(Method):
     @property
     @abc.abstractmethod
     def sites(self) -> tuple[tuple[str, ...], int]:
-        """Names of target layers, and the rank at them."""
+        """(names of target layers, rank at each)."""
 
     @abc.abstractmethod
     def config(self, targets: list[str], member: Member) -> Any:
-        """peft's configuration for layers given by path."""
+        """peft's configuration for target layers given by path."""
 
     def register_hooks(self, tuner: Any, attached: Attached) -> None:
-        """Hang peft's schedule into the training loop."""
+        """Connect peft's own schedule to the training loop; most methods have none."""
 
     def fits(self, model: nn.Module) -> None:
         for site in find_sites(model, *self.sites):
@@ -46,7 +46,7 @@ class FromPeft(Method):
                 )
 
     def most(self, site: Site) -> int:
-        """The largest rank that a site has room for."""
+        """The largest rank that a site allows."""
         return min(site.d_in, site.d_out)
 
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
@@ -68,9 +68,10 @@ class FromPeft(Method):
         if not trained:
             raise CellFailed(f"{self.name}: peft made nothing trainable")
         ours = {id(p) for p in trained.values()}
+        # Tensors that peft adds without training them, such as the shared projections of VeRA.
         new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
         group = group_parameters("adapter", trained)
-        stored, size = (sum(count(t) for t in new.values()) for count in (Tensor.numel, lambda t: t.nbytes))
+        stored, size = sum(map(Tensor.numel, new.values())), sum(tensor.nbytes for tensor in new.values())
         attached = Attached([group], stored=[stored], frozen_bytes=[size], tuner=tuner)
         self.register_hooks(tuner, attached)
         return attached.join(head)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @METHODS.register("full")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Full(Method):
-    """No options. It changes the backbone itself, so it trains alone and not on a quantized one."""
+    """No options. It changes the backbone, so it trains alone and not on a quantized backbone."""
 
     name: ClassVar[str] = "full"
     summary: ClassVar[str] = "full fine-tuning: every weight trains"

@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685): a low-rank pair beside frozen linear layers."""
+"""LoRA (arXiv 2106.09685): a trained low-rank pair parallel to frozen linear layers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from methods.masks import build_masks
 class Lora(LowRank):
     """Every entry of A and B trains.
 
-    `match=lorasp` trains as many numbers as lorasp does at this rank: half of the rank at the same scale, or for an odd
-    rank one more with a random exact half of the entries.
+    `match=lorasp` has as many trainable parameters as lorasp at this rank: half of the rank at the same scale. For an
+    odd rank, half rounds up, and random entries are frozen so that the number is exact.
     """
 
-    match: Literal["none", "lorasp"] = option("none", "train as many numbers as lorasp does at this rank")
+    match: Literal["none", "lorasp"] = option("none", "lorasp: as many trainable parameters as lorasp has at this rank")
 
     name: ClassVar[str] = "lora"
     paper: ClassVar[str | None] = "arXiv 2106.09685"

@@ -16,7 +16,7 @@ from methods.lowrank import LowRank
 @METHODS.register("lora-fa")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoraFA(LowRank):
-    """A is drawn and frozen, B trains; the backward pass keeps x A in place of x."""
+    """A is random and frozen, B trains; the backward pass needs A x (rank numbers per token) and not x."""
 
     name: ClassVar[str] = "lora-fa"
     paper: ClassVar[str | None] = "arXiv 2308.03303"

@@ -1,4 +1,4 @@
-"""LoRA+ (arXiv 2402.12354): two learning rates."""
+"""LoRA+ (arXiv 2402.12354): B has a larger learning rate than A."""
 
 from __future__ import annotations
 

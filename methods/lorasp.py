@@ -1,9 +1,10 @@
-"""LoRA-SP (arXiv 2403.08822): LoRA with a part of the entries of A and B frozen, by default a random half."""
+"""LoRA-SP (arXiv 2403.08822): LoRA in which a part of the entries of A and B is frozen, by default a random half."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
+from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
 from methods.lowrank import LowRank, Memo, draw_factors, find_sites
 from methods.masks import build_masks, count_share
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
 @METHODS.register("lorasp")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoraSP(LowRank):
-    """`ratio` of the entries train, chosen by the strategy `select`; the rest never moves.
+    """A share `ratio` of the entries trains, selected by the strategy `select`; the others are frozen.
 
-    `scope` is where the share is exact and `zero` which matrix starts at zero; auto: as the strategy says. `frozen` is
-    how the rest is stored: block-wise codes of 8 or 4 bits, or floating point. `resample` is the number of steps after
-    which the mask is drawn anew, 0 for never: entries keep their values, the adapter's moments start again from zero.
+    `scope` is where the share is exact, and `zero` the matrix that starts at zero; auto takes both from the strategy.
+    `frozen` is the storage of frozen entries: block-wise codes of 8 or 4 bits, or floating point. Every `resample`
+    steps (0: never) the mask is resampled: entries keep their values, and the adapter's moments restart from zero.
     """
 
-    select: str = option("random", "strategy that says which entries train", "a strategy's name")
+    select: str = option("random", "strategy that says which entries train", STRATEGIES.names)
     ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
         "auto", "where the share is exact; auto: as the strategy says"
@@ -39,8 +41,8 @@ class LoraSP(LowRank):
     zero: Literal["auto", "a", "b"] = option(
         "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
     )
-    frozen: Literal["none", "int8", "fp4", "nf4"] = option("none", "codes that frozen entries are stored in")
-    resample: int = option(0, "steps after which the mask is drawn anew; 0: never", "0 or more")
+    frozen: str = option("none", "quantization type that frozen entries are stored in", list_vector_types)
+    resample: int = option(0, "steps after which the mask is resampled; 0: never", "0 or more")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -67,6 +69,8 @@ class LoraSP(LowRank):
                 f"select={self.select} with zero={other}: {other.upper()} at zero never trains, so nothing is learned;"
                 f" use zero={self.strategy.trains} or auto"
             )
+        if self.frozen not in list_vector_types():
+            raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
@@ -85,8 +89,9 @@ class LoraSP(LowRank):
 
     def parts(self) -> dict[str, str]:
         drawn = self.strategy.unit == "entry" and self.strategy.scores is None
-        # random numbers of several matrices once counted up to each one's size, so the larger trained alone
-        return {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
+        # Version 1 drew numbers up to each matrix's size, so that across matrices the larger one trained alone.
+        scope = {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
+        return scope | build_quantization_part(self.frozen)
 
     def pack_key(self) -> str | None:
         return self.family if self.frozen == "none" else f"{self.family} {self.frozen}"
@@ -100,16 +105,13 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
-        if self.strategy.unit != "entry":  # whether a whole row, rank or layer is left does not depend on the scores
+        if self.strategy.unit != "entry":  # how many whole rows, ranks or layers train does not depend on scores
             ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites} if self.score_kind() else None
             build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), ones)
             return
-        pairs = [tuple(m * n for m, n in site.shapes) for site in sites]
-        sizes = {
-            "matrix": [size for pair in pairs for size in pair],
-            "pair": [sum(pair) for pair in pairs],
-            "model": [sum(map(sum, pairs))],
-        }
+        matrix_sizes = [math.prod(shape) for site in sites for shape in site.shapes]
+        pair_sizes = [site.rank * (site.d_in + site.d_out) for site in sites]
+        sizes = {"matrix": matrix_sizes, "pair": pair_sizes, "model": [sum(pair_sizes)]}
         for size in sizes[self.effective_scope]:
             count_share(size, self.ratio)
 

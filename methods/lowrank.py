@@ -1,4 +1,7 @@
-"""The LoRA family: shared options, the sites they name, and how its members attach as one pack."""
+"""The LoRA family: shared options, the sites that they select, and how its members attach as one pack.
+
+options -> sites (names, widths) -> start values of A and B -> scores -> masks -> pairs -> attached layers
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 Memo = dict[Any, Any]
 
-# what the field calls query, key and value, and what the models of transformers call them
+# names of the query, key and value layers in the models of transformers
 ALIASES: Mapping[str, frozenset[str]] = {
     "query": frozenset({"query", "query_proj", "q_proj", "q_lin", "q"}),
     "key": frozenset({"key", "key_proj", "k_proj", "k_lin", "k"}),
@@ -48,11 +51,11 @@ FUSED = re.compile(r"w?qkv(_proj)?|query_key_value|c_attn|in_proj", re.IGNORECAS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowRank(Method):
-    """Options that every member of the family shares; a member says what trains, from which start, at which scale."""
+    """Options shared by the family. A member decides which entries train, their start values and the scale."""
 
-    rank: int = option(16, "inner width of the pair at each target layer", "1 up to the layer's width")
+    rank: int = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
     alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
@@ -79,22 +82,22 @@ class LowRank(Method):
 
     @property
     def rank_stabilized(self) -> bool:
-        """Whether alpha is divided by the root of the rank."""
+        """Whether alpha is divided by the square root of the rank (arXiv 2312.03732)."""
         return False
 
     @property
     def lr_ratio(self) -> float:
-        """Learning rate of B over that of A."""
+        """Learning rate of B divided by that of A."""
         return 1.0
 
     @property
     def site_rank(self) -> int:
-        """The rank that each site gets."""
+        """The rank of each site."""
         return self.rank
 
     @property
     def stored_rank(self) -> int:
-        """The rank of what is beside the weight, frozen ranks included."""
+        """The rank of the exported pair, with ranks that do not train."""
         return self.site_rank
 
     def fits(self, model: nn.Module) -> None:
@@ -117,34 +120,34 @@ class LowRank(Method):
         return check_other_tensors(model, initial)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
-        """A plain LoRA of peft, whatever part of it trained."""
+        """The adapter as plain LoRA of peft, which does not need to know which entries trained."""
         from methods.layers.exporting import export_lora
 
         return export_lora(model, slot, rank=self.stored_rank, dropout=self.dropout, rslora=self.rank_stabilized)
 
     def score_kind(self) -> ScoreKind | None:
-        """What `masks` wants measured before training."""
+        """The kind of scores that `masks` needs before training, or None."""
         return None
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
-        """What trains at each site; None: every entry."""
+        """The trained entries at each site; None where every entry trains."""
         return None
 
     @property
     def resample_interval(self) -> int:
-        """Steps after which what trains is drawn anew; 0: never."""
+        """Steps after which the mask is resampled; 0 for never."""
         return 0
 
     def resample_masks(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
-        """What trains after the mask was drawn anew for the time number `draw`."""
+        """The trained entries after resampling number `draw`."""
         raise NotImplementedError(f"{self.name} never draws its masks anew")
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
-        """A [rank, d_in] and B [d_out, rank] before training; what replicas share may be kept in `memo`."""
+        """A [rank, d_in] and B [d_out, rank] before training; `memo` caches results that replicas share."""
         return draw_factors(site, streams)
 
     def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
-        """One site's pair, its masks put on."""
+        """One site's pair with its masks."""
         import numpy as np
 
         from methods.layers.lowrank import Pair
@@ -161,8 +164,9 @@ class LowRank(Method):
         model.requires_grad_(False)
         set_frozen(model, [m.initial for m in members], {name for name, _ in find_head_linears(model)})
         head = attach_heads(model, [m.streams for m in members])
-        for group in head.groups:  # none in a language model
+        for group in head.groups:  # a language model has none
             set_heads(group, [m.initial for m in members])
+        # Replicas of a pack share results such as PiSSA's decomposition of the weight.
         memo: Memo = {}
         layouts = [prepare_replica(model, m, memo) for m in members]
         scores, costs = measure_scores(model, layouts, calibration)
@@ -180,7 +184,7 @@ class LowRank(Method):
 
 @dataclasses.dataclass
 class ReplicaInit:
-    """One replica before it is attached: its sites and what A and B start from."""
+    """One replica before it is attached: its sites and the start values of A and B."""
 
     method: LowRank
     streams: Streams
@@ -188,18 +192,18 @@ class ReplicaInit:
     starts: dict[str, tuple[Tensor, Tensor]]
 
     def masks(self, scores: PerSite | None) -> Masks | None:
-        """What trains; None: everything."""
+        """The trained entries; None where everything trains."""
         return self.method.masks(self.sites, self.streams, scores)
 
     def pairs(self, masks: Masks | None) -> dict[str, Pair]:
-        """Pairs by site, without what can never change the output: a site or a rank that neither trains nor adds."""
+        """Pairs by site, without sites and ranks that have no effect: not trained, and zero."""
         all_pairs = {n: self.method.pair(s, None if masks is None else masks[n]) for n, s in self.starts.items()}
         alive = {name: pair.drop_dead_ranks() for name, pair in all_pairs.items()}
         return {name: pair for name, pair in alive.items() if len(pair.a)}
 
 
 def prepare_replica(model: nn.Module, member: Member, memo: Memo) -> ReplicaInit:
-    """Sites and start values of a member."""
+    """The sites and start values of a member, with those of an initial adapter where it has one."""
     from methods.layers.initial import replace_factors
 
     method = as_low_rank(member.method)
@@ -214,7 +218,7 @@ def prepare_replica(model: nn.Module, member: Member, memo: Memo) -> ReplicaInit
 def measure_scores(
     model: nn.Module, layouts: Sequence[ReplicaInit], calibration: Calibration
 ) -> tuple[list[PerSite | None], list[dict[str, float]]]:
-    """The scores that each replica's method asks for, and what measuring them took (seconds of the pack, rows)."""
+    """The scores of each replica's strategy, and their cost for the record (seconds of the whole pack, rows)."""
     from methods.calibration import compute_gradient_scores, compute_weight_scores, sum_gradients
 
     began = time.perf_counter()
@@ -236,41 +240,49 @@ def measure_scores(
 
 
 def as_low_rank(method: Method) -> LowRank:
-    """The method as a member of the family; a pack never mixes families."""
+    """The method, typed as a member of the family; a pack never mixes families."""
     if not isinstance(method, LowRank):
         raise TypeError(f"{method.name} is not of the LoRA family")
     return method
 
 
 def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]:
-    """The backbone's linear layers that `target` names, in module order. Raises UserError for a name without one.
+    """The backbone's linear layers that `target` selects, in module order. Raises UserError for a name without layers.
 
-    `attention` means those of every block's attention, its output included; `all-linear` those of the feed-forward
-    part too.
+    `attention` selects all layers in attention modules, also the output projection; `all-linear` also the feed-forward
+    layers.
     """
     from methods.layers.replica_linear import find_backbone_linears, get_widths
 
     linears = find_backbone_linears(model)
-    paths_by_name = {name: {n for n, _ in linears if _is_target(name, n)} for name in target}
-    for name in paths_by_name:
-        if name in ALIASES and not paths_by_name[name]:
-            paths_by_name[name] = _find_fused(model, [n for n, _ in linears])
-        if not paths_by_name[name]:
-            have = sorted({n.rpartition(".")[2] for n, _ in linears})
-            have += [word for word in ("attention", "all-linear") if any(_is_target(word, n) for n, _ in linears)]
+    all_paths = [path for path, _ in linears]
+    targeted: set[str] = set()
+    for name in target:
+        paths = {path for path in all_paths if _is_target(name, path)}
+        if name in ALIASES and not paths:
+            paths = _find_fused(model, all_paths)
+        targeted |= paths
+        if not paths:
+            have = sorted({path.rpartition(".")[2] for path in all_paths})
+            # Both words select layers in blocks, so a model without blocks has neither.
+            have += [word for word in ("attention", "all-linear") if _selects_any(word, all_paths)]
             available = f"it has: {', '.join(have)}" if have else "it has none at all"
             raise UserError(f"target={name}: this model has no such linear layer; {available}")
-    if "all-linear" in paths_by_name:
+    if "all-linear" in target:
         _refuse_tensors(model)
-    chosen = [(n, m, *get_widths(m)) for n, m in linears if any(n in paths for paths in paths_by_name.values())]
+    chosen = [(path, *get_widths(linear)) for path, linear in linears if path in targeted]
     for path, *_ in chosen:
-        if "experts" in path.split("."):  # a routed expert reads a few tokens, of any replicas
+        if "experts" in path.split("."):  # routing mixes tokens of all replicas, so rows have no replica
             raise UserError(f"target: {path} is one of several experts, which no method trains; name other layers")
-    return [Site(n, d_in, d_out, rank, _parse_layer(n), _get_input_key(n, d_in)) for n, _, d_in, d_out in chosen]
+    return [Site(n, d_in, d_out, rank, _parse_layer(n), _get_input_key(n, d_in)) for n, d_in, d_out in chosen]
+
+
+def _selects_any(word: str, paths: Sequence[str]) -> bool:
+    return any(_is_target(word, path) for path in paths)
 
 
 def _find_fused(model: nn.Module, paths: Sequence[str]) -> set[str]:
-    """Layers that compute query, key and value in one product: peft's default targets, or by the names they have."""
+    """Layers that compute query, key and value in one product: peft's default targets, else known names."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 
     names = DEFAULTS.get(str(getattr(model.config, "model_type", "")))
@@ -280,7 +292,7 @@ def _find_fused(model: nn.Module, paths: Sequence[str]) -> set[str]:
 
 
 def _refuse_tensors(model: nn.Module) -> None:
-    """Raise UserError where linear maps of the model are no layers but bare tensors: a mixture's experts, XLNet's."""
+    """Raise UserError where linear maps are bare tensors and not layers: experts of a mixture, XLNet's attention."""
     from torch import nn
 
     for path, module in model.named_modules():
@@ -294,7 +306,7 @@ def _refuse_tensors(model: nn.Module) -> None:
 
 
 def _is_target(name: str, path: str) -> bool:
-    """Whether a word of `target` means the linear layer at this path."""
+    """Whether a word of `target` selects the linear layer at a path."""
     parents, _, last = path.rpartition(".")
     if name == "all-linear":
         return _parse_layer(path) >= 0
@@ -304,20 +316,21 @@ def _is_target(name: str, path: str) -> bool:
 
 
 def _get_input_key(path: str, d_in: int) -> str:
-    """Query, key and value of a block lie in one module and read the same input."""
+    """A key that is equal for layers with the same input: query, key and value of a block are in one module."""
     return f"{path.rpartition('.')[0]} {d_in}"
 
 
 def _parse_layer(path: str) -> int:
-    """The number of the block that a module path lies in; -1 outside of any."""
+    """The number of the block that a module path lies in; -1 outside of blocks."""
     match = re.search(r"\.(\d+)(?:\.|$)", path)
     return int(match.group(1)) if match else -1
 
 
 def draw_factors(site: Site, streams: Streams, zero: Literal["a", "b"] = "b") -> tuple[Tensor, Tensor]:
-    """A from Kaiming's uniform (bound 1 / sqrt(d_in)), B zero; the first rows of A are the same at each rank.
+    """A from Kaiming's uniform distribution (bound 1 / sqrt(d_in)) and B zero, as in peft.
 
-    With zero="a" it is B that is drawn (bound 1 / sqrt(d_out)).
+    With zero="a", B is drawn (bound 1 / sqrt(d_out)) and A is zero. Ranks are rows of the draw, so the first ranks are
+    equal at every rank.
     """
     import torch
 

@@ -1,4 +1,9 @@
-"""From a strategy's order to masks: exactly the asked number of entries, or whole rows, ranks, layers nearest to it."""
+"""Turn a strategy's order into masks.
+
+    numbers [m, n] per matrix -> one group per scope (matrix, pair, model) -> the highest units train -> bool [m, n]
+
+Single entries train in exactly the requested number; whole rows, ranks or layers in the number nearest to it.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +25,13 @@ def build_masks(
     scores: PerSite | None,
     draw: int = 0,
 ) -> Masks:
-    """The masks of a strategy; each `draw` has a stream of its own.
+    """The masks of a strategy; each resampling `draw` has its own random stream.
 
-    Raises CellFailed where it returns something else than an order of every entry.
+    Raises CellFailed where the strategy does not return a number for every entry.
     """
     seed = streams.seeds["mask"]
     if strategy.twins:
+        # Both seeds of a pair draw the same mask; the odd one takes its complement below.
         streams = Streams({**streams.seeds, "mask": seed // 2})
     rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
     order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
@@ -48,9 +54,9 @@ def _check_order(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
 
 
 def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: Scope, unit: Unit = "entry") -> Masks:
-    """True at the units with the highest numbers in each scope, ties in row-major order.
+    """Masks that are True at the units with the highest numbers in each scope; ties go in row-major order.
 
-    Of entries, exactly round(ratio * entries) of them; of larger units, as many as come nearest to that.
+    Exactly round(ratio * entries) entries train, or the number of larger units that comes nearest to it.
     """
     parts = [(s.name, i, np.asarray(order[s.name][i], np.float64)) for s in sites for i in (0, 1)]
     if scope == "model":
@@ -64,6 +70,7 @@ def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: S
         flat = np.concatenate([matrix.ravel() for _, _, matrix in group])
         if unit == "entry":
             mask = np.zeros(flat.size, dtype=bool)
+            # The stable sort breaks ties in favour of the first entry in row-major order.
             mask[np.argsort(-flat, kind="stable")[: count_share(flat.size, ratio)]] = True
         else:
             mask = _select_units(flat, _number_units(group, unit), ratio, f"{unit}s")
@@ -75,7 +82,7 @@ def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: S
 
 
 def _number_units(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> np.ndarray:
-    """For each entry of the group, the number of its unit."""
+    """The number of the unit of each entry in a group."""
     if unit == "block":
         values = np.concatenate([matrix.ravel() for _, _, matrix in group])
         numbers: np.ndarray = np.unique(values, return_inverse=True)[1].ravel()
@@ -84,6 +91,7 @@ def _number_units(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> n
     for name, i, matrix in group:
         by_row = unit == "row" or (unit == "rank" and i == 0) or (unit == "channel" and i == 1)
         count = matrix.shape[0 if by_row else 1]
+        # Row r of A and column r of B are one rank, so both get the same number.
         begin = of_site.setdefault(name, first) if unit == "rank" else first
         lines = np.arange(begin, begin + count)
         unit_numbers.append(np.repeat(lines, matrix.shape[1]) if by_row else np.tile(lines, matrix.shape[0]))
@@ -92,10 +100,10 @@ def _number_units(group: Sequence[tuple[str, int, np.ndarray]], unit: Unit) -> n
 
 
 def _select_units(values: np.ndarray, units: np.ndarray, ratio: float, names: str) -> np.ndarray:
-    """The mask of the highest units; fewer of two numbers of them that are equally near to the ratio."""
+    """The mask of the highest units; of two counts equally near to the ratio, the smaller one."""
     sizes = np.bincount(units)
     first = np.zeros(len(sizes), dtype=np.int64)
-    first[units[::-1]] = np.arange(units.size)[::-1]  # of equal places the last one written stays: the first entry
+    first[units[::-1]] = np.arange(units.size)[::-1]  # of repeated writes numpy keeps the last
     best = np.lexsort((first, -values[first]))
     sums = np.concatenate([[0], np.cumsum(sizes[best])])
     off = np.abs(sums - ratio * values.size)
@@ -109,7 +117,7 @@ def _select_units(values: np.ndarray, units: np.ndarray, ratio: float, names: st
 
 
 def count_share(size: int, ratio: float) -> int:
-    """round(ratio * size). Raises UserError where no entry is left."""
+    """round(ratio * size). Raises UserError where that is 0."""
     count = round(ratio * size)
     if count == 0:
         raise UserError(f"ratio={ratio}: leaves none of {size} entries; give a larger ratio or rank, or scope=model")
@@ -117,6 +125,6 @@ def count_share(size: int, ratio: float) -> int:
 
 
 def compute_trained_ratio(masks: Masks) -> float:
-    """The share of all entries that trains: with whole rows, ranks or layers, near the ratio and not always at it."""
+    """The actual share of trained entries, which differs from `ratio` where whole rows, ranks or layers train."""
     size = sum(m.size for pair in masks.values() for m in pair)
     return sum(int(m.sum()) for pair in masks.values() for m in pair) / size

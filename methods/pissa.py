@@ -1,4 +1,4 @@
-"""PiSSA (arXiv 2404.02948): principal singular values adapt."""
+"""PiSSA (arXiv 2404.02948): LoRA that starts from the principal singular vectors of the weight."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @METHODS.register("pissa")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pissa(LowRank):
-    """A and B start from the weight's principal part, whose start is taken off again.
+    """A and B start from the weight's principal part W_r, which is subtracted so that the output does not change.
 
-    In a pack the backbone is shared, so the start -B0 A0 stays beside the trained pair as frozen ranks.
+    The paper subtracts it from the weight. A pack shares the backbone, so here -B0 A0 is added as frozen ranks.
     """
 
     name: ClassVar[str] = "pissa"
@@ -46,6 +46,7 @@ class Pissa(LowRank):
             weight = get_dense_weight(model.get_submodule(site.name)).double().cpu()
             memo[site.name] = torch.linalg.svd(weight, full_matrices=False)
         u, s, v = memo[site.name]
+        # scale * B A then equals the leading part U S V^T of the weight.
         root = (s[: site.rank] / self.scale).sqrt()
         return root[:, None] * v[: site.rank], u[:, : site.rank] * root
 

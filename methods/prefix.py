@@ -1,4 +1,4 @@
-"""Prefix tuning (arXiv 2101.00190): trained keys and values before those of each layer."""
+"""Prefix tuning (arXiv 2101.00190): trained keys and values in front of those of each layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @METHODS.register("prefix")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """`tokens` keys and values a layer, drawn from N(0, 1) as peft does, without a reparametrization."""
+    """`tokens` keys and values per layer, drawn from N(0, 1) as in peft, without reparametrization."""
 
     tokens: int = option(10, "trained keys and values of each layer", "1 or more")
 
@@ -62,7 +62,7 @@ class Prefix(Method):
         return wrap_group(group, PrefixTunedModel(model, group.leaves["prefix"])).join(head)
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
-        """peft has one row [layers * 2 * d] a token."""
+        """peft stores one row [layers * 2 * d] per token."""
         from peft import PrefixTuningConfig
 
         from methods.layers.exporting import export_virtual_tokens
@@ -80,6 +80,6 @@ class Prefix(Method):
 
 
 def get_key_heads(config: Any) -> tuple[int, int]:
-    """Number of heads of keys and values, and their width; with grouped queries they are fewer than the queries'."""
+    """(number of key and value heads, width of a head); grouped-query attention has fewer of them than query heads."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width

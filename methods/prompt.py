@@ -1,4 +1,4 @@
-"""Prompt tuning (arXiv 2104.08691): trained vectors before the word embeddings."""
+"""Prompt tuning (arXiv 2104.08691): trained vectors in front of the word embeddings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @METHODS.register("prompt")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt(Method):
-    """`tokens` vectors, each started from the embedding of a random word; the input grows by as many positions."""
+    """`tokens` vectors that start from embeddings of random words; the input grows by as many positions."""
 
     tokens: int = option(10, "trained vectors before the words", "1 or more")
 

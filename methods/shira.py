@@ -1,4 +1,4 @@
-"""SHiRA (arXiv 2406.13175): a sparse part of the weight trains."""
+"""SHiRA (arXiv 2406.13175): a sparse selection of the weight's entries trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @METHODS.register("shira")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shira(FromPeft):
-    """Random entries of each target weight train, as many as a LoRA of this rank has."""
+    """Random entries of each target weight train, as many as LoRA of this rank has parameters."""
 
     rank: int = option(16, "as many entries train as a LoRA of this rank has", "1 or more")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
@@ -51,13 +51,15 @@ class Shira(FromPeft):
             raise NotApplicable(f"shira: peft's knows no layer like {other[0]} (Conv1D); use lora")
 
     def most(self, site: Site) -> int:
-        return site.d_in * site.d_out // (site.d_in + site.d_out)  # so many numbers train as the weight has entries
+        return (
+            site.d_in * site.d_out // (site.d_in + site.d_out)
+        )  # at this rank LoRA has as many parameters as the weight has entries
 
     def config(self, targets: list[str], member: Member) -> Any:
         import torch
         from peft import ShiraConfig
 
-        torch.sparse.check_sparse_tensor_invariants.disable()  # the default; torch warns until it is said
+        torch.sparse.check_sparse_tensor_invariants.disable()  # the default, but torch warns until it is set
 
         return ShiraConfig(
             r=self.rank, target_modules=targets, random_seed=member.streams.integer("mask", "shira") >> 32

@@ -1,4 +1,4 @@
-"""VeRA (arXiv 2310.11454): shared random matrices, trained vectors."""
+"""VeRA (arXiv 2310.11454): random matrices shared by all sites, and trained scaling vectors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from methods.from_peft import FromPeft
 @METHODS.register("vera")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vera(FromPeft):
-    """One frozen random pair of matrices for all sites; a vector of rank and one of outputs train at each."""
+    """One frozen random pair for all sites; at each site a vector [rank] and a vector [d_out] train."""
 
     rank: int = option(64, "directions of the shared random pair", "1 or more")
-    dropout: float = option(0.0, "dropout of what A reads", "0 up to, not including, 1")
+    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "vera"
@@ -38,7 +38,7 @@ class Vera(FromPeft):
         return self.target, self.rank
 
     def most(self, site: Site) -> int:
-        return self.rank  # its vectors scale random directions, which may be more than the layer is wide
+        return self.rank  # random directions may outnumber the width of a layer
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import VeraConfig

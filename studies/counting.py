@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.core.quantization import QUANTIZATIONS
+
 FLOAT = 4
 """Bytes of a trained number, of its gradient, and of each AdamW moment: all float32."""
-ABSMAX_BLOCK = 64
-"""Weights per float32 scale in bitsandbytes' 4-bit codes."""
 
 
 @dataclass(frozen=True)
 class BackboneWeights:
-    """Of a backbone: all numbers, and those in linear layers that a level quantizes."""
+    """Of a backbone: all numbers, and those in linear layers that quantization stores in codes."""
 
     numbers: int
     quantized: int
@@ -27,7 +27,7 @@ class BackboneWeights:
     @property
     def nf4(self) -> int:
         """Codes of half a byte and their scales; the rest in bf16."""
-        return self.quantized // 2 + FLOAT * (self.quantized // ABSMAX_BLOCK) + 2 * (self.numbers - self.quantized)
+        return QUANTIZATIONS.get("nf4").count_vector_bytes(self.quantized) + 2 * (self.numbers - self.quantized)
 
 
 @functools.cache

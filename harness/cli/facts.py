@@ -16,7 +16,7 @@ def build_method_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
     rows: Rows = [("method", "paper", *SHARES, "packs", "quantize", "what it is")]
     for item in found:
         packs = "alone" if not item["family"] else "yes"
-        quantize = ",".join(item["quantize"]) if item["unfit_levels"] else "any" if item["quantize"] else "no"
+        quantize = ",".join(item["quantize"]) if item["unfit_types"] else "any" if item["quantize"] else "no"
         rows.append((item["name"], item["paper"] or "", *format_percents(item), packs, quantize, item["summary"]))
     return rows, NOTE + found[0]["measured_on"]
 
@@ -53,7 +53,7 @@ def format_method_page(facts: dict[str, Any]) -> list[str]:
     lines += [f"  --protocol paper: 2e-05 (arXiv 2403.08822){'; sets ' + options if options else ''}", ""]
     lines.append("packs with: " + (", ".join(facts["packs_with"]) or "nothing, it trains alone"))
     lines.append("quantize: " + (", ".join(facts["quantize"]) or "no, it trains the backbone itself"))
-    lines += [f"  not on {level}: {why}" for level, why in facts["unfit_levels"].items()]
+    lines += [f"  not on {name}: {why}" for name, why in facts["unfit_types"].items()]
     return [*lines, *_format_costs(facts), *(_format_savings(facts["strategy"]) if "strategy" in facts else [])]
 
 

@@ -6,8 +6,9 @@ import dataclasses
 import typing
 from typing import Any
 
-from harness.core.cell import SHORT_NAMES, Quantize
+from harness.core.cell import SHORT_NAMES
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy
+from harness.core.quantization import QUANTIZATIONS
 from harness.planning.grammar import resolve_short_name
 from harness.profiling.footprint import MEASURED_ON, compute_shares
 
@@ -61,9 +62,15 @@ def list_suites() -> list[dict[str, Any]]:
 
 
 def list_quantization_types(kind: type[Method]) -> list[str]:
-    """Levels of quantization that a method trains on."""
-    all_types = [level for level in typing.get_args(Quantize) if level != "none"]
-    return [level for level in all_types if kind.quantizable and level not in kind.unfit_levels]
+    """Quantization types that a method trains on."""
+    unfit = {"none", *list_unfit_types(kind)}
+    return [name for name in QUANTIZATIONS.names() if kind.quantizable and name not in unfit]
+
+
+def list_unfit_types(kind: type[Method]) -> dict[str, str]:
+    """Quantization types whose weights a method cannot train on, with the reason."""
+    classes = {name: quantization.weight_class for name, quantization in QUANTIZATIONS}
+    return {name: kind.unfit_weights[c] for name, c in classes.items() if c in kind.unfit_weights}
 
 
 def _describe_method(name: str, kind: type[Method]) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def _describe_method(name: str, kind: type[Method]) -> dict[str, Any]:
         "family": kind.family,
         "packs_with": sorted(n for n, other in METHODS if kind.family and other.family == kind.family),
         "quantize": list_quantization_types(kind),
-        "unfit_levels": dict(kind.unfit_levels),
+        "unfit_types": list_unfit_types(kind),
         "of_lora_r16": compute_shares(name),
         "measured_on": MEASURED_ON,
     }
@@ -94,8 +101,8 @@ def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
         hint = hints[field.name]
         literal = typing.get_origin(hint) is typing.Literal
         allowed: Any = list(typing.get_args(hint)) if literal else field.metadata.get("allowed", "")
-        if field.name == "select":
-            allowed = STRATEGIES.names()
+        if callable(allowed):
+            allowed = allowed()
         type_name = (
             "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
         )

@@ -9,15 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.core.errors import UserError
+from harness.core.quantization import check_stored_quantization, is_simulated
 
 Precision = Literal["fp32", "bf16"]
-Quantize = Literal["none", "int8", "fp4", "nf4", "nf4-dq", "sim2", "sim3", "sim6"]
 Recompute = Literal["none", "selective", "full"]
 Template = Literal["alpaca", "plain"]
-SIMULATED: Mapping[Quantize, int] = {"sim2": 2, "sim3": 3, "sim6": 6}
-"""Bits of the levels that are only simulated: their scores are good, they have no memory or speed of their own."""
-SHORT_NAMES: Mapping[str, tuple[str, Quantize, Precision]] = {
+SHORT_NAMES: Mapping[str, tuple[str, str, Precision]] = {
     "qlora": ("lora", "nf4-dq", "bf16"),
     "qlorasp": ("lorasp", "nf4-dq", "bf16"),
 }
@@ -203,14 +203,23 @@ class Cell(Frozen):
     protocol: Protocol
     seeds: dict[str, int]
     dtype: Precision = "fp32"
-    quantize: Quantize = "none"
+    quantize: str = Field(default="none", description="quantization type of the backbone")
     recompute: Recompute = "none"
     parts: dict[str, str] = Field(
         default_factory=dict,
-        description="version above 1 of a strategy or of a field's meaning, sha256 of a plugin's source: "
+        description="version above 1 of a strategy, of a quantization type or of a field's meaning, "
+        "sha256 of a plugin's source: "
         "{'strategy mine': ..., 'order': '2'}",
     )
     initial: InitialRef | None = Field(default=None, description="the adapter that it starts from")
+
+    @model_validator(mode="after")
+    def _check_quantize(self) -> Self:
+        try:
+            check_stored_quantization(self.quantize, self.parts)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @functools.cached_property
     def key(self) -> str:
@@ -238,7 +247,7 @@ class Cell(Frozen):
     @property
     def is_simulated(self) -> bool:
         """Whether the backbone's quantization is simulated: scores only."""
-        return self.quantize in SIMULATED
+        return is_simulated(self.quantize, self.parts)
 
     @property
     def precision(self) -> str:

@@ -91,8 +91,11 @@ class Range:
     log: bool = True
 
 
-def option(default: Any, meaning: str, allowed: str = "") -> Any:
-    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`."""
+def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = "") -> Any:
+    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`.
+
+    A function as `allowed` returns the names of a registry, plugins included.
+    """
     return dataclasses.field(default=default, metadata={"meaning": meaning, "allowed": allowed})
 
 
@@ -102,7 +105,8 @@ class Method(abc.ABC):
 
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
-    `unfit_levels` maps a level of quantization that it cannot train on to the reason.
+    `unfit_weights` maps the class of quantized weights (`Quantization.weight_class`) that it cannot train on to the
+    reason.
     `learning_rates` maps a preset to its declared default and the source of that; `tunable` has the options that
     `--tune` searches beside the rate ("lr": its range, where a factor of 30 around the default is not right);
     `paper_options` are defaults under `--protocol paper`. `exports`: peft can express what it trains.
@@ -114,7 +118,7 @@ class Method(abc.ABC):
     summary: ClassVar[str]
     family: ClassVar[str | None] = None
     quantizable: ClassVar[bool] = True
-    unfit_levels: ClassVar[Mapping[str, str]] = {}
+    unfit_weights: ClassVar[Mapping[str | None, str]] = {}
     trains_backbone: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
     paper_options: ClassVar[Mapping[str, Any]] = {}

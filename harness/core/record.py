@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from harness.core.cell import Cell, Precision, Quantize, Recompute
+from harness.core.cell import Cell, Precision, Recompute
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
@@ -290,7 +290,7 @@ class Profile(Stored):
     model: str
     model_revision: str
     dtype: Precision = "fp32"
-    quantize: Quantize = "none"
+    quantize: str = "none"
     recompute: Recompute = "none"
     device: str
     batch_size: int

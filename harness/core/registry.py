@@ -29,13 +29,15 @@ _loaded: set[str] = set()
 class Registry(Generic[T]):
     """Named things of one kind (methods, strategies, suites).
 
-    `sources` has the sha256 of the file that a plugin's thing comes from; ours go by their `version`.
+    `sources` has the sha256 of the file that a plugin's thing comes from; ours go by their `version`. The modules of
+    `package` are imported at the first look-up, for things that stored records need where `load_all` is not called.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, package: str | None = None) -> None:
         self.kind = kind
         self._items: dict[str, T] = {}
         self.sources: dict[str, str] = {}
+        self._package = package
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken, or cannot be one."""
@@ -46,6 +48,7 @@ class Registry(Generic[T]):
             raise UserError(f"{self.kind} '{name}': the command line gives {marks} a meaning; allowed: none of these")
 
         def put(item: T) -> T:
+            self._load_package()
             if name in self._items:
                 raise UserError(f"{self.kind} '{name}' is already registered; choose another name")
             self._items[name] = item
@@ -55,20 +58,41 @@ class Registry(Generic[T]):
 
         return put
 
+    def _load_package(self) -> None:
+        package, self._package = self._package, None  # first, because the package's own modules come back here
+        if package is not None:
+            with _attribute_to(None):
+                load_package(package)
+
     def get(self, name: str) -> T:
         """The thing called `name`. Raises UserError with the nearest name."""
+        self._load_package()
         if name not in self._items:
             raise build_unknown_error(self.kind, name, self._items)
         return self._items[name]
 
     def names(self) -> list[str]:
+        self._load_package()
         return sorted(self._items)
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
+        self._load_package()
         return iter(sorted(self._items.items()))
 
     def __contains__(self, name: object) -> bool:
+        self._load_package()
         return name in self._items
+
+
+@contextlib.contextmanager
+def _attribute_to(source: str | None) -> Iterator[None]:
+    """Everything that registers in here comes from a plugin's source (its sha256), or from us (None)."""
+    global _loading
+    previous, _loading = _loading, source
+    try:
+        yield
+    finally:
+        _loading = previous
 
 
 def load_package(name: str) -> None:
@@ -97,16 +121,13 @@ def _find_source(module: str) -> Path | None:
 @contextlib.contextmanager
 def _record_plugin_source(what: str, file: Path | None) -> Iterator[None]:
     """What registers in here is of that file. Raises UserError naming the plugin."""
-    global _loading
-    _loading = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
     try:
-        yield
+        with _attribute_to(hashlib.sha256(file.read_bytes()).hexdigest() if file else None):
+            yield
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{what} raises {type(error).__name__}: {error}") from error
-    finally:
-        _loading = None
 
 
 def load_plugin(path: Path) -> None:
@@ -131,14 +152,14 @@ def load_plugin(path: Path) -> None:
 
 
 def load_all(plugins: Sequence[Path] = ()) -> None:
-    """Import our own methods, strategies and suites, installed plugins, and the given files. Raises UserError."""
+    """Import all that we register ourselves, installed plugins, and the given files. Raises UserError."""
     if foreign := find_foreign_package():
         name, place = foreign
         raise UserError(
             f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "
             "import the harness first, or rename that module"
         )
-    for package in ("methods", "methods.selection", "suites"):
+    for package in ("harness.models.quantization", "methods", "methods.selection", "suites"):
         load_package(package)
     load_entry_points()
     for path in plugins:

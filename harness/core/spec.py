@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.core.cell import LIMITS, Precision, Quantize, Recompute, Template
+from harness.core.cell import LIMITS, Precision, Recompute, Template
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.file_names import make_file_name
+from harness.core.quantization import QUANTIZATIONS, describe_quantizations
+from harness.core.registry import load_all
 
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
@@ -115,10 +117,10 @@ class Spec(BaseModel):
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",), min_length=1, description="precision of the frozen backbone: fp32,bf16"
     )
-    quantize: Annotated[tuple[Quantize, ...], Words] = Field(
+    quantize: Annotated[tuple[str, ...], Words] = Field(
         default=("none",),
         min_length=1,
-        description="quantization of the frozen backbone: none,int8,fp4,nf4,nf4-dq; sim2,sim3,sim6 are simulated",
+        description="quantization of the frozen backbone: " + describe_quantizations(),
     )
     recompute: Annotated[tuple[Recompute, ...], Words] = Field(
         default=("none",),
@@ -157,7 +159,18 @@ class Spec(BaseModel):
     )
     published: bool = Field(default=False, description="show published figures beside the results, in their own table")
     tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
-    plugin: tuple[Path, ...] = Field(default=(), description="Python files that register methods, strategies, suites")
+    plugin: tuple[Path, ...] = Field(
+        default=(), description="Python files that register methods, strategies, suites, quantization types"
+    )
+
+    @model_validator(mode="after")
+    def _check_quantize(self) -> Self:
+        """Raise UserError for a type that neither the harness nor a plugin registers."""
+        if any(name not in QUANTIZATIONS for name in self.quantize):
+            load_all(self.plugin)
+        for name in self.quantize:
+            QUANTIZATIONS.get(name)
+        return self
 
     @field_validator("out", "data_dir", mode="before")
     @classmethod

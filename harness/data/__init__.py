@@ -1,1 +1,1 @@
-"""From rows to tensors."""
+"""Turn rows of a task into tensors: tokenization, splits, sampling, held-out rows."""

@@ -1,4 +1,7 @@
-"""A validation part carved from the train rows, for choices that must not see the official dev set."""
+"""Hold out a validation part of the train rows, for choices that must not see the official dev set.
+
+train rows --first `rows` of the shuffle--> 80 % to train on | 20 %, at most 1,000, in place of the first eval split
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from harness.data.checks import describe_overlaps
 
 SHARE, MOST, SEED = 0.2, 1000, 0
 FEWEST = 5
-"""Train rows at least: a fifth of fewer is no row."""
+"""Minimum of train rows: a fifth of fewer rounds to no row."""
 
 
 def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | None = None) -> TaskData:
-    """The task with its train rows in two: the rest to train on, and the part in the place of its first eval split.
+    """The task's data with a part of the train rows in place of its first eval split; the rest stays to train on.
 
-    `rows`: only the train rows that a run limited to so many trains on; `most`: rows of the part, where a run scores
-    so many at most. No eval row is in it. Raises UserError.
+    `rows` limits the train rows as the run does; `most` limits the part, where the run limits eval rows. The result has
+    no eval row. Raises UserError for too few rows.
     """
     from harness.data.tokens import select_rows
 
     train = select_rows(data.splits["train"], rows, "train")
     if len(train) < FEWEST:
         raise UserError(
-            f"{task.name}: {len(train)} train rows are too few to carve a validation part; {FEWEST} at least"
+            f"{task.name}: {len(train)} train rows are too few to hold out a validation part; {FEWEST} at least"
         )
     validation_numbers = set(select_held_out(train, min(MOST, most or MOST)).tolist())
     part = tuple(row for i, row in enumerate(train) if i in validation_numbers)
@@ -43,7 +46,7 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
 
 
 def limit_eval_splits(suite: Suite, name: str) -> Suite:
-    """The suite with only the first eval split of a task: more of them would score the same part again."""
+    """The suite with one eval split for a task: further splits would score the held-out part again."""
     task = suite.tasks[name]
     tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=task.eval_splits[:1])}
     scored = copy.copy(suite)
@@ -52,10 +55,11 @@ def limit_eval_splits(suite: Suite, name: str) -> Suite:
 
 
 def select_held_out(train: Sequence[Example], most: int = MOST) -> np.ndarray:
-    """Numbers of the rows held out. Shuffled, sorted by label, taken at even steps: each class has its share."""
+    """Numbers of the held-out rows, stratified: rows are shuffled, sorted by label, and taken at even steps."""
     order = np.random.default_rng(SEED).permutation(len(train))
     labels = [train[i].label for i in order]
     if not any(isinstance(label, str) for label in labels):
         order = order[np.argsort(np.array(labels, dtype=np.float64), kind="stable")]
+    # Positions in the middle of equal steps through the sorted rows give every class its share.
     count = min(most, round(SHARE * len(train)))
     return np.asarray(order[((np.arange(count) + 0.5) * len(train) / count).astype(np.int64)])

@@ -1,4 +1,4 @@
-"""All splits of a task as one model reads them."""
+"""Tokenize all splits of a task for one model, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class Inputs:
-    """The tokenised splits, with a count of what was cut, and the tokenizer that made them."""
+    """The tokenized splits, the number of truncated rows, and the tokenizer that made them."""
 
     splits: Mapping[str, Split]
     truncation: Truncation
@@ -30,7 +30,7 @@ class Inputs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What tokenising made of the rows beside cutting them."""
+        """Notes of tokenization beyond truncation, such as dropped or packed rows."""
         return tuple(note for split in self.splits.values() for note in split.notes)
 
     @property
@@ -39,7 +39,7 @@ class Inputs:
 
 
 def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, cache: Path | None = None) -> Inputs:
-    """Tokenise the train split and each eval split of a task; what lies in the folder `cache` is read from there.
+    """The tokenized train split and eval splits of a task, read from the folder `cache` where they are stored there.
 
     Raises UserError for a split without rows.
     """
@@ -82,7 +82,7 @@ def _tokenise_split(
 
 
 def check_embedded(tokenizer: Any, task: Task, name: str, split: Split) -> None:
-    """Raise UserError where a row has a token without an embedding: `load_tokenizer` lets a pad token pass."""
+    """Raise UserError where a row has a token without an embedding; `load_tokenizer` checks all but the pad token."""
     rows = getattr(tokenizer, EMBEDDINGS, None)
     for tensor in (getattr(split, field, None) for field in ("ids", "written")):
         most = -1 if tensor is None or not tensor.numel() else int(tensor.max())

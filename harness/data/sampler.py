@@ -1,4 +1,8 @@
-"""Which rows each replica sees at each step, and how long they are padded."""
+"""Choose the rows of each replica at each step, and the length to which they are padded.
+
+rows sorted by length | group 0 | group 1 | ... | group 7 |      (length-bucketed batches only)
+length seed: the order of groups' batches          order seed: the order of rows within a group
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,15 @@ import numpy as np
 from harness.core.seeds import Streams
 
 BUCKETS = 8
-"""Groups of like length; a step pads to the longest row of the groups that its replicas read."""
+"""Number of length groups; a step pads to the longest row of the groups that its replicas read."""
 
 
 class ReplicaSampler:
-    """A permutation of the rows per replica and epoch, from the replica's own streams alone.
+    """Draws a permutation of the rows per replica and epoch, from the replica's own streams.
 
-    With `by_length`, rows are cut into groups of like length, at whole batches. Which group a step reads follows the
-    length seed, which of its rows the order seed. So replicas with the same length seed read rows of like length at the
-    same step; others are padded to the longest among them.
+    With `by_length`, batches are length-bucketed: rows are divided into groups of similar length, at whole batches. The
+    length seed decides which group a step reads, the order seed which rows of it. Replicas with the same length seed
+    read rows of similar length at the same step; otherwise all are padded to the longest.
     """
 
     def __init__(
@@ -32,14 +36,14 @@ class ReplicaSampler:
         self._schedules = np.zeros((len(streams), 0), dtype=np.int64)
 
     def at(self, step: int) -> np.ndarray:
-        """Row numbers [K * B] of a step; the last batch of an epoch may be short."""
+        """Row numbers [K * B] of a step, replica by replica; the last batch of an epoch may be shorter."""
         batches = [order[start : start + self.batch_size] for order, start in self._find_batch_starts(step)]
         return np.concatenate(batches)
 
     def select_padding_rows(self, step: int) -> np.ndarray:
-        """Rows whose longest a step is padded to: its own, or where rows are grouped by length all of the groups.
+        """Rows whose longest gives the padded length of a step: the step's own rows, or whole groups.
 
-        Of several groups all up to the longest, so that few shapes occur.
+        Where replicas read several groups, these are all rows up to the longest group, so that few shapes occur.
         """
         if self.sorted is None:
             return self.at(step)
@@ -50,10 +54,11 @@ class ReplicaSampler:
         return self.sorted[first : bounds[max(groups) + 1]]
 
     def _find_batch_starts(self, step: int) -> list[tuple[np.ndarray, int]]:
-        """For each replica its order of the epoch, drawn where that is a new one, and where its batch starts there."""
+        """(order of the epoch, start of the batch in it) per replica; draws the orders at the start of an epoch."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch = epoch
+            # Each epoch has its own stream, so a resumed run does not repeat the draws of earlier epochs.
             self._orders = np.stack([self._draw_rows(s.numpy("order", f"epoch {epoch}")) for s in self.streams])
             if self.sorted is not None:
                 self._schedules = np.stack(
@@ -73,12 +78,12 @@ class ReplicaSampler:
         return np.concatenate(groups)
 
     def _draw_groups(self, rng: np.random.Generator) -> np.ndarray:
-        """An order of the whole batches; a short one stays the last, so that all replicas have it at the same step."""
+        """A random order of the whole batches; a short batch stays last, so all replicas have it at the same step."""
         whole = self.rows // self.batch_size
         return np.append(rng.permutation(whole), whole)
 
     def _find_group_bounds(self) -> np.ndarray:
-        """Where the groups begin in the sorted rows: at whole batches, so that no batch lies in two."""
+        """Bounds of the groups in the sorted rows, at whole batches, so that no batch lies in two groups."""
         batches = np.linspace(0, self.per_epoch, min(BUCKETS, self.per_epoch) + 1).round().astype(int)
         return np.asarray(np.minimum(batches * self.batch_size, self.rows))
 

@@ -1,4 +1,7 @@
-"""Tokenised splits on disk, by content: read again by other cells, runs and processes, never by differing inputs."""
+"""Cache tokenized splits on disk, keyed by all inputs of tokenization, for other cells, runs and processes.
+
+CACHE/splits/KEY[:2]/KEY.safetensors    tensors of the split; metadata: its class, plain fields and a sha256
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SPLITS = "harness.data.task_types."
-"""Only classes of these modules are made from a file."""
+"""Only classes of these modules are created from a file, so a forged file cannot call other code."""
 
 
 def hash_tokenizer(tokenizer: Any) -> str | None:
-    """sha256 of what a fast tokenizer does to a text, and of the model's config beside it, where it is saved with one.
+    """sha256 of a fast tokenizer's settings and of the model's config.json in its folder.
 
-    The config says how a written text begins. None for a slow tokenizer, whose rows are not stored.
+    The config determines how a generated text starts. None for a slow tokenizer, whose rows are not cached.
     """
     import tokenizers
 
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None:
         return None
-    core.no_truncation()  # settings of the last call, which each call sets anew
+    core.no_truncation()  # these are left from the last call, and each call sets them
     core.no_padding()
     settings = [type(tokenizer).__name__, tokenizers.__version__, repr(tokenizer.special_tokens_map)]
     settings += [
@@ -53,7 +56,7 @@ def hash_tokenizer(tokenizer: Any) -> str | None:
 def compute_split_key(
     tokenizer: str, task: Task, rows: Sequence[Example], protocol: Protocol, *, train: bool, version: int
 ) -> str:
-    """sha256 of all that a tokenised split depends on; `tokenizer` is its digest, `version` that of the task type."""
+    """sha256 of all inputs of a tokenized split; `tokenizer` is its digest, `version` that of the task type."""
     head = [FORMAT, version, tokenizer, repr(task), train, protocol.select("tokenization"), len(rows)]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode("utf-8", "surrogatepass"))
     for row in rows:
@@ -66,12 +69,13 @@ def get_split_path(folder: Path, key: str) -> Path:
 
 
 def read_split(folder: Path, key: str) -> Split | None:
-    """The stored split; None where there is none, or its file is damaged."""
+    """The stored split; None where it is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         content = read_bytes(get_split_path(folder, key))
+        # The safetensors format: 8 bytes with the length of the header, then the header as JSON.
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load(content)
@@ -83,7 +87,7 @@ def read_split(folder: Path, key: str) -> Split | None:
 
 
 def write_split(folder: Path, key: str, split: Split) -> bool:
-    """Store a split whole or not at all; False where it holds what cannot be stored, or the folder takes no file."""
+    """Store a split as a whole or not at all; False where a field cannot be stored or the folder not written."""
     from safetensors.torch import save
 
     try:
@@ -108,7 +112,7 @@ def _hash_tensors(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def _encode_split(split: Split) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A split's class and plain fields, and its tensors and arrays. Raises TypeError for any other field."""
+    """(class and plain fields, tensors and arrays) of a split. Raises TypeError for a field of another kind."""
     kind = type(split)
     if not dataclasses.is_dataclass(split) or not kind.__module__.startswith(SPLITS):
         raise TypeError(f"{kind.__name__} is no dataclass of {SPLITS}*")
@@ -130,7 +134,7 @@ def _encode_split(split: Split) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _check_plain(value: Any) -> None:
-    """Only what JSON gives back as it was."""
+    """Raise TypeError for a value that JSON does not restore unchanged."""
     values = value if isinstance(value, (list, tuple)) else [value]
     if not all(each is None or type(each) in (str, int, float, bool) for each in values):
         raise TypeError(f"{type(value).__name__} is not stored")

@@ -1,4 +1,4 @@
-"""Token rows: padding, batches of like length, and which rows a cell reads."""
+"""Rows of tokens: padding, batches of similar length, and the rows that a cell reads."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def pad_rows(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarr
 
 
 def compute_padded_length(longest: int, ids: Tensor) -> int:
-    """What rows of `longest` tokens at most are padded to: a multiple of 8 on a GPU, so few shapes are captured."""
+    """The padded length of rows of at most `longest` tokens: a multiple of 8 on a GPU, for few CUDA graphs."""
     return longest if ids.device.type == "cpu" else min(-(-longest // 8) * 8, ids.shape[1])
 
 
 def iterate_length_batches(lengths: np.ndarray, k: int, device: str, budget: int | None = None) -> Iterator[np.ndarray]:
-    """Row numbers, shortest rows first; K replicas of a batch have about `budget` tokens together."""
+    """Batches of row numbers, shortest rows first; the K replicas of a batch have about `budget` tokens together."""
     order = np.argsort(lengths, kind="stable")
     tokens = budget or (CPU_TOKENS if device == "cpu" else GPU_TOKENS)
     start = 0
     while start < len(order):
+        # The longest row that the batch could reach bounds its size; the rows are sorted, so the batch stays below.
         longest = int(lengths[order[min(len(order), start + max(1, tokens // k)) - 1]])
         rows = order[start : start + max(1, tokens // (k * longest))]
         start += len(rows)
@@ -39,7 +40,7 @@ def iterate_length_batches(lengths: np.ndarray, k: int, device: str, budget: int
 
 
 def select_rows(examples: Sequence[Example], rows: int | None, split: str) -> Sequence[Example]:
-    """All, or for train the first `rows` of a fixed shuffle (the same for each seed), for others the first `rows`."""
+    """The first `rows` examples, for train those of a fixed shuffle (equal for all seeds); None: all examples."""
     if rows is None or rows >= len(examples):
         return examples
     if split != "train":

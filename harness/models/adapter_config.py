@@ -1,4 +1,4 @@
-"""What the fields of peft's adapter_config.json mean to us: read, without effect on the function, or refused by name.
+"""Read peft's adapter_config.json: each field is read, known to have no effect, or refused by name.
 
 Imports no torch.
 """
@@ -19,25 +19,25 @@ from harness.core.files import read_bytes
 
 READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"})
 PLACES = frozenset({"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"})
-"""Fields that say which layers the tensors belong to; peft's own rules are applied to them."""
+"""Fields that select layers; peft's own rules are applied to them."""
 WITHOUT_EFFECT = frozenset(
     "task_type auto_mapping peft_version base_model_name_or_path revision inference_mode lora_dropout fan_in_fan_out"
     " megatron_core loftq_config eva_config corda_config lora_ga_config qalora_group_size runtime_config".split()
 )
-"""Fields about the training, or about the file itself. Those of an initialization act through `init_lora_weights`."""
+"""Fields about training or about the file. Fields of an initialization act through `init_lora_weights` only."""
 PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-"""Values of `init_lora_weights` that leave the base as it was."""
+"""Values of `init_lora_weights` that do not change the base."""
 MOST_BYTES = 1 << 20
-"""Size of the file: peft compares each name of a layer with each text in it. One for 1,000 layers has some 100 kB."""
+"""Limit of the file's size: peft matches each layer name with each text in it. 1,000 layers take about 100 kB."""
 MOST_ALPHA = 1e6
-"""Alpha in either direction: one far above overflows to weights that are not finite."""
+"""Limit of alpha in either direction, because a much larger one overflows to weights that are not finite."""
 SECONDS = 4.0
-"""Time that all patterns of a configuration may take on all names of layers."""
+"""Time limit for matching all patterns of a configuration with all layer names."""
 PLAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def read_config(folder: Path, what: str) -> dict[str, Any]:
-    """adapter_config.json, its types checked. `what` leads the message. Raises UserError."""
+    """The fields of adapter_config.json with their types checked. Raises UserError; its message starts with `what`."""
     path = folder / "adapter_config.json"
     try:
         if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
@@ -59,7 +59,7 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
 
 
 def _check_numbers(config: Mapping[str, Any], what: str) -> None:
-    """Raise UserError where rank, alpha or a pattern of theirs is missing or no number."""
+    """Raise UserError where rank, alpha, or a value of their patterns is missing or not a number."""
     rank = ("a whole number of 1 or more", _is_rank)
     number = (f"a number from -{MOST_ALPHA:.0f} to {MOST_ALPHA:.0f}", _is_alpha)
     for field, (allowed, fits) in (("r", rank), ("lora_alpha", number)):
@@ -84,7 +84,7 @@ def _is_rank(value: Any) -> bool:
 
 
 def check_plain(config: Mapping[str, Any], what: str) -> None:
-    """Raise UserError, naming the field, for an adapter that is more than low-rank pairs on the base as it was."""
+    """Raise UserError, naming the field, unless the adapter is low-rank pairs on an unchanged base and nothing more."""
     if config["peft_type"] != "LORA":
         raise UserError(f"{what}: an adapter of type {shorten(config['peft_type'])}; allowed: plain LORA")
     start = config.get("init_lora_weights", True)
@@ -104,9 +104,9 @@ def check_plain(config: Mapping[str, Any], what: str) -> None:
 
 
 def check_patterns(config: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Raise UserError for a pattern that is no regular expression, or that takes too long on these names of layers.
+    """Raise UserError for a pattern that is not a regular expression, or that takes too long on these layer names.
 
-    peft matches with `re`, which nothing can stop: so another process tries them first.
+    peft matches with `re`, which cannot be interrupted, so a process with a time limit tries the patterns first.
     """
     patterns = [p for p in _collect_patterns(config) if not PLAIN.fullmatch(p)]
     if not patterns or not names:
@@ -150,7 +150,7 @@ def _collect_patterns(config: Mapping[str, Any]) -> list[str]:
 
 
 def _list_texts(value: Any) -> Iterable[str]:
-    """The texts of a field: a text, or a list or mapping of them."""
+    """The texts in a field: one text, the items of a list, or the keys of a mapping."""
     return [value] if isinstance(value, str) else [str(v) for v in value] if isinstance(value, (list, dict)) else []
 
 

@@ -1,9 +1,12 @@
-"""Trained adapters on the disk, in peft's layout.
+"""Write and verify trained adapters in peft's layout.
 
-RUN/adapters/KEY has adapter_config.json and adapter_model.safetensors; that of a classifier also has config.json: the
-base's configuration with the task's labels. Where these are not the base's own labels, `base_model_name_or_path` names
-RUN/bases/HASH: the same config.json beside links to the base's files, so that peft's AutoPeft classes build a head of
-the right width without being given one.
+    RUN/adapters/KEY/adapter_config.json          base_model_name_or_path: the base's folder, or RUN/bases/HASH
+                     adapter_model.safetensors
+                     config.json                  classifiers only: the base's configuration with the task's labels
+    RUN/bases/HASH/  config.json                  the same, where the base's own labels differ
+                     links to the other files of the base
+
+With RUN/bases/HASH, peft's AutoPeft classes build a head of the right width without further arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from harness.models.source import ModelSource
 
 DIGESTS = "adapter_files"
-"""In `extra` of a record: sha256 of each file of its adapter, by name. Absent in records of earlier versions."""
+"""Key in `extra` of a record: sha256 of each file of its adapter, by name. Records of earlier versions lack it."""
 FOLDER, BASES = "adapters", "bases"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -36,9 +39,9 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def write_adapter(
     out: Path, key: str, exported: Exported, base: str, config: Mapping[str, Any] | None = None
 ) -> AdapterInfo:
-    """Write OUT/adapters/KEY, all of it or nothing. Raises UserError.
+    """Write OUT/adapters/KEY as a whole or not at all. Raises UserError.
 
-    `base` is the model it belongs to, as `base_of` names it; `config` is the content of config.json, for a classifier.
+    `base` names the base model as `prepare_base` returns it; `config` is the content of a classifier's config.json.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -54,6 +57,7 @@ def write_adapter(
             save_file(dict(exported.tensors), whole / WEIGHTS, metadata={"format": "pt"})
             if config is not None:
                 _write_json(whole / "config.json", config)
+            # os.replace does not replace a folder that has files.
             _remove(target)
             os.replace(whole, target)
     except (OSError, SafetensorError) as error:
@@ -62,9 +66,9 @@ def write_adapter(
 
 
 def add_digests(out: Path, record: Record) -> Record:
-    """The record with the sha256 of each file of its adapter.
+    """The record with the sha256 of each file of its adapter in `extra`.
 
-    Not a part of `adapter`, which is the same from run to run: the configuration names folders.
+    They are not in `adapter`, which is equal for equal results, because the configuration names folders.
     """
     if record.adapter is None:
         return record
@@ -73,7 +77,7 @@ def add_digests(out: Path, record: Record) -> Record:
 
 
 def _remove(path: Path) -> None:
-    """Whatever is there: a folder, a file or a link."""
+    """Remove a folder, a file or a link, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -81,7 +85,7 @@ def _remove(path: Path) -> None:
 
 
 def build_labelled_config(source: ModelSource, labels: Sequence[str]) -> dict[str, Any] | None:
-    """The base's config.json with the labels of a task; None for a model of random weights, which has no file."""
+    """The base's config.json with a task's labels; None for random weights, which have no file."""
     if source.shape is not None:
         return None
     config: dict[str, Any] = json.loads((source.path / "config.json").read_text())
@@ -89,13 +93,13 @@ def build_labelled_config(source: ModelSource, labels: Sequence[str]) -> dict[st
 
 
 def build_label_fields(labels: Sequence[str]) -> dict[str, Any]:
-    """The fields of a configuration that name the outputs of a classifier; a regression has one without a name."""
+    """The configuration fields that name a classifier's outputs; a regression's one output is called LABEL_0."""
     names = list(labels) or ["LABEL_0"]
     return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
 
 
 def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | None) -> str:
-    """What `base_model_name_or_path` says: the base's folder, or a folder of links to it with the labels in `config`.
+    """The value of `base_model_name_or_path`: the base's folder, or one with links to it and the labels in `config`.
 
     Raises UserError where the links cannot be written.
     """
@@ -106,6 +110,7 @@ def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | Non
         return str(base)
     content = json.dumps([str(base), config], sort_keys=True)
     target = (out / BASES / hashlib.sha256(content.encode()).hexdigest()[:16]).resolve()
+    # The folder's name is a hash of its content, so an existing one is right.
     if target.is_dir():
         return str(target)
     try:
@@ -123,7 +128,7 @@ def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | Non
 
 
 def _link_files(base: Path, folder: Path) -> bool:
-    """Link the files of `base` but its config.json into `folder`; False on a file system without links."""
+    """Link all files of `base` except config.json into `folder`; False on a file system without links."""
     try:
         for file in base.iterdir():
             if file.is_file() and file.name != "config.json":
@@ -138,15 +143,15 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def is_saved(out: Path, record: Record) -> bool:
-    """Whether the adapter that a record names is there, unchanged."""
+    """Whether the adapter that a record names exists unchanged."""
     return record.adapter is not None and not find_changed_files(out, record)
 
 
 def find_changed_files(out: Path, record: Record) -> list[str]:
-    """Names of the files of a record's adapter that are absent or not what the record says."""
+    """Names of the files of a record's adapter that are absent or have another sha256."""
     if record.adapter is None:
         return []
-    if record.adapter.path != f"{FOLDER}/{record.key}":  # no other, so nothing outside of the run
+    if record.adapter.path != f"{FOLDER}/{record.key}":  # a forged path could point outside the run
         return [CONFIG, WEIGHTS]
     digests = record.extra.get(DIGESTS, {})
     if not isinstance(digests, dict):
@@ -156,7 +161,7 @@ def find_changed_files(out: Path, record: Record) -> list[str]:
 
 
 def check_unchanged(adapter: Path) -> None:
-    """Raise UserError where an adapter in a run's folder is not what its record says. Others have no record."""
+    """Raise UserError where an adapter in a run's folder differs from its record. Other adapters have no record."""
     folder = adapter.resolve()
     path = folder.parent.parent / "cells" / f"{folder.name}.json"
     if folder.parent.name != FOLDER or not os.path.lexists(path):
@@ -173,7 +178,7 @@ def check_unchanged(adapter: Path) -> None:
 
 
 def _is_unchanged(path: Path, digest: str | None) -> bool:
-    """`digest`: None in records of earlier versions, which have that of the weights alone."""
+    """`digest` is None in records of earlier versions, which store only the digest of the weights."""
     try:
         return digest in (None, hash_file(path))
     except (OSError, ValueError):  # ValueError: a name with a null byte

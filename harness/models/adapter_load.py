@@ -1,4 +1,4 @@
-"""Reading the adapter that a cell starts from."""
+"""Read the adapter that a cell starts from (`--init-from`)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 PEFT_PREFIX = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.default)?(?:\.weight)?")
 SAVED = re.compile(r"(.+?)\.(?:modules_to_save\.)(?:default\.)?(.+)")
-"""How older versions of peft name the tensors of `modules_to_save`."""
+"""Names of tensors in `modules_to_save`, as older versions of peft write them."""
 
 
 def load_initial(source: AdapterSource) -> Initial:
-    """Its pairs and its head, on the CPU. Raises UserError for a file that holds something else."""
+    """The pairs (A [r, d_in], B [d_out, r], scale) by site and the head, on the CPU.
+
+    Raises UserError for a file with anything else.
+    """
     label = f"--init-from {source.ref.name}"
     factors: dict[str, dict[str, Tensor]] = {}
     head = {}
@@ -54,7 +57,7 @@ def load_initial(source: AdapterSource) -> Initial:
 
 
 def _strip_prefixes(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """The tensors by their names in the model. Raises UserError where two have one name."""
+    """The tensors by their names in the model. Raises UserError where two tensors have the same name."""
     named: dict[str, Tensor] = {}
     for name, value in tensors.items():
         plain = name.removeprefix(PEFT_PREFIX)
@@ -67,9 +70,9 @@ def _strip_prefixes(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tenso
 
 
 def _compute_scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: str) -> dict[str, float]:
-    """Site -> scale, as peft takes it from the configuration.
+    """Site -> scale, computed from the configuration as peft does it.
 
-    Raises UserError for a site that the configuration leaves out, and for one that has another rank in the file.
+    Raises UserError for a site that the configuration does not target, or whose rank in the file is another.
     """
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
@@ -77,6 +80,7 @@ def _compute_scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: s
 
     check_patterns(config, list(ranks), what)
     places = {field: config[field] for field in PLACES if config.get(field) is not None}
+    # peft resolves "all-linear" against a model; here the file's own sites are all there are.
     if places.get("target_modules", "all-linear") == "all-linear":
         places["target_modules"] = ".*"
     rank_of: Mapping[str, int] = config.get("rank_pattern") or {}
@@ -99,10 +103,11 @@ def _compute_scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: s
 
 
 def _read_tensors(source: AdapterSource) -> dict[str, Tensor]:
-    """The tensors of a file; nothing but tensors is unpickled."""
+    """The tensors of a file. Unpickles nothing but tensors. Raises UserError for a file that is changed or damaged."""
     import torch
 
     try:
+        # The cell key contains this hash, so other weights must not train under that key.
         if hash_file(source.weights) != source.ref.revision:
             raise OSError("it has changed since the run was planned")
         if source.weights.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""Which adapter a cell starts from: where its weights lie and proof of which they are. Imports no torch."""
+"""Find the adapter that a cell starts from, and identify it by content hash. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harness.models.adapter_config import check_plain, read_config
 from harness.models.adapter_files import FOLDER, check_unchanged
 
 MICROSOFT_ALPHA = 16.0
-"""Their files do not say alpha; this is that of the repository's RoBERTa-base runs on MNLI (rank 8)."""
+"""Files of microsoft/LoRA do not contain alpha; this is the value of its RoBERTa-base runs on MNLI (rank 8)."""
 ALLOWED = "give a peft folder, a microsoft/LoRA file (FILE:alpha=16) or a run's folder (RUN:TASK)"
 SCALING = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
 
 
 @dataclasses.dataclass(frozen=True)
 class AdapterSource:
-    """`config` holds the fields of adapter_config.json; None for microsoft/LoRA's layout, which has `alpha` alone."""
+    """An adapter file. `config` has the fields of adapter_config.json, or is None for microsoft/LoRA (`alpha` only)."""
 
     ref: InitialRef
     weights: Path
@@ -36,7 +36,10 @@ class AdapterSource:
 
 
 def resolve_init_from(text: str) -> Callable[[Cell], AdapterSource]:
-    """`--init-from` -> the adapter of each cell. Raises UserError; the result raises it where a run has none."""
+    """A function from a cell to its adapter, for the text of `--init-from`.
+
+    Raises UserError; so does the function where a run has no adapter for the cell.
+    """
     path, option = _split_option(text)
     if path.is_file():
         source = _read_microsoft(text, path, option)
@@ -54,7 +57,7 @@ def resolve_init_from(text: str) -> Callable[[Cell], AdapterSource]:
 
 
 def _split_option(text: str) -> tuple[Path, str]:
-    """PATH or PATH:OPTION; a colon inside of an existing path is a part of it."""
+    """PATH or PATH:OPTION as a pair; a colon in the name of an existing path belongs to it."""
     head, colon, option = text.rpartition(":")
     if not colon or Path(text).expanduser().exists():
         return Path(text).expanduser(), ""
@@ -86,7 +89,7 @@ def _read_microsoft(text: str, path: Path, option: str) -> AdapterSource:
 
 
 def _read_peft(text: str, path: Path) -> AdapterSource:
-    """A folder with adapter_config.json; only plain LoRA, whose pairs are all that it changes beside the head."""
+    """A folder with adapter_config.json. Raises UserError unless it is plain LoRA: pairs and a head, nothing more."""
     check_unchanged(path)
     config = read_config(path, f"--init-from {text}")
     check_plain(config, f"--init-from {text}")
@@ -99,7 +102,7 @@ def _read_peft(text: str, path: Path) -> AdapterSource:
 
 
 class _RunAdapters:
-    """The adapters that a run has saved for one task: to each cell that of the same method, model and seeds."""
+    """The adapters that a run saved for one task; a cell starts from that of the same method, model and seeds."""
 
     def __init__(self, text: str, path: Path, task: str) -> None:
         self.text, self.path = text, path
@@ -114,7 +117,7 @@ class _RunAdapters:
         self._made: dict[str, AdapterSource] = {}
 
     def __call__(self, cell: Cell) -> AdapterSource:
-        """Raises NotApplicable where the run has not this method, UserError where it has it with other seeds."""
+        """Raise NotApplicable where the run lacks the method, UserError where it has it with other seeds only."""
         same = [r for r in self.records if _is_same_setup(r.cell, cell)]
         if not same:
             have = sorted({r.cell.title for r in self.records})
@@ -137,13 +140,13 @@ class _RunAdapters:
             if not (folder / "adapter_config.json").is_file():
                 raise UserError(f"--init-from {self.text}: {folder} is gone; run it again with --save-adapters")
             source = _read_peft(str(folder), folder)
-            ref = source.ref.model_copy(update={"source": self.name})  # the same for each seed: they are one method
+            ref = source.ref.model_copy(update={"source": self.name})  # equal for all seeds, so reports show one method
             self._made[key] = dataclasses.replace(source, ref=ref)
         return self._made[key]
 
 
 def _is_same_setup(stored: Cell, cell: Cell) -> bool:
-    """Whether method, options, model and precision are the same."""
+    """Whether two cells have the same method, options, model and precision."""
 
     def facts(one: Cell) -> str:
         parts: Sequence[Any] = (one.method, one.options, one.model.content, one.dtype, one.quantize)
@@ -157,7 +160,7 @@ def _format_seeds(cell: Cell) -> str:
 
 
 def _read_records(folder: Path) -> list[Record]:
-    """The records of another run, which is left as it is: what does not read is passed over."""
+    """The readable records of another run. Nothing there is repaired, because the run is not ours to change."""
     records = []
     for path in list_files(folder, ".json"):
         with contextlib.suppress(OSError, ValueError):

@@ -1,10 +1,12 @@
-"""What a loaded backbone really takes: numbers, bytes of weights, bytes of quantization state."""
+"""How much a loaded backbone stores: weights, bytes of weights, bytes of quantization state."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.core.quantization import get_quantization_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneStorage:
-    """`numbers` counts weights however they are stored; bytes are those of the tensors."""
+    """`numbers` counts weights, however they are stored; `weights` and `quantization` are bytes of tensors."""
 
     numbers: int
     weights: int
@@ -20,32 +22,21 @@ class BackboneStorage:
 
 
 def measure_storage(model: nn.Module, loaded: Sequence[nn.Parameter]) -> BackboneStorage:
-    """Of the parameters that were `loaded`, those still in the model: without a method's own, and its head."""
+    """The storage of those `loaded` parameters that are still in the model.
+
+    A method's own parameters and its head were not loaded, so they do not count.
+    """
     remaining = {id(p) for p in loaded}
     numbers = weights = state = 0
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             if id(parameter) in remaining:
-                remaining.remove(id(parameter))  # tied weights are one
-                shape = getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape)
-                numbers += shape.numel()
+                remaining.remove(id(parameter))  # tied weights count once
+                quantization = get_quantization_of(parameter)
+                numbers += quantization.count_weights(parameter)
                 weights += _count_bytes(parameter)
-                state += sum(map(_count_bytes, list_quantization_tensors(module, parameter)))
+                state += sum(map(_count_bytes, quantization.list_state(module, parameter)))
     return BackboneStorage(numbers, weights, state)
-
-
-def list_quantization_tensors(module: nn.Module, parameter: Any) -> Iterator[Tensor]:
-    """Scales and tables of bitsandbytes: of 4-bit weights with their second level, or of 8-bit ones."""
-    state = getattr(parameter, "quant_state", None)
-    while state is not None:
-        offset = getattr(state, "offset", None)
-        yield from (t for t in (state.absmax, state.code, offset) if t is not None)
-        state = state.state2
-    rows = getattr(parameter, "SCB", None)
-    if rows is None and parameter.dtype.itemsize == 1:  # the first forward pass hands them to the module
-        rows = getattr(getattr(module, "state", None), "SCB", None)
-    if rows is not None:
-        yield rows
 
 
 def _count_bytes(tensor: Tensor) -> int:

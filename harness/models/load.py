@@ -1,4 +1,7 @@
-"""Loading tokenizers and models, quietly and the same each time."""
+"""Load tokenizers and models: without network, warnings or foreign code, and with the same random draws each time.
+
+source (folder or shape) -> config, changed for training -> model -> checked weights -> quantized, on the device
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.core.cell import SIMULATED, Precision, Quantize
+from harness.core.cell import Precision
 from harness.core.errors import UserError
 from harness.core.failure import is_out_of_memory
+from harness.core.quantization import QUANTIZATIONS, Quantization
 from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
 from harness.models.shapes import build_shape_config
-from harness.models.simulated import simulate
 from harness.models.weights_report import check_weights
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """A missing head is expected here: no warnings, no progress bars, and the levels are put back."""
+    """Silence warnings and progress bars within, because a missing head is expected here."""
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
@@ -44,11 +47,14 @@ def suppress_warnings() -> Iterator[None]:
 
 
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Options of every `from_pretrained`: no network, and no code from a model folder, which transformers asks about."""
+"""Options of every `from_pretrained`: no network, and no code from a model folder."""
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The fast tokenizer of a local folder, with a pad token. Raises UserError, also if tokens have no embedding."""
+    """The fast tokenizer of a local folder, with a pad token.
+
+    Raises UserError where it does not load, or where some of its tokens have no embedding.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -60,7 +66,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     except Exception as error:
         raise UserError(f"model '{source.name}': its tokenizer does not load: {_format_error(error)}") from error
     reconcile_tokenizer(source, tokenizer, config)
-    if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa tells no second text from the first
+    if getattr(config, "type_vocab_size", 2) < 2:  # RoBERTa has no embedding for a second segment
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer
 
@@ -73,51 +79,28 @@ def load_model_config(tokenizer: Any) -> Any:
 
 
 FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
-"""Linear layers that no level quantizes: a path that starts or ends so."""
-
-
-def build_quantization_config(quantize: Quantize, heads: list[str], compute: torch.dtype) -> Any:
-    """The bitsandbytes configuration of a level that computes in `compute`; None where it has none.
-
-    Raises UserError where bitsandbytes is not installed.
-    """
-    if quantize == "none" or quantize in SIMULATED:
-        return None
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"--quantize {quantize} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
-    from transformers import BitsAndBytesConfig
-
-    if quantize == "int8":
-        # outlier columns are found over the whole batch, so with a threshold neighbours in a pack would matter
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=heads)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="fp4" if quantize == "fp4" else "nf4",
-        bnb_4bit_use_double_quant=quantize == "nf4-dq",
-        bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=heads,
-    )
+"""Names of linear layers that stay in floating point; a path matches that starts or ends with one."""
 
 
 def load_skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
-    """The model's shapes without its weights, on the device meta; see `load_model`.
+    """The model of `load_model` without its weights, on the device meta.
 
-    The names and shapes of the weights file are checked, and `newly_drawn` tells what it lacks. Raises UserError.
+    Checks the names and shapes in the weights file; `list_drawn_parameters` lists those that it lacks.
+    Raises UserError.
     """
     try:
         with suppress_warnings():
             config = load_config(source, outputs)
             auto = _choose_auto_class(config, outputs)
-            if source.shape is not None or hasattr(config, "quantization_config"):  # its names are not the model's
+            # A shape has no file, and the names in a quantized file are not those of the model.
+            if source.shape is not None or hasattr(config, "quantization_config"):
                 with torch.device("meta"):
                     return auto.from_config(config, trust_remote_code=False)  # type: ignore[no-any-return]
             model, report = auto.from_pretrained(
                 str(source.path),
                 config=config,
                 device_map="meta",
-                ignore_mismatched_sizes=True,  # the report names them
+                ignore_mismatched_sizes=True,  # check_weights reports them in one line
                 output_loading_info=True,
                 **LOCAL,
             )
@@ -125,12 +108,12 @@ def load_skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
             return model  # type: ignore[no-any-return]
     except UserError:
         raise
-    except Exception as error:  # whatever transformers and torch make of the fields of config.json
+    except Exception as error:  # transformers and torch raise many kinds for a wrong config.json
         raise _make_load_error(source, outputs, error) from error
 
 
 def build_model(source: ModelSource, outputs: int | None, device: str, dtype: torch.dtype) -> nn.Module:
-    """The model with whatever weights its classes start from, as `load_model` would set it up for a device."""
+    """The model as `load_model` sets it up for a device, with the random weights of its classes. Raises UserError."""
     try:
         with suppress_warnings():
             config = load_config(source, outputs)
@@ -147,12 +130,12 @@ def build_model(source: ModelSource, outputs: int | None, device: str, dtype: to
 
 
 def _disable_dropout(config: Any, outputs: int | None) -> None:
-    """Attention probabilities and layers are not dropped, and training keeps no keys and values."""
+    """Turn off dropout of attention probabilities and of whole layers, and the cache of keys and values."""
     for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
         if hasattr(config, field):
             setattr(config, field, 0.0)
     if outputs is None and not config.is_encoder_decoder:
-        config.use_cache = False  # training and scoring go on from no kept keys and values
+        config.use_cache = False  # only generation reads a cache; elsewhere it takes memory
 
 
 def load_model(
@@ -160,37 +143,39 @@ def load_model(
     outputs: int | None,
     *,
     dtype: Precision = "fp32",
-    quantize: Quantize = "none",
+    quantize: str = "none",
     device: str = "cpu",
     attention_dropout: float = 0.0,
     trained_backbone: bool = False,
 ) -> nn.Module:
-    """A classifier with `outputs` outputs; for None a language model, encoder-decoder or causal as its config says.
+    """A classifier with `outputs` outputs; for None a language model, of the kind that its config names.
 
-    float32 where the backbone itself trains. Weights that the file lacks (a fresh head, a pooler) are drawn from a
-    fixed seed. Raises UserError.
+    `dtype` is the precision of a frozen backbone; one that trains is float32. Weights that the file lacks (a new head,
+    a pooler) are drawn from a fixed seed. Raises UserError.
     """
     if attention_dropout > 0:
         raise UserError(f"attention_dropout={attention_dropout}: allowed: 0 (attention probabilities are not dropped)")
+    # A backbone that trains needs float32 weights; bf16 then means autocast (see Method.autocasts).
     kind = torch.bfloat16 if dtype == "bf16" and not trained_backbone else torch.float32
-    if source.shape is not None and (quantize == "none" or quantize in SIMULATED):
-        return _build_random_model(source, outputs, device, kind, quantize).requires_grad_(trained_backbone)
+    quantization = QUANTIZATIONS.get(quantize)
+    if source.shape is not None and quantization.is_float:
+        return _build_random_model(source, outputs, device, kind, quantization).requires_grad_(trained_backbone)
     try:
-        # it tells of optional kernels that are absent, and of casts that are meant
+        # bitsandbytes warns about absent optional kernels and about casts that are intended
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        # The fixed seed gives every cell the same values for weights that the file lacks.
         with suppress_warnings(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = load_config(source, outputs)
             _disable_dropout(config, outputs)
             auto = _choose_auto_class(config, outputs)
             options = {"dtype": kind, "attn_implementation": _choose_attention(config, device)}
-            quantized = build_quantization_config(quantize, FULL_PRECISION, kind)
             with _prepare_weights(source, auto, config, device) as path:
                 model, report = auto.from_pretrained(
                     path,
                     config=config,
-                    quantization_config=quantized,
-                    ignore_mismatched_sizes=True,  # the report names them
+                    quantization_config=quantization.build_config(FULL_PRECISION, kind),
+                    ignore_mismatched_sizes=True,  # check_weights reports them in one line
                     output_loading_info=True,
                     **options,
                     **LOCAL,
@@ -205,9 +190,9 @@ def load_model(
     disable_attention_dropout(model)
     reconcile_model(model)
     _disable_repacking(model)
-    if quantize in SIMULATED:
-        simulate(model, SIMULATED[quantize], FULL_PRECISION)
-    if quantize == "none" or quantize in SIMULATED:
+    quantization.transform(model, FULL_PRECISION)
+    # bitsandbytes places its layers itself; the padding check is for float32 weights.
+    if quantization.is_float:
         model = model.to(device)
         if outputs is not None and kind == torch.float32:
             check_padding(source, model)
@@ -215,19 +200,20 @@ def load_model(
 
 
 DRAWN = "newly_drawn_parameters"
-"""The attribute of a loaded model that `newly_drawn` reads."""
+"""The attribute of a loaded model that `list_drawn_parameters` reads."""
 
 
 def list_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """Names of the backbone's parameters that the weights file lacks and that are drawn at random, sorted.
+    """Sorted names of backbone parameters that the weights file lacks, so that they are drawn at random.
 
-    The task head is not among them. Whoever loads the untouched base draws other values, so an adapter must hold these.
+    The task head is not among them. Another program that loads the base draws other values, so a saved adapter must
+    include these.
     """
     return getattr(model, DRAWN, ())
 
 
 def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """A line that names what was drawn at random, where anything was."""
+    """A note that names the parameters drawn at random; empty where there are none."""
     names = list_drawn_parameters(model)
     if not names:
         return ()
@@ -236,9 +222,9 @@ def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
 
 
 def _disable_repacking(model: Any) -> None:
-    """bitsandbytes would repack 4-bit weights at the first pass in evaluation mode and multiply in bf16 from then on.
+    """Stop bitsandbytes from repacking 4-bit weights at the first pass in evaluation mode.
 
-    A neighbour's calibration or scoring would so change a replica's training.
+    After that it would multiply in bf16, so calibration or scoring would change the training that follows.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -246,23 +232,22 @@ def _disable_repacking(model: Any) -> None:
 
 
 def _build_random_model(
-    source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantize: Quantize
+    source: ModelSource, outputs: int | None, device: str, kind: torch.dtype, quantization: Quantization
 ) -> nn.Module:
-    """Random weights of a shape, made where they are used."""
+    """A model of random weights, created on its device: a large one need not fit into host memory."""
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         model = build_model(source, outputs, device, kind).eval()
-    if quantize in SIMULATED:
-        simulate(model, SIMULATED[quantize], FULL_PRECISION)
+    quantization.transform(model, FULL_PRECISION)
     return model
 
 
 LAYERDROP = ("encoder_layerdrop", "decoder_layerdrop")
-"""Rates of BART's kin at which whole layers are left out, for all rows of a batch at once: always 0 here."""
+"""Rates of dropping whole layers (BART and related models). One draw serves all rows, so replicas would share it."""
 
 
 def disable_attention_dropout(model: nn.Module) -> None:
-    """No dropout of attention probabilities where T5's attention takes its rate from the model's one rate."""
+    """Set attention dropout to 0 in modules without a field for it: T5 has one rate for all of its dropout."""
     for module in model.modules():
         if "attention" in type(module).__name__.lower() and isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0  # type: ignore[assignment]
@@ -270,7 +255,7 @@ def disable_attention_dropout(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _prepare_weights(source: ModelSource, auto: Any, config: Any, device: str) -> Iterator[str]:
-    """The folder to load from; random weights of a shape, to be quantized, are in one that is gone afterwards."""
+    """The folder to load from; for a shape a temporary one, because bitsandbytes quantizes while it loads a file."""
     if source.shape is None:
         yield str(source.path)
         return
@@ -281,7 +266,7 @@ def _prepare_weights(source: ModelSource, auto: Any, config: Any, device: str) -
 
 
 def load_config(source: ModelSource, outputs: int | None) -> Any:
-    """The configuration of a classifier with so many outputs; for None of a language model."""
+    """The configuration of a classifier with `outputs` outputs; for None of a language model. Raises UserError."""
     from transformers import AutoConfig
 
     overrides = {} if outputs is None else {"num_labels": outputs}
@@ -293,7 +278,7 @@ def load_config(source: ModelSource, outputs: int | None) -> Any:
 
 
 def _choose_auto_class(config: Any, outputs: int | None) -> Any:
-    """The class of transformers that loads the model. Raises ValueError where the model is no language model."""
+    """The auto class of transformers that loads the model. Raises ValueError for an encoder as a language model."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -302,12 +287,12 @@ def _choose_auto_class(config: Any, outputs: int | None) -> Any:
     if config.is_encoder_decoder:
         return transformers.AutoModelForSeq2SeqLM
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
-        raise ValueError(f"models of type '{config.model_type}' are encoders, and write no text")
+        raise ValueError(f"models of type '{config.model_type}' are encoders, which generate no text")
     return transformers.AutoModelForCausalLM
 
 
 ENCODERS = frozenset("bert roberta xlm-roberta electra camembert deberta-v2 distilbert".split())
-"""Types that transformers also offers as decoders, though their weights were trained to look both ways."""
+"""Types that transformers also offers as decoders, although their weights were trained with bidirectional attention."""
 
 
 def _make_load_error(source: ModelSource, outputs: int | None, error: Exception) -> UserError:

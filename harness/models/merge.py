@@ -1,4 +1,4 @@
-"""A saved adapter merged into its base: one plain model folder."""
+"""Merge a saved adapter into its base: the result is one plain model folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 HEAD = re.compile(r"(.*\.)?(classifier|score|out_proj|logits_proj)\.weight")
 CLASSIFIER, VIRTUAL = "SEQ_CLS", ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT")
 RANKS = ("r", "init_r", "target_r")
-"""Fields of the kinds of adapters that give the width of their tensors."""
+"""Fields of peft configurations that give the rank of tensors (LoRA: r; AdaLoRA: init_r, target_r)."""
 WITHOUT_HEAD = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 
 def merge(adapter: Path, model: str, out: Path) -> Path:
-    """Write base and adapter as one model, with its tokenizer. Raises UserError where they cannot be one."""
+    """Write base and adapter as one model with its tokenizer; returns `out`. Raises UserError where they do not fit."""
     check_unchanged(adapter)
     config = read_config(adapter, str(adapter))
     shapes = _read_shapes(adapter)
@@ -46,17 +46,18 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     base = load_model(source, outputs)
     check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
     merged = _merge_adapter(base, adapter, shapes, model)
-    merged.config = _build_config(source, adapter, outputs)  # dropout as it was, not as scored
+    merged.config = _build_config(source, adapter, outputs)  # with the dropout rates that loading set to 0
     _write(out, merged, load_tokenizer(source))
     return out
 
 
 def _write(out: Path, *parts: Any) -> None:
-    """Save model and tokenizer as one folder, all of it or nothing. Raises UserError."""
+    """Save model and tokenizer as one folder, as a whole or not at all. Raises UserError."""
     from safetensors import SafetensorError
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # Next to `out`, so that os.replace renames within one file system.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
             whole = Path(made) / "model"
             whole.mkdir()
@@ -70,7 +71,7 @@ def _write(out: Path, *parts: Any) -> None:
 
 
 def _merge_adapter(base: Any, adapter: Path, shapes: Mapping[str, object], model: str) -> Any:
-    """The base with the adapter in its weights. Raises UserError where peft drops or lacks a tensor."""
+    """The base with the adapter merged into its weights. Raises UserError for a tensor that peft ignores or misses."""
     from peft import PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
@@ -88,7 +89,7 @@ def _merge_adapter(base: Any, adapter: Path, shapes: Mapping[str, object], model
         merged: Any = loaded.merge_and_unload()
     except UserError:
         raise
-    except Exception as error:  # whatever peft makes of the fields of a file from elsewhere
+    except Exception as error:  # peft raises many kinds for a wrong configuration
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{adapter} does not fit --model {model}: {reason}; give its own model") from error
     _check_finite(merged, adapter)
@@ -96,14 +97,14 @@ def _merge_adapter(base: Any, adapter: Path, shapes: Mapping[str, object], model
 
 
 def _check_finite(model: nn.Module, adapter: Path) -> None:
-    """Raise UserError for a weight that is infinite or no number: alpha or a tensor of the adapter is too large."""
+    """Raise UserError for a weight that is not finite: alpha or a tensor of the adapter is too large."""
     for name, value in model.named_parameters():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UserError(f"{adapter}: merged, {name} is not finite; give an adapter with finite tensors and alpha")
 
 
 def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], what: str) -> None:
-    """Raise UserError for a configuration that makes peft build more than the file holds: it would fill the memory."""
+    """Raise UserError for ranks above any size in the file: peft would allocate such tensors and fill the memory."""
     if config.get("layer_replication"):
         raise UserError(
             f"{what}: layer_replication makes a model of other layers; load it with peft in place of merging"
@@ -119,7 +120,7 @@ def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]],
 
 
 def _unwrap_saved(model: nn.Module) -> None:
-    """Put the saved modules in the place of peft's wrappers; peft itself does so for a head of one layer only."""
+    """Replace peft's wrappers by the saved modules; peft itself does so only for a head of one layer."""
     from peft.utils.other import ModulesToSaveWrapper
 
     for path, module in list(model.named_modules()):
@@ -129,12 +130,12 @@ def _unwrap_saved(model: nn.Module) -> None:
 
 
 def _strip_adapter_name(name: str) -> str:
-    """A tensor's name without the adapter's, which old files have in it."""
+    """A tensor's name without the name of the adapter, which files of older versions include."""
     return name.replace(".default", "")
 
 
 def _build_config(source: ModelSource, adapter: Path, outputs: int | None) -> Any:
-    """The base's configuration; a classifier's names its outputs as the adapter's own config.json does."""
+    """The base's configuration; a classifier's has the output names of the adapter's config.json. Raises UserError."""
     from transformers import AutoConfig
 
     labels: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
@@ -152,7 +153,7 @@ def _build_config(source: ModelSource, adapter: Path, outputs: int | None) -> An
 
 
 def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
-    """A low-rank update rounded to a level's codes would be another model than the one that was scored."""
+    """Raise UserError for a quantized base: rounding the merged weights gives another model than was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
     try:
         level = parse_record(record).cell.quantize if record.is_file() else "none"
@@ -165,7 +166,7 @@ def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
 
 
 def _read_shapes(adapter: Path) -> dict[str, list[int]]:
-    """Name -> shape of the saved tensors. Raises UserError."""
+    """Name -> shape of each saved tensor. Raises UserError for a missing or damaged file."""
     from safetensors import SafetensorError, safe_open
 
     if not (adapter / "adapter_model.safetensors").is_file():
@@ -178,7 +179,7 @@ def _read_shapes(adapter: Path) -> dict[str, list[int]]:
 
 
 def _count_outputs(adapter: Path, shapes: Mapping[str, list[int]]) -> int:
-    """Width of the saved head."""
+    """The number of outputs of the saved head. Raises UserError where there is no head."""
     widths = [shape[0] for name, shape in shapes.items() if HEAD.fullmatch(name) and "lora_" not in name]
     if not widths:
         raise UserError(f"{adapter}: no classification head in it; give an adapter that --save-adapters wrote")

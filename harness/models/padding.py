@@ -1,8 +1,11 @@
-"""Model and tokenizer brought into line at load time, so that padding never changes a score.
+"""Make model and tokenizer agree at load time, so that padding never changes a score.
 
-Rows are padded on the right with the tokenizer's pad token, and every model gets their attention mask. What still reads
-padding is the pooling of classifiers that take the last token: transformers looks for the pad token of config.json,
-which the tokenizer need not share, and takes position -1 where it has none or gets embeddings.
+Rows are padded on the right with the tokenizer's pad token, and every model gets the attention mask. One place still
+reads padding: classifiers that pool the last token. transformers finds that token by the pad token of config.json,
+which may differ from the tokenizer's, and takes position -1 where there is none or where it gets embeddings.
+
+    row      [a, b, c, pad, pad]
+    mask     [1, 1, 1,   0,   0]      last real token: c, whatever the pad token is
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ if TYPE_CHECKING:
 
 
 EMBEDDINGS = "model_embeddings"
-"""The attribute of a loaded tokenizer that holds the number of the model's embeddings."""
+"""The attribute of a loaded tokenizer that holds the number of rows of the model's embedding."""
 
 
 def reconcile_tokenizer(source: ModelSource, tokenizer: Any, config: Any) -> None:
-    """Give the tokenizer a pad token that the model has an embedding of.
+    """Give the tokenizer a pad token that has an embedding in the model.
 
-    Raises UserError where texts could have other tokens beyond the embeddings.
+    Raises UserError where a text could contain a token without an embedding.
     """
     rows = getattr(config.get_text_config(), "vocab_size", None)
     if rows is None:
@@ -45,14 +48,14 @@ def reconcile_tokenizer(source: ModelSource, tokenizer: Any, config: Any) -> Non
     end = config.eos_token_id if config.is_encoder_decoder else None
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id < rows and tokenizer.pad_token_id != end:
         return
-    # padding is masked, so any token will do; an encoder-decoder is read at its end token, of which a row has one
+    # Padding is masked, so any token serves. An encoder-decoder classifier pools its end token, which must stay unique.
     candidates = [tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(rows)]
     fill = next(number for number in candidates if number is not None and number < rows and number != end)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(fill)
 
 
 def check_pad_token(source: ModelSource, config: Any) -> None:
-    """Raise UserError for a pad token of config.json beyond the embeddings: transformers cannot build such a model."""
+    """Raise UserError for a pad token of config.json without an embedding: transformers cannot build such a model."""
     text = config.get_text_config()
     pad, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
     if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
@@ -63,27 +66,31 @@ def check_pad_token(source: ModelSource, config: Any) -> None:
 
 
 def reconcile_model(model: nn.Module) -> None:
-    """Make a classifier that reads the last token find it by the attention mask, whatever pads its rows."""
+    """Make a classifier that pools the last token find it by the attention mask instead of the pad token."""
     config: Any = model.config
     text = config.get_text_config()
     pad = getattr(text, "pad_token_id", None)
     if pad is None:
-        # set after the embeddings are made, which would not train this row; transformers only asks for some number
+        # transformers requires a number for batches of several rows. It is set after the embedding is built, because
+        # an embedding built with it would not train that row.
         text.pad_token_id = 0
     if has_last_token_pooling(model):
         model.base_model.register_forward_hook(functools.partial(_spread_last_token, pad), with_kwargs=True)  # type: ignore[union-attr]
 
 
 PROBED: set[str] = set()
-"""Contents of the models that `check_padding` has let pass in this process."""
+"""Content hashes of the models that passed `check_padding` in this process."""
 PROBE = 16
-"""Positions and tokens that a model needs to be probed, offsets included."""
+"""Positions and tokens that the probe needs, position offsets included; smaller models are not probed."""
 TOLERANCE = 1e-3
-"""Of the largest logit. Rounding moves float32 logits by about 1e-6, a model that reads padding by 1e-2 and more."""
+"""Share of the largest logit. Rounding moves float32 logits by about 1e-6 of it, padding by 1e-2 or more."""
 
 
 def check_padding(source: ModelSource, model: nn.Module) -> None:
-    """Raise UserError for a float32 classifier whose logits change with padding, as of convolutions over the text."""
+    """Raise UserError for a float32 classifier whose logits change with padding, such as one with convolutions.
+
+    Compares logits of two rows with and without 5 padding tokens.
+    """
     import torch
 
     config: Any = model.config
@@ -93,7 +100,7 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
     if source.ref.content in PROBED or vocabulary is None or min(vocabulary, positions) < PROBE:
         return
     if config.is_encoder_decoder and not isinstance(config.eos_token_id, int):
-        return  # `preflight` refuses it
+        return  # planning/preflight.py refuses such a model
     reserved = {token for role in ("pad", "bos", "eos") for token in _tokens(getattr(text, f"{role}_token_id", None))}
     words = [number for number in range(vocabulary) if number not in reserved][:6]
     end = [config.eos_token_id] if config.is_encoder_decoder else []
@@ -123,12 +130,12 @@ def check_padding(source: ModelSource, model: nn.Module) -> None:
 
 
 def _tokens(value: Any) -> list[Any]:
-    """The ids of a token of config.json, which has several where a text may end in one of them."""
+    """The ids of a special token of config.json; Llama 3, for example, has several end tokens."""
     return value if isinstance(value, list) else [value]
 
 
 def has_last_token_pooling(model: nn.Module) -> bool:
-    """Whether it is a classifier that pools the last token: a causal model's, or XLNet's."""
+    """Whether a model is a classifier that pools the last token: that of a causal model, or XLNet's."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     config: Any = model.config
@@ -140,18 +147,19 @@ def has_last_token_pooling(model: nn.Module) -> bool:
 
 
 def _spread_last_token(pad: int | None, backbone: nn.Module, args: tuple[Any, ...], inputs: Any, output: Any) -> Any:
-    """The backbone's output with the hidden state of each row's last token at every position [B, n, d].
+    """The backbone's output [B, n, d] with the hidden state of each row's last real token copied to every position.
 
-    Transformers pools one of the positions afterwards. As it does for a row alone, tokens of the text that are the pad
-    token of config.json (`pad`) are passed over.
+    transformers then pools one position, and any gives the right state. Tokens of the text that equal the pad token of
+    config.json (`pad`) do not count as last, because transformers skips them in a row without padding too.
     """
     hidden: Tensor = output[0]
     length = hidden.shape[1]
     mask, ids = inputs.get("attention_mask"), inputs.get("input_ids", args[0] if args else None)
+    # argmax of position * real: the last position where `real` holds, without a loop over rows
     positions = hidden.new_ones(hidden.shape[:2]).long().cumsum(-1) - 1
     real = positions >= 0
     if mask is not None:
-        real = real & (mask[:, -length:] != 0)  # past keys and values come first in the mask
+        real = real & (mask[:, -length:] != 0)  # the mask also covers past keys and values, which come first
     if ids is not None and pad is not None:
         real = real & (ids != pad)
     last = (positions * real).argmax(-1)

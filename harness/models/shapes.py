@@ -1,4 +1,4 @@
-"""Models of a known shape with random weights: for plans, profiles and benches, where no weights are at hand."""
+"""Models of a known shape with random weights, for plans, profiles and benches without downloaded weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from harness.core.errors import build_unknown_error
 
 SHAPE = "shape:"
-"""Leads the names of such models: --model shape:roberta-base, or shape:roberta-base@FOLDER for its tokenizer."""
+"""Prefix of their names: --model shape:roberta-base; shape:roberta-base@FOLDER takes the tokenizer of a folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelShape:
-    """A configuration of transformers: its model type and the fields that differ from that type's defaults."""
+    """A configuration of transformers: the model type, and the fields that differ from that type's defaults."""
 
     kind: str
     fields: Mapping[str, Any]
@@ -60,7 +60,7 @@ SHAPES: Mapping[str, ModelShape] = {
     "llama-13b": _build_llama(40, 5120, 40, 13824, 40),
     "llama-30b": _build_llama(60, 6656, 52, 17920, 52),
 }
-"""By name; llama-1b and -3b are those of Llama 3.2, -7b, -13b and -30b (33B there) those of arXiv 2302.13971."""
+"""By name. llama-1b and -3b are Llama 3.2; -7b, -13b and -30b (called 33B there) are of arXiv 2302.13971."""
 
 
 def get_shape(name: str) -> ModelShape:
@@ -71,7 +71,7 @@ def get_shape(name: str) -> ModelShape:
 
 
 def build_shape_config(name: str, own: Mapping[str, Any]) -> Any:
-    """The configuration of transformers, with fields of the caller's own (num_labels)."""
+    """The configuration of transformers for a shape, with further fields (num_labels). Raises UserError."""
     from transformers import AutoConfig
 
     model_shape = get_shape(name)

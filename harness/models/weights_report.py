@@ -1,4 +1,4 @@
-"""Whether a weights file holds all that the model needs, by transformers' loading report."""
+"""Check by transformers' loading report that a weights file has every weight that the model needs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from harness.models.source import ModelSource
 
 POOLER = "pooler"
-"""The one part of a backbone that a file may lack: bases saved from a masked language model have none."""
+"""The one part of a backbone that a file may lack: a base saved from a masked language model has no pooler."""
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
-"""A part of a path that is a number: that of a layer or an expert."""
+"""A path component that is a number, such as the index of a layer or an expert."""
 MOST_NAMES = 3
 
 
 def check_weights(
     source: ModelSource, model: nn.Module, report: Mapping[str, Any], outputs: int | None
 ) -> tuple[str, ...]:
-    """Names of the poolers' parameters that are drawn at random, sorted; `outputs` is None for a language model.
+    """Sorted names of the pooler's parameters that the file lacks, so that they are drawn at random.
 
-    `report` is the loading report of `from_pretrained`. Raises UserError where any other pretrained weight is missing,
-    or where the file has pretrained weights that the model leaves out.
+    `report` is the loading report of `from_pretrained`; `outputs` is None for a language model. Raises UserError where
+    any other pretrained weight is missing, or where the model has no place for a pretrained weight of the file.
     """
     model_label = f"model '{source.name}'"
     if report["mismatched_keys"]:
@@ -35,7 +35,7 @@ def check_weights(
     if report.get("error_msgs"):
         raise UserError(f"{model_label}: its weights do not load: {str(report['error_msgs'][0]).splitlines()[0]}")
     required = sorted(name for name in report["missing_keys"] if outputs is None or is_in_backbone(model, name))
-    # a language model reads the pooler of nothing, so only a classifier's matters
+    # Only a classifier reads a pooler, so one that is missing in a language model has no effect.
     drawn = [name for name in required if outputs is not None and POOLER in name.split(".")]
     missing = [name for name in required if name not in drawn]
     unexpected = sorted(report["unexpected_keys"])
@@ -52,7 +52,7 @@ def check_weights(
 
 
 def describe_shapes(mismatched: Collection[tuple[str, Iterable[int], Iterable[int]]], outputs: int | None) -> str:
-    """What is wrong and what to do, for tensors whose shape in the file is another than in the model."""
+    """The problem and the remedy for tensors whose shapes differ between file and model, each (name, file, model)."""
     name, in_file, in_model = min(mismatched)
     shapes = f"{name} has {list(in_file)} in the file and {list(in_model)} in the model"
     outputs_text = f"{outputs} outputs" if outputs else "no outputs"
@@ -61,7 +61,7 @@ def describe_shapes(mismatched: Collection[tuple[str, Iterable[int], Iterable[in
 
 
 def is_in_backbone(model: nn.Module, name: str) -> bool:
-    """Whether a parameter belongs to the pretrained backbone (`base_model` of transformers), not to the task head."""
+    """Whether a parameter belongs to the pretrained backbone (transformers' `base_model`) and not to the task head."""
     prefix = _get_prefix(model)
     return not prefix or name.startswith(prefix)
 
@@ -79,7 +79,7 @@ def _format_names(names: list[str]) -> str:
 
 
 def _describe_cause(model: nn.Module, missing: list[str], unexpected: list[str]) -> str:
-    """Why weights are missing, as far as the names say so, and what to do."""
+    """The likely reason for missing weights, inferred from names, and the remedy."""
     bare = [name.removeprefix(_get_prefix(model)) for name in missing]
     if (prefix := _find_extra_prefix(bare, unexpected)) is not None:
         return f": its names begin with '{prefix}'; save the weights without this prefix"
@@ -90,12 +90,12 @@ def _describe_cause(model: nn.Module, missing: list[str], unexpected: list[str])
 
 
 def _find_extra_prefix(bare: list[str], unexpected: list[str]) -> str | None:
-    """What most missing weights have before their name in the file, where half of them or more are there."""
+    """The prefix that at least half of the missing weights have in the file; None where there is no such prefix."""
     ends = set(bare)
     prefix_counts: Counter[str] = Counter()
     for name in unexpected:
         parts = name.split(".")
-        # the longest end that is missing is the weight itself
+        # The longest suffix that is a missing name: a shorter one could match another layer by chance.
         cut = next((i for i in range(1, len(parts)) if ".".join(parts[i:]) in ends), None)
         if cut is not None:
             prefix_counts[".".join(parts[:cut]) + "."] += 1
@@ -106,28 +106,29 @@ def _find_extra_prefix(bare: list[str], unexpected: list[str]) -> str | None:
 
 
 def _count_missing_layers(model: nn.Module, missing: list[str]) -> tuple[int, int]:
-    """Layers of the stack that lacks its last ones, and how many it lacks; (0, 0) where no whole layer is missing."""
+    """(layers of the first stack with missing ones, number missing); (0, 0) where no whole layer is missing."""
     lacking = set(missing)
     for path, stack in model.named_modules():
         if type(stack).__name__ != "ModuleList":
             continue
-        whole = [
-            all(f"{path}.{number}.{name}" in lacking for name, _ in layer.named_parameters())
-            for number, layer in stack.named_children()
-        ]
-        if any(whole):
-            return len(whole), sum(whole)
+        layers = dict(stack.named_children())
+        missing_layers = 0
+        for number, layer in layers.items():
+            names = {f"{path}.{number}.{name}" for name, _ in layer.named_parameters()}
+            missing_layers += names <= lacking
+        if missing_layers:
+            return len(layers), missing_layers
     return 0, 0
 
 
 def _is_left_out(model: nn.Module, name: str) -> bool:
-    """Whether a name of the file, which the model lacks, is that of a pretrained weight that the config leaves out.
+    """Whether a weight of the file that the model lacks belongs to the backbone, so config.json is wrong.
 
-    That is a weight of a further layer, or a further tensor of a layer that has weights (a bias).
+    That is a weight of a further layer, or a further tensor (a bias) of a layer that has weights.
     """
     prefix = _get_prefix(model)
     if prefix and not name.startswith(prefix) and hasattr(model, name.partition(".")[0]):
-        return False  # a head
+        return False  # a head of another task
     bare = name.removeprefix(prefix)
     patterns = {
         NUMBER.sub("#", parameter_name.removeprefix(prefix))

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.core.cell import SHORT_NAMES, Cell, Protocol
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.method import METHODS, STRATEGIES, Method
+from harness.core.quantization import QUANTIZATIONS
 from harness.core.seeds import STREAMS, equal
 
 OVERRIDE_TYPES: dict[str, Any] = {
@@ -127,6 +128,8 @@ def _build_call(name: str, options: dict[str, str], *, named: bool) -> MethodCal
             method_options[option] = convert_value(f"{name}:{option}", text, fields[option])
         elif option in OVERRIDE_TYPES:
             overrides[option] = convert_value(f"{name}:{option}", text, OVERRIDE_TYPES[option])
+            if option == "quantize":
+                QUANTIZATIONS.get(text)
         else:
             raise build_unknown_error(f"option of method '{name}'", option, [*fields, *OVERRIDE_TYPES])
     for option, value in overrides.items():

@@ -12,6 +12,7 @@ from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_
 from harness.core.label_order import describe_label_order
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.core.presets import Preset, get_preset
+from harness.core.quantization import QUANTIZATIONS, build_quantization_part
 from harness.core.registry import Registry
 from harness.core.spec import Spec
 from harness.data.checks import describe_overlaps
@@ -190,8 +191,8 @@ def _build_cell(
     quantize = call.overrides["quantize"]
     if quantize != "none" and not method.quantizable:
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
-    if quantize in method.unfit_levels:
-        raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {method.unfit_levels[quantize]}")
+    if reason := method.unfit_weights.get(QUANTIZATIONS.get(quantize).weight_class):
+        raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {reason}")
     protocol = build_protocol(spec, chosen, suite.name, method, call.overrides)
     cell = Cell(
         suite=suite.name,
@@ -208,7 +209,7 @@ def _build_cell(
         dtype=call.overrides["dtype"],
         quantize=quantize,
         recompute=call.overrides["recompute"],
-        parts=_build_parts(suite, method) | _build_field_versions(protocol),
+        parts=_build_parts(suite, method) | build_quantization_part(quantize) | _build_field_versions(protocol),
     )
     suite.check(task, data, cell.protocol)
     return PlannedCell(cell, method, suite, data, model, named=call.named)

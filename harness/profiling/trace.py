@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from harness.core.quantization import get_quantization_of
 from harness.core.record import MemoryShares
 from harness.data.task_types.base import Shape
-from harness.models.backbone import list_quantization_tensors
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Made, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
@@ -53,6 +54,13 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
 
 
+def _list_quantization_state(model: nn.Module) -> Iterator[Tensor]:
+    """Scales and tables of quantized layers that hold numbers."""
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            yield from get_quantization_of(parameter).list_state(module, parameter)
+
+
 def measure_shares(
     model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
 ) -> dict[str, int]:
@@ -60,9 +68,7 @@ def measure_shares(
     size = functools.partial(sum_storage_bytes, block=block)
     tensors = [*model.named_parameters(), *model.named_buffers()]
     fake = size(t for n, t in tensors if "quantization_" in n)  # real ones are no buffers
-    real = size(
-        t for m in model.modules() for p in m.parameters(recurse=False) for t in list_quantization_tensors(m, p)
-    )
+    real = size(_list_quantization_state(model))
     trained = [g for g in attached.groups if g.name != "backbone"]
     backbone = [g for g in attached.groups if g.name == "backbone"]
     weights = size([*(t for _, t in tensors), *(g.theta for g in backbone)])

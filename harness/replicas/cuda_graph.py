@@ -1,4 +1,9 @@
-"""A training step as a CUDA graph per shape: small models are bound by the launches of their kernels."""
+"""Training steps as CUDA graphs, one per shape, because kernel launches bound the speed of small models.
+
+step of a shape:  first   -> eager, which warms up
+                  second  -> captured, then replayed
+                  later   -> replayed
+"""
 
 from __future__ import annotations
 
@@ -14,18 +19,18 @@ from torch import Tensor
 from harness.core.failure import is_out_of_memory
 
 Compute = Callable[[Tensor, Any], Tensor]
-"""(row numbers on the device, shape) -> losses [K]; reads and writes nothing but tensors that stay where they are."""
+"""(row numbers on the device, shape) -> losses [K]; reads and writes only tensors whose addresses do not change."""
 
 
 @functools.cache
 def _get_side_stream() -> torch.cuda.Stream:
-    """One for all packs of a process: cuBLAS keeps a workspace for each stream that it has seen."""
+    """The one side stream of this process: cuBLAS allocates a workspace for every stream that it sees."""
     return torch.cuda.Stream()
 
 
 @contextlib.contextmanager
 def use_side_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU the one stream of all that a pack computes: what a graph captures must not lie on the default one."""
+    """Run on the side stream on a GPU, because a graph cannot capture the default stream."""
     if device.type != "cuda":
         yield
         return
@@ -34,12 +39,12 @@ def use_side_stream(device: torch.device) -> Iterator[None]:
     try:
         with torch.cuda.stream(side):
             yield
-    finally:  # what an error leaves behind is read on the other stream
+    finally:  # after an error, too, the default stream reads results of this one
         torch.cuda.current_stream().wait_stream(side)
 
 
 class EagerRunner:
-    """Runs each step as it comes: the CPU's way, and the way of what cannot be captured."""
+    """Runs each step eagerly: on the CPU, and where a step cannot be captured."""
 
     capturing = False
     seconds = 0.0
@@ -52,22 +57,22 @@ class EagerRunner:
         return self.compute(rows, shape)
 
     def reset(self) -> None:
-        """Forget what was captured: the tensors have moved."""
+        """Drop captured graphs, because their tensors have moved."""
 
     def free(self) -> bool:
-        """Give back the memory of what is captured; whether a step that found too little may be tried once more."""
+        """Free the memory of captured graphs; returns whether a step that ran out of memory may be tried again."""
         return False
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
-        """What a run happens in."""
+        """The context that all steps run in."""
         return contextlib.nullcontext()
 
 
 class GraphRunner(EagerRunner):
-    """The first step of a shape runs as it comes, which warms up; the second is captured, all later ones replayed.
+    """Runs the first step of a shape eagerly, captures the second, and replays it from then on.
 
-    A capture that fails leaves the run eager, with the reason in `fallback`. Want of memory is raised where there are
-    graphs to free, which keep as much as a step needs, or replicas to part: smaller packs can be captured.
+    After a failed capture all steps are eager, with the reason in `fallback`. Out of memory is raised instead where
+    freeing graphs can help (each holds as much as a step), or where the pack can be split: a smaller one may fit.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -88,6 +93,7 @@ class GraphRunner(EagerRunner):
         if key not in self._graphs and not self._capture(key, rows, shape):
             return self.compute(rows, shape)
         graph, graph_rows, losses = self._graphs[key]
+        # A graph reads its row numbers at the address with which it was captured.
         graph_rows.copy_(rows)
         graph.replay()
         return losses
@@ -102,7 +108,7 @@ class GraphRunner(EagerRunner):
             self._graphs[key] = graph, graph_rows, losses
         except RuntimeError as error:
             if is_out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
-                raise  # `capturing` stays: nothing of the step has run
+                raise  # `capturing` stays True: no part of the step has run
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
         self.capturing = False
@@ -115,17 +121,17 @@ class GraphRunner(EagerRunner):
         self._freed = 0
 
     def _drop(self) -> None:
-        """All graphs and their pool: while a tensor of it lives, torch captures nothing into it again."""
+        """Drop all graphs and their pool; torch does not capture into a pool again while one of its tensors lives."""
         self._graphs.clear()
         self._pool = torch.cuda.graph_pool_handle()
 
     @property
     def _can_free(self) -> bool:
-        """Each shape may want the memory of the others once as it runs first and once as it is captured."""
+        """Whether freeing can help: each shape may need others' memory twice, for its eager step and its capture."""
         return bool(self._graphs) and self._freed < 2 * len(self._seen)
 
     def free(self) -> bool:
-        """The graphs are captured anew when their shapes come again, in a pool of their own."""
+        """Free all graphs; a shape that comes again is captured again, in a new pool."""
         if not self._can_free:
             return False
         self._drop()
@@ -138,5 +144,5 @@ class GraphRunner(EagerRunner):
 
 
 def make_runner(compute: Compute, device: torch.device) -> EagerRunner:
-    """The way to run steps on a device."""
+    """The runner for a device: CUDA graphs on a GPU, eager on a CPU."""
     return GraphRunner(compute) if device.type == "cuda" else EagerRunner(compute)

@@ -1,7 +1,10 @@
-"""One counter-based dropout for the whole model: the mask is a hash of (seed, step, site, element in the replica).
+"""Counter-based dropout: a mask entry is a hash of (seed, step, site, position in the replica).
 
-So a replica draws the same masks alone, in any slot of any pack, at any padding, and on any device; and nothing
-advances a global generator, which makes it fit for graph capture.
+    seed [K], step, site --mix64--> two keys [K, 1] --+
+    row * width + offset in the row  [1, n] ----------+--murmur3--> uniform int32 [K, n] >= threshold [K, 1]: keep
+
+A replica therefore draws the same masks alone, in any slot of any pack, at any padding and on any device. No global
+generator advances, so CUDA graphs can capture it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ def _mix64(h: Tensor) -> Tensor:
 
 @dataclasses.dataclass
 class Clock:
-    """Seeds [K] and the step; `stride` is the number of positions a row may have, so padding moves no mask."""
+    """Seeds [K] and the step, on the device; `stride`: positions of the longest row, so padding changes no mask."""
 
     seeds: Tensor
     step: Tensor
@@ -42,7 +45,7 @@ class Clock:
         return cls(values, torch.zeros((), dtype=torch.int64, device=device), stride)
 
     def keys(self, site: int) -> tuple[Tensor, Tensor]:
-        """Two int32 keys [K, 1] for a site at the present step."""
+        """Two int32 keys [K, 1] for a site at the current step."""
         h = _mix64(_mix64(self.seeds ^ site) + _GOLDEN * (self.step + 1))
         return h.to(torch.int32)[:, None], (h >> 32).to(torch.int32)[:, None]
 
@@ -55,7 +58,7 @@ def _shift_right(h: Tensor, bits: int) -> Tensor:
 
 
 def _draw_uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
-    """int32 [K, n], uniform over all 2**32 values: murmur3's finalizer under two keys."""
+    """int32 [K, n], uniform over all 2**32 values: murmur3's finalizer with two keys."""
     h = index ^ keys[0]
     h ^= _shift_right(h, 16)
     h *= _MULTIPLY[0]
@@ -69,7 +72,7 @@ def _draw_uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class _Apply(torch.autograd.Function):
-    """x * keep * scale; saves the boolean mask only (one byte an element)."""
+    """x * keep * scale; saves only the boolean mask for the backward pass (1 byte per element)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor, scale: Tensor) -> Tensor:
@@ -83,22 +86,24 @@ class _Apply(torch.autograd.Function):
 
 
 class CounterDropout(nn.Module):
-    """Dropout of x [K*B, ..., d] at rate p [K]; the identity in evaluation.
+    """Dropout of x [K*B, ..., d] with one rate per replica, `p` [K]; the identity in evaluation mode.
 
-    `name` is the site: the same name draws the same masks whatever else the model holds.
+    `name` identifies the site: masks depend on it and not on the other modules of the model.
     """
 
     def __init__(self, p: Sequence[float], name: str) -> None:
         super().__init__()
+        # 63 bits, so that the number fits into a signed int64 on the device.
         self.site = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
         self.p = list(p)
         self.clock: Clock | None = None
 
     def bind(self, clock: Clock) -> None:
-        """Take the clock, and the device that it lives on."""
+        """Use a clock, on its device."""
         self.clock = clock
         rate = torch.tensor(self.p, dtype=torch.float64, device=clock.seeds.device)
-        # p = 0 gives the least int32, which every hash reaches: such a replica keeps all, times exactly 1
+        # p = 0 gives the smallest int32, which every hash reaches: such a replica keeps all entries, times exactly 1
+        # A hash is uniform over int32, so it is below the threshold with probability p.
         self.threshold = (rate * 2**32 - 2**31).round().to(torch.int32)[:, None]
         self.scale = (1.0 / (1.0 - rate))[:, None]
 
@@ -130,18 +135,18 @@ class CounterDropout(nn.Module):
 
 @functools.cache
 def load_fused_kernel(module: str) -> Any:
-    """The module of a fused kernel; None without Triton."""
+    """The module of a fused kernel; None where Triton is not installed."""
     return importlib.import_module(module) if importlib.util.find_spec("triton") is not None else None
 
 
 def _compute_row_layout(shape: torch.Size, stride: int) -> tuple[int, int]:
-    """Elements of a row of x [rows, ..., d], and those that the longest row may have: rows begin so far apart."""
+    """(elements of a row of x [rows, ..., d], elements between the starts of rows: those of the longest row)."""
     per_row = shape[1:].numel()
     return per_row, stride * shape[-1] if len(shape) > 2 else per_row
 
 
 def _build_positions(rows: int, per_row: int, width: int, device: torch.device) -> Tensor:
-    """int32 [1, n]: row * width + offset in the row, the same at each padded length."""
+    """int32 [1, n]: row * width + offset in the row, which does not depend on the padded length."""
     row = torch.arange(rows, dtype=torch.int32, device=device)[:, None]
     offset = torch.arange(per_row, dtype=torch.int32, device=device)[None, :]
     return (row * width + offset).reshape(1, -1)

@@ -1,4 +1,4 @@
-"""The counter-based dropout of dropout.py as one Triton kernel: the same bits, no mask kept for backward."""
+"""The dropout of dropout.py as one Triton kernel: the same bits, and no mask saved for the backward pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _dropout(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     key = _mix64(_mix64(tl.load(seeds + replica) ^ site) + golden * (tl.load(step) + 1))
     low = key.to(tl.int32).to(tl.uint32, bitcast=True)
     high = (key >> 32).to(tl.int32).to(tl.uint32, bitcast=True)
-    # murmur3's finalizer of the element's place, which padding does not move
+    # murmur3's finalizer of the element's position, which does not depend on padding
     h = ((at // per_row) * width + at % per_row).to(tl.uint32) ^ low
     h ^= h >> 16
     h *= 0x85EBCA6B
@@ -51,7 +51,7 @@ def _dropout(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
 def apply(
     x: Tensor, seeds: Tensor, step: Tensor, threshold: Tensor, scale: Tensor, site: int, per_row: int, width: int
 ) -> Tensor:
-    """x [K, n] dropped and scaled; seeds [K] int64, step [] int64, threshold [K] int32, scale [K]."""
+    """x [K, n] after dropout; seeds [K] int64, step [] int64, threshold [K] int32, scale [K]."""
     y: Tensor = _Dropout.apply(x, seeds, step, threshold, scale, (site, per_row, width))  # type: ignore[no-untyped-call]
     return y
 
@@ -66,7 +66,7 @@ def _launch(x: Tensor, tensors: tuple[Tensor, ...], numbers: tuple[int, int, int
 
 
 class _Dropout(torch.autograd.Function):
-    """Backward draws the mask again: the step has not moved on by then."""
+    """The backward pass draws the same mask again, because the step advances only after it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, seeds: Tensor, step: Tensor, threshold: Tensor, scale: Tensor, n: Any) -> Tensor:

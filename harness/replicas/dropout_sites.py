@@ -1,4 +1,8 @@
-"""Counter-based dropout for modules that keep a rate as a number and call torch.nn.functional.dropout (BART's kin)."""
+"""Install counter-based dropout in a model: for each nn.Dropout, and for calls of torch.nn.functional.dropout.
+
+nn.Dropout at path p                         -> CounterDropout, site p
+call number i in the forward pass at path p  -> CounterDropout, site p.dropout.i   (BART and related models)
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from harness.replicas.dropout import Clock, CounterDropout
 
 
 class DropoutCallSites(nn.Module):
-    """The dropouts of one module's own calls, told apart by their order in its forward pass.
+    """The dropouts of one module's own calls, numbered by their order in its forward pass.
 
-    A child of that module, so that a pack which shrinks finds its CounterDropouts.
+    It is a child of that module, so a pack that shrinks finds its CounterDropouts.
     """
 
     def __init__(self, path: str) -> None:
@@ -26,7 +30,7 @@ class DropoutCallSites(nn.Module):
         self.clock: Clock | None = None
 
     def site(self, number: int, p: float) -> nn.Module:
-        """The dropout of call `number`, made when it is first called."""
+        """The dropout of call `number`, created at the first call."""
         if number == len(self.sites):
             assert self.clock is not None
             dropout = CounterDropout([p] * len(self.clock.seeds), f"{self.path}.dropout.{number}")
@@ -36,7 +40,7 @@ class DropoutCallSites(nn.Module):
 
 
 class _DropoutCallMode(TorchFunctionMode):
-    """Sends each call of dropout to the module's next site; modules inside have a mode of their own."""
+    """Redirects each call of dropout to the module's next site; submodules have modes of their own."""
 
     def __init__(self, calls: DropoutCallSites) -> None:
         super().__init__()
@@ -58,20 +62,20 @@ class _DropoutCallMode(TorchFunctionMode):
 
 
 def has_dropout_rate(module: nn.Module) -> bool:
-    """Whether the module holds a dropout rate above 0 as a plain number."""
+    """Whether a module stores a dropout rate above 0 as a plain number."""
     attributes = vars(module).items()
     return any("dropout" in name and isinstance(value, float) and value > 0 for name, value in attributes)
 
 
 def find_dropout_callers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules whose calls of dropout are not counted yet, by path."""
+    """(path, module) of each module with a dropout rate whose calls are not redirected yet."""
     for path, module in list(model.named_modules()):
         if has_dropout_rate(module) and not hasattr(module, "counted_calls"):
             yield path, module
 
 
 def count_calls(path: str, module: nn.Module) -> None:
-    """Let every training pass of the module draw from sites named by its path."""
+    """Redirect the dropout calls of a module's forward pass to sites named after its path."""
     calls = DropoutCallSites(path)
     module.counted_calls = calls
     inner = module.forward
@@ -87,9 +91,9 @@ def count_calls(path: str, module: nn.Module) -> None:
 
 
 def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device: torch.device | str) -> Clock:
-    """Put CounterDropout in place of each nn.Dropout with p > 0 and of each call of nn.functional.dropout.
+    """Replace each nn.Dropout with p > 0 and each call of nn.functional.dropout by CounterDropout; returns their clock.
 
-    All of the model get the same clock.
+    `seeds` has one seed per replica; `stride` is the longest row in positions.
     """
     clock = Clock.start(seeds, stride, device)
     for path, module in list(model.named_modules()):
@@ -107,7 +111,7 @@ def install_dropout(model: nn.Module, seeds: Sequence[int], stride: int, device:
 
 
 def select_dropout_replicas(model: nn.Module, clock: Clock, rows: Sequence[int]) -> None:
-    """Drop all replicas but `rows` from the clock and from each dropout."""
+    """Drop all replicas except `rows` from the clock and from each dropout."""
     clock.keep(rows)
     for module in model.modules():
         if isinstance(module, CounterDropout):

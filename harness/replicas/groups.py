@@ -1,11 +1,15 @@
-"""Trained values as one matrix [K, N] per group: row k is replica k, so the optimizer is a few vector operations.
+"""Trainable parameters of K replicas as one matrix [K, N] per group, so the optimizer is a few vector operations.
 
-Gradients accumulate into a second matrix of the same shape. A group of one replica holds exactly its trained
-values; in a pack, shorter replicas are padded with columns whose gradient is always zero.
+    theta, moments, gradients  [K, N]   replica 0 | leaf 1 | leaf 2      | leaf 3 | padding |
+                                        replica 1 | leaf 1 | leaf 2      | leaf 3           |
+                                                    ^ tensor of a leaf: a view [K, *shape] of its columns
 
-Where the whole backbone trains, a second matrix would add the size of the model to the peak of the activations. There
-the module's parameters are views of theta, and autograd creates the gradient of each as the backward pass frees the
-activations; the update takes them as they lie and frees them:
+Gradients accumulate into a buffer [K, N]. In a pack, replicas with fewer parameters are padded with columns whose
+gradient is always zero.
+
+Where the whole backbone trains (K = 1), a gradient buffer would add the size of the model to the peak of the
+activations. There the module's parameters are views of theta, and autograd creates each gradient while the backward
+pass frees activations. The update reads these gradients where they are and frees them:
 
     theta, moments  [1, N]  | leaf 1 | leaf 2      | leaf 3 | ...
     gradients               [leaf 1]  [leaf 2]      [leaf 3]  ...    from the backward pass to the update only
@@ -23,9 +27,9 @@ from torch import Tensor, nn
 
 @dataclasses.dataclass
 class Leaf:
-    """One trained tensor of a group, [K, *shape], columns `start` to `stop` of theta.
+    """One trained tensor [K, *shape] of a group: a view of columns `start` to `stop` of theta.
 
-    `tensor` is rebound when replicas leave the pack.
+    `tensor` becomes another view when replicas leave the pack.
     """
 
     name: str
@@ -36,44 +40,44 @@ class Leaf:
 
 
 class Projector(Protocol):
-    """Puts one leaf's gradient into a smaller space, where the optimizer keeps its moments, and an update back."""
+    """Projects the gradient of one leaf to the smaller space of the moments, and an update back (arXiv 2403.03507)."""
 
     size: int
-    """Numbers of a projected gradient."""
+    """Entries of a projected gradient."""
     own_size: int
-    """Numbers that the projector itself keeps between steps."""
+    """Entries that the projector itself stores between steps."""
 
     def project(self, grad: Tensor, step: int) -> Tensor:
-        """[*shape] -> [size]; `step` counts from 0."""
+        """The gradient [*shape] as [size]; `step` counts from 0."""
 
     def lift(self, update: Tensor) -> Tensor:
-        """[size] -> [*shape]."""
+        """The update [size] as [*shape]."""
 
     def state(self) -> Tensor | None:
-        """A copy of what it keeps between steps, on the host."""
+        """A copy of its own tensor on the host; None where it has none."""
 
     def restore(self, state: Tensor | None) -> None:
-        """Go on from what `state` gave."""
+        """Resume from a result of `state`."""
 
 
 class Stateful(Protocol):
-    """Something beside the groups that training changes: a checkpoint holds its tensors, numbers and texts."""
+    """Something other than the groups that training changes, so a checkpoint stores it: tensors, numbers and texts."""
 
     def state(self) -> Any:
-        """A copy on the host: it is asked for where a device has no memory left, too."""
+        """A copy on the host, because checkpoints are also written when the device is out of memory."""
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` gave, its tensors on the device."""
+        """Resume from a result of `state`, with its tensors moved to the device."""
 
 
 class ParameterGroup:
-    """Named trained values of K replicas.
+    """Named trainable parameters of K replicas, each given as [K, *shape].
 
-    `counts` are the true numbers per replica, padding apart; `lr_scale` multiplies each replica's learning rate. The
-    leaves named in `decayed` come first, so weight decay is one operation on a slice of columns. With `projectors`, one
-    for each leaf and K = 1, the moments have the size of the projected gradients. `restarts` are steps per replica
-    after which its moments start anew (0: never), set before training. With `parameters`, one for each leaf and K = 1,
-    autograd creates the gradients, as those of these parameters; `grad_buffer` is None then.
+    `counts` are the trainable parameters per replica without padding. `lr_scale` multiplies each replica's learning
+    rate. Leaves outside of `undecayed` come first, so weight decay is one operation on the first `decayed` columns.
+    With `projectors` (one per leaf, K = 1) the moments have the size of projected gradients. `restarts` are the steps
+    per replica after which its moments start again from zero (0: never); set them before training. With `parameters`
+    (one per leaf, K = 1) autograd creates the gradients of these parameters, and `grad_buffer` is None.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class ParameterGroup:
         projectors: Mapping[str, Projector] | None = None,
         parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
+        # The sort is stable: leaves with weight decay first, otherwise in the given order.
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
         self.name = name
         self.counts = tuple(counts)
@@ -103,7 +108,7 @@ class ParameterGroup:
         self._bind()
 
     def _bind(self) -> None:
-        """Point each leaf at its columns of theta, and its gradient at those of grad."""
+        """Make each leaf a view of its columns of theta, and its gradient a view of the same columns of the buffer."""
         start = 0
         for leaf in self.leaves.values():
             leaf.start, leaf.stop = start, start + torch.Size(leaf.shape).numel()
@@ -115,20 +120,20 @@ class ParameterGroup:
 
     @property
     def grad(self) -> Tensor:
-        """All gradients, [K, N]: the buffer, or a copy of what autograd created."""
+        """All gradients [K, N]: the buffer itself, or a copy of the gradients that autograd created."""
         if self.grad_buffer is not None:
             return self.grad_buffer
         return torch.cat([self.gradient_of(leaf).flatten(1) for leaf in self.leaves.values()], dim=1)
 
     def gradient_of(self, leaf: Leaf) -> Tensor:
-        """[K, *shape], zero where autograd created none."""
+        """The gradient [K, *shape] of a leaf; zero where autograd created none."""
         if self.grad_buffer is not None:
             return self.grad_buffer[:, leaf.start : leaf.stop].view(leaf.tensor.shape)
         parameter = self.parameters[leaf.name]
         return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)[None]
 
     def gradients(self) -> tuple[list[tuple[int, Tensor]], list[tuple[int, Tensor]]]:
-        """Tensors [K, n], each with its first column: those of what decays, then all others."""
+        """(first column, gradient [K, n]) of the parameters with weight decay, and of those without."""
         if self.grad_buffer is None:
             parts = [(leaf.start, self.gradient_of(leaf).flatten(1)) for leaf in self.leaves.values()]
         else:
@@ -137,14 +142,15 @@ class ParameterGroup:
         return [p for p in parts if p[0] < self.decayed], [p for p in parts if p[0] >= self.decayed]
 
     def clear_gradients(self) -> None:
-        """Zero the buffer; free what autograd created."""
+        """Set the buffer to zero, or free the gradients that autograd created."""
         if self.grad_buffer is not None:
             self.grad_buffer.zero_()
         for parameter in self.parameters.values():
             parameter.grad = None
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all replicas but `rows`."""
+        """Drop all replicas except `rows`."""
+        # A copy, because a view would keep the memory of the replicas that left.
         self.theta = self.theta.detach()[list(rows)].contiguous()
         self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
         self.counts = tuple(self.counts[r] for r in rows)
@@ -158,18 +164,18 @@ class ParameterGroup:
         return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
 
     def count_trained_bytes(self, replica: int) -> int:
-        """Bytes of one replica's trained values; its gradient takes the same."""
+        """Bytes of one replica's trainable parameters; its gradient takes as many."""
         return self.counts[replica] * self.theta.element_size()
 
     def state_bytes(self, replica: int) -> int:
-        """Bytes that the optimizer keeps for one replica: two moments, and the projectors where there are any."""
+        """Bytes of one replica's optimizer state: two moments, and the projectors' own tensors."""
         if not self.projectors:
             return 2 * self.count_trained_bytes(replica)
         numbers = sum(2 * p.size + p.own_size for p in self.projectors.values())
         return numbers * self.theta.element_size()
 
     def iterate_projectors(self) -> Iterator[tuple[Projector, Leaf, int, int]]:
-        """Each leaf with its projector and its columns, start and stop, in the moments."""
+        """(projector, leaf, start, stop) for each leaf; start and stop are its columns in the moments."""
         start = 0
         for name, projector in self.projectors.items():
             yield projector, self.leaves[name], start, start + projector.size
@@ -178,15 +184,20 @@ class ParameterGroup:
 
 @dataclasses.dataclass
 class Attached:
-    """What a method made of the model: groups that train, and what is stored without training, per replica.
+    """A model with a method attached: the groups that train, and everything that the trainer has to know of the method.
 
-    `after_step` is called with the number of steps taken after each; `forget` is called before each is computed and
-    after it, for what was made of trained values: a replayed graph changes them unseen, and one that is captured has to
-    make it anew; `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can
-    hold it; `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it;
-    `extra` goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the
-    groups; `frozen_bytes` per replica are those of adapter entries stored without training, maps of the trained ones
-    included; `tuner` is peft's, where the method is.
+    stored          entries per replica that the adapter stores without training
+    keep_rows       called with the remaining rows when replicas leave the pack
+    after_step      called after each step with the number of steps taken
+    forget          called before and after each step: drop tensors computed from trainable parameters. A replayed CUDA
+                    graph changes the parameters unseen, and a graph that is captured must compute the tensors itself
+    host_steps      whether the host decides something within a step (counted from 0), so that no CUDA graph can hold it
+    penalty         added to the losses [K]
+    model           called instead of the backbone where the method wraps it
+    extra, extra_of facts for the record of every replica, and of one replica
+    kept            objects other than the groups that training changes, for checkpoints
+    frozen_bytes    bytes per replica of adapter entries that do not train, with the index of those that do
+    tuner           peft's tuner, where the method comes from peft
     """
 
     groups: list[ParameterGroup]
@@ -204,7 +215,7 @@ class Attached:
     tuner: Any = None
 
     def join(self, other: Attached) -> Attached:
-        """Both together: an adapter and its head, say. Penalty, wrapping model and tuner are the first one's."""
+        """Both together, such as an adapter and its head. Penalty, wrapping model and tuner are those of `self`."""
         return dataclasses.replace(
             self,
             groups=self.groups + other.groups,
@@ -219,7 +230,7 @@ class Attached:
         )
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Compact the pack to `rows` (a replica that ends early leaves)."""
+        """Drop all replicas except `rows`, because a replica leaves the pack when its last step is done."""
         for group in self.groups:
             group.keep(rows)
         for callback in self.keep_rows:
@@ -228,7 +239,7 @@ class Attached:
         self.frozen_bytes = [self.frozen_bytes[r] for r in rows] if self.frozen_bytes else ()
 
     def tell(self, facts: Sequence[Mapping[str, Any]]) -> None:
-        """Let the record of each replica have facts of its own, whatever its neighbours have."""
+        """Add facts to the record of each replica, one mapping per replica."""
         rows = list(facts)
 
         def keep(stay: Sequence[int]) -> None:
@@ -238,7 +249,7 @@ class Attached:
         self.keep_rows.append(keep)
 
     def collect_extra(self, replica: int) -> dict[str, Any]:
-        """What the record of one replica gets beside the usual fields."""
+        """All further facts for the record of one replica."""
         extra = dict(self.extra)
         for give in self.extra_of:
             extra |= give(replica)

@@ -1,4 +1,9 @@
-"""AdamW (arXiv 1711.05101) over K replicas at once: every hyperparameter is a vector over K."""
+"""AdamW (arXiv 1711.05101) for K replicas at once: every hyperparameter is a vector over K.
+
+    theta, gradients, moments [K, N]      norm, clip, epsilon [K]      tables of rates and bias corrections [steps, K]
+
+One replica alone is updated by torch's fused kernel; projected gradients leaf by leaf; a pack in chunks of columns.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,21 @@ from harness.core.cell import Protocol
 from harness.replicas.groups import ParameterGroup
 
 CHUNK, CACHED = 1 << 22, 1 << 18
-"""Columns updated at a time, which bounds the temporaries of a large backbone; on a CPU numbers, so that caches do."""
+"""Columns (on a CPU: entries) of one chunk: it bounds temporaries, and on a CPU it fits into the caches."""
 GATHERED = {"cpu": 1 << 27, "cuda": 0}
-"""Numbers at most whose gradients, where autograd created them, lie side by side for their norm; else it is of norms.
+"""Largest group whose gradients, where autograd created them, are copied side by side for their norm.
 
-A CPU adds up in the precision of the numbers, so the bits of a norm depend on this: with 2**27 (RoBERTa-base has fewer)
-they are those of a buffer, as they were in records from before gradients were created.
+For a larger group it is the norm of the leaves' norms. A CPU adds up in the precision of the entries, so the last bits
+of a norm depend on this. Up to 2**27 entries (RoBERTa-base has fewer) they equal those of a gradient buffer, which
+earlier records were made with.
 """
 
 
 class ReplicaAdamW:
-    """torch.optim.AdamW's update on rows of [K, N] matrices, with gradient clipping per replica.
+    """torch.optim.AdamW on the rows of matrices [K, N], with gradient clipping per replica.
 
-    `rates` [K][steps]; a replica with fewer steps than its neighbours must leave the pack when it is done.
+    `rates` [K][steps] are learning rates. A replica with fewer steps than its neighbours must leave the pack when it
+    has taken them.
     """
 
     def __init__(
@@ -41,21 +48,22 @@ class ReplicaAdamW:
         self._build_tables()
 
     def _build_tables(self) -> None:
-        """Per-step scalars [steps, K], on the device at once so that a step copies nothing to it.
+        """Build tables of scalars [steps, K] on the device, so that a step copies nothing from the host.
 
-        Bias correction is per group: it counts the steps since the moments last started.
+        Bias correction is per group, because it counts the steps since the group's moments last started from zero.
         """
         longest = max(len(r) for r in self.rates)
 
         def wide(values: object) -> Tensor:
             return torch.tensor(values, dtype=torch.float64, device=self.device)
 
+        # Tables are computed in float64 and cast once: 1 - beta ** count loses digits in float32.
         dtype = self.groups[0].theta.dtype
         rates = wide([r + [0.0] * (longest - len(r)) for r in self.rates]).T
-        counts = [
-            wide([[step % (every or longest) + 1 for every in g.restarts] for step in range(longest)])
-            for g in self.groups
-        ]
+        counts = []
+        for group in self.groups:
+            periods = wide([every or longest for every in group.restarts])
+            counts.append(wide(range(longest))[:, None] % periods + 1)
         self.beta1 = wide([p.beta1 for p in self.protocols])
         self.beta2 = wide([p.beta2 for p in self.protocols])
         decay = wide([p.weight_decay for p in self.protocols])
@@ -69,9 +77,9 @@ class ReplicaAdamW:
         self.scales = [wide(g.lr_scale).to(dtype)[:, None] for g in self.groups]
 
     def step(self) -> Tensor:
-        """One update; returns the gradient norms [K] before clipping.
+        """Take one step; returns the gradient norms [K] before clipping.
 
-        The gradients in buffers stay, clipped, until `zero_grad`; those that autograd created are freed.
+        Gradients in buffers stay, clipped, until `zero_grad`; gradients that autograd created are freed.
         """
         self.begin(self.steps)
         norm = self.update()
@@ -79,7 +87,7 @@ class ReplicaAdamW:
         return norm
 
     def begin(self, step: int) -> None:
-        """What a step decides on the host: where the tables are read, and whose moments start anew."""
+        """Do the host's part of a step: set the row of the tables, and restart moments."""
         self.steps = step
         self._at.fill_(step)
         for index, group in enumerate(self.groups):
@@ -87,9 +95,10 @@ class ReplicaAdamW:
 
     @torch.no_grad()
     def update(self) -> Tensor:
-        """What a step does on the device, fit for graph capture; returns the gradient norms [K] before clipping."""
+        """Do the device's part of a step, which a CUDA graph can capture; returns the norms [K] before clipping."""
         norms = [norm for group in self.groups for norm in self._norms(group)]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        # The formula of torch.nn.utils.clip_grad_norm_, per replica.
         factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
         for index, group in enumerate(self.groups):
             if group.projectors:
@@ -106,14 +115,15 @@ class ReplicaAdamW:
         return norm
 
     def _norms(self, group: ParameterGroup) -> Sequence[Tensor]:
-        """Norms [K] of parts of the gradients that together are all."""
+        """Norms [K] of disjoint parts that together are all gradients of a group."""
         if group.grad_buffer is not None or group.theta.numel() <= self.gathered:
             return [torch.linalg.vector_norm(group.grad, dim=1)]
         decayed, others = group.gradients()
-        return [norm.view(1) for norm in torch._foreach_norm([grad for _, grad in decayed + others])]
+        gradients = [grad for _, grad in decayed + others]
+        return [norm.view(1) for norm in torch._foreach_norm(gradients)]
 
     def _restart(self, index: int, group: ParameterGroup) -> None:
-        """Empty the moments of the replicas whose group starts anew at this step."""
+        """Set the moments to zero for replicas whose moments restart at this step."""
         rows = [row for row, every in enumerate(group.restarts) if every and self.steps % every == 0]
         if rows:
             self.first[index][rows] = 0
@@ -130,7 +140,7 @@ class ReplicaAdamW:
         theta.sub_(self._compute_direction(index, grad, start, stop) * self._get_step_size(index))
 
     def _update_single(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
-        """The update of one replica by torch's fused kernel: one pass over its memory, which is what takes the time."""
+        """Update one replica with torch's fused kernel: memory bounds the time, and the kernel reads it only once."""
         protocol = self.protocols[0]
         rate, count = self._get_single_rate(index, group)
         rows = [t[0] for t in (group.theta, self.first[index], self.second[index])]
@@ -138,7 +148,8 @@ class ReplicaAdamW:
             if parts:
                 grads = [grad[0] for _, grad in parts]
                 torch._foreach_mul_(grads, factor.view(()))
-                theta, first, second = ([row[at : at + grad.shape[1]] for at, grad in parts] for row in rows)
+                spans = [slice(start, start + grad.shape[1]) for start, grad in parts]
+                theta, first, second = (list(map(row.__getitem__, spans)) for row in rows)
                 torch._fused_adamw_(
                     theta,
                     grads,
@@ -156,7 +167,7 @@ class ReplicaAdamW:
                 )
 
     def _get_single_rate(self, index: int, group: ParameterGroup) -> tuple[float | Tensor, Tensor]:
-        """Learning rate and steps since the moments started: on a GPU tensors, which a graph reads anew each time."""
+        """Learning rate and steps since the moments started; on a GPU tensors, which a replayed graph reads."""
         if self.device.type == "cpu":
             every = group.restarts[0]
             count = torch.tensor(float(self.steps % every + 1 if every else self.steps + 1))
@@ -165,7 +176,7 @@ class ReplicaAdamW:
         return rate.float().view(()), self._now(self.count[index]).view(())
 
     def _update_projected(self, index: int, group: ParameterGroup, factor: Tensor) -> None:
-        """Leaf by leaf: moments of the projected gradient, the update lifted back; decay acts on the whole value."""
+        """Update leaf by leaf with moments of the projected gradient; weight decay acts on the whole parameter."""
         self._apply_decay(index, group.theta, group.decayed)
         for projector, leaf, start, stop in group.iterate_projectors():
             grad = group.gradient_of(leaf)[0].mul_(factor.view(()))
@@ -181,27 +192,30 @@ class ReplicaAdamW:
         return self._now(self.step_size[index]) * self.scales[index]
 
     def _now(self, table: Tensor) -> Tensor:
-        """The present step's row of a table [steps, K], as [K, 1]."""
+        """The current step's row of a table [steps, K], as [K, 1]."""
         return table.index_select(0, self._at).view(-1, 1)
 
     def _compute_direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
-        """Move these columns of the moments by their gradient; the first over the root of the second."""
+        """Update these columns of both moments; returns first moment / sqrt(second moment), bias-corrected, [K, n]."""
         first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
         return first / second.sqrt().div_(self._now(self.root[index])).add_(self.epsilon)
 
     def state(self) -> dict[str, Any]:
-        """A copy of the moments and the step on the host, and one of the projectors' own values."""
+        """A copy on the host of the step, the moments and the projectors' own tensors."""
+        projector_states = []
+        for group in self.groups:
+            projector_states.append([projector.state() for projector in group.projectors.values()])
         return {
             "steps": self.steps,
             "first": [m.to("cpu", copy=True) for m in self.first],
             "second": [v.to("cpu", copy=True) for v in self.second],
-            "projectors": [[p.state() for p in g.projectors.values()] for g in self.groups],
+            "projectors": projector_states,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same groups, at the same replicas."""
+        """Resume from a state of the same groups and replicas."""
         self.steps = state["steps"]
         for moments, saved in ((self.first, state["first"]), (self.second, state["second"])):
             for moment, value in zip(moments, saved, strict=True):
@@ -211,7 +225,7 @@ class ReplicaAdamW:
                 projector.restore(value)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Compact to `rows`, after the groups were."""
+        """Drop all replicas except `rows`; the groups must have dropped them before."""
         chosen = list(rows)
         self.first = [m[chosen].contiguous() for m in self.first]
         self.second = [v[chosen].contiguous() for v in self.second]

@@ -17,6 +17,7 @@ from harness.core.errors import CellFailed, UserError
 from harness.core.failure import CheckpointMismatch, OutOfMemory, is_out_of_memory, release_memory, summarize_error
 from harness.core.interrupt import defer_interrupts
 from harness.core.method import Calibration, Evaluated, Initial, Member, Method
+from harness.core.quantization import SIMULATED_NOTE
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.seeds import Streams
 from harness.data.inputs import Inputs
@@ -26,7 +27,6 @@ from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model
-from harness.models.simulated import NOTE
 from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.replicas.cuda_graph import use_side_stream
@@ -244,7 +244,8 @@ class PackTraining:
 
     def _build_result(self, slot: int, member: int, scored: Evaluated | None) -> Result:
         trained, numbers = self.trainer.trained[member], self.measured[member]
-        extra = self.attached.collect_extra(slot) | self.marks | ({"quantize": NOTE} if self.cell.is_simulated else {})
+        simulated = {"quantize": SIMULATED_NOTE} if self.cell.is_simulated else {}
+        extra = self.attached.collect_extra(slot) | self.marks | simulated
         if self.trainer.runner.fallback:
             extra["not captured"] = self.trainer.runner.fallback
         if scored is None:

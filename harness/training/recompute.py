@@ -18,15 +18,11 @@ from torch.utils.checkpoint import (
 
 from harness.core.cell import Recompute
 from harness.core.errors import UserError
+from harness.core.quantization import QUANTIZATIONS
 from harness.replicas.groups import Attached
 
 Forward = Callable[..., Any]
 
-PRODUCT_OPERATIONS = frozenset(
-    {"aten::mm", "aten::addmm"}
-    | {f"bitsandbytes::{name}" for name in ("gemm_4bit", "gemv_4bit", "int8_scaled_mm", "int8_linear_matmul")}
-)
-"""What a linear layer's matrix product is, quantized or not."""
 INPLACE_LAYERS = ("base_layer", "in_proj", "pos_q_proj")
 """Layers whose result is written over in place: under peft's AdaLoRA, and in DeBERTa's first version."""
 
@@ -84,6 +80,8 @@ class SelectivePolicy:
 
     def __init__(self) -> None:
         self._running = False
+        # what a linear layer's matrix product is, quantized or not
+        self._products = {name for _, quantization in QUANTIZATIONS for name in quantization.saved_operations}
 
     def mark(self, linear: nn.Module, *, written: bool) -> None:
         """`written`: what the layer gives is written over later, so the kept product must be another tensor."""
@@ -101,7 +99,7 @@ class SelectivePolicy:
         linear.forward = marked
 
     def choose_policy(self, context: object, op: Any, *args: object, **kwargs: object) -> CheckpointPolicy:
-        if self._running and op._schema.name in PRODUCT_OPERATIONS:
+        if self._running and op._schema.name in self._products:
             return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE
 

@@ -1,1 +1,1 @@
-"""The torch modules of the methods, apart from them so that listing methods imports no torch."""
+"""The torch modules of the methods, in a folder of their own so that listing methods imports no torch."""

@@ -1,4 +1,4 @@
-"""Existing parameters as one flat group of one replica, the module's parameters being views of it."""
+"""Put existing parameters into one flat group of one replica; the module's parameters become views of it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def group_parameters(
     *,
     buffered: bool = True,
 ) -> ParameterGroup:
-    """A group whose leaves the parameters view: training the group trains the modules. All in float32 at least.
+    """A group of which the parameters are views, so training the group trains the modules; at least float32.
 
-    Gradients have a buffer, or, not `buffered`, autograd creates them in each step and the update frees them.
+    With `buffered` gradients accumulate in a buffer; otherwise autograd creates them in each step and the update frees
+    them.
     """
     values = [(n, p.detach().float()[None] if p.dtype.itemsize < 4 else p.detach()[None]) for n, p in named.items()]
     count = sum(p.numel() for p in named.values())
@@ -29,6 +30,7 @@ def group_parameters(
     )
     for name, parameter in named.items():
         leaf = parameter_group.leaves[name].tensor
+        # Setting `data` keeps the Parameter object, so weights that modules share stay shared.
         parameter.data = leaf.detach()[0]
         parameter.requires_grad_(True)
         parameter.grad = None if leaf.grad is None else leaf.grad[0]
@@ -36,9 +38,9 @@ def group_parameters(
 
 
 def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None = None) -> Attached:
-    """Every weight; no decay on biases and normalisation weights. Returns the group "backbone".
+    """Train every weight, without weight decay on biases and norms; returns the group "backbone".
 
-    The weights that have a projector come as a group of their own, of the same name.
+    Weights with a projector form a second group of the same name.
     """
     named = dict(model.named_parameters())
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}

@@ -1,4 +1,4 @@
-"""What a replica has learned, under peft's names: its adapter and its head."""
+"""Export a replica's adapter and head with peft's configuration and tensor names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from methods.layers.replica_linear import ReplicaLinear, get_lm_head
 
 
 def get_peft_task_type(model: nn.Module) -> str:
-    """peft's name of what the model is for: a classifier, an encoder-decoder or a causal language model."""
+    """peft's task type of a model: classifier, encoder-decoder or causal language model."""
     if get_lm_head(model) is None:
         return "SEQ_CLS"
     config: Any = model.config
@@ -23,9 +23,9 @@ def get_peft_task_type(model: nn.Module) -> str:
 
 
 def export_head(model: nn.Module, slot: int) -> dict[str, Tensor]:
-    """All tensors of the top modules that hold a trained head layer, by their names in the model.
+    """All tensors of the top-level modules that contain a trained head layer, by their names in the model.
 
-    peft copies such a module whole, so what does not train in it has to be there too.
+    peft saves such a module as a whole, so tensors that do not train are included.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, ReplicaLinear)}
     tops = {name.partition(".")[0] for name in layers}
@@ -38,7 +38,7 @@ def export_head(model: nn.Module, slot: int) -> dict[str, Tensor]:
 
 
 def build_export(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot: int, prefix: str) -> Exported:
-    """The adapter with its head; `prefix` is where peft's model holds the backbone."""
+    """The adapter with its head; `prefix` is the path of the backbone in peft's model."""
     head_tensors = export_head(model, slot)
     config.task_type, config.inference_mode = get_peft_task_type(model), True
     if hasattr(config, "modules_to_save"):
@@ -48,13 +48,13 @@ def build_export(config: Any, tensors: dict[str, Tensor], model: nn.Module, slot
 
 
 def export_lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslora: bool) -> Exported:
-    """Dense A and B of each site, without ranks in which both are zero (a pack's padding)."""
+    """Dense A and B of each site as plain LoRA, without ranks in which both are zero (padding of a pack)."""
     from peft import LoraConfig
 
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alpha: Any = 1.0
-    alphas: dict[str, Any] = {}  # peft takes floats, its types do not say so
+    alphas: dict[str, Any] = {}  # peft accepts floats, although its annotations say int
     for name, layer in model.named_modules():
         if not isinstance(layer, LowRankLinear):
             continue
@@ -80,12 +80,12 @@ def export_lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslor
 
 
 def _compute_alpha(scale: float, rank: int, rslora: bool) -> float:
-    """The alpha that gives this scale, rid of the noise of the division."""
+    """The alpha that gives a scale, rounded because the scale was divided by the rank before."""
     return round(scale * (math.sqrt(rank) if rslora else rank), 12)
 
 
 def export_tuner(model: nn.Module, attached: Attached) -> Exported:
-    """What peft itself would save. AdaLoRA's pruned ranks stay as zeros."""
+    """The tensors that peft itself would save; ranks that AdaLoRA pruned are zeros."""
     from peft import get_peft_model_state_dict
 
     config = copy.copy(attached.tuner.peft_config["default"])
@@ -96,7 +96,7 @@ def export_tuner(model: nn.Module, attached: Attached) -> Exported:
 
 
 class _AsPeftModel(nn.Module):
-    """A tuner at the place where peft's own model holds it, which names the tensors."""
+    """A tuner at its place in peft's own model, because tensor names contain that place."""
 
     def __init__(self, tuner: nn.Module, config: Any) -> None:
         super().__init__()
@@ -104,9 +104,9 @@ class _AsPeftModel(nn.Module):
 
 
 def export_virtual_tokens(kind: type[Any], values: Tensor, model: nn.Module, slot: int, heads: int = 0) -> Exported:
-    """Prompt or prefix: `values` [tokens, numbers a token], which peft's model looks up.
+    """A prompt or prefix; `values` [tokens, numbers per token] is the table that peft's model looks up.
 
-    `heads` is the number of heads of a prefix's keys; 0 for a prompt, which has none.
+    `heads` is the number of key heads of a prefix, 0 for a prompt.
     """
     config: Any = model.config
     peft_config = kind(

@@ -1,4 +1,4 @@
-"""The gradients of the trained entries out of those of whole matrices, cast on the way: one Triton kernel."""
+"""Gather and cast the gradients of trained entries from those of whole matrices, in one Triton kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _gather(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
 
 
 def gathered(full: Tensor, index: Tensor, first: int, dtype: torch.dtype) -> Tensor:
-    """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it."""
+    """Entries [K, M] of `full` [K, ...] at positions `index - first`; zero at positions beyond it."""
     full = full.contiguous()
     k, count = index.shape
     out = torch.empty(k, count, dtype=dtype, device=full.device)

@@ -1,4 +1,4 @@
-"""Start values from an adapter trained before."""
+"""Start training from a trained adapter (`--init-from`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Start = tuple[Tensor, Tensor]
 
 
 def replace_factors(drawn: Start, pair: tuple[Tensor, Tensor, float] | None, scale: float) -> Start:
-    """The adapter's A and B in place of what was drawn, B such that scale * B A is the same at another scale.
+    """The adapter's A and B in place of the drawn ones; B is rescaled so that scale * B A stays equal.
 
-    Ranks that the adapter lacks stay as drawn: one factor is zero, so they add nothing.
+    Ranks that the adapter lacks stay as drawn: one of their factors is zero, so they have no effect.
     """
     if pair is None:
         return drawn
@@ -30,7 +30,7 @@ def replace_factors(drawn: Start, pair: tuple[Tensor, Tensor, float] | None, sca
 
 
 def set_heads(group: ParameterGroup, initials: Sequence[Initial | None]) -> None:
-    """Put the heads that fit into a pack's group "head"."""
+    """Copy the adapters' heads into a pack's group "head", where they fit."""
     for row, initial in enumerate(initials):
         shapes = {name: leaf.shape for name, leaf in group.leaves.items()}
         for name in list_fitting_tensors(shapes, initial.head) if initial else ():
@@ -39,16 +39,20 @@ def set_heads(group: ParameterGroup, initials: Sequence[Initial | None]) -> None
 
 
 def list_fitting_tensors(shapes: Mapping[str, tuple[int, ...]], head: Mapping[str, Tensor]) -> list[str]:
-    """Names of the head's tensors to load: those of layers whose weight and bias both fit."""
+    """Names of the head's tensors to load: of layers whose weight and bias both have the right shape."""
     layers: dict[str, list[str]] = {}
     for name in shapes:
         layers.setdefault(name.rpartition(".")[0], []).append(name)
-    fits = [names for names in layers.values() if all(n in head and tuple(head[n].shape) == shapes[n] for n in names)]
-    return [name for names in fits for name in names]
+    head_shapes = {name: tuple(value.shape) for name, value in head.items()}
+    fitting: list[str] = []
+    for names in layers.values():
+        if all(head_shapes.get(name) == shapes[name] for name in names):
+            fitting += names
+    return fitting
 
 
 def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
-    """Raise UserError where the adapter is of another rank, other layers or another width."""
+    """Raise UserError where the adapter has another rank, other layers or other widths."""
     if initial.rank != rank:
         raise UserError(f"rank={rank}: the adapter of --init-from has rank {initial.rank}; allowed: that one")
     sites_by_name = {site.name: site for site in sites}
@@ -66,7 +70,7 @@ def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
 
 
 def check_other_tensors(model: nn.Module, initial: Initial) -> list[str]:
-    """Head layers that stay freshly drawn. Raises UserError where the adapter changes the backbone beside its pairs."""
+    """Names of head layers that stay random. Raises UserError where the adapter also changes backbone weights."""
     linears = dict(find_head_linears(model))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     allowed = "allowed: low-rank pairs and a head"
@@ -86,18 +90,18 @@ def check_other_tensors(model: nn.Module, initial: Initial) -> list[str]:
 
 
 def _is_settable(model: nn.Module, name: str, linears: Collection[str]) -> bool:
-    """Whether a frozen value may come from an adapter: a norm in the head, or a part that the base itself lacks.
+    """Whether a frozen tensor may come from an adapter: one in the head, or one that the base's file lacks.
 
-    An adapter of ours then holds it as well.
+    Our own adapters save both kinds.
     """
     tops = {linear.partition(".")[0] for linear in linears}
     return name.partition(".")[0] in tops or name in getattr(model, "newly_drawn_parameters", ())
 
 
 def set_frozen(model: nn.Module, initials: Sequence[Initial | None], linears: Collection[str]) -> None:
-    """Put the adapters' values that are no part of a head layer into the model, which all members of a pack share.
+    """Copy the adapters' tensors outside of head layers into the model, which all members of a pack share.
 
-    Raises UserError where members have different ones; each can train alone.
+    Raises UserError where members have different values, because then each has to train alone.
     """
     parameters = dict(model.named_parameters())
     names = {n for i in initials if i for n in i.head if n in parameters and n.rpartition(".")[0] not in linears}

@@ -1,4 +1,9 @@
-"""The one module of the LoRA family (arXiv 2106.09685): y = W x + scale * B A drop(x), K replicas at once."""
+"""The layer of the LoRA family (arXiv 2106.09685): y = W x + scale * B A drop(x) for K replicas at once.
+
+x [K*B, ..., d_in] -> rows [K, n, d_in] --A [K, r, d_in]--> h [K, n, r] --B [K, d_out, r]--> [K, n, d_out]
+
+saved for the backward pass:  the columns of rows where A trains (none if A is frozen), and h where B trains
+"""
 
 from __future__ import annotations
 
@@ -10,23 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.core.quantization import QUANTIZATIONS
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.groups import Attached, ParameterGroup
-from methods.layers.frozen import FrozenLevel, count_quantized_bytes
 from methods.layers.matrices import MatrixBank
 from methods.layers.packed import PartialMatrix
 from methods.layers.replica_linear import get_trained_dtype, replace_module
 from methods.layers.replicas import check_rows
 
 INDEX_BYTES = 4
-"""Of a place in the map of trained entries, int32."""
+"""Bytes of one int32 in the index of trained entries."""
 
 
 @dataclasses.dataclass
 class Pair:
-    """One replica's low-rank pair at one site: A [rank, d_in], B [d_out, rank]; masks are True where trained.
+    """One replica's low-rank pair at one site: A [rank, d_in], B [d_out, rank]; masks are True for trained entries.
 
-    `frozen` is how entries that do not train are stored; with `moves`, which ones train changes while training.
+    `frozen` is the quantization type of entries that do not train. With `moves`, the mask is resampled during training.
     """
 
     a: Tensor
@@ -36,11 +41,11 @@ class Pair:
     scale: float
     dropout: float
     lr_ratio: float = 1.0
-    frozen: FrozenLevel = "none"
+    frozen: str = "none"
     moves: bool = False
 
     def drop_dead_ranks(self) -> Pair:
-        """The same pair less the ranks that neither train nor, one factor being zero, add anything."""
+        """The pair without ranks that have no effect: they do not train, and one of their factors is zero."""
         trains = self.train_a.any(1) | self.train_b.any(0)
         adds = (self.a.numpy().any(1)) & (self.b.numpy().any(0))
         alive = np.flatnonzero(trains | adds)
@@ -51,10 +56,10 @@ class Pair:
 
 
 class SharedInput:
-    """What the sites of one module read, in the precision of the matrix product: query and value share one copy.
+    """The input of the sites in one module, in the precision of the matrix product: query and value share one copy.
 
-    It forgets its last input as the module ends, and before a site's backward pass, which may have recomputed the
-    module in part: what a Reading holds is held beyond what autograd keeps.
+    It drops the input at the end of the module's forward pass and before a site's backward pass (which may have
+    recomputed a part of the module), because otherwise it would keep memory that autograd does not save.
     """
 
     def __init__(self) -> None:
@@ -63,7 +68,7 @@ class SharedInput:
         self._made: dict[object, Tensor] = {}
 
     def join(self, a: PartialMatrix) -> None:
-        """Take a site, also again when its replicas have changed: equal columns are one tensor from then on."""
+        """Add a site, or update it when its replicas changed; sites with equal columns then share one tensor."""
         if a not in self.sites:
             self.sites.append(a)
         for other in self.sites:
@@ -72,7 +77,7 @@ class SharedInput:
                 break
 
     def narrow_sites(self) -> None:
-        """All sites are there: keep their own columns only, where these together are fewer than all."""
+        """Once all sites have joined: save only each site's own columns, where these together are fewer than all."""
         for width in {site.shape[2] for site in self.sites}:
             alike = [site for site in self.sites if site.shape[2] == width and site.leaf is not None]
             column_counts = {
@@ -82,7 +87,7 @@ class SharedInput:
                 site.narrow_to(site.columns)
 
     def take(self, x: Tensor, k: int, dtype: torch.dtype, a: PartialMatrix) -> tuple[Tensor, Tensor]:
-        """x [K*B, ..., d] -> rows [K, n, d], and those of their columns that the gradient of A needs."""
+        """(rows [K, n, d] of x [K*B, ..., d], the columns of these rows that the gradient of A needs)."""
         if self._x is not x:
             self._x, self._made = x, {}
         rows = self._made.get(dtype)
@@ -94,7 +99,7 @@ class SharedInput:
         return rows, gradient_rows
 
     def forget(self, *module_call: object) -> None:
-        """Also a forward hook."""
+        """Drop the input; also serves as a forward hook."""
         self._x, self._made = None, {}
 
     def _columns(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -107,7 +112,7 @@ class SharedInput:
 class _LowRank(torch.autograd.Function):
     """scale * B A x, [K*B, ..., d_out].
 
-    Keeps x only where A trains, and of it the columns that train; keeps A x only where B trains.
+    Saves x only where A trains, and of x only the columns that train; saves A x only where B trains.
     """
 
     @staticmethod
@@ -116,6 +121,7 @@ class _LowRank(torch.autograd.Function):
         k = len(layer.scales)
         rows, gradient_rows = layer.reading.take(x, k, dtype, layer.a)
         scale = layer.cast_scales(rows)
+        # The scale multiplies h, the smallest of the tensors.
         h = torch.bmm(rows, layer.a.dense(dtype).transpose(1, 2)) * scale
         y = torch.bmm(h, layer.b.dense(dtype).transpose(1, 2))
         ctx.layer, ctx.shape, ctx.dtype = layer, x.shape, x.dtype
@@ -141,7 +147,7 @@ class _LowRank(torch.autograd.Function):
 
 
 class LowRankLinear(nn.Module):
-    """A frozen linear layer with K low-rank pairs beside it, for x [K*B, ..., d_in]."""
+    """A frozen linear layer plus K low-rank pairs, for x [K*B, ..., d_in]."""
 
     def __init__(
         self,
@@ -160,7 +166,7 @@ class LowRankLinear(nn.Module):
 
     @property
     def weight(self) -> Any:
-        """The wrapped layer's: T5 asks for its dtype."""
+        """The wrapped layer's weight, whose dtype T5 reads."""
         return self.base.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,7 +177,7 @@ class LowRankLinear(nn.Module):
         return y + low
 
     def cast_scales(self, like: Tensor) -> Tensor:
-        """[K, 1, 1] in the precision and on the device of `like`."""
+        """The scales [K, 1, 1] in the dtype and on the device of `like`."""
         if self._cast is None or self._cast.dtype != like.dtype:
             self._cast = self.scales[:, None, None].to(like)
         return self._cast
@@ -184,7 +190,7 @@ class LowRankLinear(nn.Module):
 
 
 def _pad_pair(pair: Pair | None, rank: int, like: Pair) -> Pair:
-    """A pair with zero rows up to `rank`; for a replica that has no pair at this site, all zero and frozen."""
+    """The pair padded with zeros to `rank`; for a replica without a pair at this site all zero and frozen."""
     if pair is None:
         zero_a, zero_b = torch.zeros_like(like.a), torch.zeros_like(like.b)
         pair = Pair(zero_a, zero_b, np.zeros(zero_a.shape, bool), np.zeros(zero_b.shape, bool), 1.0, 0.0)
@@ -201,9 +207,13 @@ def _pad_pair(pair: Pair | None, rank: int, like: Pair) -> Pair:
 
 
 def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Attached:
-    """Wrap each linear layer named by any member; returns the group "adapter" (none if nothing trains)."""
+    """Wrap each linear layer that any member names; returns the group "adapter" (none if nothing trains).
+
+    `members` has one mapping from site name to pair per replica.
+    """
     device, dtype = next(model.parameters()).device, get_trained_dtype(model)
-    names = [name for name, _ in model.named_modules() if any(name in m for m in members)]
+    sites = set[str]().union(*members)
+    names = [name for name, _ in model.named_modules() if name in sites]
     values: list[tuple[str, Tensor]] = []
     whole: set[str] = set()
     readings: dict[str, SharedInput] = {}
@@ -221,25 +231,26 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
         reading = _get_shared_input(model, name.rpartition(".")[0], readings)
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
-    values.sort(key=lambda item: item[0] in whole)  # those that are put among frozen entries lie together
+    values.sort(key=lambda item: item[0] in whole)  # MatrixBank needs a group's scattered entries in its first columns
     groups = _build_groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
-    total = [sum(p.a.numel() + p.b.numel() for p in m.values()) for m in members]
-    trained = [sum(g.counts[i] for g in groups) for i in range(len(members))]
+    stored = []
+    for replica, member in enumerate(members):
+        total = sum(pair.a.numel() + pair.b.numel() for pair in member.values())
+        stored.append(total - sum(group.counts[replica] for group in groups))
     for name, layer in zip(names, layers, strict=True):
         layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
         replace_module(model, name, layer)
     for reading in readings.values():
         reading.narrow_sites()
     matrices = MatrixBank(groups, [p for layer in layers for p in (layer.a, layer.b)])
-    stored = [t - n for t, n in zip(total, trained, strict=True)]
     beside = [count_frozen_bytes(m, dtype.itemsize) for m in members]
     keep: list[Callable[[Sequence[int]], None]] = [matrices.keep, *(layer.keep_rows for layer in layers)]
     return Attached(groups, stored, keep, forget=[matrices.forget], frozen_bytes=beside)
 
 
 def _get_shared_input(model: nn.Module, path: str, readings: dict[str, SharedInput]) -> SharedInput:
-    """Of the module at `path`, one for all of its sites."""
+    """The shared input of the module at `path`, one for all of its sites."""
     if path not in readings:
         readings[path] = SharedInput()
         model.get_submodule(path).register_forward_hook(readings[path].forget, always_call=True)
@@ -247,10 +258,10 @@ def _get_shared_input(model: nn.Module, path: str, readings: dict[str, SharedInp
 
 
 def count_frozen_bytes(member: Mapping[str, Pair], itemsize: int) -> int:
-    """Bytes of one replica's frozen entries and of the maps of its trained ones, as they are where it trains alone.
+    """Bytes of one replica's frozen entries and of the index of its trained ones, as if it trained alone.
 
-    In a pack its neighbours decide what is really stored: LoRA beside LoRA-SP has a map of all its entries. A record
-    must not depend on them.
+    In a pack the storage depends on neighbours: LoRA beside LoRA-SP has an index of all its entries. A record must not
+    depend on them.
     """
     narrow = _find_narrow_sites(member)
     total = 0
@@ -260,9 +271,9 @@ def count_frozen_bytes(member: Mapping[str, Pair], itemsize: int) -> int:
             if trained == mask.size:
                 continue
             if pair.frozen == "none":
-                total += mask.size * itemsize  # the matrix that trained entries are put into
+                total += mask.size * itemsize  # the dense matrix that trained entries are scattered into
             elif trained == 0 or pair.moves or values.flatten().numpy()[~mask.ravel()].any():
-                total += count_quantized_bytes(mask.size, pair.frozen)
+                total += QUANTIZATIONS.get(pair.frozen).count_vector_bytes(mask.size)
             total += trained * INDEX_BYTES
         if name in narrow:
             total += int(pair.train_a.sum()) * INDEX_BYTES
@@ -270,7 +281,7 @@ def count_frozen_bytes(member: Mapping[str, Pair], itemsize: int) -> int:
 
 
 def _find_narrow_sites(member: Mapping[str, Pair]) -> set[str]:
-    """Sites that have a second map, into the columns that they keep of what they read: see `Reading.settle`."""
+    """Sites with a second index, into the saved columns of their input: see `SharedInput.narrow_sites`."""
     reading: dict[tuple[str, int], list[str]] = {}
     for name, pair in member.items():
         if pair.train_a.any():
@@ -285,13 +296,17 @@ def _find_narrow_sites(member: Mapping[str, Pair]) -> set[str]:
 
 
 def _build_groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mapping[str, Pair]]) -> list[ParameterGroup]:
-    """One group of A's and B's; two where a member gives B a learning rate of its own."""
-    ratios = [next((p.lr_ratio for p in m.values()), 1.0) for m in members]
+    """One group of all A and B; two groups where a member has another learning rate for B (LoRA+)."""
+    first_pairs = [next(iter(member.values()), None) for member in members]
+    ratios = [1.0 if pair is None else pair.lr_ratio for pair in first_pairs]
     parts = [("a", "b")] if set(ratios) == {1.0} else [("a",), ("b",)]
     groups = []
     for part in parts:
         part_values = [(name, value) for name, value in values if name.rpartition(".")[2] in part]
-        counts = [sum(int(getattr(p, f"train_{x}").sum()) for p in m.values() for x in part) for m in members]
+        counts = []
+        for member in members:
+            masks = [getattr(pair, f"train_{factor}") for pair in member.values() for factor in part]
+            counts.append(sum(int(mask.sum()) for mask in masks))
         if part_values:
             groups.append(ParameterGroup("adapter", part_values, counts, lr_scale=ratios if part == ("b",) else None))
     return groups

@@ -1,4 +1,9 @@
-"""All matrices of an adapter made ready once a pass: trained entries put among the frozen ones, and one cast of all."""
+"""Compute all dense matrices of an adapter once per pass: scatter trained entries among frozen ones, then cast.
+
+group.theta [K, N]   | entries of matrix 0 | entries of matrix 1 | whole matrices |
+                           | scatter by index     | scatter            | used as they are
+flat [K, width]      | matrix 0: frozen and trained | matrix 1 | ... | padding |
+"""
 
 from __future__ import annotations
 
@@ -11,20 +16,21 @@ from harness.replicas.groups import ParameterGroup
 from methods.layers.packed import PartialMatrix
 
 ALIGNED = 64
-"""Columns that the width is a multiple of, so that each replica's matrices lie alike."""
+"""The width is a multiple of this number of columns, so that matrices of all replicas are aligned equally."""
 
 
 class MatrixBank:
-    """`flat` [K, width] holds the matrices of which some entries are frozen, in floating point, side by side.
+    """All matrices with frozen entries in floating point, side by side in `flat` [K, width].
 
-    A step launches a kernel or two for all of them in place of several for each, which is what bounds a small model.
-    What is ready holds until a group changes: in place, which torch counts, or by a replayed graph, after which
-    `forget` is called.
+    A step launches one or two kernels for all matrices instead of several for each; launches bound a small model. The
+    matrices stay valid until a group changes: in place, which torch's version counter shows, or by a replayed CUDA
+    graph, after which the trainer calls `forget`.
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[PartialMatrix]) -> None:
         self.groups = list(groups)
         self.places = {
+            # The storage offset of a view of theta is its first column.
             id(leaf): (number, int(leaf.tensor.storage_offset()))
             for number, group in enumerate(groups)
             for leaf in group.leaves.values()
@@ -45,26 +51,26 @@ class MatrixBank:
     def _build_flat(self, last: int) -> Tensor:
         like = self.parts[0].rest
         assert like is not None
-        flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)  # one column at least takes the padding
+        flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)  # at least one column takes padding
         for part in self.parts:
             assert part.rest is not None
             flat[:, part.first : part.first + part.size] = part.rest
         return flat
 
     def _list_parts(self, number: int) -> list[PartialMatrix]:
-        """Those whose trained entries are a group's: its first columns, in this order."""
+        """Matrices whose trained entries are the first columns of a group, in the order of the columns."""
         parts = [p for p in self.parts if p.leaf is not None and self.places[id(p.leaf)][0] == number]
         return sorted(parts, key=lambda p: self.places[id(p.leaf)][1])
 
     def _build_index(self, number: int, last: int) -> Tensor | None:
-        """[K, n] int32: the places in a row of `flat` of a group's first n columns."""
+        """Positions [K, n] int32 in a row of `flat` of a group's first n columns; None where there are none."""
         parts = [(p, p.index) for p in self._list_parts(number) if p.index is not None]
         if not parts:
             return None
         return torch.cat([torch.where(i == p.size, last, i + p.first) for p, i in parts], dim=1).int()
 
     def _bind(self) -> None:
-        """Let each matrix see its columns of the group's index."""
+        """Make each matrix's index a view of its columns of the group's index."""
         for number, index in enumerate(self.indices):
             start = 0
             for part in self._list_parts(number):
@@ -73,7 +79,7 @@ class MatrixBank:
                 start += part.leaf.shape[0]
 
     def dense(self, packed: PartialMatrix, dtype: torch.dtype | None) -> Tensor:
-        """The matrices [K, rows, columns] of one of them; a view wherever it can be."""
+        """One matrix of all replicas, [K, rows, columns]; a view where possible."""
         if packed.leaf is None or not packed.whole:
             assert self.flat is not None
             self._refresh()
@@ -85,7 +91,7 @@ class MatrixBank:
         return self._cut(packed, self.groups[group].theta.detach(), group, start, dtype)
 
     def _cut(self, packed: PartialMatrix, source: Tensor, number: int, start: int, dtype: torch.dtype | None) -> Tensor:
-        """Its columns of a source, which is the group of this number or, at -1, `flat`."""
+        """The matrix's columns of a source: group `number`, or `flat` for -1; cast once per dtype."""
         if dtype is not None and dtype != source.dtype:
             if (number, dtype) not in self._cast:
                 self._cast[number, dtype] = source.to(dtype)
@@ -106,23 +112,23 @@ class MatrixBank:
         return [group.theta._version for group in self.groups]
 
     def mark_current(self) -> None:
-        """Other entries of a matrix that is ready train now, and all have kept their values: it is ready still."""
+        """Keep the matrices after a mask was resampled, because that changes no value."""
         self._seen = self._read_versions()
 
     def forget(self) -> None:
-        """What was made ready is that of trained values that may be others now."""
+        """Mark all matrices as outdated, because trainable parameters may have changed unseen."""
         self._seen = None
         self._cast.clear()
 
     def stored(self, packed: PartialMatrix) -> list[Tensor]:
-        """The part of `flat` that is this matrix, if any."""
+        """The columns of `flat` of a matrix; empty where all of its entries train."""
         if packed.whole:
             return []
         assert self.flat is not None
         return [self.flat[:, packed.first : packed.first + packed.size]]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all replicas but `rows`, after the groups have."""
+        """Drop all replicas except `rows`; the groups must have dropped them before."""
         chosen = list(rows)
         self.flat = None if self.flat is None else self.flat[chosen]
         self.indices = [None if index is None else index[chosen] for index in self.indices]

@@ -1,4 +1,8 @@
-"""A matrix of K replicas, of which some entries train and the rest is frozen."""
+"""A matrix of K replicas in which some entries train and the others are frozen.
+
+matrix [K, rows, columns] = frozen entries + leaf [K, M] at positions index [K, M]
+position rows * columns (beyond the last entry) takes the padding of replicas with fewer trained entries
+"""
 
 from __future__ import annotations
 
@@ -11,41 +15,40 @@ from torch import Tensor, nn
 
 from harness.replicas.dropout import load_fused_kernel
 from harness.replicas.groups import Leaf
-from methods.layers.frozen import FrozenLevel, Quantized
+from methods.layers.frozen import Quantized
 
 if TYPE_CHECKING:
     from methods.layers.matrices import MatrixBank
 
 
 class PartialMatrix:
-    """`leaf` [K, M] holds the trained entries, `index` [K, M] says where in a row of all entries they go.
+    """One factor (A or B) of a site for all replicas.
 
-    `leaf` is None where nothing trains. With every entry trained, the leaf is the matrix and there is no index. The
-    frozen entries are numbers of `matrices`, where this matrix starts at the column `first`, or codes in `frozen`.
-    `columns` [K, c] are those with a trained entry, where that is fewer than all; `narrow` [K, M] is the index into the
-    matrix of these columns alone, where its gradient comes as that. A place of `index` beyond the matrix takes the
-    padding of replicas that train fewer entries than their neighbours.
+    leaf     [K, M]  trained entries; None where nothing trains; the whole matrix where everything trains
+    index    [K, M]  positions of trained entries in a flattened matrix (from `first` on in `matrices`); else None
+    matrices         holds frozen entries in floating point, this matrix from column `first` on
+    frozen           holds frozen entries as codes instead
+    columns  [K, c]  columns with a trained entry, where these are not all
+    narrow   [K, M]  index into the matrix of these columns only, where the gradient comes in that form
     """
 
-    def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool) -> None:
+    def __init__(self, values: Sequence[Tensor], masks: Sequence[np.ndarray], level: str, moves: bool) -> None:
         self.shape = (len(values), values[0].shape[0], values[0].shape[1])
         self.leaf: Leaf | None = None
         self.matrices: MatrixBank | None = None
         self.frozen: Quantized | None = None
         self.rest: Tensor | None = None
-        """The frozen entries [K, size], zero where entries train, until they are put into `matrices`."""
+        """Frozen entries [K, size], zero where entries train; only until `matrices` takes them."""
         self.first = 0
         self.index: Tensor | None = None
         self.columns: Tensor | None = None
         self.narrow: Tensor | None = None
         self.even = True
-        """Whether all replicas train as many entries, so that no place of `index` is the padding's."""
+        """Whether all replicas train equally many entries, so that `index` has no padding."""
         self.start = self._split_entries(torch.stack([m.flatten() for m in values]), masks, level, moves)
 
-    def _split_entries(
-        self, dense: Tensor, masks: Sequence[np.ndarray], level: FrozenLevel, moves: bool
-    ) -> Tensor | None:
-        """Take the matrices [K, size] apart; returns what the trained entries start from."""
+    def _split_entries(self, dense: Tensor, masks: Sequence[np.ndarray], level: str, moves: bool) -> Tensor | None:
+        """Split the matrices [K, size] into frozen and trained entries; returns the trained ones, [K, M]."""
         k, size = dense.shape
         positions = [np.flatnonzero(m) for m in masks]
         most = max(len(p) for p in positions)
@@ -75,7 +78,7 @@ class PartialMatrix:
         most = max(len(c) for c in columns)
         if most == self.shape[2]:
             return None
-        # a replica with fewer repeats one of its own: the gradient is the same in both
+        # A replica with fewer columns repeats one of its own; the gradient is equal in both.
         padded = [np.concatenate([c, np.full(most - len(c), c[0] if len(c) else 0)]) for c in columns]
         device = None if self.index is None else self.index.device
         return torch.from_numpy(np.stack(padded).astype(np.int64)).to(device)
@@ -86,24 +89,24 @@ class PartialMatrix:
 
     @property
     def whole(self) -> bool:
-        """Whether every entry trains: the leaf is the matrix."""
+        """Whether every entry trains, so that the leaf is the matrix."""
         return self.leaf is not None and self.index is None
 
     @property
     def places(self) -> Tensor | None:
-        """`index` counted from this matrix's first entry; the padding's lie beyond its last."""
+        """`index` relative to this matrix's first entry; positions of padding lie beyond its last."""
         return None if self.index is None else self.index - self.first
 
     @torch.no_grad()
     def dense(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The matrices [K, rows, columns], of `dtype` where given; no gradient flows through this."""
+        """The matrices [K, rows, columns], cast to `dtype` if given; without gradient."""
         if self.matrices is not None:
             return self.matrices.dense(self, dtype)
         filled = self._decode()
         return filled if dtype is None else filled.to(dtype)
 
     def _decode(self) -> Tensor:
-        """From codes, with the trained entries put in; one more column takes the padding."""
+        """The matrices from codes, with trained entries scattered in; one extra column takes the padding."""
         values = None if self.leaf is None else self.leaf.tensor.detach()
         if self.frozen is not None:
             flat = self.frozen.dequantize_rows()
@@ -115,9 +118,9 @@ class PartialMatrix:
         return flat[:, : self.size].view(self.shape)
 
     def gather_gradient(self, full: Tensor) -> Tensor:
-        """Of the trained entries, in the leaf's shape and precision.
+        """The gradient of the trained entries, in the leaf's shape and dtype.
 
-        `full` is that of the matrices [K, rows, columns], or [K, rows, c] of the columns that `narrow_to` was told of.
+        `full` is the gradient of the matrices [K, rows, columns], or of the columns given to `narrow_to`, [K, rows, c].
         """
         assert self.leaf is not None
         dtype = self.leaf.tensor.dtype
@@ -127,11 +130,11 @@ class PartialMatrix:
         return gather_entries(full, index, first, self.even, dtype)
 
     def narrow_to(self, columns: Tensor | None) -> None:
-        """Expect gradients of these columns [K, c] only; None: of all."""
+        """Expect gradients of these columns [K, c] only; None for all columns."""
         self.narrow = None if columns is None else self._compute_narrow_index(columns)
 
     def _compute_narrow_index(self, columns: Tensor) -> Tensor:
-        """`index`, of the matrix that has these columns only."""
+        """`index` [K, M] for the matrix that has only these columns."""
         places = self.places
         assert places is not None
         k, rows, width = self.shape
@@ -144,7 +147,7 @@ class PartialMatrix:
         return torch.where(flat_index < self.size, narrow_index, rows * column_count).int()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all replicas but `rows`."""
+        """Drop all replicas except `rows`."""
         chosen = list(rows)
         self.shape = (len(rows), self.shape[1], self.shape[2])
         if self.frozen is not None:
@@ -158,9 +161,9 @@ class PartialMatrix:
 
     @torch.no_grad()
     def move(self, row: int, mask: np.ndarray) -> float:
-        """Let other entries of one replica train, as many as before; each keeps its value.
+        """Train other entries of one replica, as many as before; every entry keeps its value.
 
-        Returns the sum of absolute errors made by storing those that are frozen now.
+        Returns the sum of absolute errors from storing the entries that are frozen now (0 in floating point).
         """
         if self.leaf is None or self.index is None:
             return 0.0
@@ -172,16 +175,16 @@ class PartialMatrix:
         if self.matrices is not None:
             self.matrices.mark_current()
         if self.frozen is None:
-            return 0.0  # all values lie in `matrices`, those that trained until now too
+            return 0.0  # `matrices` already has all values, also of entries that trained until now
         now[where] = 0
         return self.frozen.set_row(row, now)
 
     def state(self) -> list[Tensor]:
-        """A copy of all but the trained values, on the host."""
+        """A copy on the host of everything except trained entries."""
         return [tensor.to("cpu", copy=True) for tensor in self._collect_state()]
 
     def restore(self, state: Sequence[Tensor]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from a result of `state`."""
         for tensor, saved in zip(self._collect_state(), state, strict=True):
             tensor.copy_(saved)
 
@@ -193,7 +196,7 @@ class PartialMatrix:
 
 
 def gather_entries(full: Tensor, index: Tensor, first: int, even: bool, dtype: torch.dtype) -> Tensor:
-    """[K, M] of `full` [K, ...] at the places `index` less `first`; zero at places beyond it (none if `even`)."""
+    """Entries [K, M] of `full` [K, ...] at positions `index - first`; zero beyond it (which `even` rules out)."""
     if full.is_cuda and (fused := load_fused_kernel("methods.layers.gather_kernel")) is not None:
         gradients: Tensor = fused.gathered(full, index, first, dtype)
         return gradients

@@ -1,4 +1,4 @@
-"""The gradient of a weight in a subspace of rank r (GaLore, arXiv 2403.03507)."""
+"""Project gradients to a subspace of rank r (GaLore, arXiv 2403.03507)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class GradientProjector:
-    """Projects on the leading singular vectors of the gradient, found again every `every` steps.
+    """Projects to the leading singular vectors of the gradient, computed again every `every` steps.
 
-    A gradient [m, n] becomes [m, r] for m >= n, by its right singular vectors, else [r, n], by its left ones: so `size`
-    is r * max(m, n) and the basis r * min(m, n). The moments go on unchanged where the basis is found anew, as in the
-    paper's code. An update comes back times `scale`.
+    A gradient [m, n] becomes [m, r] for m >= n (by right singular vectors), else [r, n] (by left ones). So `size` is
+    r * max(m, n), and the basis has r * min(m, n) entries. The moments stay unchanged when the basis changes, as in the
+    paper's code. Updates are multiplied by `scale`.
     """
 
     def __init__(self, shape: tuple[int, int], rank: int, every: int, scale: float) -> None:
@@ -21,7 +21,7 @@ class GradientProjector:
         self.basis: Tensor | None = None
 
     def project(self, grad: Tensor, step: int) -> Tensor:
-        """[m, n] -> [size]."""
+        """The gradient [m, n] as [size]."""
         basis = self.basis
         if basis is None or step % self.every == 0:
             basis = self._store_basis(self._compute_basis(grad))
@@ -29,20 +29,20 @@ class GradientProjector:
         return small.flatten()
 
     def lift(self, update: Tensor) -> Tensor:
-        """[size] -> [m, n]."""
+        """The update [size] as [m, n]."""
         assert self.basis is not None
         wide: Tensor = update.view(-1, self.rank) @ self.basis if self.tall else self.basis @ update.view(self.rank, -1)
         return wide * self.scale
 
     def _compute_basis(self, grad: Tensor) -> Tensor:
-        if not bool(grad.isfinite().all()):  # svd would raise; so the loss shows it
+        if not bool(grad.isfinite().all()):  # svd would raise; NaN makes the loss show the divergence
             return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
         u, _, v = torch.linalg.svd(grad, full_matrices=False)
         leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]
         return leading
 
     def _store_basis(self, basis: Tensor) -> Tensor:
-        """In the place of the last one: steps that were captured before read it there."""
+        """Store the basis at the address of the previous one, where captured CUDA graphs read it."""
         if self.basis is None:
             self.basis = basis.clone(memory_format=torch.contiguous_format)
         else:

@@ -1,4 +1,4 @@
-"""A linear layer with a weight per replica: the classification head."""
+"""Linear layers with one weight per replica (the classification head), and finding layers in a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.replicas.groups import Attached, Leaf, ParameterGroup
 
 
 class ReplicaLinear(nn.Module):
-    """y = x W^T + b for x [K*B, ..., d_in], W [K, d_out, d_in], b [K, d_out]; both are leaves of a group."""
+    """y = x W^T + b for x [K*B, ..., d_in], with leaves W [K, d_out, d_in] and b [K, d_out]."""
 
     def __init__(self, weight: Leaf, bias: Leaf | None) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ class ReplicaLinear(nn.Module):
 
 
 def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` in the place of the one at `path`."""
+    """Replace the module at `path`."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
 
 
 def find_head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """The linear layers outside the pretrained backbone (`base_model` of transformers), by path.
+    """(path, layer) of the linear layers outside the pretrained backbone (transformers' `base_model`).
 
-    A language model has none: the layer that gives its words' logits is pretrained.
+    A language model has none, because its output layer is pretrained.
     """
     if get_lm_head(model) is not None:
         return []
@@ -50,15 +50,15 @@ def find_head_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
 
 
 def get_lm_head(model: nn.Module) -> nn.Module | None:
-    """The layer from hidden states to a language model's logits; None for a classifier."""
+    """The output layer of a language model, from hidden states to logits; None for a classifier."""
     get = getattr(model, "get_output_embeddings", None)
     return get() if get is not None else None
 
 
 def find_backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The linear layers of the pretrained backbone, by path, less the one that gives a language model's logits.
+    """(path, layer) of the linear layers in the pretrained backbone, without a language model's output layer.
 
-    GPT-2's Conv1D, a linear layer with its weight transposed, is among them.
+    Includes GPT-2's Conv1D, a linear layer with a transposed weight.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -69,12 +69,12 @@ def find_backbone_linears(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def get_widths(linear: Any) -> tuple[int, int]:
-    """Inputs and outputs of a linear layer."""
+    """(d_in, d_out) of a linear layer."""
     return (linear.in_features, linear.out_features) if hasattr(linear, "in_features") else (linear.nx, linear.nf)
 
 
 def draw_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tuple[Tensor, Tensor | None]:
-    """Weight ~ N(0, std) and a zero bias, drawn from the head stream for this layer's path."""
+    """Weight ~ N(0, std) and zero bias, drawn from the head stream for the layer's path."""
     weight = torch.empty(linear.out_features, linear.in_features, dtype=torch.float64)
     weight.normal_(0.0, std, generator=streams.torch("head", path))
     bias = None if linear.bias is None else torch.zeros(linear.out_features, dtype=torch.float64)
@@ -82,12 +82,12 @@ def draw_head(path: str, linear: nn.Linear, streams: Streams, std: float) -> tup
 
 
 def get_trained_dtype(model: nn.Module) -> torch.dtype:
-    """float32, whatever the backbone's precision; float64 for a float64 model (tests)."""
+    """The dtype of trainable parameters: float32 for any backbone precision, float64 for a float64 model (tests)."""
     return torch.float64 if next(model.parameters()).dtype == torch.float64 else torch.float32
 
 
 def attach_heads(model: nn.Module, streams: Sequence[Streams]) -> Attached:
-    """Replace each head layer by a ReplicaLinear with fresh weights; returns the group "head", or none."""
+    """Replace each head layer by a ReplicaLinear with new random weights; returns the group "head", if any."""
     std = float(getattr(getattr(model, "config", None), "initializer_range", 0.02))
     device, dtype = next(model.parameters()).device, get_trained_dtype(model)
     linears = find_head_linears(model)

@@ -1,4 +1,4 @@
-"""What a pack's replicas add around frozen layers: biases, bottlenecks, prompts, prefixes."""
+"""Layers that add trainable parameters of K replicas to frozen ones: biases, bottlenecks, prompts, prefixes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Initializer = Callable[[Streams], Tensor]
 def build_replica_group(
     model: nn.Module, named: Sequence[tuple[str, Initializer]], streams: Sequence[Streams]
 ) -> ParameterGroup:
-    """The group "adapter" of K replicas: each value is drawn from each replica's streams."""
+    """The group "adapter" of K replicas, initialized from each replica's own streams."""
     device, dtype = next(model.parameters()).device, get_trained_dtype(model)
-    values = [(name, torch.stack([draw(s) for s in streams]).to(device, dtype)) for name, draw in named]
+    values = [(name, torch.stack(list(map(draw, streams))).to(device, dtype)) for name, draw in named]
     count = sum(v[0].numel() for _, v in values)
     undecayed = frozenset(name for name, _ in named if name.endswith("bias"))
     return ParameterGroup("adapter", values, [count] * len(streams), undecayed=undecayed)
@@ -32,16 +32,16 @@ def wrap_group(group: ParameterGroup, model: nn.Module | None = None) -> Attache
 
 
 def check_rows(x: Tensor, k: int) -> None:
-    """Raise CellFailed where the rows of x are not those of K replicas.
+    """Raise CellFailed where the rows of x do not belong to K replicas.
 
-    DeBERTa passes its table of relative positions, which all replicas share, through the layers of query and key.
+    DeBERTa passes its table of relative positions, which all replicas share, through query and key layers.
     """
     if k > 1 and (x.shape[0] % k or isinstance(x, nn.Parameter)):
         raise CellFailed("a trained layer reads what all replicas share, so each has to train alone")
 
 
 class ShiftedBias(nn.Module):
-    """base(x) + shift[k]: a trained bias, as its difference to the frozen one (no decay, so the same training)."""
+    """base(x) + shift[k]: the bias trains as a difference to the frozen one, equivalent without weight decay."""
 
     def __init__(self, base: nn.Module, shift: Leaf) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ShiftedBias(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """base(x) + up(act(down(base(x)))) with down [K, size, d] and up [K, d, size], biases with them."""
+    """base(x) + up(gelu(down(base(x)))) with down [K, size, d] and up [K, d, size], both with biases."""
 
     def __init__(self, base: nn.Module, leaves: Sequence[Leaf]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
 
     @property
     def weight(self) -> Any:
-        """The wrapped layer's: T5 asks for its dtype."""
+        """The wrapped layer's weight, whose dtype T5 reads."""
         return self.base.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
 
 
 def _repeat_per_row(leaf: Leaf, rows: int, dtype: torch.dtype) -> Tensor:
-    """[K, ...] -> [rows, ...]: each replica's value for each of its rows."""
+    """The values [K, ...] as [rows, ...]: each replica's value for each of its rows."""
     values = leaf.tensor
     return values.repeat_interleave(rows // len(values), 0).to(dtype)
 
@@ -85,7 +85,7 @@ def _extend_mask(mask: Tensor, count: int, fill: int) -> Tensor:
 
 
 class PromptTunedModel(nn.Module):
-    """The model with trained vectors [K, n, d] before its word embeddings, as peft's prompt tuning does it."""
+    """The model with trained vectors [K, n, d] in front of its word embeddings, as in peft's prompt tuning."""
 
     def __init__(self, model: nn.Module, prompt: Leaf) -> None:
         super().__init__()
@@ -95,12 +95,12 @@ class PromptTunedModel(nn.Module):
         count = self.prompt.shape[0]
         more = {} if token_type_ids is None else {"token_type_ids": _extend_mask(token_type_ids, count, 0)}
         output = self.inner(**self._prepend_prompt(input_ids, attention_mask), **more)
-        if output.logits.dim() == 3:  # a language model: the caller's positions only
+        if output.logits.dim() == 3:  # for a language model, only logits at the caller's positions
             output.logits = output.logits[:, count:]
         return output
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> Tensor:
-        """As transformers' generate of a causal model, the rows given before what is written."""
+        """As transformers' `generate` of a causal model: the prompt's tokens, then the generated ones."""
         ids: Tensor = self.inner.generate(**self._prepend_prompt(input_ids, attention_mask), **more)  # type: ignore[operator]
         return torch.cat([input_ids, ids], 1)  # from embeddings, transformers returns new tokens only
 
@@ -112,7 +112,7 @@ class PromptTunedModel(nn.Module):
 
 
 class PrefixTunedModel(nn.Module):
-    """The model with trained keys and values [K, layers, 2, heads, n, d / heads] before those of each layer."""
+    """The model with trained keys and values [K, layers, 2, heads, n, d / heads] in front of those of each layer."""
 
     def __init__(self, model: nn.Module, prefix: Leaf) -> None:
         super().__init__()

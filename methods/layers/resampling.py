@@ -1,4 +1,4 @@
-"""Masks that are drawn anew every so many steps."""
+"""Resample masks every k steps during training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def attach_resampler(model: nn.Module, layouts: Sequence[ReplicaInit], steps: Sequence[int], adapter: Attached) -> None:
-    """Let the replicas that ask for it change what trains; `steps` are those that each will take."""
+    """Resample the masks of replicas whose method asks for it; `steps` are the total steps of each replica."""
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LowRankLinear)}
     resampler = Resampler(layers, layouts, steps)
     for group in adapter.groups:
+        # After resampling, a column of the moments belongs to another entry, so the moments restart.
         group.restarts = [replica.method.resample_interval for replica in layouts]
     adapter.after_step.append(resampler.after_step)
     adapter.keep_rows.append(resampler.keep)
@@ -27,7 +28,7 @@ def attach_resampler(model: nn.Module, layouts: Sequence[ReplicaInit], steps: Se
 
 
 class Resampler:
-    """Draws masks anew. Every entry keeps its value; one that is frozen in codes takes the nearest they have."""
+    """Resamples masks. Every entry keeps its value, except that entries stored as codes are rounded to them."""
 
     def __init__(
         self, layers: Mapping[str, LowRankLinear], layouts: Sequence[ReplicaInit], steps: Sequence[int]
@@ -36,7 +37,7 @@ class Resampler:
         self.errors = [0.0] * len(layouts)
 
     def after_step(self, taken: int) -> None:
-        """Nothing is drawn after the last step: what would train then never does."""
+        """Resample where due, but not after a replica's last step, because nothing would train with that mask."""
         for row, (replica, last) in enumerate(zip(self.layouts, self.steps, strict=True)):
             every = replica.method.resample_interval
             if every and taken % every == 0 and taken < last:
@@ -49,7 +50,7 @@ class Resampler:
             self.errors[row] += layer.a.move(row, mask_a) + layer.b.move(row, mask_b)
 
     def extra(self, row: int) -> dict[str, Any]:
-        """For the record: the sum of what storing entries anew has moved them by."""
+        """Facts for the record: the sum of absolute errors from storing newly frozen entries as codes."""
         return {"resample_error": self.errors[row]} if self.layouts[row].method.resample_interval else {}
 
     def keep(self, rows: Sequence[int]) -> None:

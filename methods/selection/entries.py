@@ -1,4 +1,4 @@
-"""Single entries, at random (arXiv 2403.08822)."""
+"""Strategies for single entries at random (arXiv 2403.08822)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.core.method import PerSite, Site, strategy
 
 
 def shuffle_entries(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """The numbers from 1 to the number of entries, in a random order."""
+    """The numbers 1 to m * n in random order, as [m, n]."""
     size = shape[0] * shape[1]
     order = np.empty(size, dtype=np.int64)
     order[rng.permutation(size)] = np.arange(size, 0, -1)
@@ -21,7 +21,7 @@ def shuffle_entries(shape: tuple[int, int], rng: np.random.Generator) -> np.ndar
 def score_randomly(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Entries at random, without replacement."""
     orders = {site.name: (shuffle_entries(site.shapes[0], rng), shuffle_entries(site.shapes[1], rng)) for site in sites}
-    # as shares of the matrix: in a scope of several matrices the larger one would fill the ratio alone
+    # Divided by the size, because otherwise the largest matrix would win in a scope of several matrices.
     return {name: (a / a.size, b / b.size) for name, (a, b) in orders.items()}
 
 

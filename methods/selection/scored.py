@@ -1,4 +1,4 @@
-"""Entries by a score measured before training (methods/calibration.py)."""
+"""Strategies for entries by a score measured before training (methods/calibration.py)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def score_by_learned_ratio(sites: Sequence[Site], ratio: float, rng: np.random.G
 
 
 def _mean_by_layer(sites: Sequence[Site], scores: PerSite) -> dict[int, float]:
-    """Mean score of a layer's entries; A's and B's have a mean of 1 over the model each (methods/calibration.py)."""
+    """Mean score of each layer's entries; over the model, scores of A and of B have a mean of 1 each."""
     layer_scores: dict[int, list[np.ndarray]] = {}
     for s in sites:
         layer_scores.setdefault(s.layer, []).extend(m.ravel() for m in scores[s.name])
@@ -84,7 +84,7 @@ def _mean_by_layer(sites: Sequence[Site], scores: PerSite) -> dict[int, float]:
 
 
 def compute_shares(weights: dict[int, float], ratio: float) -> dict[int, float]:
-    """Shares in proportion to the weights with mean `ratio`, none above 1: what one layer cannot take, others get."""
+    """Shares with mean `ratio` in proportion to the weights, at most 1; the excess goes to the other layers."""
     share, full = dict.fromkeys(weights, 0.0), set[int]()
     while len(full) < len(weights):
         left = ratio * len(weights) - len(full)
@@ -94,6 +94,7 @@ def compute_shares(weights: dict[int, float], ratio: float) -> dict[int, float]:
             for k, w in weights.items()
             if k not in full
         }
+        # A layer above 1 trains fully; the next round distributes its excess to the others.
         over = {k for k, v in share.items() if v > 1 and k not in full}
         share |= dict.fromkeys(over, 1.0)
         full |= over

@@ -1,4 +1,4 @@
-"""Whole rows, columns, ranks, matrices, layers or modules."""
+"""Strategies for whole rows, columns, ranks, matrices, layers or modules."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from harness.core.method import PerSite, Saving, Site, strategy
 )
 def score_rows(sites: Sequence[Site], ratio: float, rng: np.random.Generator) -> PerSite:
     """Whole rows of each matrix: ranks of A, outputs of B."""
-    return {
-        s.name: _make_pair(*(np.repeat(_shuffle_shares(m, rng)[:, None], n, 1) for m, n in s.shapes)) for s in sites
-    }
+    chosen = {}
+    for site in sites:
+        a, b = (np.repeat(_shuffle_shares(rows, rng)[:, None], columns, 1) for rows, columns in site.shapes)
+        chosen[site.name] = (a, b)
+    return chosen
 
 
 STATE: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
@@ -108,7 +110,7 @@ def score_modules(sites: Sequence[Site], ratio: float, rng: np.random.Generator)
 
 
 def _shuffle_shares(count: int, rng: np.random.Generator) -> np.ndarray:
-    """0 to 1 in a random order: as shares, so that in a scope of several matrices a larger one has no advantage."""
+    """Numbers from 1 / count to 1 in random order, so that a larger matrix has no advantage in a common scope."""
     return (rng.permutation(count) + 1) / count
 
 
@@ -119,4 +121,9 @@ def _make_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _score_blocks(sites: Sequence[Site], rng: np.random.Generator, block: Callable[[Site], object]) -> PerSite:
     blocks = list(dict.fromkeys(block(s) for s in sites))
     order = dict(zip(blocks, rng.permutation(len(blocks)), strict=True))
-    return {s.name: _make_pair(*(np.full(shape, order[block(s)]) for shape in s.shapes)) for s in sites}
+    chosen = {}
+    for site in sites:
+        # Equal numbers make all entries of a block one unit (unit="block").
+        shape_a, shape_b = site.shapes
+        chosen[site.name] = (np.full(shape_a, order[block(site)]), np.full(shape_b, order[block(site)]))
+    return chosen

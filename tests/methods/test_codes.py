@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.core.errors import UserError
 from harness.core.method import METHODS
-from methods.layers.frozen import FrozenLevel, Quantized
+from harness.core.quantization import QUANTIZATIONS
+from methods.layers.frozen import Quantized
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, train, trainer
 
@@ -25,9 +27,7 @@ def codes(model: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("select", ["random", "column", "a-only", "b-only", "fisher"])
 @pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
-def test_ten_steps_leave_the_codes_as_they_are(
-    frozen: FrozenLevel, select: str, tiny_bert: Callable[..., nn.Module]
-) -> None:
+def test_ten_steps_leave_the_codes_as_they_are(frozen: str, select: str, tiny_bert: Callable[..., nn.Module]) -> None:
     model = tiny_bert(dropout=0.1)
     method = LORASP(frozen=frozen, select=select)
     made, _ = trainer(model, [method], [protocol(max_steps=10, weight_decay=0.1)], [0], rows())
@@ -38,7 +38,7 @@ def test_ten_steps_leave_the_codes_as_they_are(
 
 @pytest.mark.parametrize("frozen", ["int8", "nf4"])
 def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
-    frozen: FrozenLevel, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+    frozen: str, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[float] = []
     put = Quantized.set_row
@@ -58,7 +58,7 @@ def test_a_draw_makes_codes_anew_once_and_records_what_that_moved(
 
 
 @pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
-def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
+def test_zero_is_stored_as_zero(frozen: str) -> None:
     values = torch.zeros(1, 130, dtype=torch.float64)
     values[0, ::3] = torch.linspace(-1, 1, 44)
     kept = Quantized(values, frozen).dequantize_rows()[0, :130]
@@ -66,9 +66,7 @@ def test_zero_is_stored_as_zero(frozen: FrozenLevel) -> None:
 
 
 @pytest.mark.parametrize("level", ["int8", "fp4", "nf4"])
-def test_nothing_is_copied_from_the_host_where_codes_are_read(
-    level: FrozenLevel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_copied_from_the_host_where_codes_are_read(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table made anew in each step would be, which no captured graph allows."""
     from bitsandbytes import functional
 
@@ -77,3 +75,16 @@ def test_nothing_is_copied_from_the_host_where_codes_are_read(
     for name in ("create_linear_map", "get_4bit_type"):
         monkeypatch.setattr(functional, name, None)
     assert torch.equal(made.dequantize_rows(), before)
+
+
+@pytest.mark.parametrize("frozen", ["int8", "fp4", "nf4"])
+def test_counted_bytes_are_those_of_the_stored_tensors(frozen: str) -> None:
+    stored = Quantized(torch.randn(1, 130, generator=torch.Generator().manual_seed(0)), frozen).tensors()
+    measured = sum(tensor.numel() * tensor.element_size() for tensor in stored)
+    assert QUANTIZATIONS.get(frozen).count_vector_bytes(130) == measured
+
+
+@pytest.mark.parametrize("frozen", ["nf4-dq", "sim3", "nf5"])
+def test_a_type_that_stores_no_vectors_is_refused(frozen: str) -> None:
+    with pytest.raises(UserError, match=r"allowed: none, fp4, int8, nf4$"):
+        LORASP(frozen=frozen).check()

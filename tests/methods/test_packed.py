@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol, Quantize
+from harness.core.cell import Protocol
 from harness.core.method import METHODS, STRATEGIES, Method
 from harness.core.presets import get_preset
 from harness.models.load import load_model
@@ -86,7 +86,7 @@ def test_a_neighbour_that_matters_is_seen(tiny_bert: Callable[..., nn.Module]) -
 
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4", "nf4-dq"])
-def test_on_a_quantized_backbone_too(quantize: Quantize) -> None:
+def test_on_a_quantized_backbone_too(quantize: str) -> None:
     """float32, 20 steps: within 1e-4, what the order of sums makes; int8 rounds each row of activations by itself."""
     pytest.importorskip("bitsandbytes")
     source = resolve(get_preset("quick"), "glue", None)

@@ -1,4 +1,4 @@
-"""How each kind of task trains and predicts, one kind a file."""
+"""The kinds of tasks, one per file: how each becomes tensors, trains and predicts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def load_task_type(kind: TaskKind) -> TaskType:
-    """The task type called `kind`: the constant TASK_TYPE of the module of that name, imported when first asked for."""
+    """The task type of a name: the constant TASK_TYPE of the module with that name, imported at the first call."""
     instance: TaskType = importlib.import_module(f"harness.data.task_types.{kind}").TASK_TYPE
     return instance

@@ -1,4 +1,9 @@
-"""Token rows of prompts and answers, one example a row or several packed into one without seeing each other."""
+"""Rows of prompts and answers: one example per row, or several packed into a row with separate attention.
+
+packed row   ids       [prompt answer | prompt answer | pad]
+             segments  [0 0 0 0 0 0 0 | 1 1 1 1 1 1 1 | -1 ]
+             positions [0 1 2 3 4 5 6 | 0 1 2 3 4 5 6 | 0  ]
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ from harness.data.tokens import compute_padded_length, pad_rows
 
 
 class TokenizedExample(NamedTuple):
-    """One example: its tokens, which of them are the answer's, and whether it was longer than allowed."""
+    """One example: its tokens, which of them belong to the answer, and whether it was truncated."""
 
     ids: list[int]
     answer: list[bool]
@@ -27,7 +32,7 @@ class TokenizedExample(NamedTuple):
 
     @property
     def learnable(self) -> bool:
-        """Whether an answer's token is left that has one before it."""
+        """Whether an answer token remains that has a token before it to be predicted from."""
         return any(self.answer[1:])
 
 
@@ -35,7 +40,7 @@ class TokenizedExample(NamedTuple):
 class AnsweredRows(Split):
     """ids [n, longest] int32; answer [n, longest] bool; lengths [n]; cut [examples].
 
-    segments [n, longest] int32 numbers the examples within a row, -1 in the padding; None: each row is one example.
+    segments [n, longest] int32 numbers the examples of a row, -1 in padding; None where each row is one example.
     """
 
     example_ids: list[str]
@@ -66,7 +71,7 @@ class AnsweredRows(Split):
         return {"input_ids": ids, "attention_mask": (torch.arange(n, device=ids.device) < lengths[:, None]).long()}
 
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
-        """The next token [m, n] int64 where it is an answer's, else -100."""
+        """The next token [m, n] int64 where it belongs to an answer, else -100."""
         (n,) = shape
         ids, answer = (t[:, :n].index_select(0, rows) for t in (self.ids, self.answer))
         follows = torch.where(answer[:, 1:], ids[:, 1:].long(), IGNORED)
@@ -82,7 +87,7 @@ class AnsweredRows(Split):
 
 
 def build_packed_inputs(segments: Tensor) -> dict[str, Tensor]:
-    """Positions that start again and an additive mask [m, 1, n, n], so that no example of a row sees another."""
+    """Positions that restart, and an additive mask [m, 1, n, n], so that no example attends to another."""
     n = segments.shape[1]
     order = torch.arange(n, device=segments.device)
     first = torch.ones_like(segments, dtype=torch.bool)
@@ -95,7 +100,7 @@ def build_packed_inputs(segments: Tensor) -> dict[str, Tensor]:
 
 
 def build_separate_rows(names: Sequence[str], rows: Sequence[TokenizedExample], fill: int) -> AnsweredRows:
-    """One example a row; one that has no answer left is dropped, which a note tells."""
+    """One example per row; examples without a remaining answer are dropped, with a note."""
     learnable = _find_learnable(rows)
     ids, lengths = pad_rows([rows[i].ids for i in learnable], fill)
     answer, _ = pad_rows([rows[i].answer for i in learnable], 0)
@@ -112,17 +117,29 @@ def build_separate_rows(names: Sequence[str], rows: Sequence[TokenizedExample], 
 
 
 def build_packed_rows(names: Sequence[str], rows: Sequence[TokenizedExample], room: int, fill: int) -> AnsweredRows:
-    """Several examples a row, `room` tokens at most; the same rows whatever the seed."""
+    """Several examples per row of at most `room` tokens; the rows do not depend on the seed."""
     examples = [rows[i] for i in _find_learnable(rows)]
-    packed_rows = [[examples[i] for i in row] for row in fit_into_rows([len(row.ids) for row in examples], room)]
-    ids, lengths = pad_rows([[token for e in row for token in e.ids] for row in packed_rows], fill)
-    # an example's first token has none of its own before it
-    answer, _ = pad_rows(
-        [[is_answer and i > 0 for e in row for i, is_answer in enumerate(e.answer)] for row in packed_rows], 0
-    )
-    segments, _ = pad_rows([[number for number, e in enumerate(row) for _ in e.ids] for row in packed_rows], -1)
-    note = f"packed: {len(examples)} training examples in {len(packed_rows)} rows of {room} tokens at most"
-    names = [f"packed/{i}" for i in range(len(packed_rows))]
+    id_rows: list[list[int]] = []
+    answer_rows: list[list[bool]] = []
+    segment_rows: list[list[int]] = []
+    for numbers in fit_into_rows([len(example.ids) for example in examples], room):
+        id_row: list[int] = []
+        answer_row: list[bool] = []
+        segment_row: list[int] = []
+        for segment, number in enumerate(numbers):
+            example = examples[number]
+            id_row += example.ids
+            # The first token has no token of its own example before it, so nothing predicts it.
+            answer_row += [False, *example.answer[1:]]
+            segment_row += [segment] * len(example.ids)
+        id_rows.append(id_row)
+        answer_rows.append(answer_row)
+        segment_rows.append(segment_row)
+    ids, lengths = pad_rows(id_rows, fill)
+    answer, _ = pad_rows(answer_rows, 0)
+    segments, _ = pad_rows(segment_rows, -1)
+    note = f"packed: {len(examples)} training examples in {len(id_rows)} rows of {room} tokens at most"
+    names = [f"packed/{i}" for i in range(len(id_rows))]
     cut = np.array([row.cut for row in examples])
     return AnsweredRows(
         names, ids, answer.bool(), segments, lengths, cut, (*_describe_dropped(len(rows), len(examples)), note)
@@ -130,7 +147,7 @@ def build_packed_rows(names: Sequence[str], rows: Sequence[TokenizedExample], ro
 
 
 def fit_into_rows(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Examples by row: in their order, each into the fullest row that has room for it (best fit)."""
+    """Numbers of the examples in each row: each example in turn goes to the fullest row with room (best fit)."""
     rows: list[list[int]] = []
     free: list[tuple[int, int]] = []  # (room left, row), ascending
     for i, length in enumerate(lengths):
@@ -145,7 +162,7 @@ def fit_into_rows(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _find_learnable(rows: Sequence[TokenizedExample]) -> list[int]:
-    """Those with an answer. Raises UserError where there is none."""
+    """Numbers of the examples with an answer. Raises UserError where there is none."""
     learnable = [i for i, row in enumerate(rows) if row.learnable]
     if not learnable:
         raise UserError("no row has a token of its answer within max_length; give a larger --max-length")

@@ -1,4 +1,4 @@
-"""What a task type must be: rows to tensors, logits to losses, a trained model to predictions."""
+"""The contract of a task type: rows to tensors, logits to losses, a trained model to predictions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Losses = Callable[[Tensor, Tensor, int], Tensor]
 
 
 Shape = tuple[int, ...]
-"""Lengths that the sequences of a batch are padded to."""
+"""Padded lengths of a batch's sequences, one per sequence of a row (encoder, decoder)."""
 
 
 class Split(abc.ABC):
-    """The tokenised rows of one split.
+    """The tokenized rows of one split.
 
-    `lengths` [n] are tokens per row, by which rows of like length share a batch; `cut` [n] says which rows were longer
-    than allowed (one entry for each row of the data); `references` [n] is what predictions are scored against; `notes`
-    tell of rows dropped or put together.
+    `lengths` [n] are tokens per row, by which rows of similar length share a batch. `cut` has one entry per row of the
+    data: whether it was truncated. `references` [n] are what predictions are scored against. `notes` describe rows that
+    were dropped or packed.
     """
 
     example_ids: Sequence[str]
@@ -44,7 +44,7 @@ class Split(abc.ABC):
 
     @property
     def positions(self) -> int:
-        """Positions that a row may have at most, in any sequence of it."""
+        """Length of the longest sequence of any row."""
         return int(self.lengths.max())
 
     @property
@@ -57,11 +57,11 @@ class Split(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
-        """Model inputs of the given rows, [m] int64 on the device; the host decides nothing here."""
+        """Model inputs of rows [m] int64 on the device. The host decides nothing, so a CUDA graph can hold it."""
 
     @abc.abstractmethod
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
-        """What the loss of these rows compares the logits with."""
+        """The targets of these rows, which the loss compares with the logits."""
 
     def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Model inputs of the given rows [m], padded to the longest of them."""
@@ -79,8 +79,8 @@ class Split(abc.ABC):
 class ReplicaPredictions:
     """Predictions of one replica on a split.
 
-    `values` [n] go to the suite's `score`; `columns` go to the side file as they are, and hold no text of the data.
-    `finite` is false where the model has diverged.
+    `values` [n] go to the suite's `score`. `columns` go to the side file unchanged, without text of the data. `finite`
+    is False where the model has diverged.
     """
 
     values: np.ndarray
@@ -89,7 +89,7 @@ class ReplicaPredictions:
 
 
 class TaskType(abc.ABC):
-    """One kind of task. Stateless; `version` is raised when the same rows give other tensors."""
+    """One kind of task, without state. `version` is raised when the same rows give other tensors."""
 
     version: ClassVar[int] = 1
 
@@ -97,7 +97,7 @@ class TaskType(abc.ABC):
     def tokenise(
         self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
     ) -> Split:
-        """Rows as tensors, those longer than the protocol allows cut and marked."""
+        """Rows as tensors; rows longer than the protocol allows are truncated and marked."""
 
     @abc.abstractmethod
     def losses(self, protocol: Protocol) -> Losses: ...
@@ -112,4 +112,4 @@ class TaskType(abc.ABC):
     def build_synthetic(
         self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
     ) -> Split:
-        """Rows of random tokens, all of the full length: the same work for each method. `config` is the model's."""
+        """Random tokens, all rows of full length, so every method computes as much. `config` is the model's."""

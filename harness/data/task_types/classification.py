@@ -1,4 +1,4 @@
-"""One or two texts to a class, or to a number: an encoder with a fresh head."""
+"""Classify one or two texts, or predict a number, with a new head on the backbone."""
 
 from __future__ import annotations
 
@@ -64,14 +64,20 @@ class LabelledRows(Split):
 
 
 def tokenise(tokenizer: Any, examples: Sequence[Example], max_length: int, regression: bool) -> LabelledRows:
-    """Tokenise one or two texts a row, cutting the longest first beyond `max_length` tokens."""
-    texts = [[e.texts[i] for e in examples] for i in range(len(examples[0].texts))]
+    """Rows of one or two texts as tokens; beyond `max_length` tokens the longer text is truncated first."""
+    # The tokenizer takes columns: all first texts, then all second texts.
+    texts: list[list[str]] = []
+    for number in range(len(examples[0].texts)):
+        texts.append([example.texts[number] for example in examples])
+    # Without truncation first, because only lengths before truncation show which rows are cut.
     plain = tokenizer(*texts, truncation=False, padding=False, return_attention_mask=False, verbose=False)
     columns = {name: list(plain[name]) for name in ("input_ids", "token_type_ids") if name in plain}
     cut = np.array([len(row) > max_length for row in columns["input_ids"]])
     if cut.any():
         where = np.flatnonzero(cut)
-        again = [[column[i] for i in where] for column in texts]
+        again = []
+        for column in texts:
+            again.append([column[i] for i in where])
         short = tokenizer(*again, truncation=True, max_length=max_length, padding=False, verbose=False)
         for name, rows in columns.items():
             for i, row in zip(where, short[name], strict=True):
@@ -93,7 +99,7 @@ def compute_replica_losses(logits: Tensor, labels: Tensor, k: int, smoothing: fl
 
 
 def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -> np.ndarray:
-    """Logits [K, n, outputs] float32, in the order of the split; rows of like length share a batch."""
+    """Logits [K, n, outputs] float32, in the order of the split; rows of similar length share a batch."""
     model.eval()
     out: np.ndarray | None = None
     kind = split.device.type
@@ -145,7 +151,7 @@ class Classification(TaskType):
         rows = protocol.batch_size * 4
         rng = np.random.default_rng(0)
         ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, length), dtype=np.int32))
-        if getattr(config, "is_encoder_decoder", False):  # it is read at the end of the text, of which each row has one
+        if getattr(config, "is_encoder_decoder", False):  # the end token is pooled, and each row must have exactly one
             end = int(config.eos_token_id)
             ids[ids == end] = (end + 1) % vocabulary
             ids[:, -1] = end

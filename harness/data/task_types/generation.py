@@ -1,4 +1,4 @@
-"""Texts written by K replicas of a language model in one batch."""
+"""Generate texts with K replicas of a language model in one batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from harness.data.tokens import iterate_length_batches
 from harness.models.load import suppress_warnings
 
 PROBED = 4
-"""Rows whose logits tell whether a replica has diverged."""
+"""Number of rows whose logits show whether a replica has diverged."""
 
 
 def generate_texts(
     model: nn.Module, split: TextRows, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
 ) -> list[list[str]]:
-    """The text that each of K replicas writes for each row, in the order of the split, each on one line.
+    """The text that each of K replicas generates for each row, in the order of the split, each on one line.
 
-    The rows of a replica lie together: transformers repeats each row in its place for the beams, so they still do.
+    Rows of a replica are adjacent. Beam search keeps this, because transformers repeats each row in its place.
     """
     model.eval()
     config = _build_generation_config(split, tokenizer, protocol)
@@ -30,9 +30,10 @@ def generate_texts(
     kind = split.device.type
     for rows in iterate_length_batches(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
         prompts = {name: value.repeat(k, 1) for name, value in split.build_prompts(rows).items()}
-        # it would tell of each length limit that the model's own configuration has too
+        # transformers warns of every length limit that the model's own configuration sets too
         with suppress_warnings(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
             ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
+        # A causal model returns the prompt before the generated tokens; an encoder-decoder does not.
         if not split.opening:
             ids = ids[:, prompts["input_ids"].shape[1] :]
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -43,7 +44,7 @@ def generate_texts(
 
 
 def _build_generation_config(split: TextRows, tokenizer: Any, protocol: Protocol) -> Any:
-    """Greedy or beam search without sampling; what is not said here is the model's own generation_config."""
+    """Greedy or beam search without sampling; other settings are those of the model's own generation_config."""
     from transformers import GenerationConfig
 
     eos = tokenizer.eos_token_id

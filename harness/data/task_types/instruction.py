@@ -1,4 +1,4 @@
-"""Instructions to answers: a causal model that learns the answer's tokens only."""
+"""Instruction tuning of a causal model, with the loss on the answer's tokens only."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ TEMPLATES: Mapping[Template, tuple[str, str, str]] = {
     "alpaca": (ALPACA, ALPACA_INPUT, ""),
     "plain": ("{instruction}\nAnswer:", "{instruction}\n{input}\nAnswer:", " "),
 }
-"""By name: the prompt of a row without an input, that of one with it, and what parts prompt and answer.
+"""By name: (prompt without input, prompt with input, text between prompt and answer).
 
 `alpaca` has the two prompts of Stanford Alpaca; `plain` ends as the questions of MMLU do.
 """
 
 
 def format_prompt(example: Example, template: Template) -> str:
-    """The text before the answer.
+    """The prompt: all text before the answer.
 
-    The texts of a row are its instruction and its input, which may be empty, then if it has them a system prompt, which
-    takes the place of the template's first sentence, and earlier questions and answers by turns, which come before the
-    instruction in the template's form.
+    The texts of a row are: instruction, input (may be empty), system prompt (optional), then earlier questions and
+    answers in turn (optional). A system prompt replaces the template's first sentence. Earlier turns come before the
+    instruction, in the template's form.
     """
     instruction, input_text, system, *turns = [*example.texts, "", ""][: max(3, len(example.texts))]
     bare, full, gap = TEMPLATES[template]
@@ -55,7 +55,7 @@ def format_prompt(example: Example, template: Template) -> str:
 
 
 def _split_template(layout: str) -> tuple[str, str]:
-    """What a template says first, if anything, and the part with the instruction."""
+    """(preamble, rest) of a template; the preamble is empty where the template starts with the instruction."""
     preamble, mark, question = layout.partition("### Instruction:")
     return (preamble, mark + question) if mark else ("", layout)
 
@@ -63,14 +63,14 @@ def _split_template(layout: str) -> tuple[str, str]:
 def tokenise_examples(
     tokenizer: Any, examples: Sequence[Example], template: Template, max_length: int
 ) -> list[TokenizedExample]:
-    """Rows of tokens, each ended by the tokenizer's end-of-text token, cut on the right at `max_length`."""
+    """Rows of tokens, each with an end-of-text token, truncated on the right at `max_length` tokens."""
     prompts = [format_prompt(e, template) for e in examples]
     texts = [p + str(e.label) for p, e in zip(prompts, examples, strict=True)]
     encoding = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
     end = tokenizer.eos_token_id
     rows = []
     for ids, spans, before in zip(encoding["input_ids"], encoding["offset_mapping"], map(len, prompts), strict=True):
-        # a token that reaches beyond the prompt is the answer's, also where it begins in the prompt's last space
+        # A token that ends after the prompt belongs to the answer, even if it starts with the prompt's last space.
         answer = [stop > before for _, stop in spans]
         if end is not None and ids[-1] != end:
             ids, answer = [*ids, end], [*answer, True]
@@ -86,7 +86,7 @@ def compute_answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: fl
 
 
 def _compute_token_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Losses [K*B, n], zero where there is no target. All shapes are known beforehand, so that a graph can hold it."""
+    """Losses [K*B, n], zero where there is no target. Shapes do not depend on values, so a CUDA graph can hold it."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     losses = nn.functional.cross_entropy(
         wide.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
@@ -95,7 +95,7 @@ def _compute_token_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.
 
 
 class Instruction(TaskType):
-    """Next-token cross-entropy over the answer; what a row is scored by here is the mean loss of its answer."""
+    """Next-token cross-entropy over the answer; the prediction of a row is the mean loss of its answer."""
 
     def tokenise(
         self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool

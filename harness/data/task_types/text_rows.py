@@ -1,4 +1,8 @@
-"""Rows of a language model: a text to read and a text to write, for encoder-decoders and for causal models."""
+"""Rows of a source text and a target text, for encoder-decoders and for causal models.
+
+encoder-decoder  ids      [source, end, pad]        written [target, end, pad]    decoder: start + written[:-1]
+causal           training [prompt, target, end, pad]        generation [pad, prompt]
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ from harness.data.task_types.base import Shape, Split
 from harness.data.tokens import compute_padded_length
 
 IGNORED = -100
-"""The target of a position that has no part in the loss."""
+"""The target of a position that does not count in the loss, as in torch and transformers."""
 
 
 class TextRows(Split):
-    """`texts` are the references as they were written; `prompts` is what generation starts from."""
+    """Rows to generate from; `texts` are the references in their original form."""
 
     texts: list[str]
 
@@ -30,11 +34,11 @@ class TextRows(Split):
     @property
     @abc.abstractmethod
     def prompt_lengths(self) -> np.ndarray:
-        """Tokens [n] of what is read."""
+        """Number of prompt tokens [n] of each row."""
 
     @property
     def opening(self) -> dict[str, Any]:
-        """Fields of transformers' GenerationConfig that say how a written text starts."""
+        """Fields of transformers' GenerationConfig that determine how a generated text starts."""
         return {}
 
     @abc.abstractmethod
@@ -44,10 +48,10 @@ class TextRows(Split):
 
 @dataclasses.dataclass
 class EncoderDecoderRows(TextRows):
-    """ids [n, S] of the sources and written [n, T] of the targets, int32, both ending as the tokenizer ends a text.
+    """ids [n, S] of sources and written [n, T] of targets, int32; both end as the tokenizer ends a text.
 
-    The decoder reads `start` and then the target less its last token. `language` is the token that a multilingual model
-    must write first, where it has one.
+    The decoder reads `start` and then the target without its last token. `language` is the token that a multilingual
+    model has to generate first, or None.
     """
 
     example_ids: list[str]
@@ -81,7 +85,7 @@ class EncoderDecoderRows(TextRows):
         return self._read(self.place(rows), self.shape(rows)[0])
 
     def shape(self, rows: np.ndarray) -> Shape:
-        """Positions of the sources and of the targets."""
+        """(padded length of the sources, padded length of the targets)."""
         source_length, target_length = int(self.lengths[rows].max()), int(self.written_lengths[rows].max())
         return compute_padded_length(source_length, self.ids), compute_padded_length(target_length, self.written)
 
@@ -114,9 +118,9 @@ class EncoderDecoderRows(TextRows):
 
 @dataclasses.dataclass
 class CausalRows(TextRows):
-    """ids [n, longest] int32: the prompt's tokens, then the target's, padded on the right to train.
+    """ids [n, longest] int32: prompt, then target; padded on the right for training.
 
-    `starts` [n] says where the target begins; only its tokens are in the loss.
+    `starts` [n] are the positions where targets begin; only their tokens count in the loss.
     """
 
     example_ids: list[str]
@@ -136,7 +140,7 @@ class CausalRows(TextRows):
         return self.starts
 
     def build_prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Padded on the left, so that what is written follows the last token of each row."""
+        """Prompts padded on the left, so that the generated text follows the last token of each row."""
         n, chosen = int(self.starts[rows].max()), self.place(rows)
         ids = _gather_rows(self.ids, chosen, n).masked_fill(~_build_position_mask(self._start, chosen, n), self.fill)
         gaps = n - self._start.index_select(0, chosen)
@@ -154,7 +158,7 @@ class CausalRows(TextRows):
         }
 
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
-        """At each position the token that follows it."""
+        """The next token at each position, -100 where it is not a target's."""
         (n,) = shape
         follows = _build_position_mask(self._length, rows, n) & ~_build_position_mask(self._start, rows, n)
         ids = _gather_rows(self.ids, rows, n).masked_fill(~follows, IGNORED)
@@ -173,10 +177,10 @@ class CausalRows(TextRows):
 
 
 def _gather_rows(ids: Tensor, rows: Tensor, n: int) -> Tensor:
-    """The first n positions of the given rows, int64."""
+    """The first n positions of rows [m], as int64 [m, n]."""
     return ids[:, :n].index_select(0, rows).long()
 
 
 def _build_position_mask(lengths: Tensor, rows: Tensor, n: int) -> Tensor:
-    """Which of n positions lie within the given rows' lengths."""
+    """Boolean [m, n]: whether each of n positions lies within the length of its row."""
     return torch.arange(n, device=lengths.device)[None, :] < lengths.index_select(0, rows)[:, None]

@@ -1,4 +1,4 @@
-"""A sentence into another language, by an encoder-decoder or a causal model; a task is named SOURCE-TARGET."""
+"""Translate sentences with an encoder-decoder or a causal model; tasks are named SOURCE-TARGET (en-ro)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.models.load import load_model_config
 
 LANGUAGES = {"en": "English", "ro": "Romanian"}
 CODES = {"en": ("en_XX", "eng_Latn"), "ro": ("ro_RO", "ron_Latn")}
-"""How multilingual tokenizers write a language: mBART, NLLB."""
+"""Language tokens of multilingual tokenizers: of mBART, of NLLB."""
 
 
 class Translation(TaskType):
-    """Cross-entropy of the target's tokens; texts are written by greedy or beam search."""
+    """Cross-entropy of the target's tokens; predictions come from greedy or beam search."""
 
     def tokenise(
         self, tokenizer: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
@@ -56,7 +56,7 @@ class Translation(TaskType):
     def build_synthetic(
         self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
     ) -> TextRows:
-        """Sources of `length` tokens and targets of the most that are allowed."""
+        """Sources of `length` tokens and targets of the protocol's maximum length."""
         count, rng = protocol.batch_size * 4, np.random.default_rng(0)
         names, uncut = [str(i) for i in range(count)], np.zeros(count, bool)
         sizes = [np.full(count, n, dtype=np.int64) for n in (length, protocol.max_target_length)]
@@ -74,8 +74,8 @@ TASK_TYPE = Translation()
 def compute_token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] over its own target tokens, from logits [K*B, T, V] and labels [K*B, T].
 
-    Cross-entropy as torch has it: with smoothing e the target has 1 - e + e/V and every other token e/V, which is also
-    what transformers' LabelSmoother computes.
+    Cross-entropy as in torch: with smoothing e the target has probability 1 - e + e/V and every other token e/V, as in
+    transformers' LabelSmoother.
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     each = nn.functional.cross_entropy(
@@ -93,7 +93,7 @@ def parse_languages(task: Task) -> tuple[str, str]:
 def build_encoder_decoder_rows(
     tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
 ) -> EncoderDecoderRows:
-    """Sources and targets, each cut to its own limit; cut targets count in the training split only."""
+    """Sources and targets, each truncated to its own limit; truncated targets count in the training split only."""
     source, target = parse_languages(task)
     token = _set_languages(tokenizer, source, target)
     prefix = _build_prefix(config, source, target)
@@ -111,7 +111,7 @@ def build_encoder_decoder_rows(
 
 
 def find_decoder_start(config: Any, target: Sequence[int]) -> int:
-    """The decoder's first token: mBART's is the last of a target (its language), any other's is in the config."""
+    """The decoder's first token: for mBART the last token of a target (its language), else from the config."""
     if config.model_type == "mbart":
         return int(target[-1])
     if config.decoder_start_token_id is None:
@@ -122,13 +122,15 @@ def find_decoder_start(config: Any, target: Sequence[int]) -> int:
 def build_causal_rows(
     tokenizer: Any, config: Any, task: Task, examples: Sequence[Example], protocol: Protocol, *, train: bool
 ) -> CausalRows:
-    """Source, separator, target, end: the separator is the tokenizer's own, else a newline."""
+    """Rows of source, separator, target and end token; the separator is the tokenizer's own, else a newline."""
     eos = tokenizer.eos_token_id
     between = tokenizer.sep_token or "\n"
     separator = tokenizer(between, add_special_tokens=False)["input_ids"]
     source_rows, long = _tokenise_and_cut(tokenizer, [e.texts[0] for e in examples], protocol.max_length)
+    # Without the source's end token, because the target follows in the same text.
     prompts = [[*(row[:-1] if row[-1] == eos else row), *separator] for row in source_rows]
     plain = tokenizer([str(e.label) for e in examples], add_special_tokens=False, verbose=False)["input_ids"]
+    # The end token takes one of the allowed positions.
     over = np.array([len(row) >= protocol.max_target_length for row in plain])
     target_rows = [[*row[: protocol.max_target_length - 1], eos] for row in plain]
     fill = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -141,7 +143,7 @@ def build_causal_rows(
 def _tokenise_and_cut(
     tokenizer: Any, texts: Sequence[str], most: int, *, target: bool = False
 ) -> tuple[list[list[int]], np.ndarray]:
-    """Tokens of each text, at most `most`, and which texts had more; what ends a text is kept."""
+    """(tokens of each text, at most `most`; whether each text was longer); the end token is kept."""
     name = "text_target" if target else "text"
     plain = tokenizer(**{name: list(texts)}, truncation=False, padding=False, verbose=False)["input_ids"]
     long = np.array([len(row) > most for row in plain])
@@ -156,19 +158,21 @@ def _tokenise_and_cut(
 
 
 def _set_languages(tokenizer: Any, source: str, target: str) -> int | None:
-    """Tell a multilingual tokenizer its languages; returns the target's token, None for other tokenizers."""
+    """Set the languages of a multilingual tokenizer; returns the target's token, None for other tokenizers."""
     if not hasattr(tokenizer, "src_lang"):
         return None
     vocabulary = tokenizer.get_vocab()
-    codes = [next((c for c in CODES[name] if c in vocabulary), None) for name in (source, target)]
-    if None in codes:
+    codes = []
+    for name in (source, target):
+        codes += [code for code in CODES[name] if code in vocabulary][:1]
+    if len(codes) < 2:
         raise UserError(f"the model's tokenizer has no language tokens for {source} and {target}; use another model")
     tokenizer.src_lang, tokenizer.tgt_lang = codes
     return int(vocabulary[codes[1]])
 
 
 def _build_prefix(config: Any, source: str, target: str) -> str:
-    """The words that T5's own weights were trained with; none for a model whose config names no translation."""
+    """The task prefix of T5's pretraining; empty for a model whose config lists no translation task."""
     declared = getattr(config, "task_specific_params", None) or {}
     if not any(name.startswith("translation_") for name in declared):
         return ""
@@ -179,7 +183,7 @@ def _check_positions(config: Any, protocol: Protocol) -> None:
     """Raise UserError where the model has fewer positions than the protocol's lengths need."""
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if config.model_type in ("t5", "mt5", "umt5") or limit is None:
-        return  # relative positions: n_positions is no limit there
+        return  # relative positions have no limit, whatever n_positions is
     both = config.is_encoder_decoder
     needed = max(protocol.max_length, protocol.max_target_length)
     needed = needed if both else protocol.max_length + protocol.max_target_length + 1

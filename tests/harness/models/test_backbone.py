@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.core.cell import Quantize
 from harness.core.method import METHODS, Member
 from harness.core.presets import get_preset
 from harness.core.seeds import Streams, equal
@@ -28,7 +27,7 @@ REST = (
 )
 
 
-def loaded(quantize: Quantize, method: str = "lora") -> BackboneStorage:
+def loaded(quantize: str, method: str = "lora") -> BackboneStorage:
     model = load_model(resolve(get_preset("quick"), "glue", None), 2, quantize=quantize)
     own = list(model.parameters())
     kind = METHODS.get(method)()
@@ -42,7 +41,7 @@ def test_in_floating_point_four_bytes_a_number(method: str) -> None:
 
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4", "fp4", "nf4-dq"])
-def test_quantized(quantize: Quantize) -> None:
+def test_quantized(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")
     found, sites = loaded(quantize), 6 * LAYERS
     assert found.numbers == LINEAR + REST

@@ -10,18 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from harness.core.cell import SIMULATED
 from harness.core.listener import PlainListener
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.models.load import FULL_PRECISION, load_model
-from harness.models.simulated import BLOCK, round_to_bits, simulate
+from harness.models.rounding import BLOCK, round_linears, round_to_bits
 from harness.planning.plan import make_plan
 from harness.runner import profiles as profile
 from results.job import run_spec as run
 from tests.harness.models.test_load import CONFIGS, saved
 
-BITS = sorted(SIMULATED.values())
+BITS = (2, 3, 6)
 
 
 def reference(weight: np.ndarray, bits: int) -> np.ndarray:
@@ -87,7 +86,7 @@ def test_embeddings_heads_and_biases_stay() -> None:
     model = nn.Module()
     model.words, model.dense, model.classifier = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 2)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    simulate(model, 2, FULL_PRECISION)
+    round_linears(model, lambda weight: round_to_bits(weight, 2), FULL_PRECISION)
     assert [n for n, p in model.named_parameters() if not torch.equal(p, before[n])] == ["dense.weight"]
 
 

@@ -38,7 +38,7 @@ def trained(folder: Path) -> int:
         (["lorasp:select=randon"], "did you mean 'random'"),
         (["lorasp-colum"], "did you mean 'column'"),
         (["lorasp:select=complementary,ratio=0.25"], "halves that complete each other are 0.5"),
-        (["lora", "--quantize", "sim4"], "'sim2', 'sim3' or 'sim6'"),
+        (["lora", "--quantize", "sim4"], "unknown quantization type 'sim4': did you mean 'sim"),
         (["dora:quantize=int8"], "method 'dora' with quantize=int8: peft's norm of the rows is not made for 8-bit"),
         (["dora:rank=65"], "dora:rank=65 on embedded:encoder: rank 65: "),
         (["adalora:start_rank=65"], "adalora:start_rank=65 on embedded:encoder: rank 65: "),

@@ -152,7 +152,7 @@ def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_pa
     from harness.models.load import load_model
 
     source, outputs = source_of(name, tmp_path), None if name == "t5" else 2
-    real = load_model(source, outputs, quantize=level)  # type: ignore[arg-type]
+    real = load_model(source, outputs, quantize=level)
     stored = [*real.parameters(), *real.buffers()]
     for parameter in list(stored):
         state = getattr(parameter, "quant_state", None)
@@ -162,7 +162,7 @@ def test_quantized_storage_is_that_of_bitsandbytes(name: str, level: str, tmp_pa
         if getattr(parameter, "SCB", None) is not None:
             stored.append(parameter.SCB)
     with use_fake_tensors():
-        fake = build_fake_model(source, outputs, dtype="fp32", quantize=level, trained_backbone=False, device="cpu")  # type: ignore[arg-type]
+        fake = build_fake_model(source, outputs, dtype="fp32", quantize=level, trained_backbone=False, device="cpu")
         predicted = sum_storage_bytes([*fake.parameters(), *fake.buffers()])
     # tables that bitsandbytes shares between its layers are counted with each
     assert predicted == pytest.approx(sum_storage_bytes(stored), rel=0.01)
