@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from harness.core.errors import UserError, build_unknown_error
-from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
+from harness.core.errors import UserError
+from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, SuitePreset, Task, TaskData
+from harness.core.presets import MINILM
 from suites.embedded import reviews, single_tasks
 from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, draw_distinct_rows
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
-from suites.metrics.constant import score_majority_baseline
 from suites.sources.fingerprint import compute_fingerprint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 DISTANCES = (0, 25, 50, 75, 100)
 """Percent of the word types that have another meaning."""
@@ -65,14 +62,19 @@ class Domain(Suite):
 
     name = "domain"
     summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
-    tasks: ClassVar[Mapping[str, Task]] = {
+    presets: ClassVar[Mapping[str, SuitePreset]] = {
+        "quick": SuitePreset("embedded:encoder"),
+        "small": SuitePreset(MINILM),
+        "paper": SuitePreset("FacebookAI/roberta-base"),
+    }
+    tasks = {  # noqa: RUF012 - read only
         f"d{d:03}": Task(f"d{d:03}", ("negative", "positive"), ("validation",), ("accuracy",)) for d in DISTANCES
     }
     averages = (Average("domain", {name: ("accuracy",) for name in tasks}),)
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Rows of one distance, generated. Raises UserError where files are given."""
-        definition = self._get_task(task)
+        definition = self.get_task(task)
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
         rng = random.Random(f"domain-{SEED}")
@@ -83,24 +85,6 @@ class Domain(Suite):
             rows = draw_distinct_rows(single_tasks.draw_sst2, rng, count, seen_rows)
             splits[split] = tuple(_make_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
         return TaskData(splits, compute_fingerprint(splits), "embedded")
-
-    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy in points."""
-        from suites.metrics import points
-
-        definition = self._get_task(task)
-        if split not in definition.eval_splits:
-            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
-        return {"accuracy": points.score("accuracy", predictions, targets)}
-
-    def majority(self, task: str, data: TaskData) -> float | None:
-        """Accuracy of the more frequent class."""
-        return score_majority_baseline(self, self._get_task(task), data)
-
-    def _get_task(self, name: str) -> Task:
-        if name not in self.tasks:
-            raise build_unknown_error("task of domain", name, self.tasks)
-        return self.tasks[name]
 
 
 def _make_example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.errors import UserError, build_unknown_error
-from harness.core.method import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
+from harness.core.method import (
+    INSTRUCTION_OPTIONS,
+    SUITES,
+    Average,
+    Evaluator,
+    SourceRequest,
+    Suite,
+    SuitePreset,
+    Task,
+    TaskData,
+)
+from harness.core.metric import resolve_metric
 from suites.sources.mmlu_files import get_subject
 from suites.sources.mmlu_rows import load_rows
 from suites.sources.mmlu_subjects import GROUPS
@@ -34,12 +45,17 @@ class Mmlu(Suite):
     name = "mmlu"
     version = 2
     summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
-    tasks: ClassVar[Mapping[str, Task]] = {"mmlu": TASK}
+    options = INSTRUCTION_OPTIONS
+    presets: ClassVar[Mapping[str, SuitePreset]] = {
+        "quick": SuitePreset("embedded:causal", {"max_steps": 200, "max_length": 96, "template": "plain"}),
+        "paper": SuitePreset("huggyllama/llama-7b", {"batch_size": 128, "max_length": 512, "warmup": 0.03}),
+    }
+    tasks = {"mmlu": TASK}  # noqa: RUF012 - read only
     averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Instructions as "train", questions as "dev" (the solved ones) and "test". Raises UserError."""
-        self._check(task)
+        self.get_task(task)
         return load_rows(request)
 
     def check(self, task: str, data: TaskData, protocol: Protocol) -> None:
@@ -62,12 +78,10 @@ class Mmlu(Suite):
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy in points of choices told for "test" questions, 0 to 3."""
-        from suites.metrics import points
-
-        self._check(task)
+        self.get_task(task)
         if split != "test":
             raise build_unknown_error(f"eval split of {task}", split, ["test"])
-        return {"accuracy": points.score("accuracy", predictions, targets)}
+        return {"accuracy": resolve_metric("accuracy", ["test"])[0].score(predictions, targets)}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator:
         from suites.lm_evaluation.evaluator import MmluEvaluator
@@ -78,10 +92,6 @@ class Mmlu(Suite):
         """Accuracy in points of the best constant letter."""
         labels = [row.label for row in data.splits["test"]]
         return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
-
-    def _check(self, task: str) -> None:
-        if task not in self.tasks:
-            raise build_unknown_error("task of mmlu", task, self.tasks)
 
 
 @functools.cache  # every cell of a plan asks

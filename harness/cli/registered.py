@@ -47,16 +47,19 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
         _print_page(show_strategy(name), format_strategy_page, as_json)
 
 
-def suites(plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the suites, their tasks and metrics.
+def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the suites with their tasks and metrics, or show one with its options.
 
-    Example: python -m harness suites --json
+    Example: python -m harness suites show mmlu
     """
-    from harness.cli.facts import build_suite_table
-    from harness.cli.listing import list_suites
+    from harness.cli.facts import build_suite_table, format_suite_page
+    from harness.cli.listing import list_suites, show_suite
 
-    _load_and_parse_name("suites", None, plugin)
-    _print_rows(list_suites(), build_suite_table, as_json)
+    name = _load_and_parse_name("suites", what, plugin)
+    if name is None:
+        _print_rows(list_suites(), build_suite_table, as_json)
+    else:
+        _print_page(show_suite(name), format_suite_page, as_json)
 
 
 def new(

@@ -11,8 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import Example
 from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, format_number, parse_number
@@ -239,6 +237,8 @@ def split_off_dev(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[L
 
     A label of two rows or more has one in each part.
     """
+    import numpy as np  # here, as the command line imports all suites to list their options
+
     rng = np.random.default_rng(0)
     share = min(DEV_SHARE, MOST_DEV / len(lines))
     groups = [[n for n, line in enumerate(lines) if line.label == name] for name in classes] or [
