@@ -56,9 +56,9 @@ class TableSuite(Suite):
     version = 2
     summary = "your own CSV, TSV, JSON or Parquet: --data-file FILE --text COLUMN --label COLUMN; a task a file"
     options = (
-        SuiteOption("text", tuple[str, ...], "columns of text, joined by +", ()),
-        SuiteOption("label", str, "column of the label"),
-        SuiteOption("labels", LabelKind, "read labels as classes or numbers; none: as they look"),
+        SuiteOption("text", tuple[str, ...], "columns of text, joined by +", (), in_rows=True),
+        SuiteOption("label", str, "column of the label", in_rows=True),
+        SuiteOption("labels", LabelKind, "read labels as classes or numbers; none: as they look", in_rows=True),
     )
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:encoder"),

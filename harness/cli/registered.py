@@ -63,21 +63,20 @@ def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> 
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    kind: Annotated[str, typer.Argument(help="strategy, method or suite")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
-    """Write a strategy or a method that works, with its test, to build on.
+    """Write a strategy, a method or a suite that works, with its test, to build on.
 
     Example: python -m harness new strategy mine
     """
-    from harness.cli.new import write_new
+    from harness.cli.new import format_run, write_new
     from harness.core.registry import load_all
 
     load_all()
     plugin, test = write_new(kind, name, out)
-    call = f"lorasp:select={name}" if kind == "strategy" else name
-    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
+    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} {format_run(kind, name)}"])
 
 
 def _load_and_parse_name(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:

@@ -180,7 +180,7 @@ def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:
     for key, value in (content | given).items():
         if key != "option":
             _check_texts(key.replace("_", "-"), value)
-    fields = content | given | ({"option": tuple(f"{k}={v}" for k, v in options.items())} if options else {})
+    fields = content | given | ({"option": tuple(f"{k}={v}" for k, v in sorted(options.items()))} if options else {})
     try:
         return Spec.model_validate(fields)
     except ValidationError as error:
@@ -211,7 +211,8 @@ def _gather_options(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
         if name in options:
             raise UserError(f"option '{shorten(name.replace('_', '-'))}' is given twice; keep one")
         _check_texts(name.replace("_", "-"), value)
-        options[name] = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        text = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        options[name] = text.lower() if isinstance(value, bool) else text
     return gathered | ({"option": options} if options else {})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from harness.core.cell import Protocol
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.metric import resolve_metric
 from harness.core.suite_options import SuiteOption, parse_options
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from torch import nn
-
-    from harness.core.cell import Protocol
 
 Label = int | float | str
 """Class id, real number, or the text to be written."""
@@ -144,6 +143,12 @@ class Suite(abc.ABC):
         """The user's value of an option, else its default."""
         defaults = {option.name: option.default for option in self.options}
         return self.given.get(name, defaults[name])
+
+    def parts(self) -> dict[str, str]:
+        """Options that change results and that neither the rows nor the protocol show, for the key of a cell."""
+        keyed = (o for o in self.options if not o.in_rows and o.name not in Protocol.model_fields)
+        values = {option: self.get_option(option.name) for option in keyed}
+        return {f"option {option.flag}": str(value) for option, value in values.items() if value != option.default}
 
     def configure(self, request: SourceRequest, named: Sequence[str]) -> Suite:
         """The suite for one run, given the source of its rows and the tasks that the user named."""

@@ -17,13 +17,16 @@ from harness.core.errors import UserError, build_unknown_error, shorten
 class SuiteOption:
     """One option. `kind` is its type with pydantic's bounds: int, Annotated[int, Field(ge=0)], Literal["a", "b"].
 
-    An option with the name of a field of Protocol sets that field for the suite's cells; the suite reads others.
+    An option with the name of a field of Protocol sets that field for the suite's cells; the suite reads others. Those
+    are in the key of a cell by name and value, unless `in_rows` says that all they change is the rows, whose
+    fingerprint is in the key.
     """
 
     name: str
     kind: Any
     help: str
     default: Any = None
+    in_rows: bool = False
 
     @property
     def flag(self) -> str:

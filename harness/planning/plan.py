@@ -258,7 +258,7 @@ def _build_parts(suite: Suite, task: str, method: Method) -> dict[str, str]:
     }
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
     raised_versions = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
-    return raised_versions | sources | dict(suite.files())
+    return raised_versions | sources | suite.parts() | dict(suite.files())
 
 
 def _build_field_versions(protocol: Protocol) -> dict[str, str]:
