@@ -13,8 +13,8 @@ from typing import ClassVar
 from harness.core.errors import UserError
 from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, SuitePreset, Task, TaskData
 from harness.core.presets import MINILM
-from suites.embedded import reviews, single_tasks
-from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, draw_distinct_rows
+from suites.embedded import reviews
+from suites.embedded.rows import DEV_ROWS, TRAIN_ROWS, Row, draw_distinct_rows, draw_sst2
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
 from suites.sources.fingerprint import compute_fingerprint
 
@@ -78,15 +78,15 @@ class Domain(Suite):
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
         rng = random.Random(f"domain-{SEED}")
-        seen_rows: set[single_tasks.Row] = set()
+        seen_rows: set[Row] = set()
         words = build_jargon(int(task[1:]))
         splits = {}
         for split, count in (("train", TRAIN_ROWS), (definition.eval_splits[0], DEV_ROWS)):
-            rows = draw_distinct_rows(single_tasks.draw_sst2, rng, count, seen_rows)
+            rows = draw_distinct_rows(draw_sst2, rng, count, seen_rows)
             splits[split] = tuple(_make_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
         return TaskData(splits, compute_fingerprint(splits), "embedded")
 
 
-def _make_example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:
+def _make_example(name: str, row: Row, words: Mapping[str, str]) -> Example:
     text, label = row
     return Example(name, (" ".join(words.get(word, word) for word in text.split()),), int(label))
