@@ -1,7 +1,8 @@
-"""Specialised text: reviews whose words mean something else, at five distances from the embedded encoder's text.
+"""Specialized text at five known distances from the text that the embedded encoder was trained on.
 
-Generated when loaded. The same reviews at each distance; at distance d that share of the word types stands for another
-word of the encoder's vocabulary, always the same one, so the label follows from words with a new meaning.
+The reviews are generated when they are loaded, the same ones at each distance. At distance d, d percent of the word
+types are replaced, each by one fixed other word of the encoder's vocabulary. The label thus depends on words with a new
+meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS
 from suites.sources.fingerprint import compute_fingerprint
 
 DISTANCES = (0, 25, 50, 75, 100)
-"""Percent of the word types that have another meaning."""
+"""Percent of the word types that have a new meaning."""
 SEED = 0
 GROUPS: Sequence[Sequence[str]] = (
     PRAISE,
@@ -31,11 +32,11 @@ GROUPS: Sequence[Sequence[str]] = (
     reviews.FEEL,
     ("the", "and", "not", "but", "nobody", "we", "i"),
 )
-"""All words of the reviews. Each group turns at the same rate, so the label's words move as far as the others."""
+"""All words of the reviews. Each group is replaced at one rate, so that words of the label move as far as others."""
 
 
 def list_free_words() -> list[str]:
-    """Known words that no review has: nouns, verbs, traits and places of the scenes."""
+    """Words that the encoder knows and no review has: nouns, verbs, traits and places of the scenes, sorted."""
     pairs = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
     pairs += [place for genre in GENRES for place in genre.places]
     pairs += [*VERBS, *(trait.words for trait in TRAITS)]
@@ -44,7 +45,7 @@ def list_free_words() -> list[str]:
 
 
 def build_jargon(distance: int) -> dict[str, str]:
-    """The words of another meaning at a distance and what is written for them; those of a nearer one are among them."""
+    """Word -> its replacement at a distance. The replacements of a shorter distance are among those of a longer one."""
     rng = random.Random(f"jargon-{SEED}")
     free = list_free_words()
     rng.shuffle(free)
@@ -58,7 +59,7 @@ def build_jargon(distance: int) -> dict[str, str]:
 
 @SUITES.register("domain")
 class Domain(Suite):
-    """A shift of domain whose distance is known."""
+    """A shift of domain with a known distance."""
 
     name = "domain"
     summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
@@ -73,7 +74,7 @@ class Domain(Suite):
     averages = (Average("domain", {name: ("accuracy",) for name in tasks}),)
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Rows of one distance, generated. Raises UserError where files are given."""
+        """Generated rows of one distance. Raises UserError if the user gave files for it."""
         definition = self.get_task(task)
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")

@@ -1,4 +1,4 @@
-"""GLUE: nine tasks with their official metrics, and two averages over eight of them (WNLI is left out of both)."""
+"""GLUE: nine tasks with their official metrics, and two averages over eight of them (both exclude WNLI)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TASKS = (
     Task("rte", ENTAILMENT, DEV, ("accuracy",)),
     Task("wnli", ("not_entailment", "entailment"), DEV, ("accuracy",)),
 )
+# WNLI is left out as in the literature: its dev set is built against its train set.
 AVERAGED = {task.name: task.metrics for task in TASKS if task.name != "wnli"}
 
 
@@ -42,7 +43,7 @@ class Glue(Suite):
     tasks = {task.name: task for task in TASKS}  # noqa: RUF012 - read only
     averages = (
         Average("glue", AVERAGED),
-        # As in Hu et al. (arXiv 2106.09685), table 2; their MNLI is over both dev sets, this one matched.
+        # As in Hu et al. (arXiv 2106.09685), table 2, but their MNLI is over both dev sets, this one over matched.
         Average(
             "lora",
             {

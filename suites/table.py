@@ -92,7 +92,7 @@ class TableSuite(Suite):
         return suite
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Rows of one file, and of the file that was given as its validation. Raises UserError."""
+        """Rows of one file, and of its validation file if the user gave one. Raises UserError."""
         definition = self.get_task(task)
         table, label = self.tables[task], self.get_option("label")
         train: Sequence[Line] = table.lines
@@ -132,7 +132,7 @@ def _build_task(name: str, path: Path, lines: Sequence[Line], label: str, labels
 
 
 def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
-    """The range of the train rows' numbers, which the regression head learns; of validation if it goes beyond."""
+    """A note on the range of the train labels, which the regression head learns, and on validation labels beyond it."""
     ranges = {}
     for split, examples in rows.items():
         numbers = [float(e.label) for e in examples]
@@ -143,7 +143,7 @@ def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
 
 
 def _find_validation_files(task: str, tasks: Sequence[str], request: SourceRequest) -> tuple[Path, ...]:
-    """Files given as TASK/validation=, or as table/validation= where there is one task."""
+    """Files given as TASK/validation=, or as table/validation= if there is one task. Raises UserError."""
     task_files = request.files.get((task, "validation"), ())
     shared = request.files.get(("table", "validation"), ())
     if shared and len(tasks) > 1:

@@ -32,7 +32,7 @@ TASKS = (
 )
 REPOSITORY, CONFIGURATION = "wmt/wmt16", "ro-en"
 STEMS = {"train": "train", "validation": "newsdev2016", "test": "newstest2016"}
-"""The files of a split: STEM.en and STEM.ro."""
+"""Split -> stem of its files STEM.en and STEM.ro."""
 HINT = "give --data-dir DIR with newstest2016.en and newstest2016.ro in it"
 
 BOTH = (("en", "ro"), ("ro", "en"))
@@ -41,7 +41,7 @@ Rows = dict[str, list[Example]]
 
 @SUITES.register("wmt16")
 class Wmt16(Suite):
-    """The Romanian and English task of WMT16's news translation. The official test set is scored, once a cell."""
+    """News translation of WMT16 between Romanian and English. Each cell is scored once, on the official test set."""
 
     name = "wmt16"
     version = 2
@@ -70,7 +70,7 @@ class Wmt16(Suite):
         return TaskData(splits, compute_fingerprint(splits), source, (*notes, *more))
 
     def _read_given_files(self, task: str, request: SourceRequest, direction: Direction) -> tuple[Rows, list[str]]:
-        """Splits from single files, named by task or for the whole suite."""
+        """Splits from single files, which the user gave for the task or for the suite, and notes."""
         rows: Rows = {}
         notes = []
         for (name, split), paths in request.files.items():
@@ -97,14 +97,14 @@ class Wmt16(Suite):
         return _read_folder(_find_folder(request.data_dir), direction, missing)
 
     def notes(self, task: str) -> dict[str, Any]:
-        """The signature of each score."""
+        """sacrebleu's signature of each score."""
         definition = self.get_task(task)
         metrics = [resolve_metric(name, definition.eval_splits)[0] for name in definition.metrics]
         return {"signatures": {metric.name: metric.signature() for metric in metrics}}
 
 
 def _find_folder(data_dir: Path) -> Path:
-    """`data_dir` or its folder wmt16, whichever has the test set."""
+    """`data_dir` or its folder wmt16, whichever has the test set. Raises Absent."""
     places = (data_dir, data_dir / "wmt16")
     folder = next((p for p in places if any(_find_sides(p, STEMS["test"], Direction(*sides)) for sides in BOTH)), None)
     if folder is None:
@@ -113,7 +113,7 @@ def _find_folder(data_dir: Path) -> Path:
 
 
 def _read_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:
-    """The missing splits from STEM.en and STEM.ro; without a training part, newsdev2016 serves as one."""
+    """The missing splits from STEM.en and STEM.ro; if there is no train split, newsdev2016 replaces it, with a note."""
     rows: Rows = {}
     notes: list[str] = []
     for split in missing:
@@ -132,9 +132,9 @@ def _read_folder(folder: Traversable, direction: Direction, missing: list[str]) 
 
 
 def _find_sides(folder: Traversable, stem: str, direction: Direction) -> dict[str, Traversable]:
-    """The files of a stem by language, compressed or not: STEM.en, else SGML as WMT has it (STEM-enro-src.en.sgm).
+    """Language -> file of a stem, compressed or not: STEM.en, else WMT's SGML (STEM-enro-src.en.sgm).
 
-    The SGML files of the direction itself come first; those of the other direction have the same sentences.
+    SGML files of the direction itself come first; those of the other direction have the same sentences.
     """
     source, target = direction.source, direction.target
     plain = {side: find_file(folder, f"{stem}.{side}") for side in (source, target)}

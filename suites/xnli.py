@@ -1,4 +1,4 @@
-"""XNLI: inference trained in one language and scored in fifteen (arXiv 1809.05053)."""
+"""XNLI: inference, trained in one language and scored in fifteen (arXiv 1809.05053)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ METRICS = tuple(f"accuracy_{code}" for code in LANGUAGES)
 
 
 def _build_averages(tasks: Sequence[str]) -> tuple[Average, ...]:
-    """Of each task the mean over all languages."""
+    """The mean over all languages, for each task."""
     return (Average("xnli", {task: METRICS for task in tasks}),)
 
 
 @SUITES.register("xnli")
 class Xnli(Suite):
-    """A task is named by its training language. Where none is named, English trains, as in the paper's transfer."""
+    """A task is its training language. If no task is named, only English trains, as in the paper's transfer."""
 
     name = "xnli"
     summary = "inference trained in one language (the task; en unless named), scored on dev in fifteen"
@@ -39,7 +39,8 @@ class Xnli(Suite):
     averages = _build_averages(LANGUAGES)
 
     def configure(self, request: SourceRequest, named: Sequence[str]) -> Suite:
-        """The training languages that were named, English if no task was: the average is over these."""
+        """The suite with the training languages that the user named, or English; its average is over these."""
+        # Names of other suites' tasks only: the user wants none of ours, and the plan has to know them all.
         codes = [code for code in self.tasks if code in named]
         if named and not codes:
             return self

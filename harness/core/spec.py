@@ -195,11 +195,7 @@ def _gather_options(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
     A file may give options as keys (`shots = 5`), as a table (`[option]`) or as a list (`option = ["shots=5"]`).
     """
     gathered = {key: value for key, value in fields.items() if key in Spec.model_fields and key != "option"}
-    listed = fields.get("option", ())
-    if isinstance(listed, Mapping):
-        pairs = [(str(name).replace("-", "_"), value) for name, value in listed.items()]
-    else:
-        pairs = [split_option(str(text)) for text in ([listed] if isinstance(listed, str) else listed)]
+    pairs = _split_options(fields.get("option"))
     if unknown := {key: value for key, value in fields.items() if key not in Spec.model_fields}:
         names = list_option_names()
         for key in unknown:
@@ -211,9 +207,30 @@ def _gather_options(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
         if name in options:
             raise UserError(f"option '{shorten(name.replace('_', '-'))}' is given twice; keep one")
         _check_texts(name.replace("_", "-"), value)
-        text = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        options[name] = text.lower() if isinstance(value, bool) else text
+        options[name] = _format_option(name, value)
     return gathered | ({"option": options} if options else {})
+
+
+def _split_options(given: Any) -> list[tuple[str, Any]]:
+    """Names and values of the field `option`. Raises UserError."""
+    if isinstance(given, Mapping):
+        return [(str(name).replace("-", "_"), value) for name, value in given.items()]
+    texts = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"option='{shorten(text)}': allowed: NAME=VALUE, e.g. shots=5")
+    return [split_option(text) for text in texts]
+
+
+def _format_option(name: str, value: Any) -> str:
+    """A value as the command line writes it, so that a flag and a file give the same spec. Raises UserError."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not parts or not all(isinstance(part, (str, int, float)) for part in parts):
+        raise UserError(
+            f"{name.replace('_', '-')}='{shorten(value)}': allowed: text, a number, true or false, or a list"
+        )
+    texts = [_format_integer(part) for part in parts]
+    return "+".join(str(text).lower() if isinstance(text, bool) else str(text) for text in texts)
 
 
 def list_option_names() -> list[str]:

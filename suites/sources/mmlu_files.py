@@ -1,4 +1,4 @@
-"""MMLU's questions as its release has them: data/SPLIT/SUBJECT_SPLIT.csv without a header."""
+"""MMLU's questions in the layout of its release: data/SPLIT/SUBJECT_SPLIT.csv without a header."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
 
 
 def _read(path: Traversable, lead: str) -> list[Example]:
+    # Without a header the delimiter cannot be inferred, and questions may have semicolons.
     table = open_table(path, only_commas=True)
     rows: list[Example] = []
     for number, cells in table.rows:
@@ -56,11 +57,12 @@ def _read(path: Traversable, lead: str) -> list[Example]:
 
 
 def get_subject(question: Example) -> str:
+    """The subject of a question, from its id SUBJECT/NUMBER or dev/SUBJECT/NUMBER."""
     return question.id.split("/")[-2]
 
 
 def describe_missing(questions: Sequence[Example]) -> tuple[str, ...]:
-    """One line on the subjects that are not there."""
+    """One note that names the missing subjects; none if all are there."""
     absent = sorted(set(SUBJECTS) - {get_subject(q) for q in questions})
     if not absent:
         return ()
@@ -68,7 +70,7 @@ def describe_missing(questions: Sequence[Example]) -> tuple[str, ...]:
 
 
 def find_question_folder(data_dir: Path) -> Path:
-    """The folder with dev/ and test/; `data_dir` is it, the folder mmlu, or the parent of that. Raises UserError."""
+    """The folder with dev/ and test/: `data_dir` itself, its data/, or the same in its folder mmlu. Raises Absent."""
     places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
     folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv*"))), None)
     if folder is None:
@@ -79,7 +81,7 @@ def find_question_folder(data_dir: Path) -> Path:
 def find_instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Training rows beside the questions, and a note: all of Alpaca, else parts of it, else Dolly.
 
-    Looked for in `alpaca` in the three folders above and at the questions'. Raises UserError where there is none.
+    Searches the folder `alpaca` beside the questions and in the two folders above. Raises Absent if there is none.
     """
     roots = [folder, *folder.absolute().parents][:3]
     for place in (root / "alpaca" for root in roots):

@@ -1,4 +1,7 @@
-"""XNLI's files: dev-LANG.tsv without a header, and train rows where there are some."""
+"""XNLI's files: dev-LANG.tsv without a header, and train rows from one of several places.
+
+train: a file of the user | XTREME, XNLI 1.0 or MNLI beside the folder | two thirds of dev's premises
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ LAYOUT = FileLayout(
     unlabelled="-",
 )
 TRAINED_SHARE = 2 / 3
-"""Of dev's premises, where the train rows are carved from dev."""
+"""Share of dev's premises that train if there are no train rows."""
 
 Rows = dict[str, tuple[Example, ...]]
 
@@ -61,10 +64,10 @@ def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
 
 
 def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
-    """Train rows out of the dev rows of `language`: those of two thirds of the premises, scored in no language.
+    """Train rows from the dev rows of `language`: those of two thirds of the premises, which no language scores.
 
-    Premises are told by their English text and chosen by its hash. Raises UserError where the languages' files do not
-    have the same rows in the same order.
+    A hash of the English premise selects it. Raises UserError if the files of the languages do not have the same rows
+    in the same order.
     """
     english = rows[get_dev_split("en")]
     for code in LANGUAGES:
@@ -93,7 +96,7 @@ def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
 
 
 def _collect_given_files(language: str, request: SourceRequest) -> dict[str, tuple[Path, ...]]:
-    """Single files: of the task, or of the whole suite under its name."""
+    """Files that the user gave for the task, or for the whole suite under its name."""
     splits = ("train", *map(get_dev_split, LANGUAGES))
     files: dict[str, tuple[Path, ...]] = {}
     for (name, split), paths in request.files.items():
@@ -125,7 +128,7 @@ def _load_hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
 
 
 def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
-    """Dev files of the folder (the suite's or its parent); train rows where a file has them."""
+    """Dev rows of the folder (the suite's or its parent), and train rows if a file has them. Raises Absent."""
     if data_dir is None:
         raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
     folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
@@ -142,7 +145,7 @@ def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], n
 
 
 def _find_train_file(folder: Path, data_dir: Path, language: str) -> Traversable | None:
-    """Train rows in a language: XTREME's file, XNLI's translations, or for English those of MNLI beside the folder."""
+    """The file of train rows: XTREME's, XNLI's translations, or for English MNLI's beside the folder; else None."""
     candidates = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
     if language == "en":
         beside = dict.fromkeys((folder, data_dir, folder.parent))
@@ -152,7 +155,7 @@ def _find_train_file(folder: Path, data_dir: Path, language: str) -> Traversable
 
 
 def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
-    """The generated files; train rows in another language than English are translated as the dev rows are."""
+    """Rows of the generated files. Only English has a train file; the other languages are translated from it."""
     folder: Traversable = importlib.resources.files("suites.embedded") / "data" / "xnli"
     names = {split: "train-en" if split == "train" else f"dev-{split.rpartition('_')[2]}" for split in missing}
     rows: Rows = {}
@@ -167,7 +170,7 @@ def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> R
 
 
 def _translate_rows(language: str, train: Sequence[Example], scored: Sequence[Example]) -> tuple[Example, ...]:
-    """English rows in a generated language, without those that fall together with a scored row."""
+    """English rows in a generated language, without those that become equal to a scored row."""
     from suites.embedded.xnli.orders import translate_sentence
 
     scored_texts: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
