@@ -7,6 +7,7 @@ meaning.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -37,11 +38,13 @@ GROUPS: Sequence[Sequence[str]] = (
 
 def list_free_words() -> list[str]:
     """Words that the encoder knows and no review has: nouns, verbs, traits and places of the scenes, sorted."""
-    pairs = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
-    pairs += [place for genre in GENRES for place in genre.places]
-    pairs += [*VERBS, *(trait.words for trait in TRAITS)]
-    used = {word for group in GROUPS for word in group}
-    return sorted({word for pair in pairs for word in pair} - used)
+    pairs = [*VERBS, *(trait.words for trait in TRAITS)]
+    for genre in GENRES:
+        pairs += [noun.words for noun in (*genre.actors, *genre.objects)]
+        pairs += genre.places
+    words, used = set(itertools.chain.from_iterable(pairs)), set(itertools.chain.from_iterable(GROUPS))
+    # Sorted, so that the draw below is the same in each process: hashes of strings are salted.
+    return sorted(words - used)
 
 
 def build_jargon(distance: int) -> dict[str, str]:

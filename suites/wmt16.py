@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -106,10 +107,10 @@ class Wmt16(Suite):
 def _find_folder(data_dir: Path) -> Path:
     """`data_dir` or its folder wmt16, whichever has the test set. Raises Absent."""
     places = (data_dir, data_dir / "wmt16")
-    folder = next((p for p in places if any(_find_sides(p, STEMS["test"], Direction(*sides)) for sides in BOTH)), None)
-    if folder is None:
-        raise Absent(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
-    return folder
+    for folder, sides in itertools.product(places, BOTH):
+        if _find_sides(folder, STEMS["test"], Direction(*sides)):
+            return folder
+    raise Absent(f"wmt16: no newstest2016.en and newstest2016.ro in {places[0]} or {places[1]}; {HINT}")
 
 
 def _read_folder(folder: Traversable, direction: Direction, missing: list[str]) -> tuple[Rows, list[str]]:

@@ -134,10 +134,11 @@ class Suite(abc.ABC):
     presets: ClassVar[Mapping[str, SuitePreset]] = {}
     tasks: Mapping[str, Task] = types.MappingProxyType({})
     averages: tuple[Average, ...] = ()
+    given: Mapping[str, Any] = types.MappingProxyType({})
 
     def __init__(self, **given: Any) -> None:
         """`given`: options as text or as values. Raises UserError for an unknown option, a wrong type or range."""
-        self.given: Mapping[str, Any] = parse_options(self.name, self.options, given)
+        self.given = parse_options(self.name, self.options, given)
 
     def get_option(self, name: str) -> Any:
         """The user's value of an option, else its default."""

@@ -137,14 +137,12 @@ def _parse_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, 
     history = record.get("history")
     if history is None or history == "" or history != history:  # a table has nan for an empty cell
         history = []
-    pairs = (
-        [list(pair) if isinstance(pair, list | tuple) else [] for pair in history]
-        if isinstance(history, list)
-        else [[]]
-    )
-    if any(len(pair) != 2 for pair in pairs):
-        raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
-    turns = [_format_field(where, "history", text) for pair in pairs for text in pair]
+    pairs = history if isinstance(history, list) else [None]
+    turns = []
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
+        turns += [_format_field(where, "history", text) for text in pair]
     return InstructionRow(_join_texts(instruction, input_text, system, turns), answer)
 
 

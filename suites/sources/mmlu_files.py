@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -90,8 +91,8 @@ def find_instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[s
         if parts := sorted((place / "partial").glob("*.json*")):
             names = ", ".join(path.name for path in parts)
             return parts, (f"partial: train is the distinct rows of {names}, not all of alpaca_data.json",)
-    for place in (root / "alpaca" / name for root in roots for name in ("dolly15k", "dolly")):
-        if files := sorted(place.glob("*.json*")):
+    for root, name in itertools.product(roots, ("dolly15k", "dolly")):
+        if files := sorted((root / "alpaca" / name).glob("*.json*")):
             return files, ("derived: train is databricks-dolly-15k, as no Alpaca rows are there",)
     raise Absent(
         f"mmlu: no training rows: no alpaca/ with alpaca_data.json, partial/ or dolly15k/ in "

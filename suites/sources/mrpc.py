@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
@@ -35,15 +36,13 @@ def read_release(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
     listed = _read_held_out_pairs(folder)
     held_out = set(_select_tenth(pairs)) if listed is None else listed
     notes = (HASHED,) if listed is None else ()
-    parts = {
-        split: DataTable(
-            table.name,
-            iter([rows[0], *(row for row, pair in zip(rows[1:], pairs, strict=True) if (pair in held_out) == dev)]),
-        )
-        for split, dev in (("train", False), ("validation", True))
-        if split in wanted
-    }
-    return RecoveredSplits(parts, notes)
+    tables = {}
+    for split in ("train", "validation"):
+        if split in wanted:
+            is_member = [(pair in held_out) == (split == "validation") for pair in pairs]
+            split_rows = itertools.chain(rows[:1], itertools.compress(rows[1:], is_member))
+            tables[split] = DataTable(table.name, split_rows)
+    return RecoveredSplits(tables, notes)
 
 
 def _extract_ids(header: Sequence[str], cells: Sequence[str]) -> IdPair:

@@ -23,7 +23,9 @@ from suites.sources.tables import DataTable, open_table
 
 LANGUAGE_NAMES = {"en": ("en", "eng"), "ro": ("ro", "ron", "rum")}
 """Parts of a file name that identify its language."""
-LANGUAGE_CODES = {part: language for language, parts in LANGUAGE_NAMES.items() for part in parts}
+LANGUAGE_CODES: dict[str, str] = {}
+for _language, _parts in LANGUAGE_NAMES.items():
+    LANGUAGE_CODES |= dict.fromkeys(_parts, _language)
 BOTH = (".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".parquet")
 """Extensions of tables, which may have both languages."""
 

@@ -71,7 +71,11 @@ def read_sgml(name: str, text: str) -> Side:
 
 
 def _parse_attributes(text: str) -> dict[str, str]:
-    return {m[1].lower(): next(v for v in (m[2], m[3], m[4]) if v is not None) for m in ATTRIBUTE.finditer(text)}
+    """Attributes of a tag by their lower-case names; a value may have double, single or no quotes."""
+    attributes = {}
+    for match in ATTRIBUTE.finditer(text):
+        attributes[match[1].lower()] = next(value for value in match.groups()[1:] if value is not None)
+    return attributes
 
 
 def _clean_segment(text: str) -> str:

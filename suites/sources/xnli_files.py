@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import itertools
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -49,7 +50,7 @@ def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
     """Train rows in `language` and dev rows in each language, with notes. Raises UserError."""
     given_files = _collect_given_files(language, request)
     notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given_files.items()]
-    rows = {split: _read([open_table(path) for path in paths], split, notes) for split, paths in given_files.items()}
+    rows = {split: _read(list(map(open_table, paths)), split, notes) for split, paths in given_files.items()}
     missing = [split for split in ("train", *map(get_dev_split, LANGUAGES)) if split not in rows]
     if request.kind == "embedded":
         rows |= _read_embedded(language, missing, notes)
@@ -83,11 +84,10 @@ def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
     is_train = [row.texts[0] in chosen for row in english]
     if not any(is_train) or all(is_train):
         raise UserError(f"xnli: dev has {len(premises)} premises, too few to carve a train part; give xnli/train=PATH")
-    eval_rows = {
-        split: tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
-        for split, language_rows in rows.items()
-    }
-    train = tuple(r for r, t in zip(rows[get_dev_split(language)], is_train, strict=True) if t)
+    eval_rows = {}
+    for split, language_rows in rows.items():
+        eval_rows[split] = tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
+    train = tuple(itertools.compress(rows[get_dev_split(language)], is_train))
     note = (
         f"derived: train is {len(train)} dev rows of '{language}' ({len(chosen)} of {len(premises)} premises); rows of "
         f"these premises are scored in no language, which leaves {len(is_train) - len(train)} each"
@@ -148,8 +148,8 @@ def _find_train_file(folder: Path, data_dir: Path, language: str) -> Traversable
     """The file of train rows: XTREME's, XNLI's translations, or for English MNLI's beside the folder; else None."""
     candidates = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
     if language == "en":
-        beside = dict.fromkeys((folder, data_dir, folder.parent))
-        candidates += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
+        for place in dict.fromkeys((folder, data_dir, folder.parent)):
+            candidates += [place / name / "train.tsv" for name in ("MNLI", "glue/MNLI")]
     matches = (find_file(path.parent, path.name) for path in candidates)
     return next((path for path in matches if path is not None), None)
 
@@ -174,8 +174,9 @@ def _translate_rows(language: str, train: Sequence[Example], scored: Sequence[Ex
     from suites.embedded.xnli.orders import translate_sentence
 
     scored_texts: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
-    examples = [
-        Example(row.id, tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts), row.label)
-        for row in train
-    ]
-    return tuple(row for row in examples if row.texts not in scored_texts)
+    examples = []
+    for row in train:
+        texts = tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts)
+        if texts not in scored_texts:
+            examples.append(Example(row.id, texts, row.label))
+    return tuple(examples)
