@@ -1,28 +1,27 @@
-"""Specialised text: reviews whose words mean something else, at five distances from the embedded encoder's text.
+"""Specialized text at five known distances from the text that the embedded encoder was trained on.
 
-Generated when loaded. The same reviews at each distance; at distance d that share of the word types stands for another
-word of the encoder's vocabulary, always the same one, so the label follows from words with a new meaning.
+The reviews are generated when they are loaded, the same ones at each distance. At distance d, d percent of the word
+types are replaced, each by one fixed other word of the encoder's vocabulary. The label thus depends on words with a new
+meaning.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from harness.core.errors import UserError, build_unknown_error
-from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
-from suites.embedded import reviews, single_tasks
-from suites.embedded.generate import DEV_ROWS, TRAIN_ROWS, draw_distinct_rows
+from harness.core.errors import UserError
+from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, SuitePreset, Task, TaskData
+from harness.core.presets import MINILM
+from suites.embedded import reviews
+from suites.embedded.rows import DEV_ROWS, TRAIN_ROWS, Row, draw_distinct_rows, draw_sst2
 from suites.embedded.words import BLAME, DISLIKED, GENRES, LIKED, PRAISE, THINGS, TRAITS, VERBS
-from suites.metrics.constant import score_majority_baseline
 from suites.sources.fingerprint import compute_fingerprint
 
-if TYPE_CHECKING:
-    import numpy as np
-
 DISTANCES = (0, 25, 50, 75, 100)
-"""Percent of the word types that have another meaning."""
+"""Percent of the word types that have a new meaning."""
 SEED = 0
 GROUPS: Sequence[Sequence[str]] = (
     PRAISE,
@@ -34,20 +33,22 @@ GROUPS: Sequence[Sequence[str]] = (
     reviews.FEEL,
     ("the", "and", "not", "but", "nobody", "we", "i"),
 )
-"""All words of the reviews. Each group turns at the same rate, so the label's words move as far as the others."""
+"""All words of the reviews. Each group is replaced at one rate, so that words of the label move as far as others."""
 
 
 def list_free_words() -> list[str]:
-    """Known words that no review has: nouns, verbs, traits and places of the scenes."""
-    pairs = [noun.words for genre in GENRES for noun in (*genre.actors, *genre.objects)]
-    pairs += [place for genre in GENRES for place in genre.places]
-    pairs += [*VERBS, *(trait.words for trait in TRAITS)]
-    used = {word for group in GROUPS for word in group}
-    return sorted({word for pair in pairs for word in pair} - used)
+    """Words that the encoder knows and no review has: nouns, verbs, traits and places of the scenes, sorted."""
+    pairs = [*VERBS, *(trait.words for trait in TRAITS)]
+    for genre in GENRES:
+        pairs += [noun.words for noun in (*genre.actors, *genre.objects)]
+        pairs += genre.places
+    words, used = set(itertools.chain.from_iterable(pairs)), set(itertools.chain.from_iterable(GROUPS))
+    # Sorted, so that the draw below is the same in each process: hashes of strings are salted.
+    return sorted(words - used)
 
 
 def build_jargon(distance: int) -> dict[str, str]:
-    """The words of another meaning at a distance and what is written for them; those of a nearer one are among them."""
+    """Word -> its replacement at a distance. The replacements of a shorter distance are among those of a longer one."""
     rng = random.Random(f"jargon-{SEED}")
     free = list_free_words()
     rng.shuffle(free)
@@ -61,48 +62,35 @@ def build_jargon(distance: int) -> dict[str, str]:
 
 @SUITES.register("domain")
 class Domain(Suite):
-    """A shift of domain whose distance is known."""
+    """A shift of domain with a known distance."""
 
     name = "domain"
     summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
-    tasks: ClassVar[Mapping[str, Task]] = {
+    presets: ClassVar[Mapping[str, SuitePreset]] = {
+        "quick": SuitePreset("embedded:encoder"),
+        "small": SuitePreset(MINILM),
+        "paper": SuitePreset("FacebookAI/roberta-base"),
+    }
+    tasks = {  # noqa: RUF012 - read only
         f"d{d:03}": Task(f"d{d:03}", ("negative", "positive"), ("validation",), ("accuracy",)) for d in DISTANCES
     }
     averages = (Average("domain", {name: ("accuracy",) for name in tasks}),)
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Rows of one distance, generated. Raises UserError where files are given."""
-        definition = self._get_task(task)
+        """Generated rows of one distance. Raises UserError if the user gave files for it."""
+        definition = self.get_task(task)
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
         rng = random.Random(f"domain-{SEED}")
-        seen_rows: set[single_tasks.Row] = set()
+        seen_rows: set[Row] = set()
         words = build_jargon(int(task[1:]))
         splits = {}
         for split, count in (("train", TRAIN_ROWS), (definition.eval_splits[0], DEV_ROWS)):
-            rows = draw_distinct_rows(single_tasks.draw_sst2, rng, count, seen_rows)
+            rows = draw_distinct_rows(draw_sst2, rng, count, seen_rows)
             splits[split] = tuple(_make_example(f"{split}/{n}", row, words) for n, row in enumerate(rows))
         return TaskData(splits, compute_fingerprint(splits), "embedded")
 
-    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy in points."""
-        from suites.metrics import points
 
-        definition = self._get_task(task)
-        if split not in definition.eval_splits:
-            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
-        return {"accuracy": points.score("accuracy", predictions, targets)}
-
-    def majority(self, task: str, data: TaskData) -> float | None:
-        """Accuracy of the more frequent class."""
-        return score_majority_baseline(self, self._get_task(task), data)
-
-    def _get_task(self, name: str) -> Task:
-        if name not in self.tasks:
-            raise build_unknown_error("task of domain", name, self.tasks)
-        return self.tasks[name]
-
-
-def _make_example(name: str, row: single_tasks.Row, words: Mapping[str, str]) -> Example:
+def _make_example(name: str, row: Row, words: Mapping[str, str]) -> Example:
     text, label = row
     return Example(name, (" ".join(words.get(word, word) for word in text.split()),), int(label))

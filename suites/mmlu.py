@@ -1,4 +1,4 @@
-"""MMLU: four-choice questions on 57 subjects, asked by lm-eval's own tasks of a model trained on instructions."""
+"""MMLU: four-choice questions on 57 subjects. lm-eval's own tasks ask them of a model trained on instructions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.errors import UserError, build_unknown_error
-from harness.core.method import SUITES, Average, Evaluator, SourceRequest, Suite, Task, TaskData
+from harness.core.method import (
+    INSTRUCTION_OPTIONS,
+    SUITES,
+    Average,
+    Evaluator,
+    SourceRequest,
+    Suite,
+    SuitePreset,
+    Task,
+    TaskData,
+)
+from harness.core.metric import resolve_metric
 from suites.sources.mmlu_files import get_subject
 from suites.sources.mmlu_rows import load_rows
 from suites.sources.mmlu_subjects import GROUPS
@@ -34,16 +45,21 @@ class Mmlu(Suite):
     name = "mmlu"
     version = 2
     summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
-    tasks: ClassVar[Mapping[str, Task]] = {"mmlu": TASK}
+    options = INSTRUCTION_OPTIONS
+    presets: ClassVar[Mapping[str, SuitePreset]] = {
+        "quick": SuitePreset("embedded:causal", {"max_steps": 200, "max_length": 96, "template": "plain"}),
+        "paper": SuitePreset("huggyllama/llama-7b", {"batch_size": 128, "max_length": 512, "warmup": 0.03}),
+    }
+    tasks = {"mmlu": TASK}  # noqa: RUF012 - read only
     averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Instructions as "train", questions as "dev" (the solved ones) and "test". Raises UserError."""
-        self._check(task)
+        """Instructions as "train", questions as "dev" (solved examples) and "test". Raises UserError."""
+        self.get_task(task)
         return load_rows(request)
 
     def check(self, task: str, data: TaskData, protocol: Protocol) -> None:
-        """Refuse where lm-eval is not installed, or a subject has fewer solved questions than `shots`."""
+        """Raise UserError if lm-eval is not installed, or a subject has fewer solved questions than `shots`."""
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError("suite mmlu needs lm-eval: pip install 'lorasp-harness[mmlu]'")
         solved = collections.Counter(get_subject(question) for question in data.splits["dev"])
@@ -54,22 +70,22 @@ class Mmlu(Suite):
             )
 
     def files(self) -> Mapping[str, str]:
-        """sha256 of lm-eval's task files: prompt, metric and groups. The package is found without importing it."""
+        """sha256 of lm-eval's task files: prompt, metric and groups."""
+        # find_spec, because importing lm-eval takes seconds and loads torch.
         spec = importlib.util.find_spec("lm_eval")
         if spec is None or not spec.submodule_search_locations:
             return {}
         return {"lm-eval task files": _hash_task_files(Path(next(iter(spec.submodule_search_locations))))}
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy in points of choices told for "test" questions, 0 to 3."""
-        from suites.metrics import points
-
-        self._check(task)
+        """Accuracy in points of predicted choices, 0 to 3, on questions of "test"."""
+        self.get_task(task)
         if split != "test":
             raise build_unknown_error(f"eval split of {task}", split, ["test"])
-        return {"accuracy": points.score("accuracy", predictions, targets)}
+        return {"accuracy": resolve_metric("accuracy", ["test"])[0].score(predictions, targets)}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator:
+        """lm-eval, which scores the log-likelihoods of the four letters."""
         from suites.lm_evaluation.evaluator import MmluEvaluator
 
         return MmluEvaluator(data.splits["dev"], data.splits["test"], data.fingerprint)
@@ -79,12 +95,8 @@ class Mmlu(Suite):
         labels = [row.label for row in data.splits["test"]]
         return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
 
-    def _check(self, task: str) -> None:
-        if task not in self.tasks:
-            raise build_unknown_error("task of mmlu", task, self.tasks)
 
-
-@functools.cache  # every cell of a plan asks
+@functools.cache  # called for every cell of a plan
 def _hash_task_files(package: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted((package / "tasks" / "mmlu" / "default").glob("*yaml")):

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from harness.core.errors import UserError, build_unknown_error
-from harness.core.method import SUITES, Average, Example, SourceRequest, Suite, Task, TaskData
-from suites.metrics.constant import score_majority_baseline
+from harness.core.errors import UserError
+from harness.core.method import (
+    SUITES,
+    Average,
+    Example,
+    SourceRequest,
+    Suite,
+    SuiteOption,
+    SuitePreset,
+    Task,
+    TaskData,
+)
+from harness.core.presets import MINILM
 from suites.sources.fingerprint import compute_fingerprint
 from suites.sources.labelled_files import (
+    LabelKind,
     Line,
     Naming,
     build_examples,
@@ -23,68 +35,74 @@ from suites.sources.labelled_files import (
 )
 from suites.sources.scalars import parse_number
 
-if TYPE_CHECKING:
-    import numpy as np
-
 CLASSES, NUMBERS = ("accuracy", "f1_macro"), ("pearson", "spearman")
 USAGE = "give --data-file FILE --text COLUMN (or COLUMN+COLUMN) --label COLUMN"
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelledTable:
+    """The train file of one task as it was read: its lines, how its labels are named, and notes on dropped rows."""
+
+    lines: Sequence[Line]
+    naming: Naming
+    notes: Sequence[str]
+
+
 @SUITES.register("table")
 class TableSuite(Suite):
-    """A task is a file, named by the file's name without its extension; there are none before `configured`."""
+    """A task is a file, named by the file's name without its extension; there are none before `configure`."""
 
     name = "table"
     version = 2
     summary = "your own CSV, TSV, JSON or Parquet: --data-file FILE --text COLUMN --label COLUMN; a task a file"
-    tasks: ClassVar[Mapping[str, Task]] = {}
-    averages: ClassVar[tuple[Average, ...]] = ()
-    lines: ClassVar[Mapping[str, Sequence[Line]]] = {}
-    namings: ClassVar[Mapping[str, Naming]] = {}
-    reading_notes: ClassVar[Mapping[str, Sequence[str]]] = {}
+    options = (
+        SuiteOption("text", tuple[str, ...], "columns of text, joined by +", (), in_rows=True),
+        SuiteOption("label", str, "column of the label", in_rows=True),
+        SuiteOption("labels", LabelKind, "read labels as classes or numbers; none: as they look", in_rows=True),
+    )
+    presets: ClassVar[Mapping[str, SuitePreset]] = {
+        "quick": SuitePreset("embedded:encoder"),
+        "small": SuitePreset(MINILM),
+        "paper": SuitePreset("FacebookAI/roberta-base"),
+    }
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.tables: Mapping[str, LabelledTable] = {}
 
     def configure(self, request: SourceRequest, named: Sequence[str]) -> Suite:
         """Read the files, which say what the tasks are. Raises UserError naming file, line and what was expected."""
         files = {task: paths for (task, split), paths in request.files.items() if split == "train"}
         if not files:
             raise UserError(f"--suite table: no file of rows; {USAGE}")
-        if not request.text or request.label is None:
+        text, label, labels = (self.get_option(name) for name in ("text", "label", "labels"))
+        if not text or label is None:
             raise UserError(f"--suite table: columns are not named; {USAGE}")
-        if len(request.text) > 2 or request.label in request.text:
-            raise UserError(
-                f"--text {'+'.join(request.text)} --label {request.label}: allowed: one or two other columns"
-            )
-        lines, tasks, namings, notes = {}, {}, {}, {}
+        if len(text) > 2 or label in text:
+            raise UserError(f"--text {'+'.join(text)} --label {label}: allowed: one or two other columns")
+        tables, tasks = {}, {}
         for name, paths in files.items():
-            read, notes[name] = read_lines(paths, request.text, request.label, "train")
-            namings[name] = choose_naming(read, request.labels)
-            lines[name] = rename_labels(read, namings[name])
-            tasks[name] = _build_task(name, paths[0], lines[name], request)
-        average = Average(
-            "table", {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()}
-        )
-        attributes = {
-            "tasks": tasks,
-            "averages": (average,),
-            "lines": lines,
-            "namings": namings,
-            "reading_notes": notes,
-        }
-        suite: Suite = type("TableSuite", (TableSuite,), attributes)()
+            lines, notes = read_lines(paths, text, label, "train")
+            naming = choose_naming(lines, labels)
+            tables[name] = LabelledTable(rename_labels(lines, naming), naming, notes)
+            tasks[name] = _build_task(name, paths[0], tables[name].lines, label, labels)
+        headlines = {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()}
+        suite = self.with_tasks(tasks, (Average("table", headlines),))
+        suite.tables = tables
         return suite
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Rows of one file, and of the file that was given as its validation. Raises UserError."""
-        definition = self._get_task(task)
-        train: Sequence[Line] = self.lines[task]
+        """Rows of one file, and of its validation file if the user gave one. Raises UserError."""
+        definition = self.get_task(task)
+        table, label = self.tables[task], self.get_option("label")
+        train: Sequence[Line] = table.lines
         dev: Sequence[Line]
         paths = _find_validation_files(task, list(self.tasks), request)
-        dropped = self.reading_notes[task]
+        dropped = table.notes
         names = ", ".join(path.name for path in request.files[task, "train"])
         if paths:
-            assert request.label is not None
-            dev, more = read_lines(paths, request.text, request.label, "validation")
-            dev, dropped = rename_labels(dev, self.namings[task]), (*dropped, *more)
+            dev, more = read_lines(paths, self.get_option("text"), label, "validation")
+            dev, dropped = rename_labels(dev, table.naming), (*dropped, *more)
             notes = [f"partial: validation is read from {', '.join(path.name for path in paths)}"]
         else:
             train, dev = split_off_dev(train, definition.labels)
@@ -97,38 +115,24 @@ class TableSuite(Suite):
         kinds = f"classes in order: {', '.join(definition.labels)}" if definition.labels else _scale(rows)
         if len(definition.labels) > 2 and all(parse_number(name) is not None for name in definition.labels):
             kinds += "; --labels number reads them as numbers"
-        notes.append(f"labels: column '{request.label}', {kinds}")
+        notes.append(f"labels: column '{label}', {kinds}")
         return TaskData(rows, compute_fingerprint(rows), "data-file", (*notes, *dropped))
-
-    def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy and macro F1 of classes, Pearson and Spearman of numbers, in points."""
-        from suites.metrics import points
-
-        definition = self._get_task(task)
-        if split not in definition.eval_splits:
-            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
-        return {name: points.score(name, predictions, targets) for name in definition.metrics}
 
     def majority(self, task: str, data: TaskData) -> float | None:
         """Accuracy of the most frequent class; 0 for numbers."""
-        return score_majority_baseline(self, self._get_task(task), data, ("accuracy",))
-
-    def _get_task(self, name: str) -> Task:
-        if name not in self.tasks:
-            raise build_unknown_error("task of table", name, self.tasks)
-        return self.tasks[name]
+        return self.score_constants(task, data, ("accuracy",))
 
 
-def _build_task(name: str, path: Path, lines: Sequence[Line], request: SourceRequest) -> Task:
-    if choose_label_kind(lines, request.labels) == "class":
+def _build_task(name: str, path: Path, lines: Sequence[Line], label: str, labels: LabelKind | None) -> Task:
+    if choose_label_kind(lines, labels) == "class":
         return Task(name, list_classes(path, lines), ("validation",), CLASSES)
     if len({line.label for line in lines}) == 1:
-        raise UserError(f"{path}: one label only, '{lines[0].label}'; is --label {request.label} the right column?")
+        raise UserError(f"{path}: one label only, '{lines[0].label}'; is --label {label} the right column?")
     return Task(name, (), ("validation",), NUMBERS)
 
 
 def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
-    """The range of the train rows' numbers, which the regression head learns; of validation if it goes beyond."""
+    """A note on the range of the train labels, which the regression head learns, and on validation labels beyond it."""
     ranges = {}
     for split, examples in rows.items():
         numbers = [float(e.label) for e in examples]
@@ -139,7 +143,7 @@ def _scale(rows: Mapping[str, Sequence[Example]]) -> str:
 
 
 def _find_validation_files(task: str, tasks: Sequence[str], request: SourceRequest) -> tuple[Path, ...]:
-    """Files given as TASK/validation=, or as table/validation= where there is one task."""
+    """Files given as TASK/validation=, or as table/validation= if there is one task. Raises UserError."""
     task_files = request.files.get((task, "validation"), ())
     shared = request.files.get(("table", "validation"), ())
     if shared and len(tasks) > 1:

@@ -30,8 +30,10 @@ LEVELS = {
 """Folders of one level do not know each other."""
 ALLOWED = {
     "methods": {"harness/core", "harness/replicas"},
-    "suites": {"harness/core", "harness/data"},
-    "reports": {"harness/core"},
+    "suites/metrics": {"harness/core"},
+    "suites": {"harness/core", "harness/data", "suites/metrics"},
+    # A report weights the examples of the metrics that the suites score by: one form of each metric in one place.
+    "reports": {"harness/core", "suites/metrics"},
     "results": {"harness/core", "harness/runner", "reports"},
     "studies": {
         "harness/core",
@@ -45,7 +47,16 @@ ALLOWED = {
     "harness/cli": {"reports", "results", "studies"},
 }
 """What a top-level package, or the one folder that joins them, may import beside what LEVELS allow."""
-WITHOUT_TORCH = ("harness/core", "harness/planning", "harness/runner", "harness/cli", "reports", "results", "studies")
+WITHOUT_TORCH = (
+    "suites/metrics",
+    "harness/core",
+    "harness/planning",
+    "harness/runner",
+    "harness/cli",
+    "reports",
+    "results",
+    "studies",
+)
 """Folders whose import loads no torch; functions in them may."""
 LOADS_MODELS = {"harness.planning.preflight"}
 """The exceptions: this one fits methods to models, and runs import it when they get there."""
@@ -64,8 +75,10 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def folder_of(module: str) -> str:
-    """'harness/training' for a module of harness, else its top-level package."""
+    """'harness/training' for a module of harness, suites/metrics for one of metrics, else its top-level package."""
     parts = module.split(".")
+    if parts[:2] == ["suites", "metrics"]:
+        return "suites/metrics"
     inside = parts[0] == "harness" and (len(parts) > 2 or (ROOT / "harness" / parts[-1]).is_dir())
     return "/".join(parts[:2]) if inside and len(parts) > 1 else parts[0]
 

@@ -35,6 +35,23 @@ def build_suite_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
     return rows, "; ".join(f"{s['name']}: {s['summary']}" for s in found)
 
 
+def format_suite_page(facts: dict[str, Any]) -> list[str]:
+    """All that is known of one suite."""
+    lines = [f"{facts['name']}: {facts['summary']}", facts["about"], "", "options (--option NAME=VALUE)"]
+    for name, o in facts["options"].items():
+        allowed = f": {o['allowed']}" if o["allowed"] else ""
+        lines.append(f"  {name.replace('_', '-')}={_format_default(o['default'])} ({o['type']}{allowed})")
+        lines.append(f"      {o['meaning']}")
+    lines += [] if facts["options"] else ["  none"]
+    lines += ["", "model and settings by preset"]
+    for preset, fields in facts["presets"].items():
+        settings = "".join(f", {k}={v}" for k, v in fields["protocol"].items())
+        lines.append(f"  {preset}: {fields['model'] or 'none; give --model'}{settings}")
+    lines += [] if facts["presets"] else ["  none; give --model"]
+    lines += ["", "tasks" if facts["tasks"] else "tasks: those of the files that are given"]
+    return [*lines, *(f"  {task}: {', '.join(metrics)}" for task, metrics in facts["tasks"].items())]
+
+
 def format_method_page(facts: dict[str, Any]) -> list[str]:
     """All that is known of one method."""
     lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", facts["about"], "", "options"]
@@ -85,4 +102,4 @@ def _format_paper(facts: dict[str, Any]) -> str:
 
 
 def _format_default(value: Any) -> str:
-    return "+".join(value) if isinstance(value, tuple) else str(value)
+    return ("+".join(value) or "none") if isinstance(value, tuple) else "none" if value is None else str(value)

@@ -11,7 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.core.method import SUITES
+from harness.core.registry import load_package
 from harness.core.spec import Spec
+from harness.core.suite_options import SuiteOption
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 PLAIN = (bool, int, float)
@@ -42,11 +45,34 @@ def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
     return flag_parameters
 
 
+def build_option_parameters() -> list[inspect.Parameter]:
+    """One flag per option of our own suites; those of a plugin's suites go through --option."""
+    load_package("suites")
+    owners: dict[str, list[str]] = {}
+    options: dict[str, SuiteOption] = {}
+    for suite, kind in SUITES:
+        for option in kind.options:
+            owners.setdefault(option.name, []).append(suite)
+            options[option.name] = option
+    flag_parameters = []
+    for name, option in options.items():
+        # Suites read their options from text, so that flag, --option and file give the same message.
+        flag_type = bool if option.kind is bool else str
+        declared = [f"--{option.flag}/--no-{option.flag}"] if flag_type is bool else [f"--{option.flag}"]
+        text = f"{option.help} (suite {', '.join(owners[name])})"
+        annotation = Annotated[flag_type | None, typer.Option(*declared, help=text, show_default=False)]  # type: ignore[valid-type]
+        flag_parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    return flag_parameters
+
+
 def _convert_value(name: str, value: Any) -> Any:
     """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
     if isinstance(value, list):
         return tuple(value)
-    paths = isinstance(value, str) and Path in typing.get_args(Spec.model_fields[name].annotation)
+    field = Spec.model_fields.get(name)
+    paths = field is not None and isinstance(value, str) and Path in typing.get_args(field.annotation)
     return Path(value) if paths and value.strip() else value
 
 
@@ -67,6 +93,7 @@ def with_flags(
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in own.items()
     ]
-    command.__signature__ = inspect.Signature([*own_parameters, *build_parameters(names)])  # type: ignore[attr-defined]
+    flag_parameters = [*build_parameters(names), *(build_option_parameters() if "option" in names else [])]
+    command.__signature__ = inspect.Signature([*own_parameters, *flag_parameters])  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     return command

@@ -7,7 +7,7 @@ import typing
 from typing import Any
 
 from harness.core.cell import SHORT_NAMES
-from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy
+from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy, Suite
 from harness.core.quantization import QUANTIZATIONS
 from harness.planning.grammar import resolve_short_name
 from harness.profiling.footprint import MEASURED_ON, compute_shares
@@ -48,17 +48,28 @@ def show_strategy(name: str) -> dict[str, Any]:
 
 
 def list_suites() -> list[dict[str, Any]]:
-    """Name, summary, tasks with their metrics, and named averages."""
-    return [
-        {
-            "name": name,
-            "summary": kind.summary,
-            "version": kind.version,
-            "tasks": {t.name: list(t.metrics) for t in kind.tasks.values()},
-            "averages": {a.name: sorted(a.scores) for a in kind.averages},
-        }
-        for name, kind in SUITES
-    ]
+    """Every suite, in the order of names."""
+    return [_describe_suite(name, kind) for name, kind in SUITES]
+
+
+def show_suite(name: str) -> dict[str, Any]:
+    """One suite. Raises UserError."""
+    return _describe_suite(name, SUITES.get(name))
+
+
+def _describe_suite(name: str, kind: type[Suite]) -> dict[str, Any]:
+    """Name, summary, tasks with their metrics, named averages, options, and what it takes from each preset."""
+    return {
+        "name": name,
+        "summary": kind.summary,
+        "about": " ".join((kind.__doc__ or "").split()),
+        "version": kind.version,
+        "source": SUITES.sources.get(name),
+        "tasks": {t.name: list(t.metrics) for t in kind.tasks.values()},
+        "averages": {a.name: sorted(a.scores) for a in kind.averages},
+        "options": {option.name: option.describe() for option in kind.options},
+        "presets": {preset: dataclasses.asdict(fields) for preset, fields in kind.presets.items()},
+    }
 
 
 def list_quantization_types(kind: type[Method]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`new strategy NAME`, `new method NAME`: a plugin file that works, and its test."""
+"""`new strategy NAME`, `new method NAME`, `new suite NAME`: a plugin file that works, and its test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import keyword
 import os
 import re
 import string
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.core.errors import UserError, shorten
-from harness.core.method import METHODS, STRATEGIES
-from harness.core.registry import MAX_NAME_LENGTH
+from harness.core.method import METHODS, STRATEGIES, SUITES
+from harness.core.registry import MAX_NAME_LENGTH, Registry
 
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
@@ -48,11 +50,47 @@ class $class_name(LowRank):
         return self.alpha / self.rank / 2
 '''
 
+SUITE = '''\
+"""The suite $name: run it with --plugin $file.py --suite $name --methods lora."""
+
+import random
+
+from harness.core.method import SUITES, Average, Example, Suite, SuiteOption, SuitePreset, Task, TaskData
+from suites.sources.fingerprint import compute_fingerprint
+
+GOOD, BAD = "good great fine lovely".split(), "bad poor awful dull".split()
+
+
+@SUITES.register("$name")
+class $class_name(Suite):
+    """One task. Each of its rows has texts and a label, the number of its class."""
+
+    name = "$name"
+    summary = "short made-up reviews, good or bad"
+    options = (SuiteOption("words", int, "words of a text", 8),)
+    presets = {"quick": SuitePreset("embedded:encoder", {"max_steps": 100}), "small": SuitePreset("all-MiniLM-L6-v2")}
+    tasks = {"reviews": Task("reviews", ("bad", "good"), ("validation",), ("accuracy", "f1"))}
+    averages = (Average("$name", {"reviews": ("accuracy",)}),)
+
+    def load(self, task, request):
+        """Rows of "train" and of each eval split; here made up, the same for each run."""
+        self.get_task(task)
+        rng = random.Random(0)
+        examples = []
+        for n in range(700):
+            label = n % 2
+            words = rng.choices("we saw the film and it was".split(), k=self.get_option("words") - 1)
+            text = " ".join([*words, rng.choice(GOOD if label else BAD)])
+            examples.append(Example(f"row/{n}", (text,), label))
+        splits = {"train": tuple(examples[:500]), "validation": tuple(examples[500:])}
+        return TaskData(splits, compute_fingerprint(splits), "made up")
+'''
+
 RUN = """
 
 def test_it_trains(tmp_path):
-    words = "--tasks rte --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
-    assert main(["run", "--plugin", str(FILE), "--methods", "$run", *words, "--out", str(tmp_path)]) == 0
+    words = "$run --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
+    assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
 """
 
 TESTS = {
@@ -85,13 +123,46 @@ from harness.cli.main import main
 
 FILE = Path(__file__).with_name("$file.py")
 ''',
+    "suite": '''\
+"""Does $name give rows that can be scored, and does a model train on them?"""
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.cli.main import main
+from harness.core.method import SUITES, SourceRequest
+from harness.core.registry import load_all
+
+FILE = Path(__file__).with_name("$file.py")
+
+
+def test_right_predictions_score_100():
+    load_all([FILE])
+    suite = SUITES.get("$name")()
+    for name, task in suite.tasks.items():
+        data = suite.load(name, SourceRequest("embedded"))
+        assert set(data.splits) == {"train", *task.eval_splits}
+        for split in task.eval_splits:
+            labels = np.array([row.label for row in data.splits[split]])
+            assert set(suite.score(name, split, labels, labels).values()) == {100.0}
+''',
 }
+BODIES = {"strategy": STRATEGY, "method": METHOD, "suite": SUITE}
+REGISTRIES: Mapping[str, Registry[Any]] = {"strategy": STRATEGIES, "method": METHODS, "suite": SUITES}
+
+
+def format_run(kind: str, name: str) -> str:
+    """The flags of a run that uses what was written."""
+    if kind == "suite":
+        return f"--suite {name} --methods lora"
+    return f"--methods {f'lorasp:select={name}' if kind == 'strategy' else name} --tasks rte"
 
 
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
-    if kind not in ("strategy", "method"):
-        raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME")
+    if kind not in BODIES:
+        raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME, new suite NAME")
     word = name.replace("-", "_")
     fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
@@ -99,19 +170,17 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
             f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {MAX_NAME_LENGTH} at most,"
             f" e.g. my-{kind}"
         )
-    if name in (STRATEGIES if kind == "strategy" else METHODS):
+    if name in REGISTRIES[kind]:
         raise UserError(f"{kind} '{name}' is already registered; choose another name")
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
         if os.path.exists(path):
             raise UserError(f"'{path}' is there already; choose another name, or another folder with --out DIR")
     class_name = "".join(part.capitalize() for part in name.split("-"))
-    run = f"lorasp:select={name}" if kind == "strategy" else name
-    words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": run}
-    body = STRATEGY if kind == "strategy" else METHOD
+    words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": format_run(kind, name)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plugin.write_text(string.Template(body).substitute(words))
+        plugin.write_text(string.Template(BODIES[kind]).substitute(words))
         test.write_text(string.Template(TESTS[kind] + RUN).substitute(words))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error

@@ -47,34 +47,36 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
         _print_page(show_strategy(name), format_strategy_page, as_json)
 
 
-def suites(plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the suites, their tasks and metrics.
+def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """List the suites with their tasks and metrics, or show one with its options.
 
-    Example: python -m harness suites --json
+    Example: python -m harness suites show mmlu
     """
-    from harness.cli.facts import build_suite_table
-    from harness.cli.listing import list_suites
+    from harness.cli.facts import build_suite_table, format_suite_page
+    from harness.cli.listing import list_suites, show_suite
 
-    _load_and_parse_name("suites", None, plugin)
-    _print_rows(list_suites(), build_suite_table, as_json)
+    name = _load_and_parse_name("suites", what, plugin)
+    if name is None:
+        _print_rows(list_suites(), build_suite_table, as_json)
+    else:
+        _print_page(show_suite(name), format_suite_page, as_json)
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    kind: Annotated[str, typer.Argument(help="strategy, method or suite")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
-    """Write a strategy or a method that works, with its test, to build on.
+    """Write a strategy, a method or a suite that works, with its test, to build on.
 
     Example: python -m harness new strategy mine
     """
-    from harness.cli.new import write_new
+    from harness.cli.new import format_run, write_new
     from harness.core.registry import load_all
 
     load_all()
     plugin, test = write_new(kind, name, out)
-    call = f"lorasp:select={name}" if kind == "strategy" else name
-    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
+    print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} {format_run(kind, name)}"])
 
 
 def _load_and_parse_name(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:

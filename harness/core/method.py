@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.core.errors import NotApplicable
+from harness.core.metric import METRICS as METRICS, Metric as Metric
 from harness.core.registry import Registry
 from harness.core.suite import (
     Average as Average,
@@ -17,9 +18,15 @@ from harness.core.suite import (
     Label as Label,
     SourceRequest as SourceRequest,
     Suite as Suite,
+    SuitePreset as SuitePreset,
     Task as Task,
     TaskData as TaskData,
     TaskKind as TaskKind,
+)
+from harness.core.suite_options import (
+    GENERATION_OPTIONS as GENERATION_OPTIONS,
+    INSTRUCTION_OPTIONS as INSTRUCTION_OPTIONS,
+    SuiteOption as SuiteOption,
 )
 
 if TYPE_CHECKING:

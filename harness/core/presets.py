@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from harness.core.errors import build_unknown_error
+from harness.core.method import SUITES, SuitePreset
+from harness.core.registry import load_package
 
 EMBEDDED = "embedded:"
 """Leads the names of models that ship with the package."""
@@ -15,64 +17,43 @@ MINILM = "all-MiniLM-L6-v2"
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of Protocol.
+    """`source` of rows where no --data-dir is given; `protocol` fields of Protocol.
 
-    `suites` has the fields that a suite sets for itself, `notes` what a report must say of a suite's model here.
+    A suite declares its model and what else differs for it (`Suite.presets`). `suites` has the same by suite, for a
+    preset that suites do not know.
     """
 
     name: str
     summary: str
-    models: Mapping[str, str]
     source: Literal["embedded", "hub"]
     protocol: Mapping[str, Any]
-    suites: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    suites: Mapping[str, SuitePreset] = dataclasses.field(default_factory=dict)
+
+    def get_suite_preset(self, suite: str) -> SuitePreset:
+        """What a suite takes from this preset; without a model where the suite declares none, or is unknown."""
+        if suite not in SUITES:
+            load_package("suites")  # ours register when imported
+        declared = SUITES.get(suite).presets if suite in SUITES else {}
+        return self.suites.get(suite) or declared.get(self.name) or SuitePreset()
 
 
 _QUICK = Preset(
     "quick",
     "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
-    {
-        "glue": "embedded:encoder",
-        "wmt16": "embedded:seq2seq",
-        "mmlu": "embedded:causal",
-        "xnli": "embedded:multilingual",
-        "domain": "embedded:encoder",
-        "table": "embedded:encoder",
-    },
     "embedded",
     {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
-    {
-        "wmt16": {"max_steps": 200, "max_length": 64, "max_target_length": 64, "eval_rows": 200},
-        "mmlu": {"max_steps": 200, "max_length": 96, "template": "plain"},
-        "xnli": {"max_steps": 300},
-    },
 )
 _SMALL = Preset(
     "small",
     "all-MiniLM-L6-v2 (22M parameters) on real data: a laptop or one GPU",
-    {suite: MINILM for suite in ("glue", "xnli", "domain", "table")},
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
-    notes={"xnli": f"model: {MINILM} was trained on English; other languages reach it as word pieces it hardly knows"},
 )
 _PAPER = Preset(
     "paper",
     "roberta-base on real data: the paper's tables",
-    {
-        **{suite: "FacebookAI/roberta-base" for suite in ("glue", "domain", "table")},
-        "xnli": "FacebookAI/xlm-roberta-base",
-        # mBART (arXiv 2001.08210) was pretrained on Romanian text and on no translations, unlike T5; smoothing and
-        # beams are those of its own fine-tuning
-        "wmt16": "facebook/mbart-large-cc25",
-        "mmlu": "huggyllama/llama-7b",
-    },
     "hub",
     {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
-    {
-        "wmt16": {"beams": 5, "label_smoothing": 0.2},
-        "mmlu": {"batch_size": 128, "max_length": 512, "warmup": 0.03},
-    },
 )
 
 PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}

@@ -27,7 +27,7 @@ _loaded: set[str] = set()
 
 
 class Registry(Generic[T]):
-    """Named things of one kind (methods, strategies, suites).
+    """Named things of one kind (methods, strategies, suites, metrics).
 
     `sources` has the sha256 of the file that a plugin's thing comes from; ours go by their `version`. The modules of
     `package` are imported at the first look-up, for things that stored records need where `load_all` is not called.
@@ -96,9 +96,11 @@ def _attribute_to(source: str | None) -> Iterator[None]:
 
 
 def load_package(name: str) -> None:
-    """Import each module of a package, so that its decorators run."""
+    """Import each module of a package, so that its decorators run; packages in it have to be named themselves."""
     package = importlib.import_module(name)
     for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg:
+            continue
         importlib.import_module(f"{name}.{module.name}")
 
 
@@ -159,7 +161,7 @@ def load_all(plugins: Sequence[Path] = ()) -> None:
             f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "
             "import the harness first, or rename that module"
         )
-    for package in ("harness.models.quantization", "methods", "methods.selection", "suites"):
+    for package in ("harness.models.quantization", "methods", "methods.selection", "suites.metrics", "suites"):
         load_package(package)
     load_entry_points()
     for path in plugins:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.core.cell import LIMITS, Precision, Recompute, Template
+from harness.core.cell import LIMITS, Precision, Recompute
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.file_names import make_file_name
+from harness.core.method import SUITES
 from harness.core.quantization import QUANTIZATIONS, describe_quantizations
-from harness.core.registry import load_all
+from harness.core.registry import load_all, load_package
+from harness.core.suite_options import split_option
 
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
@@ -80,10 +83,8 @@ class Spec(BaseModel):
         default=(),
         description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
     )
-    text: str | None = Field(default=None, description="columns of text, joined by + (suite table)")
-    label: str | None = Field(default=None, description="column of the label (suite table)")
-    labels: Literal["class", "number"] | None = Field(
-        default=None, description="read labels as classes or numbers; none: as they look (suite table)"
+    option: tuple[str, ...] = Field(
+        default=(), description="NAME=VALUE: an option of a suite; `suites show NAME` lists those of a suite"
     )
     lr: float | None = Field(default=None, gt=0, le=LIMITS["lr"], description="peak learning rate of every method")
     epochs: float | None = Field(default=None, gt=0, le=LIMITS["epochs"], description="passes over the training rows")
@@ -96,17 +97,6 @@ class Spec(BaseModel):
         " (--seeds 8,length=0: one for all)",
     )
     label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
-    max_target_length: int | None = Field(
-        default=None, ge=2, le=LIMITS["max_target_length"], description="tokens of a written text at most"
-    )
-    beams: int | None = Field(
-        default=None, ge=1, le=LIMITS["beams"], description="beams of the search that writes texts; 1 is greedy"
-    )
-    shots: int | None = Field(
-        default=None, ge=0, le=LIMITS["shots"], description="solved examples before each question (mmlu)"
-    )
-    template: Template | None = Field(default=None, description="wording around an instruction: alpaca or plain (mmlu)")
-    packed: bool | None = Field(default=None, description="several instructions in one row of max-length tokens (mmlu)")
     train_rows: int | None = Field(default=None, ge=1, le=LIMITS["train_rows"], description="training rows at most")
     eval_rows: int | None = Field(
         default=None,
@@ -192,19 +182,73 @@ class Spec(BaseModel):
 
 
 def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:
-    """A spec from the flags that were given, over a TOML file's keys. Raises UserError naming the field."""
-    content = read_toml(file) if file else {}
-    for key in content:
-        if key not in Spec.model_fields:
-            raise build_unknown_error(f"key in {file}:", key, Spec.model_fields)
-    for key, value in (content | flags).items():
-        _check_texts(key.replace("_", "-"), value)
+    """A spec from the flags that were given, over a TOML file's keys. Raises UserError naming the field.
+
+    Options of suites may be keys of their own, as in `shots = 5`. An option of the flags replaces that of the file.
+    """
+    content = _gather_options(read_toml(file), f"key in {file}:") if file else {}
+    given = _gather_options(flags, "field")
+    options = content.get("option", {}) | given.get("option", {})
+    for key, value in (content | given).items():
+        if key != "option":
+            _check_texts(key.replace("_", "-"), value)
+    fields = content | given | ({"option": tuple(f"{k}={v}" for k, v in sorted(options.items()))} if options else {})
     try:
-        return Spec.model_validate(content | flags)
+        return Spec.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = str(first["loc"][0])
         raise UserError(f"{field.replace('_', '-')}='{shorten(first['input'])}': {first['msg'].lower()}") from error
+
+
+def _gather_options(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The fields of Spec, with the options of suites as one mapping under `option`. Raises UserError.
+
+    A file may give options as keys (`shots = 5`), as a table (`[option]`) or as a list (`option = ["shots=5"]`).
+    """
+    gathered = {key: value for key, value in fields.items() if key in Spec.model_fields and key != "option"}
+    pairs = _split_options(fields.get("option"))
+    if unknown := {key: value for key, value in fields.items() if key not in Spec.model_fields}:
+        names = list_option_names()
+        for key in unknown:
+            if key not in names:
+                raise build_unknown_error(what, key, [*Spec.model_fields, *names])
+        pairs += unknown.items()
+    options: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in options:
+            raise UserError(f"option '{shorten(name.replace('_', '-'))}' is given twice; keep one")
+        _check_texts(name.replace("_", "-"), value)
+        options[name] = _format_option(name, value)
+    return gathered | ({"option": options} if options else {})
+
+
+def _split_options(given: Any) -> list[tuple[str, Any]]:
+    """Names and values of the field `option`. Raises UserError."""
+    if isinstance(given, Mapping):
+        return [(str(name).replace("-", "_"), value) for name, value in given.items()]
+    texts = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"option='{shorten(text)}': allowed: NAME=VALUE, e.g. shots=5")
+    return [split_option(text) for text in texts]
+
+
+def _format_option(name: str, value: Any) -> str:
+    """A value as the command line writes it, so that a flag and a file give the same spec. Raises UserError."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not parts or not all(isinstance(part, (str, int, float)) for part in parts):
+        raise UserError(
+            f"{name.replace('_', '-')}='{shorten(value)}': allowed: text, a number, true or false, or a list"
+        )
+    texts = [_format_integer(part) for part in parts]
+    return "+".join(str(text).lower() if isinstance(text, bool) else str(text) for text in texts)
+
+
+def list_option_names() -> list[str]:
+    """Names of the options of all registered suites, ours among them."""
+    load_package("suites")
+    return sorted({option.name for _, kind in SUITES for option in kind.options})
 
 
 def _check_texts(field: str, value: Any) -> None:

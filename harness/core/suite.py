@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import copy
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from harness.core.cell import Protocol
+from harness.core.errors import UserError, build_unknown_error
+from harness.core.metric import resolve_metric
+from harness.core.suite_options import SuiteOption, parse_options
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from torch import nn
-
-    from harness.core.cell import Protocol
 
 Label = int | float | str
 """Class id, real number, or the text to be written."""
@@ -48,6 +54,15 @@ class Task:
         return (len(self.labels) or 1) if self.kind == "classification" else None
 
 
+def list_metric_names(task: Task) -> list[str]:
+    """Registered metrics that the task's scores stand for; a suite may compute others itself."""
+    names = []
+    for score in task.metrics:
+        with contextlib.suppress(UserError):
+            names.append(resolve_metric(score, task.eval_splits)[0].name)
+    return list(dict.fromkeys(names))
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskData:
     """The rows of one task: `splits` has "train" and every eval split. `notes` says what is partial or derived."""
@@ -63,15 +78,11 @@ class SourceRequest:
     """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}.
 
     A suite whose tasks share their files may be named in the place of the task.
-    `text`, `label` and `labels` say how a suite without columns of its own reads its files.
     """
 
     kind: Literal["embedded", "data-dir", "hub"]
     data_dir: Path | None = None
     files: Mapping[tuple[str, str], tuple[Path, ...]] = dataclasses.field(default_factory=dict)
-    text: tuple[str, ...] = ()
-    label: str | None = None
-    labels: Literal["class", "number"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +91,15 @@ class Average:
 
     name: str
     scores: Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SuitePreset:
+    """What a suite takes from one preset: its model, fields of Protocol that differ, and a note on that model."""
+
+    model: str | None = None
+    protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    note: str | None = None
 
 
 @dataclasses.dataclass
@@ -100,17 +120,52 @@ class Evaluator(typing.Protocol):
 
 
 class Suite(abc.ABC):
-    """Names of tasks; rows from a source; scores in points (0 to 100; correlations times 100)."""
+    """Names of tasks; rows from a source; scores in points (0 to 100; correlations times 100).
+
+    `tasks` and `averages` belong to the instance: a suite whose tasks depend on the user's files or task names sets
+    them in `configure`; the others declare them in the class. `options` are the suite's own (`--option NAME=VALUE`),
+    `given` has those that the user set. `presets` maps a preset's name to what the suite takes from it.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     summary: ClassVar[str]
-    tasks: ClassVar[Mapping[str, Task]]
-    averages: ClassVar[tuple[Average, ...]]
+    options: ClassVar[tuple[SuiteOption, ...]] = ()
+    presets: ClassVar[Mapping[str, SuitePreset]] = {}
+    tasks: Mapping[str, Task] = types.MappingProxyType({})
+    averages: tuple[Average, ...] = ()
+    given: Mapping[str, Any] = types.MappingProxyType({})
+
+    def __init__(self, **given: Any) -> None:
+        """`given`: options as text or as values. Raises UserError for an unknown option, a wrong type or range."""
+        self.given = parse_options(self.name, self.options, given)
+
+    def get_option(self, name: str) -> Any:
+        """The user's value of an option, else its default."""
+        defaults = {option.name: option.default for option in self.options}
+        return self.given.get(name, defaults[name])
+
+    def parts(self) -> dict[str, str]:
+        """Options that change results and that neither the rows nor the protocol show, for the key of a cell."""
+        keyed = (o for o in self.options if not o.in_rows and o.name not in Protocol.model_fields)
+        values = {option: self.get_option(option.name) for option in keyed}
+        return {f"option {option.flag}": str(value) for option, value in values.items() if value != option.default}
 
     def configure(self, request: SourceRequest, named: Sequence[str]) -> Suite:
-        """The suite for one run, given its rows' source and the tasks that the user named: where tasks hang on them."""
+        """The suite for one run, given the source of its rows and the tasks that the user named."""
         return self
+
+    def with_tasks(self, tasks: Mapping[str, Task], averages: tuple[Average, ...]) -> Self:
+        """A copy with other tasks and the same options."""
+        changed = copy.copy(self)
+        changed.tasks, changed.averages = tasks, averages
+        return changed
+
+    def get_task(self, name: str) -> Task:
+        """Raises UserError with the nearest name."""
+        if name not in self.tasks:
+            raise build_unknown_error(f"task of {self.name}", name, self.tasks)
+        return self.tasks[name]
 
     @abc.abstractmethod
     def load(self, task: str, request: SourceRequest) -> TaskData:
@@ -119,9 +174,21 @@ class Suite(abc.ABC):
     def check(self, task: str, data: TaskData, protocol: Protocol) -> None:  # noqa: B027 - most take any
         """Raise UserError where the rows, or what is installed, cannot do what the protocol asks."""
 
-    @abc.abstractmethod
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n]."""
+        """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n].
+
+        Each of the task's metrics that belongs to the split, see `resolve_metric`. Raises UserError for a wrong name,
+        CellFailed for a prediction that is not finite.
+        """
+        definition = self.get_task(task)
+        if split not in definition.eval_splits:
+            raise build_unknown_error(f"eval split of {task}", split, definition.eval_splits)
+        scores = {}
+        for name in definition.metrics:
+            metric, metric_split = resolve_metric(name, definition.eval_splits)
+            if metric_split == split:
+                scores[name] = metric.score(predictions, targets)
+        return scores
 
     def notes(self, task: str) -> dict[str, Any]:
         """What a record gets beside the scores: how they were computed."""
@@ -135,9 +202,27 @@ class Suite(abc.ABC):
         """sha256 of the files of other packages that scores depend on, by what they are; part of the cell key."""
         return {}
 
-    @abc.abstractmethod
     def majority(self, task: str, data: TaskData) -> float | None:
         """Headline score in points of the best constant prediction; None where that means nothing."""
+        return self.score_constants(task, data) if self.get_task(task).kind == "classification" else None
+
+    def score_constants(self, task: str, data: TaskData, names: Sequence[str] = ()) -> float:
+        """Mean over the scores `names` (none: all) if the best one class is predicted for each row of each split.
+
+        0 for a regression: a constant has no correlation.
+        """
+        import numpy as np
+
+        definition = self.get_task(task)
+        targets = {split: np.array([row.label for row in data.splits[split]]) for split in definition.eval_splits}
+        best = 0.0
+        for constant in range(len(definition.labels)):
+            scores: dict[str, float] = {}
+            for split, labels in targets.items():
+                scores |= self.score(task, split, np.full_like(labels, constant), labels)
+            chosen = [value for name, value in scores.items() if not names or name in names]
+            best = max(best, sum(chosen) / len(chosen))
+        return best
 
     def headline(self, task: str, scores: Mapping[str, float], average: Average) -> float | None:
         """The task's score in `average`: mean of the scores it names; None if the task or a score is not there."""

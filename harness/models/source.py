@@ -43,7 +43,7 @@ class ModelSource:
 
 def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
     """The model of a suite: `model` (a folder, a hub id or a shape) if given, else the preset's. Raises UserError."""
-    name = model or chosen.models.get(suite)
+    name = model or chosen.get_suite_preset(suite).model
     if name is None:
         raise UserError(f"preset '{chosen.name}' has no model for suite '{suite}'; give one: --model {suite}=PATH")
     if name.startswith(EMBEDDED):
@@ -63,7 +63,7 @@ def _resolve_random(name: str, chosen: Preset, suite: str) -> ModelSource:
     """Random weights of a known shape, with the tokenizer of the suite's own model or of the folder after '@'."""
     shape_name, _, folder = name.removeprefix(SHAPE).partition("@")
     get_shape(shape_name)
-    preset_with = chosen if suite in chosen.models else get_preset("quick")
+    preset_with = chosen if chosen.get_suite_preset(suite).model else get_preset("quick")
     base_source = resolve(preset_with, suite, folder or None)
     revision = f"random weights of {shape_name}, tokenizer of {base_source.ref.revision}"
     ref = ModelRef(name=name, revision=revision, files=base_source.ref.files)

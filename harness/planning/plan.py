@@ -10,11 +10,13 @@ from typing import Any, Literal
 from harness.core.cell import Cell, Protocol
 from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_error
 from harness.core.label_order import describe_label_order
-from harness.core.method import METHODS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
+from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.core.presets import Preset, get_preset
 from harness.core.quantization import QUANTIZATIONS, build_quantization_part
 from harness.core.registry import Registry
 from harness.core.spec import Spec
+from harness.core.suite import list_metric_names
+from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
@@ -25,8 +27,9 @@ from harness.planning.schedule import STEPS_VERSION
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2
 """Of the batches of rows of like length (harness/data/sampler.py): 2 gives each seed groups in an order of its own."""
-BUDGET_FIELDS = tuple("lr epochs max_steps batch_size group_by_length max_length train_rows eval_rows".split())
-TEXT_FIELDS = tuple("label_smoothing max_target_length beams shots template packed".split())
+BUDGET_FIELDS = tuple(
+    "lr epochs max_steps batch_size group_by_length max_length label_smoothing train_rows eval_rows".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def make_plan(spec: Spec) -> Plan:
     chosen = get_preset(spec.preset)
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
     request = _build_request(spec, chosen)
-    suites = {name: SUITES.get(name)().configure(request, spec.tasks) for name in spec.suite}
+    suites = configure_suites(spec, request)
     tasks = _select_tasks(suites, spec.tasks)
     model_names = parse_models(spec.model, suites)
     models = {name: resolve(chosen, name, model_names.get(name, model_names.get(""))) for name in suites}
@@ -128,8 +131,20 @@ def _select_tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tup
 
 def _build_request(spec: Spec, chosen: Preset) -> SourceRequest:
     kind: Literal["embedded", "data-dir", "hub"] = "data-dir" if spec.data_dir else chosen.source
-    columns = tuple(spec.text.split("+")) if spec.text else ()
-    return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file), columns, spec.label, spec.labels)
+    return SourceRequest(kind, spec.data_dir, parse_data_files(spec.data_file))
+
+
+def configure_suites(spec: Spec, request: SourceRequest) -> dict[str, Suite]:
+    """The suites of a run with their options and tasks. Raises UserError for an option that none of them has."""
+    given = dict(map(split_option, spec.option))
+    kinds = {name: SUITES.get(name) for name in spec.suite}
+    check_names(given, {name: kind.options for name, kind in kinds.items()})
+    suites = {}
+    for name, kind in kinds.items():
+        declared = {option.name for option in kind.options}
+        suite = kind(**{option: value for option, value in given.items() if option in declared})
+        suites[name] = suite.configure(request, spec.tasks)
+    return suites
 
 
 def _add_notes(
@@ -143,8 +158,9 @@ def _add_notes(
     """The rows with notes on what train and eval splits share, and on the model's labels and language."""
     model = models[suite]
     notes = describe_overlaps(data) + describe_label_order(suites[suite].tasks[task].labels, model)
-    if suite in chosen.notes and model.name == chosen.models[suite]:
-        notes.append(chosen.notes[suite])
+    suite_preset = chosen.get_suite_preset(suite)
+    if suite_preset.note and model.name == suite_preset.model:
+        notes.append(suite_preset.note)
     return dataclasses.replace(data, notes=(*data.notes, *notes))
 
 
@@ -193,7 +209,7 @@ def _build_cell(
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
     if reason := method.unfit_weights.get(QUANTIZATIONS.get(quantize).weight_class):
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {reason}")
-    protocol = build_protocol(spec, chosen, suite.name, method, call.overrides)
+    protocol = build_protocol(spec, chosen, suite, method, call.overrides)
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -209,19 +225,20 @@ def _build_cell(
         dtype=call.overrides["dtype"],
         quantize=quantize,
         recompute=call.overrides["recompute"],
-        parts=_build_parts(suite, method) | build_quantization_part(quantize) | _build_field_versions(protocol),
+        parts=_build_parts(suite, task, method) | build_quantization_part(quantize) | _build_field_versions(protocol),
     )
     suite.check(task, data, cell.protocol)
     return PlannedCell(cell, method, suite, data, model, named=call.named)
 
 
-def _build_parts(suite: Suite, method: Method) -> dict[str, str]:
+def _build_parts(suite: Suite, task: str, method: Method) -> dict[str, str]:
     """What changes results and has no field of its own.
 
     Sources of plugins, versions of strategies above 1, files of other packages that a suite is scored by.
     """
     registrations: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
     registrations += [(STRATEGIES, name) for name in method.strategies()]
+    registrations += [(METRICS, name) for name in list_metric_names(suite.tasks[task])]
     sources = {
         f"{registry.kind} {name}": registry.sources[name]
         for registry, name in registrations
@@ -229,7 +246,7 @@ def _build_parts(suite: Suite, method: Method) -> dict[str, str]:
     }
     versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
     raised_versions = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
-    return raised_versions | sources | dict(suite.files())
+    return raised_versions | sources | suite.parts() | dict(suite.files())
 
 
 def _build_field_versions(protocol: Protocol) -> dict[str, str]:
@@ -238,15 +255,17 @@ def _build_field_versions(protocol: Protocol) -> dict[str, str]:
     return steps | ({"order": str(ORDER_VERSION)} if protocol.group_by_length else {})
 
 
-def build_protocol(spec: Spec, chosen: Preset, suite: str, method: Method, overrides: Mapping[str, Any]) -> Protocol:
-    """Preset, what it says of the suite, the method's declared rate, the paper's protocol, flags, the method's own."""
-    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **chosen.suites.get(suite, {})}
+def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+    """Preset, the suite's part of it, the method's declared rate, the paper's protocol, flags, the method's own."""
+    suite_fields = chosen.get_suite_preset(suite.name).protocol
+    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
     declared = method.learning_rates.get(chosen.name)
     if declared is not None:
         fields |= {"lr": declared.value, "lr_source": declared.source}
     if spec.protocol == "paper":
         fields |= PAPER_PROTOCOL
-    flags = {k: v for k in (*BUDGET_FIELDS, *TEXT_FIELDS) if (v := getattr(spec, k)) is not None}
+    flags = {k: v for k in BUDGET_FIELDS if (v := getattr(spec, k)) is not None}
+    flags |= {k: v for k, v in suite.given.items() if k in Protocol.model_fields}
     for layer in (flags, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
         if "epochs" in layer and "max_steps" not in layer:
             fields["max_steps"] = None

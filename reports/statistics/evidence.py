@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.metric import METRICS
 from reports.compare import task_headline
 from reports.frames import Grid, get_score
 from reports.statistics.examples import Examples, NoExamples, find_constant_keys, is_constant, load_examples
-from reports.statistics.weighted import compute_influence
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def sum_influences(examples: Examples) -> Any:
     metrics = sum(len(split.metrics) for split in examples.splits)
     parts = []
     for split in examples.splits:
-        per_example = sum(compute_influence(metric, split.predictions, split.targets) for metric in split.metrics)
+        split_metrics = [METRICS.get(name)() for name in split.metrics]
+        per_example = sum(each.compute_influence(split.predictions, split.targets) for each in split_metrics)
         units = split.groups
         sums = np.zeros((units, per_example.shape[1]))
         np.add.at(sums, split.clusters, per_example)

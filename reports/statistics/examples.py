@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.errors import UserError
 from harness.core.files import read_bytes
+from harness.core.metric import METRICS, resolve_metric
 from harness.core.record import Record
 from reports.statistics.clusters import compute_clusters
-from reports.statistics.weighted import METRICS
+from suites import metrics as metrics  # registers them
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -74,7 +76,7 @@ def _check_scores(splits: Sequence[SplitPredictions], recorded: Sequence[float])
     """Raise NoExamples where the predictions do not give the recorded headlines."""
     import numpy as np
 
-    recomputed = compute_headline(splits, [np.ones((1, split.predictions.shape[1])) for split in splits])[0]
+    recomputed = compute_headline(splits, [np.ones((1, split.predictions.shape[1]), dtype=int) for split in splits])[0]
     if not np.allclose(recomputed, recorded, rtol=0, atol=1e-4):
         raise NoExamples("the kept predictions do not give the recorded scores")
 
@@ -129,7 +131,7 @@ def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitP
         predictions.append(convert_column(table.column("prediction")))
     stacked = np.stack(predictions)
     names = list(dict.fromkeys(splits))
-    places = [resolve_metric(metric, names) for metric in metrics]
+    places = [find_split(metric, names) for metric in metrics]
     parts = []
     for name in names:
         metric_names = tuple(base for base, split in places if split == name)
@@ -143,28 +145,29 @@ def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitP
     return tuple(parts)
 
 
-def resolve_metric(metric: str, splits: Sequence[str]) -> tuple[str, str]:
-    """('accuracy', 'validation_matched') of 'accuracy_matched'. Raises NoExamples for other metrics."""
-    for base in METRICS:
-        ending = metric.removeprefix(base)
-        fits = [s for s in splits if s.endswith(ending)]
-        if metric.startswith(base) and (not ending or ending.startswith("_")) and len(fits) == 1:
-            return base, fits[0]
-    raise NoExamples(f"{metric} has no resampled form")
+def find_split(score: str, splits: Sequence[str]) -> tuple[str, str]:
+    """Names of metric and split: ('accuracy', 'validation_matched') of 'accuracy_matched'.
+
+    Raises NoExamples for a score whose metric is not registered or has no weighted form.
+    """
+    try:
+        metric, split = resolve_metric(score, splits)
+    except UserError as error:
+        raise NoExamples(f"{score} is no score of a metric that is registered here") from error
+    if not metric.is_weighted:
+        raise NoExamples(f"{score} has no weighted form")
+    return metric.name, split
 
 
 def compute_headline(splits: Sequence[SplitPredictions], weights: Sequence[Any]) -> Any:
     """Mean of all metrics in points [draws, cells]; weights [draws, n] of each split."""
     import numpy as np
 
-    return np.mean(
-        [
-            METRICS[metric](w, split.predictions, split.targets)
-            for split, w in zip(splits, weights, strict=True)
-            for metric in split.metrics
-        ],
-        axis=0,
-    )
+    scores = []
+    for split, split_weights in zip(splits, weights, strict=True):
+        for name in split.metrics:
+            scores.append(METRICS.get(name)().compute_weighted(split.predictions, split.targets, split_weights))
+    return np.mean(scores, axis=0)
 
 
 SAME = 1e-3

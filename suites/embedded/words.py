@@ -99,3 +99,5 @@ PRAISE = tuple("great superb lovely brilliant charming funny fresh clever moving
 BLAME = tuple("awful dreadful ugly stupid boring bland stale clumsy tedious cold dull messy".split())
 LIKED = ("loved", "enjoyed", "admired", "adored")
 DISLIKED = ("hated", "disliked", "despised", "loathed")
+AFFIRM = ("indeed", "surely")
+DENY = ("not", "never")

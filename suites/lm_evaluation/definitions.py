@@ -1,4 +1,4 @@
-"""lm-eval's mmlu tasks, pointed at files of our own: its prompt, metric and groups stay as they are."""
+"""lm-eval's mmlu tasks on our own files; prompt, metric and groups are lm-eval's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = ("dev", "test")
 
 
 def write_definitions(folder: Path, dev: Sequence[Example], test: Sequence[Example]) -> None:
-    """Rows and task files of the subjects in `test`: a folder for lm-eval's --include_path."""
+    """Write rows and task files of the subjects in `test` to a folder for lm-eval's --include_path."""
     for part, questions in zip(PARTS, (dev, test), strict=True):
         _write_rows(folder, part, questions)
     subjects = {get_subject(q) for q in test}
@@ -23,14 +23,14 @@ def write_definitions(folder: Path, dev: Sequence[Example], test: Sequence[Examp
         _write(folder / f"mmlu_{subject}.yaml", _build_subject(folder, subject))
     groups = [name for name, members in GROUPS.items() if subjects & set(members)]
     for name in groups:
-        # members by name, not by lm-eval's tags: beside its own tasks, a tag would bring in what we lack
+        # Members by name, not by lm-eval's tags: with its own tasks loaded, a tag would add subjects that we lack.
         members = [f"mmlu_{subject}" for subject in GROUPS[name] if subject in subjects]
         _write(folder / f"_mmlu_{name}.yaml", _load_installed(f"_mmlu_{name}") | {"task": members})
     _write(folder / "_mmlu.yaml", _load_installed("_mmlu") | {"task": [f"mmlu_{name}" for name in groups]})
 
 
 def _write_rows(folder: Path, part: str, questions: Sequence[Example]) -> None:
-    """A file per subject, rows as the hub's cais/mmlu has them."""
+    """Write one file per subject with rows in the layout of the hub's cais/mmlu."""
     lines: dict[str, list[str]] = {}
     for question in questions:
         row = {"question": question.texts[0], "choices": question.texts[1:], "answer": question.label}
@@ -53,7 +53,7 @@ def _build_subject(folder: Path, subject: str) -> dict[str, Any]:
 
 
 def _load_installed(name: str) -> dict[str, Any]:
-    """A task file of the installed lm-eval; its includes stay names."""
+    """A task file of the installed lm-eval; includes are left unresolved."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     return load_yaml(_find_default_folder() / f"{name}.yaml", recursive=False)  # type: ignore[no-any-return]

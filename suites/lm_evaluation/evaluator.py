@@ -1,4 +1,8 @@
-"""K replicas scored on MMLU by lm-eval, in one pass over its questions."""
+"""MMLU scores of K replicas by lm-eval, from one pass over its questions.
+
+questions -> lm-eval's prompts -> ReplicaLM: log-likelihoods of K replicas at once
+          -> lm-eval, once per replica, on stored answers -> Evaluated
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ class MmluEvaluator:
         return evaluations
 
     def _load_tasks(self, shots: int) -> Mapping[str, Any]:
-        """Task and group objects of lm-eval."""
+        """Task and group objects of lm-eval for a number of solved examples."""
         from lm_eval.tasks import TaskManager
 
         folder = self._prepare_folder()
@@ -64,7 +68,7 @@ class MmluEvaluator:
         return loaded  # type: ignore[no-any-return]
 
     def _prepare_folder(self) -> Path:
-        """Rows and definitions, written once in a process for the same rows."""
+        """A folder with rows and definitions, written once per process and set of rows."""
         folder = make_scratch_folder(self.fingerprint)
         if not (folder / "_mmlu.yaml").is_file():
             write_definitions(folder, self.dev, self.test)
@@ -73,7 +77,7 @@ class MmluEvaluator:
     def _evaluate(self, lm: Any, tasks: Mapping[str, Any], protocol: Protocol, *, several: bool) -> Mapping[str, Any]:
         from lm_eval.evaluator import evaluate
 
-        # prompts are rendered once for all replicas; with a limit lm-eval would render all questions to store them
+        # Prompts are rendered once for all replicas. With a limit lm-eval would render all questions to store them.
         stored = several and protocol.eval_rows is None
         with use_request_cache(self._prepare_folder() / "requests"):
             results = evaluate(
@@ -89,7 +93,7 @@ class MmluEvaluator:
 
 @functools.cache
 def make_scratch_folder(fingerprint: str) -> Path:
-    """A temporary folder of this process for one set of rows; gone at its end."""
+    """A temporary folder of this process for one set of rows, deleted when the process ends."""
     temporary = tempfile.TemporaryDirectory(prefix="lorasp-mmlu-")
     _OPEN.append(temporary)
     return Path(temporary.name)
@@ -99,7 +103,7 @@ _OPEN: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def summarize_results(found: Mapping[str, Any], shots: int, truncated: int) -> Evaluated | None:
-    """Scores, predictions and provenance of one replica; None where a log-likelihood is not finite."""
+    """Scores, predictions and provenance of one replica; None if a log-likelihood is not finite."""
     samples = {name.removeprefix("mmlu_"): rows for name, rows in found["samples"].items()}
     frames = {subject: _build_predictions(subject, samples[subject]) for subject in sorted(samples)}
     frame = pd.concat(frames.values(), ignore_index=True)
@@ -129,7 +133,7 @@ def _build_predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.Da
 def _build_extra(
     found: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]], shots: int, truncated: int
 ) -> dict[str, Any]:
-    """What lm-eval was asked: its version, those of its tasks, and a hash of every prompt in order."""
+    """Provenance: versions of lm-eval and of its tasks, and a hash of all prompts in order."""
     prompts = [row["prompt_hash"] for subject in sorted(samples) for row in samples[subject]]
     versions = {name: str(v) for name, v in found["versions"].items()}
     return {
@@ -147,7 +151,7 @@ def _build_extra(
 
 
 _WRITTEN: dict[Path, dict[str, str]] = {}
-"""Folder of rendered prompts -> sha256 of each file that lm-eval has left there, since it verifies none itself."""
+"""Folder of rendered prompts -> sha256 of each file that lm-eval wrote there; lm-eval itself verifies none."""
 
 
 def _hash_files(folder: Path) -> dict[str, str]:
@@ -156,7 +160,7 @@ def _hash_files(folder: Path) -> dict[str, str]:
 
 
 def _delete_changed(folder: Path) -> None:
-    """Delete files that are not as lm-eval left them: their prompts are rendered again."""
+    """Delete files that changed after lm-eval wrote them, so that their prompts are rendered again."""
     for name, digest in _hash_files(folder).items():
         if _WRITTEN.get(folder, {}).get(name) != digest:
             (folder / name).unlink()
@@ -164,9 +168,9 @@ def _delete_changed(folder: Path) -> None:
 
 @contextlib.contextmanager
 def use_request_cache(folder: Path) -> Iterator[None]:
-    """lm-eval's cache of rendered prompts in a folder of these rows: its key names task and shots, not the data.
+    """Use a folder of these rows for lm-eval's cache of rendered prompts, whose key has task and shots but no data.
 
-    What is read from it is what was written: changed files are deleted first.
+    Changed files are deleted first, so that lm-eval reads only what it wrote.
     """
     import lm_eval.caching.cache as cache
 
@@ -181,7 +185,7 @@ def use_request_cache(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[None]:
-    """No log lines and no bars from lm-eval and datasets; levels are put back."""
+    """Suppress log lines and progress bars of lm-eval and datasets; log levels are restored."""
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("lm_eval", "lm-eval", "datasets")}
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,7 @@
-"""Replicas of one backbone as a model of lm-eval: each forward pass serves them all."""
+"""K replicas of one backbone as a model of lm-eval; each forward pass computes all of them.
+
+input_ids [B, n] -> repeat -> [K*B, n] -> logits [K, B, kept positions, v]
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ Answers = list[tuple[float, bool]]
 
 
 class ReplicaLM(HFLM):  # type: ignore[misc]
-    """K replicas; `replica` is the one whose answers the next evaluation gets.
+    """K replicas; `replica` is the index of the one whose answers the next evaluation gets.
 
-    The first evaluation computes the answers of all, the others are given theirs, as long as they ask the same.
-    `truncated` counts prompts longer than the model's positions; lm-eval cuts them on the left.
+    The first evaluation computes the answers of all replicas; later ones get theirs from memory if their requests are
+    the same. `truncated` counts prompts longer than the model's context, which lm-eval truncates on the left.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, k: int, *, autocast: bool) -> None:
-        # float32: in bfloat16 log-likelihoods, choices would tie
+        # float32, because in bfloat16 the log-likelihoods of choices would tie.
         precision = torch.bfloat16 if autocast else None
         super().__init__(
             model, tokenizer=tokenizer, batch_size=1, softmax_dtype="float32", mixed_precision_dtype=precision
@@ -39,7 +42,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         self._trims = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Answers:
-        """(log-likelihood, is greedy) of each request, by the present replica."""
+        """(log-likelihood, is greedy) of each request, by the current replica."""
         arguments = [request.args for request in requests]
         if arguments != self._asked:
             self._answers = []
@@ -48,11 +51,11 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         return self._answers[self.replica]
 
     def _loglikelihood_tokens(self, requests: list[Request], **kwargs: Any) -> Answers:
-        """Answers of all replicas, kept; batches of like length, each passed once through the model."""
+        """Compute and store the answers of all replicas, in length-bucketed batches; returns the first replica's."""
         rows: dict[tuple[int, ...], list[int]] = {}
         for i, (_, context, continuation) in enumerate(requests):
             rows.setdefault((*context, *continuation[:-1]), []).append(i)
-        # the four choices of a question differ in the last token, so they share a row
+        # The four choices of a question differ in the last token only, so that they share a row.
         lengths = np.array([min(len(tokens), self.max_length) for tokens in rows])
         self.truncated = sum(len(tokens) > self.max_length for tokens in rows)
         grouped = list(rows.values())
@@ -68,7 +71,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         return answers[0]
 
     def _answer_batch(self, requests: list[Request], rows: int) -> list[Answers]:
-        """lm-eval's own answers, replica by replica, from one forward pass of all."""
+        """lm-eval's own answers, replica by replica, from one forward pass."""
         self.batch_size_per_gpu = rows
         self._logits = None
         answers = []
@@ -79,7 +82,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         return answers
 
     def _model_call(self, inps: Tensor, attn_mask: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Logits [B, at most n, v] of one replica; the last positions that have answers, where the model can tell."""
+        """Logits [B, at most n, v] of one replica; only the last positions if the model can select them."""
         if self._logits is None:
             with (
                 torch.inference_mode(),

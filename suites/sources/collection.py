@@ -1,4 +1,9 @@
-"""All rows of a suite's tasks: a request's source, completed or overridden by single files, checked and hashed."""
+"""The rows of a suite's tasks, read from a request's source and from single files, checked and hashed.
+
+folder of official files | hub | embedded data   -> splits that no single file replaces
+--data-file TASK/SPLIT=PATH                      -> splits that replace or complete them
+both -> Example rows by split -> TaskData with a fingerprint and notes
+"""
 
 from __future__ import annotations
 
@@ -33,10 +38,11 @@ class Collection:
         for name, split in request.files:
             if name == self.suite:
                 raise UserError(
-                    f"--data-file {name}/{split}: the tasks of {name} have own files; name one: TASK/{split}"
+                    f"--data-file {name}/{split}: each task of {name} has files of its own; name one: TASK/{split}"
                 )
         given_files = _collect_given_files(task, splits, request)
         missing = [split for split in splits if split not in given_files]
+        # Splits that a file replaces are not looked for: the official folder may lack them.
         recovered = self._read_missing_splits(task.name, request, missing) if missing else RecoveredSplits({})
         tables = {
             split: [recovered.tables[split]] if split in recovered.tables else _open_tables(given_files[split])
@@ -86,5 +92,6 @@ def _open_tables(paths: Sequence[Path]) -> list[DataTable]:
 
 
 def _describe_partial(split: str, paths: Sequence[Path]) -> str:
-    """Names without folders: records are passed on, and folders say who ran them."""
+    """The note on a file that is not official."""
+    # Names without folders: records are published, and a folder may name its user.
     return f"partial: {split} is read from {', '.join(path.name for path in paths)}, not an official file"

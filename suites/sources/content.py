@@ -18,10 +18,11 @@ from typing import Any
 from harness.core.errors import UserError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-"""Extensions of compressed files; they come after the extension of what is inside: rows.csv.gz."""
+"""Extensions of compressed files, after that of the file inside: rows.csv.gz."""
 LARGEST = 16 << 30
-"""Bytes after decompression at most, so that a small file cannot fill the memory."""
+"""Maximum number of bytes after decompression, so that a small file cannot fill the memory."""
 PIECE = 1 << 20
+"""Bytes that a decompressor returns at a time."""
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 ENCODINGS = (  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
@@ -34,7 +35,7 @@ ENCODINGS = (  # UTF-32's little-endian mark begins with that of UTF-16
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """A file's bytes, decompressed; `suffix` is the extension of what is inside, in lower case."""
+    """The decompressed bytes of a file; `suffix` is the extension of the file inside, in lower case."""
 
     name: str
     suffix: str
@@ -42,17 +43,18 @@ class Content:
 
 
 def strip_compression(name: str) -> str:
-    """A file's name without the extension of its compression."""
+    """The name of a file without the extension of its compression: rows.csv for rows.csv.gz."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot + suffix.lower() in COMPRESSED else name
 
 
 def get_suffix(name: str) -> str:
+    """The lower-case extension of a file, or of the file inside a compressed one."""
     return "." + strip_compression(name).rpartition(".")[2].lower()
 
 
 def find_file(folder: Traversable, name: str) -> Traversable | None:
-    """The file `name` of a folder, as it is or compressed; None where there is none."""
+    """The file `name` of a folder, plain or compressed; None if neither exists."""
     candidates = (folder / f"{name}{suffix}" for suffix in ("", *COMPRESSED))
     return next((path for path in candidates if path.is_file()), None)
 
@@ -76,13 +78,14 @@ def read_content(path: Traversable) -> Content:
                 ) from error
             suffix = get_suffix(member) if member else suffix
             break
+    # The mark of a tar archive stands in the header of its first file.
     if data[257:262] == b"ustar":
         raise UserError(f"{path}: a tar archive; unpack it and give the file inside")
     return Content(str(path), suffix, data)
 
 
 def _read_limited(stream: Any) -> bytes:
-    # In pieces: the readers allocate at once what a single read asks for.
+    # In pieces, because the readers allocate at once what a single read asks for.
     data = io.BytesIO()
     while piece := stream.read(PIECE):
         data.write(piece)
@@ -97,7 +100,7 @@ def _unpack_stream(open_stream: Callable[..., Any], data: bytes) -> tuple[str, b
 
 
 def _unzip(data: bytes) -> tuple[str, bytes]:
-    """The name and bytes of the one file in a zip archive; what macOS puts beside it is ignored."""
+    """Name and bytes of the only file in a zip archive; the files that macOS adds are ignored."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
         if len(names) != 1:
@@ -108,7 +111,7 @@ def _unzip(data: bytes) -> tuple[str, bytes]:
 
 
 def _unpack_zstd(data: bytes) -> tuple[str, bytes]:
-    import pyarrow
+    import pyarrow  # the standard library has no zstd before Python 3.14
 
     with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
         return "", _read_limited(stream)
@@ -121,13 +124,13 @@ UNPACKERS: Mapping[bytes, Callable[[bytes], tuple[str, bytes]]] = {
     b"\x28\xb5\x2f\xfd": _unpack_zstd,
     b"PK\x03\x04": _unzip,
 }
-"""By the first bytes of a compressed file: name (zip only) and bytes of what is inside."""
+"""First bytes of a compressed file -> function that returns name (zip only) and bytes of the file inside."""
 
 
 def decode_text(name: str, data: bytes) -> str:
-    """The text, less a byte order mark: UTF-8, or UTF-16 and UTF-32 where the mark says so.
+    """The text without its byte order mark: UTF-8, or UTF-16 and UTF-32 if the mark says so.
 
-    Other encodings are refused: which one it is cannot be known, and a wrong guess changes letters silently.
+    Other encodings are refused: they cannot be recognized safely, and a wrong guess changes letters silently.
     """
     codec, label = next(((c, label) for mark, c, label in ENCODINGS if data.startswith(mark)), ("utf-8", "UTF-8"))
     try:
@@ -147,7 +150,7 @@ def decode_text(name: str, data: bytes) -> str:
 def split_lines(text: str) -> list[str]:
     r"""Lines without their ends. Only a newline (or \r\n) ends one, unlike in str.splitlines (U+2028, \x0b).
 
-    A text that has carriage returns and no newline at all is split at these.
+    A text with carriage returns and no newline is split at the carriage returns.
     """
     lines = text.split("\n" if "\n" in text else "\r")
     return [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])]

@@ -1,4 +1,4 @@
-"""The content hash of a task's rows: the same rows give the same cell key, wherever they were read."""
+"""The content hash of a task's rows: equal rows give equal cell keys, whatever source they come from."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from harness.core.method import Example
 
 CHUNK = 4096
+"""Rows that are joined before they are hashed: fewer and larger updates are faster."""
 
 
 def compute_fingerprint(splits: Mapping[str, Sequence[Example]]) -> str:
-    """sha256 over split names, ids, texts and labels, each led by its length so that no two inputs run together."""
+    """sha256 (hex) of split names, ids, texts and labels."""
+    # Each part follows its length, so that ("ab", "c") and ("a", "bc") differ.
     digest = hashlib.sha256()
     for split in sorted(splits):
         digest.update(f"{_add_length(split)}{len(splits[split])};".encode())
         rows = iter(splits[split])
         while chunk := list(itertools.islice(rows, CHUNK)):
-            digest.update("".join(map(_format_row, chunk)).encode("utf-8", "surrogatepass"))
+            digest.update(
+                "".join(map(_format_row, chunk)).encode("utf-8", "surrogatepass")
+            )  # half of a surrogate pair hashes, too
     return digest.hexdigest()
 
 

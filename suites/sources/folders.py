@@ -1,4 +1,4 @@
-"""Splits from a folder with one folder a task: the official download, and the generated data in the package."""
+"""Splits from a folder with a subfolder for each task: the official download, or the generated data of the package."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from suites.sources.tables import open_table
 
 
 def get_stem(split: str) -> str:
-    """The file of a split: validation_matched is in dev_matched."""
+    """The name of a split's file without extension: dev_matched for validation_matched."""
     return split.replace("validation", "dev")
 
 
 def read_official(suite: str, task: str, layout: FileLayout, data_dir: Path, wanted: Sequence[str]) -> RecoveredSplits:
-    """Splits of the official download; `data_dir` is the suite's folder or its parent.
+    """The wanted splits of the official download; `data_dir` is the suite's folder or its parent.
 
-    Raises UserError where the task's folder or one of the wanted splits is not there.
+    Raises Absent if the task's folder or one of the wanted splits does not exist.
     """
     places = [data_dir / layout.folder, data_dir / suite / layout.folder]
     folder = next((place for place in places if place.is_dir()), None)
@@ -30,6 +30,7 @@ def read_official(suite: str, task: str, layout: FileLayout, data_dir: Path, wan
         raise Absent(f"{suite}/{task}: {looked}; {_format_files_hint(task, wanted)}, or leave the task out")
     splits = read_folder(folder, wanted)
     absent = [split for split in wanted if split not in splits.tables]
+    # Some releases have a split under another name or form, e.g. MRPC before GLUE split it.
     if absent and layout.recover:
         recovered = layout.recover(folder, absent)
         splits = RecoveredSplits({**splits.tables, **recovered.tables}, recovered.notes)
@@ -42,7 +43,7 @@ def read_official(suite: str, task: str, layout: FileLayout, data_dir: Path, wan
 
 
 def read_embedded(suite: str, task: str, wanted: Sequence[str]) -> RecoveredSplits:
-    """Splits of the generated data that ship with the package."""
+    """The wanted splits of the generated data in the package. Raises Absent."""
     folder = importlib.resources.files("suites.embedded") / "data" / suite / task
     splits = read_folder(folder, wanted)
     if absent := [split for split in wanted if split not in splits.tables]:
@@ -51,7 +52,7 @@ def read_embedded(suite: str, task: str, wanted: Sequence[str]) -> RecoveredSpli
 
 
 def read_folder(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
-    """The wanted splits that the folder holds as SPLIT.tsv, compressed or not."""
+    """Those of the wanted splits that the folder has as SPLIT.tsv, compressed or not."""
     paths = {split: find_file(folder, f"{get_stem(split)}.tsv") for split in wanted}
     return RecoveredSplits({split: open_table(path) for split, path in paths.items() if path is not None})
 

@@ -1,4 +1,4 @@
-"""The nine GLUE tasks as their official files have them; class ids are the hub's."""
+"""Layouts of the official files of the nine GLUE tasks; class ids are those of the hub's nyu-mll/glue."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from suites.sources.layouts import Columns, FileLayout
 
 
 def _map_labels(*names: str) -> dict[str, int]:
-    """A label is written by its name or by its class id."""
+    """Class id by label, which a file may write as a name or as an id."""
     return {**{name: number for number, name in enumerate(names)}, **_map_numbers(len(names))}
 
 
 def _map_numbers(count: int) -> dict[str, int]:
+    """Class id by label for files that write ids only."""
     return {str(number): number for number in range(count)}
 
 
 def _list_headers(official: Columns, *hub_texts: str) -> Sequence[Columns]:
-    """Accepted headers: official, hub, and that of the generated data."""
+    """Accepted headers: the official one, the hub's, and that of the generated data."""
     generated = ("text",) if len(official.texts) == 1 else ("text_a", "text_b")
     headers = [official, Columns(hub_texts or official.texts, "label"), Columns(generated, "label")]
     return list(dict.fromkeys(headers))
@@ -32,7 +33,7 @@ LAYOUTS: Mapping[str, FileLayout] = {
         "CoLA",
         tuple(_list_headers(Columns(("sentence",), "label"))),
         _map_numbers(2),
-        bare=("source", "label", "original mark", "sentence"),
+        bare=("source", "label", "original mark", "sentence"),  # the official file has no header
     ),
     "sst2": FileLayout("SST-2", tuple(_list_headers(Columns(("sentence",), "label"))), _map_numbers(2)),
     "mrpc": FileLayout(
@@ -47,13 +48,13 @@ LAYOUTS: Mapping[str, FileLayout] = {
         tuple(_list_headers(Columns(("question1", "question2"), "is_duplicate"))),
         _map_numbers(2),
         bare=("id", "qid1", "qid2", "question1", "question2", "is_duplicate"),
-        broken=0.001,
+        broken=0.001,  # the official train file has three broken rows in 363,849
     ),
     "mnli": FileLayout(
         "MNLI",
         tuple(_list_headers(Columns(PAIR, "gold_label"), "premise", "hypothesis")),
         _map_labels("entailment", "neutral", "contradiction"),
-        unlabelled="-",
+        unlabelled="-",  # annotators of SNLI-style data who did not agree
     ),
     "qnli": FileLayout("QNLI", tuple(_list_headers(Columns(("question", "sentence"), "label"))), ENTAILMENT),
     "rte": FileLayout("RTE", tuple(_list_headers(Columns(PAIR, "label"))), ENTAILMENT),

@@ -1,4 +1,4 @@
-"""Splits from the hub through `datasets`, which after the first connection error looks in its cache only."""
+"""Splits from the Hugging Face hub through `datasets`; after a connection error only its cache is read."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from suites.sources.layouts import FileLayout, RecoveredSplits
 from suites.sources.tables import DataTable, build_table
 
 OFFLINE_SECONDS = 600.0
-"""So long after a connection error no further connection is tried. One takes 23 s to fail, with five retries."""
+"""Seconds after a connection error without another attempt. An attempt takes 23 s to fail, with five retries."""
 CONNECTION_ERRORS = frozenset(
     "ConnectError ConnectTimeout ReadTimeout LocalEntryNotFoundError OfflineModeIsEnabled".split()
 )
-"""Of httpx and huggingface_hub, by name; some do not inherit from ConnectionError."""
+"""Classes of httpx and huggingface_hub by name, as some do not inherit from ConnectionError."""
 
 _unreachable_since: float | None = None
 
 
 def load_splits(repository: str, configuration: str | None, hint: str) -> dict[str, Any]:
-    """The splits of a hub data set by name. Raises UserError with `hint`, which says how to go on without the hub."""
+    """The splits of a hub data set by name. Raises Absent with `hint`, which says what to do without the hub."""
     global _unreachable_since
     offline = _unreachable_since is not None and time.monotonic() - _unreachable_since < OFFLINE_SECONDS
     named = (repository,) if configuration is None else (repository, configuration)
@@ -42,7 +42,7 @@ def load_splits(repository: str, configuration: str | None, hint: str) -> dict[s
 
 
 def _is_connection_error(error: BaseException | None) -> bool:
-    """Whether an error, or one that it comes from, says that the hub was not reached."""
+    """Whether an error, or one of its causes, means that the hub was not reached."""
     while error is not None:
         if isinstance(error, ConnectionError | TimeoutError) or type(error).__name__ in CONNECTION_ERRORS:
             return True
@@ -52,10 +52,11 @@ def _is_connection_error(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _use_cache_only() -> Iterator[None]:
-    """Both libraries as with HF_HUB_OFFLINE=1: what is cached is read, nothing is asked for."""
+    """Set both libraries as HF_HUB_OFFLINE=1 does: they read the cache and open no connection."""
     import datasets
     import huggingface_hub
 
+    # Both read the environment variable once, at import, so that only their own constants have an effect now.
     modules: list[Any] = [getattr(datasets, "config", None), getattr(huggingface_hub, "constants", None)]
     places = [module for module in modules if hasattr(module, "HF_HUB_OFFLINE")]
     before = [module.HF_HUB_OFFLINE for module in places]
@@ -69,7 +70,7 @@ def _use_cache_only() -> Iterator[None]:
 
 
 def fetch(repository: str, task: str, layout: FileLayout, wanted: Sequence[str]) -> RecoveredSplits:
-    """Splits of one configuration of a hub data set. Raises UserError that says how to go on without the hub."""
+    """The wanted splits of one configuration of a hub data set. Raises Absent with what to do without the hub."""
     loaded = load_splits(repository, task, f"give --data-dir DIR with {layout.folder}/ in it")
     if absent := [split for split in wanted if split not in loaded]:
         raise Absent(f"{repository}/{task}: the hub has {', '.join(loaded)}, not {', '.join(absent)}")

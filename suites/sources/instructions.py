@@ -19,21 +19,21 @@ from suites.sources.content import read_content
 from suites.sources.tables import format_cell, open_table, read_objects
 
 FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"))
-"""Instruction, what it is about (may be absent), answer: Alpaca's names and Dolly's."""
+"""Names of instruction, its input (optional) and its answer: Alpaca's and Dolly's."""
 CONVERSATIONS = (("messages", "role", "content"), ("conversations", "from", "value"))
-"""A list of turns, and in each turn who speaks and what: OpenAI's names and ShareGPT's."""
+"""Names of the list of turns, of the speaker and of the text: OpenAI's and ShareGPT's."""
 SPEAKERS = {
     **dict.fromkeys(("user", "human"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant"),
     "system": "system",
 }
 UNSUPPORTED = ("tools", "images", "videos", "audios", "tool_calls", "function_call")
-"""Fields that change what a row asks for and that a text prompt cannot hold: refused unless empty."""
+"""Fields that change the meaning of a row and have no place in a text prompt: refused unless empty."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InstructionRow:
-    """The texts of an example, and its answer."""
+    """One row: the texts of its example, and the answer to learn."""
 
     texts: tuple[str, ...]
     answer: str
@@ -41,7 +41,7 @@ class InstructionRow:
 
 @dataclasses.dataclass
 class InstructionRows:
-    """Rows in order; `dropped` counts conversations that give none, by reason, `shortened` those of several answers."""
+    """Rows in order. `dropped` counts unusable conversations by reason, `shortened` those of several answers."""
 
     rows: list[InstructionRow] = dataclasses.field(default_factory=list)
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -49,7 +49,7 @@ class InstructionRows:
 
 
 def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...], list[str]]:
-    """Examples `train/0`, `train/1`, ... of all files, and notes on what was left out.
+    """Examples `train/0`, `train/1`, ... of all files, and notes on dropped rows.
 
     Raises UserError naming file, row and what was expected.
     """
@@ -64,7 +64,7 @@ def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...]
 
 
 def build_examples(rows: InstructionRows, *, several: bool) -> tuple[tuple[Example, ...], list[str]]:
-    """Examples of rows, less those without an answer and, with `several` files, those that were there before."""
+    """Examples of the rows that have an answer, and notes; with `several` files without duplicates."""
     answered = [row for row in rows.rows if row.answer.strip()]
     distinct = list(dict.fromkeys(answered)) if several else answered
     counts = {
@@ -86,14 +86,14 @@ def build_examples(rows: InstructionRows, *, several: bool) -> tuple[tuple[Examp
 
 
 def collect_records(name: str, records: Iterable[Mapping[str, Any]]) -> InstructionRows:
-    """Rows of records that are in memory already."""
+    """Rows of records in memory, as the hub gives them. Raises UserError."""
     rows = InstructionRows()
     _add_rows(name, ((f"row {i}", dict(record)) for i, record in enumerate(records, 1)), rows)
     return rows
 
 
 def _read_file(path: Traversable, rows: InstructionRows) -> tuple[str, ...]:
-    """Add a file's rows; returns notes on how it was read."""
+    """Add the rows of a file to `rows`; returns notes on how it was read."""
     content = read_content(path)
     if content.suffix in (".json", ".jsonl", ".ndjson"):
         unit, objects = read_objects(content)
@@ -135,23 +135,21 @@ def _parse_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, 
         raise UserError(f"{where}: empty instruction, expected text; fill it in or remove the row")
     system = _format_field(where, "system", record.get("system"))
     history = record.get("history")
-    if history is None or history == "" or history != history:
+    if history is None or history == "" or history != history:  # a table has nan for an empty cell
         history = []
-    pairs = (
-        [list(pair) if isinstance(pair, list | tuple) else [] for pair in history]
-        if isinstance(history, list)
-        else [[]]
-    )
-    if any(len(pair) != 2 for pair in pairs):
-        raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
-    turns = [_format_field(where, "history", text) for pair in pairs for text in pair]
+    pairs = history if isinstance(history, list) else [None]
+    turns = []
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(f"{where}: 'history' is no list of pairs [question, answer]; write it so")
+        turns += [_format_field(where, "history", text) for text in pair]
     return InstructionRow(_join_texts(instruction, input_text, system, turns), answer)
 
 
 def _add_conversation(
     where: str, record: Mapping[str, Any], names: tuple[str, str, str], rows: InstructionRows
 ) -> None:
-    """Add a conversation's last answer, with all turns before it as its prompt."""
+    """Add the last answer of a conversation, with all turns before it as its prompt."""
     key, by, text_key = names
     turns = record[key]
     if not isinstance(turns, list) or not all(
@@ -177,6 +175,7 @@ def _add_conversation(
     if len(spoken) < 2 or [speaker for speaker, _ in spoken] != expected or spoken[-1][0] != "assistant":
         rows.dropped["whose turns do not alternate from a user's to an assistant's"] += 1
         return
+    # Only the last answer is learned: earlier ones would need a loss mask with gaps.
     rows.shortened += len(spoken) > 2
     *before, (_, instruction), (_, answer) = spoken
     if not instruction.strip():

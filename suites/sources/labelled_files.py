@@ -1,4 +1,8 @@
-"""Any table of texts and labels: columns by name, labels as classes or numbers, a dev part where none is given."""
+"""Any table of texts and labels.
+
+file -> read_lines (Line: place, texts, label as written) -> choose_naming, rename_labels (one name per value)
+     -> choose_label_kind (classes or numbers) -> split_off_dev if there is no validation file -> build_examples
+"""
 
 from __future__ import annotations
 
@@ -11,24 +15,24 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.method import Example
 from suites.sources.scalars import BOOLEANS, MISSING, SEPARATED, format_number, parse_number
 from suites.sources.tables import DataTable, open_table
 
 MANY = 20
-"""Labels that are whole numbers of more values than this are read as numbers; fewer are classes."""
+"""Whole numbers with more distinct values than this are read as numbers; with fewer they are classes."""
 DEV_SHARE, MOST_DEV = 0.2, 2000
+"""Share of the rows, and their maximum number, that validate if there is no validation file."""
 MOST_CLASSES = 1000
+"""More classes than this are ids or texts in the wrong column."""
 
 LabelKind = Literal["class", "number"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One row: where it stands, its texts and its label as written."""
+    """One row: its place for error messages, its texts and its label as written."""
 
     where: str
     texts: tuple[str, ...]
@@ -38,7 +42,7 @@ class Line:
 def read_lines(
     paths: Sequence[Path], texts: Sequence[str], label: str, split: str
 ) -> tuple[tuple[Line, ...], tuple[str, ...]]:
-    """The rows of a split's files that have a label and a text, and notes on the others and on how files were read.
+    """The rows of a split's files that have a label and a text; notes on dropped rows and on how files were read.
 
     Raises UserError naming file, line and what was expected.
     """
@@ -76,6 +80,7 @@ def _read_file(path: Path, texts: Sequence[str], label: str, split: str) -> tupl
         absent.update(header[place] for place in places if cells[place] is None or cells[place] != cells[place])
     if not rows and not dropped:
         raise UserError(f"{path}: no rows below the header")
+    # Some rows lack a label in many files; if most do, the user has probably named another column.
     if dropped.total() > len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise UserError(
@@ -97,11 +102,12 @@ def _format_count(count: int) -> str:
 def _parse_line(
     table: DataTable, number: int, cells: Sequence[Any], header: Sequence[str], places: Sequence[int], own: int
 ) -> Line | str:
-    """The row, or why it is dropped."""
+    """The row, or the reason for dropping it."""
     if len(cells) != len(header):
         raise table.error(number, f"{len(cells)} columns, expected {len(header)} ({', '.join(header)})")
     texts = tuple(table.text(number, header[place], cells[place]) for place in places)
     label = table.text(number, header[own], cells[own]).strip()
+    # Files that were joined by `cat` repeat their header.
     if label == header[own] and all(text.strip() == header[place] for text, place in zip(texts, places, strict=True)):
         return "that repeat the header"
     if label in MISSING:
@@ -112,14 +118,14 @@ def _parse_line(
 
 
 Naming = Callable[[str], str]
-"""The class or number that a label as written stands for; labels that it does not know stay as they are."""
+"""Written label -> name of its class or number; unknown labels do not change."""
 
 
 def choose_naming(lines: Sequence[Line], asked: LabelKind | None) -> Naming:
-    """How the labels of a column are named, so that one value has one name in all files.
+    """A function that gives one name to all spellings of one value, in all files.
 
-    Numbers go by value: 0, 0.0 and 0e0 are one. Booleans go by value in any case: true, True and 1. Raises UserError
-    for labels that may or may not be one.
+    Numbers are compared by value: 0, 0.0 and 0e0 are one. So are booleans: true, True and 1. Raises UserError for
+    labels that may or may not be one value.
     """
     numbers = {line.label: parse_number(line.label) for line in lines}
     values = {value for value in numbers.values() if value is not None}
@@ -141,6 +147,7 @@ INFINITE = ("inf", "infinity")
 
 
 def _parse_value(label: str) -> Decimal | None:
+    """The number or boolean (0, 1) that a label is written as; None for other text."""
     number = parse_number(label)
     return BOOLEANS.get(label.casefold()) if number is None else number
 
@@ -161,7 +168,7 @@ def _format_number_name(label: str) -> str:
 
 
 def _check_distinct(lines: Sequence[Line], asked: LabelKind | None) -> None:
-    """Raise UserError where labels differ in case, spaces or form of letters only, or are numbers with separators."""
+    """Raise UserError if labels differ only in case, spaces or letter forms, or are numbers with separators."""
     labels = {line.label: line for line in lines}
     written = [label for label in labels if SEPARATED.fullmatch(label)]
     if (
@@ -184,11 +191,12 @@ def _check_distinct(lines: Sequence[Line], asked: LabelKind | None) -> None:
 
 
 def rename_labels(lines: Sequence[Line], name: Naming) -> tuple[Line, ...]:
+    """The lines with their labels replaced by the names that `choose_naming` gives them."""
     return tuple(dataclasses.replace(line, label=name(line.label)) for line in lines)
 
 
 def choose_label_kind(lines: Sequence[Line], asked: LabelKind | None) -> LabelKind:
-    """`class` or `number`: numbers where every label is one and they have many values or are not whole."""
+    """`class` or `number`: numbers if every label is one and they have many values or are not whole."""
     values = [parse_number(line.label) for line in lines]
     if asked == "number":
         for line, value in zip(lines, values, strict=True):
@@ -203,7 +211,7 @@ def choose_label_kind(lines: Sequence[Line], asked: LabelKind | None) -> LabelKi
 
 
 def list_classes(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
-    """The labels in order, as numbers where all are. Raises UserError for one label, or a label of nearly each row."""
+    """The classes in order, by value if all are numbers. Raises UserError for one class, or nearly a class per row."""
     names = {line.label for line in lines}
     if len(names) == 1:
         raise UserError(
@@ -221,7 +229,7 @@ def list_classes(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
 
 
 def build_examples(lines: Sequence[Line], split: str, classes: Sequence[str]) -> tuple[Example, ...]:
-    """Rows with class ids, or with numbers where there are no classes. Raises UserError for another label."""
+    """Examples with class ids, or with numbers if there are no classes. Raises UserError for an unknown label."""
     ids = {name: number for number, name in enumerate(classes)}
     examples = []
     for n, line in enumerate(lines):
@@ -235,15 +243,19 @@ def build_examples(lines: Sequence[Line], split: str, classes: Sequence[str]) ->
 
 
 def split_off_dev(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[Line], list[Line]]:
-    """Train and dev rows: a fifth of each label's rows (2,000 in all at most), drawn with seed 0, in the file's order.
+    """Train and dev rows, in the file's order. Dev is a fifth of each label's rows (at most 2,000 in all), seed 0.
 
-    A label of two rows or more has one in each part.
+    A label with two or more rows has one in each part.
     """
+    import numpy as np  # here, as the command line imports all suites to list their options
+
     rng = np.random.default_rng(0)
     share = min(DEV_SHARE, MOST_DEV / len(lines))
-    groups = [[n for n, line in enumerate(lines) if line.label == name] for name in classes] or [
-        list(range(len(lines)))
-    ]
+    groups: list[list[int]] = []
+    for name in classes:
+        groups.append([n for n, line in enumerate(lines) if line.label == name])
+    if not classes:  # numbers: no label is stratified
+        groups.append(list(range(len(lines))))
     dev_rows: set[int] = set()
     for group in groups:
         count = min(len(group) - 1, max(1, round(len(group) * share)))

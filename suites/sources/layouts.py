@@ -1,4 +1,4 @@
-"""How a task's files look: folder, columns by name, labels as written."""
+"""Layouts of the files of tasks: folder, names of columns, spellings of labels."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Text columns, then the label column."""
         return (*self.texts, self.label)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecoveredSplits:
-    """Splits made from other official files; a note says how, where it is not the official way."""
+    """Splits made from other official files; a note says how if it is not the official way."""
 
     tables: Mapping[str, DataTable]
     notes: tuple[str, ...] = ()
 
 
 Recover = Callable[[Traversable, Sequence[str]], RecoveredSplits]
-"""recover(task folder, wanted splits) -> those of them it can make"""
+"""recover(task folder, wanted splits) -> the splits that it can make of them"""
 
 
 @dataclasses.dataclass(frozen=True)
 class FileLayout:
-    """One task's files. `columns` lists the accepted headers, the official one first.
+    """The files of one task. `columns` lists the accepted headers, the official one first.
 
     `labels` maps a label as written to its class id; empty means a number from 0 to 5. `bare` names the columns of
     official files without a header. Rows whose label is `unlabelled` are dropped and counted in a note, as are rows

@@ -1,7 +1,8 @@
-"""MMLU's questions as its release has them: data/SPLIT/SUBJECT_SPLIT.csv without a header."""
+"""MMLU's questions in the layout of its release: data/SPLIT/SUBJECT_SPLIT.csv without a header."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -37,6 +38,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
 
 
 def _read(path: Traversable, lead: str) -> list[Example]:
+    # Without a header the delimiter cannot be inferred, and questions may have semicolons.
     table = open_table(path, only_commas=True)
     rows: list[Example] = []
     for number, cells in table.rows:
@@ -56,11 +58,12 @@ def _read(path: Traversable, lead: str) -> list[Example]:
 
 
 def get_subject(question: Example) -> str:
+    """The subject of a question, from its id SUBJECT/NUMBER or dev/SUBJECT/NUMBER."""
     return question.id.split("/")[-2]
 
 
 def describe_missing(questions: Sequence[Example]) -> tuple[str, ...]:
-    """One line on the subjects that are not there."""
+    """One note that names the missing subjects; none if all are there."""
     absent = sorted(set(SUBJECTS) - {get_subject(q) for q in questions})
     if not absent:
         return ()
@@ -68,7 +71,7 @@ def describe_missing(questions: Sequence[Example]) -> tuple[str, ...]:
 
 
 def find_question_folder(data_dir: Path) -> Path:
-    """The folder with dev/ and test/; `data_dir` is it, the folder mmlu, or the parent of that. Raises UserError."""
+    """The folder with dev/ and test/: `data_dir` itself, its data/, or the same in its folder mmlu. Raises Absent."""
     places = [data_dir / tail for tail in ("", "data", "mmlu", "mmlu/data")]
     folder = next((p for p in places if (p / "test").is_dir() and list((p / "test").glob("*_test.csv*"))), None)
     if folder is None:
@@ -79,7 +82,7 @@ def find_question_folder(data_dir: Path) -> Path:
 def find_instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[str, ...]]:
     """Training rows beside the questions, and a note: all of Alpaca, else parts of it, else Dolly.
 
-    Looked for in `alpaca` in the three folders above and at the questions'. Raises UserError where there is none.
+    Searches the folder `alpaca` beside the questions and in the two folders above. Raises Absent if there is none.
     """
     roots = [folder, *folder.absolute().parents][:3]
     for place in (root / "alpaca" for root in roots):
@@ -88,8 +91,8 @@ def find_instruction_files(folder: Path) -> tuple[Sequence[Traversable], tuple[s
         if parts := sorted((place / "partial").glob("*.json*")):
             names = ", ".join(path.name for path in parts)
             return parts, (f"partial: train is the distinct rows of {names}, not all of alpaca_data.json",)
-    for place in (root / "alpaca" / name for root in roots for name in ("dolly15k", "dolly")):
-        if files := sorted(place.glob("*.json*")):
+    for root, name in itertools.product(roots, ("dolly15k", "dolly")):
+        if files := sorted((root / "alpaca" / name).glob("*.json*")):
             return files, ("derived: train is databricks-dolly-15k, as no Alpaca rows are there",)
     raise Absent(
         f"mmlu: no training rows: no alpaca/ with alpaca_data.json, partial/ or dolly15k/ in "

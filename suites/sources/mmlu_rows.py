@@ -1,4 +1,8 @@
-"""All rows of MMLU: questions from a request's source, instructions to train on from there or from single files."""
+"""The rows of MMLU.
+
+questions (dev: solved, test: scored)   <- folder | hub | embedded data
+instructions (train)                    <- --data-file mmlu/train=FILE, else the same source
+"""
 
 from __future__ import annotations
 
@@ -57,7 +61,7 @@ def _find_folder(request: SourceRequest) -> Traversable:
 
 
 def _find_instructions(folder: Traversable) -> tuple[Sequence[Traversable], tuple[str, ...]]:
-    """Those beside the questions; the generated data have theirs in their folder."""
+    """Instruction files beside the questions; the generated data has them in its own folder."""
     train_file = find_file(folder, "train.jsonl")
     if train_file is not None:
         return [train_file], ()
@@ -78,7 +82,8 @@ def _load_hub_questions() -> dict[str, Rows]:
             if row["answer"] not in range(4):
                 raise UserError(f"{QUESTIONS} {lead}/{number}: answer {row['answer']!r}, expected 0 to 3")
             rows.append(Example(f"{lead}/{number}", (row["question"], *row["choices"]), int(row["answer"])))
-        questions[part] = tuple(sorted(rows, key=lambda e: mmlu_files.get_subject(e)))  # as from files; stable
+        # By subject as in the files; sorting is stable, so that questions of a subject keep their order.
+        questions[part] = tuple(sorted(rows, key=mmlu_files.get_subject))
     return questions
 
 

@@ -1,8 +1,9 @@
-"""MRPC's splits from the original release, msr_paraphrase_train.txt, as GLUE makes them."""
+"""MRPC's splits from its original release, msr_paraphrase_train.txt, in the way of GLUE."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
@@ -20,8 +21,9 @@ HASHED = (
 
 
 def read_release(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
-    """Train and validation from msr_paraphrase_train.txt; held out are the pairs of dev_ids.tsv (the official way),
-    else of dev.tsv, else a tenth by hash, which a note tells. Nothing if the release is not there.
+    """Train and validation from msr_paraphrase_train.txt; no splits if the release does not exist.
+
+    Validation is the pairs of dev_ids.tsv (the official way), else those of dev.tsv, else a tenth by hash, with a note.
     """
     source = find_file(folder, "msr_paraphrase_train.txt")
     if source is None:
@@ -34,24 +36,22 @@ def read_release(folder: Traversable, wanted: Sequence[str]) -> RecoveredSplits:
     listed = _read_held_out_pairs(folder)
     held_out = set(_select_tenth(pairs)) if listed is None else listed
     notes = (HASHED,) if listed is None else ()
-    parts = {
-        split: DataTable(
-            table.name,
-            iter([rows[0], *(row for row, pair in zip(rows[1:], pairs, strict=True) if (pair in held_out) == dev)]),
-        )
-        for split, dev in (("train", False), ("validation", True))
-        if split in wanted
-    }
-    return RecoveredSplits(parts, notes)
+    tables = {}
+    for split in ("train", "validation"):
+        if split in wanted:
+            is_member = [(pair in held_out) == (split == "validation") for pair in pairs]
+            split_rows = itertools.chain(rows[:1], itertools.compress(rows[1:], is_member))
+            tables[split] = DataTable(table.name, split_rows)
+    return RecoveredSplits(tables, notes)
 
 
 def _extract_ids(header: Sequence[str], cells: Sequence[str]) -> IdPair:
-    """The id pair of a row; a row too short for it, or a file without ids, is found out by the row check."""
+    """The id pair of a row; shorter for a row that lacks them, which the check of columns refuses later."""
     return tuple(cells[header.index(name)] for name in IDS if name in header and header.index(name) < len(cells))
 
 
 def _read_held_out_pairs(folder: Traversable) -> set[IdPair] | None:
-    """The pairs GLUE holds out, if a file names them."""
+    """The id pairs of GLUE's validation split if a file lists them, else None."""
     if (listed := find_file(folder, "dev_ids.tsv")) is not None:
         pairs = {tuple(cells) for _, cells in open_table(listed).rows}
         if not pairs:
@@ -66,5 +66,6 @@ def _read_held_out_pairs(folder: Traversable) -> set[IdPair] | None:
 
 
 def _select_tenth(pairs: Sequence[IdPair]) -> list[IdPair]:
+    """The tenth of the pairs with the smallest sha256: the same in each run, whatever the order of the file."""
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256("\t".join(pair).encode()).digest())
     return ranked[: max(1, round(len(ranked) / 10))]

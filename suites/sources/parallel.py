@@ -1,4 +1,9 @@
-"""Sentence pairs from two files of equal length, from one file with both languages, and from the hub."""
+"""Sentence pairs for translation.
+
+two files, a sentence a line or SGML           -> read_pairs
+one file with both: table, JSON, WMT's XML     -> _read_both
+the hub's rows {"translation": {"en", "ro"}}   -> convert_hub_pairs
+"""
 
 from __future__ import annotations
 
@@ -17,29 +22,32 @@ from suites.sources.sgm import SGML, XML, Side, read_sgml, read_xml
 from suites.sources.tables import DataTable, open_table
 
 LANGUAGE_NAMES = {"en": ("en", "eng"), "ro": ("ro", "ron", "rum")}
-"""Parts of a file's name that tell its language."""
-LANGUAGE_CODES = {part: language for language, parts in LANGUAGE_NAMES.items() for part in parts}
+"""Parts of a file name that identify its language."""
+LANGUAGE_CODES: dict[str, str] = {}
+for _language, _parts in LANGUAGE_NAMES.items():
+    LANGUAGE_CODES |= dict.fromkeys(_parts, _language)
 BOTH = (".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".parquet")
-"""Extensions of tables, which have both languages."""
+"""Extensions of tables, which may have both languages."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """From which language into which, by their two letters."""
+    """Source and target language by their two-letter codes."""
 
     source: str
     target: str
 
     @classmethod
     def of(cls, task: str) -> Direction:
+        """The direction of a task named en-ro."""
         source, _, target = task.partition("-")
         return cls(source, target)
 
 
 def read_pairs(source: Traversable, target: Traversable, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
-    """Examples `split/start`, ... of two files, and notes on pairs left out because a side is empty.
+    """Examples `split/start`, ... of two files, and notes on dropped pairs, which have an empty side.
 
-    A file has a sentence a line, or is WMT's SGML. Raises UserError naming file and line where the sides differ.
+    A file has one sentence per line, or is WMT's SGML. Raises UserError naming file and line if the sides differ.
     """
     sides = [(path, _read_side(path)) for path in (source, target)]
     for path, side in sides:
@@ -63,7 +71,7 @@ def read_pairs(source: Traversable, target: Traversable, split: str, start: int 
 def build_examples(
     pairs: Sequence[tuple[str, str]], split: str, start: int, name: str
 ) -> tuple[list[Example], list[str]]:
-    """Examples of (source, target), less pairs with an empty side, which a note counts."""
+    """Examples of (source, target) pairs without those that have an empty side, and a note that counts these."""
     whole = [pair for pair in pairs if all(text.strip() for text in pair)]
     if pairs and not whole:
         raise UserError(f"{name}: each pair has an empty side, expected sentences in two languages")
@@ -84,7 +92,7 @@ def _read_side(path: Traversable) -> Side:
 
 
 def _sort_segments(first: str, one: Side, second: str, two: Side) -> Side:
-    """The segments of the second file in the order of the first. Raises UserError where they have other segments."""
+    """The segments of the second file in the order of the first. Raises UserError if their segments differ."""
     assert one.keys is not None and two.keys is not None
     texts = dict(zip(two.keys, two.texts, strict=True))
     for name, keys, other, other_keys in ((second, texts, first, one.keys), (first, set(one.keys), second, two.keys)):
@@ -99,10 +107,10 @@ def _sort_segments(first: str, one: Side, second: str, two: Side) -> Side:
 def read_given_pairs(
     what: str, paths: Sequence[Traversable], direction: Direction, *, by_suite: bool
 ) -> tuple[list[Example], list[str]]:
-    """Pairs of the files that the user gave for a split, and notes: two and two, or one file with both languages.
+    """Pairs of the files that the user gave for a split, and notes. Files come in twos, or one has both languages.
 
-    Which file is which language is read from their names; else they come as source, target of the named task.
-    Raises UserError where only the suite was named and the names do not tell.
+    File names identify the languages; without such names the order is source, target of the named task.
+    Raises UserError if only the suite was named and the names do not identify the languages.
     """
     split = what.rpartition("/")[2]
     rows: list[Example] = []
@@ -143,9 +151,9 @@ def _read_two(
 def _read_both(
     what: str, path: Traversable, direction: Direction, split: str, start: int, *, by_suite: bool
 ) -> tuple[list[Example], list[str]]:
-    """Pairs of one file: WMT's XML, or a table whose columns are named by language, or has source and target only.
+    """Pairs of one file: WMT's XML, or a table with columns named by language, or with source and target only.
 
-    A column `translation` of objects by language is what the hub's data sets have.
+    Data sets of the hub have a column `translation` of objects by language.
     """
     if get_suffix(path.name) == ".xml":
         content = read_content(path)
@@ -200,17 +208,17 @@ def _iterate_objects(
 
 
 def find_language(name: str) -> str | None:
-    """The language that a file's name tells, the last part that is one: RO-STS.train.en is English."""
+    """The language in a file name, by its last part that is one: English for RO-STS.train.en; None if no part is."""
     languages = [LANGUAGE_CODES[part] for part in re.split(r"[^a-z]+", name.lower()) if part in LANGUAGE_CODES]
     return languages[-1] if languages else None
 
 
 def load_hub_splits(repository: str, configuration: str, hint: str) -> dict[str, Any]:
-    """The splits of a hub data set. Raises UserError that says how to go on without the hub."""
+    """The splits of a hub data set. Raises Absent, which says what to do without the hub."""
     return hub.load_splits(repository, configuration, hint)
 
 
 def convert_hub_pairs(rows: Any, direction: Direction, split: str) -> tuple[list[Example], list[str]]:
-    """Examples of a hub split, and a note on pairs left out because a side is empty (Europarl has such)."""
+    """Examples of a hub split, and a note on dropped pairs with an empty side (Europarl has some)."""
     pairs = [(pair[direction.source] or "", pair[direction.target] or "") for pair in rows["translation"]]
     return build_examples(pairs, split, 0, split)

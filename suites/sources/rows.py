@@ -1,4 +1,4 @@
-"""Rows of a file as examples, checked: column count, labels, texts."""
+"""Examples from the rows of a file, with checks of column count, labels and texts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from suites.sources.scalars import format_number, parse_number
 from suites.sources.tables import DataTable, TableRows
 
 MOST_SIMILAR = 5
-"""The similarity of texts that mean the same, in STS-B."""
+"""Highest similarity in STS-B: texts that mean the same."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """Width of a row, where its texts and its label stand, and the names for an error."""
+    """Columns of a file: width of a row, places of texts and label, and names for error messages."""
 
     width: int
     texts: tuple[int, ...]
@@ -28,9 +28,9 @@ class Header:
 
 
 def read_examples(table: DataTable, layout: FileLayout, split: str, start: int = 0) -> tuple[list[Example], list[str]]:
-    """Examples with ids `split/start`, `split/start+1`, ..., and notes on what was dropped.
+    """Examples with ids `split/start`, `split/start+1`, ..., and notes on dropped rows and on the scale of labels.
 
-    Another note is on similarities of another scale. Raises UserError naming file, line and what was expected.
+    Raises UserError naming file, line and what was expected.
     """
     header, rows = _find_header(table, layout)
     parse = _make_label_parser(layout)
@@ -54,6 +54,7 @@ def read_examples(table: DataTable, layout: FileLayout, split: str, start: int =
             named = ", ".join(header.names[place] for place in header.texts)
             raise table.error(number, f"empty text, expected words under {named}")
         examples.append(Example(f"{split}/{start + len(examples)}", texts, label))
+    # An official file has a few rows that its own release broke; more of them means a damaged file.
     if len(broken) > layout.broken * len(examples):
         raise broken[0]
     if not examples:
@@ -63,12 +64,13 @@ def read_examples(table: DataTable, layout: FileLayout, split: str, start: int =
 
 
 def _is_absent(cells: Sequence[Any], header: Header) -> bool:
-    """Whether a text is null or its key is not there, which in a sentence pair would else read as an empty text."""
+    """Whether a text is null or missing, which in a sentence pair would otherwise become an empty text."""
+    # nan differs from itself
     return any(cells[place] is None or cells[place] != cells[place] for place in header.texts)
 
 
 def _find_header(table: DataTable, layout: FileLayout) -> tuple[Header, TableRows]:
-    """Columns by the first row's names; by `layout.bare` where it is no header, and then it is a row."""
+    """Columns by the names in the first row; by `layout.bare` if the first row is no header but data."""
     first = next(table.rows, None)
     if first is None:
         raise UserError(f"{table.name}: empty file, expected columns {', '.join(layout.columns[0].names)}")
@@ -89,7 +91,7 @@ def _find_columns(columns: Columns, names: tuple[str, ...]) -> Header:
 
 
 def _make_label_parser(layout: FileLayout) -> Callable[[str], Label | None]:
-    """Labels as the layout has them, also in another case, and class ids as numbers: 1.0 is 1."""
+    """Function from a written label to its class id, whatever the case; a class id may be a number: 1.0 is 1."""
     if not layout.labels:
         return _parse_similarity
     by_name = {name.casefold(): label for name, label in layout.labels.items()}
@@ -105,14 +107,14 @@ def _make_label_parser(layout: FileLayout) -> Callable[[str], Label | None]:
 
 
 def _parse_similarity(written: str) -> float | None:
-    """A similarity from 0 to 5; rounded, as the hub holds float32 (3.8 reads 3.7999999)."""
+    """A similarity from 0 to 5, else None; rounded, as the hub stores float32 (3.8 is read as 3.7999999)."""
     number = parse_number(written.strip())
     value = None if number is None else round(float(number), 5)
     return value if value is not None and 0 <= value <= MOST_SIMILAR else None
 
 
 def _scale_notes(split: str, layout: FileLayout, examples: Sequence[Example]) -> list[str]:
-    """A note where no similarity is above 1: correlations are the same, but the head learns another scale."""
+    """A note if no similarity is above 1: correlations do not change, but the head learns another scale."""
     if layout.labels:
         return []
     numbers = [float(e.label) for e in examples]

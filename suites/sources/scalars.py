@@ -1,4 +1,4 @@
-"""Single values of data files: what is missing, and what is a number."""
+"""Single values of data files: which are missing, which are numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ MISSING = frozenset(
         *("-NaN", "-nan", "NaN", "nan", "NAN", "Nan", "NULL", "null", "None"),
     ]
 )
-"""A label written so is missing: the words that pandas reads as missing, and more spellings of nan."""
+"""Spellings of a missing label: those of pandas, and more of nan."""
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+# digits in groups, which may be a number or several: 1,000 or 1 000
 SEPARATED = re.compile(r"[+-]?\d+(?:[,_'\u2019\u00a0\u202f ]\d+)+(?:\.\d+)?", re.ASCII)
 BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
 
@@ -30,7 +31,7 @@ def parse_number(written: str) -> Decimal | None:
 
 
 def format_number(value: Decimal) -> str:
-    """How a number is named: 1 for 1.0, 0.5 for 0.50."""
+    """The shortest name of a number: 1 for 1.0, 0.5 for 0.50."""
     if value == value.to_integral_value() and abs(value) < 10**15:
         return str(int(value))
     return str(value.normalize())

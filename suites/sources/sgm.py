@@ -1,4 +1,10 @@
-"""WMT's SGML files of one side, and its XML files of both: segments by document and number."""
+"""WMT's files: SGML with one language, XML with both.
+
+    <srcset|refset> <doc docid=..> <seg id=..> text </seg>   one file a language   -> read_sgml
+    <dataset> <doc> <src lang=..> <seg> · <ref lang=..> <seg>   one file           -> read_xml
+
+A segment is known by its document and number, since the two sides may have other orders.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +29,7 @@ Key = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The segments of one language in order, and notes; keys are None where lines of plain text have none."""
+    """The segments of one language in order, and notes; `keys` is None for plain text, whose lines have no numbers."""
 
     texts: Sequence[str]
     keys: Sequence[Key] | None = None
@@ -31,11 +37,12 @@ class Side:
 
 
 def read_sgml(name: str, text: str) -> Side:
-    """The segments of an .sgm file, entities unescaped. Of several references the first one is taken, with a note.
+    """The segments of an .sgm file, entities unescaped. Of several references the first is used, with a note.
 
-    Raises UserError for a segment that is given twice, or a file without segments.
+    Raises UserError for a duplicate segment, or a file without segments.
     """
     sets: dict[str, dict[Key, str]] = {}
+    # Regular expressions, because lone & and unquoted attributes make an XML parser refuse the files.
     marks = [(m.start(), m) for m in DOCUMENT.finditer(text)]
     marks += [(m.start(), m) for m in SEGMENT.finditer(text)]
     document = reference = ""
@@ -64,18 +71,23 @@ def read_sgml(name: str, text: str) -> Side:
 
 
 def _parse_attributes(text: str) -> dict[str, str]:
-    return {m[1].lower(): next(v for v in (m[2], m[3], m[4]) if v is not None) for m in ATTRIBUTE.finditer(text)}
+    """Attributes of a tag by their lower-case names; a value may have double, single or no quotes."""
+    attributes = {}
+    for match in ATTRIBUTE.finditer(text):
+        attributes[match[1].lower()] = next(value for value in match.groups()[1:] if value is not None)
+    return attributes
 
 
 def _clean_segment(text: str) -> str:
-    """The text of a segment on one line; a lone & stays, as WMT's files have some."""
+    """The text of a segment on one line."""
+    # A lone & stays, since WMT's files have some; html.unescape alone would also read &copy without a semicolon.
     return ENTITY.sub(lambda m: html.unescape(m[0]), re.sub(r"[ \t]*\r?\n[ \t]*", " ", text)).strip()
 
 
 def read_xml(name: str, data: bytes, source: str, target: str) -> tuple[Side, Side]:
-    """Both sides of WMT's XML format. Of several references the first of each document is taken, with a note.
+    """Both sides of WMT's XML format. Of several references the first of each document is used, with a note.
 
-    Raises UserError where a document lacks one side, or has it in another language.
+    Raises UserError if a document lacks one side, or has it in another language.
     """
     try:
         root = ElementTree.fromstring(data)

@@ -1,7 +1,9 @@
 """Files as rows of cells: TSV, CSV (also with semicolons, tabs or bars), JSON arrays, JSON lines, Parquet.
 
-Cells keep their type: text of TSV and CSV; what JSON and Parquet have otherwise. `Table.text` makes text of a cell
-that is used, so a list or an object in another column is nobody's concern.
+    read_content (decompressed bytes) -> a reader by extension -> DataTable (rows of cells, header first)
+
+Cells keep their type: text in TSV and CSV, the file's own types in JSON and Parquet. `DataTable.text` converts the
+cells that are used, so that a list or an object in another column does no harm.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import dataclasses
 import datetime
 import decimal
 import io
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
@@ -19,19 +20,17 @@ from typing import Any, Literal
 
 from harness.core.errors import UserError, build_unknown_error
 from suites.sources.content import COMPRESSED, Content, decode_text, get_suffix, read_content, split_lines
+from suites.sources.delimiters import DELIMITERS, choose_delimiter, iterate_lines, read_quoted_rows
 
 TableRows = Iterator[tuple[int, Sequence[Any]]]
 Unit = Literal["line", "row"]
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-SAMPLE = 100
-"""Rows that must have the header's width for a delimiter to be taken that the file's extension does not name."""
 SCALARS = (bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """A cell, or a whole column, that a library cannot turn into a value; refused only where it is used."""
+    """A cell, or a whole column, that a library cannot convert; refused only if it is used."""
 
     reason: str
 
@@ -40,7 +39,7 @@ class Unreadable:
 class DataTable:
     """A file's rows as (number, cells), header first; numbers are lines of a text file, or rows of an array or Parquet.
 
-    `notes` say how the file was read where its extension leaves that open.
+    `notes` say how the file was read if its extension leaves that open.
     """
 
     name: str
@@ -49,10 +48,11 @@ class DataTable:
     notes: tuple[str, ...] = ()
 
     def error(self, number: int, what: str) -> UserError:
+        """The error for one row, with file and line."""
         return UserError(f"{self.name} {self.unit} {number}: {what}")
 
     def text(self, number: int, column: str, cell: Any) -> str:
-        """A cell as text, '' for null and nan. Raises UserError for what is no single value, or no valid text."""
+        """A cell as text, '' for null and nan. Raises UserError for a list, an object or invalid text."""
         try:
             return format_cell(cell)
         except ValueError as error:
@@ -60,14 +60,14 @@ class DataTable:
 
 
 def format_cell(cell: Any) -> str:
-    """A single value as text, '' for null and nan. Raises ValueError that says what it is instead."""
+    """A single value as text, '' for null and nan. Raises ValueError that names what else it is."""
     if isinstance(cell, str):
         if "\0" in cell:
             raise ValueError("has a null character; remove it")
         if not cell.isascii() and any("\ud800" <= letter <= "\udfff" for letter in cell):
             raise ValueError("has half of a surrogate pair, which is no character; remove it")
         return cell
-    if cell is None or cell != cell:
+    if cell is None or cell != cell:  # nan differs from itself
         return ""
     if isinstance(cell, SCALARS):
         return str(cell)
@@ -82,7 +82,7 @@ def format_cell(cell: Any) -> str:
 def open_table(path: Traversable, *, only_commas: bool = False) -> DataTable:
     """The rows of a file, compressed or not, read by its extension. Raises UserError for a file that cannot be read.
 
-    `only_commas`: a CSV file whose first row is no header, so the delimiter cannot be told from it.
+    `only_commas`: a CSV file without a header, from which the delimiter could be inferred.
     """
     if get_suffix(path.name) not in READERS and not path.name.lower().endswith(".zip"):
         raise _make_extension_error(str(path), get_suffix(path.name))
@@ -100,10 +100,10 @@ def _make_extension_error(path: str, suffix: str) -> UserError:
 
 
 def _read_delimited(content: Content) -> DataTable:
-    """Columns parted as the extension says, or by the one delimiter that gives all rows the header's width."""
+    """Columns split by the extension's delimiter, or by the only one that gives all rows the header's width."""
     text = decode_text(content.name, content.data)
     usual = "," if content.suffix == ".csv" else "\t"
-    delimiter = _choose_delimiter(text, usual)
+    delimiter = choose_delimiter(text, usual)
     table = _read_tsv(content.name, text) if delimiter == "\t" else _read_csv(content.name, text, delimiter)
     if delimiter == usual:
         return table
@@ -111,40 +111,9 @@ def _read_delimited(content: Content) -> DataTable:
     return dataclasses.replace(table, notes=(note, *table.notes))
 
 
-def _choose_delimiter(text: str, usual: str) -> str:
-    """`usual` where it parts the header and suits the rows, else the only other one that does, else `usual`."""
-    widths = {delimiter: _count_columns(text, delimiter) for delimiter in DELIMITERS}
-    suits = [d for d, counts in widths.items() if counts and counts[0] > 1 and len(set(counts)) == 1]
-    if usual in suits or len(suits) != 1:
-        return usual
-    return suits[0]
-
-
-def _count_columns(text: str, delimiter: str) -> list[int]:
-    """Columns of the first rows; none where the text cannot be read with this delimiter."""
-    if delimiter == "\t":
-        head = itertools.islice((line for line in io.StringIO(text, newline="\n") if line.strip()), SAMPLE)
-        plain = [line.count(delimiter) + 1 for line in head]
-        if len(set(plain)) == 1:  # quotes are text
-            return plain
-    try:
-        rows = (cells for cells in csv.reader(_iterate_lines(text), delimiter=delimiter, strict=True) if cells)
-        return [len(cells) for cells in itertools.islice(rows, SAMPLE)]
-    except csv.Error:
-        return []
-
-
-def _iterate_lines(text: str) -> Iterator[str]:
-    r"""Lines with their ends; only a newline ends one, or a carriage return where there is no newline."""
-    csv.field_size_limit(2**31 - 1)
-    if "\n" not in text:
-        text = text.replace("\r", "\n")
-    return io.StringIO(text, newline="\n")
-
-
 def _read_csv(name: str, text: str, delimiter: str) -> DataTable:
     def rows() -> TableRows:
-        reader = csv.reader(_iterate_lines(text), delimiter=delimiter, strict=True)
+        reader = csv.reader(iterate_lines(text), delimiter=delimiter, strict=True)
         try:
             yield from ((reader.line_num, cells) for cells in reader if cells)
         except csv.Error as error:
@@ -154,11 +123,11 @@ def _read_csv(name: str, text: str, delimiter: str) -> DataTable:
 
 
 def _read_tsv(name: str, text: str) -> DataTable:
-    """Tab-separated. Quotes are text, as in GLUE's files, unless the file is just what a CSV writer gives.
+    """Tab-separated rows. Quotes are text, as in GLUE's files, unless the file is exactly what a CSV writer gives.
 
     Blank lines are skipped.
     """
-    if '"' in text and (quoted := _read_quoted_rows(text)) is not None:
+    if '"' in text and (quoted := read_quoted_rows(text)) is not None:
         return DataTable(
             name, iter(quoted), notes=(f"read: the quotes around cells of {_strip_folders(name)} are not text",)
         )
@@ -166,55 +135,8 @@ def _read_tsv(name: str, text: str) -> DataTable:
     return DataTable(name, ((number, line.split("\t")) for number, line in lines if line))
 
 
-def _read_quoted_rows(text: str) -> list[tuple[int, list[str]]] | None:
-    """Rows of a tab-separated text that quotes cells by one of the usual rules; None where it does not.
-
-    It does if writing the rows by that rule gives the text again, which loose quotes within texts rule out.
-    """
-    lines = list(_iterate_lines(text))
-    if not any(line.startswith('"') or '\t"' in line for line in lines):
-        return None
-    reader = csv.reader(lines, delimiter="\t", strict=True)
-    try:
-        rows = [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error:
-        return None
-    if len({len(cells) for _, cells in rows}) != 1:
-        return None
-    written = "\n".join(line.rstrip("\r\n") for line in lines if line.strip("\r\n"))
-    for must_quote in (_is_special, _is_special_or_comma, _is_not_number, _always):
-        again = "\n".join("\t".join(_quote_cell(c) if must_quote(c) else c for c in cells) for _, cells in rows)
-        if "\n".join(line.rstrip("\r") for line in again.split("\n") if line.strip("\r")) == written:
-            return rows
-    return None
-
-
-def _quote_cell(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"'
-
-
-def _is_special(cell: str) -> bool:
-    return any(mark in cell for mark in '"\t\n\r')
-
-
-def _is_special_or_comma(cell: str) -> bool:
-    return "," in cell or _is_special(cell)
-
-
-def _is_not_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return True
-    return False
-
-
-def _always(cell: str) -> bool:
-    return True
-
-
 def _strip_folders(name: str) -> str:
-    """The name without folders: notes are stored in records, which are passed on."""
+    """The name without folders: notes are stored in records, which are published."""
     return name.replace("\\", "/").rpartition("/")[2]
 
 
@@ -228,6 +150,7 @@ def read_objects(content: Content) -> tuple[Unit, list[tuple[int, dict[str, Any]
         items = _parse_json(name, text)
         return "row", [(n, _check_object(f"{name} row {n}", item)) for n, item in enumerate(items, 1)]
     lines = [(number, line) for number, line in enumerate(split_lines(text), 1) if line.strip()]
+    # The usual mistake: one object, written over several lines by a pretty printer.
     if lines and lines[0][1].strip() == "{":
         raise UserError(f"{name}: one object over several lines, expected a JSON array of objects or an object a line")
     return "line", [(n, _check_object(f"{name} line {n}", _parse_json(f"{name} line {n}", line))) for n, line in lines]
@@ -246,6 +169,7 @@ def _parse_json(where: str, text: str) -> Any:
 
 
 def _build_distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys occur once; json.loads alone would keep the last of two."""
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -278,7 +202,7 @@ def _read_parquet(content: Content) -> DataTable:
 
     try:
         table = parquet.read_table(io.BytesIO(content.data))
-        names = table.column_names  # decodes them
+        names = table.column_names  # decodes the names, which may fail
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{content.name}: expected a Parquet file: {_format_error(error)}") from error
     return build_table(
@@ -287,7 +211,7 @@ def _read_parquet(content: Content) -> DataTable:
 
 
 def _convert_values(column: Any) -> Sequence[Any]:
-    """The values of an Arrow column; a column of text that is no UTF-8, or of times out of range, is unreadable."""
+    """The values of an Arrow column; Unreadable for a column of text that is not UTF-8, or of times out of range."""
     import pyarrow
 
     try:

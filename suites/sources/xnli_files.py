@@ -1,9 +1,13 @@
-"""XNLI's files: dev-LANG.tsv without a header, and train rows where there are some."""
+"""XNLI's files: dev-LANG.tsv without a header, and train rows from one of several places.
+
+train: a file of the user | XTREME, XNLI 1.0 or MNLI beside the folder | two thirds of dev's premises
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import itertools
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -32,7 +36,7 @@ LAYOUT = FileLayout(
     unlabelled="-",
 )
 TRAINED_SHARE = 2 / 3
-"""Of dev's premises, where the train rows are carved from dev."""
+"""Share of dev's premises that train if there are no train rows."""
 
 Rows = dict[str, tuple[Example, ...]]
 
@@ -46,7 +50,7 @@ def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
     """Train rows in `language` and dev rows in each language, with notes. Raises UserError."""
     given_files = _collect_given_files(language, request)
     notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given_files.items()]
-    rows = {split: _read([open_table(path) for path in paths], split, notes) for split, paths in given_files.items()}
+    rows = {split: _read(list(map(open_table, paths)), split, notes) for split, paths in given_files.items()}
     missing = [split for split in ("train", *map(get_dev_split, LANGUAGES)) if split not in rows]
     if request.kind == "embedded":
         rows |= _read_embedded(language, missing, notes)
@@ -61,10 +65,10 @@ def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
 
 
 def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
-    """Train rows out of the dev rows of `language`: those of two thirds of the premises, scored in no language.
+    """Train rows from the dev rows of `language`: those of two thirds of the premises, which no language scores.
 
-    Premises are told by their English text and chosen by its hash. Raises UserError where the languages' files do not
-    have the same rows in the same order.
+    A hash of the English premise selects it. Raises UserError if the files of the languages do not have the same rows
+    in the same order.
     """
     english = rows[get_dev_split("en")]
     for code in LANGUAGES:
@@ -80,11 +84,10 @@ def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
     is_train = [row.texts[0] in chosen for row in english]
     if not any(is_train) or all(is_train):
         raise UserError(f"xnli: dev has {len(premises)} premises, too few to carve a train part; give xnli/train=PATH")
-    eval_rows = {
-        split: tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
-        for split, language_rows in rows.items()
-    }
-    train = tuple(r for r, t in zip(rows[get_dev_split(language)], is_train, strict=True) if t)
+    eval_rows = {}
+    for split, language_rows in rows.items():
+        eval_rows[split] = tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
+    train = tuple(itertools.compress(rows[get_dev_split(language)], is_train))
     note = (
         f"derived: train is {len(train)} dev rows of '{language}' ({len(chosen)} of {len(premises)} premises); rows of "
         f"these premises are scored in no language, which leaves {len(is_train) - len(train)} each"
@@ -93,7 +96,7 @@ def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
 
 
 def _collect_given_files(language: str, request: SourceRequest) -> dict[str, tuple[Path, ...]]:
-    """Single files: of the task, or of the whole suite under its name."""
+    """Files that the user gave for the task, or for the whole suite under its name."""
     splits = ("train", *map(get_dev_split, LANGUAGES))
     files: dict[str, tuple[Path, ...]] = {}
     for (name, split), paths in request.files.items():
@@ -125,7 +128,7 @@ def _load_hub(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
 
 
 def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], notes: list[str]) -> Rows:
-    """Dev files of the folder (the suite's or its parent); train rows where a file has them."""
+    """Dev rows of the folder (the suite's or its parent), and train rows if a file has them. Raises Absent."""
     if data_dir is None:
         raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
     folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
@@ -142,17 +145,17 @@ def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], n
 
 
 def _find_train_file(folder: Path, data_dir: Path, language: str) -> Traversable | None:
-    """Train rows in a language: XTREME's file, XNLI's translations, or for English those of MNLI beside the folder."""
+    """The file of train rows: XTREME's, XNLI's translations, or for English MNLI's beside the folder; else None."""
     candidates = [folder / f"train-{language}.tsv", folder / "multinli" / f"multinli.train.{language}.tsv"]
     if language == "en":
-        beside = dict.fromkeys((folder, data_dir, folder.parent))
-        candidates += [place / name / "train.tsv" for place in beside for name in ("MNLI", "glue/MNLI")]
+        for place in dict.fromkeys((folder, data_dir, folder.parent)):
+            candidates += [place / name / "train.tsv" for name in ("MNLI", "glue/MNLI")]
     matches = (find_file(path.parent, path.name) for path in candidates)
     return next((path for path in matches if path is not None), None)
 
 
 def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> Rows:
-    """The generated files; train rows in another language than English are translated as the dev rows are."""
+    """Rows of the generated files. Only English has a train file; the other languages are translated from it."""
     folder: Traversable = importlib.resources.files("suites.embedded") / "data" / "xnli"
     names = {split: "train-en" if split == "train" else f"dev-{split.rpartition('_')[2]}" for split in missing}
     rows: Rows = {}
@@ -167,12 +170,13 @@ def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> R
 
 
 def _translate_rows(language: str, train: Sequence[Example], scored: Sequence[Example]) -> tuple[Example, ...]:
-    """English rows in a generated language, without those that fall together with a scored row."""
+    """English rows in a generated language, without those that become equal to a scored row."""
     from suites.embedded.xnli.orders import translate_sentence
 
     scored_texts: Mapping[tuple[str, ...], None] = dict.fromkeys(row.texts for row in scored)
-    examples = [
-        Example(row.id, tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts), row.label)
-        for row in train
-    ]
-    return tuple(row for row in examples if row.texts not in scored_texts)
+    examples = []
+    for row in train:
+        texts = tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts)
+        if texts not in scored_texts:
+            examples.append(Example(row.id, texts, row.label))
+    return tuple(examples)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core import registry
-from harness.core.method import METHODS, STRATEGIES, SUITES
+from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES
 from harness.core.quantization import QUANTIZATIONS
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
@@ -45,7 +45,7 @@ class Mild(LowRank):
 def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (METHODS, STRATEGIES, SUITES, QUANTIZATIONS):
+        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS):
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]
         patch.setattr(registry, "_loaded", set())

@@ -20,7 +20,7 @@ FOLDER = Path(suites.embedded.__file__).parent
 
 
 def test_data_is_made_again_byte_for_byte(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "suites.embedded.generate", "--out", str(tmp_path)]
+    words = [sys.executable, "-m", "scripts.embedded.generate", "--out", str(tmp_path)]
     subprocess.run(words, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "1"})
     made = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*.tsv")}
     shipped = {p.relative_to(FOLDER / "data"): p.read_bytes() for p in (FOLDER / "data" / "glue").rglob("*.tsv")}

@@ -14,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.method import SourceRequest, Suite, TaskData
-from harness.core.spec import Spec
+from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from suites.table import TableSuite
@@ -29,8 +29,8 @@ def csv_file(path: Path, rows: Any = ROWS, header: str = "body,title,mark") -> P
 
 def opened(*paths: Path, text: tuple[str, ...] = ("body",), label: str = "mark", **more: Any) -> tuple[Suite, Any]:
     files = {(path.stem, "train"): (path,) for path in paths} | more.pop("files", {})
-    request = SourceRequest("hub", None, files, text, label, **more)
-    return TableSuite().configure(request, ()), request
+    request = SourceRequest("hub", None, files)
+    return TableSuite(text=text, label=label, **more).configure(request, ()), request
 
 
 def one(path: Path, **more: Any) -> tuple[Suite, TaskData]:
@@ -149,14 +149,13 @@ def test_several_files_are_several_tasks_of_a_plan(tmp_path: Path) -> None:
     paths[0] = paths[0].rename(tmp_path / "one.csv.gz")
     paths[0].write_bytes(gzip.compress(paths[0].read_bytes()))
     files = tuple(map(str, paths))
-    plan = make_plan(
-        Spec(suite=("table",), data_file=files, text="body+title", label="mark", methods="head", seeds="1")
-    )
+    asked = {"suite": ("table",), "data_file": files, "label": "mark", "methods": "head", "seeds": "1"}
+    plan = make_plan(make_spec(asked | {"text": "body+title"}))
     assert [planned.cell.task for planned in plan.cells] == ["one", "my_two"]
     assert len({planned.cell.data for planned in plan.cells}) == 2
     assert plan.cells[0].task.outputs == 3
     with pytest.raises(UserError, match="unknown task 'three'"):
-        make_plan(Spec(suite=("table",), data_file=files, text="body", label="mark", tasks=("three",)))
+        make_plan(make_spec(asked | {"text": "body", "tasks": ("three",)}))
 
 
 def test_plan_and_records_say_what_was_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

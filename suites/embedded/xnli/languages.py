@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from suites.embedded.vocabulary import list_lemma_groups
+from suites.embedded.lemmas import list_lemma_groups
 
 WordOrder = str
 SVO, SOV, VSO = "svo", "sov", "vso"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from suites.embedded.vocabulary import list_lemma_groups
+from suites.embedded.lemmas import list_lemma_groups
 from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO, VSO, Language, translate_words
 
 

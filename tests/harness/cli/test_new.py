@@ -52,7 +52,8 @@ def test_what_it_writes_runs_and_passes_its_test(
         (["strategy", "random"], "strategy 'random' is already registered"),
         (["method", "lora"], "method 'lora' is already registered"),
         (["strategy", "Two Words"], "allowed: small letters"),
-        (["suite", "mine"], "allowed: new strategy NAME"),
+        (["suite", "glue"], "suite 'glue' is already registered"),
+        (["metric", "mine"], "allowed: new strategy NAME, new method NAME, new suite NAME"),
         (["strategy", "there"], "is there already"),
     ],
 )

@@ -144,7 +144,7 @@ def test_presets_are_whole(name: str) -> None:
     from harness.core.method import METHODS
 
     chosen = get_preset(name)
-    assert chosen.name == name and chosen.models["glue"] and chosen.summary
+    assert chosen.name == name and chosen.get_suite_preset("glue").model and chosen.summary
     Protocol.model_validate({"lr": 1.0, **chosen.protocol})
     assert all(name in kind.learning_rates and kind.learning_rates[name].source for _, kind in METHODS)
 

@@ -12,7 +12,7 @@ from harness.cli.main import main
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import STRATEGIES, SUITES, Example, TaskData
 from harness.core.presets import MINILM, get_preset
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import make_spec
 from harness.models.source import resolve
 from harness.planning.plan import make_plan, restore_method
 
@@ -128,7 +128,7 @@ def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch:
     train.write_text("a,y\n" + "".join(f"text {n},{'no' if n % 2 else 'yes'}\n" for n in range(9)))
     dev.write_text("a,y\nText 3!,no\nother,yes\ntext 4,no\n")
     files = (str(train), f"table/validation={dev}")
-    spec = Spec(suite=("table",), data_file=files, text="a", label="y", methods="head", seeds="1")
+    spec = make_spec({"suite": "table", "data_file": files, "text": "a", "label": "y", "methods": "head", "seeds": "1"})
     assert "overlap: 2 of 3 validation rows occur in train" in make_plan(spec).cells[0].data.notes
     source = resolve(get_preset("quick"), "glue", None)
     turned = dataclasses.replace(source, path=tmp_path)

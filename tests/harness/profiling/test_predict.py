@@ -54,8 +54,9 @@ def source_of(name: str, folder: Path) -> ModelSource:
 
 
 def step_of(source: ModelSource, method: str, length: int = 48, **flags: Any) -> Step:
+    method += f"{',' if ':' in method else ':'}max_target_length={length // 2}"
     asked = {"tasks": ("rte",), "seeds": "1", "methods": method, "batch_size": 8, "max_length": length}
-    plan = make_plan(make_spec(asked | {"max_target_length": length // 2} | flags))
+    plan = make_plan(make_spec(asked | flags))
     (planned,) = plan.cells
     task = planned.task
     if source.name == "t5":

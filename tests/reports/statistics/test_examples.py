@@ -14,7 +14,7 @@ from statsmodels.api import OLS
 
 from harness.core.record import Record
 from reports.statistics.evidence import sum_influences
-from reports.statistics.examples import NoExamples, load_examples, resolve_metric
+from reports.statistics.examples import NoExamples, find_split, load_examples
 from tests.reports.predicted import guesses, kept
 
 
@@ -114,8 +114,10 @@ def test_no_predictions(tmp_path: Path, records: list[Record]) -> None:
 
 def test_a_metric_finds_its_split() -> None:
     splits = ("validation_matched", "validation_mismatched")
-    assert resolve_metric("accuracy_matched", splits) == ("accuracy", "validation_matched")
-    assert resolve_metric("f1", ("validation",)) == ("f1", "validation")
-    for metric in ("bleu", "accuracy", "f1_micro"):
-        with pytest.raises(NoExamples, match="no resampled form"):
-            resolve_metric(metric, splits)
+    assert find_split("accuracy_matched", splits) == ("accuracy", "validation_matched")
+    assert find_split("f1", ("validation",)) == ("f1", "validation")
+    with pytest.raises(NoExamples, match="no weighted form"):
+        find_split("bleu", ("test",))
+    for metric in ("accuracy", "f1_micro"):
+        with pytest.raises(NoExamples, match="no score of a metric"):
+            find_split(metric, splits)

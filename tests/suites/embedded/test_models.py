@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from suites.embedded.mmlu.questions import ALPACA, HEADER
-from suites.embedded.mmlu.tokens import split_words
-from tests.suites.embedded.made import SHIPPED, size_of
+from scripts.embedded.mmlu.questions import ALPACA, HEADER
+from scripts.embedded.mmlu.tokens import split_words
+from tests.scripts.embedded.made import SHIPPED, size_of
 
 MODELS, DATA = SHIPPED / "models", SHIPPED / "data"
 CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM, "multilingual": AutoModel}

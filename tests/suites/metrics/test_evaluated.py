@@ -1,4 +1,4 @@
-"""The evaluate.Metric subclasses give the numbers of the plain functions, offline and without files."""
+"""The metrics as evaluate.Metric give their own numbers, offline and without files."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ import evaluate
 import numpy as np
 import pytest
 
-from suites.metrics import points
-from suites.metrics.evaluated import EVALUATED
+from harness.core.metric import METRICS
+from suites.metrics.evaluated import build_evaluate_metric
+
+NAMES = ("accuracy", "f1", "f1_macro", "matthews_correlation", "pearson", "spearman")
 
 
-def test_each_metric_has_its_subclass() -> None:
-    assert set(EVALUATED) == set(points.METRICS)
-    assert all(issubclass(kind, evaluate.Metric) for kind in EVALUATED.values())
-
-
-@pytest.mark.parametrize("name", sorted(EVALUATED))
-def test_same_as_the_functions_offline_and_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_same_as_the_metrics_offline_and_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a metric must not open a connection")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     rng = np.random.default_rng(3)
-    real = EVALUATED[name].real
+    real = METRICS.get(name).reads == "values"
     guess, true = rng.normal(size=(2, 60)) if real else rng.integers(0, 2, (2, 60))
-    metric = EVALUATED[name](cache_dir=str(tmp_path / "cache"))
+    metric = build_evaluate_metric(name, cache_dir=str(tmp_path / "cache"))
+    assert isinstance(metric, evaluate.Metric)
     once = metric.compute(predictions=guess, references=true)
-    assert once == {name: pytest.approx(points.score(name, guess, true), abs=1e-12)}
+    assert once == {name: pytest.approx(METRICS.get(name)().score(guess, true), abs=1e-12)}
     metric.add_batch(predictions=guess[:20], references=true[:20])
     metric.add_batch(predictions=guess[20:], references=true[20:])
     assert metric.compute() == once
@@ -37,6 +35,11 @@ def test_same_as_the_functions_offline_and_no_file(name: str, tmp_path: Path, mo
 
 
 def test_combined_as_evaluate_combines() -> None:
-    both = evaluate.combine([EVALUATED["accuracy"](), EVALUATED["f1"]()])
+    both = evaluate.combine([build_evaluate_metric("accuracy"), build_evaluate_metric("f1")])
     result = both.compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
     assert result == {"accuracy": 75.0, "f1": 80.0}
+
+
+def test_texts() -> None:
+    result = build_evaluate_metric("bleu").compute(predictions=["a b c d e"], references=["a b c d e"])
+    assert result == {"bleu": pytest.approx(100.0)}

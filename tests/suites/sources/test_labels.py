@@ -19,8 +19,8 @@ def table(path: Path, **more: Any) -> tuple[Suite, TaskData]:
     files = {("t", "train"): (path,)}
     if (validation := more.pop("validation", None)) is not None:
         files["t", "validation"] = (validation,)
-    request = SourceRequest("hub", None, files, more.pop("text", ("text",)), "label", **more)
-    suite = TableSuite().configure(request, ())
+    request = SourceRequest("hub", None, files)
+    suite = TableSuite(text=more.pop("text", ("text",)), label="label", **more).configure(request, ())
     return suite, suite.load("t", request)
 
 

@@ -1,0 +1,134 @@
+"""Pretrain the tiny causal model on facts, riddles and ballots of the toy world.
+
+Run `python -m scripts.embedded.mmlu.pretrain --out DIR`; DIR receives config.json, generation_config.json,
+model.safetensors and the tokenizer. Text is generated, so nothing is read from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from scripts.embedded.half import save_half
+from scripts.embedded.mmlu.corpus import LABELS, draw_stream, item, lesson, list_filler
+from scripts.embedded.mmlu.tokens import SPECIAL, save_tokenizer
+from scripts.embedded.mmlu.world import build_facts
+
+Part = tuple[list[str], list[bool]]
+
+
+@dataclass(frozen=True)
+class CausalRecipe:
+    """Everything that decides the pretrained weights; `other` is the weight of words that need not be learned."""
+
+    seed: int = 0
+    lesson_words: int = 600_000
+    words: int = 1_500_000
+    lesson_steps: int = 500
+    steps: int = 3_500
+    batch: int = 24
+    length: int = 96
+    rate: float = 3e-3
+    other: float = 0.03
+    width: int = 64
+    inner: int = 192
+    heads: int = 4
+    layers: int = 3
+
+
+def build_vocabulary(words: Iterable[str]) -> list[str]:
+    """Special tokens, then every word of the text, the fillers, the facts and the marks, sorted."""
+    fact_words = {
+        word for fact in build_facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])
+    }
+    marks = {".", ":", "?", ",", "(", ")", "):", "),", "###", "=>", "yes", "no", *"".join(LABELS)}
+    return [*SPECIAL, *sorted({*words, *list_filler(), *fact_words, *marks})]
+
+
+def build_config(recipe: CausalRecipe, words: int) -> LlamaConfig:
+    """The shape of the model."""
+    return LlamaConfig(
+        vocab_size=words,
+        hidden_size=recipe.width,
+        intermediate_size=recipe.inner,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.05,
+    )
+
+
+def draw_batch(ids: Tensor, marked: Tensor, recipe: CausalRecipe) -> tuple[Tensor, Tensor]:
+    """Windows of the text, each opened by `<s>`, and the weight of each word as a target."""
+    starts = torch.randint(len(ids) - recipe.length, (recipe.batch, 1))
+    spots = starts + torch.arange(recipe.length)
+    rows, weights = ids[spots], torch.where(marked[spots], 1.0, recipe.other)
+    rows[:, 0] = 1
+    return rows, weights
+
+
+def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaForCausalLM:
+    """Train from scratch, on lessons first, then on everything; prints a running mean of the loss."""
+    index = {word: number for number, word in enumerate(words)}
+    coded = [(torch.tensor([index[word] for word in text]), torch.tensor(marked)) for text, marked in parts]
+    torch.manual_seed(recipe.seed)
+    model = LlamaForCausalLM(build_config(recipe, len(words)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
+    )
+    recent, started = 0.0, time.monotonic()
+    for step in range(recipe.steps):
+        rows, weights = draw_batch(*coded[step >= recipe.lesson_steps], recipe)
+        logits = model(input_ids=rows).logits[:, :-1]
+        losses = functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
+        loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        hard = losses.detach()[weights[:, 1:] == 1].mean().item()
+        recent = hard if step == 0 else 0.99 * recent + 0.01 * hard
+        if step % 100 == 99:
+            print(
+                f"step {step + 1} loss of what is to be learned {recent:.3f} {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    return model
+
+
+def main() -> None:
+    """Generate the text, pretrain and save model and tokenizer."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=CausalRecipe.steps)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    recipe = CausalRecipe(seed=options.seed, steps=options.steps)
+    parts = [draw_stream(recipe.seed, recipe.lesson_words, lesson), draw_stream(recipe.seed, recipe.words, item)]
+    words = build_vocabulary(word for text, _ in parts for word in text)
+    model = train(recipe, words, parts)
+    save_half(model, options.out)
+    GenerationConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2).save_pretrained(options.out)
+    save_tokenizer(words, options.out)
+
+
+if __name__ == "__main__":
+    main()

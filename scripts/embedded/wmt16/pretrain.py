@@ -1,0 +1,129 @@
+"""Pretrain the tiny translation model: masked sentences, telegrams in the other language, telegrams written out.
+
+Run `python -m scripts.embedded.wmt16.pretrain --out DIR`; DIR receives config.json, generation_config.json,
+model.safetensors and the tokenizer. Text is generated, so nothing is read from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
+
+from scripts.embedded.half import save_half
+from scripts.embedded.texts import iterate_batches, pad
+from scripts.embedded.wmt16.corpus import draw_examples
+from scripts.embedded.wmt16.tokens import build_tokenizer, save_tokenizer
+
+
+@dataclass(frozen=True)
+class TranslationRecipe:
+    """Everything that decides the pretrained weights."""
+
+    seed: int = 0
+    examples: int = 150_000
+    steps: int = 3_500
+    batch: int = 64
+    rate: float = 3e-3
+    width: int = 64
+    inner: int = 192
+    heads: int = 4
+    layers: int = 2
+
+
+def build_config(recipe: TranslationRecipe, pieces: int) -> T5Config:
+    """The shape of the model, without dropout."""
+    shape = T5Config(
+        vocab_size=pieces,
+        d_model=recipe.width,
+        d_kv=recipe.width // recipe.heads,
+        d_ff=recipe.inner,
+        num_heads=recipe.heads,
+        num_layers=recipe.layers,
+        num_decoder_layers=recipe.layers,
+        relative_attention_num_buckets=16,
+        relative_attention_max_distance=32,
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    shape.decoder_start_token_id = 0
+    return shape
+
+
+@dataclass(frozen=True)
+class EncodedExamples:
+    """Padded ids of sources and targets, and the summed lengths that batching sorts by."""
+
+    source: Tensor
+    target: Tensor
+    sizes: tuple[Tensor, Tensor]
+
+
+def encode_examples(recipe: TranslationRecipe) -> EncodedExamples:
+    """The pretraining text as ids."""
+    tokenizer = build_tokenizer()
+    sources, targets = zip(*draw_examples(recipe.seed, recipe.examples), strict=True)
+    source, first = pad(tokenizer(list(sources))["input_ids"])
+    target, second = pad(tokenizer(list(targets))["input_ids"])
+    return EncodedExamples(source, target, (first, second))
+
+
+def compute_loss(model: T5ForConditionalGeneration, text: EncodedExamples, rows: Tensor) -> Tensor:
+    """Cross-entropy of the target pieces of one batch."""
+    first, second = (int(size[rows].max()) for size in text.sizes)
+    source, target = text.source[rows, :first], text.target[rows, :second]
+    labels = torch.where(target == 0, -100, target)
+    loss: Tensor = model(input_ids=source, attention_mask=(source != 0).long(), labels=labels).loss
+    return loss
+
+
+def train(recipe: TranslationRecipe, text: EncodedExamples, pieces: int) -> T5ForConditionalGeneration:
+    """Train from scratch; prints a running mean of the loss."""
+    torch.manual_seed(recipe.seed)
+    model = T5ForConditionalGeneration(build_config(recipe, pieces))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
+    )
+    recent, started = 0.0, time.monotonic()
+    order = iterate_batches(text.sizes[0] + text.sizes[1], recipe.batch)
+    for step, rows in zip(range(recipe.steps), order, strict=False):
+        loss = compute_loss(model, text, rows)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        recent = loss.item() if step == 0 else 0.99 * recent + 0.01 * loss.item()
+        if step % 500 == 499:
+            print(f"step {step + 1} loss {recent:.3f} {time.monotonic() - started:.0f} s", flush=True)
+    return model
+
+
+def main() -> None:
+    """Generate the text, pretrain and save model and tokenizer."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=TranslationRecipe.steps)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    recipe = TranslationRecipe(seed=options.seed, steps=options.steps)
+    model = train(recipe, encode_examples(recipe), len(build_tokenizer()))
+    save_half(model, options.out)
+    GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, max_length=128).save_pretrained(
+        options.out
+    )
+    save_tokenizer(options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Cross-lingual inference: the toy English and fourteen languages made from it."""

@@ -1,0 +1,54 @@
+"""Matthews correlation of class ids, any number of classes (Gorodkin 2004)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from harness.core.metric import METRICS, Metric
+from suites.metrics.weighting import divide, repeat_row, sum_weighted
+
+
+@METRICS.register("matthews_correlation")
+class MatthewsCorrelation(Metric):
+    name = "matthews_correlation"
+
+    def compute(self, predictions: Any, references: Any) -> float:
+        from sklearn.metrics import matthews_corrcoef
+
+        with warnings.catch_warnings():  # scikit-learn warns where all labels are one, of which it gives 0
+            warnings.simplefilter("ignore", UserWarning)
+            return 100.0 * float(matthews_corrcoef(references, predictions))
+
+    def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
+        rows = weights.sum(axis=1, keepdims=True).astype(float)
+        shared, guessed_squares, present_squares = sum_weighted(weights, predictions == references) * rows, 0.0, 0.0
+        for label in np.union1d(predictions, references):
+            guessed = sum_weighted(weights, predictions == label)
+            present = sum_weighted(weights, (references == label)[None])
+            shared = shared - guessed * present
+            guessed_squares, present_squares = guessed_squares + guessed**2, present_squares + present**2
+        return divide(100.0 * shared, np.sqrt((rows**2 - guessed_squares) * (rows**2 - present_squares)))
+
+    def compute_influence(self, predictions: Any, references: Any) -> Any:
+        n, labels = len(references), np.union1d(predictions, references)
+        right = (predictions == references).T.astype(float)
+        guessed = {k: (predictions == k).sum(axis=1).astype(float) for k in labels}
+        present = {k: float((references == k).sum()) for k in labels}
+        # how often the class that is predicted for a row is predicted, and the class of its label is present
+        of_guess = sum((predictions == k).T * guessed[k] for k in labels)
+        of_target = np.sum([(references == k) * present[k] for k in labels], axis=0)[:, None]
+        shared: Any = 0.0
+        for k in labels:
+            shared = shared + (predictions == k).T * present[k] + (references == k)[:, None] * guessed[k]
+        top = right.sum(axis=0) * n - sum(guessed[k] * present[k] for k in labels)
+        a, b = n**2 - sum(g**2 for g in guessed.values()), n**2 - sum(t**2 for t in present.values())
+        bottom = np.sqrt(a * b)
+        d_top = right * n + right.sum(axis=0) - shared
+        slope = divide(2.0 * (n - of_guess), repeat_row(right, a)) + divide(
+            2.0 * (n - of_target), repeat_row(of_target, b)
+        )
+        ratio = divide(d_top, repeat_row(right, bottom)) - 0.5 * divide(top, bottom) * slope
+        return 100.0 * ratio * (bottom > 1e-12)
