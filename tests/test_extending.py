@@ -95,11 +95,17 @@ def test_suite_reads_the_users_files_and_scores_its_metric(capsys: pytest.Captur
 
 
 def test_metric_of_the_suite_is_the_one_of_scikit_learn() -> None:
-    score = runpy.run_path("reviews.py", run_name="guide")["balanced_accuracy"]
+    metric = runpy.run_path("reviews.py", run_name="guide")["BalancedAccuracy"]()
     rng = np.random.default_rng(0)
     for _ in range(5):
-        predictions, targets = rng.integers(0, 2, 30), rng.integers(0, 2, 30)
-        assert score(predictions, targets) == pytest.approx(100 * balanced_accuracy_score(targets, predictions))
+        predictions, targets = rng.integers(0, 2, (3, 30)), rng.integers(0, 2, 30)
+        weights = rng.integers(1, 4, (4, 30))
+        weighted = metric.compute_weighted(predictions, targets, weights)
+        for replica, own in enumerate(predictions):
+            assert metric.compute(own, targets) == pytest.approx(100 * balanced_accuracy_score(targets, own))
+            for draw, weight in enumerate(weights):
+                expected = 100 * balanced_accuracy_score(targets, own, sample_weight=weight)
+                assert weighted[draw, replica] == pytest.approx(expected)
 
 
 def test_table_is_in_the_report() -> None:
