@@ -7,6 +7,7 @@ interval of that standard deviation (chi-square) makes of it.
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from reports.statistics.student import compute_cochran_df
 
 POWER, ALPHA = 0.8, 0.05
 MAX_SEEDS = 1000
+MAX_RATIO = 100.0
+"""More standard errors than any test here needs: 1 degree of freedom takes 16."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,23 @@ class Noise:
 
 
 def compute_detectable(se: float, df: float) -> float:
-    """The true difference that a two-sided t-test of this standard error finds with 80 % power.
+    """The true difference that a two-sided t-test of this standard error finds with 80 % power, in the unit of `se`."""
+    return _solve_detectable_ratio(df) * se
 
-    The other tail, which finds a difference of the wrong sign, is left out: below 1e-4 at this power.
-    """
-    from scipy.special import nctdtrinc
 
-    return float(nctdtrinc(df, 1 - POWER, compute_t_quantile(df, 1 - ALPHA))) * se
+@functools.lru_cache(maxsize=4096)  # a report asks for the same few degrees of freedom many times
+def _solve_detectable_ratio(df: float) -> float:
+    """The minimum detectable difference over its standard error."""
+    from scipy.optimize import brentq
+
+    # Not statsmodels' solve_power: its two-sided power is NaN near 80 % below 2 degrees of freedom, and it ends 1 % off.
+    return float(brentq(lambda ratio: float(_compute_t_power(ratio, df)) - POWER, 0.0, MAX_RATIO, xtol=1e-12))
 
 
 def count_seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
     counts = range(2, MAX_SEEDS + 1)
+    # By bisection: statsmodels solves for a number of observations without a floor only, and gives no whole number.
     index = bisect.bisect_left(counts, True, key=lambda n: bool(compute_power(abs(effect), noise, n) >= POWER))
     return counts[index] if index < len(counts) else None
 
@@ -137,12 +145,18 @@ def describe_reach(found: Estimate) -> str:
 def compute_power(effect: float, noise: Noise, counts: Any) -> Any:
     """Power of the two-sided t-test at a number of paired seeds, or at each of several [n]."""
     import numpy as np
-    from scipy.special import nctdtr, stdtrit
 
-    of_seeds = noise.seed_variance / counts
-    total = of_seeds + noise.floor
-    df = compute_cochran_df([of_seeds, noise.floor], [counts - 1, noise.floor_df])
-    shift = effect / np.sqrt(total)
-    critical = stdtrit(df, 1 - ALPHA / 2)
-    # scipy's noncentral t gives NaN far out, where the power is 1.
-    return np.nan_to_num(1 - nctdtr(df, shift, critical) + nctdtr(df, shift, -critical), nan=1.0)
+    seed_part = noise.seed_variance / counts
+    df = compute_cochran_df([seed_part, noise.floor], [counts - 1, noise.floor_df])
+    return _compute_t_power(effect / np.sqrt(seed_part + noise.floor), df)
+
+
+def _compute_t_power(ratio: Any, df: Any) -> Any:
+    """Power of the two-sided t-test of a true difference that is `ratio` standard errors; numbers or arrays."""
+    import numpy as np
+    from statsmodels.stats.power import ttest_power
+
+    # With one observation, statsmodels' noncentrality (effect times the root of the observations) is the ratio itself.
+    right, wrong = (ttest_power(ratio, 1, ALPHA / 2, df=df, alternative=sign) for sign in ("larger", "smaller"))
+    # Far out the noncentral t gives NaN, in each tail for itself: the right sign is sure there, the wrong one impossible.
+    return np.nan_to_num(right, nan=1.0) + np.nan_to_num(wrong, nan=0.0)
