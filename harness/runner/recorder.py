@@ -85,7 +85,12 @@ def _build_outcome_fields(
         return {}
     scores = result.scores if status == "ok" else {}
     averages = {
-        a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(cell.task, scores, a)) for a in suite.averages
+        a.name: AverageInfo(
+            tasks=sorted(a.scores),
+            score=suite.headline(cell.task, scores, a),
+            metrics=list(a.scores.get(cell.task, ())),
+        )
+        for a in suite.averages
     }
     return {
         "scores": scores,
