@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.core.record import Profile, Record
+from harness.core.text import format_bytes
 from reports.compare import (
     Coverage,
     collect_metric,
@@ -19,7 +20,7 @@ from reports.compare import (
 from reports.document import LinkedText, Table, transpose_table
 from reports.frames import Grid, format_seeds, get_seeds
 from reports.intervals import Estimate
-from reports.solo import find_profile, format_bytes
+from reports.solo import find_profile
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import describe_reach
 from reports.statistics.shared_seeds import describe_streams, estimate_interval

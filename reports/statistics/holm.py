@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 
 def apply_holm(values: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values in the same order; None (no test) stays None and does not count.
-
-    statsmodels' Holm (1979) correction, where values that are missing are left out of the family.
-    """
-    tested = [p for p in values if p is not None]
-    if not tested:
-        return list(values)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = iter(multipletests(tested, method="holm")[1].tolist())
-    return [None if p is None else next(adjusted) for p in values]
+    """Adjusted p-values in the same order (Holm 1979); None (no test) stays None and does not count."""
+    # Not statsmodels' multipletests: it calls gc.collect(), which takes 45 ms a call in an empty process and 240 ms
+    # beside a million objects, and a report of thousands of records pauses collection on purpose. A test compares both.
+    ordered = sorted((p, place) for place, p in enumerate(values) if p is not None)
+    adjusted: list[float | None] = [None] * len(values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - rank) * p))
+        adjusted[place] = highest
+    return adjusted

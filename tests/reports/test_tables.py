@@ -19,7 +19,6 @@ from reports.tables import (
     build_metric_table,
     build_protocol_table,
     build_score_table,
-    format_bytes,
     format_estimate,
 )
 from tests.reports.records import cell, grid_of, profile, record
@@ -119,13 +118,6 @@ def test_failures_and_protocol() -> None:
     row = build_protocol_table(grid).rows[0]
     assert row[:3] == ("lora", "default", "0.001") and row[-1] == "3"
     assert build_metric_table(grid).rows[0][:3] == ("cola", "accuracy", "62.0 ± 5.0")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(None, ""), (512, "0.5 KiB"), (2**20, "1.00 MiB"), (3 * 2**29, "1536.00 MiB")]
-)
-def test_size(count: int | None, text: str) -> None:
-    assert format_bytes(count) == text
 
 
 def test_shown_without_a_value() -> None:
