@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from harness.core.record import Record
-from reports.frames import FIRST_METRIC, Grid, Seeds, cache_in_grid, get_score, get_seeds
-from reports.intervals import Estimate
+from reports.frames import Grid, Seeds, cache_in_grid, get_score, get_seeds
 from reports.statistics.shared_seeds import estimate_interval
+from reports.statistics.student import Estimate
 
 NOT_RUN = "not run"
 """Why the mean lacks a task that nobody asked for."""

@@ -12,8 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import Estimate, compute_t_quantile
-from reports.statistics.student import compute_cochran_df
+from reports.statistics.student import Student, compute_cochran_df
 
 POWER, ALPHA = 0.8, 0.05
 MAX_SEEDS = 1000
@@ -44,7 +43,7 @@ def _solve_detectable_ratio(df: float) -> float:
     """The minimum detectable difference over its standard error."""
     from scipy.optimize import brentq
 
-    # Not statsmodels' solve_power: its two-sided power is NaN near 80 % below 2 degrees of freedom, and it ends 1 % off.
+    # Not statsmodels' solve_power: below 2 degrees of freedom its two-sided power is NaN near 80 %, so it ends 1 % off.
     return float(brentq(lambda ratio: float(_compute_t_power(ratio, df)) - POWER, 0.0, MAX_RATIO, xtol=1e-12))
 
 
@@ -131,15 +130,12 @@ def format_number(value: float) -> str:
     return f"{value:.{min(6, 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) > 1e-6 else "0"
 
 
-def describe_reach(found: Estimate) -> str:
-    """What so many seeds could have shown of a mean paired difference; '' without an interval."""
-    if not found.half:
-        return ""
-    df = found.df or found.n - 1
-    se = found.half / compute_t_quantile(df)
-    noise = Noise(se**2 * (df + 1))
-    seeds = compute_seed_range(found.mean, noise, df) if found.mean else None
-    return describe_power(compute_detectable_range(se, df, noise, df), abs(found.mean), seeds)
+def describe_reach(estimate: Student, effect: float, unit: str = "points") -> str:
+    """What so many seeds can detect, and the seeds needed to find `effect` (0: none is named)."""
+    noise = Noise(estimate.se**2 * (estimate.df + 1))
+    detectable = compute_detectable_range(estimate.se, estimate.df, noise, estimate.df)
+    seeds = compute_seed_range(effect, noise, estimate.df) if effect else None
+    return describe_power(detectable, effect, seeds, unit)
 
 
 def compute_power(effect: float, noise: Noise, counts: Any) -> Any:
@@ -156,7 +152,7 @@ def _compute_t_power(ratio: Any, df: Any) -> Any:
     import numpy as np
     from statsmodels.stats.power import ttest_power
 
-    # With one observation, statsmodels' noncentrality (effect times the root of the observations) is the ratio itself.
+    # With one observation, statsmodels' noncentrality (effect times root of observations) is the ratio itself.
     right, wrong = (ttest_power(ratio, 1, ALPHA / 2, df=df, alternative=sign) for sign in ("larger", "smaller"))
-    # Far out the noncentral t gives NaN, in each tail for itself: the right sign is sure there, the wrong one impossible.
+    # Far out the noncentral t is NaN, in each tail by itself: the right sign is certain there, the wrong impossible.
     return np.nan_to_num(right, nan=1.0) + np.nan_to_num(wrong, nan=0.0)
