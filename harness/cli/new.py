@@ -1,4 +1,4 @@
-"""`new strategy NAME`, `new method NAME`: a plugin file that works, and its test."""
+"""`new strategy NAME`, `new method NAME`, `new table NAME`: a plugin file that works, and its test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import re
 import string
 from pathlib import Path
+from typing import Any
 
 from harness.core.errors import UserError, shorten
 from harness.core.method import METHODS, STRATEGIES
-from harness.core.registry import MAX_NAME_LENGTH
+from harness.core.registry import MAX_NAME_LENGTH, Registry, load_package
 
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
@@ -46,6 +47,25 @@ class $class_name(LowRank):
     @property
     def scale(self):
         return self.alpha / self.rank / 2
+'''
+
+TABLE = '''\
+"""The report table $name: add it to a report with --plugin $file.py."""
+
+import statistics
+
+from reports.registered import report_table
+
+
+@report_table("$name", title="$name")
+def build_rows(context):
+    """Rows with the same keys; numbers are rounded in the report and written in full to table-$name.csv."""
+    rows = []
+    for method in context.grid.methods:
+        records = [record for record in context.grid.select_method(method) if record.status == "ok"]
+        steps = [record.steps for record in records if record.steps is not None]
+        rows.append({"method": method, "runs": len(records), "mean steps": statistics.fmean(steps) if steps else None})
+    return rows
 '''
 
 RUN = """
@@ -85,13 +105,43 @@ from harness.cli.main import main
 
 FILE = Path(__file__).with_name("$file.py")
 ''',
+    "table": '''\
+"""Is $name in the report?"""
+
+import csv
+from pathlib import Path
+
+from harness.cli.main import main
+
+FILE = Path(__file__).with_name("$file.py")
+
+
+def test_the_report_has_it(tmp_path):
+    words = "--methods lora --tasks rte --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
+    assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
+    assert "### $name" in (tmp_path / "report" / "report.md").read_text()
+    with (tmp_path / "report" / "table-$name.csv").open() as stream:
+        assert [row["mean steps"] for row in csv.DictReader(stream)] == ["2.0"]
+''',
 }
+
+BODIES = {"strategy": STRATEGY, "method": METHOD, "table": TABLE}
+
+
+def _load_registry(kind: str) -> Registry[Any]:
+    """Where the names of a kind are registered."""
+    if kind == "table":
+        from reports.registered import TABLES
+
+        load_package("reports.tables")
+        return TABLES
+    return STRATEGIES if kind == "strategy" else METHODS
 
 
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
-    if kind not in ("strategy", "method"):
-        raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME")
+    if kind not in BODIES:
+        raise UserError(f"new {shorten(kind)}: allowed: {', '.join(f'new {name} NAME' for name in BODIES)}")
     word = name.replace("-", "_")
     fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
@@ -99,8 +149,8 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
             f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {MAX_NAME_LENGTH} at most,"
             f" e.g. my-{kind}"
         )
-    if name in (STRATEGIES if kind == "strategy" else METHODS):
-        raise UserError(f"{kind} '{name}' is already registered; choose another name")
+    if name in _load_registry(kind):
+        raise UserError(f"{_load_registry(kind).kind} '{name}' is already registered; choose another name")
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
         if os.path.exists(path):
@@ -108,11 +158,10 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     class_name = "".join(part.capitalize() for part in name.split("-"))
     run = f"lorasp:select={name}" if kind == "strategy" else name
     words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": run}
-    body = STRATEGY if kind == "strategy" else METHOD
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plugin.write_text(string.Template(body).substitute(words))
-        test.write_text(string.Template(TESTS[kind] + RUN).substitute(words))
+        plugin.write_text(string.Template(BODIES[kind]).substitute(words))
+        test.write_text(string.Template(TESTS[kind] + ("" if kind == "table" else RUN)).substitute(words))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--out {shorten(folder)}: {reason}; give a folder that can be written") from error

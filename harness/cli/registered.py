@@ -60,11 +60,11 @@ def suites(plugin: Plugins = None, as_json: Json = False) -> None:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy or method")],
+    kind: Annotated[str, typer.Argument(help="strategy, method or table")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
-    """Write a strategy or a method that works, with its test, to build on.
+    """Write a strategy, a method or a report table that works, with its test, to build on.
 
     Example: python -m harness new strategy mine
     """
@@ -73,7 +73,7 @@ def new(
 
     load_all()
     plugin, test = write_new(kind, name, out)
-    call = f"lorasp:select={name}" if kind == "strategy" else name
+    call = f"lorasp:select={name}" if kind == "strategy" else "lora" if kind == "table" else name
     print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} --methods {call} --tasks rte"])
 
 
