@@ -6,20 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from harness.core.file_names import make_file_name, make_file_names
-from harness.core.record import Profile, Record, Tuned
-from reports.document import MAX_ROWS, Findings, LinkedText, Report, Section, Table, truncate_table
+from harness.core.record import Profile, Record
+from harness.core.registry import load_package
+from reports.document import MAX_ROWS, Findings, LinkedText, Report, Section, Table
 from reports.figures import draw_figures
 from reports.frames import Grid, build_grids, format_seeds, get_score
-from reports.languages import build_language_table
-from reports.published import build_published_table
-from reports.tables import (
-    build_cost_table,
-    build_difference_table,
-    build_failure_table,
-    build_metric_table,
-    build_protocol_table,
-    build_score_table,
-)
+from reports.registered import SuiteContext, build_tables
 
 SYNTHETIC_NOTE = "generated stand-in, no evidence about GLUE"
 
@@ -45,43 +37,21 @@ def build_report(
         dropped=dropped,
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
-        sections=[build_section(grid, profiles, published, findings.tuned, names[grid.suite]) for grid in suite_grids],
+        sections=[
+            build_section(SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite])
+            for grid in suite_grids
+        ],
         runs=build_run_table(suite_grids, MAX_ROWS),
         detail=[Table.of(*extra) for extra in findings.detail],
     )
 
 
-def build_section(
-    grid: Grid,
-    profiles: Sequence[Profile],
-    published: Sequence[Mapping[str, str]],
-    tuned: Sequence[Tuned] = (),
-    name: str = "",
-) -> Section:
+def build_section(context: SuiteContext, name: str = "") -> Section:
     """The tables and figures of a suite; `name` begins the names of its figures' files."""
-    name = name or make_file_name(grid.suite)
-    drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(grid, profiles, tuned).items()}
-    return Section(grid.suite, build_tables(grid, profiles, published), drawings)
-
-
-def build_tables(grid: Grid, profiles: Sequence[Profile], published: Sequence[Mapping[str, str]] = ()) -> list[Table]:
-    """All tables of a suite, in reading order."""
-    first = grid.averages[0]
-    failed = build_failure_table(grid)
-    candidates = [
-        failed and truncate_table(failed, "cells"),
-        build_score_table(grid, first),
-        build_difference_table(grid, first),
-        build_cost_table(grid, profiles),
-    ]
-    candidates += [build_score_table(grid, name) for name in grid.averages[1:]]
-    candidates += [
-        build_published_table(grid, published),
-        build_language_table(grid),
-        build_metric_table(grid),
-        build_protocol_table(grid),
-    ]
-    return [table for table in candidates if table is not None]
+    load_package("reports.tables")
+    name = name or make_file_name(context.grid.suite)
+    drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(context).items()}
+    return Section(context.grid.suite, build_tables(context), drawings)
 
 
 def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:

@@ -11,11 +11,11 @@ from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.record import Record
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
-from reports.intervals import Estimate
 from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import describe_reach
 from reports.statistics.shared_seeds import estimate_interval
+from reports.statistics.student import Estimate
 
 Place = tuple[str, str, str]
 """(suite, task, method)."""
@@ -47,9 +47,9 @@ class Gap:
     @property
     def within_noise(self) -> bool:
         """Whether the interval holds 0; a lone pair, or pairs without any spread, is judged by its mean."""
-        if self.difference.half:
-            return not self.difference.excludes_zero
-        return self.difference.mean == 0
+        if self.difference.interval is None:
+            return self.difference.mean == 0
+        return not self.difference.excludes_zero
 
     @property
     def reading(self) -> str:
@@ -58,12 +58,14 @@ class Gap:
 
     @property
     def _noise(self) -> str:
-        if self.difference.mean == 0 and not self.difference.half:
-            return "the same"
+        interval = self.difference.interval
+        if interval is None:
+            if self.difference.mean == 0:
+                return "the same"
+            return "no spread over seeds: no interval" if self.difference.constant else "one paired seed: no interval"
         if not self.within_noise:
-            return self.difference.reading
-        power_note = describe_reach(self.difference)
-        return f"within seed noise; {power_note}" if power_note else "within seed noise"
+            return "interval excludes 0"
+        return f"within seed noise; {describe_reach(interval, abs(interval.value))}"
 
 
 @dataclass(frozen=True)

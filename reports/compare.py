@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from harness.core.record import Record
-from reports.frames import FIRST_METRIC, Grid, Seeds, cache_in_grid, get_score, get_seeds
-from reports.intervals import Estimate
+from reports.frames import Grid, Seeds, cache_in_grid, get_score, get_seeds
 from reports.statistics.shared_seeds import estimate_interval
+from reports.statistics.student import Estimate
 
 NOT_RUN = "not run"
 """Why the mean lacks a task that nobody asked for."""
 MAX_HEADLINE_METRICS = 6
-"""A task with more metrics than this gets no search for the ones its headline is the mean of."""
+"""Of an old record, which does not say what its headline score is the mean of, at most so many metrics are tried."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +138,34 @@ def estimate_average_gap(grid: Grid, method: str, first: str, cover: Coverage) -
 
 @cache_in_grid
 def task_headline(grid: Grid, task: str, average: str) -> tuple[str, ...]:
-    """`headline` of a task's records."""
+    """The metrics of a task whose mean is its headline score (see `find_headline_metrics`)."""
     return find_headline_metrics(grid.select_task(task), average)
 
 
 def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str, ...]:
-    """The metrics of one task whose mean is its headline in every record; found from the numbers, () if none fit.
+    """The metrics of one task whose mean is its headline score, as its records store them.
 
-    The first metric when the task is outside of the average.
+    The first metric when the task is outside of the average. () where records disagree, or where those of earlier
+    versions, which store no names, have a score that is the mean of no few of their metrics.
     """
-    scores = {r.key: value for r in records if (value := get_score(r, average)) is not None}
-    ok = [r for r in records if r.key in scores]
-    names = list(dict.fromkeys(name for record in ok for name in record.scores))
-    if average == FIRST_METRIC or all(r.averages.get(average) is None or r.averages[average].score is None for r in ok):
-        return tuple(names[:1])
-    sizes = range(1, 1 + min(len(names), MAX_HEADLINE_METRICS))
-    subsets = (subset for size in sizes for subset in combinations(names, size))
-    return next((subset for subset in subsets if all(_is_mean(r, subset, scores[r.key]) for r in ok)), ())
+    scored = [record for record in records if get_score(record, average) is not None]
+    infos = [info for record in scored if (info := record.averages.get(average)) and info.score is not None]
+    if not infos:
+        return tuple(next((list(record.scores)[:1] for record in scored), ()))
+    if any(info.metrics is None for info in infos):
+        return _search_headline_metrics(scored, average)
+    stored = dict.fromkeys(tuple(info.metrics or ()) for info in infos)
+    return next(iter(stored)) if len(stored) == 1 else ()
+
+
+def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[str, ...]:
+    """For records of earlier versions: the fewest metrics whose mean is the score in every record; () if none are."""
+    names = list(dict.fromkeys(name for record in scored for name in record.scores))
+    for size in range(1, 1 + min(len(names), MAX_HEADLINE_METRICS)):
+        for subset in combinations(names, size):
+            if all(_is_mean(record, subset, get_score(record, average) or 0.0) for record in scored):
+                return subset
+    return ()
 
 
 def _is_mean(record: Record, metrics: Sequence[str], value: float) -> bool:

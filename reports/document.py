@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from harness.core.record import Tuned
+    from reports.statistics.analysis import Analysis
 
 
 Rows = Sequence[Mapping[str, Any]]
@@ -40,7 +41,8 @@ class LinkedText(str):
 class Table:
     """A titled table with notes below it. One that must give no ranking is not sortable.
 
-    `total`: how many rows there are where `rows` are some of them; the CSV file `file` has all.
+    `total`: how many rows there are where `rows` are some of them; the CSV file `file` has all. `data`: the rows in
+    full, where they are written to a CSV file too, which is called `name`.
     """
 
     title: str
@@ -50,12 +52,15 @@ class Table:
     sortable: bool = True
     total: int | None = None
     file: str = ""
+    data: Rows = ()
+    name: str = ""
 
     @classmethod
     def of(cls, title: str, rows: Rows, notes: Sequence[str] = ()) -> Table:
         """Rows of the same keys as they stand; numbers to four figures, what is missing as '-'."""
         head = tuple(rows[0])
-        return cls(title, head, [tuple(_format_value(row[name]) for name in head) for row in rows], list(notes))
+        texts = [tuple(_format_value(row[name]) for name in head) for row in rows]
+        return cls(title, head, texts, list(notes), data=rows)
 
 
 MAX_ROWS = 1000
@@ -106,7 +111,8 @@ class Drawing:
 class Findings:
     """What the statistics say: sentences and tables at the top of a report, tables of detail at its end.
 
-    `flat` are rows in full, by the name of their file. `tuned` says how methods were tuned, for the figure.
+    `flat` are rows in full, by the name of their file. `tuned` says how methods were tuned, for the figure. `analysis`
+    is what they were made from, for registered tables.
     """
 
     sentences: Sequence[str] = ()
@@ -114,6 +120,7 @@ class Findings:
     tuned: Sequence[Tuned] = ()
     detail: Sequence[Extra] = ()
     flat: Mapping[str, Rows] = field(default_factory=dict)
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True)
@@ -142,3 +149,13 @@ class Report:
     @property
     def figures(self) -> dict[str, Drawing]:
         return {name: drawing for section in self.sections for name, drawing in section.figures.items()}
+
+    @property
+    def table_rows(self) -> dict[str, list[dict[str, Any]]]:
+        """File name -> rows in full of the tables that have some, with the suite as their first column."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for section in self.sections:
+            for table in section.tables:
+                if table.name:
+                    rows.setdefault(table.name, []).extend({"suite": section.title, **row} for row in table.data)
+        return rows

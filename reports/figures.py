@@ -6,33 +6,17 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from harness.core.record import Profile, Tuned
+from harness.core.registry import load_package
 from reports.document import Drawing
-from reports.frames import Grid
-from reports.plots.curves import draw_losses, draw_performance_profiles
-from reports.plots.differences import draw_forest, draw_heat_map
-from reports.plots.scores import draw_scores, draw_seed_spread
 from reports.plots.style import STYLE, freeze_layout
-from reports.plots.tradeoff import draw_cost, draw_tradeoff
-from reports.plots.tuning import draw_budgets
+from reports.registered import SuiteContext, draw_registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Draw = Callable[[Grid, Sequence[Profile]], Drawing | None]
-FIGURES: dict[str, Draw] = {
-    "scores": lambda grid, _: draw_scores(grid),
-    "differences": lambda grid, _: draw_forest(grid),
-    "heatmap": lambda grid, _: draw_heat_map(grid),
-    "tradeoff": draw_tradeoff,
-    "profiles": lambda grid, _: draw_performance_profiles(grid),
-    "seeds": lambda grid, _: draw_seed_spread(grid),
-    "loss": lambda grid, _: draw_losses(grid),
-    "cost": draw_cost,
-}
 IMAGES = ("png", "svg", "pdf")
 SVG_IMAGE_DPI = 288
 """Of the parts of an SVG that are images; sharp on screens of high resolution. The rest of it has no resolution."""
@@ -40,15 +24,14 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """Characters that XML forbids or a terminal acts on."""
 
 
-def draw_figures(grid: Grid, profiles: Sequence[Profile], tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
+def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
     """Name -> drawing; only those for which there are numbers."""
     import matplotlib
 
+    load_package("reports.plots")
     matplotlib.use("Agg")
     with matplotlib.rc_context(STYLE), _filter_glyph_warnings():
-        candidates = {name: draw(grid, profiles) for name, draw in FIGURES.items()}
-        candidates["budgets"] = draw_budgets(grid.suite, tuned)
-        drawings = {name: drawing for name, drawing in candidates.items() if drawing is not None}
+        drawings = draw_registered(context)
         for drawing in drawings.values():
             freeze_layout(drawing.figure)
     return drawings

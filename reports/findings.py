@@ -76,7 +76,11 @@ def build_findings(analysis: Analysis) -> Findings:
     tables += _build_component_table(analysis)
     detail = [*build_pair_tables(analysis.rows["pairs"]), *build_translation_tables(analysis.rows["translations"])]
     return Findings(
-        sentences, [*tables, *_build_check_table(analysis.signatures)], detail=detail, flat=_build_flat_rows(analysis)
+        sentences,
+        [*tables, *_build_check_table(analysis.signatures)],
+        detail=detail,
+        flat=_build_flat_rows(analysis),
+        analysis=analysis,
     )
 
 
@@ -116,6 +120,7 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
         "on": comparison.place,
         "method": comparison.method,
         "against": comparison.first,
+        "pairs": comparison.pairs,
         "difference": _format_points(comparison.difference),
         "95 % interval": ""
         if comparison.estimate is None

@@ -55,7 +55,7 @@ def write_report(
             to_bytes = to_csv if kind == "csv" else to_parquet
             flat = {"scores": build_score_rows(records, names), "cells": build_cell_rows(records, names)}
             files |= {f"{name}.{kind}": to_bytes(rows) for name, rows in flat.items()}
-    for name, rows in (findings.flat if findings else {}).items():
+    for name, rows in {**(findings.flat if findings else {}), **report.table_rows}.items():
         writers = {"csv": to_csv, "parquet": to_parquet}
         files |= {f"{name}.{kind}": writers[kind](rows) for kind in formats if kind in writers and rows}
     _write_files(folder, files)

@@ -1,4 +1,4 @@
-"""The solo profile that belongs to a record, and bytes for reading."""
+"""The solo profile that belongs to a record."""
 
 from __future__ import annotations
 
@@ -29,10 +29,3 @@ def find_profile(record: Record, profiles: Sequence[Profile], *, finished: bool 
 def _get_machine(made: Record | Profile) -> tuple[str, str, int, str | None] | None:
     environment = made.environment
     return None if environment is None else (environment.device, environment.cpu, environment.threads, environment.gpu)
-
-
-def format_bytes(count: int | None) -> str:
-    """Bytes as text; '' of nothing."""
-    if count is None:
-        return ""
-    return f"{count / 2**20:.2f} MiB" if count >= 2**17 else f"{count / 2**10:.1f} KiB"

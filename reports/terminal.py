@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from harness.core.record import Profile, Record
 from harness.core.terminal import print_lines, print_table
 from reports.frames import build_grids
-from reports.tables import build_cost_table, build_score_table
+from reports.tables.cost import build_cost_table
+from reports.tables.scores import build_score_table
 
 
 def print_tables(records: Sequence[Record], profiles: Sequence[Profile]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.record import Profile, Record, Tuned
+from harness.core.registry import load_entry_points, load_package, load_plugin
 from harness.core.spec import Spec
 from harness.core.store import Store, truncate_lines
 from harness.runner.run import build_no_records_error, load_run
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 
 def check_formats(spec: Spec) -> None:
-    """Raise UserError for a format that is not there, before any training."""
+    """Raise UserError for a format that does not exist or a plugin's table whose name is taken, before any training."""
     from reports.figures import IMAGES
     from reports.render import FORMATS, check_allowed
 
     check_allowed("format", spec.formats, FORMATS)
     check_allowed("figure format", spec.figures, IMAGES)
+    for package in ("reports.tables", "reports.plots"):  # a plugin's name that is taken is refused here
+        load_package(package)
     if spec.tensorboard:
         from reports.tensorboard import load_writer
 
@@ -104,5 +107,10 @@ def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) 
     records, profiles, lines = load_run(out)
     if not records:
         raise build_no_records_error(out, lines)
-    path = write_report(Store(out), records, profiles, spec or Spec(), notes=lines, folder=to)
+    spec = spec or Spec()
+    load_entry_points()
+    for plugin in spec.plugin:
+        load_plugin(plugin)
+    check_formats(spec)
+    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to)
     return path, [*lines, *_read_tuned(out)[1]]

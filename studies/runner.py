@@ -153,7 +153,7 @@ def rewrite_study_report(out: Path, spec: Spec, to: Path | None = None) -> tuple
 
     The verdict is made anew from the records; without any, it is the stored one.
     """
-    load_all(())
+    load_all(spec.plugin)
     content = stored.read_content(out)
     study = stored.load_declared(content)
     check_request(study, ())

@@ -66,7 +66,7 @@ app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
 app.command("report")(
-    with_flags(stored.report, REPORT_FIELDS, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)})
+    with_flags(stored.report, REPORT_FIELDS | {"plugin"}, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)})
 )
 PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),

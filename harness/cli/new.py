@@ -1,4 +1,4 @@
-"""`new strategy NAME`, `new method NAME`, `new suite NAME`: a plugin file that works, and its test."""
+"""`new KIND NAME`: a plugin file that works, and its test; KIND is strategy, method, suite or table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.core.errors import UserError, shorten
 from harness.core.method import METHODS, STRATEGIES, SUITES
-from harness.core.registry import MAX_NAME_LENGTH, Registry
+from harness.core.registry import MAX_NAME_LENGTH, Registry, load_package
 
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
@@ -84,6 +84,23 @@ class $class_name(Suite):
             examples.append(Example(f"row/{n}", (text,), label))
         splits = {"train": tuple(examples[:500]), "validation": tuple(examples[500:])}
         return TaskData(splits, compute_fingerprint(splits), "made up")
+TABLE = '''\
+"""The report table $name: add it to a report with --plugin $file.py."""
+
+import statistics
+
+from reports.registered import report_table
+
+
+@report_table("$name", title="$name")
+def build_rows(context):
+    """Rows with the same keys; numbers are rounded in the report and written in full to table-$name.csv."""
+    rows = []
+    for method in context.grid.methods:
+        records = [record for record in context.grid.select_method(method) if record.status == "ok"]
+        steps = [record.steps for record in records if record.steps is not None]
+        rows.append({"method": method, "runs": len(records), "mean steps": statistics.fmean(steps) if steps else None})
+    return rows
 '''
 
 RUN = """
@@ -133,6 +150,13 @@ import numpy as np
 from harness.cli.main import main
 from harness.core.method import SUITES, SourceRequest
 from harness.core.registry import load_all
+    "table": '''\
+"""Is $name in the report?"""
+
+import csv
+from pathlib import Path
+
+from harness.cli.main import main
 
 FILE = Path(__file__).with_name("$file.py")
 
@@ -146,23 +170,39 @@ def test_right_predictions_score_100():
         for split in task.eval_splits:
             labels = np.array([row.label for row in data.splits[split]])
             assert set(suite.score(name, split, labels, labels).values()) == {100.0}
+def test_the_report_has_it(tmp_path):
+    words = "--methods lora --tasks rte --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
+    assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
+    assert "### $name" in (tmp_path / "report" / "report.md").read_text()
+    with (tmp_path / "report" / "table-$name.csv").open() as stream:
+        assert [row["mean steps"] for row in csv.DictReader(stream)] == ["2.0"]
 ''',
 }
-BODIES = {"strategy": STRATEGY, "method": METHOD, "suite": SUITE}
-REGISTRIES: Mapping[str, Registry[Any]] = {"strategy": STRATEGIES, "method": METHODS, "suite": SUITES}
+BODIES = {"strategy": STRATEGY, "method": METHOD, "suite": SUITE, "table": TABLE}
 
 
 def format_run(kind: str, name: str) -> str:
     """The flags of a run that uses what was written."""
     if kind == "suite":
         return f"--suite {name} --methods lora"
+    if kind == "table":
+        return "--methods lora --tasks rte"
     return f"--methods {f'lorasp:select={name}' if kind == 'strategy' else name} --tasks rte"
+
+def _load_registry(kind: str) -> Registry[Any]:
+    """Where the names of a kind are registered."""
+    if kind == "table":
+        from reports.registered import TABLES
+
+        load_package("reports.tables")
+        return TABLES
+    return {"strategy": STRATEGIES, "method": METHODS, "suite": SUITES}[kind]
 
 
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
     if kind not in BODIES:
-        raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME, new suite NAME")
+        raise UserError(f"new {shorten(kind)}: allowed: {', '.join(f'new {name} NAME' for name in BODIES)}")
     word = name.replace("-", "_")
     fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
@@ -170,8 +210,8 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
             f"new {kind} {shorten(name)}: allowed: small letters, digits and single dashes, {MAX_NAME_LENGTH} at most,"
             f" e.g. my-{kind}"
         )
-    if name in REGISTRIES[kind]:
-        raise UserError(f"{kind} '{name}' is already registered; choose another name")
+    if name in _load_registry(kind):
+        raise UserError(f"{_load_registry(kind).kind} '{name}' is already registered; choose another name")
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
         if os.path.exists(path):
@@ -181,7 +221,7 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plugin.write_text(string.Template(BODIES[kind]).substitute(words))
-        test.write_text(string.Template(TESTS[kind] + RUN).substitute(words))
+        test.write_text(string.Template(TESTS[kind] + ("" if kind == "table" else RUN)).substitute(words))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--out {shorten(folder)}: {reason}; give a folder that can be written") from error

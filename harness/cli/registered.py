@@ -63,11 +63,11 @@ def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> 
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy, method or suite")],
+    kind: Annotated[str, typer.Argument(help="strategy, method, suite or table")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
-    """Write a strategy, a method or a suite that works, with its test, to build on.
+    """Write a strategy, a method, a suite or a report table that works, with its test, to build on.
 
     Example: python -m harness new strategy mine
     """

@@ -121,6 +121,9 @@ class AverageInfo(Strict):
 
     tasks: list[str] = Field(description="tasks that a full average covers")
     score: float | None = Field(description="this task's headline score in points; null if not in the average")
+    metrics: list[str] | None = Field(
+        default=None, description="metrics of this task whose mean is the score; null in records of earlier versions"
+    )
 
 
 class Truncation(Strict):

@@ -118,7 +118,11 @@ def _build_outcome_fields(
         return {}
     scores = result.scores if status == "ok" else {}
     averages = {
-        a.name: AverageInfo(tasks=sorted(a.scores), score=suite.headline(planned.cell.task, scores, a))
+        a.name: AverageInfo(
+            tasks=sorted(a.scores),
+            score=suite.headline(planned.cell.task, scores, a),
+            metrics=list(a.scores.get(planned.cell.task, ())),
+        )
         for a in suite.averages
     }
     return {

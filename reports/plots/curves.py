@@ -9,6 +9,7 @@ from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.scores import list_scores
 from reports.plots.style import MAX_LINES, add_legend, create_figure, get_colour, get_dashes, join_names
+from reports.registered import SuiteContext, report_figure
 
 FEWEST = 3
 """Methods and tasks from which a performance profile says more than the table."""
@@ -87,3 +88,16 @@ def draw_performance_profiles(grid: Grid) -> Drawing | None:
     scope = f"over {len(tasks)} tasks"
     alt = f"Performance profiles of {join_names(alive)} {scope}: a higher curve is closer to the best."
     return Drawing(figure, f"Performance profiles {scope}; a run without a score is behind all", alt)
+
+
+# ---------------------------------------------------------------- registration
+
+
+@report_figure("profiles", place=50)
+def _draw_profiles(context: SuiteContext) -> Drawing | None:
+    return draw_performance_profiles(context.grid)
+
+
+@report_figure("loss", place=70)
+def _draw_loss(context: SuiteContext) -> Drawing | None:
+    return draw_losses(context.grid)

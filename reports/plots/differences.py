@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from reports.compare import estimate_average_gap, estimate_task_gap, find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
-from reports.intervals import Estimate
 from reports.plots.style import (
     CHARACTER,
     INK,
@@ -19,6 +18,8 @@ from reports.plots.style import (
     join_names,
     list_half_widths,
 )
+from reports.registered import SuiteContext, report_figure
+from reports.statistics.student import Estimate
 
 MIN_OTHER_METHODS = 3
 """Methods beside the first, from which a map says more than a list."""
@@ -44,9 +45,7 @@ def draw_forest(grid: Grid) -> Drawing | None:
     rows = [*grid.tasks, find_coverage(grid, grid.averages[0]).label]
     figure = create_figure(5.6, 0.8 + 0.32 * len(rows) * max(1, len(other_methods) * 0.6))
     axes = figure.subplots()
-    alt = (
-        f"Forest plot of {join_names(other_methods)} less {first}; the numbers are in the table of paired differences."
-    )
+    alt = f"Forest plot of {join_names(other_methods)} less {first}; the numbers are in the table of comparisons."
     drawing = Drawing(figure, "Paired differences to the first method", alt)
     for i, method in enumerate(other_methods):
         shift = (i - (len(other_methods) - 1) / 2) * 0.7 / len(other_methods)
@@ -122,3 +121,16 @@ def draw_heat_map(grid: Grid) -> Drawing | None:
     summary = f"Heat map, {len(rows)} methods by {len(grid.tasks)} tasks, of points above {first}"
     alt = f"{summary}; each square has its number."
     return Drawing(figure, f"Paired difference to {first} by method and task", alt)
+
+
+# ---------------------------------------------------------------- registration
+
+
+@report_figure("differences", place=20)
+def _draw_differences(context: SuiteContext) -> Drawing | None:
+    return draw_forest(context.grid)
+
+
+@report_figure("heatmap", place=30)
+def _draw_heatmap(context: SuiteContext) -> Drawing | None:
+    return draw_heat_map(context.grid)

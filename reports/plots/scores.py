@@ -10,6 +10,7 @@ from reports.compare import collect_scores, estimate_task
 from reports.document import Drawing
 from reports.frames import Grid, cache_in_grid, get_score, get_seeds
 from reports.plots.style import MAX_COLOURS, POINT, add_legend, create_figure, get_colour, join_names, list_half_widths
+from reports.registered import SuiteContext, report_figure
 
 Dot = tuple[float, str]
 MIN_SEEDS = 3
@@ -146,3 +147,16 @@ def _compute_deviations(grid: Grid, method: str) -> list[Dot]:
 def list_scores(grid: Grid, task: str, method: str) -> Sequence[float]:
     values = (get_score(record, grid.averages[0]) for record in grid.of(task, method))
     return [value for value in values if value is not None]
+
+
+# ---------------------------------------------------------------- registration
+
+
+@report_figure("scores", place=10)
+def _draw_scores(context: SuiteContext) -> Drawing | None:
+    return draw_scores(context.grid)
+
+
+@report_figure("seeds", place=60)
+def _draw_seeds(context: SuiteContext) -> Drawing | None:
+    return draw_seed_spread(context.grid)

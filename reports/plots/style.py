@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.intervals import Estimate
+from reports.statistics.student import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

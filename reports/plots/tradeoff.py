@@ -10,6 +10,7 @@ from reports.compare import estimate_average, find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.style import INK, MAX_COLOURS, add_legend, create_figure, get_colour, get_marker, join_names
+from reports.registered import SuiteContext, report_figure
 from reports.solo import find_profile
 
 if TYPE_CHECKING:
@@ -156,3 +157,16 @@ def _split_memory(profile: Profile) -> tuple[float, ...]:
     state, peak = profile.train_state, profile.peak_bytes or 0
     sizes = (state.weights, state.gradients, state.optimizer) if state else (0, 0, 0)
     return (*(count / MIB for count in sizes), max(0, peak - sum(sizes)) / MIB)
+
+
+# ---------------------------------------------------------------- registration
+
+
+@report_figure("tradeoff", place=40)
+def _draw_tradeoff(context: SuiteContext) -> Drawing | None:
+    return draw_tradeoff(context.grid, context.profiles)
+
+
+@report_figure("cost", place=80)
+def _draw_cost(context: SuiteContext) -> Drawing | None:
+    return draw_cost(context.grid, context.profiles)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.core.record import Tuned
 from reports.document import Drawing
 from reports.plots.style import add_legend, create_figure, get_colour, get_marker, join_names
+from reports.registered import SuiteContext, report_figure
 from reports.tuning import compute_budget_curve
 
 MAX_PANEL_COLUMNS = 3
@@ -43,3 +44,11 @@ def draw_budgets(suite: str, tuned: Sequence[Tuned]) -> Drawing | None:
         f"{join_names(places, 10)}; the values are in the table of budgets."
     )
     return Drawing(figure, "Best validation score to expect, by number of trials (arXiv 1909.03004)", alt)
+
+
+# ---------------------------------------------------------------- registration
+
+
+@report_figure("budgets", place=90)
+def _draw_budgets(context: SuiteContext) -> Drawing | None:
+    return draw_budgets(context.grid.suite, context.tuned)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import has_no_spread
-from reports.statistics.student import Student, compute_satterthwaite_df
+from reports.statistics.student import Student, compute_satterthwaite_df, has_no_spread
 
 Scores = Sequence[Sequence[float]]
 

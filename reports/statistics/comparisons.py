@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.record import Record
-from reports.compare import Coverage, find_pairs
+from reports.compare import Coverage, compute_differences, find_pairs
 from reports.frames import Grid, Seeds, format_seeds, get_score
 from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals
 from reports.statistics.comparable import check_comparable
@@ -106,7 +106,7 @@ def match_cells(grid: Grid, task: str, method: str, first: str, average: str, fo
     """Raises UserError where the cells do not share what a comparison needs."""
     check_comparable([*grid.of(task, method), *grid.of(task, first)], f"{method} against {first}")
     cells = find_pairs(grid, task, method, first, average)
-    gaps = {seeds: (get_score(a, average) or 0.0) - (get_score(b, average) or 0.0) for seeds, (a, b) in cells.items()}
+    gaps = compute_differences(grid, task, method, first, average)
     if isinstance(found, str):
         return PairedCells(gaps, cells, None, found)
     return PairedCells(gaps, cells, found, "")

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import CONFIDENCE, compute_t_quantile, has_no_spread
 from reports.statistics.power import Noise
-from reports.statistics.student import Student, compute_cochran_df
+from reports.statistics.student import CONFIDENCE, Student, compute_cochran_df, compute_t_quantile, has_no_spread
 
 
 @dataclass(frozen=True)

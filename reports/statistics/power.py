@@ -7,15 +7,17 @@ interval of that standard deviation (chi-square) makes of it.
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import Estimate, compute_t_quantile
-from reports.statistics.student import compute_cochran_df
+from reports.statistics.student import Student, compute_cochran_df
 
 POWER, ALPHA = 0.8, 0.05
 MAX_SEEDS = 1000
+MAX_RATIO = 100.0
+"""More standard errors than any test here needs: 1 degree of freedom takes 16."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,23 @@ class Noise:
 
 
 def compute_detectable(se: float, df: float) -> float:
-    """The true difference that a two-sided t-test of this standard error finds with 80 % power.
+    """The true difference that a two-sided t-test of this standard error finds with 80 % power, in the unit of `se`."""
+    return _solve_detectable_ratio(df) * se
 
-    The other tail, which finds a difference of the wrong sign, is left out: below 1e-4 at this power.
-    """
-    from scipy.special import nctdtrinc
 
-    return float(nctdtrinc(df, 1 - POWER, compute_t_quantile(df, 1 - ALPHA))) * se
+@functools.lru_cache(maxsize=4096)  # a report asks for the same few degrees of freedom many times
+def _solve_detectable_ratio(df: float) -> float:
+    """The minimum detectable difference over its standard error."""
+    from scipy.optimize import brentq
+
+    # Not statsmodels' solve_power: below 2 degrees of freedom its two-sided power is NaN near 80 %, so it ends 1 % off.
+    return float(brentq(lambda ratio: float(_compute_t_power(ratio, df)) - POWER, 0.0, MAX_RATIO, xtol=1e-12))
 
 
 def count_seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
     counts = range(2, MAX_SEEDS + 1)
+    # By bisection: statsmodels solves for a number of observations without a floor only, and gives no whole number.
     index = bisect.bisect_left(counts, True, key=lambda n: bool(compute_power(abs(effect), noise, n) >= POWER))
     return counts[index] if index < len(counts) else None
 
@@ -123,26 +130,29 @@ def format_number(value: float) -> str:
     return f"{value:.{min(6, 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) > 1e-6 else "0"
 
 
-def describe_reach(found: Estimate) -> str:
-    """What so many seeds could have shown of a mean paired difference; '' without an interval."""
-    if not found.half:
-        return ""
-    df = found.df or found.n - 1
-    se = found.half / compute_t_quantile(df)
-    noise = Noise(se**2 * (df + 1))
-    seeds = compute_seed_range(found.mean, noise, df) if found.mean else None
-    return describe_power(compute_detectable_range(se, df, noise, df), abs(found.mean), seeds)
+def describe_reach(estimate: Student, effect: float, unit: str = "points") -> str:
+    """What so many seeds can detect, and the seeds needed to find `effect` (0: none is named)."""
+    noise = Noise(estimate.se**2 * (estimate.df + 1))
+    detectable = compute_detectable_range(estimate.se, estimate.df, noise, estimate.df)
+    seeds = compute_seed_range(effect, noise, estimate.df) if effect else None
+    return describe_power(detectable, effect, seeds, unit)
 
 
 def compute_power(effect: float, noise: Noise, counts: Any) -> Any:
     """Power of the two-sided t-test at a number of paired seeds, or at each of several [n]."""
     import numpy as np
-    from scipy.special import nctdtr, stdtrit
 
-    of_seeds = noise.seed_variance / counts
-    total = of_seeds + noise.floor
-    df = compute_cochran_df([of_seeds, noise.floor], [counts - 1, noise.floor_df])
-    shift = effect / np.sqrt(total)
-    critical = stdtrit(df, 1 - ALPHA / 2)
-    # scipy's noncentral t gives NaN far out, where the power is 1.
-    return np.nan_to_num(1 - nctdtr(df, shift, critical) + nctdtr(df, shift, -critical), nan=1.0)
+    seed_part = noise.seed_variance / counts
+    df = compute_cochran_df([seed_part, noise.floor], [counts - 1, noise.floor_df])
+    return _compute_t_power(effect / np.sqrt(seed_part + noise.floor), df)
+
+
+def _compute_t_power(ratio: Any, df: Any) -> Any:
+    """Power of the two-sided t-test of a true difference that is `ratio` standard errors; numbers or arrays."""
+    import numpy as np
+    from statsmodels.stats.power import ttest_power
+
+    # With one observation, statsmodels' noncentrality (effect times root of observations) is the ratio itself.
+    right, wrong = (ttest_power(ratio, 1, ALPHA / 2, df=df, alternative=sign) for sign in ("larger", "smaller"))
+    # Far out the noncentral t is NaN, in each tail by itself: the right sign is certain there, the wrong impossible.
+    return np.nan_to_num(right, nan=1.0) + np.nan_to_num(wrong, nan=0.0)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.core.record import Profile, Record, TrainState
-from reports.solo import find_profile, format_bytes
+from harness.core.text import format_bytes
+from reports.solo import find_profile
 
 Number = TypeVar("Number", int, float)
 STATE_PARTS = "trained weights, gradients, optimizer state, frozen adapter entries and index maps"

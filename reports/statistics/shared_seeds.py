@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.frames import Seeds
-from reports.intervals import Estimate, estimate, has_no_spread
-from reports.statistics.student import Student, compute_cochran_df, estimate_mean
+from reports.statistics.student import Estimate, Student, compute_cochran_df, estimate_mean, has_no_spread
 from reports.statistics.variance import estimate_components, find_varying_streams
 
 
@@ -63,11 +62,10 @@ def _sum_squared_shares(codes: Any) -> float:
 
 
 def estimate_interval(values: Mapping[Seeds, float]) -> Estimate | None:
-    """`estimate` of runs by their seeds, crossed or not."""
-    if not is_crossed(values):
-        return estimate(list(values.values()))
-    student, n = estimate_over_seeds(values), len(values)
-    if student is None:
-        half = 0.0 if has_no_spread(list(values.values())) else None
-        return Estimate(statistics.fmean(values.values()), n, half)
-    return Estimate(student.value, n, student.half, student.df)
+    """Mean of runs by their seeds, crossed or not, with its interval; None of no runs."""
+    if not values:
+        return None
+    numbers = list(values.values())
+    interval = estimate_over_seeds(values)
+    constant = interval is None and len(numbers) > 1 and has_no_spread(numbers)
+    return Estimate(statistics.fmean(numbers), len(numbers), interval, constant)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.record import Profile
+from harness.core.text import format_bytes
 from reports.frames import Grid
-from reports.solo import find_profile, format_bytes
+from reports.solo import find_profile
 from reports.statistics.collapse import LEAST_GAIN, NOT_FINITE, TaskCollapses, find_collapses, format_runs
 from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import apply_holm

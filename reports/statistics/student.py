@@ -1,4 +1,4 @@
-"""An estimate with a standard error and degrees of freedom: intervals and tests by Student's t."""
+"""Estimates with a standard error and degrees of freedom: intervals and tests by Student's t."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import CONFIDENCE, compute_t_quantile, has_no_spread
+CONFIDENCE = 0.95
+ROUNDING = 1e-9
+"""Spread below this share of the values is rounding of a mean over tasks, not a difference between seeds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,55 @@ class Student:
     def p_below(self, bound: float) -> float:
         """One-sided p of 'the truth is at least `bound`'."""
         return compute_tail((bound - self.value) / self.se, self.df)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of n values for a table or figure, which shows it even where there is no interval.
+
+    `interval` is None where there is one value, or where all values are the same (`constant`).
+    """
+
+    mean: float
+    n: int
+    interval: Student | None = None
+    constant: bool = False
+
+    @property
+    def half(self) -> float | None:
+        """Half of the 95 % interval; 0 without spread, None where nothing is known."""
+        if self.interval is None:
+            return 0.0 if self.constant else None
+        return self.interval.half
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half is None else self.mean + self.half
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval and 0 lies outside of it."""
+        return self.interval is not None and abs(self.mean) > self.interval.half
+
+
+def has_no_spread(values: Sequence[float]) -> bool:
+    """Whether two or more values are the same but for rounding."""
+    rounding = ROUNDING * max(1.0, *map(abs, values))
+    # a range R is a standard deviation of R / sqrt(2 (n - 1)) at least: mostly enough, and stdev is exact but slow
+    if max(values) - min(values) > 2 * rounding * math.sqrt(2 * len(values)):
+        return False
+    return statistics.stdev(values) <= rounding
+
+
+def compute_t_quantile(df: float, level: float = CONFIDENCE) -> float:
+    """Quantile of Student's t for a two-sided interval; scipy.special imports in half the time of scipy.stats."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 0.5 + level / 2))
 
 
 def compute_tail(t: float, df: float) -> float:

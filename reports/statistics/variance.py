@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.intervals import has_no_spread
+from reports.statistics.student import has_no_spread
 
 REST = "rest"
 """What no stream explains: their interactions, and what differs between runs of the same seeds."""

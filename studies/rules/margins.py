@@ -7,14 +7,7 @@ from typing import Literal
 
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA, compute_equivalence_p
 from reports.statistics.holm import apply_holm
-from reports.statistics.power import (
-    DetectableRange,
-    Noise,
-    SeedRange,
-    compute_detectable_range,
-    compute_seed_range,
-    describe_power,
-)
+from reports.statistics.power import DetectableRange, SeedRange, describe_power, describe_reach
 from reports.statistics.student import Student
 from reports.statistics.verdicts import describe_uncorrected
 from studies.study import Kind
@@ -70,16 +63,17 @@ def describe_estimate_power(e: Student | None, effect: float, unit: str = "point
     """What so many seeds can detect, and the seeds needed to find `effect`; '' without an estimate."""
     if e is None:
         return ""
-    noise = Noise(e.se**2 * (e.df + 1))
-    power_range = compute_detectable_range(e.se, e.df, noise, e.df)
-    return format_power(power_range, effect, compute_seed_range(effect, noise, e.df) if effect else None, unit, family)
+    return _format_power_sentence(describe_reach(e, effect, unit), family)
 
 
 def format_power(
     found: DetectableRange | None, effect: float | None, seeds: SeedRange | None, unit: str = "points", family: int = 1
 ) -> str:
     """As a sentence; finding a difference of the margin is also what showing none of it takes, where there is none."""
-    words = describe_power(found, effect, seeds, unit)
+    return _format_power_sentence(describe_power(found, effect, seeds, unit), family)
+
+
+def _format_power_sentence(words: str, family: int) -> str:
     return f"{words[0].upper()}{words[1:]}{describe_uncorrected(family)}." if words else ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.core.record import Profile
+from harness.core.text import format_bytes
 from reports.statistics.savings import STATE_PARTS, sum_state_bytes
 from studies.answer import Answer, Part, StudyRuns
 from studies.study import Kind, Study
@@ -146,7 +147,7 @@ def _judge_share(name: str, count: int, whole: int, threshold: float, exact: boo
     kind: Kind = ("confirmed" if exact else "undecided") if large else "contradicted"
     verb = "The three save" if name == "together" else f"{name.capitalize()} saves"
     verb += "" if exact else ", frozen adapter entries and index maps not recorded, at most"
-    return Part(kind, f"{verb} {count / MIB:.2f} of {whole / MIB:.1f} MiB ({100 * count / whole:.1f} %).")
+    return Part(kind, f"{verb} {format_bytes(count)} of {format_bytes(whole)} ({100 * count / whole:.1f} %).")
 
 
 def _build_rows(found: Mapping[str, ProfileMemory]) -> list[dict[str, str]]:

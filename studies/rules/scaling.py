@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.core.record import Profile
+from harness.core.text import format_bytes
 from studies import counting
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.study import Kind, Study
@@ -65,7 +66,7 @@ def _build_row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) 
             f"{counting.count_state_bytes(counted[m]) / GIB:.3f}" for m in ("lora", "lorasp")
         ),
         "weights GiB, bf16 / nf4": f"{counted['bf16'] / GIB:.1f} / {counted['nf4'] / GIB:.1f}",
-        "saved by half": f"{saved / GIB:.3f} GiB",
+        "saved by half": format_bytes(saved),
     }
     fits = {
         level: [m for m in memories if _sum_bytes(counted, level, "lorasp") <= m * GIB] for level in ("bf16", "nf4")
@@ -83,5 +84,5 @@ def _build_measured_row(profile: Profile) -> dict[str, str]:
         "gradients and moments GiB": "" if state is None else f"{(state.gradients + state.optimizer) / GIB:.4f}",
         "weights GiB, bf16 / nf4": "",
         "saved by half": "",
-        "smallest memory, bf16 / nf4": profile.status if peak is None else f"peak {peak / GIB:.3f} GiB",
+        "smallest memory, bf16 / nf4": profile.status if peak is None else f"peak {format_bytes(peak)}",
     }

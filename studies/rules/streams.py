@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from harness.core.record import Record
 from reports.frames import FIRST_METRIC, get_score
-from reports.intervals import has_no_spread
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA, MAX_SEEDS
+from reports.statistics.student import has_no_spread
 from reports.statistics.variance import Component, estimate_components
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules.collapsing import find_refusal

@@ -10,14 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-<<<<<<< ours
 from harness.core import registry
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES
 from harness.core.quantization import QUANTIZATIONS
-=======
-from harness.core import metric, registry
-from harness.core.method import METHODS, STRATEGIES, SUITES
->>>>>>> theirs
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
 from harness.planning.plan import make_plan
@@ -50,11 +45,7 @@ class Mild(LowRank):
 def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
-<<<<<<< ours
         for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS):
-=======
-        for kind in (METHODS, STRATEGIES, SUITES, metric.METRICS):
->>>>>>> theirs
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]
         patch.setattr(registry, "_loaded", set())

@@ -46,7 +46,11 @@ def test_a_run_learns_and_the_stored_texts_score_the_same(kind: str, method: str
     (path,) = out.glob("cells/*.json")
     record = json.loads(path.read_text())
     assert record["data_notes"][0] == "partial: train is read from own.en, own.ro, not official files"
-    assert record["averages"]["wmt16"] == {"tasks": ["en-ro", "ro-en"], "score": record["scores"]["bleu"]}
+    assert record["averages"]["wmt16"] == {
+        "tasks": ["en-ro", "ro-en"],
+        "score": record["scores"]["bleu"],
+        "metrics": ["bleu"],
+    }
     assert record["majority"] is None and record["scores"]["chrf2"] > 20
     side = pd.read_parquet(path.with_suffix(".parquet"))
     assert list(side.columns) == ["id", "split", "target", "prediction"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,11 +87,26 @@ def test_other_rows_are_not_paired() -> None:
     assert estimate_task_gap(grid, "cola", grid.methods[1], grid.methods[0], "glue") is None
 
 
-def test_headline_is_found_from_the_numbers() -> None:
-    def two(a: float, f: float) -> dict[str, object]:
-        averages = {"glue": AverageInfo(tasks=["mrpc"], score=(a + f) / 2)}
-        return {"scores": {"accuracy": a, "f1": f}, "averages": averages}
+def two_metrics(accuracy: float, f1: float, names: list[str] | None) -> dict[str, object]:
+    info = AverageInfo(tasks=["mrpc"], score=(accuracy + f1) / 2, metrics=names)
+    return {"scores": {"accuracy": accuracy, "f1": f1, "mean": (accuracy + f1) / 2}, "averages": {"glue": info}}
 
-    made = [record(0.0, cell("mrpc", seed=s), **two(70.0 + s, 80.0 + 2 * s)) for s in (0, 1)]
-    assert find_headline_metrics(made, "glue") == ("accuracy", "f1")
+
+def test_the_headline_is_what_records_store_and_not_what_fits() -> None:
+    """A metric that happens to equal the mean is what a search would find."""
+    stored = [
+        record(0.0, cell("mrpc", seed=s), **two_metrics(70.0 + s, 80.0 + 2 * s, ["accuracy", "f1"])) for s in (0, 1)
+    ]
+    assert find_headline_metrics(stored, "glue") == ("accuracy", "f1")
+    other = record(0.0, cell("mrpc", seed=2), **two_metrics(70.0, 80.0, ["mean"]))
+    assert find_headline_metrics([*stored, other], "glue") == ()
+
+
+def test_the_headline_of_old_records_is_found_from_the_numbers() -> None:
+    old = [record(0.0, cell("mrpc", seed=s), **two_metrics(70.0 + s, 80.0 + 2 * s, None)) for s in (0, 1)]
+    for one in old:
+        del one.scores["mean"]
+    assert "metrics" not in json.loads(old[0].model_dump_json(exclude_defaults=True))["averages"]["glue"]
+    assert find_headline_metrics(old, "glue") == ("accuracy", "f1")
     assert find_headline_metrics([record(60.0)], "glue") == ("accuracy",)
+    assert find_headline_metrics([record(60.0, cell("wnli"))], "glue") == ("accuracy",)

@@ -18,6 +18,7 @@ from reports.frames import Grid, build_grids
 from reports.plots.curves import compute_gaps_to_best
 from reports.plots.style import MIN_FONT_SIZE, PALETTE
 from reports.plots.tradeoff import find_pareto_front
+from reports.registered import SuiteContext
 from tests.reports.records import EIGHT, cell, grid_of, many, profile, record
 
 TWO = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61.0]}
@@ -25,7 +26,7 @@ TWO = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61
 
 def drawn(scores: dict[tuple[str, str], list[float]], *profiled: str) -> tuple[Grid, dict[str, Drawing]]:
     (grid,) = build_grids(grid_of(scores))
-    return grid, draw_figures(grid, [profile(name) for name in profiled])
+    return grid, draw_figures(SuiteContext(grid, [profile(name) for name in profiled]))
 
 
 def test_points_and_bars_are_the_estimates() -> None:
@@ -45,7 +46,7 @@ def test_points_and_bars_are_the_estimates() -> None:
 def test_memory_by_category_adds_up_to_the_peak() -> None:
     (grid,) = build_grids([record(60.0), record(61.0, cell(method="lorasp"))])
     state = record(1.0).train_state
-    made = draw_figures(grid, [profile("lora", train_state=state), profile("lorasp")])
+    made = draw_figures(SuiteContext(grid, [profile("lora", train_state=state), profile("lorasp")]))
     bars = [container.patches for container in made["cost"].figure.axes[0].containers]
     widths = np.array([[bar.get_width() for bar in part] for part in bars]) * 2**20
     assert widths[:3, 0] == pytest.approx([4616, 4616, 9232]) and widths[:3, 1] == pytest.approx(0)
@@ -64,14 +65,14 @@ def test_each_marker_knows_its_runs() -> None:
 
 def test_what_has_no_numbers_is_not_drawn() -> None:
     (grid,) = build_grids([record(60.0), record(61.0, cell(method="lorasp", seed=9))])
-    assert list(draw_figures(grid, [])) == ["scores", "tradeoff", "loss"]
+    assert list(draw_figures(SuiteContext(grid))) == ["scores", "tradeoff", "loss"]
     (grid,) = build_grids([record(None, loss_curve=[])])
-    assert draw_figures(grid, [profile("other")]) == {}
+    assert draw_figures(SuiteContext(grid, [profile("other")])) == {}
 
 
 def test_many_methods_get_a_line_each() -> None:
     (grid,) = build_grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
-    made = draw_figures(grid, [])
+    made = draw_figures(SuiteContext(grid))
     assert list(made) == ["scores", "differences", "tradeoff", "loss"]
     axes = made["scores"].figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == list(grid.methods)
@@ -112,7 +113,7 @@ def test_front_is_that_of_a_brute_force_search() -> None:
 def test_text_is_large_enough_and_a_method_keeps_its_colour() -> None:
     records = grid_of({(t, f"lora{m}"): [60.0 + m, 61.5 + m, 63.0] for t in EIGHT[:3] for m in range(4)})
     (grid,) = build_grids(records)
-    made = draw_figures(grid, [profile(m) for m in grid.methods])
+    made = draw_figures(SuiteContext(grid, [profile(m) for m in grid.methods]))
     assert len(made) == 8
     for drawing in made.values():
         texts = [t for t in drawing.figure.findobj(Text) if t.get_text()]
@@ -146,7 +147,7 @@ def test_no_label_is_left_in_the_language_of_formulas() -> None:
         if r.parameters
     ]
     (grid,) = build_grids(made)
-    drawing = draw_figures(grid, [])["tradeoff"]
+    drawing = draw_figures(SuiteContext(grid))["tradeoff"]
     assert drawing.figure.axes[0].get_xscale() == "log"
     labels = [label.get_text() for label in drawing.figure.axes[0].get_xticklabels()]
     assert {"1k", "10k", "1M"} <= set(labels) and not any("$" in label for label in labels)
@@ -163,7 +164,9 @@ def test_no_text_is_cut_off_and_no_two_overlap(methods: list[str]) -> None:
     scores = {(t, m): [60.0 + i, 62.5 + i, 63.0] for t in EIGHT[:6] for i, m in enumerate(methods)}
     (grid,) = build_grids(grid_of(scores, EIGHT[:6]))
     own = [tuned(t, m) for t in EIGHT[:6] for m in methods]
-    made = draw_figures(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], own)
+    made = draw_figures(
+        SuiteContext(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], tuned=own)
+    )
     assert len(made) == (9 if len(methods) > 3 else 7)
     for name, drawing in made.items():
         canvas = FigureCanvasAgg(drawing.figure)
@@ -195,5 +198,5 @@ def tuned(task: str, method: str) -> Tuned:
 
 def test_many_methods_and_seeds_stay_readable() -> None:
     (grid,) = build_grids(many(methods=12, seeds=3))
-    width, height = draw_figures(grid, [])["heatmap"].figure.get_size_inches()
+    width, height = draw_figures(SuiteContext(grid))["heatmap"].figure.get_size_inches()
     assert height / 12 > 0.2 and width < 12

@@ -150,7 +150,7 @@ def read_all(folder: Path) -> list[dict[str, Rows]]:
 
 def test_markdown_html_and_latex_hold_the_same_cells(folders: dict[str, Path]) -> None:
     md, html, tex = read_all(folders["plain"])
-    assert len(md) >= 5 and "Paired difference to lora" in md
+    assert len(md) >= 5 and "Comparisons, paired by seed" in md
     assert {title: rows for title, rows in html.items() if title != "Every run"} == md == tex
 
 
@@ -169,8 +169,8 @@ def test_scores_and_differences_are_those_that_the_csv_gives(folders: dict[str, 
                 assert shown == f"{np.mean(values):.1f} ± {(high - low) / 2:.1f}"
                 checked += 1
         assert checked == 12
-        for method, task, shown, pairs, _ in tables["Paired difference to lora"][1:]:
-            if task in EIGHT:
+        for task, method, first, pairs, shown, *_ in tables["Comparisons, paired by seed"][1:]:
+            if task in EIGHT and first == "lora":
                 gaps = [by[task, method][seed] - by[task, "lora"][seed] for seed in by[task, "lora"]]
                 assert shown.split(" ")[0] == f"{statistics.fmean(gaps):+.1f}" and pairs == "4"
 
@@ -184,11 +184,11 @@ def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[s
         rows = rows if "suite" in head else [["glue", *row] for row in rows]  # a column of one suite is none
         for row, line in zip(rows, lines, strict=True):
             assert row[:4] == [line["suite"], line["on"], line["method"], line["against"]]
-            assert row[4] == f"{float(line['difference']):+.1f}" and row[9] == line["verdict"]
-            assert row[5] == f"{float(line['low']):+.1f} to {float(line['high']):+.1f}"
-            assert row[11].startswith(f"{float(line['detectable']):.1f} (")
-            assert row[12].endswith(f"for {float(line['effect']):.1f}")
-            assert row[12].startswith(line["seeds_needed"] or "more than 1,000")
+            assert row[4:6] == [line["pairs"], f"{float(line['difference']):+.1f}"] and row[10] == line["verdict"]
+            assert row[6] == f"{float(line['low']):+.1f} to {float(line['high']):+.1f}"
+            assert row[12].startswith(f"{float(line['detectable']):.1f} (")
+            assert row[13].endswith(f"for {float(line['effect']):.1f}")
+            assert row[13].startswith(line["seeds_needed"] or "more than 1,000")
         _, *rows = tables["Over all tasks"]
         shown = {row[1]: row[4] for row in rows}
         iqm = {line["method"]: line for line in means if line["measure"] == "interquartile mean"}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from reports.intervals import Estimate, estimate
+from reports.frames import Seeds
+from reports.statistics.shared_seeds import estimate_interval
+from reports.statistics.student import Estimate
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """The estimate of runs whose streams all move together."""
+    by_seeds: dict[Seeds, float] = {(("init", i), ("mask", i)): value for i, value in enumerate(values)}
+    return estimate_interval(by_seeds)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
@@ -32,19 +42,19 @@ def test_paired_interval_is_that_of_ttest_rel() -> None:
 def test_few_values_give_no_interval_and_say_so() -> None:
     assert estimate([]) is None
     one = estimate([70.0])
-    assert one == Estimate(70.0, 1, None) and one.low is None and one.high is None
-    assert one.reading == "one paired seed: no interval" and not one.excludes_zero
+    assert one == Estimate(70.0, 1) and one.half is one.low is one.high is None and not one.excludes_zero
 
 
 @pytest.mark.parametrize(
-    ("values", "reading"),
+    ("values", "half", "excludes"),
     [
-        ([1.0, 1.1, 0.9], "interval excludes 0"),
-        ([1.0, -1.1, 0.9], "not distinguishable from 0"),
-        ([2.0, 2.0, 2.0], "no spread over seeds: no interval"),
-        ([0.0, 0.0], "not distinguishable from 0"),
+        ([1.0, 1.1, 0.9], 0.248, True),
+        ([1.0, -1.1, 0.9], 2.94, False),
+        ([2.0, 2.0, 2.0], 0, False),
+        ([0.0, 0.0], 0, False),
     ],
 )
-def test_reading(values: list[float], reading: str) -> None:
+def test_only_an_interval_with_a_width_excludes_zero(values: list[float], half: float, excludes: bool) -> None:
     found = estimate(values)
-    assert found is not None and found.reading == reading
+    assert found is not None and found.half == pytest.approx(half, abs=0.01) and found.excludes_zero is excludes
+    assert found.constant is (half == 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from reports.frames import build_grids
-from reports.languages import build_language_table
+from reports.tables.languages import build_language_table
 from tests.reports.records import cell, record
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from reports.document import Table
 from reports.frames import build_grids
-from reports.published import build_published_table
 from reports.render import write_report
+from reports.tables.published import build_published_table
 from results.published import read_published
 from tests.reports.records import EIGHT, cell, grid_of, record
 

@@ -62,7 +62,7 @@ def test_findings_come_first_in_each_format(tmp_path: Path) -> None:
     for name in ("report.md", "report.html", "report.tex"):
         text = (tmp_path / name).read_text()
         places = [
-            text.index(word) for word in ("lorasp is below lora.", "Tests", "0.03126", "Wilcoxon.", "Paired diff")
+            text.index(word) for word in ("lorasp is below lora.", "Tests", "0.03126", "Wilcoxon.", "Scores, average")
         ]
         assert places == sorted(places), name
     assert "| lorasp | 0.03126 | 5 | - |" in (tmp_path / "report.md").read_text()

@@ -27,12 +27,13 @@ from harness.core.cell import Cell
 from harness.core.record import Predictions, Record, SharedParts
 from harness.core.store import Store
 from reports import compare
-from reports.build import build_report, build_run_table, build_tables
+from reports.build import build_report, build_run_table
 from reports.changes import compare_runs
 from reports.document import MAX_ROWS, MOST_KEYS, Findings
 from reports.figures import render_image
 from reports.frames import build_grids
 from reports.plots import scores
+from reports.registered import SuiteContext, build_tables
 from reports.render import write_report
 from reports.statistics.analysis import analyse
 from reports.statistics.examples import find_constant_keys
@@ -70,7 +71,7 @@ def calls(work: Callable[[], object]) -> int:
     [
         build_grids,
         lambda found: compare_runs(found, found),
-        lambda found: build_tables(build_grids(found)[0], []),
+        lambda found: build_tables(SuiteContext(build_grids(found)[0])),
         lambda found: analyse(found, []),
     ],
     ids=["grids", "compare", "tables", "analysis"],
@@ -263,7 +264,7 @@ def test_names_scores_and_estimates_of_a_grid_are_found_once(monkeypatch: pytest
         return real(records, average)
 
     monkeypatch.setattr(compare, "find_headline_metrics", headline)
-    first, second = build_tables(grid, []), build_tables(grid, [])
+    first, second = build_tables(SuiteContext(grid)), build_tables(SuiteContext(grid))
     assert [table.rows for table in first] == [table.rows for table in second]
     assert set(asked.values()) == {2}  # of each task
     place = ("rte", "lorasp", "lora", "glue")

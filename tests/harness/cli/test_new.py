@@ -13,7 +13,11 @@ from harness.cli.main import main
 ROOT = Path(__file__).parents[3]
 
 
-KINDS = {"strategy": ("my-own", "lorasp:select=my-own"), "method": ("my-other", "my-other")}
+KINDS = {
+    "strategy": ("my-own", "lorasp:select=my-own"),
+    "method": ("my-other", "my-other"),
+    "table": ("my-table", "lora"),
+}
 LISTED = """
 from harness.cli.main import main
 assert main(["strategies", "--plugin", "mine/my_own.py"]) == 0
@@ -41,7 +45,7 @@ def test_what_it_writes_runs_and_passes_its_test(
     assert all(f"mine/test_{name.replace('-', '_')}.py::" in tested.stdout for name, _ in KINDS.values())
     listed = process(["-c", LISTED], tmp_path)  # plugins stay registered for a process
     assert listed.returncode == 0, listed.stderr
-    for name, _ in KINDS.values():
+    for name, _ in (KINDS["strategy"], KINDS["method"]):
         (line,) = [line for line in listed.stdout.splitlines() if line.startswith(name)]
         assert "not measured" in line
 
@@ -53,7 +57,8 @@ def test_what_it_writes_runs_and_passes_its_test(
         (["method", "lora"], "method 'lora' is already registered"),
         (["strategy", "Two Words"], "allowed: small letters"),
         (["suite", "glue"], "suite 'glue' is already registered"),
-        (["metric", "mine"], "allowed: new strategy NAME, new method NAME, new suite NAME"),
+        (["table", "cost"], "report table 'cost' is already registered"),
+        (["plot", "mine"], "allowed: new strategy NAME"),
         (["strategy", "there"], "is there already"),
     ],
 )

@@ -32,3 +32,4 @@ def test_a_cell_whose_rows_do_not_tokenise_has_no_notes_of_the_task_before_it(
     rte, mrpc = stored(tmp_path, plan)
     assert (rte.status, mrpc.status, mrpc.reason) == ("ok", "failed", "ValueError: no such rows")
     assert "two rows were dropped" in rte.data_notes and "two rows were dropped" not in mrpc.data_notes
+    assert rte.averages["glue"].metrics == ["accuracy"] and rte.scores["accuracy"] == rte.averages["glue"].score

@@ -16,7 +16,7 @@ from reports.frames import Seeds, build_grids
 from reports.statistics.analysis import analyse
 from reports.statistics.shared_seeds import describe_streams, estimate_over_seeds
 from reports.statistics.student import estimate_mean
-from reports.tables import build_score_table
+from reports.tables.scores import build_score_table
 from tests.reports.records import cell, record
 
 

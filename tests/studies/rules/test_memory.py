@@ -41,7 +41,7 @@ def test_parts() -> None:
         "recomputation": "confirmed",  # 60
         "together": "confirmed",  # 170
     }
-    assert "170.00 of 200.0 MiB (85.0 %)" in found.sentence
+    assert "170.00 MiB of 200.00 MiB (85.0 %)" in found.sentence
     assert [row["total MiB"] for row in found.rows] == ["200.00", "200.00", "120.00", "140.00", "30.00"]
 
 
@@ -71,13 +71,13 @@ def test_what_can_be_told_without_the_rest_is_told() -> None:
     found = judge(load_study("memory"), StudyRuns(profiles=bare))
     assert found.kind == "undecided" and "half frozen, quantized" in found.lacks
     assert {n: p.kind for n, p in found.parts.items()} == {"half frozen": "contradicted"}
-    assert "4.00 of 100.0 MiB" in found.sentence
+    assert "4.00 MiB of 100.00 MiB" in found.sentence
 
 
 def test_profiles_of_another_batch_are_not_mixed_in() -> None:
     small = way("lora", "none", "none", 100, 4, 1, batch_size=2)
     found = judge(load_study("memory"), StudyRuns(profiles=[small, *ways()]))
-    assert "of 200.0 MiB" in found.sentence
+    assert "of 200.00 MiB" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,9 @@ def test_the_half_saves_what_its_frozen_entries_leave() -> None:
     peaks = {"lora": 359140864, "lorasp": 358846976}
     made = [profile(m, train_state=states[m], peak_bytes=peaks[m], peak_kind="cuda allocated", key=m) for m in states]
     part = judge(load_study("memory"), StudyRuns(profiles=made)).parts["half frozen"]
-    saved = float(part.sentence.partition(" saves ")[2].split()[0])
-    assert saved == pytest.approx((peaks["lora"] - peaks["lorasp"]) / MIB, abs=0.005)
+    number, unit = part.sentence.partition(" saves ")[2].split()[:2]
+    assert unit == "KiB"
+    assert float(number) / 1024 == pytest.approx((peaks["lora"] - peaks["lorasp"]) / MIB, abs=0.005)
     old = [p.model_copy(update={"train_state": states[p.method].model_copy(update={"frozen": None})}) for p in made]
     part = judge(load_study("memory"), StudyRuns(profiles=old)).parts["half frozen"]
     assert "at most" in part.sentence and part.kind == "contradicted"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
+from reports.cells import MAX_COLUMNS, build_method_heads, format_estimate, format_with_n
 from reports.document import Table, transpose_table
 from reports.frames import Grid, Seeds, get_seeds
+from reports.registered import SuiteContext, report_table
 from reports.statistics.shared_seeds import estimate_interval
-from reports.tables import MAX_COLUMNS, build_method_heads, format_estimate, format_with_n
 
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
+
+
+@report_table("languages", place=60)
+def build(context: SuiteContext) -> Table | None:
+    return build_language_table(context.grid)
 
 
 def build_language_table(grid: Grid) -> Table | None:

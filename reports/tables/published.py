@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reports.cells import format_average, format_metric
 from reports.compare import Coverage, find_coverage
 from reports.document import LinkedText, Table
 from reports.frames import Grid
-from reports.tables import format_average, format_metric
+from reports.registered import SuiteContext, report_table
 
 Row = Mapping[str, str]
 """A line of results/published.tsv."""
@@ -16,6 +17,11 @@ METRICS = {"matthews": "matthews_correlation"}
 """Published name of a metric -> ours, where they differ; MNLI's accuracy stands beside ours on the matched part."""
 Column = tuple[str, str]
 """(task, metric of our records); of an average its name in our records."""
+
+
+@report_table("published", place=50)
+def build(context: SuiteContext) -> Table | None:
+    return build_published_table(context.grid, context.published)
 
 
 def build_published_table(grid: Grid, rows: Sequence[Row]) -> Table | None:

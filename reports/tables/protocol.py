@@ -1,0 +1,64 @@
+"""How each method was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.core.record import Record
+from reports.document import LinkedText, Table
+from reports.frames import Grid, format_seeds
+from reports.registered import SuiteContext, report_table
+
+
+@report_table("protocol", place=80)
+def build(context: SuiteContext) -> Table:
+    return build_protocol_table(context.grid)
+
+
+def _format_budget(record: Record) -> str:
+    p = record.cell.protocol
+    duration = f"{p.max_steps} steps at most" if p.max_steps else f"{p.epochs:g} epochs"
+    caps = [f"{n:,} {part} rows at most" for part, n in (("train", p.train_rows), ("eval", p.eval_rows)) if n]
+    return ", ".join([duration, *caps])
+
+
+PROTOCOL: Mapping[str, Callable[[Record], str]] = {
+    "protocol": lambda r: r.cell.protocol.name,
+    "learning rate": lambda r: f"{r.cell.protocol.lr:g}",
+    "its source": lambda r: r.cell.protocol.lr_source,
+    "budget": _format_budget,
+    "batch x tokens": lambda r: f"{r.cell.protocol.batch_size} x {r.cell.protocol.max_length}",
+    "schedule": lambda r: r.cell.protocol.schedule,
+    "precision": lambda r: r.cell.precision,
+}
+"""Columns of the table of protocols; a cell that tasks do not share is told for each of them."""
+
+
+def build_protocol_table(grid: Grid) -> Table:
+    """How each method trained."""
+    rows = []
+    for method in grid.methods:
+        seeds = len({format_seeds(r.cell.seeds) for r in grid.select_method(method)})
+        settings = [_format_by_task(grid, method, column) for column in PROTOCOL.values()]
+        rows.append((LinkedText(method, method=method), *settings, str(seeds)))
+    head = ("method", *PROTOCOL, "seeds")
+    truncated = {
+        (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
+        for t in grid.tasks
+        for r in grid.select_task(t)
+        if r.truncation
+        for s, n in r.truncation.total.items()
+        if r.truncation.rows[s]
+    }
+    notes = ["Rows cut at the length limit: " + ("; ".join(truncated.values()) or "none") + "."]
+    return Table("Protocol", head, rows, notes)
+
+
+def _format_by_task(grid: Grid, method: str, told: Callable[[Record], str]) -> str:
+    """What all of a method's cells say, or else what those of each task do (a rate tuned per task)."""
+    texts = {
+        task: ", ".join(dict.fromkeys(map(told, group))) for task in grid.tasks if (group := grid.of(task, method))
+    }
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{task} {text}" for task, text in texts.items())
