@@ -15,6 +15,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 import results
 from harness.cli.main import main
+from harness.core.registry import load_package
+from reports.registered import TABLES
 from tests.harness.test_plugins import registered
 
 ROOT = Path(__file__).parent.parent
@@ -108,14 +110,14 @@ def test_metric_of_the_suite_is_the_one_of_scikit_learn() -> None:
                 assert weighted[draw, replica] == pytest.approx(expected)
 
 
-def test_table_is_in_the_report() -> None:
-    assert main(["run", "--tasks", "rte", "--methods", "lora", "--seeds", "3", *SHORT, "--out", "out"]) == 0
-    guide = runpy.run_path("best_seed.py", run_name="guide")
-    page = guide["write_report_with_table"](Path("out"), Path("tables"))
-    assert page.is_file()
-    text = Path("tables/report.md").read_text()
-    values = results.load("out").value
-    (row,) = [line for line in text.splitlines() if line.startswith("| rte | lora |") and line.count("|") == 6]
-    cells = [cell.strip() for cell in row.split("|")[3:6]]
-    assert float(cells[0]) == pytest.approx(values.max(), abs=0.01)
-    assert float(cells[2]) == pytest.approx(values.max() - values.min(), abs=0.01)
+def test_table_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_package("reports.tables")
+    monkeypatch.setattr(TABLES, "_items", dict(TABLES._items))  # as at the end of a process
+    assert main(["run", "--tasks", "rte", "--methods", "lora", "--seeds", "3", *SHORT, "--out", "RUN"]) == 0
+    assert main([*find_command("report RUN"), "--formats", "md,csv", "--figures", "png"]) == 0
+    assert "### Best seeds" in Path("RUN/report/report.md").read_text()
+    values = results.load("RUN").value
+    with Path("RUN/report/table-best-seeds.csv").open(newline="") as file:
+        (row,) = list(csv.DictReader(file))
+    assert float(row["best"]) == pytest.approx(values.max())
+    assert float(row["range"]) == pytest.approx(values.max() - values.min())

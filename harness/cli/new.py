@@ -6,7 +6,6 @@ import keyword
 import os
 import re
 import string
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +83,8 @@ class $class_name(Suite):
             examples.append(Example(f"row/{n}", (text,), label))
         splits = {"train": tuple(examples[:500]), "validation": tuple(examples[500:])}
         return TaskData(splits, compute_fingerprint(splits), "made up")
+'''
+
 TABLE = '''\
 """The report table $name: add it to a report with --plugin $file.py."""
 
@@ -102,7 +103,6 @@ def build_rows(context):
         rows.append({"method": method, "runs": len(records), "mean steps": statistics.fmean(steps) if steps else None})
     return rows
 '''
-
 RUN = """
 
 def test_it_trains(tmp_path):
@@ -150,13 +150,6 @@ import numpy as np
 from harness.cli.main import main
 from harness.core.method import SUITES, SourceRequest
 from harness.core.registry import load_all
-    "table": '''\
-"""Is $name in the report?"""
-
-import csv
-from pathlib import Path
-
-from harness.cli.main import main
 
 FILE = Path(__file__).with_name("$file.py")
 
@@ -170,6 +163,18 @@ def test_right_predictions_score_100():
         for split in task.eval_splits:
             labels = np.array([row.label for row in data.splits[split]])
             assert set(suite.score(name, split, labels, labels).values()) == {100.0}
+''',
+    "table": '''\
+"""Is $name in the report?"""
+
+import csv
+from pathlib import Path
+
+from harness.cli.main import main
+
+FILE = Path(__file__).with_name("$file.py")
+
+
 def test_the_report_has_it(tmp_path):
     words = "--methods lora --tasks rte --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
     assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
@@ -189,6 +194,7 @@ def format_run(kind: str, name: str) -> str:
         return "--methods lora --tasks rte"
     return f"--methods {f'lorasp:select={name}' if kind == 'strategy' else name} --tasks rte"
 
+
 def _load_registry(kind: str) -> Registry[Any]:
     """Where the names of a kind are registered."""
     if kind == "table":
@@ -196,7 +202,8 @@ def _load_registry(kind: str) -> Registry[Any]:
 
         load_package("reports.tables")
         return TABLES
-    return {"strategy": STRATEGIES, "method": METHODS, "suite": SUITES}[kind]
+    registries: dict[str, Registry[Any]] = {"strategy": STRATEGIES, "method": METHODS, "suite": SUITES}
+    return registries[kind]
 
 
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
