@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.bench.silence import silence_warnings
+from harness.bench.trainer_baseline import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.core.process import build_child_environment, count_cpus
 from harness.core.registry import load_all
 from harness.core.spec import Spec
@@ -61,9 +61,9 @@ def _wait_for_all(running: Sequence[subprocess.Popen[str]]) -> None:
         time.sleep(POLL_SECONDS)
         failed = [i for i, p in enumerate(running) if p.poll() not in (None, 0)]
         if failed:
-            raise RuntimeError(f"rival process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
+            raise RuntimeError(f"baseline process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
     if any(process.returncode for process in running):
-        raise RuntimeError("a rival process failed")
+        raise RuntimeError("a baseline process failed")
 
 
 def _wait_for_others(folder: Path, own: str, count: int) -> None:

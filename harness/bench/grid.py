@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.bench.at_once import select_lora_cells, train_concurrently
-from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.bench.table import Bench, Panel
+from harness.bench.trainer_baseline import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.listener import SilentListener

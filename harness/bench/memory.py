@@ -56,7 +56,7 @@ def _build_jobs(spec: Spec, strategies: Sequence[str], levels: Sequence[str], de
     """LoRA, its rivals, LoRA-SP and full; each saving alone and all together; the strategies."""
     from harness.bench.memory_process import MemoryJob
     from harness.bench.subjects import find_counterpart_on_cpu
-    from harness.bench.usual import FULL
+    from harness.bench.trainer_step import FULL
 
     quantize_option = f"quantize={levels[-1]}," if levels else ""
     savings = [f"{LORA}:quantize={level}" for level in levels]

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import build_callback
 from harness.bench.silence import silence_warnings
-from harness.bench.usual import TrainerBaseline, add_adapter, build_hf_trainer, load_baseline
+from harness.bench.trainer_baseline import build_callback
+from harness.bench.trainer_step import TrainerBaseline, add_adapter, build_hf_trainer, load_baseline
 from harness.core.device import choose_threads
 from harness.core.registry import load_all
 from harness.profiling.activations import measure_saved_activations
@@ -25,11 +25,11 @@ from harness.replicas.groups import Attached
 
 @dataclasses.dataclass(frozen=True)
 class MemoryJob:
-    """One thing to measure; `usual` is Trainer's in its place; without `peak` only what a step keeps is counted."""
+    """One thing to measure; `baseline` is Trainer's in its place; without `peak` only what a step keeps is counted."""
 
     name: str
     question: ProfileRequest
-    usual: TrainerBaseline | None = None
+    baseline: TrainerBaseline | None = None
     peak: bool = True
 
 
@@ -55,7 +55,7 @@ def measure_jobs(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
     """Measure some jobs in this process; one with a peak must be its only one."""
     load_all()
     with silence_warnings():
-        return [_measure_harness(job) if job.usual is None else _measure_baseline(job, job.usual) for job in jobs]
+        return [_measure_harness(job) if job.baseline is None else _measure_baseline(job, job.baseline) for job in jobs]
 
 
 def _measure_harness(job: MemoryJob) -> MemoryMeasurement:
@@ -91,13 +91,13 @@ def _exclude_head(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [p for n, p in model.named_parameters() if p.requires_grad and not any(h in n.split(".") for h in heads)]
 
 
-def _measure_baseline(job: MemoryJob, usual: TrainerBaseline) -> MemoryMeasurement:
+def _measure_baseline(job: MemoryJob, baseline: TrainerBaseline) -> MemoryMeasurement:
     question, cuda = job.question, job.question.device == "cuda"
     choose_threads(question.threads)
-    model = load_baseline(usual, question)
+    model = load_baseline(baseline, question)
     start = RssPeak().start
     steady: list[RssPeak] = []
-    model = add_adapter(model, usual, question)
+    model = add_adapter(model, baseline, question)
     gradients: list[int] = []
 
     def before_update(args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -27,7 +27,7 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
     job = spec.model_dump_json()
     commands = {HELP: ["harness", "--help"]}
     commands |= {HARNESS: ["harness.bench.startup_process", "ours", job]}
-    commands |= {BASELINE: ["harness.bench.startup_process", "rival", job]}
+    commands |= {BASELINE: ["harness.bench.startup_process", "baseline", job]}
     samples_by_name: dict[str, list[Sample]] = {name: [] for name in commands}
     for _ in range(repeats):
         for name, words in commands.items():

@@ -45,7 +45,7 @@ def build_harness_step(text: str) -> Callable[[], float]:
 def build_baseline_step(text: str) -> Callable[[], float]:
     """Load the model, put peft's LoRA in, and take Trainer's first step; what to train is told it for nothing."""
     from harness.bench.subjects import find_counterpart_on_cpu
-    from harness.bench.usual import add_adapter, build_hf_trainer, load_baseline
+    from harness.bench.trainer_step import add_adapter, build_hf_trainer, load_baseline
 
     question = _build_request(text)
     baseline = find_counterpart_on_cpu(question)
@@ -61,7 +61,7 @@ def build_baseline_step(text: str) -> Callable[[], float]:
     return taken
 
 
-IMPLEMENTATIONS = {"ours": (import_harness, build_harness_step), "rival": (import_baseline, build_baseline_step)}
+IMPLEMENTATIONS = {"ours": (import_harness, build_harness_step), "baseline": (import_baseline, build_baseline_step)}
 
 
 def _build_request(text: str) -> ProfileRequest:

@@ -13,7 +13,7 @@ import torch
 
 from harness.bench.subjects import Case, CaseTimer, build_cases, prepare_timer
 from harness.bench.table import SPREAD, Bench, Panel, build_facts, compute_ratios, format_ratio
-from harness.bench.usual import Rounds, TrainerBaseline, time_baseline
+from harness.bench.trainer_step import Rounds, TrainerBaseline, time_baseline
 from harness.core.device import choose_device, choose_threads
 from harness.core.failure import release_memory
 from harness.core.spec import Spec
@@ -28,8 +28,8 @@ WARMUP_STEPS = 4
 class PairedTiming:
     """A rival and the subjects that took turns with it: seconds of a step, round by round."""
 
-    usual: TrainerBaseline
-    rival: list[float]
+    baseline: TrainerBaseline
+    baseline_seconds: list[float]
     subjects: list[CaseTimer]
 
 
@@ -39,7 +39,7 @@ def measure(spec: Spec, strategies: Sequence[str], packs: Sequence[int], repeats
     rounds = Rounds(repeats, BLOCK_STEPS[device], WARMUP_STEPS)
     all_cases, notes = build_cases(spec, strategies, packs, device)
     timings: list[PairedTiming] = []
-    for _, case_group in itertools.groupby(all_cases, key=lambda c: c.rival):
+    for _, case_group in itertools.groupby(all_cases, key=lambda c: c.baseline_label):
         timings.append(_time_interleaved(list(case_group), rounds, notes))
         release_memory()  # AdaLoRA's Trainer refers to itself
     dtype = torch.bfloat16 if spec.dtype[0] == "bf16" else torch.float32
@@ -82,7 +82,7 @@ def _compute_replica_seconds(subject: CaseTimer) -> list[float]:
 
 
 def _compute_speedup(race: PairedTiming, subject: CaseTimer) -> tuple[float, float, float]:
-    return compute_ratios(race.rival, _compute_replica_seconds(subject))
+    return compute_ratios(race.baseline_seconds, _compute_replica_seconds(subject))
 
 
 def _find_lora(race: PairedTiming) -> CaseTimer | None:
@@ -93,10 +93,10 @@ def _find_lora(race: PairedTiming) -> CaseTimer | None:
 def _build_rows(races: Sequence[PairedTiming], ceiling: float) -> list[dict[str, str]]:
     rows = []
     for race in races:
-        median = 1000 * float(np.median(race.rival))
-        baseline_row = {"what": f"peft + Trainer: {race.usual.name}", "K": "1", "step": f"{median:.2f} ms"}
+        median = 1000 * float(np.median(race.baseline_seconds))
+        baseline_row = {"what": f"peft + Trainer: {race.baseline.name}", "K": "1", "step": f"{median:.2f} ms"}
         blank = ("Trainer's / ours (10 % to 90 %)", "time / lora's", "GFLOP/s", "of ceiling")
-        if race.usual.config is None:
+        if race.baseline.config is None:
             baseline_row["what"] = "Trainer: full"
         rows.append(baseline_row | {"a replica": f"{median:.2f} ms"} | dict.fromkeys(blank, ""))
         rows += [_build_row(race, subject, ceiling) for subject in race.subjects]
@@ -126,11 +126,11 @@ def _build_row(race: PairedTiming, subject: CaseTimer, ceiling: float) -> dict[s
 def _build_samples(races: Sequence[PairedTiming], ceiling: float) -> list[dict[str, Any]]:
     samples: list[dict[str, Any]] = []
     for race in races:
-        samples.append({"what": race.usual.name, "rival": None, "k": 1, "step_seconds": race.rival})
+        samples.append({"what": race.baseline.name, "rival": None, "k": 1, "step_seconds": race.baseline_seconds})
         samples += [
             {
                 "what": s.name,
-                "rival": race.usual.name,
+                "rival": race.baseline.name,
                 "k": s.k,
                 "packed": s.packed,
                 "step_seconds": s.seconds,
@@ -146,7 +146,7 @@ def _build_samples(races: Sequence[PairedTiming], ceiling: float) -> list[dict[s
 def _build_panels(races: Sequence[PairedTiming], packs_of: Mapping[int, float]) -> list[Panel]:
     """`packs_of`: seconds of a step by size of the pack."""
     alone = [(r, s) for r in races for s in r.subjects if not s.packed]
-    names = [f"{s.name} (Trainer: {r.usual.name})" for r, s in alone]
+    names = [f"{s.name} (Trainer: {r.baseline.name})" for r, s in alone]
     low, middle, high = zip(*(_compute_speedup(r, s) for r, s in alone), strict=True)
     panels = [Panel("Trainer's step / ours", names, {"ratio": middle}, low, high, mark=1.0)]
     if len(packs_of) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.bench.usual import FULL, TrainerBaseline, build_peft_counterpart
+from harness.bench.trainer_step import FULL, TrainerBaseline, build_peft_counterpart
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.failure import is_out_of_memory
@@ -30,7 +30,7 @@ class Case:
     question: ProfileRequest
     k: int
     packed: bool
-    rival: str
+    baseline_label: str
 
 
 def build_cases(
@@ -50,8 +50,8 @@ def build_cases(
     if packs:
         packing = _find_packing_method(spec, requests)
         step_cases += [Case(packing, k, True, _choose_baseline(packing.cell, packing.method)) for k in packs]
-    order = list(dict.fromkeys(c.rival for c in step_cases))
-    return sorted(step_cases, key=lambda c: order.index(c.rival)), notes
+    order = list(dict.fromkeys(c.baseline_label for c in step_cases))
+    return sorted(step_cases, key=lambda c: order.index(c.baseline_label)), notes
 
 
 def build_requests(spec: Spec, device: str) -> tuple[list[ProfileRequest], list[str]]:

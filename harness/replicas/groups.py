@@ -180,26 +180,26 @@ class ParameterGroup:
 class Attached:
     """What a method made of the model: groups that train, and what is stored without training, per replica.
 
-    `after_step` is called with the number of steps taken after each; `forget` is called before each is computed and
-    after it, for what was made of trained values: a replayed graph changes them unseen, and one that is captured has to
-    make it anew; `host_steps` say of a step, from 0, whether the host decides something within it, so that no graph can
-    hold it; `penalty` is added to the losses [K]; `model` is called in place of the backbone where the method wraps it;
-    `extra` goes into the record, and what `extra_of` gives for a replica; `kept` is what training changes beside the
-    groups; `frozen_bytes` per replica are those of adapter entries stored without training, maps of the trained ones
-    included; `tuner` is peft's, where the method is.
+    `after_step` is called after each step with the number of steps taken. `invalidate` is called before and after each
+    step, for values cached from trained ones: a replayed graph changes those unseen, and a graph that is captured must
+    compute the cache itself. `eager_steps` say whether the host decides something within a step (counted from 0), so
+    that no graph can hold it. `penalty` is added to the losses [K]. `model` is called in place of the backbone where
+    the method wraps it. `extra` and, per replica, `extra_of` go into the record. `extra_state` is what training changes
+    beside the groups. `frozen_bytes` per replica are those of adapter entries stored without training, maps of the
+    trained ones included. `tuner` is peft's, where the method is.
     """
 
     groups: list[ParameterGroup]
     stored: Sequence[int] = ()
     keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
     after_step: list[Callable[[int], None]] = dataclasses.field(default_factory=list)
-    forget: list[Callable[[], None]] = dataclasses.field(default_factory=list)
-    host_steps: list[Callable[[int], bool]] = dataclasses.field(default_factory=list)
+    invalidate: list[Callable[[], None]] = dataclasses.field(default_factory=list)
+    eager_steps: list[Callable[[int], bool]] = dataclasses.field(default_factory=list)
     penalty: Callable[[], Tensor] | None = None
     model: nn.Module | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_of: list[Callable[[int], dict[str, Any]]] = dataclasses.field(default_factory=list)
-    kept: list[Stateful] = dataclasses.field(default_factory=list)
+    extra_state: list[Stateful] = dataclasses.field(default_factory=list)
     frozen_bytes: Sequence[int] = ()
     tuner: Any = None
 
@@ -211,11 +211,11 @@ class Attached:
             stored=[a + b for a, b in zip(self.stored, other.stored, strict=True)],
             keep_rows=self.keep_rows + other.keep_rows,
             after_step=self.after_step + other.after_step,
-            forget=self.forget + other.forget,
-            host_steps=self.host_steps + other.host_steps,
+            invalidate=self.invalidate + other.invalidate,
+            eager_steps=self.eager_steps + other.eager_steps,
             extra=self.extra | other.extra,
             extra_of=self.extra_of + other.extra_of,
-            kept=self.kept + other.kept,
+            extra_state=self.extra_state + other.extra_state,
         )
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -106,7 +106,7 @@ class Trainer:
         """Forward, backward, update; returns the losses [K]."""
         rows, shape = self._begin_step(step)
         self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
-        losses = self._run_on_device(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
+        losses = self._run_on_device(rows, shape, plain=any(host(step) for host in self.attached.eager_steps))
         self.optimizer.steps = step + 1
         self._invalidate()
         for called in self.attached.after_step:
@@ -136,7 +136,7 @@ class Trainer:
             return self._forward(rows, shape)
 
     def _invalidate(self) -> None:
-        for called in self.attached.forget:
+        for called in self.attached.invalidate:
             called()
 
     def _begin_step(self, step: int) -> tuple[Tensor, Shape]:
@@ -224,7 +224,7 @@ class Trainer:
             "members": list(self.members),
             "theta": [g.theta.detach().to("cpu", copy=True) for g in self.attached.groups],
             "optimizer": move_tensors(torch.device("cpu"), self.optimizer.state()),
-            "kept": move_tensors(torch.device("cpu"), [part.state() for part in self.attached.kept]),
+            "kept": move_tensors(torch.device("cpu"), [part.state() for part in self.attached.extra_state]),
             "trained": [dataclasses.asdict(t) for t in self.trained],
             "sums": self._sums.to("cpu", copy=True),
             "since": self._since,
@@ -247,7 +247,7 @@ class Trainer:
             group.theta.detach().copy_(saved)
         moments = state["optimizer"]
         self.optimizer.restore(moments | {"projectors": move_tensors(self.device, moments["projectors"])})
-        for part, saved in zip(self.attached.kept, move_tensors(self.device, state["kept"]), strict=True):
+        for part, saved in zip(self.attached.extra_state, move_tensors(self.device, state["kept"]), strict=True):
             part.restore(saved)
         self.trained = [TrainingHistory(**fields) for fields in state["trained"]]
         self._sums.copy_(state["sums"])

@@ -19,7 +19,7 @@ class MatrixBank:
 
     A step launches a kernel or two for all of them in place of several for each, which is what bounds a small model.
     What is ready holds until a group changes: in place, which torch counts, or by a replayed graph, after which
-    `forget` is called.
+    `invalidate` is called.
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[PartialMatrix]) -> None:
@@ -95,7 +95,7 @@ class MatrixBank:
     def _refresh(self) -> None:
         if self._read_versions() == self._seen:
             return
-        self.forget()
+        self.invalidate()
         for group, index in zip(self.groups, self.indices, strict=True):
             if index is not None:
                 assert self.flat is not None
@@ -109,7 +109,7 @@ class MatrixBank:
         """Other entries of a matrix that is ready train now, and all have kept their values: it is ready still."""
         self._seen = self._read_versions()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """What was made ready is that of trained values that may be others now."""
         self._seen = None
         self._cast.clear()
@@ -127,4 +127,4 @@ class MatrixBank:
         self.flat = None if self.flat is None else self.flat[chosen]
         self.indices = [None if index is None else index[chosen] for index in self.indices]
         self._bind()
-        self.forget()
+        self.invalidate()

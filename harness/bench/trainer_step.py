@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import TrainerDataset, build_arguments, build_callback
+from harness.bench.trainer_baseline import TrainerDataset, build_arguments, build_callback
 from harness.core.method import Method
 from harness.data.task_types.classification import LabelledRows
 from harness.models.load import load_model, load_tokenizer
@@ -37,21 +37,21 @@ def build_peft_counterpart(method: Method, attached: Attached, model: torch.nn.M
     return TrainerBaseline(method.name, config)
 
 
-def load_baseline(usual: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
+def load_baseline(baseline: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
     """The model as peft's user loads it: in float32, for Trainer's autocast."""
     return load_model(
-        question.source, question.task.outputs, device=question.device, trained_backbone=usual.config is None
+        question.source, question.task.outputs, device=question.device, trained_backbone=baseline.config is None
     )
 
 
-def add_adapter(model: torch.nn.Module, usual: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
+def add_adapter(model: torch.nn.Module, baseline: TrainerBaseline, question: ProfileRequest) -> torch.nn.Module:
     """With the adapter put in, if there is one."""
-    if usual.config is None:
+    if baseline.config is None:
         return model
     from peft import get_peft_model
 
     torch.manual_seed(question.cell.seeds["init"])
-    peft_model: torch.nn.Module = get_peft_model(model, usual.config)
+    peft_model: torch.nn.Module = get_peft_model(model, baseline.config)
     return peft_model
 
 
@@ -114,10 +114,10 @@ class _Clock:
 
 
 def time_baseline(
-    usual: TrainerBaseline, question: ProfileRequest, rounds: Rounds, folder: str, between: Callable[[int], None]
+    baseline: TrainerBaseline, question: ProfileRequest, rounds: Rounds, folder: str, between: Callable[[int], None]
 ) -> list[float]:
     """Seconds of a step of Trainer in each round; after each, `between` gets the number of the round."""
-    model = add_adapter(load_baseline(usual, question), usual, question)
+    model = add_adapter(load_baseline(baseline, question), baseline, question)
     trainer = build_hf_trainer(model, question, rounds.steps, folder)
     clock = _Clock(rounds, question.device, between)
     trainer.add_callback(build_callback(on_step_end=clock.on_step_end))
