@@ -64,7 +64,7 @@ class LocalExecutor:
         steps = max(count_steps(cell.protocol, rows) for cell in job.pack.cells)
         self.listener.on_pack_start(task, len(job.slots), steps)
         if job.start is not None:
-            self.listener.note(f"{task}: goes on from step {job.start.step}")
+            self.listener.note(f"{task}: resumes from step {job.start.step}")
 
     def _read_inputs(self, planned: PlannedCell) -> tuple[Inputs, float]:
         """Tokenized rows of the cell's task and the seconds they took; those of the last task are kept."""
