@@ -159,7 +159,7 @@ class Trainer:
             callback()
 
     def _begin_step(self, step: int) -> tuple[Tensor, Shape]:
-        """Indices of the step's rows on the device, and the padded shape; sets all that the step reads from the host."""
+        """Indices of the step's rows on the device, and the padded shape; sets what a step reads from the host."""
         self.model.train()
         self.clock.step.fill_(step)
         self.optimizer.begin(step)
