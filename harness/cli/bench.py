@@ -51,7 +51,7 @@ SIZES = "1,2,4,8,16,32"
 
 @bench.callback()
 def root() -> None:
-    """Measure what the harness saves and costs, beside its rivals.
+    """Measure what the harness saves and costs, against its baselines.
 
     Example: python -m harness bench recompute
     """

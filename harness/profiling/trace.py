@@ -52,9 +52,8 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     )
     created = counts.at_peak(gradients)
     state_shares["gradients"] += created
-    activations = min(
-        forward["live"], counts.peak - created
-    )  # if gradients make the peak, part of these is freed by then
+    # if the peak lies late in the backward pass, part of the activations is freed by then
+    activations = min(forward["live"], counts.peak - created)
     rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**state_shares, activations=activations, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
