@@ -73,7 +73,7 @@ class AdaLora(FromPeft):
 
     def register_hooks(self, tuner: Any, attached: Attached) -> None:
         attached.after_step.append(tuner.update_and_allocate)
-        attached.kept.append(AllocatorState(tuner))
+        attached.extra_state.append(AllocatorState(tuner))
         if self.orthogonal:
             attached.penalty = lambda: self.orthogonal * _compute_orthogonality(tuner.model)
 

@@ -68,7 +68,7 @@ class GaLore(Method):
             for s in find_sites(model, self.target, self.rank)
         }
         attached = attach_backbone(model, projectors)
-        attached.host_steps.append(lambda step: step % self.update_every == 0)
+        attached.eager_steps.append(lambda step: step % self.update_every == 0)
         return attached.join(head)
 
 

@@ -1,4 +1,7 @@
-"""Several processes of the rival at once, as one would share a machine among the cells of a grid."""
+"""Run several baseline processes at once, as a user would share one machine among the cells of a grid.
+
+Each process warms up, creates a file in a common folder, and starts when all files are there.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.bench.rival import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.bench.silence import silence_warnings
+from harness.bench.trainer_baseline import BaselineRun, BaselineVariant, read_cell_inputs, train_baseline
 from harness.core.process import build_child_environment, count_cpus
 from harness.core.registry import load_all
 from harness.core.spec import Spec
@@ -22,20 +25,20 @@ from harness.planning.planned_cell import PlannedCell
 from harness.profiling.worker import follow_stdin
 
 POLL_SECONDS = 0.05
-"""Seconds between looks at what the processes do."""
+"""Seconds between two checks of the processes."""
 
 
 def select_lora_cells(plan: Plan) -> list[PlannedCell]:
-    """What both ways can train: LoRA at its defaults, seed by seed."""
+    """The cells that the baseline can train too: LoRA at its defaults, seed by seed."""
     return [c for c in plan.cells if c.cell.method == "lora" and not c.cell.options]
 
 
 def train_concurrently(
     spec: Spec, count: int, steps: int, device: str, way: BaselineVariant = "best"
 ) -> list[BaselineRun]:
-    """`count` processes, the n-th training the n-th LoRA cell for so many steps; all begin together.
+    """Runs of `count` concurrent processes; the n-th trains the n-th LoRA cell for `steps` steps.
 
-    On a CPU they divide the threads. Raises RuntimeError where one of them fails.
+    On a CPU they divide the threads. Raises RuntimeError if one of them fails.
     """
     threads = max(1, (spec.threads or count_cpus()) // count)
     job = {"spec": spec.model_dump(mode="json"), "steps": steps, "device": device, "count": count, "way": way}
@@ -44,7 +47,7 @@ def train_concurrently(
     with tempfile.TemporaryDirectory() as folder:
         running: list[subprocess.Popen[str]] = []
         try:
-            for i in range(count):  # each in a group of its own: Ctrl-C is for the process that waits
+            for i in range(count):  # each in its own process group: Ctrl-C is for this process, which kills them
                 words, pipe = [*command, folder, str(i)], subprocess.PIPE
                 running.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, text=True, process_group=0))
             _wait_for_all(running)
@@ -56,24 +59,25 @@ def train_concurrently(
 
 
 def _wait_for_all(running: Sequence[subprocess.Popen[str]]) -> None:
-    """Until all are done; the first that fails ends it, as the others would wait for it."""
+    """Wait until all have ended. Raises RuntimeError at the first failure, as the others would wait for ever."""
     while any(process.poll() is None for process in running):
         time.sleep(POLL_SECONDS)
         failed = [i for i, p in enumerate(running) if p.poll() not in (None, 0)]
         if failed:
-            raise RuntimeError(f"rival process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
+            raise RuntimeError(f"baseline process {failed[0]} of {len(running)} ended with {running[failed[0]].poll()}")
     if any(process.returncode for process in running):
-        raise RuntimeError("a rival process failed")
+        raise RuntimeError("a baseline process failed")
 
 
 def _wait_for_others(folder: Path, own: str, count: int) -> None:
+    """Announce this process by a file in `folder`, and wait until all `count` have."""
     (folder / own).touch()
     while len(list(folder.iterdir())) < count:
         time.sleep(POLL_SECONDS)
 
 
 def main(words: Sequence[str]) -> None:
-    """One of several processes: `job folder number`."""
+    """Train in one of several processes; `words` are the job as JSON, the common folder and the process's number."""
     import torch
 
     follow_stdin()

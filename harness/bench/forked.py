@@ -1,4 +1,7 @@
-"""What the processes of `bench memory` share: imported once, before they part, so that no peak holds a library."""
+"""Imports that the processes of `bench memory` share.
+
+The fork server imports them once, so that no measured peak includes the loading of a library.
+"""
 
 from __future__ import annotations
 

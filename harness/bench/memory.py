@@ -1,4 +1,4 @@
-"""Memory of LoRA-SP against LoRA, peft's LoRA and full fine-tuning, and what each way to save it saves."""
+"""The bench `memory`: peaks of LoRA-SP against LoRA, peft's LoRA and full fine-tuning, and single savings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ RECOMPUTE_MODES = ("selective", "full")
 PARTS = tuple(MemoryShares.model_fields)
 
 
-def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Bench:
-    """Peaks of the methods and of each saving, a process each; what strategies keep, counted. Raises UserError."""
+def measure(spec: Spec, strategies: Sequence[str], quantizations: Sequence[str]) -> Bench:
+    """The bench of peaks, each in its own process, and of the saved activations of strategies. Raises UserError."""
     device = choose_device(spec.device)
     has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
-    jobs = _build_jobs(spec, strategies, levels if has_bitsandbytes else (), device)
+    jobs = _build_jobs(spec, strategies, quantizations if has_bitsandbytes else (), device)
+    # a peak needs a process of its own; jobs without one share a last process
     job_groups = [[job] for job in jobs if job.peak]
-    counted = [job for job in jobs if not job.peak]
-    measurements = [f for group in [*job_groups, *([counted] if counted else [])] for f in _run_in_process(group)]
+    if counted := [job for job in jobs if not job.peak]:
+        job_groups.append(counted)
+    measurements: list[MemoryMeasurement] = []
+    for group in job_groups:
+        measurements += _run_in_process(group)
     facts = build_facts(spec, device, choose_threads(spec.threads)) | {
         "peak": "cuda allocated" if device == "cuda" else "rss above the loaded backbone",
     }
@@ -40,9 +44,9 @@ def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Ben
         and (predicted_peak := measurements[0].predicted_peak)
         and (measurements[0].peak or 0) > 2 * predicted_peak
     ):
-        facts["mind"] = "the model is so small that peaks are mostly the libraries'; see 'predicted', or give --model"
-    if levels and not has_bitsandbytes:
-        facts["left out"] = f"{', '.join(levels)}: bitsandbytes is not installed"
+        facts["mind"] = "the model is so small that the peak is mostly libraries; see 'predicted', or give --model"
+    if quantizations and not has_bitsandbytes:
+        facts["left out"] = f"{', '.join(quantizations)}: bitsandbytes is not installed"
     return Bench(
         "memory",
         facts,
@@ -52,14 +56,14 @@ def measure(spec: Spec, strategies: Sequence[str], levels: Sequence[str]) -> Ben
     )
 
 
-def _build_jobs(spec: Spec, strategies: Sequence[str], levels: Sequence[str], device: str) -> list[MemoryJob]:
-    """LoRA, its rivals, LoRA-SP and full; each saving alone and all together; the strategies."""
+def _build_jobs(spec: Spec, strategies: Sequence[str], quantizations: Sequence[str], device: str) -> list[MemoryJob]:
+    """Jobs of LoRA, its baselines, LoRA-SP and full; of each saving alone and of all together; of the strategies."""
     from harness.bench.memory_process import MemoryJob
     from harness.bench.subjects import find_counterpart_on_cpu
-    from harness.bench.usual import FULL
+    from harness.bench.trainer_step import FULL
 
-    quantize_option = f"quantize={levels[-1]}," if levels else ""
-    savings = [f"{LORA}:quantize={level}" for level in levels]
+    quantize_option = f"quantize={quantizations[-1]}," if quantizations else ""
+    savings = [f"{LORA}:quantize={quantization}" for quantization in quantizations]
     savings += [f"{LORA}:recompute={how}" for how in RECOMPUTE_MODES] + [
         f"{SELECTED}:{quantize_option}recompute={RECOMPUTE_MODES[-1]}"
     ]
@@ -93,11 +97,11 @@ def _format_name(cell: Cell) -> str:
 
 
 def _run_in_process(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
-    """Raises UserError where the process is killed."""
+    """Measurements of jobs in one fresh process. Raises UserError if the process is killed."""
     from harness.bench.memory_process import measure_jobs
 
-    # bitsandbytes opens the GPU when it is imported, and an open one is lost to a forked process; resident memory,
-    # which would take libraries for the method's, is the CPU's measure only
+    # with a GPU bitsandbytes must not be preloaded: it opens the GPU on import, which a forked process cannot use.
+    # On a CPU the peak is resident memory, so libraries must be loaded before the process forks
     cuda = jobs[0].question.device == "cuda"
     preload = "harness.bench.memory_process" if cuda else "harness.bench.forked"
     try:
@@ -106,25 +110,26 @@ def _run_in_process(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
         raise UserError(f"{jobs[0].name}: its process was killed (out of memory?); use a smaller batch") from error
 
 
-def compute_saving(found: int | None, base: int | None) -> float | None:
-    """The share of `base` that is not taken; None where one of them is not known."""
-    return None if not found or not base else 1 - found / base
+def compute_saving(size: int | None, base: int | None) -> float | None:
+    """The share of `base` bytes that is saved, negative if `size` is larger; None if one of them is unknown."""
+    return None if not size or not base else 1 - size / base
 
 
-def _build_row(found: MemoryMeasurement, base: MemoryMeasurement) -> dict[str, str]:
-    parts, total = found.predicted or {}, found.predicted_peak
+def _build_row(measured: MemoryMeasurement, base: MemoryMeasurement) -> dict[str, str]:
+    """A row of texts; savings are relative to `base`, which is LoRA."""
+    parts, total = measured.predicted or {}, measured.predicted_peak
     shares = {name: f"{100 * parts[name] / total:.1f} %" if total else "" for name in PARTS}
     return {
-        "what": found.name,
-        "peak": _format_mib(found.peak),
-        "saved": _format_percent(compute_saving(found.peak, base.peak)),
+        "what": measured.name,
+        "peak": _format_mib(measured.peak),
+        "saved": _format_percent(compute_saving(measured.peak, base.peak)),
         "predicted": _format_mib(total),
         "saved of it": _format_percent(compute_saving(total, base.predicted_peak)),
         **shares,
-        "gradient bytes": str(found.gradients),
-        "moment bytes": str(found.moments),
-        "kept for backward": _format_mib(found.kept),
-        "kept / lora's": f"{found.kept / base.kept:.2f}",
+        "gradient bytes": str(measured.gradients),
+        "moment bytes": str(measured.moments),
+        "kept for backward": _format_mib(measured.kept),
+        "kept / lora's": f"{measured.kept / base.kept:.2f}",
     }
 
 
@@ -136,25 +141,29 @@ def _format_percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-def _build_samples(found: Sequence[MemoryMeasurement]) -> list[dict[str, Any]]:
-    base = found[0]
+def _build_samples(measured: Sequence[MemoryMeasurement]) -> list[dict[str, Any]]:
+    base = measured[0]
     return [
         dataclasses.asdict(f)
         | {
             "saved": compute_saving(f.peak, base.peak),
             "saved_predicted": compute_saving(f.predicted_peak, base.predicted_peak),
         }
-        for f in found
+        for f in measured
     ]
 
 
-def _build_panels(found: Sequence[MemoryMeasurement]) -> list[Panel]:
-    """The predicted peak by category, the measured one, and what is kept."""
-    predicted = [f for f in found if f.predicted]
-    stacked = {name: [(f.predicted or {})[name] / 2**20 for f in predicted] for name in PARTS}
-    peaks = [f for f in found if f.peak]
+def _build_panels(measured: Sequence[MemoryMeasurement]) -> list[Panel]:
+    """Figures of the predicted peak by category, of the measured peak, and of saved activations."""
+    predicted = [f for f in measured if f.predicted]
+    stacked: dict[str, list[float]] = {}
+    for name in PARTS:
+        stacked[name] = [(f.predicted or {})[name] / 2**20 for f in predicted]
+    peaks = [f for f in measured if f.peak]
     return [
         Panel("MiB at the predicted peak", [f.name for f in predicted], stacked),
         Panel("MiB at the measured peak", [f.name for f in peaks], {"peak": [(f.peak or 0) / 2**20 for f in peaks]}),
-        Panel("MiB kept for the backward pass", [f.name for f in found], {"kept": [f.kept / 2**20 for f in found]}),
+        Panel(
+            "MiB kept for the backward pass", [f.name for f in measured], {"kept": [f.kept / 2**20 for f in measured]}
+        ),
     ]

@@ -1,4 +1,4 @@
-"""What one process measures of memory: a method of ours or Trainer's, alone in it."""
+"""Measure the memory of one method of ours or of the baseline, alone in its process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from harness.bench.rival import build_callback
 from harness.bench.silence import silence_warnings
-from harness.bench.usual import TrainerBaseline, add_adapter, build_hf_trainer, load_baseline
+from harness.bench.trainer_baseline import build_callback
+from harness.bench.trainer_step import TrainerBaseline, add_adapter, build_hf_trainer, load_baseline
 from harness.core.device import choose_threads
 from harness.core.registry import load_all
 from harness.profiling.activations import measure_saved_activations
@@ -25,17 +25,20 @@ from harness.replicas.groups import Attached
 
 @dataclasses.dataclass(frozen=True)
 class MemoryJob:
-    """One thing to measure; `usual` is Trainer's in its place; without `peak` only what a step keeps is counted."""
+    """One measurement, of `baseline` in place of our method if given; without `peak` only saved activations count."""
 
     name: str
     question: ProfileRequest
-    usual: TrainerBaseline | None = None
+    baseline: TrainerBaseline | None = None
     peak: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryMeasurement:
-    """Bytes. Gradients and moments are those of what trains less the head; `predicted` and `counted` by category."""
+    """Bytes: gradients and AdamW moments of trainable parameters (head excluded), and saved activations (`kept`).
+
+    `predicted` and `counted` are the shares of the peak by category.
+    """
 
     name: str
     gradients: int
@@ -52,13 +55,14 @@ class MemoryMeasurement:
 
 
 def measure_jobs(jobs: Sequence[MemoryJob]) -> list[MemoryMeasurement]:
-    """Measure some jobs in this process; one with a peak must be its only one."""
+    """Measurements of jobs in this process; a job with a peak must be the only one."""
     load_all()
     with silence_warnings():
-        return [_measure_harness(job) if job.usual is None else _measure_baseline(job, job.usual) for job in jobs]
+        return [_measure_harness(job) if job.baseline is None else _measure_baseline(job, job.baseline) for job in jobs]
 
 
 def _measure_harness(job: MemoryJob) -> MemoryMeasurement:
+    """Memory of our method."""
     question = job.question
     choose_threads(question.threads)
     fields: dict[str, Any] = {}
@@ -82,29 +86,31 @@ def _predict_shares(question: ProfileRequest) -> dict[str, Any]:
     step = Step((question.cell,), (question.method,), question.task, question.source, question.length, question.device)
     try:
         return {"predicted": predict(step).shares.model_dump()}
-    except Exception as error:  # a method may read numbers where fake tensors have none
+    except Exception as error:  # whatever a method raises that reads values of fake tensors
         return {"reason": f"not predicted: {type(error).__name__}: {error}"}
 
 
 def _exclude_head(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    heads = ("classifier", "score")
-    return [p for n, p in model.named_parameters() if p.requires_grad and not any(h in n.split(".") for h in heads)]
+    """Trainable parameters outside of the classification head, by transformers' names of heads."""
+    heads = {"classifier", "score"}
+    return [p for name, p in model.named_parameters() if p.requires_grad and heads.isdisjoint(name.split("."))]
 
 
-def _measure_baseline(job: MemoryJob, usual: TrainerBaseline) -> MemoryMeasurement:
+def _measure_baseline(job: MemoryJob, baseline: TrainerBaseline) -> MemoryMeasurement:
+    """Memory of the baseline in Trainer's own loop."""
     question, cuda = job.question, job.question.device == "cuda"
     choose_threads(question.threads)
-    model = load_baseline(usual, question)
+    model = load_baseline(baseline, question)
     start = RssPeak().start
     steady: list[RssPeak] = []
-    model = add_adapter(model, usual, question)
+    model = add_adapter(model, baseline, question)
     gradients: list[int] = []
 
     def before_update(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         gradients.append(sum(p.grad.nbytes for p in _exclude_head(model) if p.grad is not None))
 
     def after_step(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 1:  # a peak of ours is of the steps after the first, too
+        if state.global_step == 1:  # our peaks are of the steps after the first, too
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             steady.append(RssPeak())
@@ -115,12 +121,14 @@ def _measure_baseline(job: MemoryJob, usual: TrainerBaseline) -> MemoryMeasureme
         trainer.train()
     peak = torch.cuda.max_memory_allocated() if cuda else steady[0].measure_above(start)
     state = trainer.optimizer.state
-    moments = sum(t.nbytes for p in _exclude_head(model) for n, t in state[p].items() if n != "step")
+    moments = 0
+    for parameter in _exclude_head(model):
+        moments += sum(tensor.nbytes for name, tensor in state[parameter].items() if name != "step")
     return MemoryMeasurement(job.name, gradients[-1], moments, _measure_activations(trainer, question), peak)
 
 
 def _measure_activations(trainer: Any, question: ProfileRequest) -> int:
-    """Bytes that Trainer's forward pass leaves for the backward pass."""
+    """Bytes of the activations that Trainer's forward pass saves for the backward pass."""
     batch = {n: t.to(question.device) for n, t in next(iter(trainer.get_train_dataloader())).items()}
     trainer.model.train()
     with trainer.compute_loss_context_manager():

@@ -1,4 +1,4 @@
-"""What recomputation saves and costs: bytes kept for the backward pass, and time of a step, side by side."""
+"""The bench `recompute`: saved activations in bytes and time of a step under each kind of activation checkpointing."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ RECOMPUTE_MODES: tuple[Recompute, ...] = ("none", "selective", "full")
 
 @dataclasses.dataclass
 class RecomputeCase:
-    """One method with one way to recompute, and what was measured of it."""
+    """One method with one kind of recomputation: saved activations in bytes (`saved_bytes`) and seconds per step."""
 
     method: str
     how: Recompute
     trainer: Trainer
-    held: int = 0
+    saved_bytes: int = 0
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def warm_up(self) -> None:
-        """On a GPU a graph is captured in these steps, which must lie on the stream of a run's."""
+        """Run untimed steps on the stream of a run, where a GPU captures its graph, then measure saved activations."""
         with self.trainer.runner.stream():
             for step in range(WARMUP_STEPS):
                 self.trainer.train_step(step)
-            self.held = measure_saved_activations(lambda: self.trainer.losses(WARMUP_STEPS))
+            self.saved_bytes = measure_saved_activations(lambda: self.trainer.losses(WARMUP_STEPS))
 
     def take(self, step: int, device: str) -> None:
         with self.trainer.runner.stream():
@@ -50,15 +50,17 @@ class RecomputeCase:
 
 
 def measure(spec: Spec, repeats: int) -> Bench:
-    """Every method of a spec under each way. Raises UserError.
+    """The bench of every method of a spec under each kind of recomputation. Raises UserError.
 
-    The timed steps are interleaved, so a machine that slows down slows down all; a ratio is of steps in one round.
+    The timed steps are interleaved, so that a change in the machine's speed slows all of them; a ratio compares steps
+    of one round.
     """
     threads, device = choose_threads(spec.threads), choose_device(spec.device)
     cases = [_build_case(question, WARMUP_STEPS + repeats) for question in _build_requests(spec, device)]
     for case in cases:
         case.warm_up()
     for step in range(WARMUP_STEPS, WARMUP_STEPS + repeats):
+        # in alternating order, so that no case always follows the same one
         for case in cases if step % 2 else reversed(cases):
             case.take(step, device)
     unchanged = {s.method: s for s in cases if s.how == "none"}
@@ -68,13 +70,18 @@ def measure(spec: Spec, repeats: int) -> Bench:
 
 
 def _build_requests(spec: Spec, device: str) -> list[ProfileRequest]:
-    """By method, then in the order of `WAYS`."""
+    """Requests by method, then in the order of `RECOMPUTE_MODES`. Raises UserError."""
     plan = make_plan(spec.model_copy(update={"recompute": RECOMPUTE_MODES, "tasks": (TASK,), "seeds": "1"}))
     requests = [request_of(planned, device, spec.threads) for planned in plan.cells]
-    by_label = {q.cell.label: {o.cell.recompute: o for o in requests if o.cell.label == q.cell.label} for q in requests}
+    by_label: dict[str, dict[Recompute, ProfileRequest]] = {}
+    for request in requests:
+        by_label.setdefault(request.cell.label, {})[request.cell.recompute] = request
     if any(len(by_mode) < len(RECOMPUTE_MODES) for by_mode in by_label.values()):
-        raise UserError("bench recompute measures each way itself: leave recompute=... out of --methods")
-    return [by_mode[how] for by_mode in by_label.values() for how in RECOMPUTE_MODES]
+        raise UserError("bench recompute measures each kind itself: leave recompute=... out of --methods")
+    ordered: list[ProfileRequest] = []
+    for by_mode in by_label.values():
+        ordered += [by_mode[how] for how in RECOMPUTE_MODES]
+    return ordered
 
 
 def _build_case(question: ProfileRequest, steps: int) -> RecomputeCase:
@@ -84,8 +91,9 @@ def _build_case(question: ProfileRequest, steps: int) -> RecomputeCase:
 
 def _build_panels(subjects: list[RecomputeCase], plain: dict[str, RecomputeCase]) -> list[Panel]:
     names = [f"{s.method}, {s.name}" for s in subjects]
-    low, middle, high = zip(*(compute_ratios(s.seconds, plain[s.method].seconds) for s in subjects), strict=True)
-    memory_panel = Panel("MiB kept for the backward pass", names, {"kept": [s.held / 2**20 for s in subjects]})
+    ratios = [compute_ratios(s.seconds, plain[s.method].seconds) for s in subjects]
+    low, middle, high = zip(*ratios, strict=True)
+    memory_panel = Panel("MiB kept for the backward pass", names, {"kept": [s.saved_bytes / 2**20 for s in subjects]})
     return [memory_panel, Panel("time of a step / none's", names, {"ratio": middle}, low, high, mark=1.0)]
 
 
@@ -93,8 +101,8 @@ def _build_row(subject: RecomputeCase, plain: RecomputeCase) -> dict[str, str]:
     return {
         "method": subject.method,
         "recompute": subject.name,
-        "kept for backward": f"{subject.held / 2**20:.2f} MiB",
-        "of none's": f"{subject.held / plain.held:.2f}",
+        "kept for backward": f"{subject.saved_bytes / 2**20:.2f} MiB",
+        "of none's": f"{subject.saved_bytes / plain.saved_bytes:.2f}",
         "step": f"{1000 * np.median(subject.seconds):.1f} ms",
         "time / none's (10 % to 90 %)": format_ratio(compute_ratios(subject.seconds, plain.seconds)),
     }
@@ -104,7 +112,7 @@ def _build_sample(subject: RecomputeCase) -> dict[str, Any]:
     return {
         "method": subject.method,
         "recompute": subject.how,
-        "kept_bytes": subject.held,
+        "kept_bytes": subject.saved_bytes,
         "step_seconds": subject.seconds,
         "not_captured": subject.trainer.runner.fallback,
     }

@@ -1,4 +1,4 @@
-"""Without what the rival's libraries say of each other; errors are raised as ever."""
+"""Silence warnings of the baseline's libraries about each other; errors are raised as usual."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silence_warnings() -> Iterator[None]:
-    """No deprecations, no absent kernels, no scores of constants. Import the libraries within."""
-    # its loggers tell of kernels that are not installed, and of casts that are meant
+    """Hide deprecations, missing kernels and undefined correlations. Import the libraries within the context."""
+    # it logs kernels that are not installed, and casts that are intended
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

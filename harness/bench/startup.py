@@ -1,4 +1,4 @@
-"""Seconds before anything trains, in fresh processes: imports and the first step, ours and the usual way's."""
+"""The bench `startup`: seconds of imports and of the first step in fresh processes, ours and peft + Trainer's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,15 @@ HELP, HARNESS, BASELINE = "harness --help", "harness run", "peft + Trainer"
 
 
 def measure(spec: Spec, cells: int, repeats: int) -> Bench:
-    """Fresh processes of each, in turn, `repeats` times. Raises UserError, and RuntimeError where one fails."""
+    """The bench of fresh processes, `repeats` of each kind in turn.
+
+    `cells` is the size of the grid that shares one process of ours. Raises UserError, and RuntimeError if one fails.
+    """
     device, threads = choose_device(spec.device), choose_threads(spec.threads)
     job = spec.model_dump_json()
     commands = {HELP: ["harness", "--help"]}
     commands |= {HARNESS: ["harness.bench.startup_process", "ours", job]}
-    commands |= {BASELINE: ["harness.bench.startup_process", "rival", job]}
+    commands |= {BASELINE: ["harness.bench.startup_process", "baseline", job]}
     samples_by_name: dict[str, list[Sample]] = {name: [] for name in commands}
     for _ in range(repeats):
         for name, words in commands.items():
@@ -38,15 +42,17 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
         "device": format_machine(device, threads),
         "repeats": repeats,
         "cells of the grid": cells,
-        "ours": f"one process for {cells} cells, the rival's one a cell",
+        "ours": f"one process for {cells} cells; the baseline: one process per cell",
     }
     rows = [_build_row(name, samples, cost_per_cell) for name, samples in samples_by_name.items()]
-    entries = [{"what": name} | sample for name, samples in samples_by_name.items() for sample in samples]
+    entries: list[dict[str, Any]] = []
+    for name, samples in samples_by_name.items():
+        entries += [{"what": name} | sample for sample in samples]
     return Bench("startup", facts, rows, entries, _build_panels(samples_by_name, cost_per_cell))
 
 
 def _run_fresh(words: Sequence[str]) -> Sample:
-    """Seconds of a process, and those it tells of itself. Raises RuntimeError."""
+    """Seconds of a fresh process, and those it reports of its parts. Raises RuntimeError if it fails."""
     started = time.perf_counter()
     env = os.environ | build_child_environment()
     process = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, env=env)
@@ -59,15 +65,14 @@ def _run_fresh(words: Sequence[str]) -> Sample:
 
 
 def compute_one_time_cost(sample: Sample) -> float:
-    """Seconds that a process pays once: its imports, and what its first step took longer than the same again."""
+    """Seconds that a process pays once: its imports, and the excess of its first step over the second."""
     return sample["imports"] + max(0.0, sample["first_step"] - sample["again"])
 
 
 def compute_cost_per_cell(taken: Mapping[str, Sequence[Sample]], cells: int) -> dict[str, float]:
-    """Median seconds paid once for each cell of a grid: ours by all cells together, the rival's by each."""
-    harness_cost, baseline_cost = (
-        float(np.median([compute_one_time_cost(s) for s in taken[name]])) for name in (HARNESS, BASELINE)
-    )
+    """Median one-time seconds per cell of a grid: ours are paid once for all cells, the baseline's for each."""
+    harness_cost = float(np.median(list(map(compute_one_time_cost, taken[HARNESS]))))
+    baseline_cost = float(np.median(list(map(compute_one_time_cost, taken[BASELINE]))))
     return {HARNESS: harness_cost / cells, BASELINE: baseline_cost}
 
 
@@ -83,7 +88,7 @@ def _build_row(name: str, samples: Sequence[Sample], each: Mapping[str, float]) 
         "again": _format_median(s["again"] for s in timed_samples),
         "paid once": _format_median(map(compute_one_time_cost, timed_samples)),
         "of it a cell": f"{each[name]:.3f} s" if timed_samples else "",
-        "rival's / ours": f"{each[BASELINE] / each[name]:.1f}" if timed_samples else "",
+        "baseline's / ours": f"{each[BASELINE] / each[name]:.1f}" if timed_samples else "",
     }
 
 
@@ -93,7 +98,9 @@ def _format_median(values: Iterable[float]) -> str:
 
 
 def _build_panels(taken: Mapping[str, Sequence[Sample]], each: Mapping[str, float]) -> list[Panel]:
-    whole = [float(np.median([s["process"] for s in samples])) for samples in taken.values()]
+    whole = []
+    for samples in taken.values():
+        whole.append(float(np.median([sample["process"] for sample in samples])))
     return [
         Panel("seconds of a fresh process", list(taken), {"process": whole}),
         Panel("seconds paid once, for each cell of the grid", list(each), {"paid once": list(each.values())}),

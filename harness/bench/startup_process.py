@@ -1,4 +1,4 @@
-"""A fresh process of `bench startup`: `WHAT SPEC`, ours or Trainer's; prints the seconds of its parts as JSON."""
+"""A fresh process of `bench startup`, called with `ours|baseline SPEC`; prints seconds of its parts as JSON."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def import_harness() -> None:
-    """What `harness run` has imported by its first step."""
+    """Import what `harness run` has imported by its first step."""
     from harness.core.registry import load_all
 
     load_all()
 
 
 def import_baseline() -> None:
-    """What a script with peft and Trainer imports."""
+    """Import what a script with peft and Trainer imports."""
     from peft import get_peft_model  # noqa: F401
     from transformers import AutoModelForSequenceClassification, Trainer  # noqa: F401
 
 
 def build_harness_step(text: str) -> Callable[[], float]:
-    """Plan, load the model, take the first step of LoRA, and tell the seconds."""
+    """A function that plans, loads the model and takes one step of LoRA; it returns the seconds."""
 
-    def taken() -> float:
+    def take_step() -> float:
         from harness.bench.subjects import Case, CaseTimer
 
         started = time.perf_counter()
@@ -39,18 +39,21 @@ def build_harness_step(text: str) -> Callable[[], float]:
         CaseTimer(Case(question, 1, False, question.cell.label), 2).take(1)
         return time.perf_counter() - started
 
-    return taken
+    return take_step
 
 
 def build_baseline_step(text: str) -> Callable[[], float]:
-    """Load the model, put peft's LoRA in, and take Trainer's first step; what to train is told it for nothing."""
+    """A function that loads the model, adds peft's LoRA and takes one step of Trainer; it returns the seconds.
+
+    Planning is not timed: a script with peft does not have to plan.
+    """
     from harness.bench.subjects import find_counterpart_on_cpu
-    from harness.bench.usual import add_adapter, build_hf_trainer, load_baseline
+    from harness.bench.trainer_step import add_adapter, build_hf_trainer, load_baseline
 
     question = _build_request(text)
     baseline = find_counterpart_on_cpu(question)
 
-    def taken() -> float:
+    def take_step() -> float:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             build_hf_trainer(
@@ -58,10 +61,10 @@ def build_baseline_step(text: str) -> Callable[[], float]:
             ).train()
         return time.perf_counter() - started
 
-    return taken
+    return take_step
 
 
-IMPLEMENTATIONS = {"ours": (import_harness, build_harness_step), "rival": (import_baseline, build_baseline_step)}
+IMPLEMENTATIONS = {"ours": (import_harness, build_harness_step), "baseline": (import_baseline, build_baseline_step)}
 
 
 def _build_request(text: str) -> ProfileRequest:
@@ -77,7 +80,7 @@ def _build_request(text: str) -> ProfileRequest:
 
 
 def main(what: str, text: str) -> None:
-    """Import, take the first step, and the same again: what that takes less was paid once."""
+    """Import, take the first step, and take it again: the difference of the two is paid once per process."""
     import_libraries, build_step = IMPLEMENTATIONS[what]
     with silence_warnings():
         started = time.perf_counter()

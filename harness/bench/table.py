@@ -1,4 +1,4 @@
-"""What every bench gives: rows for reading, the same with all samples as JSON; and the words that benches share."""
+"""The result of a bench: rows to read, samples as JSON, panels to draw; and ratios that several benches report."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """A picture of some figures: bars by name, stacked where there are several series, or a curve over `places`.
+    """A figure to draw: bars by name, stacked if there are several series, or a curve over `places`.
 
-    `low` and `high` are ends of whiskers around the one series; `mark` is a value to compare with.
+    `low` and `high` are the ends of whiskers of a single series; `mark` is a reference value.
     """
 
     label: str
@@ -33,9 +33,9 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """`rows` by column, for reading; `facts` say on what it was measured; `samples` are raw, one entry a row.
+    """Result of the bench `name`: `rows` of texts by column, `facts` about the machine and the settings.
 
-    `panels` are what is drawn of it.
+    `samples` are raw measurements, one entry per row; `panels` are the figures.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Bench:
     panels: Sequence[Panel] = ()
 
     def text(self) -> str:
-        """Aligned columns under a line of facts."""
+        """The rows as aligned columns under one line of facts."""
         lines = [list(self.rows[0]), *(list(row.values()) for row in self.rows)]
         table = align_rows(lines)
         return "\n".join([", ".join(f"{k} {v}" for k, v in self.facts.items()), *table])
 
     def content(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The whole result as plain values for JSON."""
         panels = [dataclasses.asdict(panel) for panel in self.panels]
         rows, samples = [dict(r) for r in self.rows], [dict(s) for s in self.samples]
         return {"bench": self.name, "facts": dict(self.facts), "rows": rows, "results": samples, "panels": panels}
 
     def show(self, out: Path | None) -> None:
-        """Print, and write the JSON where a file is named. Raises UserError."""
+        """Print the rows, and write the JSON to `out` if it is given. Raises UserError."""
         print_lines(self.text().split("\n"))
         if out is None:
             return
@@ -65,7 +65,7 @@ class Bench:
 
 
 def build_facts(spec: Spec, device: str, threads: int) -> dict[str, Any]:
-    """The facts of a bench on made-up rows."""
+    """The facts of a bench on synthetic rows."""
     from harness.core.provenance import format_machine
 
     return {
@@ -77,17 +77,17 @@ def build_facts(spec: Spec, device: str, threads: int) -> dict[str, Any]:
 
 
 SPREAD = {"spread": "of rounds in one process, not between processes"}
-"""The fact that goes with `ratios`: how much two processes differ is not in them."""
+"""The fact that belongs to `compute_ratios`: its quantiles do not include differences between processes."""
 
 
 def compute_ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """10 %, 50 % and 90 % of what is above over what is below, round by round."""
+    """The 10 %, 50 % and 90 % quantiles of `above / below`, taken round by round."""
     import numpy as np
 
     low, middle, high = np.quantile(np.array(above) / np.array(below), [0.1, 0.5, 0.9])
     return float(low), float(middle), float(high)
 
 
-def format_ratio(found: tuple[float, float, float]) -> str:
-    low, middle, high = found
+def format_ratio(quantiles: tuple[float, float, float]) -> str:
+    low, middle, high = quantiles
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"

@@ -51,7 +51,7 @@ SIZES = "1,2,4,8,16,32"
 
 @bench.callback()
 def root() -> None:
-    """Measure what the harness saves and costs, beside its rivals.
+    """Measure what the harness saves and costs, against its baselines.
 
     Example: python -m harness bench recompute
     """
@@ -194,7 +194,7 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
 
     Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
     """
-    from harness.bench.rival import BASELINE_VARIANTS
+    from harness.bench.trainer_baseline import BASELINE_VARIANTS
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
 

@@ -1,4 +1,9 @@
-"""What fits into a device's memory: predictions kept by kind of step, and the replicas that a pack may hold."""
+"""Decide what fits into a device's memory: the size of packs, and changes that make a large step fit.
+
+The predicted peak of K replicas is a line in K, through the predictions of 1 and 2:
+
+    peak(K) = peak(1) + (K - 1) * (peak(2) - peak(1)) <= PLANNED_SHARE * free memory
+"""
 
 from __future__ import annotations
 
@@ -20,8 +25,9 @@ if TYPE_CHECKING:
     from harness.planning.planned_cell import PlannedCell
 
 PLANNED_SHARE = 0.9
-"""Share of the free memory that is planned for: the allocator's gaps and what the prediction misses take the rest."""
+"""Share of the free memory to plan for; the rest is for fragmentation and errors of the prediction."""
 BOUND_MARGIN = 4.0
+"""The closed form may be too low by this factor and still decide that a pack fits."""
 UNITS = {
     "": 1,
     "B": 1,
@@ -46,7 +52,7 @@ def parse_memory(text: str) -> int:
 
 
 def get_free_memory(device: str) -> int:
-    """Bytes that can still be taken: the GPU's free memory, or the machine's available memory."""
+    """Free bytes: of the GPU, with what this process has reserved and does not use, or of the machine."""
     if device == "cuda":
         import torch
 
@@ -58,28 +64,28 @@ def get_free_memory(device: str) -> int:
 
 
 class Capacity:
-    """Predictions for planned cells on a device with `room` bytes; each kind of step is predicted once.
+    """Predictions of steps on a device with `room` free bytes; each kind of step is predicted once.
 
-    `cache`: whether predictions are read from and written to the cache folder.
+    With `cache` predictions are read from and written to the cache folder.
     """
 
     def __init__(self, device: str, room: int, *, cache: bool = True) -> None:
         self.device, self.room, self.cache = device, room, cache
-        self._made: dict[tuple[str, int], Prediction | str] = {}
+        self._predictions: dict[tuple[str, int], Prediction | str] = {}
         self._dimensions: dict[tuple[str, int | None], Dimensions | None] = {}
 
     def step(self, planned: PlannedCell) -> Step:
-        """The training step of a cell alone, all rows of the full length."""
+        """The training step of a cell alone, with all rows of the full length."""
         length = planned.cell.protocol.max_length
         return Step((planned.cell,), (planned.method,), planned.task, planned.source, length, self.device)
 
     def predicted(self, step: Step, k: int = 1) -> Prediction | str:
-        """A step of k replicas; or, for a method that cannot be predicted, why. Beyond two it is on a line."""
+        """The prediction of a step with k replicas, or the reason why there is none; extrapolated beyond k = 2."""
         key = build_step_key(step), k
-        if key not in self._made:
+        if key not in self._predictions:
             predict_step = _predict_cached if self.cache else _predict_anew
-            self._made[key] = self._extrapolate(step, k) if k > 2 else predict_step(step, k)
-        return self._made[key]
+            self._predictions[key] = self._extrapolate(step, k) if k > 2 else predict_step(step, k)
+        return self._predictions[key]
 
     def _extrapolate(self, step: Step, k: int) -> Prediction | str:
         alone, two = self.predicted(step), self.predicted(step, 2)
@@ -88,11 +94,11 @@ class Capacity:
         return two if isinstance(two, str) else alone.at(k, two)
 
     def most(self, cells: Sequence[PlannedCell]) -> int:
-        """Replicas of such cells that fit together, MOST at most; unpredicted ones by the closed form."""
+        """The largest pack of such cells that fits, at most `MAX_PACK_SIZE`; by the closed form if not predicted."""
         limit = MAX_PACK_SIZE[self.device]
-        # a prediction takes seconds, so the closed form with a margin decides where it suffices
+        # a prediction takes seconds, so the closed form decides if it leaves a margin
         alike: dict[tuple[object, ...], PlannedCell] = {}
-        for planned in cells:  # cells that differ in their seeds have these objects in common
+        for planned in cells:  # cells that differ in seeds share these objects
             alike.setdefault((planned.cell.task, id(planned.method), id(planned.cell.protocol)), planned)
         steps = {build_step_key(step): step for step in map(self.step, alike.values())}
         if all(self._fits_surely(step, limit) for step in steps.values()):
@@ -100,11 +106,11 @@ class Capacity:
         return min(self.count_replicas(step, limit) for step in steps.values())
 
     def _fits_surely(self, step: Step, k: int) -> bool:
-        """Whether the closed form lets so many replicas pass with a margin."""
+        """Whether k replicas fit by the closed form, with the margin."""
         return step.methods[0].pack_key() is not None and (self._bound_replicas(step, BOUND_MARGIN) or 0) >= k
 
     def _bound_replicas(self, step: Step, margin: float) -> int | None:
-        """Replicas by the closed form, which lies on a line; None where it knows no such backbone."""
+        """Replicas that fit by the closed form, which is a line in K; None for an unknown kind of backbone."""
         shape = self.dimensions(step)
         if shape is None:
             return None
@@ -113,7 +119,7 @@ class Capacity:
         return max(0, 1 + int((self.room * PLANNED_SHARE / margin - one) // each))
 
     def dimensions(self, step: Step) -> Dimensions | None:
-        """`dimensions` of a step's model, read from the cache folder where it was found before."""
+        """`read_dimensions` of a step's model, through the cache folder."""
         place = step.source.ref.content, step.task.outputs
         if place not in self._dimensions:
             key = fact_key("dimensions", {"model": [*place, step.source.shape]}) if self.cache else None
@@ -125,25 +131,22 @@ class Capacity:
         return self._dimensions[place]
 
     def count_replicas(self, step: Step, limit: int) -> int:
-        """Replicas of one step that fit together, 1 where none does."""
+        """The largest K up to `limit` with a predicted peak that fits, at least 1."""
         room = int(self.room * PLANNED_SHARE)
         if step.methods[0].pack_key() is None:
             return 1
         alone, two = self.predicted(step), self.predicted(step, 2)
         if isinstance(alone, str) or isinstance(two, str):
             bound = self._bound_replicas(step, 1.0)
-            return (
-                min(limit, MAX_PACK_SIZE[self.device])
-                if bound is None
-                else max(1, min(limit, MAX_PACK_SIZE[self.device], bound))
-            )
-        if two.peak <= alone.peak:
+            largest = min(limit, MAX_PACK_SIZE[self.device])
+            return largest if bound is None else max(1, min(largest, bound))
+        if two.peak <= alone.peak:  # replicas add nothing to the peak, and the line below would divide by zero
             return min(limit, MAX_PACK_SIZE[self.device])
         return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
 
 
 def _predict_cached(step: Step, k: int) -> Prediction | str:
-    """From the cache folder, or made and stored there."""
+    """The prediction from the cache folder, or a new one that is stored there."""
     from harness.profiling.prediction_cache import build_prediction_key, read_prediction, write_prediction
 
     key = build_prediction_key(step, k)
@@ -162,8 +165,8 @@ def _predict_anew(step: Step, k: int) -> Prediction | str:
         return predict(step.replicas(k))
     except UserError:
         raise
-    except Exception as error:  # a method or a model may read numbers where fake tensors have none
-        return f"it or its model reads numbers, and a plan has shapes only ({summarize_error(error)})"
+    except Exception as error:  # whatever a method or model raises that reads values of fake tensors
+        return f"the method or its model reads tensor values, but a plan has shapes only ({summarize_error(error)})"
 
 
 def build_step_key(step: Step) -> str:
@@ -180,34 +183,30 @@ Dimensions = tuple[int, int, int, int]
 
 
 def read_dimensions(step: Step) -> Dimensions | None:
-    """Layers, hidden size, heads and vocabulary of the backbone; None for a configuration of other words."""
+    """Layers, hidden size, heads and vocabulary of the backbone; None for a configuration with other names."""
     from harness.models.load import load_config
 
     config: Any = load_config(step.source, step.task.outputs)
-    found = [
-        getattr(config, n, None) for n in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
-    ]
-    layers, hidden, heads, words = found
-    if any(not isinstance(number, int) for number in found):
-        return None
-    return layers, hidden, heads, words  # type: ignore[return-value]
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    sizes = tuple(getattr(config, name, None) for name in names)
+    return sizes if all(isinstance(size, int) for size in sizes) else None  # type: ignore[return-value]
 
 
 def estimate_upper_bound(step: Step, k: int) -> float:
-    """`bound_of` a step's model. Infinite for a configuration of other words."""
+    """`bound_of` a step's model; infinite for a configuration with other names."""
     shape = read_dimensions(step)
     return math.inf if shape is None else bound_of(shape, step, k)
 
 
 def bound_of(shape: Dimensions, step: Step, k: int) -> float:
-    """Bytes of K replicas by closed form, to see at once that a small model fits.
+    """Bytes of a step of K replicas by a closed form, which shows without a prediction that a small model fits.
 
-    Activations as arXiv 2205.05198 counts them (equation 1, at four bytes a number), the logits three times, and four
-    numbers for each weight.
+    It sums activations by arXiv 2205.05198, equation 1, at four bytes per number; the logits three times; and weight,
+    gradient and both AdamW moments as if all of the backbone trained.
     """
     layers, hidden, heads, words = shape
     p = step.cells[0].protocol
-    text = step.task.outputs is None
+    text = step.task.outputs is None  # the task writes texts, perhaps by an encoder-decoder: twice the layers
     length = step.length + (p.max_target_length if text else 0)
     rows = p.batch_size * k * length
     activations = 2 * layers * rows * (34 * hidden + 5 * heads * length) * (2 if text else 1)
@@ -217,28 +216,32 @@ def bound_of(shape: Dimensions, step: Step, k: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Remedy:
-    """A change that makes a step fit."""
+    """Flags that make a step fit, and its predicted peak in bytes with them."""
 
     flags: str
     peak: int
 
 
 def find_remedies(capacity: Capacity, planned: PlannedCell) -> list[Remedy]:
-    """Single changes after which a cell that does not fit alone does; else the first of several together."""
+    """Single changes that make a cell fit; if there are none, the first combination of changes that does."""
     step, cell, method = capacity.step(planned), planned.cell, planned.method
     if isinstance(capacity.predicted(step), str):
         return []
     single_changes = [w for change in _list_changes(cell, method) if (w := _evaluate_changes(capacity, step, [change]))]
     if single_changes:
         return single_changes
-    changes, combination = [], None
-    for change in (c for c in _list_changes(cell, method) if c != ("recompute", "selective")):
+    changes: list[tuple[str, Any]] = []
+    for change in _list_changes(cell, method):
+        if change == ("recompute", "selective"):  # saves less than full recomputation, which excludes it
+            continue
         changes.append(change)
-        combination = combination or (_evaluate_changes(capacity, step, changes) if len(changes) > 1 else None)
-    return [combination] if combination else []
+        if len(changes) > 1 and (combination := _evaluate_changes(capacity, step, changes)):
+            return [combination]
+    return []
 
 
 def _list_changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
+    """Settings (name, value) that may lower the peak, in the order to try."""
     changes: list[tuple[str, Any]] = []
     if cell.recompute == "none":
         changes += [("recompute", "selective"), ("recompute", "full")]
@@ -251,8 +254,8 @@ def _list_changes(cell: Cell, method: Method) -> list[tuple[str, Any]]:
 
 
 def _evaluate_changes(capacity: Capacity, step: Step, changes: Sequence[tuple[str, Any]]) -> Remedy | None:
-    """The way that these changes are together, where they make the step fit."""
-    settings = dict(changes)
+    """The remedy of all changes together; None if the step still does not fit."""
+    settings = dict(changes)  # of several batch sizes the last one counts
     cell = step.cells[0].model_copy(update={k: v for k, v in settings.items() if k != "batch_size"})
     size = settings.get("batch_size", cell.protocol.batch_size)
     cell = cell.model_copy(update={"protocol": cell.protocol.model_copy(update={"batch_size": size})})

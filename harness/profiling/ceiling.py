@@ -1,4 +1,4 @@
-"""What the device can do at most: FLOP/s of one large matrix product."""
+"""Measure the device's ceiling: FLOP/s of one large matrix product."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 import torch
 
 SIDE = {"cpu": 1024, "cuda": 8192}
+"""Rows and columns of the matrices."""
 LEAST_TIMES, LEAST_SECONDS = {"cpu": 5, "cuda": 20}, {"cpu": 1.0, "cuda": 0.0}
-"""A processor's first products are slow, and it may be at other work for a while."""
+"""Fewest products and seconds: a CPU's first products are slow, and other processes may occupy it for a while."""
 
 
 def measure_matmul_flops(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of the best of some products of two square matrices in `dtype`."""
+    """FLOP/s of the fastest of several products of square matrices [SIDE, SIDE] in `dtype`."""
     side = SIDE[device]
     a = torch.randn(side, side, device=device).to(dtype)
     best, count, start_time = float("inf"), 0, time.perf_counter()

@@ -1,4 +1,4 @@
-"""Clocks and meters of training steps."""
+"""Clocks for training steps, and a meter of resident memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,14 +18,15 @@ from harness.core.gpu import Gpu
 from harness.core.record import Profile
 from harness.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    pass
-
 WARMUP_STEPS, TIMED_STEPS = 5, 20
+"""Steps before the clock starts, and steps in one timed block."""
 
 
 class RssPeak:
-    """Peak resident memory since `start`: the kernel's high-water mark, else a sampling thread."""
+    """Peak resident memory in bytes since it was made: the kernel's high-water mark, or a sampling thread without it.
+
+    `start` are the resident bytes at that time.
+    """
 
     def __init__(self) -> None:
         import psutil
@@ -36,18 +37,20 @@ class RssPeak:
         self._stop = threading.Event()
         self._kernel = self._reset()
         if not self._kernel:
+            # a weak reference, so that the thread ends with this object
             threading.Thread(target=_sample, args=(weakref.ref(self), self._stop), daemon=True).start()
 
     @staticmethod
     def _reset() -> bool:
+        """Reset the kernel's high-water mark; False if the system has none."""
         try:
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): 5 sets VmHWM to the present size
         except OSError:
             return False
         return True
 
     def note(self) -> None:
-        """Look at the memory once."""
+        """Sample the resident memory once."""
         self._peak = max(self._peak, self._process.memory_info().rss)
 
     def read_peak(self) -> int:
@@ -59,28 +62,28 @@ class RssPeak:
         return int(self._peak)
 
     def measure_above(self, resident: int) -> int:
-        """Bytes of the peak above what was resident once, at the start say."""
+        """Bytes of the peak above `resident` bytes, 0 if it lies below."""
         return max(0, self.read_peak() - resident)
 
 
 def _sample(watched: weakref.ref[RssPeak], stop: threading.Event) -> None:
-    """Until stopped, or until nobody is left who could ask: else it would take time from all that is timed later."""
+    """Sample until stopped or until `watched` is freed; a thread that stays would slow later timings."""
     while not stop.wait(0.002) and (peak := watched()) is not None:
         peak.note()
-        del peak
+        del peak  # the wait must not hold a reference
 
 
 def synchronise(device: str) -> None:
-    """Wait for all that a device has been given to do."""
+    """Wait until the device has finished all queued work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 @contextlib.contextmanager
 def disable_gc() -> Iterator[None]:
-    """No collection of garbage but where it is asked for.
+    """Turn automatic garbage collection off.
 
-    It would fall into some step or other, take time there, and decide which of its free blocks the allocator uses.
+    A collection would fall into an arbitrary step, take time there, and change which free blocks the allocator uses.
     """
     gc.collect()
     gc.disable()
@@ -91,7 +94,7 @@ def disable_gc() -> Iterator[None]:
 
 
 def time_block(trainer: Trainer, count: int, device: str) -> float:
-    """Seconds of so many further steps together, from an idle device to an idle device."""
+    """Seconds of `count` further steps together, from an idle device to an idle device."""
     synchronise(device)
     started = time.perf_counter()
     for _ in range(count):
@@ -101,10 +104,10 @@ def time_block(trainer: Trainer, count: int, device: str) -> float:
 
 
 def time_steps(trainer: Trainer, steps: Sequence[int], device: str) -> list[float]:
-    """Seconds of each step, in the stream that they run in.
+    """Seconds of each of the steps.
 
-    A GPU is not waited for between steps, as no run does: the time of a step is that between the ends of two, and one
-    more step before the first leaves no gap. What a host takes beside is so only seen where the GPU waits for it.
+    On a GPU the steps are queued without waiting, as in a run. The time of a step is the time between the ends of two
+    steps; the first step runs twice, so that it has a predecessor. Time of the host shows only if the GPU waits for it.
     """
     if device == "cuda":
         return _time_by_events(trainer, steps)
@@ -121,21 +124,21 @@ def _time_by_events(trainer: Trainer, steps: Sequence[int]) -> list[float]:
     for end, step in zip(ends, [*steps[:1], *steps], strict=True):
         trainer.train_step(step)
         end.record()
-    torch.cuda.synchronize()
+    torch.cuda.synchronize()  # events have no time before the device has passed them
     return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(ends)]
 
 
-NO_NVML = "NVML is not there (pip install nvidia-ml-py): other processes on the GPU were not looked for"
+NO_NVML = "NVML is not installed (pip install nvidia-ml-py): other processes on the GPU could not be listed"
 
 
 def describe_caveats(trainer: Trainer, gpu: Gpu) -> str | None:
-    """What a profile says of steps that a GPU ran one operation at a time, or that others may have slowed down."""
+    """The profile's reason for caution: steps without a CUDA graph, or a GPU whose sharers are unknown."""
     caveats = [f"steps run without a CUDA graph: {trainer.runner.fallback}"] if trainer.runner.fallback else []
     caveats += [NO_NVML] if trainer.device.type == "cuda" and not gpu.has_nvml else []
     return "; ".join(caveats) or None
 
 
-def build_shared_profile(empty: Profile, found: dict[str, Any], others: list[int]) -> Profile:
-    """A profile without its speed, which other processes on the GPU have a part in."""
-    reasons = [found["reason"], f"no throughput: processes {', '.join(map(str, others))} share the GPU"]
-    return empty.model_copy(update=found | {"shared_with": others, "reason": "; ".join(filter(None, reasons))})
+def build_shared_profile(empty: Profile, fields: dict[str, Any], others: list[int]) -> Profile:
+    """A profile of memory only: other processes (pids) on the GPU would distort its speed."""
+    reasons = [fields["reason"], f"no throughput: processes {', '.join(map(str, others))} share the GPU"]
+    return empty.model_copy(update=fields | {"shared_with": others, "reason": "; ".join(filter(None, reasons))})

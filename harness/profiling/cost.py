@@ -1,4 +1,4 @@
-"""Time predicted from FLOPs and launches: a model fitted to the profiles that this machine has stored."""
+"""Predict the time of a step from FLOPs and kernel launches, by a fit to this machine's stored profiles."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from harness.core.record import Profile
 from harness.core.store import read_documents
 
 RUNS = Path("results/runs")
-NONE_YET = "no calibration yet: run profile"
+NONE_YET = "no time estimate yet: run `profile` to calibrate it"
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds of a step = fixed + per_flop * FLOPs + per_launch * launches; `error` is the fit's worst, relative."""
+    """Seconds of a step = fixed + per_flop * FLOPs + per_launch * launches.
+
+    `profiles` were fitted; `error` is the largest relative error on them.
+    """
 
     fixed: float
     per_flop: float
@@ -29,12 +32,15 @@ class Cost:
 
     @property
     def line(self) -> str:
-        worst = f", off by {self.error:.0%} at most on them" if self.profiles > 3 else ""
-        return f"time from {self.profiles} stored profiles of this machine{worst}"
+        """How the time is estimated, for the reader of a plan."""
+        # three coefficients fit three profiles without error, which says nothing
+        worst = f", relative error on them at most {self.error:.0%}" if self.profiles > 3 else ""
+        noun = "profile" if self.profiles == 1 else "profiles"
+        return f"time from {self.profiles} stored {noun} of this machine{worst}"
 
 
 def load_profiles(folders: Iterable[Path]) -> list[Profile]:
-    """Profiles of some run folders and of all runs kept here; files that do not read are passed over."""
+    """Readable profiles of `folders` and of all runs under results/runs."""
     profiles: dict[str, Profile] = {}
     for folder in (*folders, *list_runs()):
         profiles |= read_documents(folder / "profiles", Profile)[0]
@@ -42,14 +48,14 @@ def load_profiles(folders: Iterable[Path]) -> list[Profile]:
 
 
 def list_runs() -> list[Path]:
-    """Folders of all runs kept here."""
+    """Folders of all runs under results/runs, relative to the working directory."""
     return sorted(RUNS.glob("*"))
 
 
 def fit_cost(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:
-    """Non-negative least squares on relative errors. With fewer than three profiles only the FLOPs count.
+    """Cost of a step on this machine, by non-negative least squares on relative errors.
 
-    None without a profile of this machine at so many threads.
+    With fewer than three profiles only FLOPs count. None without a profile of this device, CPU, GPU and thread count.
     """
     usable = [p for p in profiles if _is_usable(p, (device, read_cpu_name(), threads, gpu))]
     if not usable:
@@ -61,6 +67,7 @@ def fit_cost(profiles: Sequence[Profile], device: str, threads: int, gpu: str | 
     columns = np.array([[1.0, float(p.flops or 0), float(p.launches or 0)] for p in usable])
     if len(usable) < 3:
         columns[:, [0, 2]] = 0
+    # FLOPs are of the order of 1e9 and launches of 1e3, so unscaled columns would be ill-conditioned
     scale = np.maximum(columns.max(0), 1.0)
     coefficients, _ = nnls(columns / scale / seconds[:, None], np.ones(len(usable)))
     fixed, per_flop, per_launch = (coefficients / scale).tolist()
@@ -69,6 +76,7 @@ def fit_cost(profiles: Sequence[Profile], device: str, threads: int, gpu: str | 
 
 
 def _is_usable(profile: Profile, machine: tuple[str, str, int, str | None]) -> bool:
+    """Whether a profile has undistorted times of `machine`: device, CPU, threads, GPU."""
     environment = profile.environment
     if profile.status != "ok" or environment is None or not profile.step_seconds or profile.flops is None:
         return False

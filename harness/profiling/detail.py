@@ -1,9 +1,14 @@
-"""The profile of the verb `profile`: phases, repeats, rows of real lengths, the ceiling, energy."""
+"""Take the detailed profile of the verb `profile`: peaks by phase, blocks of steps, real lengths, ceiling, energy.
+
+load | first step (counted) | warm-up, timed blocks, energy | rows of real lengths | evaluation or generation
+       \__ FLOPs, launches    \__ steady step: peak, seconds   \__ tokens per second
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -34,14 +39,14 @@ from harness.training.pack_training import count_parameters
 from harness.training.trainer import Trainer
 
 WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}
-"""Of steps before the clock runs, at least: a GPU that was idle takes a while to reach its clock rate."""
+"""Least seconds of steps before the clock starts: an idle GPU takes a while to reach its clock rate."""
 METER_SECONDS = 2.0
-"""Of steps that energy is measured over, at least: its meter moves some ten times a second."""
+"""Least seconds of steps for a measurement of energy: the GPU's meter is updated about ten times per second."""
 Phase = Literal["load", "first step", "steady step", "evaluation", "generation"]
 
 
 class PhaseMeter:
-    """Peaks of memory, phase by phase; `rss` is that of the present one."""
+    """Measures peak memory in bytes phase by phase: `seen` has the phases that ended, `rss` meters the present one."""
 
     def __init__(self, device: str, waiting: int | None = None) -> None:
         self.cuda, self.gpu, self.seen = device == "cuda", Gpu(device, waiting), list[PhaseMemory]()
@@ -53,7 +58,7 @@ class PhaseMeter:
             torch.cuda.reset_peak_memory_stats()
 
     def end(self, phase: Phase) -> None:
-        """Note the phase that ends here, and start the next without what nothing refers to."""
+        """Store the peaks of the phase that ends, then collect garbage and start the next phase."""
         allocated = torch.cuda.max_memory_allocated() if self.cuda else None
         reserved = torch.cuda.max_memory_reserved() if self.cuda else None
         rss = self.rss.read_peak()
@@ -66,10 +71,10 @@ class PhaseMeter:
 
 @dataclasses.dataclass
 class TimedBlocks:
-    """Seconds of each step by block, which steps these are, their real tokens, and the share of padding."""
+    """Seconds of each step by block, the numbers of the steps, their tokens without padding, and padding's share."""
 
     blocks: list[list[float]]
-    chosen: range
+    steps: range
     tokens: int
     padding: float
 
@@ -79,13 +84,14 @@ class TimedBlocks:
 
 
 def measure_in_detail(question: ProfileRequest, empty: Profile) -> Profile:
-    """Load, one counted step, warm-up, blocks of timed steps, evaluation. Raises what the cell raises."""
+    """The detailed profile of a cell: `empty` with all measured fields. Raises what the cell raises."""
     cell, device = question.cell, question.device
     phases = PhaseMeter(device, question.waiting)
     model = load_alone(question)
     phases.end("load")
     loaded = phases.rss.start
     backbone_parameters = list(model.parameters())
+    # the counted step, and warm-up and blocks twice: on full-length and on real rows
     steps = 1 + 2 * (WARMUP_STEPS + question.repeats * TIMED_STEPS)
     trainer = build_trainer(question, model, steps)
     counted = trace(trainer, device)
@@ -93,8 +99,9 @@ def measure_in_detail(question: ProfileRequest, empty: Profile) -> Profile:
     other_pids = phases.gpu.list_other_processes()
     with trainer.runner.stream():
         timed = _time_blocks(trainer, question)
-        energy = measure_energy(trainer, question, timed.chosen, phases.gpu)
+        energy = measure_energy(trainer, question, timed.steps, phases.gpu)
     phases.end("steady step")
+    # of the steady step: the first one also held what the count itself takes
     peak = phases.seen[-1].allocated or phases.seen[-1].rss - loaded
     real = _time_real_rows(trainer, question)
     with trainer.runner.stream():
@@ -111,38 +118,38 @@ def measure_in_detail(question: ProfileRequest, empty: Profile) -> Profile:
 
 
 def _time_blocks(trainer: Trainer, question: ProfileRequest) -> TimedBlocks:
-    """Warm up, then blocks of timed steps, from the trainer's present step."""
+    """Timed blocks of steps after a warm-up, from the trainer's present step."""
     first = trainer.optimizer.steps + WARMUP_STEPS
-    chosen = range(first, first + question.repeats * TIMED_STEPS)
-    _warm_up(trainer, chosen, question.device)
-    parts = [chosen[i : i + TIMED_STEPS] for i in range(0, len(chosen), TIMED_STEPS)]
+    steps = range(first, first + question.repeats * TIMED_STEPS)
+    _warm_up(trainer, steps, question.device)
+    parts = [steps[i : i + TIMED_STEPS] for i in range(0, len(steps), TIMED_STEPS)]
     blocks = [time_steps(trainer, part, question.device) for part in parts]
-    tokens = positions = 0
-    for step in chosen:
+    tokens = positions = 0  # counted after the clock has stopped
+    for step in steps:
         rows = trainer.order.at(step)
         tokens += int(trainer.split.lengths[rows].sum())
         positions += len(rows) * sum(trainer.split.shape(trainer.order.select_padding_rows(step)))
-    return TimedBlocks(blocks, chosen, tokens, max(0.0, 1 - tokens / positions))
+    return TimedBlocks(blocks, steps, tokens, max(0.0, 1 - tokens / positions))
 
 
-def _warm_up(trainer: Trainer, chosen: range, device: str) -> None:
-    """Steps before the chosen ones, so that none of these meets a shape that is not captured.
+def _warm_up(trainer: Trainer, steps: range, device: str) -> None:
+    """Run steps until each shape [rows, length] of the timed `steps` has a CUDA graph and the GPU its clock rate.
 
-    The first step of a shape runs as it comes and the second is captured.
+    The first step of a shape runs eagerly, the second is captured, the third replays the graph.
     """
     started = time.perf_counter()
     order, split = trainer.order, trainer.split
-    shapes = {(len(order.at(step)), split.shape(order.select_padding_rows(step))): step for step in chosen}
-    capture_steps = [step for step in shapes.values() for _ in range(3)] if device == "cuda" else []
-    for step in [*range(chosen.start - WARMUP_STEPS, chosen.start), *capture_steps]:
+    shapes = {(len(order.at(step)), split.shape(order.select_padding_rows(step))): step for step in steps}
+    capture_steps = list(itertools.chain.from_iterable([step] * 3 for step in shapes.values()))
+    for step in [*range(steps.start - WARMUP_STEPS, steps.start), *(capture_steps if device == "cuda" else [])]:
         trainer.train_step(step)
     while time.perf_counter() - started < WARM_SECONDS[device]:
-        trainer.train_step(chosen.start)
-        synchronise(device)
+        trainer.train_step(steps.start)
+        synchronise(device)  # else the host would queue steps for the whole time
 
 
 def measure_energy(trainer: Trainer, question: ProfileRequest, steps: range, gpu: Gpu) -> float | None:
-    """Energy of the GPU for 1,000 samples, of warm steps; None without a meter."""
+    """Joules of the GPU per 1,000 samples, over warm steps; None without a meter."""
     synchronise(question.device)
     before = gpu.read_joules()
     if before is None:
@@ -159,14 +166,14 @@ def measure_energy(trainer: Trainer, question: ProfileRequest, steps: range, gpu
 
 
 def _time_real_rows(trainer: Trainer, question: ProfileRequest) -> TimedBlocks | None:
-    """The same on the task's own rows, where there are some."""
+    """Timed blocks on the task's own rows; None if the request has no rows."""
     if not question.rows:
         return None
     trainer.split = _tokenise_rows(question, question.rows, train=True).to(question.device)
     p = question.cell.protocol
     lengths = trainer.split.lengths
     trainer.order = ReplicaSampler(trainer.order.streams, lengths, p.batch_size, by_length=p.group_by_length)
-    trainer.runner.reset()
+    trainer.runner.reset()  # its graphs read the tensors of the synthetic rows
     with trainer.runner.stream():
         return _time_blocks(trainer, question)
 
@@ -177,7 +184,7 @@ def _tokenise_rows(question: ProfileRequest, rows: Sequence[Example], *, train: 
 
 
 def _evaluate(trainer: Trainer, question: ProfileRequest, phases: PhaseMeter) -> None:
-    """Predict a batch of the task's own rows, the way a run does: a text-writing task writes."""
+    """Predict one batch of the task's own rows as a run does, by generation if the task writes texts."""
     if not question.rows:
         return
     kind, tokenizer, cell = load_task_type(question.task.kind), load_tokenizer(question.source), question.cell
@@ -194,7 +201,7 @@ def _summarize_speed(
     ceiling: float,
     energy: float | None,
 ) -> dict[str, Any]:
-    """The fields of a profile that say how fast."""
+    """The fields of a profile about speed: percentiles and tokens on real rows, if there are any, else on full ones."""
     batch, median = question.cell.protocol.batch_size, float(np.median(full.seconds))
     used = real or full
     percentiles = np.percentile(used.seconds, [10, 50, 90])

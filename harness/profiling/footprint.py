@@ -1,4 +1,4 @@
-"""What one training step of each built-in method takes, as it was measured and ships in results/footprint.tsv."""
+"""Read the measured footprint of one training step of each built-in method from results/footprint.tsv."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEASURED_ON = "one step alone on the embedded encoder, 16 rows of 32 tokens, flo
 
 @functools.cache
 def load_footprints() -> Mapping[str, Mapping[str, int]]:
-    """Method (or lorasp-STRATEGY) -> quantity -> numbers, bytes or operations; empty where the file is not there."""
+    """Method (or lorasp-STRATEGY) -> quantity -> parameters, bytes or operations; empty without the file."""
     spec = importlib.util.find_spec("results")
     places = list(spec.submodule_search_locations or ()) if spec else []
     path = Path(places[0]) / "footprint.tsv" if places else Path()
@@ -22,11 +22,15 @@ def load_footprints() -> Mapping[str, Mapping[str, int]]:
         return {}
     with path.open(newline="") as stream:
         lines = list(csv.DictReader(stream, delimiter="\t"))
-    return {line.pop("method"): {k: int(v) for k, v in line.items()} for line in lines}
+    table: dict[str, Mapping[str, int]] = {}
+    for line in lines:
+        name = line.pop("method")
+        table[name] = {quantity: int(value) for quantity, value in line.items()}
+    return table
 
 
 def compute_shares(name: str) -> dict[str, float]:
-    """Each quantity over that of LoRA of rank 16; nothing for a plugin's, which was not measured."""
+    """Each quantity of a method divided by that of LoRA of rank 16; empty for a plugin's method."""
     table = load_footprints()
     if name not in table:
         return {}

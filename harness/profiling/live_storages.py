@@ -1,4 +1,12 @@
-"""Bytes, operations and FLOPs of whatever runs, real tensors or fake ones: the allocator's requests, added up."""
+"""Count bytes, kernel launches and FLOPs of all operations that run, on real or fake tensors.
+
+Time is counted in events, one for each storage that is created or freed:
+
+    event        1    2    3    4    5    6
+    storage a    [--------------------)          created at 1, freed at 5
+    storage b         [---------)                created at 2, freed at 4
+    storage c              [----)                created at 3, freed at 6: lives at the peak, event 3
+"""
 
 from __future__ import annotations
 
@@ -16,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 _ATEN = torch.ops.aten
-# torch's counter passes over the CPU's fused attention, whose operands lie as those of the GPU's do
+# torch's FLOP counter has no formula for the CPU's fused attention; its operands have the layout of the GPU's
 FORMULAS = {
     **flop_registry,
     _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
@@ -25,41 +33,43 @@ FORMULAS = {
     ],
 }
 CUDA_BLOCK = 512
-"""Bytes that PyTorch's CUDA allocator rounds each request up to."""
+"""PyTorch's CUDA allocator rounds each request up to a multiple of so many bytes."""
 
 
 @dataclasses.dataclass
-class Made:
-    """A storage: its bytes, and when it was made and freed, counted in storages made and freed before."""
+class StorageLife:
+    """Bytes of a storage, and the events at which it was created and freed."""
 
     size: int
-    made_at: int
+    created_at: int
     freed_at: float = math.inf
 
 
 class LiveStorages(TorchDispatchMode):
-    """Counts the storages that operations make while the mode is on.
+    """Counts the storages that operations create while the mode is on.
 
-    `live` and `peak` are bytes beyond what was there before, each storage rounded up to `block`; `launches` are
-    operations that compute something, views apart; `flops` those of matrix products, attention and convolutions.
+    `live` and `peak` are bytes beyond those that existed before, each storage rounded up to `block` bytes. `launches`
+    are operations that compute something, so no views. `flops` are those of matrix products, attention and
+    convolutions.
     """
 
     def __init__(self, block: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.block = block
         self.live = self.peak = self.launches = self.flops = 0
-        self._known: dict[int, tuple[Any, Made]] = {}
+        self._records: dict[int, tuple[Any, StorageLife]] = {}
         self._now = self._peak_at = 0
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _find_tensors((args, kwargs)):
-            self._note(tensor, made=False)
+            # inputs are noted first: one that existed before the mode must not count as created
+            self._note(tensor, created=False)
         out = op(*args, **(kwargs or {}))
         aliases = [r.alias_info is not None for r in op._schema.returns]
         views = bool(aliases) and all(aliases)
         for tensor in _find_tensors(out):
-            # a view of a real tensor that meets fake ones is a fake storage of its own, yet nothing new
-            self._note(tensor, made=not views)
+            # a view of a real tensor among fake ones gets a fake storage of its own, which takes no memory
+            self._note(tensor, created=not views)
         self._count(op, views, args, kwargs, out)
         return out
 
@@ -72,49 +82,52 @@ class LiveStorages(TorchDispatchMode):
         if formula is not None:
             self.flops += int(formula(*args, **(kwargs or {}), out_val=out))
 
-    def _note(self, tensor: Tensor, *, made: bool) -> None:
+    def _note(self, tensor: Tensor, *, created: bool) -> None:
+        """Record the tensor's storage unless it is known; one that was not `created` here has size 0."""
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._known:
+        if key in self._records:
             return
         self._now += 1
-        record = Made(-(-storage.nbytes() // self.block) * self.block if made else 0, self._now)
-        self._known[key] = weakref.ref(storage, functools.partial(self._freed, key)), record
+        size = -(-storage.nbytes() // self.block) * self.block if created else 0
+        record = StorageLife(size, self._now)
+        self._records[key] = weakref.ref(storage, functools.partial(self._note_freed, key)), record
         self.live += record.size
         if self.live > self.peak:
             self.peak, self._peak_at = self.live, self._now
 
-    def _freed(self, key: int, _: Any) -> None:
-        if key in self._known:
-            _, record = self._known.pop(key)
+    def _note_freed(self, key: int, _: Any) -> None:
+        if key in self._records:
+            _, record = self._records.pop(key)  # the allocator may give its address to another storage
             self._now += 1
             record.freed_at = self._now
             self.live -= record.size
 
-    def storages(self, tensors: Iterable[Tensor]) -> list[Made]:
-        """Those of some tensors, where operations made them."""
+    def storages(self, tensors: Iterable[Tensor]) -> list[StorageLife]:
+        """The recorded storages of some tensors, each once."""
         keys = {t.untyped_storage()._cdata for t in tensors}
-        return [self._known[key][1] for key in keys if key in self._known]
+        return [self._records[key][1] for key in keys if key in self._records]
 
-    def at_peak(self, storages: Iterable[Made]) -> int:
-        """Bytes of those among some storages that lived at the peak."""
-        return sum(s.size for s in storages if s.made_at <= self._peak_at < s.freed_at)
+    def at_peak(self, storages: Iterable[StorageLife]) -> int:
+        """Bytes of those of `storages` that lived at the peak."""
+        return sum(s.size for s in storages if s.created_at <= self._peak_at < s.freed_at)
 
 
 _COSTLESS = {
     torch.ops.aten._unsafe_view.default,
     torch.ops.aten.lift_fresh.default,
     torch.ops.aten.empty.memory_format,
-    torch.ops.prim.device.default,  # a fake tensor's device, which a real one is not asked for
+    torch.ops.prim.device.default,  # dispatched for the device of a fake tensor only
 }
+"""Operations that are no views and launch no kernel."""
 
 
 def _find_tensors(tree: Any) -> Iterable[Tensor]:
-    """Those with a storage of their own; a sparse one is made of others, which are seen as they are made."""
+    """All strided tensors in a tree; a sparse tensor consists of strided ones, which are seen when they are created."""
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.layout == torch.strided)
 
 
 def sum_storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:
-    """Bytes of the storages of some tensors, each storage once."""
+    """Bytes of the storages of `tensors`, each storage once and rounded up to `block` bytes."""
     sizes = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
     return sum(-(-size // block) * block for size in sizes.values())

@@ -1,4 +1,4 @@
-"""Memory and speed of one cell alone. Runs in a process of its own, so the peak is this cell's only."""
+"""Profile one cell in isolation: memory and speed. It runs in its own process, so that the peak is the cell's only."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from harness.training.pack_training import count_parameters
 
 
 def measure(question: ProfileRequest) -> Profile:
-    """Warm up, then time each step. Out of memory and errors become the profile's status."""
-    with disable_gc():
+    """The profile of a cell; out of memory and other errors become its status, with the reason."""
+    with disable_gc():  # so that repeated profiles have the same peak
         return _measure_safely(question)
 
 
@@ -48,6 +48,7 @@ def _measure_safely(question: ProfileRequest) -> Profile:
 
 
 def _build_profile(question: ProfileRequest, status: str) -> Profile:
+    """A profile without measured fields."""
     cell, cuda = question.cell, question.device == "cuda"
     return Profile.model_validate(
         {
@@ -73,6 +74,7 @@ def _build_profile(question: ProfileRequest, status: str) -> Profile:
 
 
 def _measure(question: ProfileRequest, empty: Profile) -> Profile:
+    """The short profile: warm up, then time one block of steps. Raises what the cell raises."""
     cell, cuda = question.cell, question.device == "cuda"
     model = load_alone(question)
     gc.collect()
@@ -82,12 +84,12 @@ def _measure(question: ProfileRequest, empty: Profile) -> Profile:
     _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0)
     counted = trace(trainer, question.device)
     gc.collect()
-    if cuda:  # of the steps alone, as in detail: what a method takes to attach is no step's
+    if cuda:  # the peak of steps alone, as in a detailed profile: attaching a method may take more
         torch.cuda.reset_peak_memory_stats()
     rss = None if cuda else RssPeak()
     gpu = Gpu(question.device, question.waiting)
     other_pids = gpu.list_other_processes()
-    with trainer.runner.stream():  # as a run does: a graph is not captured from what lies on the default one
+    with trainer.runner.stream():  # as in a run: a CUDA graph cannot be captured on the default stream
         for step in range(1, WARMUP_STEPS):
             trainer.train_step(step)
         step_seconds = time_steps(trainer, range(WARMUP_STEPS, WARMUP_STEPS + TIMED_STEPS), question.device)

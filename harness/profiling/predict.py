@@ -1,4 +1,8 @@
-"""Memory and FLOPs of a pack's training step, found without running it: one step of fake tensors."""
+"""Predict memory and FLOPs of a pack's training step by running one step on fake tensors.
+
+Fake tensors have a shape, a dtype and a device but no values, so a step of any model takes no memory. The backbone is
+fake. Adapter values are real, since methods draw them and build index maps from them.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +27,15 @@ from harness.training.trainer import Trainer
 
 
 def predict(step: Step) -> Prediction:
-    """One step of training on fake tensors. Raises what a method raises that reads the weights before training."""
+    """The prediction of one training step. Raises what a method raises that reads the backbone's weights to attach."""
     with use_fake_tensors():
         return trace(prepare_trainer(step), step.device)
 
 
 @contextlib.contextmanager
 def use_fake_tensors() -> Iterator[None]:
-    """Tensors made within have shapes and no numbers; those from without are taken for such."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")  # it prints a traceback of what is told in one line
+    """Create fake tensors within the context; real ones from outside may take part in their operations."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it logs a traceback where the caller reports one line
     was_disabled, log.disabled = log.disabled, True
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
@@ -41,7 +45,7 @@ def use_fake_tensors() -> Iterator[None]:
 
 
 def prepare_trainer(step: Step) -> Trainer:
-    """The trainer of a step, its backbone fake, its few adapter values real."""
+    """The trainer of a step, with a fake backbone and real adapter values."""
     first, method = step.cells[0], step.methods[0]
     model = build_fake_model(
         step.source,
@@ -57,7 +61,7 @@ def prepare_trainer(step: Step) -> Trainer:
         protocols = [c.protocol.model_copy(update={"max_steps": 2, "epochs": 100.0}) for c in step.cells]
         autocast = first.dtype == "bf16" and method.autocasts
         trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
-    if step.device == "cuda":
+    if step.device == "cuda":  # the step must create the tensors that the GPU's own kernels create
         trainer.optimizer.gathered = GATHERED["cuda"]
         for module in trainer.model.modules():
             if isinstance(module, CounterDropout):
@@ -66,14 +70,14 @@ def prepare_trainer(step: Step) -> Trainer:
 
 
 def use_real_tensors() -> contextlib.AbstractContextManager[Any]:
-    """Out of the fake mode for a while: what is made of fake tensors stays fake all the same."""
+    """Leave the fake mode within the context; operations on fake tensors still give fake ones."""
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     return unset_fake_temporarily()
 
 
 def _mimic_kernel(module: CounterDropout, x: Tensor) -> Tensor:
-    """What harness/replicas/dropout_kernel.py takes: the result, and nothing kept for the backward pass."""
+    """Dropout with the memory of harness/replicas/dropout_kernel.py: a result, and no saved mask."""
     output: Tensor = _FakeDropout.apply(x) if module.training and any(module.p) else x  # type: ignore[no-untyped-call]
     return output
 

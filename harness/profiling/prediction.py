@@ -1,4 +1,7 @@
-"""What a prediction of memory and FLOPs is asked for, and what it says. Imports no torch: stored ones need none."""
+"""The input and the result of a prediction of memory and FLOPs.
+
+Imports no torch, so that a plan with stored predictions does not have to load it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a prediction needs: cells that train as one batch at `length` tokens a row, on a kind of device."""
+    """A training step to predict: cells that train as one batch with `length` tokens per row, on a kind of device."""
 
     cells: tuple[Cell, ...]
     methods: tuple[Method, ...]
@@ -25,13 +28,17 @@ class Step:
     device: str
 
     def replicas(self, k: int) -> Step:
-        """The same with k copies of the first cell."""
+        """The step with k copies of the first cell."""
         return dataclasses.replace(self, cells=self.cells[:1] * k, methods=self.methods[:1] * k)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One training step of K replicas at the full length. `forward_flops` are those of the forward pass alone."""
+    """One training step of K replicas with rows of the full length.
+
+    `shares` are bytes at the peak by category; `launches` counts kernels; `forward_flops` are those of the forward
+    pass alone, an estimate for evaluation.
+    """
 
     k: int
     shares: MemoryShares
@@ -44,12 +51,13 @@ class Prediction:
         return self.shares.total
 
     def at(self, k: int, other: Prediction) -> Prediction:
-        """The same step with k replicas, on the line through this prediction and another one."""
+        """The step with k replicas, by a line through this prediction and `other`, which has another k."""
 
         def line(mine: int, theirs: int) -> int:
             return round(mine + (theirs - mine) * (k - self.k) / (other.k - self.k))
 
         names = type(self.shares).model_fields
+        # a share may fall from one to two replicas, and a line that falls ends below zero
         shares = {n: max(0, line(getattr(self.shares, n), getattr(other.shares, n))) for n in names}
         numbers = {n: line(getattr(self, n), getattr(other, n)) for n in ("flops", "forward_flops", "launches")}
         return Prediction(k, MemoryShares(**shares), **numbers)

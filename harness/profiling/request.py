@@ -1,4 +1,4 @@
-"""What a profile is asked for: one cell alone, its backbone and its method on made-up rows."""
+"""The request for a profile of one cell in isolation, and its trainer on synthetic rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ProfileRequest:
-    """One profile to take: the cell alone, at a batch of `length` tokens a row."""
+    """One profile to measure: the cell alone, with `length` tokens per row.
+
+    It is pickled for the process that measures. `rows` are examples of the task, whose lengths a detailed profile uses.
+    """
 
     key: str
     cell: Cell
@@ -34,10 +37,10 @@ class ProfileRequest:
     device: str
     threads: int | None
     repeats: int = 0
-    """Blocks of timed steps; 0 for the short profile at the end of a run."""
+    """Blocks of timed steps; 0: the short profile at the end of a run."""
     rows: tuple[Example, ...] = ()
     waiting: int | None = None
-    """The process that asks, where it has the GPU open itself."""
+    """Id of the requesting process if it has the GPU open itself, so that it does not count as a sharer."""
 
 
 def request_of(planned: PlannedCell, device: str, threads: int | None, key: str | None = None) -> ProfileRequest:
@@ -48,13 +51,13 @@ def request_of(planned: PlannedCell, device: str, threads: int | None, key: str 
 
 
 def count_vocabulary(model: torch.nn.Module) -> int:
-    """Tokens that a model knows."""
+    """Size of a model's vocabulary."""
     table = getattr(model, "get_input_embeddings")()  # noqa: B009 - transformers' own, unknown to nn.Module's types
     return int(table.num_embeddings)
 
 
 def load_alone(question: ProfileRequest) -> torch.nn.Module:
-    """The cell's backbone."""
+    """The cell's backbone in its dtype and quantization, on the device."""
     cell = question.cell
     return load_model(
         question.source,
@@ -68,24 +71,25 @@ def load_alone(question: ProfileRequest) -> torch.nn.Module:
 
 
 def make_synthetic_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:
-    """Rows of random tokens, all of the full length, and the loss of their kind."""
+    """A split of random tokens, all rows `length` tokens long, and the loss of the task type."""
     kind = load_task_type(task.kind)
     return kind.build_synthetic(task, protocol, length, count_vocabulary(model), model.config), kind.losses(protocol)
 
 
 def build_trainer(question: ProfileRequest, model: torch.nn.Module, steps: int) -> Trainer:
-    """The cell's method on its backbone, ready for so many steps on made-up rows."""
+    """A trainer of the cell's method on its backbone, for `steps` steps on synthetic rows."""
     return train_replicas(question, [question.cell], model, steps)
 
 
 def train_replicas(question: ProfileRequest, cells: Sequence[Cell], model: torch.nn.Module, steps: int) -> Trainer:
-    """The same for cells that differ from the question's in their seeds, as one batch.
+    """A trainer for `cells`, which differ from the request's in their seeds only, as one batch.
 
-    What a method plans over all steps it plans over these.
+    A method that plans over all steps, as AdaLoRA does, plans over `steps`.
     """
     first, method = cells[0], question.method
-    made, losses = make_synthetic_rows(question.task, first.protocol, question.length, model)
-    split = made.to(question.device)
+    rows, losses = make_synthetic_rows(question.task, first.protocol, question.length, model)
+    split = rows.to(question.device)
+    # `max_steps` only shortens a run, so as many epochs as steps make sure that there are enough
     protocols = [c.protocol.model_copy(update={"max_steps": steps, "epochs": float(steps)}) for c in cells]
     cells = [c.model_copy(update={"protocol": p}) for c, p in zip(cells, protocols, strict=True)]
     attached, streams = attach_methods(model, cells, [method] * len(cells), split, losses)

@@ -1,8 +1,13 @@
-"""One training step counted: memory by category, FLOPs and launches; of real tensors or fake ones."""
+"""Count one training step on real or fake tensors: memory at the peak by category, FLOPs and kernel launches.
+
+peak = weights + quantization + adapters + gradients + optimizer      held from step to step
+     + gradients that autograd creates + activations + rest           created within the step
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 
 from torch import Tensor, nn
@@ -10,30 +15,30 @@ from torch import Tensor, nn
 from harness.core.quantization import get_quantization_of
 from harness.core.record import MemoryShares
 from harness.data.task_types.base import Shape
-from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Made, sum_storage_bytes
+from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, StorageLife, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
 from harness.training.trainer import Trainer
 
 CUBLAS_WORKSPACE = {"cpu": 0, "cuda": 2 * (32 << 20)}
-"""Bytes on a GPU of compute capability 9: 32 MiB each for cuBLAS and cuBLASLt, on the one stream that steps run on."""
+"""Bytes of workspace of cuBLAS and cuBLASLt (32 MiB each on compute capability 9) for the one stream of steps."""
 
 
 def trace(trainer: Trainer, device: str) -> Prediction:
-    """Run one step of a trainer, real or fake, and count."""
+    """The counts of one step of a trainer; the step really runs."""
     block = CUDA_BLOCK if device == "cuda" else 1
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
-    gradients: list[Made] = []
+    gradients: list[StorageLife] = []
     losses, update = trainer._forward, trainer.optimizer.update
 
     def watched(rows: Tensor, shape: Shape) -> Tensor:
         output = losses(rows, shape)
-        forward.update(live=counts.live, flops=counts.flops)  # the model's outputs are gone by now
+        forward.update(live=counts.live, flops=counts.flops)  # the logits are freed by now, the activations are not
         return output
 
     def updated() -> Tensor:
-        parameters = [p for g in trainer.attached.groups for p in g.parameters.values()]
+        parameters = itertools.chain.from_iterable(g.parameters.values() for g in trainer.attached.groups)
         gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
         return update()
 
@@ -48,7 +53,8 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     )
     created = counts.at_peak(gradients)
     state_shares["gradients"] += created
-    activations = min(forward["live"], counts.peak - created)  # where gradients make the peak, they are freed by then
+    # if the peak lies late in the backward pass, part of the activations is freed by then
+    activations = min(forward["live"], counts.peak - created)
     rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
     shares = MemoryShares(**state_shares, activations=activations, rest=rest)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
@@ -64,13 +70,15 @@ def _list_quantization_state(model: nn.Module) -> Iterator[Tensor]:
 def measure_shares(
     model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
 ) -> dict[str, int]:
-    """Bytes of what training holds from step to step, by category."""
+    """Bytes that training holds from step to step, by category; each storage is rounded up to `block`."""
     size = functools.partial(sum_storage_bytes, block=block)
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    fake = size(t for n, t in tensors if "quantization_" in n)  # real ones are no buffers
+    # tensors of quantization (scales, code books) are buffers of a fake model, and attributes of real parameters
+    fake = size(t for n, t in tensors if "quantization_" in n)
     real = size(_list_quantization_state(model))
     trained = [g for g in attached.groups if g.name != "backbone"]
     backbone = [g for g in attached.groups if g.name == "backbone"]
+    # theta of a trained backbone is the storage that its parameters are views of
     weights = size([*(t for _, t in tensors), *(g.theta for g in backbone)])
     return {
         "weights": weights - fake,

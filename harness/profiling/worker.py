@@ -1,4 +1,4 @@
-"""Work in a fresh process that never outlives the one that asked for it."""
+"""Call a function in a fresh process that never outlives the calling one."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ T = TypeVar("T")
 
 
 class WorkerKilled(Exception):
-    """The process ended without an answer: by the kernel for want of memory, or by hand."""
+    """The process ended without an answer: killed by the kernel out of memory, or by a user."""
 
 
 def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` returns in a process that starts with the module `preload` imported, and nothing else of this one.
+    """The result of `work` in a process that starts with only the module `preload` imported.
 
-    Raises what it raises, and Killed. The process is gone when this returns or raises, by KeyboardInterrupt too.
+    Raises what `work` raises, and WorkerKilled. The process has ended when this returns or raises, also by
+    KeyboardInterrupt.
     """
+    # fork would inherit this process's memory, which the peak would include; spawn would import torch for each call
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.core.end_with_parent", preload])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_answer, args=(sender, work, args, kwargs), daemon=True)
     try:
-        with set_child_environment():  # the server that forks reads the variables when it starts
+        with set_child_environment():  # the fork server reads the variables when it starts
             process.start()
-        sender.close()
+        sender.close()  # the child holds the only writing end: its death is the end of the file
         try:
             ok, answer = receiver.recv()
         except EOFError:
@@ -51,12 +53,13 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     return answer  # type: ignore[no-any-return]
 
 
-def _send_answer(given: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Signals to the whole process group (Ctrl-C in a terminal) are for the process that waits."""
+def _send_answer(sender: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Call `work` in the child and send its result or exception."""
+    # signals to the whole process group (Ctrl-C in a terminal) are for the parent, which ends this process
     for name in SIGNAL_NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from harness.core.end_with_parent import end_with_parent  # not above: it would set this of the process that waits
+    from harness.core.end_with_parent import end_with_parent  # not at the top: the import acts on its process
 
     end_with_parent()
     parent = multiprocessing.parent_process()
@@ -66,20 +69,20 @@ def _send_answer(given: Connection, work: Callable[..., Any], args: Any, kwargs:
         answer = True, work(*args, **kwargs)
     except Exception as error:
         answer = False, error
-    given.send(answer)
+    sender.send(answer)
 
 
 def _follow(sentinel: Any) -> None:
-    """End with the process that waits, even where that is killed."""
+    """End this process when the parent has ended, also if it was killed."""
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
 
 
 def follow_stdin() -> None:
-    """End with the process that holds the other end of stdin; for one started with `stdin=PIPE`."""
+    """End this process, started with `stdin=PIPE`, when the process at the other end of stdin has ended."""
 
     def wait() -> None:
-        # not sys.stdin.read(): its lock, held by this thread, would abort the interpreter when it ends
+        # not sys.stdin.read(): this thread would hold its lock at exit, which aborts the interpreter
         while os.read(sys.stdin.fileno(), 1 << 16):
             pass
         os._exit(1)

@@ -189,13 +189,13 @@ class Attached:
     stored          entries per replica that the adapter stores without training
     keep_rows       called with the remaining rows when replicas leave the pack
     after_step      called after each step with the number of steps taken
-    forget          called before and after each step: drop tensors computed from trainable parameters. A replayed CUDA
+    invalidate      called before and after each step: drop tensors computed from trainable parameters. A replayed CUDA
                     graph changes the parameters unseen, and a graph that is captured must compute the tensors itself
-    host_steps      whether the host decides something within a step (counted from 0), so that no CUDA graph can hold it
+    eager_steps     whether the host decides something within a step (counted from 0), so that no CUDA graph can hold it
     penalty         added to the losses [K]
     model           called instead of the backbone where the method wraps it
     extra, extra_of facts for the record of every replica, and of one replica
-    kept            objects other than the groups that training changes, for checkpoints
+    extra_state     objects other than the groups that training changes, for checkpoints
     frozen_bytes    bytes per replica of adapter entries that do not train, with the index of those that do
     tuner           peft's tuner, where the method comes from peft
     """
@@ -204,13 +204,13 @@ class Attached:
     stored: Sequence[int] = ()
     keep_rows: list[Callable[[Sequence[int]], None]] = dataclasses.field(default_factory=list)
     after_step: list[Callable[[int], None]] = dataclasses.field(default_factory=list)
-    forget: list[Callable[[], None]] = dataclasses.field(default_factory=list)
-    host_steps: list[Callable[[int], bool]] = dataclasses.field(default_factory=list)
+    invalidate: list[Callable[[], None]] = dataclasses.field(default_factory=list)
+    eager_steps: list[Callable[[int], bool]] = dataclasses.field(default_factory=list)
     penalty: Callable[[], Tensor] | None = None
     model: nn.Module | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     extra_of: list[Callable[[int], dict[str, Any]]] = dataclasses.field(default_factory=list)
-    kept: list[Stateful] = dataclasses.field(default_factory=list)
+    extra_state: list[Stateful] = dataclasses.field(default_factory=list)
     frozen_bytes: Sequence[int] = ()
     tuner: Any = None
 
@@ -222,11 +222,11 @@ class Attached:
             stored=[a + b for a, b in zip(self.stored, other.stored, strict=True)],
             keep_rows=self.keep_rows + other.keep_rows,
             after_step=self.after_step + other.after_step,
-            forget=self.forget + other.forget,
-            host_steps=self.host_steps + other.host_steps,
+            invalidate=self.invalidate + other.invalidate,
+            eager_steps=self.eager_steps + other.eager_steps,
             extra=self.extra | other.extra,
             extra_of=self.extra_of + other.extra_of,
-            kept=self.kept + other.kept,
+            extra_state=self.extra_state + other.extra_state,
         )
 
     def keep(self, rows: Sequence[int]) -> None:

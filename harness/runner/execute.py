@@ -1,4 +1,9 @@
-"""Planned cells to records: pack by pack, and further packs where one failed."""
+"""Execute planned cells: train them pack by pack and store a record of each.
+
+cells ──> jobs (deque) ──> executor ──> PackOutcome ──> Recorder ──> store
+            ^                               │
+            └── smaller jobs, if it failed <┘
+"""
 
 from __future__ import annotations
 
@@ -33,11 +38,15 @@ SPINNING = (
 
 
 def execute(plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, listener: Listener) -> None:
-    """Train `cells` in packs and store a record of each. Raises KeyboardInterrupt after storing `cancelled` records."""
+    """Train `cells` in packs and store a record of each; packs that an earlier run began are resumed first.
+
+    Raises UserError, and KeyboardInterrupt after it has stored `cancelled` records.
+    """
     device, threads = choose_device(spec.device), choose_threads(spec.threads)
     if has_spinning_threads() and threads > 1:
         listener.note(SPINNING)
     machine = describe_environment(device, threads)
+    # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
     made_by = machine.model_dump() | {"--save-adapters": spec.save_adapters}
     checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
     recorder = Recorder(store, machine, {cell.key for cell in cells}, chosen="asked" if spec.pack else "memory")
@@ -47,18 +56,20 @@ def execute(plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, 
             listener.on_cell_end(record)
         if outcome.interrupted:
             raise KeyboardInterrupt
+        # retries come first: their checkpoints exist, and the task's tokenized rows are still loaded
         jobs.extendleft(reversed(_resolve(outcome, recorder, checkpoints, listener)))
 
 
 def _list_jobs(
     plan: Plan, cells: Sequence[PlannedCell], spec: Spec, device: str, checkpoints: Checkpoints
 ) -> Iterator[PackJob]:
-    """Packs that an earlier run has begun, then packs of the other cells."""
-    begun = checkpoints.find(plan.cells, {cell.key for cell in cells}, spec.pack)
-    for pack, saved in begun:
-        yield PackJob(pack, saved, spec.save_adapters)
-    taken = {key for _, saved in begun for key in saved.slot_keys}
-    waiting = [cell.key for cell in cells if cell.key not in taken]
+    """Packs with a checkpoint of an earlier run, then packs of the other cells."""
+    resumed_keys: set[str] = set()
+    for pack, checkpoint in checkpoints.find(plan.cells, {cell.key for cell in cells}, spec.pack):
+        resumed_keys |= set(checkpoint.slot_keys)
+        yield PackJob(pack, checkpoint, spec.save_adapters)
+    waiting = [cell.key for cell in cells if cell.key not in resumed_keys]
+    # a GPU's free memory is read here, while nothing of the run lies on it
     capacity = Capacity(device, get_free_memory(device), cache=spec.cache)
     for pack in group_remaining(plan.cells, waiting, spec.pack or capacity.most):
         yield PackJob(pack, save_adapters=spec.save_adapters)
@@ -67,10 +78,10 @@ def _list_jobs(
 def _resolve(
     outcome: PackOutcome, recorder: Recorder, checkpoints: Checkpoints, listener: Listener
 ) -> Sequence[PackJob]:
-    """The jobs that follow from an outcome; its checkpoint gives way to theirs."""
+    """The jobs that retry a failed outcome, none after a success; replaces the pack's checkpoint by theirs."""
     following: Sequence[PackJob] = ()
     if outcome.failure is not None:
-        release_memory()  # the error's frames are gone here, and what they held can be freed
+        release_memory()  # the error's frames, which held the pack's tensors, are gone by now
         recovery = recover(outcome)
         following = recovery.jobs
         for record in recorder.write_recovered(outcome, recovery):
@@ -78,14 +89,14 @@ def _resolve(
         if recovery.note:
             listener.note(recovery.note)
         for job in following:
-            if job.start is not None:
+            if job.start is not None:  # a run that is killed from here on resumes the halves, not the whole
                 checkpoints.write(job.start)
     checkpoints.drop(outcome.job.own.keys)
     return following
 
 
 def _token_cache(spec: Spec) -> Path | None:
-    """The folder of tokenized rows, if they are kept."""
+    """The cache folder of tokenized rows; None with --no-cache."""
     from harness.core.cache_folder import cache_folder
 
     return cache_folder() if spec.cache else None

@@ -1,4 +1,4 @@
-"""The verb `plan`: the grid without running it: packs, memory, time, and what will not fit."""
+"""Estimate memory and time of a run before it starts, for the verb `plan`: packs, peaks, hours, misfits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harness.profiling.capacity import PLANNED_SHARE, Capacity, find_remedies, g
 from harness.profiling.cost import NONE_YET, Cost, fit_cost, load_profiles
 from harness.profiling.prediction import Prediction
 
-EXCLUDED_TIME = "time of loading, tokenising and writing texts is not in it"
+EXCLUDED_TIME = "time of loading, tokenising and generation is not included"
 
 
 @dataclasses.dataclass(frozen=True)
 class PackForecast:
-    """One pack: `shares` and `peak` in bytes, `seconds` of training and evaluation; None where not predicted.
+    """Estimate for one pack: `shares` of the peak in bytes, `seconds` of training and evaluation; None: not predicted.
 
-    `tuning`: a pack of trials.
+    `chosen` says what bounds the pack's size, `note` why there is no prediction, `tuning` that it trains trials.
     """
 
     task: str
@@ -43,7 +43,10 @@ class PackForecast:
 
 
 def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
-    """What a run of `spec` would come to. Raises UserError."""
+    """The packs of a run of `spec` with their memory in bytes and time, as plain values for JSON. Raises UserError.
+
+    `memory` is a size such as '24GiB' that replaces the free memory of the device.
+    """
     plan = make_plan(spec)
     plan = drop_unfit_cells(plan, plan.cells, cache=spec.cache)
     device = _choose_device(spec, memory)
@@ -58,6 +61,7 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         packs = group_cells(part.cells, most)
         trial_sizes = [_forecast_pack(capacity, pack, cost, asked=spec.pack is not None) for pack in packs]
         rows += [dataclasses.replace(row, tuning=True) for row in trial_sizes]
+    # a sum over part of the packs would look like the time of the run, so one missing time leaves it out
     seconds = [r.seconds for r in rows if r.seconds is not None]
     return {
         "device": device,
@@ -78,13 +82,13 @@ def _join_titles(cells: Sequence[Cell]) -> str:
 
 
 def _format_title(cell: Cell) -> str:
-    """The method's name, with a precision that neither it nor the default says."""
+    """The method's name, with its precision if that is neither in the name nor the default."""
     plain = cell.title != cell.label or cell.precision == "fp32"
     return cell.title if plain else f"{cell.title} ({cell.precision})"
 
 
 def _choose_device(spec: Spec, memory: str | None) -> str:
-    """The device asked for; a GPU may be planned for where there is none, if its memory is named."""
+    """The device to plan for. With `memory` that may be a GPU that this machine does not have."""
     if spec.device == "cpu" or (spec.device == "auto" and not cuda_is_available()):
         return "cpu"
     from harness.core.device import choose_device
@@ -93,7 +97,7 @@ def _choose_device(spec: Spec, memory: str | None) -> str:
 
 
 def _plan_trials(plan: Plan, spec: Spec) -> list[Plan]:
-    """The plans of what --tune runs first. Raises UserError as the run would."""
+    """Plans of the trials that --tune runs first; none without tuning. Raises UserError as the run would."""
     if not spec.tune and not spec.tune_tasks and spec.tune_seeds == 1:
         return []
     from harness.runner.tuning.trials import build_arms
@@ -104,7 +108,7 @@ def _plan_trials(plan: Plan, spec: Spec) -> list[Plan]:
 
 
 def _forecast_pack(capacity: Capacity, pack: Pack, cost: Cost | None, *, asked: bool) -> PackForecast:
-    """The pack's largest member stands for all."""
+    """Estimate for a pack as if all K members were the one with the largest peak."""
     k, cell = len(pack.members), pack.first.cell
     chosen = "asked" if asked else None if pack.first.method.pack_key() is None else "memory"
     steps = max(count_steps(member.cell.protocol, member.train_rows) for member in pack.members)
@@ -123,7 +127,7 @@ def _forecast_pack(capacity: Capacity, pack: Pack, cost: Cost | None, *, asked: 
 
 
 def _estimate_seconds(pack: Pack, steps: int, worst: Prediction, cost: Cost) -> float:
-    """Of training and evaluation, from FLOPs and launches."""
+    """Seconds of training and evaluation, from FLOPs and kernel launches; `worst` is a step of the whole pack."""
     per_row = worst.forward_flops / pack.first.cell.protocol.batch_size
     return steps * cost.step(worst.flops, worst.launches) + cost.per_flop * per_row * pack.first.eval_rows
 
@@ -135,10 +139,10 @@ def _to_json(row: PackForecast) -> dict[str, Any]:
 
 
 def _find_too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
-    """Methods that do not fit even alone, each with what would make it fit."""
+    """Methods with a cell that does not fit even alone: peak in bytes, and changes after which it fits."""
     entries: dict[str, dict[str, Any]] = {}
     distinct_cells: dict[tuple[object, ...], PlannedCell] = {}
-    for planned in plan.cells:  # cells that differ in their seeds share the protocol's object
+    for planned in plan.cells:  # one cell per method and task: those that differ in seeds share the protocol object
         cell = planned.cell
         distinct_cells.setdefault((cell.suite, cell.task, cell.label, cell.precision, id(cell.protocol)), planned)
     for planned in distinct_cells.values():

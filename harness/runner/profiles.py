@@ -1,4 +1,4 @@
-"""Solo profiles: one process per (method, model, batch shape), never while anything else trains."""
+"""Profile methods in isolation: one process per (method, model, batch shape), while nothing else trains."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 
 def build_profile_key(cell: Cell, length: int, device: str, threads: int | None, *, writes: bool = False) -> str:
-    """Hash of what memory and speed depend on; the seed, the rate and the task do not.
+    """Hash of all that memory and speed depend on: not the seed, the learning rate or the task.
 
-    A task that `writes` texts also trains on positions of the target.
+    `length` is in tokens. A task that `writes` texts also trains on `max_target_length` positions of the target.
     """
     content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.content, cell.dtype, cell.quantize],
-        **({} if cell.recompute == "none" else {"recompute": cell.recompute}),  # so profiles stored without it stay
+        **(
+            {} if cell.recompute == "none" else {"recompute": cell.recompute}
+        ),  # absent if none: keys of stored profiles stay valid
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads or count_cpus(), read_cpu_name(), get_version("torch")],
     }
@@ -44,9 +46,9 @@ def build_profile_key(cell: Cell, length: int, device: str, threads: int | None,
 
 
 def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dict[str, ProfileRequest]:
-    """The profiles that a plan's report needs, by key; none of a simulated level.
+    """The profiles that a plan's report needs, by key; none for a simulated quantization type.
 
-    With `repeats`, detailed ones, which also see the lengths of the task's own rows.
+    With `repeats` they are detailed, and also time batches with the lengths of the task's own rows.
     """
     from harness.profiling.request import request_of
 
@@ -63,6 +65,7 @@ def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dic
 
 
 def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
+    """The profile, measured in the worker process, which has to load the plugins itself."""
     from harness.core.registry import load_all
     from harness.profiling.measure import measure
 
@@ -71,11 +74,11 @@ def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
 
 
 ROWS = 512
-"""Training rows at most whose lengths a detailed profile goes by."""
+"""Most training rows whose lengths a detailed profile uses."""
 
 
 def profile_methods(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
-    """Profile each method of a spec in detail, whatever is stored of it. Raises UserError."""
+    """New detailed profiles of each method of a spec, also where one is stored. Raises UserError."""
     from harness.core.store import Store
     from harness.planning.plan import make_plan
     from harness.planning.preflight import drop_unfit_cells
@@ -91,9 +94,10 @@ def profile_methods(spec: Spec, repeats: int, listener: Listener) -> list[Profil
 
 
 def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, repeats: int = 0) -> list[Profile]:
-    """Take the profiles that are not stored yet; returns all that belong to the plan.
+    """All profiles of a plan, after measuring those that are not stored yet.
 
-    With `repeats`, blocks of timed steps, all are taken anew and in detail.
+    With `repeats`, a number of blocks of timed steps, all are measured again and in detail. A profile whose process is
+    killed is left out with a note.
     """
     from harness.core.device import choose_device
 
@@ -106,10 +110,13 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
             continue
         listener.on_profile_start(request.cell.title)
         try:
+            # this process may have the GPU open too; its id keeps the worker from reporting it as a sharer
             worker_request = dataclasses.replace(request, waiting=get_gpu_pid())
             profiles[key] = call_alone("harness.profiling.measure", _take_profile, worker_request, spec.plugin)
         except WorkerKilled:
-            listener.note(f"profile of {request.cell.title}: its process was killed (out of memory?); left empty")
+            listener.note(
+                f"profile of {request.cell.title}: its process was killed (out of memory?); the report leaves it empty"
+            )
             continue
         store.write_profile(profiles[key])
         if profiles[key].status != "ok":

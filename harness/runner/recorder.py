@@ -1,4 +1,4 @@
-"""What a run stores of a cell, whether it finished or not."""
+"""Turn outcomes of packs into records, adapters and predictions, and store them."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Turns outcomes of packs into records and stores them.
+    """Builds the records of an outcome and stores them in `store`.
 
-    Of cells outside of `keys` nothing is stored: a resumed pack may hold some whose records are there. `chosen` says
-    what bounds the size of packs.
+    Only cells in `keys` are stored: a resumed pack may hold cells that already have a record. `chosen` says what bounds
+    the size of packs.
     """
 
     def __init__(self, store: Store, environment: Environment, keys: Collection[str], *, chosen: Chosen) -> None:
         self.store, self.environment, self.keys, self.chosen = store, environment, set(keys), chosen
 
     def write(self, outcome: PackOutcome) -> list[Record]:
-        """Store the cells that an outcome has decided: results, and cells that were interrupted."""
+        """Records of an outcome's results, or of all its cells as cancelled after an interrupt; stores them."""
         if outcome.interrupted:
             return self._write_all(outcome, "cancelled", interrupt_reason())
         return self._write_results(outcome, outcome.results)
 
     def write_recovered(self, outcome: PackOutcome, recovery: Recovery) -> list[Record]:
-        """Store what a failed pack had finished; without further jobs, its one cell as failed."""
+        """Records of members that finished before a failure and, if no job retries, of the failed cell; stores them."""
         records = self._write_results(outcome, recovery.results)
         if outcome.failure is not None and not recovery.jobs:
             failure = outcome.failure
@@ -58,8 +58,10 @@ class Recorder:
     def _write_all(
         self, outcome: PackOutcome, status: Status, reason: str | None, trace: str | None = None
     ) -> list[Record]:
-        slots = outcome.job.slots
-        return [record for slot in slots for record in self._write(outcome, slot, status, reason, trace)]
+        records: list[Record] = []
+        for slot in outcome.job.slots:
+            records += self._write(outcome, slot, status, reason, trace)
+        return records
 
     def _write(
         self,
@@ -70,7 +72,7 @@ class Recorder:
         trace: str | None = None,
         result: Result | None = None,
     ) -> Iterator[Record]:
-        """Store one cell of a pack, adapter and predictions too."""
+        """Store one cell of a pack with its adapter and predictions, if it has them; yields the record if stored."""
         planned, inputs = outcome.job.pack.members[slot], outcome.inputs
         cell, suite, data = planned.cell, planned.suite, planned.data
         if cell.key not in self.keys:
@@ -92,6 +94,7 @@ class Recorder:
             adapter=self._write_adapter(planned, result),
             **_build_outcome_fields(suite, planned, status, result, inputs),
         )
+        # after the adapter is written: the record holds digests of its files
         record = add_digests(self.store.out, record)
         self.store.write(record, result.predictions if result and status == "ok" else None)
         yield record
@@ -102,7 +105,7 @@ class Recorder:
         return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, chosen=chosen)
 
     def _write_adapter(self, planned: PlannedCell, result: Result | None) -> AdapterInfo | None:
-        """Write the trained adapter, where one was asked for."""
+        """Write the trained adapter in peft's format, with --save-adapters; None without one."""
         if result is None or result.adapter is None:
             return None
         source, out, task = planned.source, self.store.out, planned.task
@@ -113,7 +116,7 @@ class Recorder:
 def _build_outcome_fields(
     suite: Suite, planned: PlannedCell, status: Status, result: Result | None, inputs: InputFacts | None
 ) -> dict[str, Any]:
-    """The fields of a record that only a finished run has."""
+    """The fields of a record that only a cell with a result has; scores only if it is ok."""
     if result is None or inputs is None:
         return {}
     scores = result.scores if status == "ok" else {}
@@ -140,7 +143,7 @@ def _build_outcome_fields(
 
 
 def _select_scored_rows(planned: PlannedCell) -> TaskData:
-    """The data with the eval rows that are scored, so that the constant prediction is held to the same ones."""
+    """The data with its eval splits cut to the scored rows, for a majority baseline on the same rows."""
     from harness.data.tokens import select_rows
 
     data, rows = planned.data, planned.cell.protocol.eval_rows

@@ -1,4 +1,4 @@
-"""A whole run: plan the cells, train what is missing, profile the methods. It ends with its records."""
+"""A whole run: plan the cells, tune if asked, train the missing cells, profile the methods, read the records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from harness.planning.plan import Plan, make_plan
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run came to."""
+    """Records and profiles of a run's folder after the run, in the plan's order, and its wall time in seconds."""
 
     out: Path
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     skipped: tuple[str, ...]
-    """Lines about stored files that could not be used."""
+    """One line for each stored file that could not be used."""
     seconds: float
 
     @property
@@ -42,7 +42,10 @@ def format_title(plan: Plan, spec: Spec) -> str:
 
 
 def is_margin_late(store: Store, margin: float | None, results: bool) -> bool:
-    """Whether a margin is named, or changed, when the folder has results already: it may follow from them."""
+    """Whether an equivalence margin is named or changed although the folder has results: it may be chosen by them.
+
+    The report flags such a margin as post hoc.
+    """
     if margin is None or not results:
         return False
     try:
@@ -53,7 +56,10 @@ def is_margin_late(store: Store, margin: float | None, results: bool) -> bool:
 
 
 def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
-    """Run what is missing. Raises UserError; KeyboardInterrupt leaves a folder that resumes."""
+    """The result of a run after training the cells that have no record yet.
+
+    `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
+    """
     started = time.monotonic()
     load_all(spec.plugin)
     store = Store(spec.folder)
@@ -70,7 +76,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             records, adapter_notes = require_adapters(store.out, plan, records)
             notes += adapter_notes
         todo = select_missing_cells(plan.cells, records, retry=spec.retry)
-        if todo:
+        if todo:  # imports torch and builds models of the methods, which a finished run does not need
             from harness.planning.preflight import drop_unfit_cells
 
             plan = drop_unfit_cells(plan, todo)
@@ -102,13 +108,13 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
 
 
 def _list_later_folders(spec: Spec) -> list[str]:
-    """Folders below that of the run which are written to after training."""
+    """Subfolders that are written after training: they are checked before it, so that no training is lost."""
     optional_folders = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
     return ["report", "report/figures", *(name for name, wanted in optional_folders.items() if wanted)]
 
 
 def _check_checkpoint_folder(store: Store) -> list[str]:
-    """A line where packs cannot be resumed; the run goes on without."""
+    """A note if checkpoints cannot be written; the run continues without them."""
     folder = store.out / "checkpoints"
     try:
         if os.path.lexists(folder):
@@ -119,13 +125,14 @@ def _check_checkpoint_folder(store: Store) -> list[str]:
 
 
 def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
-    """The records less those whose adapter is not there, so that their cells run again; lines about it."""
+    """The records without those that lack an adapter, so that their cells run again, and notes about it."""
     exporting = {planned.key for planned in plan.cells if planned.method.exports}
     lacking = {k for k, r in records.items() if k in exporting and r.status == "ok" and not is_saved(out, r)}
     unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
     lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
-        lines.append(f"{len(lacking)} finished cells have no adapter saved: they run again for it")
+        cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
+        lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
@@ -138,9 +145,9 @@ def _take_profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> 
 
 
 def load_run(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
-    """Records in the order of the run, profiles, and lines about files that are skipped. Raises UserError.
+    """Records in the order of the run, profiles, and one line for each file that is skipped. Raises UserError.
 
-    Nothing in the folder is changed.
+    Changes nothing in the folder.
     """
     store = Store(out)
     run_info = store.read_run()
@@ -151,7 +158,7 @@ def load_run(out: Path) -> tuple[tuple[Record, ...], list[Profile], list[str]]:
 
 
 def build_no_records_error(out: Path, skipped: Sequence[str]) -> UserError:
-    """The error for a folder without any record that can be used."""
+    """The error for a folder without a usable record; `skipped` are lines about damaged ones."""
     if skipped:
         return UserError(
             f"{escape_path(out)}: none of its records can be used: {'; '.join(truncate_lines(skipped, 3))}; "

@@ -1,4 +1,16 @@
-"""Packs on their way, on disk: what a run that was killed goes on from."""
+"""Checkpoints of packs that still train, on disk: a run that was killed resumes from them.
+
+    OUT/checkpoints/<hash of slot_keys>.pt
+
+    zip archive by torch.save | DIGEST_MARK | sha256 of the archive, hex
+    {format, made_by, keys, members, step, state, results, spent, marks}
+
+A pack of cells a b c d whose first two cells have finished, after a split on out of memory:
+
+    keys     a  b  c  d      the cells that were attached, in slot order; the same for every part
+    results  0  1            slots that have left the pack and are scored
+    members        2         slots that still train in this part; slot 3 is in the other part's file
+"""
 
 from __future__ import annotations
 
@@ -22,26 +34,26 @@ if TYPE_CHECKING:
     from harness.training.result import Result
 
 FORMAT = 2
-"""Raised when what a checkpoint holds changes."""
+"""Version of the file's content; a file of another version is ignored."""
 DIGEST_MARK = b"sha256 of all before: "
-"""Stands between what torch.save writes and its digest, which end the file."""
+"""Separates the archive that torch.save writes from its digest, which ends the file."""
 MIN_SECONDS = 60.0
-"""Between two checkpoints of a pack at least, and before its first; LORASP_HARNESS_CHECKPOINT_SECONDS gives another."""
+"""Least time before the first checkpoint and between two; LORASP_HARNESS_CHECKPOINT_SECONDS overrides it."""
 MAX_TIME_SHARE = 0.01
-"""Of a pack's time that writing them may take."""
+"""Greatest share of a pack's time that writing checkpoints may take."""
 BLOCK_BYTES = 2**20
-"""Bytes that are hashed at a time."""
+"""Bytes per read when a file is hashed."""
 ASSUMED_RATE = 100e6
-"""Bytes a second that a disk is taken to write until it was seen to."""
+"""Bytes per second that a disk is assumed to write before the first write is timed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackCheckpoint:
-    """Where a pack stood between two steps.
+    """The state of a pack between two steps.
 
-    `keys` are the cells that it was attached with, in slot order; `members` are the slots that go on, `results` those
-    that have left and are scored. A part of a pack has the same `keys`. `spent` is its time so far, `marks` is for the
-    records of those that go on.
+    `keys` are the cells that the pack was attached with, in slot order. `members` are the slots that still train;
+    `results` belong to slots that have left and are scored. A part of a split pack has the same `keys`. `state` is
+    `Trainer.state()`. `spent` is the pack's time so far in seconds; `marks` go into the records of the members.
     """
 
     keys: tuple[str, ...]
@@ -54,81 +66,88 @@ class PackCheckpoint:
 
     @property
     def slots(self) -> list[int]:
-        """Those that this answers for."""
+        """All slots of this checkpoint, training or scored, in order."""
         return sorted({*self.members, *self.results})
 
     @property
     def slot_keys(self) -> list[str]:
         return [self.keys[slot] for slot in self.slots]
 
-    def part(self, members: Sequence[int]) -> PackCheckpoint:
-        """Some of the members, with their share of the time."""
+    def select_members(self, members: Sequence[int]) -> PackCheckpoint:
+        """A checkpoint of some members, with their share of the time and without results."""
+        # the parts of a split pack train one after another, so their times must add up to the time of the whole
         spent = Phases(**{n: v * len(members) / len(self.members) for n, v in self.spent.model_dump().items()})
         marks = {**self.marks, "split at step": self.step}
         return dataclasses.replace(self, members=tuple(members), results={}, spent=spent, marks=marks)
 
 
 class CheckpointTimer:
-    """When the next checkpoint is due: no sooner than SECONDS, and so seldom that writing stays below SHARE."""
+    """Decides when the next checkpoint is due.
+
+    Two checkpoints lie at least `MIN_SECONDS` apart, and writing takes at most `MAX_TIME_SHARE` of the time. `size` is
+    in bytes: it gives an estimate of the cost until the first write is timed. Raises UserError for a malformed
+    LORASP_HARNESS_CHECKPOINT_SECONDS.
+    """
 
     def __init__(self, size: int) -> None:
-        self.cost, self.since = size / ASSUMED_RATE, time.monotonic()
-        self.least = _read_interval()
+        self.write_seconds, self.last_write = size / ASSUMED_RATE, time.monotonic()
+        self.interval = _read_interval()
 
     def is_due(self) -> bool:
-        return time.monotonic() - self.since >= max(self.least, self.cost / MAX_TIME_SHARE)
+        return time.monotonic() - self.last_write >= max(self.interval, self.write_seconds / MAX_TIME_SHARE)
 
     @contextlib.contextmanager
     def time_write(self) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self.since = time.monotonic()
-        self.cost = self.since - began
+        self.last_write = time.monotonic()
+        self.write_seconds = self.last_write - began
 
 
 def _read_interval() -> float:
     text = os.environ.get("LORASP_HARNESS_CHECKPOINT_SECONDS", "")
     with contextlib.suppress(ValueError):
-        if (seconds := float(text or MIN_SECONDS)) >= 0:
+        if (seconds := float(text or MIN_SECONDS)) >= 0:  # nan compares false and is refused below
             return seconds
-    raise UserError(f"LORASP_HARNESS_CHECKPOINT_SECONDS='{text}': allowed: a number of seconds")
+    raise UserError(f"LORASP_HARNESS_CHECKPOINT_SECONDS='{text}': allowed: a number of seconds of 0 or more")
 
 
 class Checkpoints:
-    """The files under `folder`, one a pack, named by the cells that it answers for.
+    """Checkpoint files under `folder`, one per pack, named by a hash of the pack's cells.
 
-    `made_by` is what two sittings must share to give the same bits; `note` gets a line for each that is of no use.
+    `made_by` describes the environment: a run resumes only from a checkpoint with an equal one, since other versions
+    or thread counts change the bits of the result. `note` gets one line for each file that is ignored.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, Any], note: Callable[[str], None]) -> None:
         self.folder, self.made_by, self.note = folder, dict(made_by), note
-        self._refused = False
+        self._write_failed = False
 
     def path(self, keys: Sequence[str]) -> Path:
         return self.folder / f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.pt"
 
-    def write(self, saved: PackCheckpoint) -> None:
-        """Put it in the place of the last one. A disk that takes no more costs the checkpoint, not the run."""
+    def write(self, checkpoint: PackCheckpoint) -> None:
+        """Replace the pack's last checkpoint. If the disk refuses, the run continues without one, with a note."""
         from harness.training.result import to_plain
 
-        content = {f.name: getattr(saved, f.name) for f in dataclasses.fields(saved)}
+        content = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
         content |= {
             "format": FORMAT,
             "made_by": self.made_by,
-            "results": {slot: to_plain(result) for slot, result in saved.results.items()},
-            "spent": saved.spent.model_dump(),
-            "marks": dict(saved.marks),
+            "results": {slot: to_plain(result) for slot, result in checkpoint.results.items()},
+            "spent": checkpoint.spent.model_dump(),
+            "marks": dict(checkpoint.marks),
         }
         try:
             self.folder.mkdir(exist_ok=True)
-            write_atomically(self.path(saved.slot_keys), lambda stream: _save_with_digest(content, stream))
+            write_atomically(self.path(checkpoint.slot_keys), lambda stream: _save_with_digest(content, stream))
         except (OSError, UserError) as error:
-            if not self._refused:
+            if not self._write_failed:  # one line per run: a full disk refuses every further checkpoint too
                 self.note(f"no checkpoint: {error}")
-            self._refused = True
+            self._write_failed = True
 
     def drop(self, keys: Sequence[str]) -> None:
-        """Delete that of a pack, and the folder with the last one."""
+        """Delete the checkpoint of a pack, and the folder when it is empty."""
         with contextlib.suppress(OSError):
             self.path(keys).unlink(missing_ok=True)
             self.folder.rmdir()
@@ -136,25 +155,29 @@ class Checkpoints:
     def find(
         self, planned: Sequence[PlannedCell], missing: Collection[str], widest: int | None
     ) -> list[tuple[Pack, PackCheckpoint]]:
-        """Packs to go on with, each as it was attached; no cell is in two. `widest`: members at most."""
+        """Packs to resume, each with all cells that it was attached with; no cell is resumed twice.
+
+        `missing` are the keys that have no record yet; `widest` is the largest number of members (None: any).
+        """
         checkpoints: list[tuple[Pack, PackCheckpoint]] = []
         resumed_keys: set[str] = set()
         cells = {cell.key: cell for cell in planned}
-        for path, saved in self._read_all():
-            if mismatch := _find_mismatch(saved, cells, resumed_keys, widest):
+        for path, checkpoint in self._read_all():
+            slot_keys = set(checkpoint.slot_keys)
+            if mismatch := _find_mismatch(checkpoint, cells, resumed_keys, widest):
                 self.note(f"checkpoint {path.name}: {mismatch}; ignored")
-            elif not set(saved.slot_keys) & set(missing):
-                path.unlink()  # killed after its records were stored
+            elif not slot_keys & set(missing):
+                path.unlink()  # the run was killed between storing the records and deleting this file
             else:
-                resumed_keys |= set(saved.slot_keys)
-                pack = Pack(tuple(cells[key] for key in saved.keys))
-                checkpoints.append(
-                    (pack, dataclasses.replace(saved, marks={**saved.marks, "resumed at step": saved.step}))
-                )
+                resumed_keys |= slot_keys
+                # the whole pack is attached again, since a method draws its initial values for all slots at once
+                pack = Pack(tuple(cells[key] for key in checkpoint.keys))
+                marks = {**checkpoint.marks, "resumed at step": checkpoint.step}
+                checkpoints.append((pack, dataclasses.replace(checkpoint, marks=marks)))
         return checkpoints
 
     def _read_all(self) -> list[tuple[Path, PackCheckpoint]]:
-        """Those that read and were made here, parts of a pack before the whole."""
+        """Readable checkpoints of this environment, small ones first."""
         checkpoints = []
         try:
             paths = list_files(self.folder, ".pt")
@@ -164,9 +187,10 @@ class Checkpoints:
         for path in paths:
             try:
                 checkpoints.append((path, self._read(path)))
-            except Exception as error:  # whatever a broken file makes the reader raise
+            except Exception as error:  # a damaged file can raise anything within torch.load
                 problem = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
                 self.note(f"checkpoint {escape_path(Path(path.name))}: {problem}; ignored")
+        # a part of a split pack has progressed further than the whole, whose file may remain after a kill
         return sorted(checkpoints, key=lambda item: len(item[1].slots))
 
     def _read(self, path: Path) -> PackCheckpoint:
@@ -174,15 +198,16 @@ class Checkpoints:
 
         from harness.training.result import from_plain
 
+        # the digest comes first: torch.load maps the file into memory and would not notice changed bytes
         if not _is_intact(path):
-            raise UserError("damaged, or of another version of this harness")
+            raise UserError("damaged, or written by another version of this harness")
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if content.pop("format") != FORMAT:
-            raise UserError("of another version of this harness")
+            raise UserError("written by another version of this harness")
         made_by = content.pop("made_by")
         differences = sorted(k for k in {*made_by, *self.made_by} if made_by.get(k) != self.made_by.get(k))
         if differences:
-            raise UserError(f"made under another {', '.join(differences)}")
+            raise UserError(f"written with other values of {', '.join(differences)}")
         content["results"] = {slot: from_plain(plain) for slot, plain in content["results"].items()}
         content["spent"] = Phases(**content["spent"])
         return PackCheckpoint(**content)
@@ -203,9 +228,9 @@ class _HashingStream:
 
 
 def _save_with_digest(content: Any, stream: IO[bytes]) -> None:
-    """torch.save with a digest behind it, which a zip archive allows.
+    """Write `content` by torch.save and append the digest; a zip archive may be followed by other bytes.
 
-    A disk that is full stays an OSError, which torch hides behind a RuntimeError of its own.
+    Raises OSError for a full disk, where torch itself raises a RuntimeError.
     """
     import torch
 
@@ -220,7 +245,7 @@ def _save_with_digest(content: Any, stream: IO[bytes]) -> None:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether a checkpoint is what was written. Raises OSError."""
+    """Whether the file ends with the digest of all bytes before. Raises OSError."""
     check_regular(path)
     end = len(DIGEST_MARK) + 64
     with path.open("rb") as stream:
@@ -233,13 +258,13 @@ def _is_intact(path: Path) -> bool:
 
 
 def _find_mismatch(
-    saved: PackCheckpoint, cells: Mapping[str, Any], taken: Collection[str], widest: int | None
+    checkpoint: PackCheckpoint, cells: Mapping[str, Any], resumed_keys: Collection[str], widest: int | None
 ) -> str | None:
-    """Why this run cannot go on from it."""
-    if any(key not in cells for key in saved.keys):
-        return "of a pack with cells that are not asked for here"
-    if set(saved.slot_keys) & set(taken):
-        return "a part of its pack has gone further"
-    if len(saved.members) > (widest or math.inf):
-        return f"{len(saved.members)} cells that train, more than --pack {widest}"
+    """Why this run cannot resume from the checkpoint; None if it can."""
+    if any(key not in cells for key in checkpoint.keys):
+        return "its pack has cells that are not in this run"
+    if set(checkpoint.slot_keys) & set(resumed_keys):
+        return "a later checkpoint of a part of its pack is resumed"
+    if len(checkpoint.members) > (widest or math.inf):
+        return f"it has {len(checkpoint.members)} unfinished cells, more than --pack {widest}"
     return None

@@ -1,8 +1,8 @@
-"""What is asked of an executor, a pack to train, and what it answers.
+"""The job that an executor takes, a pack to train, and the outcome that it returns.
 
 PackJob ──> Executor ──> PackOutcome ──> records
    ^                          │
-   └───── recovery.py <───────┘   smaller jobs, where the pack did not fit or one of its cells failed
+   └───── recovery.py <───────┘   smaller jobs, if the pack did not fit or one of its cells failed
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PackJob:
-    """A pack to train from the beginning, or the part of it that `start` holds, from where that stopped.
+    """A pack to train from the beginning or, with `start`, the members of that checkpoint to resume.
 
-    All of it can be pickled and sent to another process, which needs the plugins of the run.
+    A job can be pickled and sent to another process, which must have loaded the run's plugins.
     """
 
     pack: Pack
@@ -34,18 +34,18 @@ class PackJob:
 
     @property
     def slots(self) -> list[int]:
-        """Slots of the pack that this job answers for."""
+        """Slots of the pack that this job trains and records."""
         return list(range(len(self.pack.members))) if self.start is None else self.start.slots
 
     @property
     def own(self) -> Pack:
-        """The cells that this job answers for."""
+        """The cells that this job trains and records, as a pack."""
         return self.pack.select(self.slots)
 
 
 @dataclasses.dataclass(frozen=True)
 class InputFacts:
-    """What a record says of tokenized rows: rows and truncated rows of each split, and notes."""
+    """Tokenized rows as a record describes them: rows and truncated rows of each split, and notes."""
 
     rows: Mapping[str, int]
     truncation: Truncation
@@ -58,7 +58,7 @@ class InputFacts:
 
 @dataclasses.dataclass(frozen=True)
 class PackOutcome:
-    """What became of a job: results by slot, or why there are none."""
+    """The outcome of a job: results by slot, or the failure or interrupt that left none."""
 
     job: PackJob
     started: str

@@ -1,4 +1,12 @@
-"""One pack from backbone to records: load, attach, train, predict, score."""
+"""Train one pack: load the backbone, attach the methods, train, predict, score.
+
+    job, tokenized rows
+       load_backbone ──> attach_methods ──> Trainer.run ──> score_pack ──> Result by slot
+                                              │   ^
+                      PackCheckpoint <────────┘   └── restore, if the job resumes
+
+A member is a slot of the pack. It keeps its number when other members leave; rows of the trainer's tensors do not.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
 
 
 def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
-    """A fresh backbone, frozen unless the method trains it."""
+    """A backbone for the cell in its dtype and quantization, frozen unless the method trains it."""
     cell = planned.cell
     return load_model(
         planned.source,
@@ -57,15 +65,18 @@ def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
 
 
 CALIBRATION_ROWS, CALIBRATION_BATCH = 128, 16
+"""Training rows that scored selection strategies may read, and rows per batch."""
 
 
 def build_calibration(split: Split, losses: Losses) -> Calibration:
-    """The first rows of a fixed shuffle of the training rows, the same for each seed and method."""
+    """Batches of `CALIBRATION_ROWS` training rows in a fixed shuffle, and the loss.
+
+    The rows are the same for each seed and method, so that calibration adds no variance between them.
+    """
     indices = np.random.default_rng(0).permutation(len(split))[:CALIBRATION_ROWS]
     batches = [indices[i : i + CALIBRATION_BATCH] for i in range(0, len(indices), CALIBRATION_BATCH)]
-    return Calibration(
-        [(split.batch(rows), split.targets(split.place(rows), split.shape(rows))) for rows in batches], losses
-    )
+    examples = [(split.batch(rows), split.targets(split.place(rows), split.shape(rows))) for rows in batches]
+    return Calibration(examples, losses)
 
 
 def attach_methods(
@@ -76,22 +87,26 @@ def attach_methods(
     losses: Losses,
     initials: Sequence[Initial | None] = (),
 ) -> tuple[Attached, list[Streams]]:
-    """Put the methods of a pack's cells on the model; `split` has the training rows."""
+    """The trained groups [K, N] and the random streams of a pack's cells, after attaching their methods to the model.
+
+    `split` has the training rows. `initials` are earlier adapters to start from, one for each cell or none at all.
+    Raises CellFailed if the method refuses the model.
+    """
     streams = [Streams(c.seeds) for c in cells]
     steps = [count_steps(c.protocol, len(split)) for c in cells]
-    given = initials or [None] * len(streams)
-    members = [Member(*facts) for facts in zip(methods, streams, steps, given, strict=True)]
+    initial_adapters = initials or [None] * len(streams)
+    members = [Member(*fields) for fields in zip(methods, streams, steps, initial_adapters, strict=True)]
     try:
-        with use_side_stream(split.device):  # a calibration's products too: each stream costs a workspace of cuBLAS
+        with use_side_stream(split.device):  # the stream of training steps: each further one costs a cuBLAS workspace
             attached = methods[0].attach(model, members, build_calibration(split, losses))
         apply_checkpointing(model, cells[0].recompute, attached)
     except UserError as error:
-        raise CellFailed(str(error)) from error  # a method that refuses fails its cell; other user errors end the run
+        raise CellFailed(str(error)) from error  # fails this cell only, while a UserError would end the run
     return attached, streams
 
 
 def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
-    """Numbers of one member, from the groups that really train."""
+    """Parameter counts and bytes of training state of one member, from its trained groups."""
     parameters = Parameters(
         adapter_trained=attached.count("adapter", slot),
         adapter_frozen=attached.stored[slot],
@@ -118,30 +133,34 @@ def train_pack(
     input_seconds: float,
     device: str,
     listener: Listener,
-    keep: Callable[[PackCheckpoint], None] = lambda saved: None,
+    save_checkpoint: Callable[[PackCheckpoint], None] = lambda checkpoint: None,
 ) -> dict[int, Result]:
-    """Train and score a job's pack; results by slot. Raises what method, model or machine raise.
+    """Results by slot of a job's pack, trained and scored.
 
-    `inputs` are the task's tokenized rows, which took `input_seconds`; `keep` gets checkpoints. Raises OutOfMemory
-    where a smaller pack can go on from the last completed step.
+    `inputs` are the task's tokenized rows, which took `input_seconds`. `save_checkpoint` is called when a checkpoint is
+    due and on Ctrl-C. Raises OutOfMemory with a checkpoint if smaller packs can resume from the last completed step,
+    and any other error of the method, the model or the machine.
     """
     run = PackTraining(job, inputs, input_seconds, device)
     try:
-        with defer_interrupts(functools.partial(_is_between_steps, run.trainer)) as interrupted:
-            run.trainer.run(run.finish, listener.step, run.after_step(listener, keep, interrupted))
+        with defer_interrupts(functools.partial(_is_between_steps, run.trainer)) as raise_interrupt:
+            after_step = run.build_step_callback(listener, save_checkpoint, raise_interrupt)
+            run.trainer.run(run.finish, listener.step, after_step)
     except KeyboardInterrupt:
         if run.trainer.is_intact:
-            keep(run.checkpoint())
+            save_checkpoint(run.checkpoint())
         raise
     except Exception as error:
+        # a single member cannot be split, and half an update cannot be resumed
         if is_out_of_memory(error) and run.trainer.is_intact and len(run.trainer.members) > 1:
             raise OutOfMemory(summarize_error(error), run.checkpoint()) from error
         raise
     results = {slot: dataclasses.replace(result, phases=run.phases()) for slot, result in run.results.items()}
     tensors = [weakref.ref(tensor) for tensor in run.tensors()]
-    del run, interrupted
+    # without reference cycles the pack's tensors are free now; collecting garbage after every pack would take time
+    del run, after_step, raise_interrupt
     if any(tensor() is not None for tensor in tensors):
-        release_memory()  # a forward pass put in place of a block's own holds that block, and so its weights
+        release_memory()  # a replaced forward method refers to its own block, a cycle that holds the weights
     return results
 
 
@@ -150,7 +169,10 @@ def _is_between_steps(trainer: Trainer) -> bool:
 
 
 class PackTraining:
-    """A pack on its way: its trainer, the results of those that have left, and its time."""
+    """A pack in training: its trainer, the results of members that have finished, and its time in seconds.
+
+    The constructor loads, attaches and, if the job resumes, restores the checkpoint.
+    """
 
     def __init__(self, job: PackJob, inputs: Inputs, input_seconds: float, device: str) -> None:
         start_time = time.perf_counter()
@@ -159,8 +181,10 @@ class PackTraining:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         self.model = load_backbone(self.first, device)
-        self.drawn = {name: p for name, p in self.model.named_parameters() if name in list_drawn_parameters(self.model)}
-        backbone_parameters = list(self.model.parameters())
+        # an exported adapter must hold these: they are drawn at random, so loading the backbone again gives others
+        drawn_names = list_drawn_parameters(self.model)
+        self.drawn_parameters = {name: p for name, p in self.model.named_parameters() if name in drawn_names}
+        backbone_parameters = list(self.model.parameters())  # before the adapter adds its own
         self.notes = describe_drawn_parameters(self.model)
         load_time = time.perf_counter()
         split = inputs.splits["train"].to(device)
@@ -171,18 +195,19 @@ class PackTraining:
         self.ready = time.perf_counter()
         self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
         protocols = [c.protocol for c in job.pack.cells]
-        self.measured = [count_parameters(backbone, self.attached, slot) for slot in range(len(protocols))]
+        self.member_counts = [count_parameters(backbone, self.attached, slot) for slot in range(len(protocols))]
         self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
-        self.before = Phases(
+        self.earlier_phases = Phases(
             load=load_time - start_time, input=input_seconds, attach=self.ready - load_time, train=0, evaluate=0
         )
-        self.scoring, self.told = 0.0, False
+        self.scoring_seconds, self.noted_fallback = 0.0, False
         self.results: dict[int, Result] = {}
         self.marks: dict[str, int] = {}
         if job.start is not None:
             self._resume(job.start)
 
     def _resume(self, start: PackCheckpoint) -> None:
+        """Restore a checkpoint. Raises CheckpointMismatch if the state does not fit the attached pack."""
         try:
             self.trainer.restore(start.state, start.members)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -191,77 +216,83 @@ class PackTraining:
             if is_out_of_memory(error):
                 raise
             raise CheckpointMismatch("the checkpoint does not fit (RuntimeError)") from error
-        self.before = add_phases(self.before, start.spent)
+        self.earlier_phases = add_phases(self.earlier_phases, start.spent)
         self.results, self.marks = dict(start.results), dict(start.marks)
 
-    def after_step(
-        self, listener: Listener, keep: Callable[[PackCheckpoint], None], interrupted: Callable[[], None]
+    def build_step_callback(
+        self,
+        listener: Listener,
+        save_checkpoint: Callable[[PackCheckpoint], None],
+        raise_interrupt: Callable[[], None],
     ) -> Callable[[], None]:
-        """What happens between two steps: interrupts are raised, and now and then a checkpoint is written."""
-        pace = CheckpointTimer(self.trainer.state_bytes)
+        """A function to call between two steps: it raises a pending interrupt and saves a checkpoint that is due."""
+        timer = CheckpointTimer(self.trainer.state_bytes)
 
         def completed() -> None:
-            interrupted()
-            if self.trainer.runner.fallback and not self.told:
-                self.told = True
+            raise_interrupt()
+            if self.trainer.runner.fallback and not self.noted_fallback:
+                self.noted_fallback = True
                 listener.note(f"{self.cell.task}: steps run without a CUDA graph: {self.trainer.runner.fallback}")
-            if pace.is_due():
-                with pace.time_write():
-                    keep(self.checkpoint())
+            if timer.is_due():
+                with timer.time_write():
+                    save_checkpoint(self.checkpoint())
 
         return completed
 
     def tensors(self) -> Iterator[torch.Tensor]:
-        """What takes its memory: weights, and what trains."""
+        """The tensors that hold most of the pack's memory: weights, and the trained values [K, N] of each group."""
         yield from self.model.parameters()
         yield from (group.theta for group in self.attached.groups)
 
     def checkpoint(self) -> PackCheckpoint:
-        """Where it stands."""
+        """A checkpoint of the pack after the last completed step."""
         members, step = tuple(self.trainer.members), self.trainer.optimizer.steps
         keys, state = self.job.pack.keys, self.trainer.state()
         return PackCheckpoint(keys, members, step, state, dict(self.results), self.phases(), self.marks)
 
     def phases(self) -> Phases:
-        """Its time so far, earlier sittings included."""
+        """Seconds so far by phase, including those before a resume."""
         capture_seconds = self.trainer.runner.seconds
-        train_seconds = time.perf_counter() - self.ready - self.scoring - capture_seconds
-        current = Phases(load=0, input=0, attach=0, train=train_seconds, capture=capture_seconds, evaluate=self.scoring)
-        return add_phases(self.before, current)
+        train_seconds = time.perf_counter() - self.ready - self.scoring_seconds - capture_seconds
+        current = Phases(
+            load=0, input=0, attach=0, train=train_seconds, capture=capture_seconds, evaluate=self.scoring_seconds
+        )
+        return add_phases(self.earlier_phases, current)
 
     def finish(self, members: Sequence[int]) -> None:
-        """Score the pack; results of those that have taken their last step."""
+        """Score the pack and store results of the members that have taken their last step."""
         began = time.perf_counter()
         try:
             scored = score_pack(
                 self.first, self.inputs, self.device, self.trainer.model, len(members), autocast=self.autocast
             )
-            for slot, member in enumerate(members):
+            for row, member in enumerate(members):
                 if self.trainer.totals[member] == self.trainer.optimizer.steps:
-                    self.results[member] = self._build_result(slot, member, scored[slot])
+                    self.results[member] = self._build_result(row, member, scored[row])
         finally:
-            self.scoring += time.perf_counter() - began
+            self.scoring_seconds += time.perf_counter() - began
 
-    def _build_result(self, slot: int, member: int, scored: Evaluated | None) -> Result:
-        trained, numbers = self.trainer.trained[member], self.measured[member]
+    def _build_result(self, row: int, member: int, scored: Evaluated | None) -> Result:
+        """The result of a member in row `row` of the pack's tensors; `scored` is None if an output is not finite."""
+        history, counts = self.trainer.trained[member], self.member_counts[member]
         simulated = {"quantize": SIMULATED_NOTE} if self.cell.is_simulated else {}
-        extra = self.attached.collect_extra(slot) | self.marks | simulated
+        extra = self.attached.collect_extra(row) | self.marks | simulated
         if self.trainer.runner.fallback:
             extra["not captured"] = self.trainer.runner.fallback
         if scored is None:
-            trained.broke_at = trained.broke_at or trained.steps
-            result = Result(trained, {}, None, *numbers, extra=extra)
+            history.broke_at = history.broke_at or history.steps
+            result = Result(history, {}, None, *counts, extra=extra)
         else:
-            result = Result(trained, scored.scores, scored.predictions, *numbers, extra=extra | scored.extra)
+            result = Result(history, scored.scores, scored.predictions, *counts, extra=extra | scored.extra)
         result.notes = self.notes
         method = self.job.pack.methods[member]
-        if self.job.save_adapters and method.exports and trained.broke_at is None:
-            result.adapter = add_drawn_parameters(method.export(self.model, self.attached, slot), self.drawn)
-            if self.drawn:
-                result.extra["drawn at random, kept in the adapter"] = sorted(self.drawn)
+        if self.job.save_adapters and method.exports and history.broke_at is None:
+            result.adapter = add_drawn_parameters(method.export(self.model, self.attached, row), self.drawn_parameters)
+            if self.drawn_parameters:
+                result.extra["drawn at random, kept in the adapter"] = sorted(self.drawn_parameters)
         return result
 
 
 def add_phases(one: Phases, other: Phases) -> Phases:
-    """Phase by phase."""
+    """The sum of two times, phase by phase."""
     return Phases(**{name: value + getattr(other, name) for name, value in one.model_dump().items()})

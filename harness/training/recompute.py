@@ -1,4 +1,11 @@
-"""Activations that the backward pass computes again instead of keeping them (arXiv 1604.06174, 2205.05198)."""
+"""Activation checkpointing: the backward pass recomputes activations (arXiv 1604.06174, 2205.05198).
+
+Activations [rows, length, width] that a block of the backbone saves for the backward pass:
+
+    none       all of them
+    selective  the block's input and the results of the backbone's linear layers
+    full       the block's input only
+"""
 
 from __future__ import annotations
 
@@ -24,20 +31,21 @@ from harness.replicas.groups import Attached
 Forward = Callable[..., Any]
 
 INPLACE_LAYERS = ("base_layer", "in_proj", "pos_q_proj")
-"""Layers whose result is written over in place: under peft's AdaLoRA, and in DeBERTa's first version."""
+"""Layers whose result is modified in place: under peft's AdaLoRA, and in DeBERTa's first version."""
 
 
 def apply_checkpointing(model: nn.Module, how: Recompute, attached: Attached) -> None:
-    """Make each block of a model that a method is attached to compute its activations again.
+    """Turn on activation checkpointing for each block of a model with an attached method.
 
-    `full` keeps a block's input only. `selective` also keeps what the backbone's linear layers give, so the backward
-    pass repeats norms, activations, dropout, the attention's core and the adapter. Raises UserError.
+    `full` saves a block's input only. `selective` also saves the results of the backbone's linear layers, so the
+    backward pass recomputes norms, activation functions, dropout, the core of attention and the adapter. Raises
+    UserError for a model without a list of blocks.
     """
     if how == "none":
         return
     model_blocks = find_blocks(model)
     if not model_blocks:
-        raise UserError(f"recompute={how}: this model has no list of blocks; allowed: none")
+        raise UserError(f"recompute={how}: this model has no list of blocks; allowed: none; leave --recompute out")
     contexts: Callable[[], Any] = noop_context_fn
     if how == "selective":
         selective = SelectivePolicy()
@@ -45,38 +53,51 @@ def apply_checkpointing(model: nn.Module, how: Recompute, attached: Attached) ->
             selective.mark(linear, written=name.endswith(INPLACE_LAYERS))
         contexts = functools.partial(create_selective_checkpoint_contexts, selective.choose_policy)
     for block in model_blocks:
-        # the module stays in place: paths name the dropout sites, so a wrapper around it would draw other masks
+        # only the method is replaced: module paths name the dropout sites, so a wrapper module would draw other masks
         block.forward = _wrap_forward(block.forward, contexts)
 
 
 def find_blocks(model: nn.Module) -> list[nn.Module]:
-    """The entries of the outermost lists of layers, encoder's and decoder's."""
-    lists = (c for c in model.children() if isinstance(c, nn.ModuleList) and all(_is_block(b) for b in c))
-    block_lists = {id(c): list(c) for c in lists}
-    nested_blocks = (find_blocks(c) for c in model.children() if id(c) not in block_lists)
-    return [block for entries in (*block_lists.values(), *nested_blocks) for block in entries]
+    """The blocks of the outermost lists of layers, of the encoder and of the decoder.
+
+    Lists among a module's own children come before lists further down.
+    """
+    blocks: list[nn.Module] = []
+    other_children = []
+    for child in model.children():
+        if isinstance(child, nn.ModuleList) and all(map(_is_block, child)):
+            blocks += child
+        else:
+            other_children.append(child)
+    for child in other_children:
+        blocks += find_blocks(child)
+    return blocks
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Two matrices at least, and a forward pass of its own."""
+    """Whether a module has a forward pass of its own and at least two matrices.
+
+    A list of single linear layers (heads, projections) is so no list of blocks.
+    """
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         return False
     return sum(p.dim() > 1 for p in module.parameters()) > 1
 
 
-def find_backbone_linears(found: list[nn.Module], attached: Attached) -> Iterator[tuple[str, nn.Module]]:
-    """The linear layers in blocks, by path, less those that the adapter trains: peft's factors are such too."""
+def find_backbone_linears(blocks: list[nn.Module], attached: Attached) -> Iterator[tuple[str, nn.Module]]:
+    """Linear layers of the backbone within blocks, each with its path inside the block."""
     from transformers.pytorch_utils import Conv1D
 
+    # peft's factors are linear layers too; a trained one shares the storage of its group's theta
     adapter = {g.theta.untyped_storage()._cdata for g in attached.groups if g.name == "adapter"}
-    for block in found:
+    for block in blocks:
         for name, module in block.named_modules():
             if isinstance(module, (nn.Linear, Conv1D)) and module.weight.untyped_storage()._cdata not in adapter:
                 yield name, module
 
 
 class SelectivePolicy:
-    """Which results a selective block keeps: the products made while one of the marked layers runs."""
+    """Selects the results that a selective block saves: matrix products computed while a marked layer runs."""
 
     def __init__(self) -> None:
         self._running = False
@@ -84,7 +105,7 @@ class SelectivePolicy:
         self._products = {name for _, quantization in QUANTIZATIONS for name in quantization.saved_operations}
 
     def mark(self, linear: nn.Module, *, written: bool) -> None:
-        """`written`: what the layer gives is written over later, so the kept product must be another tensor."""
+        """Mark a layer. `written`: its result is modified in place later, so the saved product needs its own tensor."""
         forward: Forward = linear.forward
 
         def marked(*args: Any, **kwargs: Any) -> Any:
@@ -92,20 +113,21 @@ class SelectivePolicy:
             before, self._running = self._running, True
             try:
                 out = forward(*args, **kwargs)
-            finally:  # a recomputation ends by an exception as soon as it has all that is needed
+            finally:  # torch ends a recomputation by an exception once it has every saved tensor
                 self._running = before
             return out.clone() if written else out
 
         linear.forward = marked
 
     def choose_policy(self, context: object, op: Any, *args: object, **kwargs: object) -> CheckpointPolicy:
+        # the adapter's products run outside of marked layers: they are narrow, and recomputing them costs little
         if self._running and op._schema.name in self._products:
             return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def _compute_as_autocast(linear: Any) -> None:
-    """Autocast does not reach into bitsandbytes' product while its result is kept: give it the precision directly."""
+    """Set bitsandbytes' compute precision to autocast's, which does not reach its product under a dispatch mode."""
     device = linear.weight.device.type
     if hasattr(linear, "compute_dtype") and torch.is_autocast_enabled(device):
         linear.compute_dtype = torch.get_autocast_dtype(device)
@@ -119,14 +141,17 @@ def _wrap_forward(forward: Forward, contexts: Callable[[], Any]) -> Forward:
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        # CounterDropout needs no generator's state put back, but some blocks (BART's) call torch's own dropout
+        # CounterDropout reads no generator, but some blocks (BART's) call torch's dropout, whose mask must repeat
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts, **kwargs)
 
     return recomputed
 
 
 def _copy_cache(value: Any) -> Any:
-    """A copy of a cache of keys and values, sharing its tensors: a block that runs twice must not add to it twice."""
+    """A copy of a key-value cache that shares its tensors; other values unchanged.
+
+    A block runs twice and must append to the cache once.
+    """
     from transformers import Cache
 
     if not isinstance(value, Cache):

@@ -1,4 +1,13 @@
-"""What follows when a pack failed: results to keep, further jobs, or a final failure. A pure function."""
+"""Decide what follows when a pack fails: results to record, jobs that retry, or a final failure.
+
+    out of memory during training   halves that resume from the last completed step
+    out of memory at any other time halves that train from the beginning
+    checkpoint does not match       the unfinished cells from the beginning
+    another error in a pack         every unfinished cell alone, from the beginning
+    any error of a cell alone       final
+
+The functions are pure: they train nothing and write nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-    """`results` of slots that had finished before the failure; `jobs` that follow; `note` says what is done.
+    """The reaction to a failure: results by slot that finished before it, jobs that retry the others, and a note.
 
-    Without jobs, the failure is final for the job's one cell.
+    Without jobs the failure is final for the job's one cell.
     """
 
     results: Mapping[int, Result]
@@ -28,10 +37,10 @@ class Recovery:
 
 
 def recover(outcome: PackOutcome) -> Recovery:
-    """On out-of-memory the halves of a pack go on; after another error each cell trains alone.
+    """The recovery from a failed outcome: a pack is split on out of memory; after another error cells train alone.
 
-    Halves resume from the last completed step where the failure holds it, and train from the beginning otherwise.
-    So only a cell that fails alone is a failure.
+    Halves resume from the last completed step if the failure holds a checkpoint, else they train from the beginning.
+    So a cell counts as failed only if it fails alone.
     """
     job, failure = outcome.job, outcome.failure
     assert failure is not None
@@ -39,13 +48,14 @@ def recover(outcome: PackOutcome) -> Recovery:
     finished = _finished_results(checkpoint)
     unfinished = job.pack.select([slot for slot in job.slots if slot not in finished])
     if failure.checkpoint is not None:
-        parts = [failure.checkpoint.part(half) for half in split_slots(failure.checkpoint.members)]
+        parts = [failure.checkpoint.select_members(half) for half in split_slots(failure.checkpoint.members)]
         jobs = [dataclasses.replace(job, start=part) for part in parts]
         note = f"{len(parts)} smaller packs resume from step {failure.checkpoint.step}"
     elif failure.unfit:
         jobs = [dataclasses.replace(job, pack=unfinished, start=None)]
         note = "from the beginning"
     elif len(job.pack.members) > 1:
+        # without memory as the cause one cell is at fault, and halving would run the others several times
         packs = unfinished.split() if failure.memory else unfinished.split_into_cells()
         jobs = [dataclasses.replace(job, pack=pack, start=None) for pack in packs]
         note = f"trying {len(packs)} smaller packs"
@@ -55,11 +65,14 @@ def recover(outcome: PackOutcome) -> Recovery:
 
 
 def _finished_results(checkpoint: PackCheckpoint | None) -> dict[int, Result]:
-    """Results by slot of members that had left the pack."""
+    """Results by slot of members that left the pack before the failure."""
     if checkpoint is None:
         return {}
-    left = {slot: result for slot, result in checkpoint.results.items() if slot not in checkpoint.members}
-    return {slot: dataclasses.replace(result, phases=checkpoint.spent) for slot, result in left.items()}
+    return {
+        slot: dataclasses.replace(result, phases=checkpoint.spent)
+        for slot, result in checkpoint.results.items()
+        if slot not in checkpoint.members
+    }
 
 
 def _describe(job: PackJob, failure: Failure, what: str) -> str:

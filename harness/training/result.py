@@ -1,4 +1,4 @@
-"""What came of one member of a pack; the same as plain values, which a checkpoint holds."""
+"""The result of one member of a pack, and its conversion to plain values for a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class Result:
-    """What came of one member of a pack."""
+    """The result of one member: loss curve, scores in points, predictions, and what it stored and trained.
+
+    `predictions` is None if an output is not finite. `phases` are the pack's seconds, set when the pack ends.
+    """
 
     trained: TrainingHistory
     scores: dict[str, float]
@@ -32,7 +35,7 @@ class Result:
 
 
 def to_plain(result: Result) -> dict[str, Any]:
-    """Numbers, texts, bytes and tensors."""
+    """The result as numbers, texts, bytes and tensors only, which torch.load reads with weights_only=True."""
     from pydantic_core import to_json
 
     return {
@@ -48,7 +51,7 @@ def to_plain(result: Result) -> dict[str, Any]:
 
 
 def from_plain(plain: dict[str, Any]) -> Result:
-    """What `to_plain` was given. The phases are the pack's, and known at its end."""
+    """The result that `to_plain` converted, without phases: those are known when the pack ends."""
     import pandas as pd
 
     predictions = plain["predictions"]
@@ -65,7 +68,7 @@ def from_plain(plain: dict[str, Any]) -> Result:
 
 
 def _encode_adapter(adapter: Exported) -> dict[str, Any]:
-    from pydantic_core import to_json
+    from pydantic_core import to_json  # its encoder writes the sets of peft's configurations, json does not
 
     tensors = {name: tensor.detach().cpu() for name, tensor in adapter.tensors.items()}
     return {"config": to_json(adapter.config.to_dict()).decode(), "tensors": tensors}

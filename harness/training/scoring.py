@@ -1,4 +1,4 @@
-"""Scores of a trained pack: each eval split once, all replicas in one pass."""
+"""Score a trained pack: one pass over each eval split predicts for all replicas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def score_pack(
     planned: PlannedCell, inputs: Inputs, device: str, model: nn.Module, k: int, *, autocast: bool
 ) -> Sequence[Evaluated | None]:
-    """What each of K replicas scores on the cell's task; None for one whose outputs are not finite."""
+    """Scores and predictions of K replicas by slot; None for a replica with outputs that are not finite.
+
+    Scores are in points. A suite with an evaluator of its own replaces the prediction and scoring here.
+    """
     task, protocol = planned.task, planned.cell.protocol
     evaluator = planned.suite.evaluator(task.name, planned.data)
     if evaluator is not None:
@@ -32,12 +35,16 @@ def score_pack(
         name: kind.predict(model, split, k, inputs.tokenizer, protocol, autocast=autocast)
         for name, split in splits.items()
     }
-    by_slot = [{name: replicas[slot] for name, replicas in predictions.items()} for slot in range(k)]
-    return [_score(planned, inputs, predicted) for predicted in by_slot]
+    evaluated: list[Evaluated | None] = []
+    for slot in range(k):
+        own_predictions = {name: replicas[slot] for name, replicas in predictions.items()}
+        evaluated.append(_score(planned, inputs, own_predictions))
+    return evaluated
 
 
 def _score(planned: PlannedCell, inputs: Inputs, predictions: Mapping[str, ReplicaPredictions]) -> Evaluated | None:
-    """Scores of one replica from its predictions by eval split."""
+    """Scores of one replica from its predictions by eval split; None if an output is not finite."""
+    # a metric may rank nan like a number, so one output that is not finite voids all scores of the replica
     if not all(predicted.finite for predicted in predictions.values()):
         return None
     task = planned.cell.task

@@ -1,4 +1,12 @@
-"""The training loop: K replicas of one task as one batch; K = 1 is a run alone."""
+"""The training loop: K replicas of one task train as one batch; K = 1 trains one cell alone.
+
+    members  [1, 3]            slots of the pack that still train
+    theta    [K, N] per group  row i belongs to members[i]
+    batch    [K * B, L]        rows of member 1, then those of member 3
+    losses   [K]               their sum is differentiated, so no replica's gradient reads another's loss
+
+A member leaves after its last step. Then every tensor is compacted to the rows of the members that are left.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +35,17 @@ from harness.replicas.groups import Attached
 from harness.replicas.optimizer import ReplicaAdamW
 
 CURVE_POINTS = 20
+"""Points of a loss curve, nearly."""
 
 FinishedCallback = Callable[[Sequence[int]], None]
-"""Called with the members that have taken their last step, while the model still holds them, rows in that order."""
+"""Called with all members, in the order of their rows, when some have taken their last step; the model holds all."""
 ProgressCallback = Callable[[int, Sequence[float]], None]
-"""Called with a step and the members' mean losses since the last call."""
+"""Called with a step and each member's mean loss since the last call."""
 
 
 @dataclasses.dataclass
 class TrainingHistory:
-    """What came of one member: its loss curve, and the step at which its loss ceased to be finite."""
+    """Loss curve of one member as (step, mean loss), and the step at which the loss was first seen not to be finite."""
 
     steps: int
     curve: list[tuple[int, float]] = dataclasses.field(default_factory=list)
@@ -44,7 +53,11 @@ class TrainingHistory:
 
 
 class Trainer:
-    """K members on one attached model; `run` trains each to its own last step."""
+    """K members on one attached model; `run` trains each to its own last step.
+
+    `split` has the training rows on the device. `phase` tells an interrupt or an error what a step has changed so far:
+    "between" steps, "gradients" (no trained value yet) or "update" (perhaps some).
+    """
 
     def __init__(
         self,
@@ -80,9 +93,9 @@ class Trainer:
         progress: ProgressCallback,
         completed: Callable[[], None] = lambda: None,
     ) -> list[TrainingHistory]:
-        """Train all, from the present step; `completed` is called after each."""
+        """Loss curves by member, after training from the present step; `completed` is called after each step."""
         with self.runner.stream():
-            self._report_progress(progress)  # what a run was stopped just before
+            self._report_progress(progress)  # a checkpoint may lie between a step and its point of the curve
             while self.members:
                 if finished_rows := self._find_finished():
                     self._remove_finished(finished_rows, finished)
@@ -93,54 +106,60 @@ class Trainer:
         return self.trained
 
     def _report_progress(self, progress: ProgressCallback) -> None:
-        """A point of the curve, where one is due and not noted yet."""
+        """Record a point of the loss curve if one is due at this step and not recorded yet."""
         step = self.optimizer.steps
         if self._since and (step % max(1, max(self.totals) // CURVE_POINTS) == 0 or self._find_finished()):
             progress(step, self._record_curve(step))
 
     def _find_finished(self) -> list[int]:
-        """Rows of those that have taken their last step."""
+        """Rows of the members that have taken their last step."""
         return [i for i, m in enumerate(self.members) if self.totals[m] <= self.optimizer.steps]
 
     def train_step(self, step: int) -> Tensor:
-        """Forward, backward, update; returns the losses [K]."""
+        """Losses [K] of one training step: forward pass, backward pass, update."""
         rows, shape = self._begin_step(step)
-        self.phase = "update"  # a graph that is replayed does all at once; `_compute` says more
-        losses = self._run_on_device(rows, shape, plain=any(host(step) for host in self.attached.host_steps))
+        self.phase = "update"  # a replayed graph runs the whole step at once; `_compute`, if it runs, sets it finer
+        is_eager = any(needs_host(step) for needs_host in self.attached.eager_steps)
+        losses = self._run_on_device(rows, shape, plain=is_eager)
         self.optimizer.steps = step + 1
         self._invalidate()
-        for called in self.attached.after_step:
-            called(step + 1)
+        for callback in self.attached.after_step:
+            callback(step + 1)
         self._since += 1
         self.phase = "between"
         return losses
 
     def _run_on_device(self, rows: Tensor, shape: Shape, *, plain: bool) -> Tensor:
-        """The step itself; once more without the memory of graphs, where that is what it wants."""
+        """Losses [K] of the step on the device. On out of memory the graphs are freed and the step runs once more."""
         try:
             return self.runner.step(rows, shape, plain=plain)
         except (RuntimeError, MemoryError) as error:
             if not (is_out_of_memory(error) and self.is_intact and self.runner.free()):
                 raise
-        return self.runner.step(rows, shape, plain=plain)  # out here the error's frames hold nothing any more
+        # outside of the except block: there the error's frames would still hold the failed step's tensors
+        return self.runner.step(rows, shape, plain=plain)
 
     @property
     def is_intact(self) -> bool:
-        """Whether `state` is that of the last completed step: a step that stopped before its update changed nothing."""
+        """Whether `state` is that of the last completed step.
+
+        A step that stopped before its update changed nothing, nor did a capture, which runs no operation.
+        """
         return (self.phase != "update" or self.runner.capturing) and bool(self.members)
 
     def losses(self, step: int) -> Tensor:
-        """Of the step's rows, [K]; nothing is updated."""
+        """Losses [K] on the rows of a step, without an update; they can be differentiated."""
         rows, shape = self._begin_step(step)
         with use_attention_kernels(self.device, max(shape)):
             return self._forward(rows, shape)
 
     def _invalidate(self) -> None:
-        for called in self.attached.forget:
-            called()
+        """Drop what methods have cached from trained values."""
+        for callback in self.attached.invalidate:
+            callback()
 
     def _begin_step(self, step: int) -> tuple[Tensor, Shape]:
-        """What the host decides before a step; its rows on the device, and their shape."""
+        """Indices of the step's rows on the device, and the padded shape; sets what a step reads from the host."""
         self.model.train()
         self.clock.step.fill_(step)
         self.optimizer.begin(step)
@@ -148,19 +167,18 @@ class Trainer:
         return rows, self.split.shape(self.order.select_padding_rows(step))
 
     def _forward(self, rows: Tensor, shape: Shape) -> Tensor:
-        """Losses [K] that can be differentiated."""
+        """Losses [K] with their autograd graph."""
         with self._get_autocast():
             logits = self.model(**self.split.gather(rows, shape)).logits
         return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
-        """All of a step that happens on the device."""
+        """Losses [K] of all of a step that runs on the device: what a CUDA graph captures."""
         self.phase = "gradients"
-        self._invalidate()  # also what a capture that failed has made: it never ran
+        self._invalidate()  # a failed capture may have left cached tensors that no operation ever filled
         self.optimizer.zero_grad()
-        with use_attention_kernels(
-            self.device, max(shape)
-        ):  # around both passes: the backward one may compute a block again
+        # around both passes, since the backward pass recomputes blocks under activation checkpointing
+        with use_attention_kernels(self.device, max(shape)):
             losses = self._forward(rows, shape)
             total = losses if self.attached.penalty is None else losses + self.attached.penalty()
             self._backward(total.sum())
@@ -172,18 +190,20 @@ class Trainer:
     @staticmethod
     def _backward(total: Tensor) -> None:
         with warnings.catch_warnings():
-            # gradients are rows of a wider matrix on purpose: one buffer a group
+            # a gradient is a slice of columns of its group's buffer, so its strides differ from the parameter's
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             total.backward()
 
     def _get_autocast(self) -> contextlib.AbstractContextManager[None]:
         if not self.autocast:
             return contextlib.nullcontext()
-        # a graph must not read the casts that an earlier step has cached
+        # a graph must contain the casts of weights: cached ones would stay those of the step that was captured
         return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not self.runner.capturing)
 
     def _record_curve(self, step: int) -> list[float]:
-        means = (self._sums / self._since).tolist()  # waits for a GPU; Ctrl-C may come meanwhile
+        """Mean loss of each member since the last point, which is added to the curves."""
+        # `tolist` waits for the GPU, so it comes before the phase changes: Ctrl-C in it finds a complete step
+        means = (self._sums / self._since).tolist()
         self.phase = "update"
         for member, mean in zip(self.members, means, strict=True):
             history = self.trained[member]
@@ -197,13 +217,13 @@ class Trainer:
         return means
 
     def _remove_finished(self, ends: Sequence[int], finished: FinishedCallback) -> None:
-        """Hand over the pack for scoring, then go on with those that have steps left."""
-        self.runner.reset()  # scoring may want the memory of graphs, and no later step replays them
+        """Hand the pack over for scoring, then drop the members in rows `ends`."""
+        self.runner.reset()  # scoring may need the memory of the graphs, and smaller packs cannot replay them
         finished(list(self.members))
-        self._keep([i for i in range(len(self.members)) if i not in ends])
+        self._select_rows([i for i in range(len(self.members)) if i not in ends])
 
-    def _keep(self, stay: Sequence[int]) -> None:
-        """Compact everything to the rows `stay`."""
+    def _select_rows(self, stay: Sequence[int]) -> None:
+        """Compact all tensors to the rows `stay`."""
         self.phase = "update"
         if stay:
             self.attached.keep(stay)
@@ -216,15 +236,15 @@ class Trainer:
         self.phase = "between"
 
     def state(self) -> dict[str, Any]:
-        """A copy on the host of all that training has changed: tensors, numbers and texts, fit for torch.save.
+        """A copy on the host of all that training has changed: tensors, numbers and texts, for torch.save.
 
-        The order of rows and the dropout masks follow from seeds and step, so they need none.
+        The order of rows and the dropout masks follow from seeds and step, so they are not in it.
         """
         return {
             "members": list(self.members),
             "theta": [g.theta.detach().to("cpu", copy=True) for g in self.attached.groups],
             "optimizer": move_tensors(torch.device("cpu"), self.optimizer.state()),
-            "kept": move_tensors(torch.device("cpu"), [part.state() for part in self.attached.kept]),
+            "kept": move_tensors(torch.device("cpu"), [part.state() for part in self.attached.extra_state]),
             "trained": [dataclasses.asdict(t) for t in self.trained],
             "sums": self._sums.to("cpu", copy=True),
             "since": self._since,
@@ -232,39 +252,44 @@ class Trainer:
 
     @property
     def state_bytes(self) -> int:
-        """Of the tensors in `state`, nearly."""
+        """Approximate bytes of the tensors in `state`: trained values and AdamW moments."""
         moments = [*self.optimizer.first, *self.optimizer.second]
-        return sum(t.nbytes for t in [*(g.theta for g in self.attached.groups), *moments])
+        thetas = [group.theta for group in self.attached.groups]
+        return sum(tensor.nbytes for tensor in thetas + moments)
 
     def restore(self, state: dict[str, Any], members: Sequence[int] | None = None) -> None:
-        """Go on from `state`, bit by bit as if never stopped; with `members`, with these of it only.
+        """Resume from `state`, with equal bits as without a stop; with `members`, only those of its members.
 
-        This trainer is a fresh one of the same pack.
+        The trainer must be a new one of the same whole pack. Raises ValueError, KeyError or RuntimeError, among
+        others, for a state that does not fit.
         """
         if state["members"] != self.members:
-            self._keep([self.members.index(member) for member in state["members"]])
-        for group, saved in zip(self.attached.groups, state["theta"], strict=True):
-            group.theta.detach().copy_(saved)
+            self._select_rows([self.members.index(member) for member in state["members"]])
+        # in place: leaves and gradients are views of theta, and so are the backbone's parameters if it trains
+        for group, stored_theta in zip(self.attached.groups, state["theta"], strict=True):
+            group.theta.detach().copy_(stored_theta)
         moments = state["optimizer"]
         self.optimizer.restore(moments | {"projectors": move_tensors(self.device, moments["projectors"])})
-        for part, saved in zip(self.attached.kept, move_tensors(self.device, state["kept"]), strict=True):
-            part.restore(saved)
+        stored_extras = move_tensors(self.device, state["kept"])
+        for part, stored_extra in zip(self.attached.extra_state, stored_extras, strict=True):
+            part.restore(stored_extra)
         self.trained = [TrainingHistory(**fields) for fields in state["trained"]]
         self._sums.copy_(state["sums"])
         self._since = state["since"]
         if members is not None and list(members) != self.members:
-            self._keep([self.members.index(member) for member in members])
+            # after the copy: the stored tensors have the rows of all members of the state
+            self._select_rows([self.members.index(member) for member in members])
 
 
 def move_tensors(device: torch.device, tree: Any) -> Any:
-    """The same lists and dicts, their tensors on the device."""
+    """A tree of lists and dicts with its tensors on `device`."""
     return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
 
 
 def _bind_weakly(method: Compute) -> Compute:
-    """The method without its owner, so that a trainer and its graphs are freed when a pack ends.
+    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
 
-    Held by each other they would wait for the garbage collector, which counts objects and not what they hold on a GPU.
+    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
     """
     weak_method = weakref.WeakMethod(method)
 

@@ -98,7 +98,7 @@ class SharedInput:
             gradient_rows = self._columns(rows, a.columns)
         return rows, gradient_rows
 
-    def forget(self, *module_call: object) -> None:
+    def invalidate(self, *module_call: object) -> None:
         """Drop the input; also serves as a forward hook."""
         self._x, self._made = None, {}
 
@@ -132,7 +132,7 @@ class _LowRank(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         gradient_rows, h, scale = ctx.saved_tensors
         layer: LowRankLinear = ctx.layer
-        layer.reading.forget()
+        layer.reading.invalidate()
         dy = grads[0].reshape(len(layer.scales), -1, grads[0].shape[-1]).to(scale.dtype)
         dx = da = db = None
         if h is not None:
@@ -246,14 +246,14 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     matrices = MatrixBank(groups, [p for layer in layers for p in (layer.a, layer.b)])
     beside = [count_frozen_bytes(m, dtype.itemsize) for m in members]
     keep: list[Callable[[Sequence[int]], None]] = [matrices.keep, *(layer.keep_rows for layer in layers)]
-    return Attached(groups, stored, keep, forget=[matrices.forget], frozen_bytes=beside)
+    return Attached(groups, stored, keep, invalidate=[matrices.invalidate], frozen_bytes=beside)
 
 
 def _get_shared_input(model: nn.Module, path: str, readings: dict[str, SharedInput]) -> SharedInput:
     """The shared input of the module at `path`, one for all of its sites."""
     if path not in readings:
         readings[path] = SharedInput()
-        model.get_submodule(path).register_forward_hook(readings[path].forget, always_call=True)
+        model.get_submodule(path).register_forward_hook(readings[path].invalidate, always_call=True)
     return readings[path]
 
 

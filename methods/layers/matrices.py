@@ -24,7 +24,7 @@ class MatrixBank:
 
     A step launches one or two kernels for all matrices instead of several for each; launches bound a small model. The
     matrices stay valid until a group changes: in place, which torch's version counter shows, or by a replayed CUDA
-    graph, after which the trainer calls `forget`.
+    graph, after which the trainer calls `invalidate`.
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], packed: Sequence[PartialMatrix]) -> None:
@@ -101,7 +101,7 @@ class MatrixBank:
     def _refresh(self) -> None:
         if self._read_versions() == self._seen:
             return
-        self.forget()
+        self.invalidate()
         for group, index in zip(self.groups, self.indices, strict=True):
             if index is not None:
                 assert self.flat is not None
@@ -115,7 +115,7 @@ class MatrixBank:
         """Keep the matrices after a mask was resampled, because that changes no value."""
         self._seen = self._read_versions()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Mark all matrices as outdated, because trainable parameters may have changed unseen."""
         self._seen = None
         self._cast.clear()
@@ -133,4 +133,4 @@ class MatrixBank:
         self.flat = None if self.flat is None else self.flat[chosen]
         self.indices = [None if index is None else index[chosen] for index in self.indices]
         self._bind()
-        self.forget()
+        self.invalidate()

@@ -24,7 +24,7 @@ def attach_resampler(model: nn.Module, layouts: Sequence[ReplicaInit], steps: Se
     adapter.after_step.append(resampler.after_step)
     adapter.keep_rows.append(resampler.keep)
     adapter.extra_of.append(resampler.extra)
-    adapter.kept.append(resampler)
+    adapter.extra_state.append(resampler)
 
 
 class Resampler:

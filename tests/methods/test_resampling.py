@@ -146,8 +146,8 @@ def test_a_redraw_makes_the_matrices_ready_once(
     made.train_step(0)
     redraw, kept = list(attached.after_step), list[Tensor]()
     anew: list[int] = []
-    whole = MatrixBank.forget
-    monkeypatch.setattr(MatrixBank, "forget", lambda self: (anew.append(0), whole(self))[1])
+    whole = MatrixBank.invalidate
+    monkeypatch.setattr(MatrixBank, "invalidate", lambda self: (anew.append(0), whole(self))[1])
 
     def watched(step: int) -> None:
         anew.clear()
@@ -160,7 +160,7 @@ def test_a_redraw_makes_the_matrices_ready_once(
     made.train_step(1)
     assert len(anew) == 1
     assert not all(torch.equal(m.a.index, i) for m, i in zip(layers(model).values(), before, strict=True))
-    for forget in attached.forget:
-        forget()
+    for invalidate in attached.invalidate:
+        invalidate()
     now = [value for row in range(3) for value in dense(model, row).values()]
     assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))

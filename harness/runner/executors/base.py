@@ -1,4 +1,4 @@
-"""What an executor must be."""
+"""The protocol of an executor, which trains packs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from harness.training.pack_job import PackJob, PackOutcome
 
 
 class Executor(Protocol):
-    """Trains packs, here or elsewhere, one or several at a time."""
+    """Trains packs, in this process or elsewhere, one or several at a time."""
 
     def run(self, jobs: deque[PackJob]) -> Iterator[PackOutcome]:
-        """Take jobs from the left until none is left or running; yield what becomes of each, in any order.
+        """Take jobs from the left until none waits or runs; yield one outcome per job, in any order.
 
-        The caller may add jobs while it holds an outcome. A failed pack is an outcome with its failure; a UserError is
-        raised, since it is no fault of a cell. After an interrupt the outcome says so and is the last.
+        The caller may add jobs between two outcomes. A failed pack gives an outcome with its failure. A UserError is
+        raised, since every further cell would meet it too. After an interrupt the outcome says so and is the last.
         """
         ...

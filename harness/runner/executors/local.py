@@ -1,4 +1,4 @@
-"""Packs one after another on one device of this process."""
+"""The executor that trains packs one after another on one device, in this process."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Trains on `device` ('cpu' or 'cuda'). Tokenized rows are kept for the next pack of the same task.
+    """Trains on `device` ('cpu' or 'cuda') and holds the tokenized rows of one task for its next pack.
 
-    `cache` is the folder of tokenized rows, None where none is kept.
+    `cache` is the folder of tokenized rows; None: no cache.
     """
 
     def __init__(self, device: str, cache: Path | None, checkpoints: Checkpoints, listener: Listener) -> None:
@@ -48,10 +48,10 @@ class LocalExecutor:
                 outcome = PackOutcome(job, started, results, facts)
             except KeyboardInterrupt:
                 outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
-            except UserError:
+            except UserError:  # ends the run: a cell is not at fault
                 raise
             except Exception as error:
-                if is_interrupted():  # a library may turn the interrupt into an error of its own
+                if is_interrupted():  # a library may convert the KeyboardInterrupt into its own error
                     outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
                 else:
                     outcome = PackOutcome(job, started, inputs=facts, failure=Failure.of(error))
@@ -64,15 +64,16 @@ class LocalExecutor:
         steps = max(count_steps(cell.protocol, rows) for cell in job.pack.cells)
         self.listener.on_pack_start(task, len(job.slots), steps)
         if job.start is not None:
-            self.listener.note(f"{task}: goes on from step {job.start.step}")
+            self.listener.note(f"{task}: resumes from step {job.start.step}")
 
     def _read_inputs(self, planned: PlannedCell) -> tuple[Inputs, float]:
-        """Tokenized rows of the cell's task and the seconds they took; those of the last task are kept."""
+        """Tokenized rows of the cell's task, and the seconds that reading them took the first time."""
         from harness.data.inputs import read_inputs
         from harness.models.load import load_tokenizer
 
         cell = planned.cell
         name = _name_inputs(planned)
+        # packs are ordered by task, so holding the rows of the last task suffices
         if self._inputs is None or self._inputs[0] != name:
             started = time.perf_counter()
             if cell.suite not in self._tokenizers:

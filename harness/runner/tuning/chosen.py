@@ -1,4 +1,4 @@
-"""Which values of a tuning are best, and the plan that trains with them."""
+"""Choose the best values of a tuning, and put them into the plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from harness.runner.tuning.trials import Arm, apply_values, build_arm_key
 
 
 def group_arms(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str, list[Arm]]:
-    """Arms with trials, by what one choice holds for: the arm, or the method on all tasks."""
+    """Arms with trials in groups that share one choice of values.
+
+    A group is one arm or, with `over_tasks`, a method's arms on all tasks.
+    """
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         if arm.trials:
@@ -23,17 +26,17 @@ def group_arms(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str, list
 
 
 def has_records(arm: Arm, records: Mapping[str, Record]) -> bool:
-    """Whether it was tried at all: a method that does not fit its model was not."""
+    """Whether all trials of an arm ran; those of a method that does not fit its model did not."""
     return all(cell.key in records for trial in arm.trials for cell in trial)
 
 
 def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
-    """The trials of one method and which was best: by the mean over tasks, where there are several."""
+    """The trials of one group of arms and the best of them, by the mean validation score over its tasks and seeds."""
     first = arms[0]
-    trials = [
-        _build_trial(values, [records[cell.key] for arm in arms for cell in arm.trials[i]])
-        for i, values in enumerate(first.values)
-    ]
+    trials = []
+    for i, values in enumerate(first.values):
+        trial_cells = [cell for arm in arms for cell in arm.trials[i]]
+        trials.append(_build_trial(values, [records[cell.key] for cell in trial_cells]))
     best = find_best_trial(trials)
     precision = "" if first.first.precision == "fp32" else f" [{first.first.precision}]"
     return Tuned(
@@ -49,6 +52,7 @@ def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
 
 def _build_trial(values: Values, records: Sequence[Record]) -> Trial:
     scores = [score for r in records if (score := get_validation_score(r)) is not None]
+    # a mean over the cells that succeeded would favour values under which the hard tasks fail
     return Trial(
         values=values,
         keys=[r.key for r in records],
@@ -60,7 +64,10 @@ def _build_trial(values: Values, records: Sequence[Record]) -> Trial:
 
 
 def get_validation_score(record: Record) -> float | None:
-    """The headline score in the suite's first average, the first metric of a task outside of it; None: it has none."""
+    """The score in points by which a trial is judged; None for a record without a finite one.
+
+    It is the headline score of the suite's first average or, for a task outside of all averages, the first metric.
+    """
     if record.status != "ok":
         return None
     headline = next((info.score for info in record.averages.values()), None)
@@ -69,18 +76,21 @@ def get_validation_score(record: Record) -> float | None:
 
 
 def _compute_seconds(record: Record) -> float:
-    """The trial's share of its pack's time."""
+    """Seconds of one cell: an equal share of its pack's time."""
     if record.phases is None or record.pack is None:
         return 0.0
     return float(sum(record.phases.model_dump().values())) / record.pack.size
 
 
-def apply_best_values(plan: Plan, arms: Sequence[Arm], found: Mapping[str, Tuned], over_tasks: bool) -> Plan:
-    """The plan's cells with the chosen values; those of which no trial has a score are left out, with a line."""
+def apply_best_values(plan: Plan, arms: Sequence[Arm], tunings: Mapping[str, Tuned], over_tasks: bool) -> Plan:
+    """The plan with the chosen values in its cells; `tunings` are by arm key.
+
+    Arms without any scored trial are dropped with a note.
+    """
     cells: list[PlannedCell] = []
     lines = []
     for arm in arms:
-        tuned = found.get(build_arm_key(arm.first, any_task=over_tasks))
+        tuned = tunings.get(build_arm_key(arm.first, any_task=over_tasks))
         if tuned and tuned.best is None:
             lines.append(f"{tuned.method} on {arm.first.suite}/{arm.first.task} left out: {_describe_failure(tuned)}")
         elif tuned and tuned.best is not None:
@@ -96,6 +106,6 @@ def _describe_failure(tuned: Tuned) -> str:
 
 
 def format_source(tuned: Tuned, over_tasks: bool) -> str:
-    """Where a tuned rate comes from, for the record."""
+    """The source of a tuned learning rate, as the record states it."""
     part = f"validation parts of {', '.join(tuned.tasks)}" if over_tasks else "validation part"
     return f"tuned, {len(tuned.trials)} trials on the {part}"

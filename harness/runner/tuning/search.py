@@ -1,4 +1,4 @@
-"""What tuning tries: for each method as many values, proposed by Optuna before anything trains."""
+"""The search of tuning: Optuna proposes equally many points for each method before anything trains."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from harness.core.record import Edge, Trial
 
 FACTOR = 30.0
-"""How far the search of a learning rate goes below and above the declared one, where the method names no range."""
+"""The search range of a learning rate reaches from default / FACTOR to default * FACTOR if the method names none."""
 
 Values = dict[str, int | float]
+"""Option -> value; `lr` is the learning rate."""
 
 
 def build_search_space(method: Method, lr: float) -> dict[str, Range]:
-    """What is searched: the learning rate, and what the method declares, less options that the user gave.
+    """Ranges of the learning rate and of the options that the method declares tunable, without those the user gave.
 
-    Raises UserError for a declaration that cannot be.
+    Raises UserError for a declared option that the method does not have or whose default lies outside of its range.
     """
     options = {f.name for f in dataclasses.fields(method)}
     space = {"lr": Range(lr / FACTOR, lr * FACTOR)} | dict(method.tunable)
@@ -40,30 +41,32 @@ def build_search_space(method: Method, lr: float) -> dict[str, Range]:
 
 
 def get_declared_values(method: Method, lr: float, space: Mapping[str, Range]) -> Values:
-    """The declared values: the first trial of each method."""
+    """The method's default values and its learning rate `lr`: the first trial."""
     return {name: lr if name == "lr" else getattr(method, name) for name in space}
 
 
 def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Values]:
-    """The declared values, then points of a Sobol sequence: all at once, so that they train as one batch.
+    """`count` points: the declared values, then points of a Sobol sequence.
 
-    They are the same places in the range for each method, and a longer search only adds to them. Of one range these
-    are its middle (the declared rate, where no other range is named), quarters, eighths: six trials of a rate lie a
-    factor of 2.3 apart around the declared one. Scrambled, two of six came to lie on one another.
+    All points are proposed before any trains, so that they train as one batch. Each method gets the same places in its
+    ranges, and a longer search only adds points. On one range they are its middle (the declared rate, unless the method
+    names a range), quarters and eighths: six trials of a rate lie a factor of 2.3 apart.
     """
     optuna = import_optuna()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's interface
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the sampler's interface
+        # not scrambled: scrambling put two of six points on the same place
         study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
     kinds = {name: _build_distribution(optuna, limits) for name, limits in space.items()}
-    _, _corner, *suggestions = [study.ask(kinds).params for _ in range(count + 2)]  # the first is the start
-    points = [{name: _round_value(value) for name, value in values.items()} for values in suggestions]
+    # the first is the enqueued start, the second the corner of all ranges, where the sequence begins
+    _, _corner, *suggestions = [study.ask(kinds).params for _ in range(count + 2)]
+    points = [_round_values(values) for values in suggestions]
     return [start, *(values for values in points if values != start)][:count]
 
 
 def import_optuna() -> Any:
-    """The module, silent. Raises UserError where it is not installed."""
+    """Optuna with its log messages off. Raises UserError if it is not installed."""
     try:
         import optuna
     except ImportError as error:
@@ -78,14 +81,15 @@ def _build_distribution(optuna: Any, limits: Range) -> Any:
     return kind(limits.low, limits.high, log=limits.log)
 
 
-def _round_value(value: int | float) -> int | float:
-    return value if isinstance(value, int) else float(f"{value:.3g}")
+def _round_values(values: Values) -> Values:
+    """Values with three significant digits, as a user would write them; integers unchanged."""
+    return {name: v if isinstance(v, int) else float(f"{v:.3g}") for name, v in values.items()}
 
 
 def find_best_trial(trials: Sequence[Trial]) -> int | None:
-    """The number of the trial with the highest score, of equal ones that nearest to the declared rate; None: no score.
+    """The index of the trial with the highest score; None if no trial has a score.
 
-    The first trial has the declared rate.
+    Of trials with equal scores it is the one whose rate is nearest to the declared rate, which the first trial has.
     """
     scored_trials = [i for i, trial in enumerate(trials) if trial.score is not None]
 
@@ -96,7 +100,7 @@ def find_best_trial(trials: Sequence[Trial]) -> int | None:
 
 
 def find_edges(trials: Sequence[Trial], best: int) -> dict[str, Edge]:
-    """What of the best trial is the lowest or highest value tried, failed trials included: it may lie beyond."""
+    """Values of the best trial at the edge of the values tried, failed trials included: a better one may lie beyond."""
     edges: dict[str, Edge] = {}
     for name, value in trials[best].values.items():
         tried_values = [trial.values[name] for trial in trials]

@@ -1,8 +1,16 @@
-"""Trials of tuning: cells of a method on a task that differ in what is searched, on a carved train split."""
+"""Trials of tuning: cells of a method on a task that differ in the searched values.
+
+A trial trains on one part of the train split and is scored on the held-out rest. The eval splits stay unseen.
+
+    Arm     cells of one method on one task: seeds 0 1 2 3
+            values         {lr: 1e-3}   {lr: 4e-3}   ...      one point of the search each
+            trials         seeds 0 1    seeds 0 1             --tune-seeds 2
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +25,10 @@ from harness.runner.tuning.search import Values, build_search_space, get_declare
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """A method on a task: its cells differ in seeds only. `trials`: for each of `values` a cell of the first seeds."""
+    """A method on a task: cells that differ in seeds only.
+
+    `trials` has for each of `values` one cell per tuning seed; both are empty on a task that is not tuned on.
+    """
 
     cells: tuple[PlannedCell, ...]
     space: Mapping[str, Range]
@@ -30,15 +41,16 @@ class Arm:
 
 
 def build_arms(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1) -> tuple[list[Arm], list[Plan]]:
-    """Arms, those of tasks outside of `only` without trials; and plans of all trials, one for each size of the rows.
+    """All arms, and plans of their trials, one for each limit on the rows.
 
-    A trial is as many cells as `seeds` says. Raises UserError where the arms have fewer.
+    Arms of tasks outside of `only` (empty: all) have no trials. A trial has `seeds` cells. Raises UserError if an arm
+    has fewer cells.
     """
     groups: dict[str, list[PlannedCell]] = {}
     for planned in plan.cells:
         groups.setdefault(build_arm_key(planned.cell), []).append(planned)
     arms: list[Arm] = []
-    # by limits of the rows: the validation part of each task, and the trials on it
+    # by (train_rows, eval_rows): the validation part of each task, and the trials on it
     parts: dict[tuple[int | None, int | None], dict[tuple[str, str], tuple[Suite, TaskData]]] = {}
     trials: dict[tuple[int | None, int | None], list[PlannedCell]] = {}
     for cells in groups.values():
@@ -46,12 +58,12 @@ def build_arms(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1)
         limits = protocol.train_rows, protocol.eval_rows
         if len(cells) < seeds:
             runs = f"'{first.title}' on {first.task} runs {len(cells)} seeds"
-            raise UserError(f"--tune-seeds {seeds}: {runs}; give no more than that")
+            raise UserError(f"--tune-seeds {seeds}: {runs}; allowed: 1 to {len(cells)}")
         if only and first.task not in only:
             arms.append(Arm(tuple(cells), {}, (), ()))
             continue
         arm = _add_trials(cells, count, seeds, parts.setdefault(limits, {}))
-        trials.setdefault(limits, []).extend(cell for trial in arm.trials for cell in trial)
+        trials.setdefault(limits, []).extend(itertools.chain.from_iterable(arm.trials))
         arms.append(arm)
     return arms, [dataclasses.replace(plan, cells=tuple(cells), dropped=()) for cells in trials.values()]
 
@@ -59,7 +71,7 @@ def build_arms(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1)
 def _add_trials(
     cells: Sequence[PlannedCell], count: int, seeds: int, parts: dict[tuple[str, str], tuple[Suite, TaskData]]
 ) -> Arm:
-    """The arm of the cells with its trials; `parts` keeps the validation part that arms of a task share."""
+    """The arm of the cells with its trials; `parts` caches the validation part, which arms of a task share."""
     planned, first = cells[0], cells[0].cell
     space = build_search_space(planned.method, first.protocol.lr)
     values = propose(space, get_declared_values(planned.method, first.protocol.lr, space), count)
@@ -68,33 +80,32 @@ def _add_trials(
         suite = limit_eval_splits(planned.suite, first.task)
         data = hold_out(suite.tasks[first.task], planned.data, first.protocol.train_rows, first.protocol.eval_rows)
         parts[place] = suite, data
-    trials = tuple(
-        tuple(
-            _build_trial_cell(cell, trial_values, f"trial {number} of {count}", *parts[place]) for cell in cells[:seeds]
-        )
-        for number, trial_values in enumerate(values, start=1)
-    )
-    return Arm(tuple(cells), space, tuple(values), trials)
+    trials = []
+    for number, trial_values in enumerate(values, start=1):
+        name = f"trial {number} of {count}"
+        trials.append(tuple(_build_trial_cell(cell, trial_values, name, *parts[place]) for cell in cells[:seeds]))
+    return Arm(tuple(cells), space, tuple(values), tuple(trials))
 
 
 def _build_trial_cell(planned: PlannedCell, tried: Values, name: str, suite: Suite, data: TaskData) -> PlannedCell:
-    """The cell with these values, on all rows of the validation part."""
+    """The cell with the values of a trial, on all rows of the validation part."""
     tuned_method = apply_values(planned, tried, name)
+    # `hold_out` has applied the limits on rows already
     whole = tuned_method.cell.protocol.model_copy(update={"train_rows": None, "eval_rows": None})
     cell = tuned_method.cell.model_copy(update={"data": data.fingerprint, "protocol": whole})
     return dataclasses.replace(tuned_method, cell=cell, suite=suite, data=data)
 
 
 def build_arm_key(cell: Cell, *, any_task: bool = False) -> str:
-    """The same for cells that differ in seeds only (and in what they start from, and with `any_task` in their task)."""
+    """A key that is equal for cells that differ only in seeds, initial adapter or, with `any_task`, task."""
     fields: dict[str, Any] = {"seeds": {}, "initial": None} | ({"task": "", "data": ""} if any_task else {})
     return cell.model_copy(update=fields).key
 
 
 def apply_values(planned: PlannedCell, values: Values, source: str) -> PlannedCell:
-    """The cell under the tuned protocol, with these values."""
+    """The cell with a learning rate and options replaced by tuned values; `source` goes into the record."""
     method = dataclasses.replace(planned.method, **{name: v for name, v in values.items() if name != "lr"})
-    method.check()
+    method.check()  # a value of the search may be refused together with another option
     fields = {"name": "tuned", "lr": values["lr"], "lr_source": source}
     protocol = planned.cell.protocol.model_copy(update=fields)
     cell = planned.cell.model_copy(update={"protocol": protocol, "options": method.options()})

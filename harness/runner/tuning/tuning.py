@@ -1,6 +1,6 @@
-"""`--tune N`: as many trials for each method, scored on a part of its train rows; the best values go into the run.
+"""`--tune N`: N trials for each method, scored on a held-out part of the train rows; the run uses the best values.
 
-Trials are cells: they train in packs, are stored under OUT/tuning and are found there again.
+Trials are cells: they train in packs, and their records under OUT/tuning are reused by a later run.
 """
 
 from __future__ import annotations
@@ -26,23 +26,29 @@ FOLDER, FILE = "tuning", "tuned.json"
 
 
 def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]) -> Plan:
-    """The plan with the values that served each method best. Raises UserError, before any training where it can."""
+    """The plan with the best values of each method, after running the missing trials.
+
+    Raises UserError, before any training if the fault is in the flags.
+    """
     check_tunable(plan, spec)
     store = Store(spec.folder / FOLDER)
     store.prepare()
     arms, plans = build_arms(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
     records = run_trials(plans, spec, store, command, listen)
     groups = group_arms(arms, spec.tune_tasks)
-    tuned = {key: judge(group, records) for key, group in groups.items() if all(has_records(a, records) for a in group)}
+    tuned: dict[str, Tuned] = {}
+    for key, group in groups.items():
+        if all(has_records(arm, records) for arm in group):
+            tuned[key] = judge(group, records)
     write_atomically(store.out / FILE, to_json(TunedMethods(methods=list(tuned.values()))))
     return apply_best_values(plan, arms, tuned, bool(spec.tune_tasks))
 
 
 def read_tuned(out: Path) -> list[Tuned]:
-    """What the last tuning in a run's folder found; nothing where there was none."""
+    """The results of the last tuning in a run's folder; empty without one. Raises UserError for a damaged file."""
     path = out / FOLDER / FILE
     try:
-        if read_bytes(path).lstrip().startswith(b"["):  # of an earlier version, without a digest
+        if read_bytes(path).lstrip().startswith(b"["):  # written by an earlier version, without a digest
             return TypeAdapter(list[Tuned]).validate_json(read_bytes(path))
         return read_document(path, TunedMethods).methods
     except (FileNotFoundError, NotADirectoryError):
@@ -82,7 +88,7 @@ def check_tunable(plan: Plan, spec: Spec) -> None:
 def run_trials(
     plans: Sequence[Plan], spec: Spec, store: Store, command: str, listen: Callable[[int], Listener]
 ) -> dict[str, Record]:
-    """Run the trials that are missing, in packs; returns all records by key."""
+    """All records of trials by key, after training the missing trials in packs."""
     from harness.planning.preflight import drop_unfit_cells
     from harness.runner.execute import execute
 
@@ -94,7 +100,7 @@ def run_trials(
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
     total = sum(map(len, todo.values()))
     listener = listen(total)
-    quiet = spec.model_copy(update={"save_adapters": False})
+    trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials
     try:
         for line in set_aside:
             listener.note(line)
@@ -102,7 +108,7 @@ def run_trials(
         for index, missing_cells in todo.items():
             if missing_cells:
                 plan = drop_unfit_cells(plans[index], missing_cells)
-                execute(plan, select_missing_cells(plan.cells, records, retry=spec.retry), quiet, store, listener)
+                execute(plan, select_missing_cells(plan.cells, records, retry=spec.retry), trial_spec, store, listener)
     finally:
         listener.close()
     return store.read()[0]

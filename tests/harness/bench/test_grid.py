@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.bench import rival
+from harness.bench import trainer_baseline
 from harness.bench.at_once import POLL_SECONDS, _wait_for_all, _wait_for_others, select_lora_cells, train_concurrently
 from harness.bench.grid import compare_scores, run_harness
 from harness.cli.main import main
@@ -32,8 +32,8 @@ def said(ours: float, theirs: float, spread: float = 0.2) -> str:
     return compare_scores(records, CELLS, ran)
 
 
-def finished(made: Cell, score: float, *, whole: bool = True) -> rival.BaselineRun:
-    return rival.BaselineRun(made.key, 0.5, 2.0, 1.5, 1.0, 10, whole, {"accuracy": score})
+def finished(made: Cell, score: float, *, whole: bool = True) -> trainer_baseline.BaselineRun:
+    return trainer_baseline.BaselineRun(made.key, 0.5, 2.0, 1.5, 1.0, 10, whole, {"accuracy": score})
 
 
 def test_equivalence_needs_a_gap_well_within_the_margin() -> None:
@@ -42,7 +42,7 @@ def test_equivalence_needs_a_gap_well_within_the_margin() -> None:
     assert "not shown to be equivalent" in said(80.0, 80.1, spread=4.0)
 
 
-def test_each_seed_of_the_rival_counts_once_and_only_when_it_trained_to_its_end() -> None:
+def test_each_seed_of_the_baseline_counts_once_and_only_when_it_trained_to_its_end() -> None:
     records = [record(80.0 + 0.1 * i, made) for i, made in enumerate(CELLS)]
     alone = [finished(made, 80.0 + 0.1 * i) for i, made in enumerate(CELLS[:2])]
     at_once = [finished(made, 79.0 + 0.1 * i) for i, made in enumerate(CELLS)]
@@ -70,7 +70,7 @@ def test_what_trainer_takes_before_its_first_step_is_none_of_its_steps(monkeypat
         return loader(self)
 
     monkeypatch.setattr(Trainer, "get_train_dataloader", slow)
-    ran = rival.train_baseline(plan.cells[0], rival.read_cell_inputs(plan.cells[0]), "cpu", 2)
+    ran = trainer_baseline.train_baseline(plan.cells[0], trainer_baseline.read_cell_inputs(plan.cells[0]), "cpu", 2)
     assert 0 < ran.stepping < ran.training - 0.5
 
 
@@ -78,12 +78,12 @@ def test_seeds_without_spread_are_no_test() -> None:
     assert "no spread for a test" in said(80.0, 80.0, spread=0.0)
 
 
-def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_path: Path) -> None:
+def test_the_baseline_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_path: Path) -> None:
     flags = {"tasks": ("sst2",), "methods": "lora", "seeds": "1", "max_steps": 150, "group_by_length": True}
     spec = make_spec(flags | {"threads": 1})
     plan = make_plan(spec)
-    inputs = rival.read_cell_inputs(plan.cells[0])
-    ran = rival.train_baseline(plan.cells[0], inputs, "cpu")
+    inputs = trainer_baseline.read_cell_inputs(plan.cells[0])
+    ran = trainer_baseline.train_baseline(plan.cells[0], inputs, "cpu")
     ours = run_harness(plan, spec)
     assert ran.steps == 150 and ran.whole and ran.seconds() > 0 and ours.seconds > 0
     # predictions held against labels in another order would lie at half
@@ -91,25 +91,26 @@ def test_the_rival_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_pat
     assert ran.scores["accuracy"] == pytest.approx(ours.records[0].scores["accuracy"], abs=12)
 
 
-def test_the_rival_reads_both_texts_of_a_pair_as_ours_do() -> None:
+def test_the_baseline_reads_both_texts_of_a_pair_as_ours_do() -> None:
     plan = make_plan(make_spec({"tasks": ("rte",), "methods": "lora", "seeds": "1"}))
-    inputs = rival.read_cell_inputs(plan.cells[0])
+    inputs = trainer_baseline.read_cell_inputs(plan.cells[0])
     example = plan.cells[0].data.splits["train"][0]
     expected = inputs.tokenizer(*example.texts, truncation=True, max_length=plan.cells[0].cell.protocol.max_length)
-    found = rival._build_dataset(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
+    found = trainer_baseline._build_dataset(inputs, "train")[inputs.splits["train"].example_ids.index(example.id)]
     assert {name: found[name] for name in ("input_ids", "token_type_ids")} == {
         name: expected[name] for name in ("input_ids", "token_type_ids")
     }
     assert set(found["token_type_ids"]) == {0, 1}
 
 
-def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
+def test_the_default_baseline_has_the_budget_and_nothing_else_of_ours() -> None:
     from transformers import TrainingArguments
 
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": "lora", "seeds": "1", "group_by_length": True}))
     made_cell = plan.cells[0].cell.model_copy(update={"dtype": "bf16"})
     default, best = (
-        rival.build_arguments(made_cell, 60, "cpu", way, "unused") for way in rival.BASELINE_VARIANTS[::-1]
+        trainer_baseline.build_arguments(made_cell, 60, "cpu", way, "unused")
+        for way in trainer_baseline.BASELINE_VARIANTS[::-1]
     )
     p, plain = made_cell.protocol, TrainingArguments(output_dir="unused", use_cpu=True)
     for made in (default, best):
@@ -120,12 +121,12 @@ def test_the_default_rival_has_the_budget_and_nothing_else_of_ours() -> None:
         assert getattr(best, field) != getattr(plain, field)
 
 
-def test_the_rival_has_what_the_user_gave_our_cells() -> None:
+def test_the_baseline_has_what_the_user_gave_our_cells() -> None:
     asked = "lora:schedule=constant,beta1=0.8,beta2=0.9,epsilon=1e-6"
     plan = make_plan(make_spec({"tasks": ("sst2",), "methods": asked, "seeds": "1", "label_smoothing": 0.2}))
     assert select_lora_cells(plan) == list(plan.cells)
-    for way in rival.BASELINE_VARIANTS:
-        made = rival.build_arguments(plan.cells[0].cell, 60, "cpu", way, "unused")
+    for way in trainer_baseline.BASELINE_VARIANTS:
+        made = trainer_baseline.build_arguments(plan.cells[0].cell, 60, "cpu", way, "unused")
         assert (made.adam_beta1, made.adam_beta2, made.adam_epsilon) == (0.8, 0.9, 1e-6)
         assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
 
@@ -150,7 +151,9 @@ def test_processes_at_once_train_one_seed_each_to_the_end(count: int, capfd: pyt
     plan = make_plan(spec)
     ran = train_concurrently(spec, count, 4, "cpu")
     assert [r.key for r in ran] == [c.key for c in select_lora_cells(plan)] and all(r.whole for r in ran)
-    alone = rival.train_baseline(select_lora_cells(plan)[-1], rival.read_cell_inputs(plan.cells[0]), "cpu")
+    alone = trainer_baseline.train_baseline(
+        select_lora_cells(plan)[-1], trainer_baseline.read_cell_inputs(plan.cells[0]), "cpu"
+    )
     assert ran[-1].scores == alone.scores
     assert capfd.readouterr().err == ""
 
@@ -175,7 +178,7 @@ def test_processes_at_once_wait_for_each_other(tmp_path: Path) -> None:
 
 def test_a_process_that_fails_ends_those_that_would_wait_for_it() -> None:
     broken, waiting = (subprocess.Popen(["sh", "-c", code], text=True) for code in ("exit 3", "sleep 100"))
-    with pytest.raises(RuntimeError, match="rival process 1 of 2 ended with 3"):
+    with pytest.raises(RuntimeError, match="baseline process 1 of 2 ended with 3"):
         _wait_for_all([waiting, broken])
     waiting.kill()
     waiting.wait()

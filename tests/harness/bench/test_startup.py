@@ -17,8 +17,8 @@ def test_paid_once_is_imports_and_what_the_first_step_took_longer() -> None:
 
 def test_cells_of_a_grid_share_our_process_only() -> None:
     ours = [{"imports": t, "first_step": 1.0, "again": 1.0} for t in (2.0, 4.0, 90.0)]
-    usual = [{"imports": t, "first_step": 2.0, "again": 1.0} for t in (5.0, 6.0, 70.0)]
-    assert compute_cost_per_cell({HARNESS: ours, BASELINE: usual}, 8) == {HARNESS: 0.5, BASELINE: 7.0}
+    baseline = [{"imports": t, "first_step": 2.0, "again": 1.0} for t in (5.0, 6.0, 70.0)]
+    assert compute_cost_per_cell({HARNESS: ours, BASELINE: baseline}, 8) == {HARNESS: 0.5, BASELINE: 7.0}
 
 
 def test_a_fresh_process_is_timed_and_its_failure_told() -> None:

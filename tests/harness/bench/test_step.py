@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.bench import usual
+from harness.bench import trainer_step
 from harness.bench.step import knee
 from harness.bench.subjects import Case, CaseTimer, build_cases, build_requests
-from harness.bench.usual import Rounds, add_adapter, load_baseline, time_baseline
+from harness.bench.trainer_step import Rounds, add_adapter, load_baseline, time_baseline
 from harness.cli.main import main
 from harness.core.spec import make_spec
 from harness.profiling.clocks import disable_gc
@@ -43,20 +43,20 @@ def of(made: dict[str, Any], what: str, k: int = 1, packed: bool = False) -> dic
 
 def test_each_meets_its_counterpart(ran: tuple[dict[str, Any], Path]) -> None:
     made, _ = ran
-    rivals = {r["what"]: r["rival"] for r in made["results"] if r["rival"]}
-    assert rivals == {"lora": "lora", "lorasp:select=column": "lora", "ia3": "ia3", "full": "full"}
+    baselines = {r["what"]: r["rival"] for r in made["results"] if r["rival"]}
+    assert baselines == {"lora": "lora", "lorasp:select=column": "lora", "ia3": "ia3", "full": "full"}
     assert all(len(r["step_seconds"]) == 3 and min(r["step_seconds"]) > 0 for r in made["results"])
 
 
 def test_ratios_are_those_of_one_round(ran: tuple[dict[str, Any], Path]) -> None:
     made, _ = ran
-    (usual,) = (r["step_seconds"] for r in made["results"] if r["rival"] is None and r["what"] == "lora")
+    (baseline,) = (r["step_seconds"] for r in made["results"] if r["rival"] is None and r["what"] == "lora")
     rows = {(row["what"], row["K"]): row for row in made["rows"]}
     lora = of(made, "lora")["step_seconds"]
     for what, k, packed in (("lora", 1, False), ("lorasp:select=column", 1, False), ("lora", 3, True)):
         own = of(made, what, k, packed)["step_seconds"]
         row = rows[f"pack of {what}" if packed else what, str(k)]
-        speed = statistics.median(u / (s / k) for u, s in zip(usual, own, strict=True))
+        speed = statistics.median(u / (s / k) for u, s in zip(baseline, own, strict=True))
         against = statistics.median(s / k / b for s, b in zip(own, lora, strict=True))
         assert row["Trainer's / ours (10 % to 90 %)"].startswith(f"{speed:.2f} ")
         assert row["time / lora's"].startswith(f"{against:.2f} ")
@@ -103,12 +103,12 @@ def test_the_knee_is_the_smallest_within_five_percent() -> None:
 def test_trainer_trains_as_many_numbers_of_the_same_model(name: str, tmp_path: Path) -> None:
     (question,) = questions(name)
     subject = CaseTimer(Case(question, 1, False, name), 8)
-    usual = subject.build_counterpart()
-    model = add_adapter(load_baseline(usual, question), usual, question)
+    baseline = subject.build_counterpart()
+    model = add_adapter(load_baseline(baseline, question), baseline, question)
     theirs = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert sum(p.numel() for p in theirs.values()) == sum(g.counts[0] for g in subject.trainer.attached.groups)
     rounds: list[int] = []
-    seconds = time_baseline(usual, question, Rounds(3, 2, 2), str(tmp_path), rounds.append)
+    seconds = time_baseline(baseline, question, Rounds(3, 2, 2), str(tmp_path), rounds.append)
     assert len(seconds) == 3 and min(seconds) > 0 and rounds == [0, 1, 2]
 
 
@@ -146,18 +146,18 @@ def test_steps_are_captured_on_a_gpu(tmp_path: Path) -> None:
     assert len(ours) == 5 and all(r["not_captured"] is None for r in ours)
 
 
-def test_a_race_leaves_nothing_of_its_rival_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_race_leaves_nothing_of_its_baseline_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """AdaLoRA's Trainer refers to itself; on a GPU it would take the memory of the packs that follow."""
     models: list[weakref.ref[torch.nn.Module]] = []
     alive: list[bool] = []
-    load = usual.load_baseline
+    load = trainer_step.load_baseline
 
     def watched(*words: Any) -> torch.nn.Module:
         alive.append(any(model() is not None for model in models))
         models.append(weakref.ref(made := load(*words)))
         return made
 
-    monkeypatch.setattr(usual, "load_baseline", watched)
+    monkeypatch.setattr(trainer_step, "load_baseline", watched)
     with disable_gc():
         assert main(["bench", "step", "--methods", "adalora,ia3", "--strategies", "", "--packs", "", *SMALL]) == 0
     assert alive == [False] * 3

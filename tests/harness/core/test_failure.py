@@ -1,4 +1,4 @@
-"""Out of memory in a pack: its halves go on from the last completed step."""
+"""Out of memory in a pack: its halves resume from the last completed step."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     whole = late | {"members": tuple(late["state"]["members"])}
     write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _save_with_digest(whole, stream))
     said = sitting(tmp_path, asked, Seen())
-    assert "checkpoint 0.pt: a part of its pack has gone further; ignored" in said
-    assert "goes on from step 10" in said and "goes on from step 7" in said
+    assert "checkpoint 0.pt: a later checkpoint of a part of its pack is resumed; ignored" in said
+    assert "resumes from step 10" in said and "goes on from step 7" in said
     assert counted.steps.total() == ALL_STEPS
     assert_near(undisturbed, tmp_path, asked[0])
 

@@ -122,7 +122,7 @@ def test_a_captured_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> Non
     sitting(tmp_path / "straight", asked, Seen())
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path / "stopped", asked, Seen(until=20))
-    assert "goes on from step 20" in sitting(tmp_path / "stopped", asked, Seen())
+    assert "resumes from step 20" in sitting(tmp_path / "stopped", asked, Seen())
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
 
 

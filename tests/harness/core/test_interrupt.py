@@ -155,9 +155,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tmp_path: Pa
     assert Counter(statuses) == {"cancelled": 2} and len(list((tmp_path / "checkpoints").iterdir())) == 1
     done = subprocess.run([*command, "--max-steps", "2", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout)["ok"] == 4
-    assert (
-        done.stderr.count("of a pack with cells that are not asked for here; ignored") == 1
-    )  # other steps, other cells
+    assert done.stderr.count("its pack has cells that are not in this run; ignored") == 1  # other steps, other cells
 
 
 def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +176,7 @@ def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: py
                 sitting(tmp_path / "stopped", asked, Seen())
         assert [torch.load(p)["step"] for p in tmp_path.glob("stopped/checkpoints/*.pt")] == kept
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert "goes on from step 5" in sitting(tmp_path / "stopped", asked, Seen())
+    assert "resumes from step 5" in sitting(tmp_path / "stopped", asked, Seen())
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
 
 
@@ -208,7 +206,7 @@ def test_ctrl_c_while_a_point_of_the_curve_is_noted_loses_none(
     monkeypatch.setattr(Trainer, "_record_curve", noted)
     with pytest.raises(KeyboardInterrupt):
         sitting(tmp_path / "stopped", asked, Seen())
-    assert "goes on from step 6" in sitting(tmp_path / "stopped", asked, Seen())
+    assert "resumes from step 6" in sitting(tmp_path / "stopped", asked, Seen())
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
 
 

@@ -135,7 +135,7 @@ def test_a_schedule_over_the_whole_run_is_one_over_the_timed_steps() -> None:
     trainer = request.build_trainer(adalora, request.load_alone(adalora), 60)
     assert trainer.attached.tuner.peft_config["default"].total_step == 60 == trainer.totals[0]
     resampled = request.build_trainer(lorasp, request.load_alone(lorasp), 60)
-    assert resampled.attached.kept[0].steps == [60]  # type: ignore[attr-defined]
+    assert resampled.attached.extra_state[0].steps == [60]  # type: ignore[attr-defined]
 
 
 def test_steps_are_timed_in_the_stream_that_a_run_trains_in_and_a_refused_graph_is_told(

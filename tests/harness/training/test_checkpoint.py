@@ -48,7 +48,7 @@ def test_a_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> None:
     stop(tmp_path / "stopped", asked)
     again = Seen()
     said = sitting(tmp_path / "stopped", asked, again)
-    assert "rte: goes on from step 8" in said and again.steps[0] == 9
+    assert "rte: resumes from step 8" in said and again.steps[0] == 9
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
     marks = [r.extra.get("resumed at step") for r in stored(tmp_path / "stopped", asked[0])]
     packed = len(PACKS[methods]) > 2
@@ -85,7 +85,7 @@ def test_records_that_are_stored_stay_when_their_pack_goes_on(tmp_path: Path) ->
     before = first.read_bytes()
     held.parent.mkdir()
     held.write_bytes(content)
-    assert "goes on from step 8" in sitting(tmp_path, asked, Seen())
+    assert "resumes from step 8" in sitting(tmp_path, asked, Seen())
     assert first.read_bytes() == before
     assert_same_bits(tmp_path / "straight", tmp_path, asked[0])
     held.parent.mkdir()
@@ -125,10 +125,10 @@ def narrowed(path: Path) -> None:
         (broken, "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "does not read"),
-        (lambda path: torch.save(torch.load(path), path), "damaged, or of another version of this harness"),
-        (changed(format=0), "of another version of this harness"),
-        (changed(made_by={"torch": "1.0", "threads": 64}), "made under another threads, torch"),
-        (changed(keys=("a", "b")), "of a pack with cells that are not asked for here"),
+        (lambda path: torch.save(torch.load(path), path), "damaged, or written by another version of this harness"),
+        (changed(format=0), "another version of this harness"),
+        (changed(made_by={"torch": "1.0", "threads": 64}), "written with other values of threads, torch"),
+        (changed(keys=("a", "b")), "its pack has cells that are not in this run"),
         (narrowed, "the checkpoint does not fit (RuntimeError)"),
     ],
 )
@@ -147,7 +147,7 @@ def test_one_that_is_of_no_use_costs_a_line(change: Any, why: str, tmp_path: Pat
 def test_a_pack_wider_than_asked_for_is_not_gone_on_with(tmp_path: Path) -> None:
     stop(tmp_path, planned("lora", (10, 10)), at=6)
     said = sitting(tmp_path, planned("lora", (10, 10), pack=1), Seen())
-    assert "2 cells that train, more than --pack 1; ignored" in said and "goes on" not in said
+    assert "it has 2 unfinished cells, more than --pack 1; ignored" in said and "resumes" not in said
 
 
 def test_adapters_of_those_that_have_left_are_kept(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def large_is_due_at(now: list[float], seconds: float) -> bool:
 def test_a_part_takes_its_share_of_the_time() -> None:
     spent = Phases(load=4, input=0, attach=8, train=40, capture=2, evaluate=6)
     whole = PackCheckpoint(("a", "b", "c", "d", "e"), (0, 1, 3, 4), 7, {}, {}, spent, {"resumed at step": 3})
-    part = whole.part((3,))
+    part = whole.select_members((3,))
     assert part.spent == Phases(load=1, input=0, attach=2, train=10, capture=0.5, evaluate=1.5)
     assert part.slot_keys == ["d"] and part.marks == {"resumed at step": 3, "split at step": 7}
 
@@ -256,7 +256,7 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert list(tmp_path.glob("killed/checkpoints/*.pt")) and not list(tmp_path.glob("killed/cells/*.json"))
     assert main(words) == 0
-    assert "goes on from step" in capsys.readouterr().err
+    assert "resumes from step" in capsys.readouterr().err
     assert main(["run", *RUN, "--out", str(tmp_path / "straight")]) == 0
     paths = sorted((tmp_path / "straight" / "cells").glob("*.json"))
     assert len(paths) == 4

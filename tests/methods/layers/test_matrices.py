@@ -77,15 +77,15 @@ def test_a_change_that_torch_does_not_count_needs_forget(dtype: torch.dtype | No
     before = packed.dense(dtype).clone()
     made.groups[0].theta.data.add_(1)
     assert torch.equal(packed.dense(dtype), before)
-    for forget in made.forget:
-        forget()
+    for invalidate in made.invalidate:
+        invalidate()
     assert not torch.equal(packed.dense(dtype), before)
 
 
 def test_a_step_forgets_before_and_after(tiny_bert: Callable[..., nn.Module]) -> None:
     made, adapter = trainer(tiny_bert(), [METHODS.get("lorasp")()], [protocol(max_steps=3)], [0], rows())
     called: list[int] = []
-    adapter.forget.append(lambda: called.append(made.optimizer.steps))
+    adapter.invalidate.append(lambda: called.append(made.optimizer.steps))
     for step in range(3):
         made.train_step(step)
     assert called == [0, 1, 1, 2, 2, 3]

@@ -1,4 +1,8 @@
-"""The usual way, as a rival: peft and transformers.Trainer, one cell at a time, on the rows and budget of ours."""
+"""The baseline "peft + Trainer": it trains one cell at a time on the same rows and with the same budget as ours.
+
+model loading | setup: adapter, Trainer | training [ first step ... last step ] | scoring
+                                                    \______ stepping ______/
+"""
 
 from __future__ import annotations
 
@@ -23,17 +27,17 @@ from harness.planning.schedule import count_steps
 from harness.profiling.clocks import synchronise
 
 BaselineVariant = Literal["best", "default"]
-"""best: precision and grouping by length as ours; default: what TrainingArguments say, the budget apart."""
+"""best: our precision and length-bucketed batches; default: TrainingArguments' defaults for all but the budget."""
 BASELINE_VARIANTS: tuple[BaselineVariant, ...] = ("best", "default")
 SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
-"""Ours by transformers' names."""
+"""Our schedule -> transformers' name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BaselineRun:
-    """One cell by its key: seconds of its parts, model loading apart, and scores in points.
+    """One cell trained by the baseline: seconds of its parts without model loading, and scores in points.
 
-    `stepping` is what its steps take of `training`; `whole`: it took all of its budget, so that its scores count.
+    `stepping` is the share of the steps in `training`. `whole`: it used its whole budget, so that its scores count.
     """
 
     key: str
@@ -46,13 +50,13 @@ class BaselineRun:
     scores: dict[str, float]
 
     def seconds(self, steps: int | None = None) -> float:
-        """From the adapter's making to the last score; those of so many steps, at the pace of the steps taken."""
+        """Seconds from building the adapter to the last score; for `steps` steps at the pace of those taken."""
         scale = 1.0 if steps is None else steps / self.steps
         return self.setup + self.training + self.stepping * (scale - 1) + self.scoring
 
 
 class TrainerDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """A split as Trainer reads it: unpadded lists, their lengths known."""
+    """A split as Trainer reads it: dicts of unpadded lists; `lengths` in tokens."""
 
     def __init__(self, split: LabelledRows) -> None:
         self.split = split
@@ -68,20 +72,20 @@ class TrainerDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 def read_cell_inputs(planned: PlannedCell) -> Inputs:
-    """The tokenised rows of a cell."""
+    """The tokenized rows of a cell."""
     return read_inputs(load_tokenizer(planned.source), planned.task, planned.data, planned.cell.protocol)
 
 
 def train_baseline(
     planned: PlannedCell, inputs: Inputs, device: str, max_steps: int | None = None, way: BaselineVariant = "best"
 ) -> BaselineRun:
-    """Train and score LoRA of the cell's rank and rate; `max_steps` ends it early, for timing."""
+    """A cell trained and scored as peft's LoRA with the cell's rank and rate; `max_steps` ends it early, for timing."""
     cell = planned.cell
     budget = count_steps(cell.protocol, len(inputs.splits["train"]))
     steps = min(budget, max_steps or sys.maxsize)
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(planned.source, planned.task.outputs, device=device)
-        times = [time.perf_counter()]
+        times = [time.perf_counter()]  # after loading, which our packs do once for many cells
         trainer = _build_trainer(model, cell, inputs, build_arguments(cell, steps, device, way, folder))
         step_times = _time_steps(trainer, steps, device)
         times.append(time.perf_counter())
@@ -97,7 +101,7 @@ def train_baseline(
 
 
 def _time_steps(trainer: Any, steps: int, device: str) -> list[float]:
-    """When its first step begins and its last one ends, once it has trained."""
+    """A list that gets two times while it trains: the begin of the first step and the end of the last."""
     times: list[float] = []
 
     def begins(args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -114,13 +118,14 @@ def _time_steps(trainer: Any, steps: int, device: str) -> list[float]:
 
 
 def build_callback(**events: Callable[..., None]) -> Any:
-    """A callback of Trainer's, from functions of (arguments, state, control, **more) by event."""
+    """A TrainerCallback from functions of (arguments, state, control, **more), named by their event."""
     from transformers import TrainerCallback
 
     return type("Callback", (TrainerCallback,), {name: staticmethod(called) for name, called in events.items()})()
 
 
 def _build_trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments: Any) -> Any:
+    """A Trainer of peft's LoRA on query and value, initialized by the cell's seed."""
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer
 
@@ -138,10 +143,11 @@ def _build_trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments
 
 
 def _score_trainer(trainer: Any, cell: Cell, inputs: Inputs) -> dict[str, float]:
+    """Scores in points on all eval splits, by our suite's metrics."""
     suite = SUITES.get(cell.suite)()
     scores: dict[str, float] = {}
     for name in suite.tasks[cell.task].eval_splits:
-        # with grouping by length Trainer orders these rows too, so the labels are those that it gives back
+        # with grouping by length Trainer reorders eval rows too, so the labels are those it returns
         output = trainer.predict(_build_dataset(inputs, name))
         scores |= suite.score(
             cell.task, name, extract_predictions(np.asarray(output.predictions)), np.asarray(output.label_ids)
@@ -156,9 +162,9 @@ def _build_dataset(inputs: Inputs, name: str) -> TrainerDataset:
 
 
 def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, folder: str) -> Any:
-    """TrainingArguments of the cell's budget: steps, batch, rate and its schedule, AdamW's own, clipping, loss, seed.
+    """TrainingArguments with the cell's budget: steps, batch size, rate, schedule, AdamW, clipping, loss, seed.
 
-    The best way adds its precision and grouping, large batches for scoring, and neither saves nor logs.
+    `best` adds the cell's precision and length-bucketed batches, large batches for scoring, and saves and logs nothing.
     """
     from transformers import TrainingArguments
 
