@@ -1,4 +1,8 @@
-"""Flags of the command line from the fields of Spec: the flags and the keys of the TOML file are the same words."""
+"""Command-line flags built from the fields of Spec.
+
+Flags and keys of the TOML file come from one list, so they cannot differ: field `batch_size`, flag `--batch-size`, key
+`batch-size` or `batch_size`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ PLAIN = (bool, int, float)
 
 
 def choose_option_type(annotation: Any) -> Any:
-    """What typer reads for a field: a plain type, a list for a tuple, else text that Spec checks."""
+    """The type that typer parses for a field of Spec: a plain type, a list for a tuple, otherwise text."""
+    # typer has no tuples of any length and no rich literals; Spec validates the text, with one kind of message
     if isinstance(annotation, types.UnionType):
         (annotation,) = (a for a in annotation.__args__ if a is not type(None))
     if typing.get_origin(annotation) is tuple:
@@ -27,13 +32,15 @@ def choose_option_type(annotation: Any) -> Any:
 
 
 def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
-    """One flag per named field of Spec, in the order of Spec, with its description."""
+    """One flag per named field, in the order of Spec; the field's description is the help text."""
     flag_parameters = []
     for name, field in Spec.model_fields.items():
         if name not in names:
             continue
         kind, flag = choose_option_type(field.annotation), "--" + name.replace("_", "-")
         declared = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+        # every default is None, so that a flag that was given can be told from one that was not; the description
+        # states the real default
         option = typer.Option(*declared, help=field.description, show_default=False)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         flag_parameters.append(
@@ -43,9 +50,10 @@ def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
 
 
 def _convert_value(name: str, value: Any) -> Any:
-    """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
+    """The value of a flag as Spec expects it: a tuple for a list, a Path for the text of a path field."""
     if isinstance(value, list):
         return tuple(value)
+    # Path('') is the current folder: blank text stays text, which Spec refuses
     paths = isinstance(value, str) and Path in typing.get_args(Spec.model_fields[name].annotation)
     return Path(value) if paths and value.strip() else value
 
@@ -53,9 +61,11 @@ def _convert_value(name: str, value: Any) -> Any:
 def with_flags(
     function: Callable[..., None], names: Collection[str], own: Mapping[str, tuple[Any, Any]]
 ) -> Callable[..., None]:
-    """`function(**own, flags=...)` as a command: its own parameters {name: (annotation, default)}, then fields of Spec.
+    """A command that calls `function(**own, flags=...)`.
 
-    `flags` has those that were given. A parameter without a default (inspect.Parameter.empty) is an argument.
+    `own` has the command's own parameters as {name: (annotation, default)}; one without a default
+    (inspect.Parameter.empty) is a positional argument. `names` are the fields of Spec to add as flags. `flags` holds
+    only the flags that the user gave.
     """
 
     def command(**given: Any) -> None:
@@ -67,6 +77,7 @@ def with_flags(
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in own.items()
     ]
+    # typer reads parameters and help text from here
     command.__signature__ = inspect.Signature([*own_parameters, *build_parameters(names)])  # type: ignore[attr-defined]
     command.__doc__ = function.__doc__
     return command

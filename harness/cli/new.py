@@ -1,4 +1,8 @@
-"""`new strategy NAME`, `new method NAME`: a plugin file that works, and its test."""
+"""`new strategy NAME`, `new method NAME`: writes a working plugin file and its test.
+
+FOLDER/my_name.py         the plugin: STRATEGY or METHOD below, names filled in
+FOLDER/test_my_name.py    its test: TESTS[kind], then RUN
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from harness.core.method import strategy
 
 @strategy("$name")
 def $word(sites, ratio, rng):
-    """Entries at random: give each entry a number, the highest train."""
+    """Random entries: the entries with the highest numbers train."""
     return {s.name: tuple(rng.random(shape) for shape in s.shapes) for s in sites}
 '''
 
@@ -38,10 +42,10 @@ from methods.lowrank import LowRank
 @METHODS.register("$name")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class $class_name(LowRank):
-    """LoRA at half of its scale."""
+    """LoRA with half of its scale."""
 
     name = "$name"
-    summary = "LoRA at half of its scale"
+    summary = "LoRA with half of its scale"
 
     @property
     def scale(self):
@@ -57,7 +61,7 @@ def test_it_trains(tmp_path):
 
 TESTS = {
     "strategy": '''\
-"""Does $name train exactly the share that was asked?"""
+"""Does $name train exactly the requested share?"""
 
 from pathlib import Path
 
@@ -89,10 +93,14 @@ FILE = Path(__file__).with_name("$file.py")
 
 
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
-    """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
+    """The paths of the plugin and its test, which this writes.
+
+    Raises UserError for a name that is invalid or registered, a file that exists, or a folder that cannot be written.
+    """
     if kind not in ("strategy", "method"):
         raise UserError(f"new {shorten(kind)}: allowed: new strategy NAME, new method NAME")
     word = name.replace("-", "_")
+    # the name becomes a module, a function and a part of cell labels: it must be valid in all three
     fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
         raise UserError(
@@ -104,11 +112,12 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
         if os.path.exists(path):
-            raise UserError(f"'{path}' is there already; choose another name, or another folder with --out DIR")
+            raise UserError(f"'{path}' already exists; choose another name, or another folder with --out DIR")
     class_name = "".join(part.capitalize() for part in name.split("-"))
     run = f"lorasp:select={name}" if kind == "strategy" else name
     words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": run}
     body = STRATEGY if kind == "strategy" else METHOD
+    # string.Template, because the bodies are Python code full of braces
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plugin.write_text(string.Template(body).substitute(words))

@@ -1,4 +1,4 @@
-"""methods, strategies, suites, new: what is registered, and a start for more."""
+"""The commands `methods`, `strategies`, `suites` (lists of what is registered) and `new` (writes a plugin)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from harness.cli.flags import Json
 from harness.core.errors import UserError
 from harness.core.terminal import print_lines, print_table
 
-Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
-Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
+Show = Annotated[list[str] | None, typer.Argument(help="show NAME: details of one", metavar="[show NAME]")]
+Plugins = Annotated[list[Path] | None, typer.Option(help="Python file that registers more (repeatable)")]
 
 
 def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the methods, or show one with its options.
+    """List the methods with their costs, or show one with its options and learning rates.
 
     Example: python -m harness methods show lorasp-column
     """
@@ -33,7 +33,7 @@ def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) ->
 
 
 def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the selection strategies of lorasp, or show one.
+    """List the selection strategies of lorasp with their costs, or show one.
 
     Example: python -m harness strategies show column
     """
@@ -48,7 +48,7 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
 
 
 def suites(plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the suites, their tasks and metrics.
+    """List the suites with their tasks and metrics.
 
     Example: python -m harness suites --json
     """
@@ -61,16 +61,17 @@ def suites(plugin: Plugins = None, as_json: Json = False) -> None:
 
 def new(
     kind: Annotated[str, typer.Argument(help="strategy or method")],
-    name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
-    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+    name: Annotated[str, typer.Argument(help="its name: lower-case letters, digits, dashes")],
+    out: Annotated[Path, typer.Option(help="output folder")] = Path(),
 ) -> None:
-    """Write a strategy or a method that works, with its test, to build on.
+    """Write a working example of a strategy or method, with its test, as a starting point.
 
     Example: python -m harness new strategy mine
     """
     from harness.cli.new import write_new
     from harness.core.registry import load_all
 
+    # a name that is registered already is refused
     load_all()
     plugin, test = write_new(kind, name, out)
     call = f"lorasp:select={name}" if kind == "strategy" else name
@@ -78,7 +79,7 @@ def new(
 
 
 def _load_and_parse_name(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
-    """Load all that is registered; the NAME of `show NAME`. Raises UserError for other words."""
+    """The NAME of `show NAME`, or None for a list; loads all plugins. Raises UserError for other words."""
     from harness.core.registry import load_all
 
     load_all(plugins or ())
@@ -94,6 +95,7 @@ def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_jso
         print_lines([json.dumps(items, default=str)])
         return
     rows, note = table(items)
+    # text columns are flush left: name, paper or task, and the summary at the end
     print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note)
 
 

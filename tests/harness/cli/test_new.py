@@ -53,7 +53,7 @@ def test_what_it_writes_runs_and_passes_its_test(
         (["method", "lora"], "method 'lora' is already registered"),
         (["strategy", "Two Words"], "allowed: small letters"),
         (["suite", "mine"], "allowed: new strategy NAME"),
-        (["strategy", "there"], "is there already"),
+        (["strategy", "there"], "already exists"),
     ],
 )
 def test_refusals(words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
