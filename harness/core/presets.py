@@ -1,4 +1,9 @@
-"""The three presets: which model, which data and which budget a plain command gets."""
+"""The three presets: the model, data and training budget that a command uses unless flags say otherwise.
+
+quick   embedded tiny models, synthetic stand-in data   offline, about a minute
+small   MiniLM, real data                               a laptop or one GPU
+paper   roberta-base and others, real data              the tables of arXiv 2403.08822
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,19 @@ from typing import Any, Literal
 from harness.core.errors import build_unknown_error
 
 EMBEDDED = "embedded:"
-"""Leads the names of models that ship with the package."""
+"""Prefix of the names of models that ship with the package."""
 MINILM = "all-MiniLM-L6-v2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """`models` by suite; `source` of rows where no --data-dir is given; `protocol` fields of Protocol.
+    """One preset.
 
-    `suites` has the fields that a suite sets for itself, `notes` what a report must say of a suite's model here.
+    models      suite -> model name; a suite without one needs --model
+    source      where rows come from without --data-dir
+    protocol    values of fields of Protocol, for all suites
+    suites      suite -> values of fields of Protocol that override those
+    notes       suite -> note that reports print about its model
     """
 
     name: str
@@ -62,8 +71,8 @@ _PAPER = Preset(
     {
         **{suite: "FacebookAI/roberta-base" for suite in ("glue", "domain", "table")},
         "xnli": "FacebookAI/xlm-roberta-base",
-        # mBART (arXiv 2001.08210) was pretrained on Romanian text and on no translations, unlike T5; smoothing and
-        # beams are those of its own fine-tuning
+        # mBART (arXiv 2001.08210) was pretrained on Romanian text, and unlike T5 on no translations; label smoothing
+        # and beam width below are those of its own fine-tuning
         "wmt16": "facebook/mbart-large-cc25",
         "mmlu": "huggyllama/llama-7b",
     },
@@ -79,7 +88,7 @@ PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}
 
 
 def get_preset(name: str) -> Preset:
-    """The preset called `name`. Raises UserError with the nearest name."""
+    """The preset called `name`. Raises UserError with the nearest name for an unknown one."""
     if name not in PRESETS:
         raise build_unknown_error("preset", name, PRESETS)
     return PRESETS[name]
