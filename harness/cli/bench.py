@@ -58,7 +58,9 @@ SIZES = "1,2,4,8,16,32"
 
 @bench.callback()
 def root() -> None:
-    """Benchmark memory and speed of the harness against peft with transformers.Trainer.
+    """Benchmark memory and speed against peft + Trainer.
+
+    The baseline is peft with transformers.Trainer.
 
     Example: python -m harness bench recompute
     """
@@ -76,7 +78,9 @@ def recompute(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Measure saved activations (bytes) and step time with and without activation checkpointing.
+    """Measure what activation checkpointing saves and costs.
+
+    Reports saved activations (bytes) and the time of a step, with and without checkpointing.
 
     Example: python -m harness bench recompute --model PATH --batch-size 8 --length 128 --out recompute.json
     """
@@ -104,7 +108,9 @@ def step(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Time a training step of each method, strategy and pack size against peft with transformers.Trainer.
+    """Time training steps against peft + Trainer.
+
+    Covers each method, selection strategy and pack size.
 
     Example: python -m harness bench step --methods lora,full --packs 1,2,4 --out step.json
     """
@@ -130,9 +136,9 @@ def memory(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Measure peak memory of LoRA-SP, LoRA, peft's LoRA and full fine-tuning, and what each saving contributes.
+    """Measure peak memory of LoRA-SP, LoRA and full fine-tuning.
 
-    Each peak is measured in a separate process.
+    Also measures peft's LoRA, and what each way to save memory contributes. Each peak is taken in a separate process.
 
     Example: python -m harness bench memory --model PATH --batch-size 32 --length 128 --out memory.json
     """
@@ -153,7 +159,9 @@ def startup(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Measure import and first-step time (s) in fresh processes: the harness, and peft with transformers.Trainer.
+    """Time imports and the first step in fresh processes.
+
+    Seconds of the harness, and of peft with transformers.Trainer.
 
     Example: python -m harness bench startup --repeats 5 --out startup.json
     """
@@ -203,7 +211,9 @@ def _print_bench(result: Bench, out: Path | None) -> None:
 
 
 def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
-    """Time a grid in packs against peft with transformers.Trainer: the same cells, rows, budget and scores.
+    """Time a grid in packs against peft + Trainer.
+
+    Both sides train the same cells on the same rows with the same budget and scores.
 
     Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
     """

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
-from harness.core.spec import Spec
+from harness.core.spec import Spec, Words
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 PLAIN = (bool, int, float)
+VALUE_NAMES: Mapping[type, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
+"""Type of a flag -> its name in the help."""
 
 
 def choose_option_type(annotation: Any) -> Any:
@@ -31,6 +34,30 @@ def choose_option_type(annotation: Any) -> Any:
     return annotation if annotation in PLAIN else str
 
 
+def format_metavar(field: FieldInfo) -> str | None:
+    """What the help shows as a flag's value: its choices, or its type; None for a switch, which has no value.
+
+    `[,...]` marks a comma-separated list.
+    """
+    if field.annotation is bool or bool in typing.get_args(field.annotation):
+        return None
+    leaves = _list_leaf_types(field.annotation)
+    # the values of a Literal are its leaves; otherwise the leaf is the one type that is not None
+    values = "|".join(leaf if isinstance(leaf, str) else VALUE_NAMES.get(leaf, "TEXT") for leaf in leaves)
+    return f"{values}[,...]" if Words in field.metadata else values
+
+
+def _list_leaf_types(annotation: Any) -> list[Any]:
+    """The types, or values of a Literal, in an annotation without None and `...`, each once."""
+    arguments = [a for a in typing.get_args(annotation) if a not in (types.NoneType, ...)]
+    if not arguments or typing.get_origin(annotation) is typing.Literal:
+        return arguments or [annotation]
+    leaves = []
+    for argument in arguments:
+        leaves += _list_leaf_types(argument)
+    return list(dict.fromkeys(leaves))
+
+
 def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
     """One flag per named field, in the order of Spec; the field's description is the help text."""
     flag_parameters = []
@@ -41,7 +68,8 @@ def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
         declared = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
         # every default is None, so that a flag that was given can be told from one that was not; the description
         # states the real default
-        option = typer.Option(*declared, help=field.description, show_default=False)
+        metavar = format_metavar(field)
+        option = typer.Option(*declared, help=field.description, show_default=False, metavar=metavar)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         flag_parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -15,9 +15,9 @@ from harness.core.terminal import print_lines
 def doctor(
     data_dir: Annotated[Path | None, typer.Option(help="folder of official data files to check; default: none")] = None,
 ) -> None:
-    """Check packages, devices, models and data on this machine; each line is ok or says what to do.
+    """Check packages, devices, models and data.
 
-    Exit code 1 if a required check fails.
+    Each line is ok or says what to do. Exit code 1 if a required check fails.
 
     Example: python -m harness doctor --data-dir ~/data
     """
@@ -31,7 +31,9 @@ def doctor(
 
 
 def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] = "record") -> None:
-    """Print the JSON Schema of a stored file: a cell's record, a profile, or the spec of a run.
+    """Print the JSON Schema of a stored file.
+
+    record: the result of a cell; profile: memory and speed of a method; spec: the settings of a run.
 
     Example: python -m harness schema record
     """

@@ -24,7 +24,9 @@ REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="bloc
 
 
 def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
-    """Estimate the packs, memory and time of a run without running it. Exit code 1 if a method does not fit.
+    """Estimate packs, memory and time before a run.
+
+    Trains nothing. Exit code 1 if a method does not fit in memory.
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
@@ -40,7 +42,10 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
 
 
 def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
-    """Profile memory and speed of each method in isolation, in detail, and store it for the report of the same run.
+    """Profile memory and speed of each method in isolation.
+
+    More detailed than the profiles of `run`: memory by category and phase, spread over blocks, FLOP/s, energy. The
+    profiles are stored for the report of the same run. Exit code 1 if a profile failed.
 
     Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
     """

@@ -18,7 +18,9 @@ Plugins = Annotated[list[Path] | None, typer.Option(help="Python file that regis
 
 
 def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the methods with their costs, or show one with its options and learning rates.
+    """List the methods with their costs, or show one.
+
+    The page of a method has its options, learning rates and quantization types.
 
     Example: python -m harness methods show lorasp-column
     """
@@ -33,7 +35,7 @@ def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) ->
 
 
 def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the selection strategies of lorasp with their costs, or show one.
+    """List the selection strategies of lorasp, or show one.
 
     Example: python -m harness strategies show column
     """
@@ -64,7 +66,9 @@ def new(
     name: Annotated[str, typer.Argument(help="its name: lower-case letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="output folder")] = Path(),
 ) -> None:
-    """Write a working example of a strategy or method, with its test, as a starting point.
+    """Write a working plugin and its test as a starting point.
+
+    The plugin is a new selection strategy or method.
 
     Example: python -m harness new strategy mine
     """

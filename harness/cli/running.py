@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
-    """Train the cells that are not stored yet, profile each method, and write the report.
+    """Train missing cells, profile methods and write the report.
 
-    The same command resumes an interrupted run. Exit code 1 if a cell failed.
+    Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
+    cell failed.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """

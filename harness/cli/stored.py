@@ -18,7 +18,9 @@ from harness.core.terminal import print_lines
 
 
 def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
-    """Write the report of a stored run again; the report of a study includes its verdict. Trains nothing.
+    """Write the report of a stored run or study again.
+
+    Trains nothing. The report of a study includes its verdict.
 
     Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
     """
@@ -62,7 +64,9 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the record of one cell: method, scores, seeds, pack, environment and files.
+    """Print the stored record of one cell.
+
+    Shows method, scores, seeds, pack, environment and files.
 
     Example: python -m harness show 0347bf69 results/runs/glue-quick-1a2b3c4d
     """
@@ -85,9 +89,9 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: what changed, and which score differences exceed seed noise.
+    """Compare two runs; tell score changes from seed noise.
 
-    Exit code 1 if no score of A has a counterpart in B.
+    Exit code 1 if no score of A has a counterpart in B, or if --fail-if-worse finds a lower score.
 
     Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
     """
@@ -129,7 +133,9 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one plain table and exit.")] = False,
     seconds: Annotated[float, typer.Option(help="seconds between updates, 0.2 to 3600")] = 2.0,
 ) -> None:
-    """Show the progress of a running grid from its folder; ends when every cell has a record.
+    """Show the progress of a running grid.
+
+    Reads the run's folder only. Ends when every cell has a record.
 
     Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
     """
@@ -150,7 +156,9 @@ def merge(
     model: Annotated[str, typer.Option(help="backbone that the adapter was trained on: a folder or hub id")],
     out: Annotated[Path, typer.Option(help="output folder; it must not exist")],
 ) -> None:
-    """Merge a saved adapter into its backbone and save the model for transformers.
+    """Merge a saved adapter into its backbone.
+
+    The merged model is saved in a folder that transformers can load.
 
     Example: python -m harness merge RUN/adapters/0123456789abcdef --model BASE --out MERGED
     """

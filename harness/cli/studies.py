@@ -30,7 +30,7 @@ Runs = Annotated[
 
 
 def studies(as_json: Json = False) -> None:
-    """List the studies: the question of each, and the claim of the paper that it tests.
+    """List the studies and the claims of the paper that they test.
 
     Example: python -m harness studies
     """
@@ -45,7 +45,9 @@ def studies(as_json: Json = False) -> None:
 
 
 def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
-    """Train the missing cells of a study, test its claim, and write the report with the verdict on top.
+    """Run a study and write the report with its verdict.
+
+    Cells that are stored already do not train again. Exit code 1 if a cell failed.
 
     Example: python -m harness study parity --preset small --data-dir DATA
     """
