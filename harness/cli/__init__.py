@@ -1,1 +1,1 @@
-"""The command line: one file per command."""
+"""The command line. `main.py` registers the commands; the other files hold the commands and format their output."""

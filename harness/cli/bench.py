@@ -1,4 +1,4 @@
-"""The verbs of `bench`: one a file beside this one."""
+"""`bench NAME`: the benchmark commands. The measurements themselves are in harness/bench, one file per command."""
 
 from __future__ import annotations
 
@@ -17,34 +17,41 @@ from harness.core.spec import REPORT_FIELDS, Spec
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-Model = Annotated[str | None, typer.Option(help="a model folder or hub id; none: the embedded encoder")]
-Methods = Annotated[str, typer.Option(help="methods with options, as for run")]
+Model = Annotated[str | None, typer.Option(help="model folder or hub id; default: the embedded encoder")]
+Methods = Annotated[str, typer.Option(help="comma-separated methods with options, as for `run`")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; none: all cores")]
-Batch = Annotated[int, typer.Option(min=1, help="rows per step")]
-Length = Annotated[int, typer.Option(min=4, help="tokens per row")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="number of CPU threads; default: all cores")]
+Batch = Annotated[int, typer.Option(min=1, help="batch size: rows per step")]
+Length = Annotated[int, typer.Option(min=4, help="sequence length: tokens per row")]
 Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
 
 
 PICTURES = ("png", "svg")
+"""Formats of the figure that is written beside the JSON file."""
 
 
 def _check_out(out: Path | None) -> Path | None:
-    """Raise UserError for a file that cannot be written, before what takes minutes."""
+    """The value of --out. Raises UserError if the file cannot be written."""
+    # typer calls this while it parses, so a wrong path fails before a benchmark that takes minutes
     if out is not None and (os.path.isdir(out) or not os.access(out.parent, os.W_OK)):
         raise UserError(f"--out {out}: give a file in a folder that exists and can be written")
     if out is not None and out.suffix[1:] in PICTURES:
         raise UserError(
-            f"--out {out}: give a name for the JSON, e.g. {out.with_suffix('.json')}; the picture lies beside"
+            f"--out {out}: give a name for the JSON, e.g. {out.with_suffix('.json')}; the figure is written beside it"
         )
     return out
 
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="a JSON file for the figures with all samples; the picture lies beside it", callback=_check_out),
+    typer.Option(
+        help="JSON file for the results and all raw samples; a figure (PNG, SVG) is written beside it; default: none",
+        callback=_check_out,
+    ),
 ]
-Strategies = Annotated[str, typer.Option(help="of lorasp, against lora: names with commas; empty: none")]
+Strategies = Annotated[
+    str, typer.Option(help="comma-separated selection strategies of lorasp to compare with lora; empty: none")
+]
 STRUCTURED = "row,column,rank,a-only,b-only,layer,module"
 SIZES = "1,2,4,8,16,32"
 
@@ -64,12 +71,14 @@ def recompute(
     batch_size: Batch = 16,
     length: Length = 64,
     dtype: Dtype = "fp32",
-    repeats: Annotated[int, typer.Option(min=2, help="timed steps of each")] = 20,
+    repeats: Annotated[int, typer.Option(min=2, help="timed steps of each method and mode")] = 20,
     device: Device = "auto",
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Bytes kept for the backward pass, and time of a step, with and without recomputation.
+    """Measure what activation checkpointing saves and costs.
+
+    Reports saved activations (bytes) and the time of a step, with and without checkpointing.
 
     Example: python -m harness bench recompute --model PATH --batch-size 8 --length 128 --out recompute.json
     """
@@ -86,16 +95,20 @@ def step(
     model: Model = None,
     methods: Methods = "lora,lorasp,dora,adalora,ia3,galore,full",
     strategies: Strategies = STRUCTURED,
-    packs: Annotated[str, typer.Option(help="replicas in packs of the first method that packs; empty: none")] = SIZES,
+    packs: Annotated[
+        str, typer.Option(help="comma-separated pack sizes, for the first method that can share a pack; empty: none")
+    ] = SIZES,
     batch_size: Batch = 16,
     length: Length = 64,
     dtype: Dtype = "fp32",
-    repeats: Annotated[int, typer.Option(min=2, help="rounds in which each takes its turn")] = 20,
+    repeats: Annotated[int, typer.Option(min=2, help="rounds; each round times one step of each case")] = 20,
     device: Device = "auto",
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Time of a training step of each method, strategy and pack against that of transformers.Trainer with peft.
+    """Time training steps against peft + Trainer.
+
+    Covers each method, selection strategy and pack size.
 
     Example: python -m harness bench step --methods lora,full --packs 1,2,4 --out step.json
     """
@@ -111,7 +124,9 @@ def step(
 def memory(
     model: Model = None,
     strategies: Strategies = STRUCTURED,
-    levels: Annotated[str, typer.Option(help="quantization to save by; needs bitsandbytes; empty: none")] = "int8,nf4",
+    levels: Annotated[
+        str, typer.Option(help="comma-separated quantization types to compare; needs bitsandbytes; empty: none")
+    ] = "int8,nf4",
     batch_size: Batch = 16,
     length: Length = 64,
     dtype: Dtype = "fp32",
@@ -119,9 +134,9 @@ def memory(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Memory of LoRA-SP against LoRA, peft's LoRA and full fine-tuning, and the share of each way to save it.
+    """Measure peak memory of LoRA-SP, LoRA and full fine-tuning.
 
-    Each peak is of a process of its own.
+    Also measures peft's LoRA, and what each way to save memory contributes. Each peak is taken in a separate process.
 
     Example: python -m harness bench memory --model PATH --batch-size 32 --length 128 --out memory.json
     """
@@ -136,13 +151,15 @@ def memory(
 @bench.command()
 def startup(
     model: Model = None,
-    cells: Annotated[int, typer.Option(min=1, help="cells of a grid that share one process of ours")] = 32,
-    repeats: Annotated[int, typer.Option(min=1, help="fresh processes of each")] = 3,
+    cells: Annotated[int, typer.Option(min=1, help="cells of a grid that share one process of the harness")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="fresh processes to start for each side")] = 3,
     device: Device = "auto",
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Seconds of imports and of the first step in fresh processes: ours, and peft with transformers.Trainer.
+    """Time imports and the first step in fresh processes.
+
+    Seconds of the harness, and of peft with transformers.Trainer.
 
     Example: python -m harness bench startup --repeats 5 --out startup.json
     """
@@ -155,7 +172,8 @@ def startup(
 def _build_spec(
     methods: str, model: str | None, batch: int, length: int, dtype: str, device: str, threads: int | None
 ) -> Spec:
-    """What a bench on made-up rows asks for. Raises UserError."""
+    """The spec of a benchmark on generated rows. Raises UserError."""
+    # imported here: these load every plugin, which `bench --help` does not need
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
 
@@ -169,28 +187,31 @@ def _split_words(text: str) -> list[str]:
 
 
 def _parse_numbers(flag: str, text: str) -> list[int]:
-    """Raises UserError."""
+    """The whole numbers of a comma-separated flag. Raises UserError."""
     if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in _split_words(text)):
         raise UserError(f"--{flag} {shorten(text)}: allowed: whole numbers of 1 to 999,999 with commas, e.g. 2,4,8")
     return [int(word) for word in _split_words(text)]
 
 
-def _print_bench(found: Bench, out: Path | None) -> None:
-    """Print; beside the JSON, the picture as PNG and SVG. Raises UserError."""
-    found.show(out)
+def _print_bench(result: Bench, out: Path | None) -> None:
+    """Print the result; with `out`, write the JSON file and the figures beside it. Raises UserError."""
+    result.show(out)
     if out is None:
         return
+    # imported here: matplotlib is slow to import, and only --out needs it
     from harness.core.files import write_atomically
     from reports.figures import render_image
     from reports.plots.bench import draw_bench as draw
 
-    figure = draw(found.content())
+    figure = draw(result.content())
     for kind in PICTURES:
         write_atomically(out.with_suffix(f".{kind}"), render_image(figure, kind))
 
 
 def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
-    """A grid as one batch against peft and transformers.Trainer: the same cells, rows, budget and scores.
+    """Time a grid in packs against peft + Trainer.
+
+    Both sides train the same cells on the same rows with the same budget and scores.
 
     Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
     """
@@ -212,12 +233,28 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
 
 
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
+# `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
 EXCLUDED_FIELDS = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
 GRID = {
-    "rivals": (Annotated[int, typer.Option(min=1, help="cells of peft and Trainer, one by one")], 2),
-    "rival": (Annotated[str, typer.Option(help="best: as ours where it can; default: TrainingArguments'")], "best"),
-    "at_once": (Annotated[str, typer.Option(help="numbers of Trainer processes at once: 2,4,8; empty: none")], ""),
-    "steps": (Annotated[int, typer.Option(min=5, help="steps of each process at once")], 100),
+    "rivals": (
+        Annotated[int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")],
+        2,
+    ),
+    "rival": (
+        Annotated[
+            str,
+            typer.Option(
+                help="settings of the baseline: best (precision and length-bucketed batches as in the harness), "
+                "default (those of TrainingArguments), or best,default"
+            ),
+        ],
+        "best",
+    ),
+    "at_once": (
+        Annotated[str, typer.Option(help="comma-separated numbers of concurrent baseline processes; empty: none")],
+        "",
+    ),
+    "steps": (Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")], 100),
     "out": (Out, None),
 }
 bench.command("grid")(with_flags(grid, Spec.model_fields.keys() - EXCLUDED_FIELDS, GRID))

@@ -1,4 +1,4 @@
-"""What is installed and found on this machine; each check is ok or says what to do."""
+"""`doctor`: checks of this machine's packages, devices, models and data; a failed check says what to do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from harness.core.process import count_cpus
 from harness.core.provenance import get_version
 from harness.models.source import INSTALL_MINILM, resolve
 
+# kept as names, not imports: the check must work where a package is missing
 NEEDED = tuple("torch transformers peft pydantic typer rich pandas pyarrow matplotlib scipy jinja2".split())
 OPTIONAL = {"bitsandbytes": "quant"}
+"""Package -> the extra of lorasp-harness that installs it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One line. A check that is not `needed` does not make the whole fail."""
+    """The result of one check. A failed check sets exit code 1 only if it is `needed`."""
 
     name: str
     ok: bool
@@ -31,7 +33,7 @@ class Check:
 
 
 def run_checks(data_dir: Path | None = None) -> list[Check]:
-    """All checks, in the order they are shown."""
+    """The results of all checks, in the order in which they are printed."""
     return [
         _check_python(),
         *_check_packages(),
@@ -67,7 +69,7 @@ def _check_device() -> Check:
 
 
 def _check_nvml() -> list[Check]:
-    """What tells energy, and whether others use the GPU; of no use without one."""
+    """One check for NVML, which reports energy and other processes on the GPU; none without a GPU."""
     if importlib.util.find_spec("torch") is None:
         return []
     import torch
@@ -77,7 +79,7 @@ def _check_nvml() -> list[Check]:
     if not torch.cuda.is_available():
         return []
     available = Gpu("cuda").has_nvml
-    detail = "answers" if available else "not there: profiles have no energy and do not see other processes"
+    detail = "available" if available else "absent: profiles report no energy and no other processes on the GPU"
     return [Check("nvml", available, detail, "pip install nvidia-ml-py", needed=False)]
 
 
@@ -88,7 +90,8 @@ def _check_hub() -> Check:
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=2.0).close()
-    except (OSError, ValueError, http.client.HTTPException) as error:  # an address that is none, too
+    # ValueError and HTTPException: HF_ENDPOINT is set to text that is no address
+    except (OSError, ValueError, http.client.HTTPException) as error:
         remedy = "presets small and paper need --data-dir and --model PATH"
         return Check("hub", False, f"{address} not reachable ({type(error).__name__})", remedy, needed=False)
     return Check("hub", True, address)
@@ -111,7 +114,7 @@ def _check_minilm() -> Check:
 
 
 def _check_data(data_dir: Path | None) -> list[Check]:
-    """One check per suite and task of the folder."""
+    """One check per suite and task; none without a folder."""
     if data_dir is None:
         return []
     from harness.core.method import SUITES, SourceRequest
@@ -124,8 +127,9 @@ def _check_data(data_dir: Path | None) -> list[Check]:
             try:
                 data = suite().load(task, SourceRequest("data-dir", data_dir))
             except UserError as error:
+                # the check's own name already says which task it is
                 reason = str(error).removeprefix(f"{name}/{task}: ")
-                results.append(Check(f"{name}/{task}", False, reason, "a run leaves it out", needed=False))
+                results.append(Check(f"{name}/{task}", False, reason, "a run skips this task", needed=False))
                 continue
             rows = ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items())
             results.append(Check(f"{name}/{task}", True, rows))

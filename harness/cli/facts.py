@@ -1,4 +1,10 @@
-"""The tables and pages of `methods`, `strategies` and `suites`, as rows and lines of text."""
+"""The tables and pages of `methods`, `strategies` and `suites`, as rows and lines of text.
+
+listing.py gives the facts as plain data; this file lays them out:
+
+    list_*  -> build_*_table   rows [head, one per item] and a caption
+    show_*  -> format_*_page   lines of one item's page
+"""
 
 from __future__ import annotations
 
@@ -8,31 +14,34 @@ from typing import Any
 from harness.cli.listing import SHARES, format_percents
 
 Rows = list[tuple[str, ...]]
-NOTE = "Per cent of LoRA r16's trained numbers, gradient and moments, bytes kept for backward, operations; head apart: "
+NOTE = (
+    "In % of LoRA of rank 16, head excluded: trainable parameters, gradients and optimizer state, saved activations, "
+    "FLOPs; "
+)
 
 
-def build_method_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
-    """Head and rows, and a note on what the figures are."""
+def build_method_table(methods: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+    """The head and one row per method, and a caption that says what the percentages measure."""
     rows: Rows = [("method", "paper", *SHARES, "packs", "quantize", "what it is")]
-    for item in found:
+    for item in methods:
         packs = "alone" if not item["family"] else "yes"
         quantize = ",".join(item["quantize"]) if item["unfit_types"] else "any" if item["quantize"] else "no"
         rows.append((item["name"], item["paper"] or "", *format_percents(item), packs, quantize, item["summary"]))
-    return rows, NOTE + found[0]["measured_on"]
+    return rows, NOTE + methods[0]["measured_on"]
 
 
-def build_strategy_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
-    """Head and rows, and a note on what the figures are."""
+def build_strategy_table(strategies: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+    """The head and one row per strategy, and a caption that says what the percentages measure."""
     rows: Rows = [("strategy", "paper", *SHARES, "exact in", "what it selects")]
-    rows += [(i["name"], i["paper"] or "", *format_percents(i), i["scope"], i["summary"]) for i in found]
-    return rows, NOTE + found[0]["measured_on"]
+    rows += [(i["name"], i["paper"] or "", *format_percents(i), i["scope"], i["summary"]) for i in strategies]
+    return rows, NOTE + strategies[0]["measured_on"]
 
 
-def build_suite_table(found: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
-    """One row a task."""
+def build_suite_table(suites: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
+    """The head and one row per task, and a caption with the suites' summaries."""
     rows: Rows = [("suite", "task", "metrics")]
-    rows += [(s["name"], task, ", ".join(metrics)) for s in found for task, metrics in s["tasks"].items()]
-    return rows, "; ".join(f"{s['name']}: {s['summary']}" for s in found)
+    rows += [(s["name"], task, ", ".join(metrics)) for s in suites for task, metrics in s["tasks"].items()]
+    return rows, "; ".join(f"{s['name']}: {s['summary']}" for s in suites)
 
 
 def format_suite_page(facts: dict[str, Any]) -> list[str]:
@@ -53,7 +62,7 @@ def format_suite_page(facts: dict[str, Any]) -> list[str]:
 
 
 def format_method_page(facts: dict[str, Any]) -> list[str]:
-    """All that is known of one method."""
+    """The lines of one method's page: options, learning rates, packs, quantization and costs."""
     lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", facts["about"], "", "options"]
     for name, o in facts["options"].items():
         allowed = "|".join(o["allowed"]) if isinstance(o["allowed"], list) else o["allowed"]
@@ -62,10 +71,11 @@ def format_method_page(facts: dict[str, Any]) -> list[str]:
     lines += [] if facts["options"] else ["  none"]
     lines += ["", "learning rate by preset"]
     lines += [f"  {preset}: {rate['value']:g} ({rate['source']})" for preset, rate in facts["learning_rates"].items()]
-    search_ranges = {"lr": "a factor of 30 each way"} | {
+    # `tunable` may hold "lr" too: a method's own range replaces the default one
+    search_ranges = {"lr": "a factor of 30 below and above the default"} | {
         k: f"{v['low']:g} to {v['high']:g}" for k, v in facts["tunable"].items()
     }
-    lines.append(f"  --tune N searches {'; '.join(f'{k}, {v}' for k, v in search_ranges.items())}")
+    lines.append(f"  --tune N searches {'; '.join(f'{k}: {v}' for k, v in search_ranges.items())}")
     options = ",".join(f"{k}={_format_default(v)}" for k, v in facts["paper_options"].items())
     lines += [f"  --protocol paper: 2e-05 (arXiv 2403.08822){'; sets ' + options if options else ''}", ""]
     lines.append("packs with: " + (", ".join(facts["packs_with"]) or "nothing, it trains alone"))
@@ -75,11 +85,11 @@ def format_method_page(facts: dict[str, Any]) -> list[str]:
 
 
 def format_strategy_page(facts: dict[str, Any]) -> list[str]:
-    """All that is known of one strategy."""
+    """The lines of one strategy's page: how to run it, scope, initialization and costs."""
     start = "A" if facts["zero"] == "a" else "B"
     lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", f"run it as: lorasp-{facts['name']}"]
-    lines.append(f"exact in each {facts['scope']}; {start} starts at zero")
-    lines += [f"needs scores before training: {facts['scores']}"] if facts["scores"] else []
+    lines.append(f"the ratio is exact in each {facts['scope']}; {start} starts at zero")
+    lines += [f"scores the entries before training: {facts['scores']}"] if facts["scores"] else []
     return [*lines, *_format_costs(facts), *_format_savings(facts)]
 
 
@@ -88,13 +98,13 @@ def _format_costs(facts: dict[str, Any]) -> list[str]:
     if not shares:
         return ["cost: not measured"]
     return [
-        f"of LoRA r16's, {facts['measured_on']}:",
+        f"in % of LoRA of rank 16, {facts['measured_on']}:",
         *(f"  {quantity}: {100 * v:.1f} %" for quantity, v in shares.items()),
     ]
 
 
 def _format_savings(facts: dict[str, Any]) -> list[str]:
-    return [f"sure to save against LoRA of its rank: {', '.join(facts['saves'])}", f"  {facts['why']}"]
+    return [f"always saves, against LoRA of the same rank: {', '.join(facts['saves'])}", f"  {facts['why']}"]
 
 
 def _format_paper(facts: dict[str, Any]) -> str:

@@ -1,4 +1,8 @@
-"""Flags of the command line from the fields of Spec: the flags and the keys of the TOML file are the same words."""
+"""Command-line flags built from the fields of Spec.
+
+Flags and keys of the TOML file come from one list, so they cannot differ: field `batch_size`, flag `--batch-size`, key
+`batch-size` or `batch_size`.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from harness.core.method import SUITES
 from harness.core.registry import load_package
-from harness.core.spec import Spec
+from harness.core.spec import Spec, Words
 from harness.core.suite_options import SuiteOption
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 PLAIN = (bool, int, float)
+VALUE_NAMES: Mapping[type, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
+"""Type of a flag -> its name in the help."""
 
 
 def choose_option_type(annotation: Any) -> Any:
-    """What typer reads for a field: a plain type, a list for a tuple, else text that Spec checks."""
+    """The type that typer parses for a field of Spec: a plain type, a list for a tuple, otherwise text."""
+    # typer has no tuples of any length and no rich literals; Spec validates the text, with one kind of message
     if isinstance(annotation, types.UnionType):
         (annotation,) = (a for a in annotation.__args__ if a is not type(None))
     if typing.get_origin(annotation) is tuple:
@@ -29,15 +37,42 @@ def choose_option_type(annotation: Any) -> Any:
     return annotation if annotation in PLAIN else str
 
 
+def format_metavar(field: FieldInfo) -> str | None:
+    """What the help shows as a flag's value: its choices, or its type; None for a switch, which has no value.
+
+    `[,...]` marks a comma-separated list.
+    """
+    if field.annotation is bool or bool in typing.get_args(field.annotation):
+        return None
+    leaves = _list_leaf_types(field.annotation)
+    # the values of a Literal are its leaves; otherwise the leaf is the one type that is not None
+    values = "|".join(leaf if isinstance(leaf, str) else VALUE_NAMES.get(leaf, "TEXT") for leaf in leaves)
+    return f"{values}[,...]" if Words in field.metadata else values
+
+
+def _list_leaf_types(annotation: Any) -> list[Any]:
+    """The types, or values of a Literal, in an annotation without None and `...`, each once."""
+    arguments = [a for a in typing.get_args(annotation) if a not in (types.NoneType, ...)]
+    if not arguments or typing.get_origin(annotation) is typing.Literal:
+        return arguments or [annotation]
+    leaves = []
+    for argument in arguments:
+        leaves += _list_leaf_types(argument)
+    return list(dict.fromkeys(leaves))
+
+
 def build_parameters(names: Collection[str]) -> list[inspect.Parameter]:
-    """One flag per named field of Spec, in the order of Spec, with its description."""
+    """One flag per named field, in the order of Spec; the field's description is the help text."""
     flag_parameters = []
     for name, field in Spec.model_fields.items():
         if name not in names:
             continue
         kind, flag = choose_option_type(field.annotation), "--" + name.replace("_", "-")
         declared = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-        option = typer.Option(*declared, help=field.description, show_default=False)
+        # every default is None, so that a flag that was given can be told from one that was not; the description
+        # states the real default
+        metavar = format_metavar(field)
+        option = typer.Option(*declared, help=field.description, show_default=False, metavar=metavar)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         flag_parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -68,7 +103,7 @@ def build_option_parameters() -> list[inspect.Parameter]:
 
 
 def _convert_value(name: str, value: Any) -> Any:
-    """As Spec takes it. Typer's own Path would turn '' into the current folder; it stays text, which Spec refuses."""
+    """The value of a flag as Spec expects it: a tuple for a list, a Path for the text of a path field."""
     if isinstance(value, list):
         return tuple(value)
     field = Spec.model_fields.get(name)
@@ -79,9 +114,11 @@ def _convert_value(name: str, value: Any) -> Any:
 def with_flags(
     function: Callable[..., None], names: Collection[str], own: Mapping[str, tuple[Any, Any]]
 ) -> Callable[..., None]:
-    """`function(**own, flags=...)` as a command: its own parameters {name: (annotation, default)}, then fields of Spec.
+    """A command that calls `function(**own, flags=...)`.
 
-    `flags` has those that were given. A parameter without a default (inspect.Parameter.empty) is an argument.
+    `own` has the command's own parameters as {name: (annotation, default)}; one without a default
+    (inspect.Parameter.empty) is a positional argument. `names` are the fields of Spec to add as flags. `flags` holds
+    only the flags that the user gave.
     """
 
     def command(**given: Any) -> None:

@@ -1,34 +1,38 @@
-"""The forecast of `plan` for reading."""
+"""The output of `plan` as text: one table row per kind of pack, then notes.
+
+`harness/runner/forecast.py` computes the forecast; this file only lays it out.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.bench.table import Bench
 from harness.core.record import MemoryShares
 
-if TYPE_CHECKING:
-    pass
-
 
 def format_size(count: int | None) -> str:
-    """'' for None; small ones in KiB, so that half of an adapter is seen to be half."""
+    """A number of bytes as text: '1.25 GiB', '3.0 MiB', '512 B'; '' for None."""
     if count is None:
         return ""
+    # an adapter may have a few KiB: in MiB, half of it would look like all of it
     for unit, power, places in (("GiB", 30, 2), ("MiB", 20, 1), ("KiB", 10, 1)):
         if abs(count) >= 2**power:
             return f"{count / 2**power:.{places}f} {unit}"
     return f"{count} B"
 
 
-def format_forecast(made: dict[str, Any]) -> str:
-    """The forecast for reading."""
+def format_forecast(forecast: dict[str, Any]) -> str:
+    """The lines of a forecast: the table of packs, device hours, methods that do not fit, and notes."""
     rows = []
-    pack_counts = Counter(json.dumps(pack) for pack in made["packs"])
-    for pack, count in ((json.loads(p), n) for p, n in pack_counts.items()):
+    # seeds give many equal packs: JSON text makes them hashable, so that equal ones share a row
+    pack_counts = Counter(json.dumps(pack) for pack in forecast["packs"])
+    for text, count in pack_counts.items():
+        pack = json.loads(text)
         parts = {name: format_size(value) for name, value in (pack["shares"] or {}).items()}
+        # a pack that was not predicted still needs all columns, for the table has those of its first row
         blank = dict.fromkeys(MemoryShares.model_fields, "")
         time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
         fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
@@ -42,19 +46,20 @@ def format_forecast(made: dict[str, Any]) -> str:
         }
         rows.append(row | {"peak": format_size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
     facts = {
-        "cells": made["cells"],
-        **({"trials of tuning": made["trials"]} if made["trials"] else {}),
-        "packs": len(made["packs"]),
-        "device": made["device"],
-        "memory": format_size(made["memory"]),
+        "cells": forecast["cells"],
+        **({"tuning trials": forecast["trials"]} if forecast["trials"] else {}),
+        "packs": len(forecast["packs"]),
+        "device": forecast["device"],
+        "memory": format_size(forecast["memory"]),
     }
-    lines = [Bench("plan", facts, rows, []).text(), made["calibration"]]
-    if made["device_hours"] is not None:
-        lines.append(f"device hours: {made['device_hours']:.3f}")
-    for large in made["too_large"]:
+    lines = [Bench("plan", facts, rows, []).text(), forecast["calibration"]]
+    if forecast["device_hours"] is not None:
+        lines.append(f"device hours: {forecast['device_hours']:.3f}")
+    for large in forecast["too_large"]:
         ways = "; ".join(f"{w['flags']} ({format_size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
         lines.append(f"{large['method']} needs {format_size(large['peak'])}: {ways}")
-    if any(", " in p["methods"] and p["peak"] for p in made["packs"]):
-        lines.append("memory of a pack of several methods: as if all were the one that takes most")
-    notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in made["packs"] if p["note"])
-    return "\n".join([*lines, *notes, *made["dropped"], *made["data"]])
+    if any(", " in p["methods"] and p["peak"] for p in forecast["packs"]):
+        lines.append("memory of a pack with several methods: an upper bound, as if every cell used the largest method")
+    # dict.fromkeys drops repeated lines and keeps their order
+    notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in forecast["packs"] if p["note"])
+    return "\n".join([*lines, *notes, *forecast["dropped"], *forecast["data"]])

@@ -1,4 +1,7 @@
-"""What is registered, as plain data for `methods`, `strategies` and `suites`. Imports no torch."""
+"""Facts about registered methods, strategies and suites as plain data, for the commands that list them.
+
+This module imports no torch, so that the lists appear at once.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,25 @@ from harness.core.quantization import QUANTIZATIONS
 from harness.planning.grammar import resolve_short_name
 from harness.profiling.footprint import MEASURED_ON, compute_shares
 
-SHARES = {"trained": "trained parameters", "state": "optimizer state", "kept": "activations", "work": "compute"}
-"""Columns of the tables and the measured quantities in them."""
+SHARES = {
+    "trainable": "trained parameters",
+    "optimizer": "optimizer state",
+    "activations": "activations",
+    "FLOPs": "compute",
+}
+"""Column of the tables -> the measured quantity in it."""
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Every method, in the order of names."""
+    """The facts of every method, sorted by name."""
     return [_describe_method(name, kind) for name, kind in METHODS]
 
 
 def show_method(name: str) -> dict[str, Any]:
-    """One method by any name of the command line, options at what that name stands for. Raises UserError."""
+    """The facts of one method. Raises UserError for an unknown name.
+
+    `name` may be a short name (`qlora`, `lorasp-row`); its options then have the values that the name stands for.
+    """
     method, short_options = resolve_short_name(name)
     facts = _describe_method(method, METHODS.get(method)) | {"name": name}
     for option, value in short_options.items():
@@ -30,6 +41,7 @@ def show_method(name: str) -> dict[str, Any]:
             facts["options"][option]["default"] = value
     if name in SHORT_NAMES:
         facts["summary"] += f"; stands for {method}:" + ",".join(f"{k}={v}" for k, v in short_options.items())
+    # the costs of lorasp depend on its strategy, so they replace those of the method
     chosen = facts["options"].get("select", {}).get("default")
     if chosen:
         facts["strategy"] = _describe_strategy(chosen, STRATEGIES.get(chosen))
@@ -38,12 +50,12 @@ def show_method(name: str) -> dict[str, Any]:
 
 
 def list_strategies() -> list[dict[str, Any]]:
-    """Every selection strategy, in the order of names."""
+    """The facts of every selection strategy, sorted by name."""
     return [_describe_strategy(name, strategy) for name, strategy in STRATEGIES]
 
 
 def show_strategy(name: str) -> dict[str, Any]:
-    """One strategy. Raises UserError."""
+    """The facts of one strategy. Raises UserError for an unknown name."""
     return _describe_strategy(name, STRATEGIES.get(name))
 
 
@@ -108,6 +120,7 @@ def _describe_method(name: str, kind: type[Method]) -> dict[str, Any]:
 def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
     hints = typing.get_type_hints(kind)
     options: dict[str, dict[str, Any]] = {}
+    # a field's annotation is text under `from __future__ import annotations`; get_type_hints resolves it
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         literal = typing.get_origin(hint) is typing.Literal
@@ -122,26 +135,26 @@ def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _describe_strategy(name: str, found: Strategy) -> dict[str, Any]:
+def _describe_strategy(name: str, strategy: Strategy) -> dict[str, Any]:
     return {
         "name": name,
-        "summary": found.summary,
-        "paper": found.paper,
-        "version": found.version,
+        "summary": strategy.summary,
+        "paper": strategy.paper,
+        "version": strategy.version,
         "source": STRATEGIES.sources.get(name),
-        "scope": found.scope,
-        "scores": found.scores,
-        "zero": found.zero,
-        "twins": found.twins,
-        "saves": list(found.saves),
-        "why": found.why,
+        "scope": strategy.scope,
+        "scores": strategy.scores,
+        "zero": strategy.zero,
+        "twins": strategy.twins,
+        "saves": list(strategy.saves),
+        "why": strategy.why,
         "of_lora_r16": compute_shares(f"lorasp-{name}"),
         "measured_on": MEASURED_ON,
     }
 
 
 def format_percents(facts: dict[str, Any]) -> list[str]:
-    """The measured shares of a method or strategy as cells of a table."""
+    """The measured costs of a method or strategy, in % of LoRA of rank 16: one table cell per column of `SHARES`."""
     measured_shares = facts["of_lora_r16"]
     return [
         f"{100 * measured_shares[quantity]:.1f} %" if quantity in measured_shares else "not measured"

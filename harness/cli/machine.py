@@ -1,4 +1,4 @@
-"""doctor, schema: what is here, and what the files look like."""
+"""The commands `doctor` (checks of this machine) and `schema` (format of the stored files)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from harness.core.spec import Spec
 from harness.core.terminal import print_lines
 
 
-def doctor(data_dir: Annotated[Path | None, typer.Option(help="a folder of official data to look at")] = None) -> None:
-    """Say what is installed and found here; each line is ok or what to do.
+def doctor(
+    data_dir: Annotated[Path | None, typer.Option(help="folder of official data files to check; default: none")] = None,
+) -> None:
+    """Check packages, devices, models and data.
+
+    Each line is ok or says what to do. Exit code 1 if a required check fails.
 
     Example: python -m harness doctor --data-dir ~/data
     """
     from harness.cli.doctor import run_checks
 
     results = run_checks(data_dir)
-    print_lines(
-        f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{'' if check.ok else f'; {check.remedy}'}"
-        for check in results
-    )
+    for check in results:
+        remedy = "" if check.ok else f"; {check.remedy}"
+        print_lines([f"{'ok  ' if check.ok else 'todo'} {check.name}: {check.detail}{remedy}"])
     raise typer.Exit(1 if any(c.needed and not c.ok for c in results) else 0)
 
 
 def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] = "record") -> None:
-    """Print the JSON Schema of the stored files.
+    """Print the JSON Schema of a stored file.
+
+    record: the result of a cell; profile: memory and speed of a method; spec: the settings of a run.
 
     Example: python -m harness schema record
     """

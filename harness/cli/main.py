@@ -1,4 +1,7 @@
-"""The command line: its verbs, and what a mistake looks like."""
+"""The entry point: registers all commands, and turns errors and signals into one line and an exit code.
+
+exit code   0 all ok; 1 some cells failed, or a fault of the harness; 2 a mistake of the user; 128 + N signal N
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,12 @@ RESUMABLE = {"run", "study", "profile"}
 """Verbs that store what is finished, so that the same command does the rest."""
 COMPLETION_FLAGS = {"--install-completion", "--show-completion"}
 MAX_MESSAGE_LENGTH = 2000
-"""Characters of an error's line; the middle of a longer one is left out."""
-SpecFile = Annotated[Path | None, typer.Option("--spec", help="a TOML file with these flags as keys")]
-Folder = Annotated[Path, typer.Argument(help="the folder of a run")]
-To = Annotated[Path | None, typer.Option("--to", help="the folder of the report; default: RUN/report")]
+"""Most characters of an error message; a longer one loses its middle."""
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="TOML file with these flags as keys; flags on the command line win")
+]
+Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
+To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
 SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
@@ -80,12 +85,13 @@ app.add_typer(bench, name="bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 all ok, 1 some cells failed, 2 usage, 128 + a signal's number."""
+    """The exit code of a command line (see the top of this file)."""
     words = sys.argv[1:] if arguments is None else arguments
     with catch_signals() as signals:
         try:
             code = _run(words)
         except BaseException:
+            # a library may turn our KeyboardInterrupt into an error of its own: the signal is still the cause
             if signals.number is None:
                 raise
             code = 0
@@ -93,10 +99,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report_interrupt(signals: SignalHandler, words: Sequence[str]) -> int:
-    """The exit code after a signal, and a line about it."""
+    """Print one line about a signal and return the exit code."""
     sender = "" if signals.name == "SIGINT" else f" by {signals.name}"
     hint = ": finished cells are stored; the same command runs the rest" if RESUMABLE & set(words) else ""
-    with contextlib.suppress(OSError):  # a terminal that was closed takes no line
+    # after SIGHUP the terminal is closed, and writing to it fails
+    with contextlib.suppress(OSError):
         print(f"interrupted{sender}{hint}", file=sys.stderr)
     return signals.exit_code
 
@@ -104,6 +111,7 @@ def report_interrupt(signals: SignalHandler, words: Sequence[str]) -> int:
 def _run(words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
+        # before typer reads them: a NUL or half of a character would fail somewhere deep in a library
         for word in words:
             check_text("argument", word)
         # a shell completes the name of a program: a script for "python -m harness" would not be valid
@@ -111,11 +119,13 @@ def _run(words: Sequence[str]) -> int:
         code = app([w for w in words if w != "--debug"], prog_name=program, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
+        # `harness methods | head`: the reader has all that it wants
         return 0
     except Exception as error:
-        if debug or is_interrupted():  # an error after a signal is its consequence: one line about the signal
+        # after a signal, `main` prints one line about the signal instead of about its consequences
+        if debug or is_interrupted():
             raise
-        # typer brings its own copy of click, so its usage errors are known by what they can do
+        # typer may bundle its own copy of click, so isinstance checks against click's classes would miss
         usage = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError":
             print_lines((usage() if usage else str(error)).split("\n"), sys.stderr)
@@ -130,7 +140,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def describe_user_error(error: Exception) -> str | None:
-    """What to tell of an error that the user can put right; None for a fault of the harness."""
+    """The message of an error that the user can correct; None for a fault of the harness."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:

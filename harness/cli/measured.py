@@ -1,4 +1,4 @@
-"""plan: memory and time before a run; profile: memory and speed measured alone."""
+"""The commands `plan` (memory and time estimated before a run) and `profile` (memory and speed in isolation)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from harness.core.terminal import print_lines
 
 MEMORY = {
     "memory": (
-        Annotated[str | None, typer.Option(help="plan for a device of so much: 24GiB; none: what is free")],
+        Annotated[
+            str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
+        ],
         None,
     )
 }
@@ -22,7 +24,9 @@ REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="bloc
 
 
 def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
-    """Say what a run would come to, without running it: packs, memory, time, and what will not fit (exit code 1).
+    """Estimate packs, memory and time before a run.
+
+    Trains nothing. Exit code 1 if a method does not fit in memory.
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
@@ -38,7 +42,10 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
 
 
 def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
-    """Measure memory and speed of each method alone, in detail, and store it for the report of the same run.
+    """Profile memory and speed of each method in isolation.
+
+    More detailed than the profiles of `run`: memory by category and phase, spread over blocks, FLOP/s, energy. The
+    profiles are stored for the report of the same run. Exit code 1 if a profile failed.
 
     Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
     """
@@ -49,6 +56,7 @@ def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str
     spec = make_spec(flags, spec_file)
     load_all(spec.plugin)
     progress = make_listener(as_json, 0)
+    # a live display that is not closed leaves the terminal without its cursor
     try:
         profiles = take(spec, repeats, progress)
     finally:

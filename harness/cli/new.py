@@ -23,7 +23,7 @@ from harness.core.method import strategy
 
 @strategy("$name")
 def $word(sites, ratio, rng):
-    """Entries at random: give each entry a number, the highest train."""
+    """Random entries: the entries with the highest numbers train."""
     return {s.name: tuple(rng.random(shape) for shape in s.shapes) for s in sites}
 '''
 
@@ -39,10 +39,10 @@ from methods.lowrank import LowRank
 @METHODS.register("$name")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class $class_name(LowRank):
-    """LoRA at half of its scale."""
+    """LoRA with half of its scale."""
 
     name = "$name"
-    summary = "LoRA at half of its scale"
+    summary = "LoRA with half of its scale"
 
     @property
     def scale(self):
@@ -112,7 +112,7 @@ def test_it_trains(tmp_path):
 
 TESTS = {
     "strategy": '''\
-"""Does $name train exactly the share that was asked?"""
+"""Does $name train exactly the requested share?"""
 
 from pathlib import Path
 
@@ -211,6 +211,7 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     if kind not in BODIES:
         raise UserError(f"new {shorten(kind)}: allowed: {', '.join(f'new {name} NAME' for name in BODIES)}")
     word = name.replace("-", "_")
+    # the name becomes a module, a function and a part of cell labels: it must be valid in all three
     fits = len(name) <= MAX_NAME_LENGTH and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)
     if not fits or keyword.iskeyword(word):
         raise UserError(
@@ -222,7 +223,7 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
     for path in (plugin, test):
         if os.path.exists(path):
-            raise UserError(f"'{path}' is there already; choose another name, or another folder with --out DIR")
+            raise UserError(f"'{path}' already exists; choose another name, or another folder with --out DIR")
     class_name = "".join(part.capitalize() for part in name.split("-"))
     words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": format_run(kind, name)}
     try:

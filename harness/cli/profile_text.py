@@ -1,4 +1,4 @@
-"""Profiles for reading."""
+"""The output of `profile` as text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from harness.core.record import Profile
 
 
 def format_profiles(profiles: Sequence[Profile]) -> str:
-    """A line a profile with its speed, then its memory by category and by phase."""
+    """A table with the speed of each profile, then lines with its memory by category and by phase."""
     if not profiles:
-        return "no profile was taken"
+        return "nothing was profiled"
     lines = [Bench("profile", _build_facts(profiles[0]), [_build_row(p) for p in profiles], []).text()]
     for p in profiles:
         if p.shares:
             parts = ", ".join(f"{n} {format_size(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
-            lines.append(f"{p.method}: one step holds {format_size(p.shares.total)}: {parts}")
+            lines.append(f"{p.method}: peak of one step {format_size(p.shares.total)}: {parts}")
         for phase in p.phases:
             phase_bytes = {
                 "allocated": phase.allocated,
@@ -25,6 +25,7 @@ def format_profiles(profiles: Sequence[Profile]) -> str:
                 "rss": phase.rss,
                 "gpu": phase.device,
             }
+            # the allocator's counts exist on a GPU only
             sizes = ", ".join(
                 f"{name} {format_size(value)}" for name, value in phase_bytes.items() if value is not None
             )
@@ -35,6 +36,7 @@ def format_profiles(profiles: Sequence[Profile]) -> str:
 
 
 def _build_facts(p: Profile) -> dict[str, object]:
+    # all profiles of one command share these, so they stand above the table
     return {"model": p.model, "device": p.device, "batch": p.batch_size, "length": p.length, "peak": p.peak_kind}
 
 
@@ -51,6 +53,6 @@ def _build_row(p: Profile) -> dict[str, str]:
         "tokens/s": "" if p.tokens_per_second is None else f"{p.tokens_per_second:.0f}",
         "padding": "" if p.padding is None else f"{p.padding:.0%}",
         "step ms p10 / p50 / p90": times,
-        "of the ceiling": "" if p.ceiling_share is None else f"{p.ceiling_share:.1%}",
-        "J per 1,000": "" if p.joules_per_1000 is None else f"{p.joules_per_1000:.1f}",
+        "of matmul FLOP/s": "" if p.ceiling_share is None else f"{p.ceiling_share:.1%}",
+        "J per 1,000 samples": "" if p.joules_per_1000 is None else f"{p.joules_per_1000:.1f}",
     }

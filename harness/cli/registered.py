@@ -1,4 +1,4 @@
-"""methods, strategies, suites, new: what is registered, and a start for more."""
+"""The commands `methods`, `strategies`, `suites` (lists of what is registered) and `new` (writes a plugin)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from harness.cli.flags import Json
 from harness.core.errors import UserError
 from harness.core.terminal import print_lines, print_table
 
-Show = Annotated[list[str] | None, typer.Argument(help="show NAME: all that is known of one", metavar="[show NAME]")]
-Plugins = Annotated[list[Path] | None, typer.Option(help="Python files that register more")]
+Show = Annotated[list[str] | None, typer.Argument(help="show NAME: details of one", metavar="[show NAME]")]
+Plugins = Annotated[list[Path] | None, typer.Option(help="Python file that registers more (repeatable)")]
 
 
 def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the methods, or show one with its options.
+    """List the methods with their costs, or show one.
+
+    The page of a method has its options, learning rates and quantization types.
 
     Example: python -m harness methods show lorasp-column
     """
@@ -74,13 +76,14 @@ def new(
     from harness.cli.new import format_run, write_new
     from harness.core.registry import load_all
 
+    # a name that is registered already is refused
     load_all()
     plugin, test = write_new(kind, name, out)
     print_lines([plugin, test, f"run it: python -m harness run --plugin {plugin} {format_run(kind, name)}"])
 
 
 def _load_and_parse_name(verb: str, what: list[str] | None, plugins: list[Path] | None) -> str | None:
-    """Load all that is registered; the NAME of `show NAME`. Raises UserError for other words."""
+    """The NAME of `show NAME`, or None for a list; loads all plugins. Raises UserError for other words."""
     from harness.core.registry import load_all
 
     load_all(plugins or ())
@@ -96,6 +99,7 @@ def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_jso
         print_lines([json.dumps(items, default=str)])
         return
     rows, note = table(items)
+    # text columns are flush left: name, paper or task, and the summary at the end
     print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note)
 
 

@@ -1,4 +1,4 @@
-"""run: train what is missing, measure, report."""
+"""The command `run`, and the listener that shows the progress of a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
-    """Train what is missing, measure, and write the report.
+    """Train missing cells, profile methods and write the report.
+
+    Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
+    cell failed.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
@@ -48,7 +51,7 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
 
 
 def make_listener(as_json: bool, total: int) -> Listener:
-    """Live on a terminal, lines elsewhere, notes only for --json."""
+    """A progress bar on a terminal, plain lines elsewhere, notes only with --json; all on stderr."""
     from harness.cli.progress import ProgressListener
     from harness.core.listener import PlainListener, SilentListener
 

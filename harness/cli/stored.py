@@ -1,4 +1,4 @@
-"""report, show, compare, watch, merge: what is done with stored runs."""
+"""The commands that read stored runs: `report`, `show`, `compare`, `watch` and `merge`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from harness.core.terminal import print_lines
 
 
 def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
-    """Write the report again from a run's folder; that of a study has its verdict.
+    """Write the report of a stored run or study again.
+
+    Trains nothing. The report of a study includes its verdict.
 
     Example: python -m harness report results/runs/glue-quick-1a2b3c4d --formats md,html,latex --figures pdf
     """
@@ -34,12 +36,12 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
 
 
 def print_skipped(lines: Sequence[str]) -> None:
-    """Files that were not used, on stderr."""
+    """Print one line per skipped file to stderr; the first lines only, if there are many."""
     print_lines(truncate_lines(lines), sys.stderr)
 
 
 def _is_study(out: Path) -> bool:
-    """Whether a folder holds a study; one whose study.json is damaged is reported as a plain run, with a line."""
+    """Whether a folder holds a study. If its study.json is damaged, says so and treats it as a plain run."""
     from studies import stored
 
     if not (out / stored.FILE).is_file():
@@ -47,6 +49,7 @@ def _is_study(out: Path) -> bool:
     try:
         stored.read_content(out)
     except UserError as error:
+        # the records are intact, so a report without a verdict is better than none
         if not (out / "run.json").is_file():
             raise
         print_lines([f"{error}; this is the report of a plain run"], sys.stderr)
@@ -55,38 +58,40 @@ def _is_study(out: Path) -> bool:
 
 
 def show(
-    key: Annotated[str, typer.Argument(help="a cell's key, or its first characters")],
+    key: Annotated[str, typer.Argument(help="key of a cell, or its first characters")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="the folder of a run; none: all under results/runs")
+        Path | None, typer.Argument(metavar="RUN", help="folder of a run; default: all runs under results/runs")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print all that is stored of one cell: what it was, scores, seeds, pack, environment, files.
+    """Print the stored record of one cell.
+
+    Shows method, scores, seeds, pack, environment and files.
 
     Example: python -m harness show 0347bf69 results/runs/glue-quick-1a2b3c4d
     """
     from harness.cli.show import find_record, format_record
 
     folder, record = find_record(key, out)
-    # json.dumps escapes all that is not ASCII, DEL and C1 controls included
+    # json.dumps escapes everything outside ASCII, DEL and C1 control characters included, so the line is safe to print
     print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else format_record(folder, record))
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="the folder of a run")],
-    b: Annotated[Path, typer.Argument(help="the folder of the run to hold against it")],
+    a: Annotated[Path, typer.Argument(help="folder of the run before the change")],
+    b: Annotated[Path, typer.Argument(help="folder of the run after the change")],
     fail_if_worse: Annotated[
         float | None,
         typer.Option(
-            help="exit code 1 where B is below A by more points than this, beyond seed noise (or in the only pair), "
-            "or has no score"
+            help="exit code 1 if a score of B is lower than A's by more than this many points (0 to 100) and by more "
+            "than seed noise, or if B lacks a score of A; with one pair of seeds, noise is not considered; default: off"
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what changed between two runs, and which score differences lie within seed noise.
+    """Compare two runs; tell score changes from seed noise.
 
-    Exit code 1 where no score of A has a partner in B.
+    Exit code 1 if no score of A has a counterpart in B, or if --fail-if-worse finds a lower score.
 
     Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
     """
@@ -104,18 +109,19 @@ def compare(
     if fail_if_worse is not None and comparison.has_pairs:
         check_same_question(before, after)
     if fail_if_worse is not None and not comparison.has_pairs:
-        raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse would judge nothing")
+        raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse has nothing to compare")
     print_lines(
         [json.dumps(comparison.as_dict(fail_if_worse))] if as_json else comparison.lines(str(a), str(b), fail_if_worse)
     )
+    # a cell that cannot be read may be the one that got worse: the check must not pass without it
     unread_count = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
     if fail_if_worse is not None and unread_count:
         print_lines(
-            [f"--fail-if-worse: {unread_count} cells of {a} were not judged, as files were skipped"], sys.stderr
+            [f"--fail-if-worse: {unread_count} cells of {a} were not compared: their files were skipped"], sys.stderr
         )
         raise typer.Exit(1)
     if not comparison.has_scores:
-        print_lines([f"nothing was compared: no score in {a} has a partner in {b}"], sys.stderr)
+        print_lines([f"nothing was compared: no score in {a} has a counterpart in {b}"], sys.stderr)
         raise typer.Exit(1)
     raise typer.Exit(
         1 if fail_if_worse is not None and (comparison.lost or comparison.find_worse(fail_if_worse)) else 0
@@ -123,18 +129,21 @@ def compare(
 
 
 def watch(
-    out: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
-    once: Annotated[bool, typer.Option("--once", help="Print one plain table and end.")] = False,
-    seconds: Annotated[float, typer.Option(help="seconds between two looks, 0.2 to 3600")] = 2.0,
+    out: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    once: Annotated[bool, typer.Option("--once", help="Print one plain table and exit.")] = False,
+    seconds: Annotated[float, typer.Option(help="seconds between updates, 0.2 to 3600")] = 2.0,
 ) -> None:
-    """Show how far a running grid is, from its folder; ends when each cell has its record.
+    """Show the progress of a running grid.
+
+    Reads the run's folder only. Ends when every cell has a record.
 
     Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
     """
     from harness.cli.watch import RunWatcher, follow
     from reports.frames import build_method_names
 
-    if not 0.2 <= seconds <= 3600:  # typer's own bounds let nan pass
+    # not typer's min and max, which let nan pass
+    if not 0.2 <= seconds <= 3600:
         raise UserError(f"--seconds {seconds}: allowed: 0.2 to 3600")
     if once or not sys.stdout.isatty():
         print_lines(RunWatcher(out, build_method_names).look().lines())
@@ -143,11 +152,13 @@ def watch(
 
 
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="a saved adapter: RUN/adapters/KEY")],
-    model: Annotated[str, typer.Option(help="the model it was trained on: a folder or hub id")],
-    out: Annotated[Path, typer.Option(help="a new folder")],
+    adapter: Annotated[Path, typer.Argument(help="folder of a saved adapter: RUN/adapters/KEY")],
+    model: Annotated[str, typer.Option(help="backbone that the adapter was trained on: a folder or hub id")],
+    out: Annotated[Path, typer.Option(help="output folder; it must not exist")],
 ) -> None:
-    """Merge a saved adapter into its model: one plain folder for transformers.
+    """Merge a saved adapter into its backbone.
+
+    The merged model is saved in a folder that transformers can load.
 
     Example: python -m harness merge RUN/adapters/0123456789abcdef --model BASE --out MERGED
     """

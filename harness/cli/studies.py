@@ -1,4 +1,4 @@
-"""studies, study: questions with their grids, and what the runs answer."""
+"""The commands `studies` (list) and `study` (run one): a study is a question, its grid of cells and its verdict."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
     " device pack threads out margin retry formats figures plugin".split()
 )
-"""Fields of Spec that the user may set over those of a study."""
-Name = Annotated[str, typer.Argument(help="a study's name (`studies` lists them), or a TOML file like those")]
+"""Fields of Spec that the user may override in a study. Others (methods, tasks) are part of its question."""
+Name = Annotated[str, typer.Argument(help="name of a study (`studies` lists them), or a TOML file of the same form")]
 Runs = Annotated[
     list[str] | None,
-    typer.Option(help="with `claims`: folders of runs and studies to collect, or folders of such: DIR,DIR"),
+    typer.Option(
+        help="study `claims` only: comma-separated folders of runs and studies to collect; default: those under results"
+    ),
 ]
 
 
 def studies(as_json: Json = False) -> None:
-    """List the declared studies: what each asks, and what of the paper it tests.
+    """List the studies and the claims of the paper that they test.
 
     Example: python -m harness studies
     """
@@ -39,11 +41,13 @@ def studies(as_json: Json = False) -> None:
         print_lines([json.dumps([study.model_dump(mode="json") for study in all_studies])])
         return
     print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in all_studies)]))
-    print_lines(["python -m harness study NAME runs one; stand-ins unless --preset small or paper"])
+    print_lines(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
 
 
 def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
-    """Run what a study lacks, judge its claim, and write the report with the verdict on top.
+    """Run a study and write the report with its verdict.
+
+    Cells that are stored already do not train again. Exit code 1 if a cell failed.
 
     Example: python -m harness study parity --preset small --data-dir DATA
     """
@@ -73,6 +77,7 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
         print_lines([json.dumps(answer)])
     else:
         print_lines([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
+        # a margin chosen after the results are known weakens the verdict, so the note stands beside it
         late = [LATE_MARGIN_NOTE] if outcome.late and chosen.margin is not None else []
         print_lines([f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}", *late])
         counts = f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"

@@ -1,4 +1,9 @@
-"""`watch RUN`: how far a running grid is, read from its folder only."""
+"""`watch RUN`: the progress of a running grid, read from its folder.
+
+    OUT/run.json, OUT/cells/*.json  ->  RunWatcher.look()  ->  Snapshot  ->  lines() for a pipe, table() for a terminal
+
+It talks to no process and takes no lock, so it also works on a copy of the folder or over a network file system.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +29,14 @@ HEAD = ("task", "method", "done", "failed", "score", "loss")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a folder held at one moment: records of the run's cells, how many it asks for, and since when.
+    """The state of a run at one moment.
 
-    `unreadable` counts files that are no record; `names` has the method of each record, by key.
+    title         title of the run
+    total         number of cells of the run
+    since         start of the latest command of the run (UTC)
+    records       records of the run's cells that are stored, in the run's order
+    unreadable    number of files that are not readable as records
+    names         record key -> name of its method
     """
 
     title: str
@@ -38,10 +48,12 @@ class Snapshot:
 
     @property
     def finished(self) -> tuple[Record, ...]:
+        """Records with a result, failures included; a cancelled cell runs again when the run resumes."""
         return tuple(r for r in self.records if r.status != "cancelled")
 
     @property
     def summary(self) -> str:
+        """One line: cells done of the total, failures, unreadable files, time left."""
         status = Counter(r.status for r in self.records)
         status_counts = ", ".join(f"{n} {name}" for name, n in sorted(status.items()) if name != "ok")
         skipped = f"{self.unreadable} skipped, not readable as records" if self.unreadable else ""
@@ -50,31 +62,33 @@ class Snapshot:
 
     @property
     def time_left(self) -> str:
-        """Time left, from the cells that finished since the run was last begun."""
+        """Estimated seconds left as text; '' when unknown. Uses the pace since the latest start of the run."""
         todo = self.total - len(self.finished)
+        # cells of an earlier command would count the pause between the commands as training time
         ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
         if not ends or not todo:
             return ""
         return f"about {(max(ends) - self.since).total_seconds() / len(ends) * todo:.0f} s left"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One per task and method: cells done and failed, mean of the first metric, mean of the last loss."""
+        """One row per task and method: cells done, cells failed, mean of the first metric (points), mean last loss."""
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
             groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
         return [(*place, *_summarize_group(group)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
-        """For a pipe: columns of spaces."""
+        """Title, summary and rows as plain text, for a pipe."""
         return [escape_text(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
 
     def table(self) -> Group:
-        """For a terminal."""
+        """Rows, progress bar and summary, for a terminal."""
         from rich.console import Group
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
 
         table = make_table([HEAD, *self.rows()], {0, 1}, self.title)
+        # rich divides by the total: a run without cells must not be 0
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
         return Group(table, Padding(bar, 0), make_text(self.summary))
 
@@ -89,14 +103,14 @@ def _summarize_group(group: Sequence[Record]) -> tuple[str, ...]:
 
 
 def get_labels(records: Sequence[Record]) -> Mapping[str, str]:
-    """Record key -> the method as it is written on the command line."""
+    """Record key -> the method as written on the command line."""
     return {record.key: record.cell.label for record in records}
 
 
 class RunWatcher:
-    """A run's folder; a record is read once, and again when its file changes. Nothing is moved or written.
+    """Reads snapshots of a run's folder; writes nothing. A record is parsed again only if its file changed.
 
-    `name_methods` gives each record's method, by key, so that rows are apart where methods are.
+    `name_methods` maps records to method names by key; records with equal names share a row.
     """
 
     def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = get_labels) -> None:
@@ -105,9 +119,11 @@ class RunWatcher:
         self.read: dict[Path, tuple[int, Record | None]] = {}
 
     def look(self) -> Snapshot:
+        """The present state. Raises UserError if the folder holds no run."""
         run_info = self.store.read_run()
         read = {path.stem: self._read_cached(path) for path in list_files(self.store.cells, ".json")}
         records = [record for key in run_info["order"] if (record := read.get(key)) is not None]
+        # each command of a run writes run.json when it starts
         since = datetime.fromtimestamp((self.store.out / "run.json").stat().st_mtime, UTC)
         return Snapshot(
             run_info["title"],
@@ -119,11 +135,12 @@ class RunWatcher:
         )
 
     def _read_cached(self, path: Path) -> Record | None:
-        """None for a file that is not a record of this harness: the run itself will set it aside."""
+        """The record in a file; None if it is not readable as a record (the run itself will set it aside)."""
         try:
             mtime = path.stat().st_mtime_ns
         except OSError:
             return None
+        # a grid may have thousands of records of which a few change between two looks
         if self.read.get(path, (None, None))[0] != mtime:
             try:
                 self.read[path] = mtime, read_record(path)
@@ -133,7 +150,7 @@ class RunWatcher:
 
 
 def follow(watched: RunWatcher, seconds: float) -> None:
-    """Draw until each cell has its record; Ctrl-C ends it."""
+    """Update a table on the terminal every `seconds` until each cell has a record; Ctrl-C ends it."""
     from rich.live import Live
 
     snapshot = watched.look()

@@ -1,4 +1,4 @@
-"""Where tokenised rows, predictions and checked models are kept between commands."""
+"""The folder that caches tokenised rows, memory estimates and checks of models between commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENVIRONMENT = "LORASP_HARNESS_CACHE"
 
 
 def cache_folder() -> Path:
-    """$LORASP_HARNESS_CACHE, else ~/.cache/lorasp-harness."""
+    """$LORASP_HARNESS_CACHE if it is set, otherwise ~/.cache/lorasp-harness."""
     given = os.environ.get(ENVIRONMENT)
     # unlike Path.expanduser, this does not raise for ~ of an unknown user
     return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "lorasp-harness"

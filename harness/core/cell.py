@@ -1,4 +1,12 @@
-"""One fine-tuning run, frozen, and its content key."""
+"""A cell: the frozen description of one fine-tuning run, and its content key.
+
+    Cell ── suite, task, method, options, seeds, precision ──┐
+      ├── ModelRef     backbone, by the hash of its files    ├── canonical JSON ── sha256 ── key (16 hex digits)
+      ├── Protocol     how it trains                         │
+      └── InitialRef   adapter that it starts from, if any ──┘
+
+Two cells with the same key give the same result, so a stored record is found by its key. Names and paths are not in it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +29,8 @@ SHORT_NAMES: Mapping[str, tuple[str, str, Precision]] = {
     "qlora": ("lora", "nf4-dq", "bf16"),
     "qlorasp": ("lorasp", "nf4-dq", "bf16"),
 }
-"""QLoRA (arXiv 2305.14314) and its like: a method on a backbone in nf4 with double quantization, computed in bf16."""
+"""Short name -> (method, quantization type, precision): QLoRA (arXiv 2305.14314) is LoRA on a backbone in nf4 with
+double quantization, computed in bf16."""
 LIMITS: Mapping[str, float] = {
     "lr": 1e38,
     "epochs": 1e6,
@@ -34,7 +43,7 @@ LIMITS: Mapping[str, float] = {
     "train_rows": 10**9,
     "eval_rows": 10**9,
 }
-"""The largest values of fields of Protocol. They lie far above any use; what is larger is a slip."""
+"""Largest values of fields of Protocol: far above any real use, so a larger value is a typing error."""
 
 
 class Frozen(BaseModel):
@@ -154,7 +163,7 @@ def get_group(field: str) -> Group:
 
 
 class ModelRef(Frozen):
-    """The backbone. Only its content is in the key: revision and files, not name or path."""
+    """The backbone, identified by its content: the key covers revision and files, not the name or path."""
 
     name: str = Field(description="as the user named it; not in the key")
     revision: str = Field(description="sha256 of the weights file, or the hub's commit")
@@ -164,17 +173,18 @@ class ModelRef(Frozen):
 
     @property
     def content(self) -> str:
-        """Hash of weights and files: what must be equal for two models to be the same."""
+        """The hash of weights and other files: two models with equal content are the same model."""
         return _model_content(self.revision, self.files) if self.files else self.revision
 
 
-@functools.lru_cache(maxsize=256)  # thousands of cells have one model
+# cached, because thousands of cells share one model
+@functools.lru_cache(maxsize=256)
 def _model_content(revision: str, files: str) -> str:
     return hashlib.sha256(f"{revision} {files}".encode()).hexdigest()
 
 
 class InitialRef(Frozen):
-    """The adapter that a cell starts from. Only its content is in the key, not its name."""
+    """The adapter that a cell starts from, identified by its content: the key does not cover its name."""
 
     name: str = Field(description="as the user named it, or the folder of a run's adapter; not in the key")
     revision: str = Field(description="sha256 of its weights file")
@@ -183,13 +193,17 @@ class InitialRef(Frozen):
 
     @property
     def method_name(self) -> str:
-        """What the starts of all seeds of one method have in common."""
-        of_run = re.fullmatch(r"(.+)/adapters/[0-9a-f]{16}", self.name)  # of each seed, in records without a source
+        """The start of a method for all its seeds: `source`, or the run that holds one adapter per seed."""
+        # records of earlier versions have no source; there, each seed names its own folder of the run
+        of_run = re.fullmatch(r"(.+)/adapters/[0-9a-f]{16}", self.name)
         return self.source or (of_run[1] if of_run else self.name)
 
 
 class Cell(Frozen):
-    """One run. `key` hashes what can change its result; K, pack, executor and output flags are not here."""
+    """One fine-tuning run: everything that can change its result.
+
+    Pack, pack size, device and output flags are absent, for they do not change it.
+    """
 
     suite: str
     suite_version: int
@@ -223,7 +237,8 @@ class Cell(Frozen):
 
     @functools.cached_property
     def key(self) -> str:
-        """First 16 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
+        """The content key: the first 16 hex digits of the sha256 of the canonical JSON."""
+        # without fields at their default, so that a new field leaves the keys of stored records as they are
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
@@ -233,15 +248,16 @@ class Cell(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; the copy computes a key of its own."""
+        """A copy with other values, as in pydantic; it computes its own key."""
         copied = super().model_copy(update=update, deep=deep)
+        # pydantic copies __dict__, and with it the cached key of the original
         for name in ("key", "sorted_seeds"):
             copied.__dict__.pop(name, None)
         return copied
 
     @functools.cached_property
     def sorted_seeds(self) -> tuple[tuple[str, int], ...]:
-        """The seeds as pairs, by the names of their streams."""
+        """(stream, seed) pairs, sorted by stream."""
         return tuple(sorted(self.seeds.items()))
 
     @property
@@ -251,19 +267,19 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Of the backbone, for reading: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
+        """Precision of the backbone as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
         parts = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
         recompute_note = "" if self.recompute == "none" else f", {self.recompute} recomputation"
         return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
     @property
     def label(self) -> str:
-        """The method as it is written on the command line: lorasp:ratio=0.25."""
+        """The method as written on the command line: lorasp:ratio=0.25."""
         return format_label(self.method, self.options)
 
     @property
     def title(self) -> str:
-        """The label for reading, under the short name of the method and its precision where there is one: qlora."""
+        """The label with a short name (qlora) in place of the method, if method, quantization and precision match."""
         settings = (self.method, self.quantize, self.dtype)
         return format_label(
             next((name for name, short_settings in SHORT_NAMES.items() if short_settings == settings), self.method),
@@ -272,7 +288,7 @@ class Cell(Frozen):
 
 
 def format_label(method: str, options: Mapping[str, Any]) -> str:
-    """A method and its options as they are written on the command line."""
+    """A method and its options as written on the command line: lorasp:rank=8,ratio=0.25."""
     text = ",".join(f"{k}={_format_value(v)}" for k, v in sorted(options.items()))
     return f"{method}:{text}" if text else method
 

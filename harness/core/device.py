@@ -1,4 +1,4 @@
-"""The device and the number of threads that a run uses. Loads torch only when it is asked."""
+"""The device and the number of CPU threads of a run. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from harness.core.errors import UserError
 from harness.core.process import count_cpus
 
 
-def choose_device(asked: str) -> str:
-    """'cpu' or 'cuda'. Raises UserError where a GPU was asked for and there is none."""
+def choose_device(requested: str) -> str:
+    """'cpu' or 'cuda' for a value of --device. Raises UserError for 'cuda' without a visible GPU."""
     import torch
 
-    if asked == "auto":
+    if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or ask `harness doctor`")
-    return asked
+    # no silent fallback to the CPU: it would take hours where minutes were expected
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or run `harness doctor`")
+    return requested
 
 
-def choose_threads(asked: int | None) -> int:
-    """Set and return the number of torch threads; it is a part of what makes a run repeat bit by bit."""
+def choose_threads(requested: int | None) -> int:
+    """The number of torch threads, which this sets; None requests one per available core."""
     import torch
 
-    torch.set_num_threads(asked or count_cpus())
+    # the order of floating-point sums depends on it: a run repeats bit by bit only with the same number
+    torch.set_num_threads(requested or count_cpus())
     return torch.get_num_threads()

@@ -1,7 +1,7 @@
-"""Importing this makes the kernel kill the process when the thread that started it ends; Linux only.
+"""Importing this module makes the kernel kill this process when its parent thread ends (Linux only).
 
-The fork server (harness/profiling/worker.py) imports it first: until it has loaded its libraries, which takes
-seconds, it does not notice that the process it serves was killed.
+The fork server (harness/profiling/worker.py) imports it first. It loads libraries for several seconds, and would not
+notice in that time that its parent was killed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Also to be called after a fork: a child does not inherit the setting."""
+    """Ask the kernel to kill this process with its parent. A forked child must call it again: it is not inherited."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # the process still ends, later, when its pipes are closed
+        # without it the process still ends, but only when it finds its pipes closed
+        with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -1,4 +1,11 @@
-"""The exceptions tree. A UserError is shown as one line and ends with exit code 2."""
+"""The exceptions of this project.
+
+HarnessError
+├── UserError            one line on stderr, exit code 2
+│   ├── NotApplicable    a combination that cannot be; dropped if a product of options made it
+│   └── Absent           rows that do not exist; their task is left out
+└── CellFailed           one cell has no score; it becomes a failed record
+"""
 
 from __future__ import annotations
 
@@ -6,49 +13,53 @@ import difflib
 from collections.abc import Iterable
 
 MAX_VALUE_LENGTH = 120
-"""Characters of a value that a message repeats."""
+"""Most characters of a value that a message repeats."""
 
 
 class HarnessError(Exception):
-    """Root of every error this project raises on purpose."""
+    """Base class of every error that this project raises on purpose."""
 
 
 class UserError(HarnessError):
-    """Something the user can put right: says what was given, what is allowed, what to do."""
+    """A mistake that the user can correct. The message says what was given, what is allowed and what to do."""
 
 
 class NotApplicable(UserError):
-    """A combination that cannot be. Refused where named alone, dropped and listed where a product made it."""
+    """An impossible combination, such as a method on a quantization type that it cannot train on.
+
+    It is an error if the user named it alone; if a product of options made it, it is dropped and listed.
+    """
 
 
 class Absent(UserError):
-    """Rows that are not there: their task is left out while others run. What is there and does not read is refused."""
+    """Rows of a task that do not exist: the task is left out. Rows that exist but cannot be read are a UserError."""
 
 
 class CellFailed(HarnessError):
-    """One cell cannot give a score (a loss that is not finite, say); it becomes a failed record."""
+    """A cell that cannot give a score, for example because of a non-finite loss; it becomes a failed record."""
 
 
 def build_unknown_error(kind: str, given: str, allowed: Iterable[str]) -> UserError:
-    """The error for a wrong name: nearest name first, then the list."""
+    """The error for an unknown name: the nearest allowed name, then all allowed names."""
     names = sorted(allowed)
-    # the comparison takes quadratic time
+    # difflib takes quadratic time, which a pasted text of megabytes would show
     nearest = difflib.get_close_matches(given, names, n=1, cutoff=0.5) if len(given) <= MAX_VALUE_LENGTH else []
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     return UserError(f"unknown {kind} '{shorten(given)}': {hint}allowed: {', '.join(names) or '(none)'}")
 
 
 def shorten(value: object) -> str:
-    """The value as text for a message, with an ellipsis after LONGEST characters."""
+    """The value as text for a message: at most `MAX_VALUE_LENGTH` characters, then an ellipsis."""
     try:
         text = str(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deeply nested value
+    except (ValueError, RecursionError):
+        # an integer of thousands of digits, or a deeply nested value
         return f"(a very large {type(value).__name__})"
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
 
 
 def quote(value: object) -> str:
-    """The value as Python writes it, on one line and without control characters, shortened."""
+    """The shortened repr of a value: one line without control characters."""
     try:
         return shorten(repr(value))
     except (ValueError, RecursionError):

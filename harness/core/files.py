@@ -1,13 +1,13 @@
-"""Files that are read back later: written whole or not at all, with a digest that shows any damage.
+"""Files that are written atomically and read back with a digest that shows damage.
 
-A JSON file ends with the digest of all that stands before it, white space apart. In a record, whose results repeat bit
-by bit from run to run while its times do not, it is a member of the last field, with all else that need not repeat:
+A JSON file ends with the digest of everything before it, white space excluded. In a record the digest is a member of
+the last field, `extra`. Scores repeat bit by bit from run to run; `extra` holds what need not repeat:
 
     { "key": ..., "order": ..., "sha256": "9f86d0..." }            a profile, run.json, ...
     { "key": ..., "scores": ..., "extra": {"sha256": "9f86d0..."}} a record
     |<-------- hashed -------->|
 
-Files of earlier versions have no digest and are read as they are.
+Files of earlier versions have no digest and are read without a check.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from harness.core.errors import UserError
 
 WHITE_SPACE = b" \t\r\n"
 MAX_DIGEST_BYTES = 400
-"""Bytes from the end in which the digest stands, however the file is laid out."""
+"""Bytes at the end of a file that hold the digest in any layout."""
 HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 
 
 def _read_umask() -> int:
-    """It can only be read by setting it."""
+    """The umask of this process."""
+    # it can only be read by setting it, which would disturb other threads later: so once, at import
     os.umask(mask := os.umask(0))
     return mask
 
@@ -42,15 +43,18 @@ UMASK = _read_umask()
 
 
 def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write all of a file or none of it; `content` may write it itself. Raises OSError.
+    """Write a file atomically. Raises OSError.
 
-    Each call has a temporary file of its own, so several processes may write one path at once.
+    `content` is the bytes, or a function that writes them to a stream. Each call uses its own temporary file, so
+    several processes may write the same path.
     """
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
         try:
             stream.write(content) if isinstance(content, bytes) else content(stream)
             stream.flush()
-            os.fchmod(stream.fileno(), 0o666 & ~UMASK)  # a temporary file is its owner's alone
+            # a temporary file is readable by its owner only; the result gets the usual permissions
+            os.fchmod(stream.fileno(), 0o666 & ~UMASK)
+            # before the rename, or a power cut could leave an empty file under the final name
             os.fsync(stream.fileno())
             os.replace(stream.name, path)
         except BaseException:
@@ -59,7 +63,7 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """`replace_file` for a run's folder. Raises UserError for a full or forbidden disk."""
+    """Write a file of a run's folder atomically. Raises UserError for a disk that is full or not writable."""
     try:
         replace_file(path, content)
     except OSError as error:
@@ -70,13 +74,15 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OSError where no file can be made in a folder."""
+    """Raise OSError if no file can be written to a folder."""
+    # permission bits do not tell about read-only mounts and quotas: only a file does
     with tempfile.TemporaryFile(dir=folder):
         pass
 
 
 def describe_os_error(error: Exception) -> str:
-    """The system's reason in a few words; that of a SafetensorError stands in its text only."""
+    """The system's reason in a few words."""
+    # a SafetensorError carries the error number in its text only
     if getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error):
         return "the disk is full"
     return getattr(error, "strerror", None) or str(error)
@@ -86,7 +92,7 @@ def describe_os_error(error: Exception) -> str:
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError for what is no regular file: reading a named pipe would wait forever."""
+    """Raise OSError if a path is not a regular file: reading a named pipe would wait forever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
 
@@ -100,25 +106,26 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """A named pipe would wait for its writer."""
+    # without O_NONBLOCK, opening a named pipe waits for its writer
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def hash_file(path: Path) -> str:
-    """sha256 of a regular file, read in blocks. Raises OSError."""
+    """The sha256 of a regular file, read in blocks. Raises OSError."""
     check_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def list_files(folder: Path, suffix: str) -> list[Path]:
-    """Entries with that ending, by name and whatever they are; none where there is no folder.
+    """The entries of a folder whose names end in `suffix`, of any type, sorted by name; hidden ones excluded.
 
-    Raises UserError for a folder that is there and cannot be read: it is not an empty one.
+    Empty if the folder does not exist. Raises UserError for a folder that exists but cannot be read.
     """
     try:
         names = os.listdir(folder)
     except OSError as error:
+        # a broken symbolic link is FileNotFoundError too, but it stands for a folder that has gone missing
         if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return []
         raise UserError(
@@ -128,7 +135,7 @@ def list_files(folder: Path, suffix: str) -> list[Path]:
 
 
 def escape_path(path: Path) -> str:
-    """A path for messages: control characters and bytes that are not UTF-8 as escapes."""
+    """A path for messages, with control characters and invalid UTF-8 as escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
@@ -136,7 +143,10 @@ def escape_path(path: Path) -> str:
 
 
 def append_digest(text: bytes, depth: int = 1) -> bytes:
-    """A JSON object with the digest of its content as the last member; `depth` 2: of the object that is its last."""
+    """A JSON object with the digest of its content as its last member.
+
+    With `depth` 2 the digest is the last member of the object that is the last member, as in a record.
+    """
     body = text
     for _ in range(depth):
         body = body.rstrip().removesuffix(b"}")
@@ -146,11 +156,13 @@ def append_digest(text: bytes, depth: int = 1) -> bytes:
 
 
 def verify_digest(content: bytes, depth: int = 1) -> bool:
-    """Whether a JSON object has a digest where `seal` puts it. Raises ValueError for that of another content."""
+    """Whether a JSON object ends with a digest (see `append_digest`). Raises ValueError for a wrong digest."""
     end = rb',?\s*"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*\Z"
+    # searched in the last bytes only: files have megabytes
     last = re.search(end, content[-MAX_DIGEST_BYTES:])
     if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
         return False
+    # a 64-digit value under a damaged name is a digest too, and does not match
     body = content[: len(content) - len(last[0])]
     if last[1] != b"sha256" or last[2] != _hash_body(body):
         raise ValueError("its content does not match its sha256")
@@ -158,4 +170,5 @@ def verify_digest(content: bytes, depth: int = 1) -> bool:
 
 
 def _hash_body(body: bytes) -> bytes:
+    # white space is left out, so that a file may be laid out anew (json.tool, an editor) without losing its digest
     return hashlib.sha256(body.translate(None, WHITE_SPACE)).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, paused where a command makes millions of objects that all stay."""
+"""A pause of Python's cyclic garbage collector, for code that creates millions of objects that all stay alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def pause_collection() -> Iterator[None]:
-    """No collection within: each would look through all records again, a third of the time of reading a large store."""
+    """A context, or decorator, without garbage collection."""
+    # each collection would visit all records again: a third of the time of reading a large store
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,8 @@
-"""Stop a command by a signal: at the end of the step while a pack trains, at once elsewhere."""
+"""Interrupts by a signal: at the end of the current step while a pack trains, immediately elsewhere.
+
+first signal   -> SignalHandler raises KeyboardInterrupt; inside `defer_interrupts` it waits for the step's end
+second signal  -> KeyboardInterrupt immediately
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Ctrl-C, `kill` and a batch system's time limit, a closed terminal, and a batch system's warning."""
+"""Ctrl-C; `kill` or the time limit of a batch system; a closed terminal; the warning of a batch system."""
 
 
 class SignalHandler:
-    """A signal handler that raises KeyboardInterrupt. `number` is the first signal that it got."""
+    """A signal handler that raises KeyboardInterrupt. `number` is the first signal received, None before that."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -25,32 +29,34 @@ class SignalHandler:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it."""
+        """128 + the signal's number, the exit code that a shell reports."""
         return 128 + (self.number or signal.SIGINT)
 
     @property
     def name(self) -> str:
+        """Name of the signal, such as 'SIGTERM'."""
         return signal.Signals(self.number or signal.SIGINT).name
 
 
 def _list_signals() -> list[int]:
-    """Those that this platform has."""
+    """The numbers of the handled signals that exist on this platform."""
     return [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
 
 
 def _find_handler() -> SignalHandler | None:
+    """The installed SignalHandler, if there is one."""
     handlers = [signal.getsignal(number) for number in _list_signals()]
     return next((h for h in handlers if isinstance(h, SignalHandler)), None)
 
 
 def is_interrupted() -> bool:
-    """Whether a signal has arrived: an error that comes after it may be its consequence."""
+    """Whether a signal has arrived. An error after it may be its consequence."""
     catcher = _find_handler()
     return catcher is not None and catcher.number is not None
 
 
 def describe_interrupt() -> str:
-    """Why a cell was cancelled, for its record."""
+    """The reason of a cancelled cell, for its record."""
     catcher = _find_handler()
     by_hand = catcher is None or catcher.number in (None, signal.SIGINT)
     return "interrupted by the user" if by_hand or catcher is None else f"interrupted by {catcher.name}"
@@ -58,8 +64,12 @@ def describe_interrupt() -> str:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[SignalHandler]:
-    """Let each signal of NAMES raise KeyboardInterrupt. One that is ignored (nohup, a background job) stays ignored."""
+    """A context in which each signal of `SIGNAL_NAMES` raises KeyboardInterrupt.
+
+    An ignored signal (nohup, a background job) stays ignored.
+    """
     outer = _find_handler()
+    # Python lets only the main thread set handlers; a nested call uses the outer handler
     if outer is not None or threading.current_thread() is not threading.main_thread():
         yield outer or SignalHandler()
         return
@@ -77,10 +87,11 @@ def catch_signals() -> Iterator[SignalHandler]:
 
 @contextlib.contextmanager
 def defer_interrupts(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """KeyboardInterrupt at once where `safe()`, else at the next call of what this gives; at a second signal at once.
+    """A context in which a signal raises KeyboardInterrupt at the next call of the yielded `check`.
 
-    Only for signals whose handler raises KeyboardInterrupt: `Catcher` or Python's own. A signal that waits when the
-    block ends, by an error say, is raised there.
+    If `safe()` is true, or at a second signal, it is raised immediately. A signal that still waits when the block ends,
+    for example because of an error, is raised there. This applies to signals whose handler raises KeyboardInterrupt:
+    `SignalHandler` or Python's own.
     """
     waiting: list[int] = []
     previous_handlers: dict[int, Any] = {}
@@ -98,7 +109,8 @@ def defer_interrupts(safe: Callable[[], bool]) -> Iterator[Callable[[], None]]:
         if waiting:
             deliver(waiting[0])
         elif catcher is not None and catcher.number is not None:
-            raise KeyboardInterrupt  # a callback whose errors Python drops (__del__) may have taken the first one
+            # the first one may have been raised in a callback whose errors Python drops, such as __del__
+            raise KeyboardInterrupt
 
     catcher = _find_handler()
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""Whether the classes of a fine-tuned model stand in the order of a task's labels."""
+"""Whether a fine-tuned model has its classes in the order of a task's labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 def find_label_permutation(labels: Sequence[str], id2label: Mapping[int, str]) -> tuple[int, ...] | None:
-    """The model's class of each label, by name without case, or None where the names are not the same.
+    """The model's class id for each label [labels], or None if the names differ. Case, dashes and spaces are ignored.
 
-    A head of the model fits the task after `weight[list(permutation)]`.
+    `weight[list(permutation)]` reorders the head's weight [classes, hidden] for the task.
     """
     label_names = [_normalize_label(label) for label in labels]
     classes = {_normalize_label(name): number for number, name in id2label.items()}
+    # names that coincide after normalization would make the mapping ambiguous, so the counts must match too
     same = len(classes) == len(id2label) == len(set(label_names)) == len(label_names) and set(classes) == set(
         label_names
     )
@@ -24,19 +25,20 @@ def find_label_permutation(labels: Sequence[str], id2label: Mapping[int, str]) -
 
 
 def describe_label_order(labels: Sequence[str], source: ModelSource) -> list[str]:
-    """A line where the model was trained with the task's labels in another order."""
+    """A note if the model was trained with the task's labels in another order; otherwise an empty list."""
     names = read_id2label(source)
     order = find_label_permutation(labels, names)
     if order is None or order == tuple(range(len(labels))):
         return []
     stored_order = ", ".join(names[number] for number in sorted(names))
     return [
-        f"labels: the model's own head has the order {stored_order}, the task {', '.join(labels)}; the head is fresh"
+        f"labels: the model's own head has the order {stored_order}, the task {', '.join(labels)}; a new head is used"
     ]
 
 
 def read_id2label(source: ModelSource) -> dict[int, str]:
-    """Class id -> name as the model's config.json has them; empty where it has none."""
+    """Class id -> name from the model's config.json; empty if it has none."""
+    # a model given by its shape has no files
     if source.shape is not None:
         return {}
     try:

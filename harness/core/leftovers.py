@@ -1,9 +1,9 @@
-"""Temporary files that a killed process left: `.NAME.xxxxxxxx` beside NAME, as files.py and tempfile name them.
+"""Removal of temporary files that a killed process left: `.NAME.xxxxxxxx` beside NAME, as tempfile names them.
 
-OUT/.run.json.q1w2e3r4               written under the run's lock: removed by the next holder of the lock
+OUT/.run.json.q1w2e3r4               written under the run's lock: the next holder of the lock removes it
 OUT/cells/.KEY.parquet.q1w2e3r4      "
 OUT/adapters/.KEY.q1w2e3r4/          "
-OUT/report/.report.html.q1w2e3r4     written by any command, perhaps right now: removed once it is old
+OUT/report/.report.html.q1w2e3r4     written by any command, perhaps right now: removed after `OLD` seconds
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from pathlib import Path
 OLD = 3600.0
 """Seconds after which no process is still writing a temporary file."""
 GUARDED = ("cells", "profiles", "pack-sizes", "checkpoints", "adapters", "bases")
-"""Folders of a run that only the holder of its lock writes to."""
+"""Folders of a run that only the holder of its lock writes."""
 OPEN = ("report", "report/figures")
-"""Folders that commands without the lock write to."""
+"""Folders that commands without the lock may write."""
 GUARDED_FILES = ("run.json", "tuned.json")
+"""Files of a run that only the holder of its lock writes."""
 NAME = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")
 KEY = re.compile(r"[0-9a-f]{16}")
-"""The name of an adapter's folder, and of a base's."""
+"""Name of a folder in adapters/ or bases/: a hash."""
+# only files that look like ours: a hidden file of the user must survive
 ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
 
 
 def remove_run_leftovers(out: Path) -> None:
-    """Those in a run's folder; only for the holder of its lock. One that cannot be removed stays: it is in no way."""
+    """Remove the leftovers in a run's folder. The caller must hold the run's lock.
+
+    A leftover that cannot be removed stays, for nothing reads it.
+    """
     for name in GUARDED:
         remove_leftovers(out / name)
     for name in OPEN:
@@ -38,13 +43,14 @@ def remove_run_leftovers(out: Path) -> None:
 
 
 def remove_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> None:
-    """Those of a folder that are `age` seconds old or more; those of the files `at_once` whatever their age."""
+    """Remove the leftovers of a folder that are at least `age` seconds old, and those of files in `at_once`."""
     latest = time.time() - age
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in list(entries):
             match = NAME.fullmatch(entry.name)
             if match is None:
                 continue
+            # another process may remove the same leftover first
             with contextlib.suppress(OSError):
                 if match["of"] not in at_once and age and entry.stat(follow_symlinks=False).st_mtime > latest:
                     continue

@@ -1,4 +1,4 @@
-"""What a run tells while its cells train: the interface, and the listeners that write plain lines."""
+"""Progress of a run: the interface of a listener, and the listeners that write plain lines."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from harness.core.terminal import print_lines
 
 
 class Listener(Protocol):
-    """Gets what happens, as it happens."""
+    """Receives the events of a run, in this order."""
 
-    def on_pack_start(self, task: str, cells: int, steps: int) -> None: ...
+    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
+        """A pack of so many cells starts; it will take `steps` optimizer steps."""
 
-    def step(self, step: int, losses: Sequence[float]) -> None: ...
+    def step(self, step: int, losses: Sequence[float]) -> None:
+        """Optimizer step number `step` is done; `losses` [K] has the training loss of each cell of the pack."""
 
-    def on_cell_end(self, record: Record) -> None: ...
+    def on_cell_end(self, record: Record) -> None:
+        """A cell has its record, failed or not."""
 
-    def on_profile_start(self, label: str) -> None: ...
+    def on_profile_start(self, label: str) -> None:
+        """The profile of a method starts."""
 
-    def note(self, line: str) -> None: ...
+    def note(self, line: str) -> None:
+        """A line for the user, at any time."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """The run is over; nothing follows."""
 
 
 class SilentListener:
-    """For --json: notes only, on the stream that is not the answer's."""
+    """For --json: notes and failed cells only, on `stream` (stderr, for the answer is on stdout)."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -48,7 +54,8 @@ class SilentListener:
         return
 
     def note(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that was closed takes no lines; the run goes on
+        # the run continues when the terminal is closed
+        with contextlib.suppress(OSError):
             print_lines([line], self.stream)
 
     def close(self) -> None:
@@ -56,7 +63,7 @@ class SilentListener:
 
 
 class PlainListener(SilentListener):
-    """One line a finished pack and a line a profile."""
+    """For a pipe or a log file: one line per started pack, finished pack and profile; `total` cells in all."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
         super().__init__(stream)
@@ -75,20 +82,23 @@ class PlainListener(SilentListener):
         super().on_cell_end(record)
         self.done += record.status != "cancelled"
         self.open -= 1
+        # the cells of a pack end together: one line for all of them
         if self.open == 0 and record.status != "cancelled":
             self.note(
                 f"{self.done}/{self.total} cells done, loss {format_mean_loss(self.losses)}, {self.time_left()} left"
             )
 
     def on_profile_start(self, label: str) -> None:
-        self.note(f"measuring {label} alone")
+        self.note(f"profiling {label} in isolation")
 
     def time_left(self) -> str:
-        """Time left, from the mean over the cells that are done."""
+        """Estimated time left as text, such as '30 s', from the mean time per finished cell."""
         elapsed = time.monotonic() - self.started
         return f"{elapsed / max(1, self.done) * (self.total - self.done):.0f} s"
 
 
 def format_mean_loss(losses: Sequence[float]) -> str:
+    """The mean of the finite losses with three decimals; '-' if there is none."""
+    # one diverged cell must not hide the losses of the others
     finite_losses = [x for x in losses if math.isfinite(x)]
     return f"{sum(finite_losses) / len(finite_losses):.3f}" if finite_losses else "-"

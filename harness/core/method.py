@@ -1,4 +1,10 @@
-"""What a method, a selection strategy, a suite and a source must be. No torch is imported to read this."""
+"""The interfaces of methods, selection strategies and suites, and their registries. Importing this imports no torch.
+
+    Member x K ──> Method.attach(model, members, calibration) ──> Attached (trainable groups, K replicas)
+    Site x n   ──> Strategy.order(sites, ratio, rng) ──> PerSite ──> Masks (True = trained)
+
+K replicas of a pack share one backbone. Each replica has its own adapter, seeds and optimizer state.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +45,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Initial:
-    """An adapter trained before: (A, B, scale) by site, and the tensors of its head, by their names in the model.
+    """A trained adapter that training starts from.
 
-    `rank` is the one it was made with; a site may have fewer.
+    rank     its LoRA rank; a site may have a smaller one
+    pairs    site name -> (A [r, d_in], B [d_out, r], scale)
+    head     tensor name in the model -> tensor
     """
 
     rank: int
@@ -51,7 +59,7 @@ class Initial:
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A trained adapter as peft writes it: peft's configuration, and tensors by peft's names."""
+    """A trained adapter in peft's form: a peft configuration, and tensors by peft's names."""
 
     config: Any
     tensors: Mapping[str, Tensor]
@@ -59,9 +67,12 @@ class Exported:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One replica of a pack: its method (with options), its seeded streams, and the optimizer steps it will take.
+    """One replica of a pack.
 
-    `initial` is the adapter that it starts from, where the user gave one.
+    method     its method, with options
+    streams    its seeded random streams
+    steps      optimizer steps that it will take
+    initial    adapter that it starts from, if the user gave one
     """
 
     method: Method
@@ -72,9 +83,10 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Training rows for measuring before training, the same for each seed: (model inputs, labels) per batch.
+    """Training rows on which entries are scored before training; the same rows for every seed.
 
-    `loss(logits [K*B, c], labels [K*B], K)` gives the mean loss per replica [K].
+    batches    (model inputs, labels) per batch of B rows
+    loss       loss(logits [K*B, c], labels [K*B], K) -> mean loss per replica [K]
     """
 
     batches: Sequence[tuple[dict[str, Tensor], Tensor]]
@@ -83,7 +95,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Sourced:
-    """A default and where it comes from."""
+    """A default value and its source."""
 
     value: float
     source: str = "this project's choice, not tuned"
@@ -91,7 +103,7 @@ class Sourced:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What tuning searches, both ends included; whole numbers where both ends are."""
+    """The range that tuning searches, both ends included; whole numbers if both ends are. `log`: on a log scale."""
 
     low: int | float
     high: int | float
@@ -108,7 +120,7 @@ def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
-    """A fine-tuning method; the fields of the frozen dataclass are its options.
+    """A fine-tuning method. The fields of the frozen dataclass are its options; the class variables describe it:
 
     `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
@@ -135,56 +147,62 @@ class Method(abc.ABC):
     tunable: ClassVar[Mapping[str, Range]] = {}
 
     def pack_key(self) -> str | None:
-        """Methods that give the same text may train in one pack; None trains alone."""
+        """A text; cells whose methods return the same text may share a pack. None: trains alone."""
         return self.family
 
     def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
-        """Raise UserError for an option out of range: what was given, what is allowed."""
+        """Raise UserError for an option out of range, with what was given and what is allowed."""
 
     def fits(self, model: nn.Module) -> None:  # noqa: B027 - most methods fit every model
-        """Raise UserError where the model has no place for the method. The model holds shapes only (device meta)."""
+        """Raise UserError if the method cannot be attached to the model, which holds shapes only (device meta)."""
 
     @abc.abstractmethod
     def attach(self, model: nn.Module, members: Sequence[Member], calibration: Calibration) -> Attached:
-        """Fit the model in place for K = len(members) replicas; return what trains, in named groups.
+        """Modify the model in place for K = len(members) replicas; return the trainable parameters in named groups.
 
-        Called on the first member's method. Randomness comes only from the members' streams.
+        Called on the first member's method. All randomness must come from the members' streams.
         """
 
     def strategies(self) -> tuple[str, ...]:
-        """Names of the selection strategies that it uses: what they are goes into the cell key."""
+        """Names of the selection strategies that it uses; their versions and sources enter the cell key."""
         return ()
 
     def parts(self) -> dict[str, str]:
-        """What changed the results of some combinations of options only: name -> version, for the cell key."""
+        """Name -> version of parts that only some options use, for the cell key.
+
+        Raising such a version leaves the keys of cells with other options as they are.
+        """
         return {}
 
     def export(self, model: nn.Module, attached: Attached, slot: int) -> Exported:
-        """What one replica has learned, head and all, for a base model that nothing has touched."""
+        """The trained adapter and head of replica `slot`, to be loaded onto the unmodified base model."""
         raise NotImplementedError(f"{self.name}: peft cannot express it")
 
     def check_initial(self) -> None:
-        """Raise NotApplicable where the method cannot start from an adapter trained before."""
+        """Raise NotApplicable if the method cannot start from a trained adapter."""
         raise NotApplicable(f"method '{self.name}' starts from no adapter; with --init-from: those of the LoRA family")
 
     def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
-        """Raise UserError where the adapter does not fit; returns the head layers that it has no values for.
+        """The head layers for which the adapter has no values. Raises UserError if the adapter does not fit.
 
         The model holds shapes only (device meta).
         """
         return []
 
     def options(self) -> dict[str, Any]:
-        """Options that differ from their defaults, as they go into the cell key."""
+        """Options that differ from their defaults, for the cell key."""
+        # without defaults, so that a new option leaves the keys of stored cells as they are
         fields = dataclasses.fields(self)
         return {f.name: v for f in fields if (v := getattr(self, f.name)) != f.default}
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """One linear layer that gets a low-rank pair: A is [rank, d_in], B is [d_out, rank].
+    """One linear layer that gets a low-rank pair A [rank, d_in], B [d_out, rank].
 
-    `layer` is the number of its block (-1 outside of any); sites with the same `reads` get the same input.
+    name     its path in the model
+    layer    number of its transformer block, -1 outside the blocks
+    reads    sites with the same text have the same input
     """
 
     name: str
@@ -196,6 +214,7 @@ class Site:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(shape of A, shape of B)."""
         return (self.rank, self.d_in), (self.d_out, self.rank)
 
 
@@ -206,30 +225,39 @@ Masks = PerSite
 """Boolean; True = trained."""
 
 Scope = Literal["matrix", "pair", "model"]
-"""Where the share is exact: in each matrix, in A and B of a site together, or over all sites."""
+"""The set of entries in which exactly the given ratio trains: each matrix, A and B of a site together, or all sites."""
 
 Unit = Literal["entry", "row", "column", "channel", "rank", "block"]
-"""What trains as a whole. Rows or columns of A and of B; channels: columns of A (inputs) and rows of B (outputs);
-ranks: rows of A with the columns of B; blocks: all entries that a strategy gives the same number.
+"""The entries that are selected together.
+
+row, column    of A and of B
+channel        columns of A (inputs) and rows of B (outputs)
+rank           a row of A with the matching column of B
+block          all entries to which a strategy gives the same number
 """
 
 Saving = Literal["trained parameters", "gradient", "optimizer state", "activations", "compute"]
 
 ScoreKind = Literal["weight", "snip", "fisher", "movement"]
-"""What methods/calibration.py can measure for a strategy before training."""
+"""Scores of entries that methods/calibration.py can measure before training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """A rule that says which entries of A and B train.
+    """A rule that selects which entries of A and B train.
 
-    `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` where `scores` names a kind, gives each entry a
-    number; the highest train, ties in row-major order, exactly as many as the ratio asks in the scope. Where `unit` is
-    not the entry, units train as a whole: of those with the highest numbers, as many as come nearest to the ratio, and
-    fewer of two equally near. With `half_only`, a ratio other than 0.5 is refused. `zero` is the matrix that starts at
-    zero (the other is drawn). `trains` is the one matrix that a share of half lets train, if it is one. With `twins`,
-    seeds 2i and 2i + 1 get complementary masks. `saves` is what it is sure to save against LoRA of the same rank, alone
-    and at its own scope with ratio 0.5; `why` says by what.
+    `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` if `scores` names a kind, gives each entry a
+    number. The entries with the highest numbers train, ties in row-major order, exactly `ratio` of them in the scope.
+    If `unit` is not the entry, whole units train: those with the highest numbers, in the count that comes nearest to
+    the ratio (the smaller of two equally near).
+
+    half_only    a ratio other than 0.5 is refused
+    zero         the matrix that is initialized to zero; the other one is random
+    trains       the one matrix that trains at ratio 0.5, if it is only one
+    twins        seeds 2i and 2i + 1 get complementary masks
+    saves        what it always saves against LoRA of the same rank, in a pack of one, at its own scope and ratio 0.5
+    why          reason for that, for `strategies show`
+    version      raised when its selection changes
     """
 
     name: str
@@ -254,9 +282,9 @@ SUITES: Registry[type[Suite]] = Registry("suite")
 
 
 def strategy(name: str, **facts: Any) -> Callable[[Callable[..., PerSite]], Callable[..., PerSite]]:
-    """Decorator: register a function as the strategy `name`; `facts` are fields of Strategy.
+    """A decorator that registers a function as the strategy `name`; `facts` are fields of Strategy.
 
-    The first line of the docstring is its summary. Raises UserError if the name is taken.
+    The first line of the function's docstring becomes the summary. Raises UserError if the name is registered.
     """
 
     def put(order: Callable[..., PerSite]) -> Callable[..., PerSite]:

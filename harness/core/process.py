@@ -1,4 +1,4 @@
-"""How a process of the harness starts: whose packages it imports, how OpenMP's threads wait, how many CPUs it has."""
+"""The start of a process of the harness: import of our packages, waiting policy of OpenMP, number of CPUs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 """The folder that holds the packages below: a checkout, or site-packages."""
 PACKAGES = ("harness", "methods", "reports", "results", "studies", "suites")
 WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables by which a user chooses how idle OpenMP threads wait; libgomp and LLVM's OpenMP read the first."""
+"""Environment variables that set how idle OpenMP threads wait; libgomp and LLVM's OpenMP both read the first."""
 
 
 class PackageFinder:
-    """A finder that imports our top-level packages from ROOT, whatever else on the path has their names.
+    """A finder that imports our top-level packages from `ROOT`, even if other folders on the path have their names.
 
-    `python -m` puts the working directory first, and a folder `results` there is what our own runs make.
+    `python -m` puts the working directory first on the path, and our own runs write a folder `results` there.
     """
 
     @staticmethod
@@ -31,13 +31,13 @@ class PackageFinder:
 
 
 def install_package_finder() -> None:
-    """Put the finder before all others, once."""
+    """Install the finder before all others; a second call does nothing."""
     if PackageFinder not in sys.meta_path:
         sys.meta_path.insert(0, PackageFinder)
 
 
 def find_foreign_package() -> tuple[str, str] | None:
-    """A module of another project that has the name of one of our packages and was imported first, and its place."""
+    """(name, path) of an imported module that is not ours but has the name of one of our packages; None if none."""
     for name in PACKAGES:
         module = sys.modules.get(name)
         paths = [] if module is None else [*getattr(module, "__path__", [getattr(module, "__file__", None) or "?"])]
@@ -50,15 +50,15 @@ _torch_was_first = False
 
 
 def has_spinning_threads() -> bool:
-    """Whether torch was imported before the harness, so that idle OpenMP threads spin while they wait."""
+    """Whether idle OpenMP threads spin while they wait, because torch was imported before the harness."""
     return _torch_was_first
 
 
 def wait_passively() -> None:
-    """Let idle OpenMP threads sleep, unless the user chose otherwise; too late where torch was imported before.
+    """Let idle OpenMP threads sleep, unless the user chose a policy.
 
-    Threads that spin at each barrier take the CPU from the thread that they wait for as soon as the machine has other
-    work. OpenMP reads the variable once, when torch loads it.
+    Spinning threads take the CPU from the thread that they wait for as soon as the machine has other work. OpenMP reads
+    the variable once, when torch loads it, so this has no effect if torch was imported before.
     """
     global _torch_was_first
     if any(name in os.environ for name in WAIT_VARIABLES):
@@ -68,8 +68,10 @@ def wait_passively() -> None:
 
 
 def build_child_environment() -> dict[str, str]:
-    """Variables with which a Python process that we start imports this harness, not what the working directory has."""
+    """Environment variables with which a child Python process imports this harness."""
+    # PYTHONSAFEPATH keeps the working directory off the child's path
     variables = {"PYTHONSAFEPATH": "1"}
+    # an installed harness is found anyway
     if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return variables
@@ -77,7 +79,7 @@ def build_child_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def set_child_environment() -> Iterator[None]:
-    """`child_environment` for processes that are started within, where no environment can be passed."""
+    """A context in which this process has those variables, for children that cannot be passed an environment."""
     previous_values = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
     os.environ.update(build_child_environment())
     try:
@@ -94,16 +96,16 @@ def set_child_environment() -> Iterator[None]:
 
 
 def count_cpus(root: Path = Path("/")) -> int:
-    """CPUs that this process may use: its affinity, and the quota of its container rounded up."""
+    """The number of CPUs that this process may use: its affinity, limited by its container's quota rounded up."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = read_cpu_quota(root)
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
 def read_cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs that the control group of this process, or one above it, grants; None where there is no limit.
+    """The number of CPUs that the control groups of this process allow; None without a limit.
 
-    `root` is where /proc and /sys lie.
+    The smallest quota of the group and those above it counts. `root` is the folder of /proc and /sys, for tests.
     """
     groups = root / "sys/fs/cgroup"
     try:
@@ -115,8 +117,9 @@ def read_cpu_quota(root: Path = Path("/")) -> float | None:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mounted = groups / "cpu" if controllers else groups  # version 1 mounts each controller, version 2 one tree
-        # in a container the path may be that of the host, which is not mounted: then the root is the container's
+        # cgroup version 1 mounts a tree per controller, version 2 one tree for all
+        mounted = groups / "cpu" if controllers else groups
+        # in a container the path may be the host's, which is not mounted; then the root of the tree is the container's
         group = mounted / path.lstrip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(mounted):
@@ -125,7 +128,7 @@ def read_cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _read_group_quota(folder: Path) -> float | None:
-    """Of one control group, version 2 or 1."""
+    """The quota of one control group (version 2 or 1) in CPUs; None without a limit."""
     with contextlib.suppress(OSError, ValueError):
         limit, period = (folder / "cpu.max").read_text().split()
         return None if limit == "max" else float(limit) / float(period)

@@ -1,4 +1,4 @@
-"""What produced a result: versions, commit, machine."""
+"""The provenance of a result: versions, commit and machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.core.record import Environment
 
 
 def get_utc_time() -> str:
-    """ISO 8601 in UTC, to the second."""
+    """The current UTC time in ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def get_version(package: str) -> str:
-    """The installed version; 'absent' where there is none."""
+    """The installed version of a package; 'absent' if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -28,7 +28,8 @@ def get_version(package: str) -> str:
 
 @functools.cache
 def read_commit() -> str | None:
-    """The checkout's commit, with '+dirty' for changed tracked files; None outside of a checkout."""
+    """The commit of the checkout, with '+dirty' if tracked files are changed; None outside a checkout."""
+    # the folder of this file, not the working directory: that may be a checkout of something else
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return None
@@ -46,7 +47,8 @@ def _run_git(folder: Path, *arguments: str) -> str:
 
 
 def read_cpu_name() -> str:
-    """The processor's name as the kernel gives it."""
+    """The processor's name, as the kernel reports it."""
+    # platform.processor() is empty or only 'x86_64' on most Linux systems
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -55,7 +57,7 @@ def read_cpu_name() -> str:
 
 
 def get_gpu_name(device: str) -> str | None:
-    """The GPU's name; None for a CPU, and for a GPU that is planned for where there is none."""
+    """The name of the GPU; None for a CPU, and for a plan for a GPU on a machine without one."""
     if device != "cuda" or not cuda_is_available():
         return None
     import torch
@@ -64,12 +66,13 @@ def get_gpu_name(device: str) -> str | None:
 
 
 GPU_FILES = ("nvidia*", "kfd", "dxg", "nvhost*", "nvmap")
-"""Files in /dev of the drivers that torch calls cuda: NVIDIA's, AMD's, Windows' for Linux, Jetson's."""
+"""Files in /dev of drivers that torch calls cuda: NVIDIA, AMD, Windows Subsystem for Linux, Jetson."""
 
 
 @functools.cache
 def cuda_is_available() -> bool:
-    """As torch says; it is not imported where its build or the lack of any driver's file says that there is none."""
+    """torch.cuda.is_available()."""
+    # torch takes seconds to import: without a driver's file, or with a CPU-only build, the answer is known
     no_driver = sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in GPU_FILES)
     if no_driver or get_version("torch").endswith("+cpu"):
         return False
@@ -79,12 +82,12 @@ def cuda_is_available() -> bool:
 
 
 def format_machine(device: str, threads: int) -> str:
-    """The GPU, or the processor with the threads used."""
+    """The name of the GPU, or that of the processor with the number of threads."""
     return get_gpu_name(device) or f"{read_cpu_name()} ({threads} threads)"
 
 
 def describe_environment(device: str, threads: int) -> Environment:
-    """The present machine and versions; asks torch for the GPU's name on CUDA only."""
+    """The current machine and package versions, for a record."""
     return Environment(
         python=platform.python_version(),
         torch=get_version("torch"),

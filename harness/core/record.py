@@ -1,4 +1,10 @@
-"""What came of a cell, and what a solo profile measured: the files under cells/ and profiles/."""
+"""The stored results: records of cells, profiles of methods, results of tuning. All are JSON files.
+
+OUT/cells/KEY.json        Record     one cell: scores, costs, provenance
+OUT/profiles/KEY.json     Profile    memory and speed of one method in isolation
+OUT/run.json              Run        the command, and the cells that it asked for
+OUT/tuning/tuned.json     TunedMethods
+"""
 
 from __future__ import annotations
 
@@ -15,22 +21,24 @@ Status = Literal["ok", "failed", "oom", "cancelled"]
 
 
 class Strict(BaseModel):
-    # A score that is no number is stored as such: as null its record would not read.
+    """A frozen part of a stored file; an unknown field is an error."""
+
+    # NaN is stored as NaN: as null, the record could not be read back
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Stored(Strict):
-    """A JSON file of its own, with its digest as the last member (see harness/core/files.py)."""
+    """A JSON file with its digest as the last member (see harness/core/files.py)."""
 
     sha256: str | None = Field(
         default=None,
         exclude=True,
-        description="of all that stands before it in the file, white space apart; null in files of earlier versions",
+        description="sha256 of everything before it in the file, white space excluded; null in older files",
     )
 
 
 class Predictions(Strict):
-    """The side file of per-example predictions: example id, split, target, prediction, logits; no data text."""
+    """The file of per-example predictions beside a record: example id, split, target, prediction, logits; no text."""
 
     path: str = Field(description="file name beside the record: KEY.parquet")
     sha256: str
@@ -38,44 +46,48 @@ class Predictions(Strict):
 
 
 class AdapterInfo(Strict):
-    """The trained adapter with its head, in a folder that peft loads."""
+    """The saved adapter with its head, in a folder that peft can load."""
 
-    path: str = Field(description="folder below that of the run: adapters/KEY")
-    sha256: str = Field(description="of its adapter_model.safetensors")
+    path: str = Field(description="folder in the run's folder: adapters/KEY")
+    sha256: str = Field(description="sha256 of its adapter_model.safetensors")
 
 
 class Parameters(Strict):
-    """Counts of numbers, not bytes. The head is counted apart from the adapter."""
+    """Numbers of parameters, not bytes. The adapter's exclude the head."""
 
-    adapter_trained: int
-    adapter_frozen: int = Field(description="stored by the adapter, not trained")
-    head_trained: int
+    adapter_trained: int = Field(description="trainable parameters of the adapter, head excluded")
+    adapter_frozen: int = Field(description="frozen parameters of the adapter")
+    head_trained: int = Field(description="trainable parameters of the head")
     backbone: int = Field(description="parameters of the backbone, trained or not")
-    backbone_trained: int = Field(description="backbone parameters that train (full fine-tuning)")
+    backbone_trained: int = Field(description="trainable parameters of the backbone (full fine-tuning)")
 
 
 class TrainState(Strict):
-    """Bytes of the tensors that training keeps: this cell's own, and the backbone that its pack shares."""
+    """Bytes of the tensors that live throughout training: those of this cell, and the backbone that its pack shares."""
 
-    weights: int
-    gradients: int
-    optimizer: int = Field(description="both AdamW moments, and the projectors of a projected gradient")
+    weights: int = Field(description="bytes of the trainable weights, head included")
+    gradients: int = Field(description="bytes of their gradients")
+    optimizer: int = Field(description="bytes of both AdamW moments, and of the projectors of a projected gradient")
     frozen: int | None = Field(
-        default=None, description="the adapter's entries that do not train, and the map of those that do"
+        default=None, description="bytes of the adapter's frozen entries, and of the map of the trainable ones"
     )
-    backbone: int | None = Field(default=None, description="the backbone's weights as they are stored")
-    quantization: int | None = Field(default=None, description="scales and tables of the backbone's quantization")
+    backbone: int | None = Field(default=None, description="bytes of the backbone's weights as stored in memory")
+    quantization: int | None = Field(
+        default=None, description="bytes of scales and tables of the backbone's quantization"
+    )
 
 
 class Phases(Strict):
-    """Seconds of this cell's pack, by phase; shared by all cells of the pack."""
+    """Seconds of each phase of this cell's pack; the same for all cells of the pack."""
 
-    load: float = Field(description="backbone weights into memory")
-    input: float = Field(description="reading, rendering and tokenising rows")
-    attach: float
-    train: float
-    capture: float = Field(default=0.0, description="CUDA graphs of the step, one a shape; not in train")
-    evaluate: float
+    load: float = Field(description="seconds to load the backbone's weights into memory")
+    input: float = Field(description="seconds to read, render and tokenise rows")
+    attach: float = Field(description="seconds to attach the adapters")
+    train: float = Field(description="seconds of all optimizer steps")
+    capture: float = Field(
+        default=0.0, description="seconds to capture CUDA graphs of the step, one per shape; not part of train"
+    )
+    evaluate: float = Field(description="seconds of evaluation")
 
 
 Chosen = Literal["asked", "memory", "knee"]
@@ -83,21 +95,28 @@ Timings = list[tuple[int, float]]
 
 
 class PackInfo(Strict):
-    """The pack the cell trained in. Scores are good from a pack; memory and speed are taken from profiles only."""
+    """The pack in which a cell trained.
 
-    keys: list[str] = Field(description="cell keys in slot order")
-    slot: int
-    size: int
-    threads: int
+    Scores from a pack are valid; memory and speed come from profiles only, for cells of a pack share both.
+    """
+
+    keys: list[str] = Field(description="keys of the pack's cells in slot order")
+    slot: int = Field(description="position of this cell in the pack, from 0")
+    size: int = Field(description="number of cells in the pack (K)")
+    threads: int = Field(description="number of CPU threads")
     chosen: Chosen | None = Field(
         default=None,
-        description="what bounds packs of its kind: --pack, memory and a fixed most, or the knee of timed steps; "
-        "null for a cell that can share with no other",
+        description="what limits the pack size: asked (--pack), memory (memory, or the fixed maximum), or knee (the "
+        "size beyond which timed steps gain nothing); null for a cell that cannot share a pack",
     )
-    timings: Timings = Field(default_factory=list, description="(replicas, seconds of a step) that K was chosen by")
+    timings: Timings = Field(
+        default_factory=list, description="(pack size, seconds per step) pairs from which the size was chosen"
+    )
 
 
 class Environment(Strict):
+    """Package versions and the machine of a result."""
+
     python: str
     torch: str
     transformers: str
@@ -112,12 +131,12 @@ class Environment(Strict):
 
     @property
     def machine(self) -> str:
-        """The GPU, or the processor where there was none."""
+        """The name of the GPU, or that of the processor without one."""
         return self.gpu or self.cpu
 
 
 class AverageInfo(Strict):
-    """A named average of the suite, so that a report needs no suite code."""
+    """This cell's part in a named average of its suite, stored so that a report needs no suite code."""
 
     tasks: list[str] = Field(description="tasks that a full average covers")
     score: float | None = Field(description="this task's headline score in points; null if not in the average")
@@ -127,14 +146,15 @@ class AverageInfo(Strict):
 
 
 class Truncation(Strict):
-    """Rows longer than max_length, by split; tokens beyond it were cut."""
+    """Rows longer than max_length, whose tokens beyond it were truncated."""
 
-    rows: dict[str, int]
-    total: dict[str, int]
+    rows: dict[str, int] = Field(description="number of truncated rows, by split")
+    total: dict[str, int] = Field(description="number of all rows, by split")
 
 
 def _drop_digest(extra: dict[str, Any]) -> dict[str, Any]:
-    """The digest is of a file: a changed copy of its record must not keep it."""
+    """`extra` without the digest."""
+    # the digest belongs to one file: a changed copy of its record must not carry it
     extra.pop("sha256", None)
     return extra
 
@@ -149,26 +169,28 @@ Time = Annotated[str, AfterValidator(_check_time)]
 
 
 class Record(Strict):
-    """What came of one cell. A failure is a record too, with its reason."""
+    """The result of one cell. A failed cell has a record too, with the reason."""
 
     schema_version: int = SCHEMA_VERSION
-    key: str
+    key: str = Field(description="content key of the cell, 16 hex digits; also the file's name")
     status: Status
     reason: str | None = Field(default=None, description="why there is no score; null when ok")
-    traceback: str | None = None
-    cell: Cell
+    traceback: str | None = Field(default=None, description="traceback of a failure; null when ok")
+    cell: Cell = Field(description="what was trained")
     scores: dict[str, float] = Field(default_factory=dict, description="official metrics in points, 0 to 100")
     averages: dict[str, AverageInfo] = Field(default_factory=dict)
-    majority: float | None = Field(default=None, description="points of the best constant prediction; null if none")
-    stand_in: bool = Field(description="true when model and data are the generated stand-ins: no evidence on real data")
-    data_source: str = ""
-    data_notes: list[str] = Field(default_factory=list, description="what is partial or derived in the data")
-    rows: dict[str, int] = Field(default_factory=dict, description="rows used, by split")
+    majority: float | None = Field(default=None, description="majority baseline in points; null if there is none")
+    stand_in: bool = Field(description="true for synthetic stand-in data and model: no evidence on real data")
+    data_source: str = Field(default="", description="where the rows come from")
+    data_notes: list[str] = Field(default_factory=list, description="notes on partial or derived data")
+    rows: dict[str, int] = Field(default_factory=dict, description="number of rows used, by split")
     truncation: Truncation | None = None
     predictions: Predictions | None = None
-    adapter: AdapterInfo | None = Field(default=None, description="null if not asked for or peft has no form")
-    loss_curve: list[tuple[int, float]] = Field(default_factory=list, description="(step, mean training loss since)")
-    steps: int | None = None
+    adapter: AdapterInfo | None = Field(default=None, description="null if not saved")
+    loss_curve: list[tuple[int, float]] = Field(
+        default_factory=list, description="(step, mean training loss since the previous point)"
+    )
+    steps: int | None = Field(default=None, description="optimizer steps taken")
     parameters: Parameters | None = None
     train_state: TrainState | None = None
     phases: Phases | None = None
@@ -178,12 +200,12 @@ class Record(Strict):
     finished: Time
     extra: Annotated[dict[str, Any], AfterValidator(_drop_digest)] = Field(
         default_factory=dict,
-        description="what methods and suites add; in the file it ends with the sha256 of all before it",
+        description="fields that methods and suites add; in the file it ends with the sha256 of everything before it",
     )
 
 
 class SharedParts:
-    """Lets many records have their equal parts as one object: a store of thousands then fits in memory."""
+    """Lets records share equal parts as one object, so that a store of thousands of records fits in memory."""
 
     RECORD = ("environment", "parameters", "train_state", "phases")
     CELL = ("protocol", "model", "initial")
@@ -192,12 +214,14 @@ class SharedParts:
         self._parts: dict[Hashable, Any] = {}
 
     def share(self, record: Record) -> Record:
-        """The same record; parts that equal those of an earlier one are that one's."""
+        """The same record, with each part replaced by an equal part of an earlier record."""
+        # through __dict__, because the models are frozen; the values stay equal, so nobody can tell
         for owner, names in ((record, self.RECORD), (record.cell, self.CELL)):
             for name in names:
                 owner.__dict__[name] = self._reuse_equal(owner.__dict__[name])
-            for strings in (name for name, value in owner.__dict__.items() if isinstance(value, str)):
-                owner.__dict__[strings] = self._reuse_equal(owner.__dict__[strings])
+            for name, value in owner.__dict__.items():
+                if isinstance(value, str):
+                    owner.__dict__[name] = self._reuse_equal(value)
             fields = self._parts.setdefault(frozenset(owner.model_fields_set), owner.model_fields_set)
             object.__setattr__(owner, "__pydantic_fields_set__", fields)
         for average in record.averages.values():
@@ -206,90 +230,93 @@ class SharedParts:
         return record
 
     def _reuse_equal(self, value: Any) -> Any:
-        """The first value that equals this one."""
-        # pydantic's own hash and comparison take several times as long as those of a tuple
+        """The first value seen that equals this one."""
+        # as a tuple: pydantic's own hash and comparison take several times as long
         content = tuple(vars(value).values()) if isinstance(value, BaseModel) else value
         return self._parts.setdefault((type(value), content), value)
 
 
 class Run(Stored):
-    """What was asked, so that a report can be made from the folder alone: run.json."""
+    """run.json: what the command asked for, so that a report can be written from the folder alone."""
 
-    command: str
-    title: str
+    command: str = Field(description="command line that started the run")
+    title: str = Field(description="title of the report")
     order: list[str] = Field(description="keys of the run's cells, in the order of the report")
-    dropped: list[str] = Field(description="a line for each combination that was left out")
-    margin: float | None = Field(default=None, description="points within which methods count as equivalent")
-    margin_late: bool = Field(default=False, description="whether the margin was named when there were results")
+    dropped: list[str] = Field(description="one line for each combination that was left out")
+    margin: float | None = Field(default=None, description="equivalence margin in points; null: no equivalence test")
+    margin_late: bool = Field(default=False, description="whether the margin is post hoc: set when results existed")
 
 
 Edge = Literal["lowest", "highest", "only"]
 
 
 class Trial(Strict):
-    """Values that were tried, and how they scored on the validation part; a trial that failed is one too."""
+    """One trial of tuning, failed or not: the values tried, and their score on the validation part."""
 
-    values: dict[str, int | float] = Field(description="the learning rate, and options that the method lets be tuned")
-    keys: list[str] = Field(description="its cells under tuning/cells, one a task")
-    score: float | None = Field(description="headline score in points, the mean over tasks; null if one has none")
+    values: dict[str, int | float] = Field(description="the learning rate, and the method's tunable options")
+    keys: list[str] = Field(description="keys of its cells under tuning/cells, one per task")
+    score: float | None = Field(description="headline score in points, mean over tasks; null if a task has no score")
     reason: str | None = Field(default=None, description="why there is no score")
-    steps: int
-    seconds: float = Field(description="its share of its packs' time")
+    steps: int = Field(description="optimizer steps")
+    seconds: float = Field(description="its share of the time of its packs")
 
 
 class Tuned(Strict):
-    """What tuning found for one method, on one task or over several."""
+    """The result of tuning one method, on one task or on several together."""
 
     suite: str
-    tasks: list[str] = Field(description="whose validation parts it was tuned on")
-    method: str = Field(description="as it is written on the command line, before tuning")
-    ranges: dict[str, tuple[float, float]]
-    trials: list[Trial] = Field(description="the first has the declared values")
-    best: int | None = Field(description="number of the trial that was chosen, from 0; null if none has a score")
-    edges: dict[str, Edge] = Field(description="what of the chosen values is the lowest or highest tried")
+    tasks: list[str] = Field(description="tasks on whose validation parts it was tuned")
+    method: str = Field(description="the method as written on the command line, before tuning")
+    ranges: dict[str, tuple[float, float]] = Field(description="searched range of each value, both ends included")
+    trials: list[Trial] = Field(description="all trials; the first has the declared values")
+    best: int | None = Field(description="index of the chosen trial, from 0; null if none has a score")
+    edges: dict[str, Edge] = Field(
+        description="chosen values that are the lowest or highest tried: the best value may lie beyond"
+    )
 
 
 class TunedMethods(Stored):
-    """All that tuning found: tuning/tuned.json."""
+    """tuning/tuned.json: the results of tuning all methods of a run."""
 
     methods: list[Tuned]
 
 
 class MemoryShares(Strict):
-    """Bytes at the peak of a training step, by what they are for."""
+    """Bytes at the memory peak of a training step, by category."""
 
-    weights: int
-    quantization: int = Field(description="scales and tables beside quantized weights")
-    adapters: int = Field(description="adapter and head, trained or not")
-    gradients: int = Field(description="those there at the peak; full and galore create theirs late in a step")
-    optimizer: int
-    activations: int = Field(description="what the forward pass keeps for the backward pass")
-    rest: int = Field(description="the peak less all the others")
+    weights: int = Field(description="bytes of the backbone's weights")
+    quantization: int = Field(description="bytes of scales and tables of quantized weights")
+    adapters: int = Field(description="bytes of adapter and head, trainable or frozen")
+    gradients: int = Field(description="bytes of gradients at the peak; full and galore create theirs late in a step")
+    optimizer: int = Field(description="bytes of the optimizer state")
+    activations: int = Field(description="bytes of activations saved for the backward pass")
+    rest: int = Field(description="bytes of the peak less all other categories")
 
     @property
     def total(self) -> int:
+        """Bytes at the peak."""
         return sum(getattr(self, name) for name in type(self).model_fields)
 
 
 class PhaseMemory(Strict):
-    """Peak bytes within one phase; null where the machine does not say."""
+    """Peak memory in bytes within one phase; null if the machine does not report it."""
 
     phase: Literal["load", "first step", "steady step", "evaluation", "generation"]
-    allocated: int | None = Field(default=None, description="CUDA allocator, in tensors")
-    reserved: int | None = Field(default=None, description="CUDA allocator, taken from the device")
-    rss: int = Field(description="resident memory of the process at its peak")
-    device: int | None = Field(default=None, description="used on the whole GPU by NVML, at the end of the phase")
+    allocated: int | None = Field(default=None, description="bytes in tensors, by the CUDA allocator")
+    reserved: int | None = Field(default=None, description="bytes taken from the device by the CUDA allocator")
+    rss: int = Field(description="peak resident memory of the process in bytes")
+    device: int | None = Field(default=None, description="bytes used on the whole GPU at the end of the phase, by NVML")
 
 
 class Profile(Stored):
-    """Memory and throughput of one (method, model, batch shape), measured alone in a process of its own."""
+    """Memory and throughput of one (method, model, batch shape), profiled in isolation in a separate process."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
     status: Status
     reason: str | None = None
     suite: str
-    method: str = Field(description="the method as it is written on the command line")
+    method: str = Field(description="the method as written on the command line")
     model: str
     model_revision: str
     dtype: Precision = "fp32"
@@ -300,23 +327,29 @@ class Profile(Stored):
     length: int = Field(description="tokens per row of the timed batches")
     warmup_steps: int
     timed_steps: int
-    peak_bytes: int | None = Field(default=None, description="see peak_kind")
+    peak_bytes: int | None = Field(default=None, description="peak memory in bytes, as defined by peak_kind")
     peak_kind: Literal["cuda allocated", "rss above loaded backbone"]
-    step_seconds: list[float] = Field(default_factory=list, description="raw samples, one per timed step")
+    step_seconds: list[float] = Field(default_factory=list, description="raw samples in seconds, one per timed step")
     samples_per_second: float | None = None
     train_state: TrainState | None = None
-    shares: MemoryShares | None = Field(default=None, description="bytes of one step's tensors, by what they are for")
-    phases: list[PhaseMemory] = Field(default_factory=list, description="memory by phase; of the `profile` verb")
-    blocks: list[float] = Field(default_factory=list, description="samples/s of each repeat")
-    step_percentiles: tuple[float, float, float] | None = Field(default=None, description="seconds: p10, p50, p90")
-    rows: Literal["full length", "real lengths"] | None = Field(default=None, description="of the batches of `blocks`")
-    tokens_per_second: float | None = Field(default=None, description="tokens of real rows, padding apart")
-    padding: float | None = Field(default=None, description="share of positions that is padding")
-    flops: int | None = Field(default=None, description="of a step's matrix products, forward and backward")
-    launches: int | None = Field(default=None, description="operations of a step, views apart")
+    shares: MemoryShares | None = Field(default=None, description="bytes of one step by category")
+    phases: list[PhaseMemory] = Field(
+        default_factory=list, description="memory by phase; from the command `profile` only"
+    )
+    blocks: list[float] = Field(default_factory=list, description="samples/s of each block of timed steps")
+    step_percentiles: tuple[float, float, float] | None = Field(
+        default=None, description="seconds per step: 10th, 50th and 90th percentile"
+    )
+    rows: Literal["full length", "real lengths"] | None = Field(
+        default=None, description="rows of the batches of `blocks`: all at full length, or at their real lengths"
+    )
+    tokens_per_second: float | None = Field(default=None, description="tokens/s of real rows, padding excluded")
+    padding: float | None = Field(default=None, description="fraction of positions that are padding, 0 to 1")
+    flops: int | None = Field(default=None, description="FLOPs of a step's matrix products, forward and backward")
+    launches: int | None = Field(default=None, description="number of operations in a step, views excluded")
     ceiling_flops: float | None = Field(default=None, description="FLOP/s of a large matrix product in this process")
-    ceiling_share: float | None = Field(default=None, description="FLOP/s of a step over those")
-    joules_per_1000: float | None = Field(default=None, description="energy of the GPU for 1,000 samples")
+    ceiling_share: float | None = Field(default=None, description="FLOP/s of a step over ceiling_flops, 0 to 1")
+    joules_per_1000: float | None = Field(default=None, description="energy of the GPU for 1,000 samples, in joules")
     shared_with: list[int] = Field(default_factory=list, description="other processes seen on the GPU")
     environment: Environment | None = None
     measured: str = Field(description="UTC, ISO 8601")

@@ -1,4 +1,11 @@
-"""The one place to register: a decorator for our own modules, entry points and plugin files for others'."""
+"""The registries of methods, strategies and suites.
+
+    our own modules      @METHODS.register("name"), imported by `load_package`
+    installed plugins    entry points of the group lorasp_harness, imported by `load_entry_points`
+    plugin files         --plugin FILE, imported by `load_plugin`
+
+A plugin has no version of ours, so the sha256 of its source enters the cell keys.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +27,11 @@ from harness.core.process import find_foreign_package
 T = TypeVar("T")
 MAX_NAME_LENGTH = 100
 RESERVED_CHARACTERS = frozenset(",:=|")
-"""Characters that the grammar of --methods reads, so that no name can hold them."""
+"""Characters with a meaning in --methods, so that no name may contain them."""
 _loading: str | None = None
-"""sha256 of the plugin's source that is being imported; None for our own modules."""
+"""sha256 of the source of the plugin that is being imported; None while our own modules are imported."""
 _loaded: set[str] = set()
+"""sha256 of the plugin files that were imported."""
 
 
 class Registry(Generic[T]):
@@ -40,7 +48,8 @@ class Registry(Generic[T]):
         self._package = package
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put the decorated thing under `name`. Raises UserError if the name is taken, or cannot be one."""
+        """A decorator that registers an item under `name`. Raises UserError for an invalid or registered name."""
+        # a plugin may pass anything as its name
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
             raise UserError(f"{self.kind} {shorten(ascii(name))}: allowed: a name of 1 to {MAX_NAME_LENGTH} characters")
         if RESERVED_CHARACTERS & set(name) or name != name.strip():
@@ -105,17 +114,18 @@ def load_package(name: str) -> None:
 
 
 def load_entry_points(group: str = "lorasp_harness") -> None:
-    """Import what installed plugins declare under the entry point group. Raises UserError if one raises."""
+    """Import the entry points of installed plugins. Raises UserError, naming the plugin, if one raises."""
     for entry in importlib.metadata.entry_points(group=group):
         with _record_plugin_source(f"plugin '{entry.name}' ({entry.value})", _find_source(entry.module)):
             entry.load()
 
 
 def _find_source(module: str) -> Path | None:
-    """Where an installed module's source lies; None for one that is not there, which importing it will tell."""
+    """The source file of an installed module; None if there is none."""
     try:
         spec = importlib.util.find_spec(module)
     except ImportError:
+        # importing the module raises the same error, which is then reported with the plugin's name
         return None
     return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
@@ -128,18 +138,20 @@ def _record_plugin_source(what: str, file: Path | None) -> Iterator[None]:
             yield
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
+    # SystemExit too: a plugin that calls sys.exit must not end the command without a message
     except (Exception, SystemExit) as error:
         raise UserError(f"{what} raises {type(error).__name__}: {error}") from error
 
 
 def load_plugin(path: Path) -> None:
-    """Import a plugin from a file, once. Raises UserError if the file is absent or raises."""
+    """Import a plugin file; a second call does nothing. Raises UserError if the file is missing or raises."""
     if not os.path.isfile(path):
         raise UserError(f"plugin file '{path}' does not exist; give the path of a Python file")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"plugin file '{path}': {error.strerror}; give a file that can be read") from error
+    # two files of one name must not replace each other in sys.modules
     name = f"lorasp_plugin_{path.stem}_{digest[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -147,6 +159,7 @@ def load_plugin(path: Path) -> None:
     if digest in _loaded:
         return
     module = importlib.util.module_from_spec(spec)
+    # before it runs: dataclasses look their module up there
     sys.modules[name] = module
     with _record_plugin_source(f"plugin file '{path}'", path):
         spec.loader.exec_module(module)

@@ -1,9 +1,10 @@
-"""The folder of a run: one JSON a cell, its predictions beside it, profiles, and what was asked.
+"""The folder of a run.
 
-    OUT/run.json                       what was asked
-    OUT/cells/KEY.json, KEY.parquet    a record and its predictions
+    OUT/run.json                       the command, and the cells that it asked for
+    OUT/cells/KEY.json, KEY.parquet    record and predictions of a cell
     OUT/profiles/KEY.json              memory and speed of a method
-    OUT/set-aside/                     files that could not be trusted
+    OUT/set-aside/                     damaged files, moved out of the way
+    OUT/.lock                          held by the command that writes
 
 Any command may read. Only the holder of `lock` writes, and only its `repair` moves files.
 """
@@ -43,26 +44,26 @@ if TYPE_CHECKING:
 
 SET_ASIDE = "set-aside"
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
-"""Seconds after which a record that has not changed is no longer being written, and between two looks at it."""
+"""Seconds without a change after which a record is no longer being written, and seconds between two reads of it."""
 Document = TypeVar("Document", bound=Stored)
 RECORD_DEPTH = 2
-"""The digest of a record stands in its last field."""
+"""Nesting of a record's digest: it is in the last field, `extra`."""
 
 
 class UnmatchedPredictions(ValueError):
-    """A record whose predictions are absent or others: damage, or a run is between writing the two files."""
+    """The predictions of a record are absent or different: damage, or a run is between writing the two files."""
 
 
 class Store:
-    """Records under `out`/cells and profiles under `out`/profiles."""
+    """The records, profiles and run.json in the folder of a run."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
 
     def prepare(self, also: Sequence[str] = ()) -> None:
-        """Make the folders and write in each that a run writes to. Raises UserError, before any training.
+        """Create the folders and check that files can be written. Raises UserError, before any training.
 
-        `also`: folders below that are made later; where one is there already, it must take files too.
+        `also` names folders that are created later; those that exist already are checked too.
         """
         folder = self.out
         try:
@@ -79,13 +80,15 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One run at a time in a folder. Raises UserError."""
+        """A context in which this process alone writes to the folder. Raises UserError if another run does."""
         path = self.out / ".lock"
+
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         except OSError as error:
             raise UserError(f"--out {self.out}: cannot open {path}: {describe_os_error(error)}; delete it") from error
         try:
+            # flock, not the file's existence: the kernel releases it when a run is killed
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -99,7 +102,8 @@ class Store:
             os.close(descriptor)
 
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
-        """The predictions first, then the record that names their hash."""
+        """Write a record and its predictions, if any. Raises UserError."""
+        # predictions first: the record names their hash, and a kill in between leaves no record without predictions
         if predictions is not None:
             content = encode_parquet(predictions)
             path = self.cells / f"{record.key}.parquet"
@@ -109,36 +113,38 @@ class Store:
         write_atomically(self.cells / f"{record.key}.json", to_json(record))
 
     def write_profile(self, profile: Profile) -> None:
+        """Write a profile. Raises UserError."""
         write_atomically(self.profile_dir / f"{profile.key}.json", to_json(profile))
 
     def read(self) -> tuple[dict[str, Record], list[str]]:
-        """Records by key, and a line for each file that is skipped because it cannot be trusted.
+        """Key -> record, and one line per skipped file that is damaged.
 
-        Nothing is moved or written. Raises UserError for a folder that cannot be read.
+        Moves and writes nothing. Raises UserError for a folder that cannot be read.
         """
         records, damaged = self._read_records()
         return records, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
 
     def repair(self) -> tuple[dict[str, Record], list[str]]:
-        """As `read`, for the run that holds the lock: files that cannot be trusted move out of the way.
+        """Key -> record, and one line per damaged file, which is moved to set-aside/. The caller must hold the lock.
 
-        That is also done with damaged profiles, and with folders that have the name of a file.
-        Temporary files that a killed run left are deleted.
+        Damaged profiles are moved too, and folders that have the name of a file. Temporary files of a killed run are
+        deleted.
         """
         remove_run_leftovers(self.out)
         records, damaged = self._read_records(wait=False)
         damaged |= read_documents(self.profile_dir, Profile)[1]
-        lines = [f"{self._set_aside(path, why)}, what it held is made again" for path, why in damaged.items()]
+        lines = [f"{self._set_aside(path, why)}; its content is computed again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
         return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
 
     @pause_collection()
     def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
-        """Records by key; the others by path, with the reason.
+        """Key -> record, and path -> reason for damaged files.
 
-        A run replaces predictions and record one after the other. A record that does not fit its predictions is
-        therefore read again, until its files have not changed for a while; not so by the run itself.
+        A run replaces predictions and record one after the other. With `wait`, a record that does not match its
+        predictions is therefore read again until its files have not changed for `SETTLE_SECONDS`. The run itself, which
+        is the only writer, need not wait.
         """
         records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
@@ -149,7 +155,8 @@ class Store:
         deadline = time.monotonic() + 5 * SETTLE_SECONDS
         while True:
             for path in paths:
-                stamps[path] = _build_stamp(path) if path in damaged else None  # most are read once
+                # only for files that may be read again: most are read once
+                stamps[path] = _build_stamp(path) if path in damaged else None
                 unmatched.discard(path)
                 try:
                     record = read_record(path)
@@ -165,10 +172,14 @@ class Store:
                 break
             time.sleep(POLL_SECONDS)
             paths = [path for path in recent if _build_stamp(path) != stamps[path]]
+        # a file that has vanished meanwhile was replaced or moved by a run: it is not damaged
         return records, {path: why for path, why in damaged.items() if os.path.lexists(path)}
 
     def _set_aside(self, path: Path, why: str) -> str:
-        """Move a file or folder to where it is in nobody's way; earlier ones of its name stay."""
+        """Move a damaged file or folder to set-aside/; returns a line that says so. Raises UserError.
+
+        An earlier one of the same name is not overwritten: the next goes to set-aside-2/, and so on.
+        """
         for number in range(1, 10):
             folder = self.out / (SET_ASIDE if number == 1 else f"{SET_ASIDE}-{number}")
             with contextlib.suppress(OSError):
@@ -182,11 +193,11 @@ class Store:
         )
 
     def profiles(self) -> dict[str, Profile]:
-        """Profiles by key; one that does not read counts as absent and is measured again."""
+        """Key -> profile. A damaged profile counts as absent, so that it is measured again."""
         return self.read_profiles()[0]
 
     def read_profiles(self) -> tuple[dict[str, Profile], list[str]]:
-        """Profiles by key, and a line for each file that is skipped because it cannot be trusted."""
+        """Key -> profile, and one line per skipped file that is damaged."""
         profiles, damaged = read_documents(self.profile_dir, Profile)
         return profiles, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
 
@@ -199,9 +210,10 @@ class Store:
         margin: float | None = None,
         late: bool = False,
     ) -> None:
-        """What was asked, so that a report can be made from the folder alone.
+        """Write run.json, so that a report can be written from the folder alone. Raises UserError.
 
-        `late`: the margin was named, or changed, when there were results already.
+        `order` are the keys of the run's cells, `dropped` a line per combination that was left out. `late`: the margin
+        is post hoc, set or changed when results existed.
         """
         run = Run(
             command=command, title=title, order=list(order), dropped=list(dropped), margin=margin, margin_late=late
@@ -209,7 +221,7 @@ class Store:
         write_atomically(self.out / "run.json", to_json(run))
 
     def read_run(self) -> dict[str, Any]:
-        """What `write_run` wrote. Raises UserError where the folder holds no run."""
+        """The content of run.json. Raises UserError if the folder holds no run."""
         path = self.out / "run.json"
         try:
             return read_document(path, Run).model_dump()
@@ -225,8 +237,9 @@ class Store:
 
 
 def read_record(path: Path) -> Record:
-    """A record that is what its file says, with its predictions. Raises OSError and ValueError."""
+    """A record, checked against its file name, its cell and its predictions. Raises OSError and ValueError."""
     record = parse_record(path)
+    # a copied or edited record would otherwise stand for a cell that it does not belong to
     if record.key != path.stem or record.cell.key != record.key:
         raise ValueError("its key does not match its content")
     if side := find_changed_predictions(path.parent, record):
@@ -235,13 +248,14 @@ def read_record(path: Path) -> Record:
 
 
 def parse_record(path: Path) -> Record:
-    """A record without a look at its predictions. Raises OSError and ValueError."""
+    """A record, without a check of its predictions. Raises OSError and ValueError."""
     try:
         content = read_bytes(path)
         record = Record.model_validate_json(content)
         verify_digest(content, RECORD_DEPTH)
         return record
     except ValidationError as error:
+        # another version explains the error better than the first field that does not fit
         version = _read_schema_version(path)
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}") from error
@@ -249,7 +263,7 @@ def parse_record(path: Path) -> Record:
 
 
 def _read_schema_version(path: Path) -> object:
-    """The schema version of a record that does not read, whatever else is in it."""
+    """The schema version of an invalid record; the current one if the file holds none."""
     try:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError):
@@ -258,7 +272,7 @@ def _read_schema_version(path: Path) -> object:
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
-    """A JSON file with its digest, if it has one, verified. Raises OSError and ValueError."""
+    """The content of a JSON file; its digest, if it has one, is verified. Raises OSError and ValueError."""
     content = read_bytes(path)
     document = kind.model_validate_json(content)
     if not verify_digest(content) and document.sha256 is not None:
@@ -267,7 +281,7 @@ def read_document(path: Path, kind: type[Document]) -> Document:
 
 
 def read_documents(folder: Path, kind: type[Profile]) -> tuple[dict[str, Profile], dict[Path, str]]:
-    """Those of a folder by key; the others by path, with the reason."""
+    """Key -> document for the files of a folder, and path -> reason for damaged files."""
     documents: dict[str, Profile] = {}
     damaged: dict[Path, str] = {}
     for path in list_files(folder, ".json"):
@@ -282,11 +296,12 @@ def read_documents(folder: Path, kind: type[Profile]) -> tuple[dict[str, Profile
 
 
 def find_changed_predictions(cells: Path, record: Record) -> Path | None:
-    """The file of a record's predictions, where it is absent or not what the record says."""
+    """The path of a record's predictions if they are absent or do not match the record's hash; otherwise None."""
     if record.predictions is None:
         return None
     side = cells / record.predictions.path
-    if record.predictions.path == f"{record.key}.parquet":  # no other name, so nothing outside of the folder
+    # no other name is accepted, so that a record cannot make us read a file outside the folder
+    if record.predictions.path == f"{record.key}.parquet":
         with contextlib.suppress(OSError):
             if hashlib.sha256(read_bytes(side)).hexdigest() == record.predictions.sha256:
                 return None
@@ -294,7 +309,7 @@ def find_changed_predictions(cells: Path, record: Record) -> Path | None:
 
 
 def _stat_files(path: Path) -> list[os.stat_result]:
-    """A record and its predictions, as far as they are there."""
+    """The status of a record's file and of its predictions, as far as they exist."""
     files = []
     for file in (path, path.with_suffix(".parquet")):
         with contextlib.suppress(OSError):
@@ -303,24 +318,25 @@ def _stat_files(path: Path) -> list[os.stat_result]:
 
 
 def _build_stamp(path: Path) -> object:
-    """Changes when a record or its predictions are replaced."""
+    """A value that changes when a record or its predictions are replaced."""
     return [(file.st_ino, file.st_mtime_ns, file.st_size) for file in _stat_files(path)]
 
 
 def _get_change_time(path: Path) -> float:
-    """When a record or its predictions were written last; not in the future, where clocks differ."""
+    """The time at which a record or its predictions were last written, in seconds since the epoch; 0 if unknown."""
+    # a file server's clock may be ahead: a time in the future would keep the reader waiting
     now = time.time()
     return max((file.st_mtime for file in _stat_files(path) if file.st_mtime <= now), default=0.0)
 
 
 def truncate_lines(lines: Sequence[str], most: int = 10) -> list[str]:
-    """The first lines, and how many more there are."""
+    """The first `most` lines, then the number of further ones."""
     hidden = len(lines) - most
     return [*lines[:most], f"and {hidden} more"] if hidden > 0 else list(lines)
 
 
 class HasKey(Protocol):
-    """A cell, or a planned one."""
+    """A Cell or a PlannedCell."""
 
     @property
     def key(self) -> str: ...
@@ -330,17 +346,17 @@ ACell = TypeVar("ACell", bound=HasKey)
 
 
 def select_missing_cells(cells: Sequence[ACell], records: dict[str, Record], *, retry: bool) -> list[ACell]:
-    """Cells without a result; cancelled ones run again, failed and out-of-memory ones only on `retry`."""
+    """The cells that have to run: those without a record, cancelled ones, and with `retry` failed and oom ones."""
     final_statuses = {"ok"} if retry else {"ok", "failed", "oom"}
     return [c for c in cells if c.key not in records or records[c.key].status not in final_statuses]
 
 
 def describe_damage(error: Exception) -> str:
-    """One line; of a record that does not fit its schema, the first field that does not, and what it holds."""
+    """One line about a damaged file; for an invalid record, its first invalid field and the value found there."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        # a missing field has the object around it as its input
+        # for a missing field pydantic gives the whole surrounding object as its input
         given = "" if first["type"] in ("missing", "json_invalid") else f"; found: {quote(first['input'])}"
         return f"{shorten(place)}: {first['msg']}{given}" if place else str(first["msg"])
     if isinstance(error, OSError):
@@ -349,16 +365,14 @@ def describe_damage(error: Exception) -> str:
 
 
 def to_json(document: BaseModel) -> bytes:
-    """The content of a JSON file, with its digest.
-
-    Numbers and texts are written as json.dumps does: a script that only lays the file out anew keeps the digest.
-    """
+    """The content of a JSON file, with its digest."""
+    # json.dumps, not pydantic's writer: a script that only reformats the file with the json module keeps the digest
     depth = RECORD_DEPTH if isinstance(document, Record) else 1
     return append_digest(json.dumps(document.model_dump(mode="json"), indent=1).encode(), depth)
 
 
 def encode_parquet(frame: pd.DataFrame) -> bytes:
-    """The content of a file of predictions."""
+    """The content of a parquet file with the predictions."""
     import io
 
     stream = io.BytesIO()

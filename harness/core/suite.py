@@ -1,4 +1,11 @@
-"""What a suite must be, and what its tasks and their rows are. Import these from harness.core.method."""
+"""The interface of suites, their tasks and rows. Import these from harness.core.method.
+
+    Suite.configure(request) ──> Suite
+    Suite.load(task, request) ──> TaskData: splits of Examples
+    Suite.score(task, split, predictions [n], targets [n]) ──> {metric: points}
+
+A task that is not scored row by row has an Evaluator instead of `score`.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +30,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 Label = int | float | str
-"""Class id, real number, or the text to be written."""
+"""Class id (classification), real number (regression), or target text (generation)."""
 
 TaskKind = Literal["classification", "translation", "instruction"]
-"""How a task trains and predicts, a file each in harness/task_types; regression is a classification without labels."""
+"""How a task trains and predicts, one file each in harness/data/task_types.
+
+Regression is classification without labels.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +50,12 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One task of a suite. `labels` is empty for regression. Each name of `eval_splits` is scored once."""
+    """One task of a suite.
+
+    labels         names of the classes, in the order of their ids; empty for regression
+    eval_splits    splits that are scored
+    metrics        names of the scores
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -50,7 +65,7 @@ class Task:
 
     @property
     def outputs(self) -> int | None:
-        """Width of the head: one per class, 1 for regression; None where a language model writes text."""
+        """Number of outputs of the head: one per class, 1 for regression; None for generation, which has no head."""
         return (len(self.labels) or 1) if self.kind == "classification" else None
 
 
@@ -65,7 +80,13 @@ def list_metric_names(task: Task) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class TaskData:
-    """The rows of one task: `splits` has "train" and every eval split. `notes` says what is partial or derived."""
+    """The rows of one task.
+
+    splits         "train" and every eval split -> rows
+    fingerprint    hash of the rows, for the cell key
+    source         where the rows come from
+    notes          what is partial or derived
+    """
 
     splits: Mapping[str, tuple[Example, ...]]
     fingerprint: str
@@ -75,7 +96,7 @@ class TaskData:
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """Where rows come from: `kind`, the folder of official files, and single files as {(task, split): paths}.
+    """Where rows come from.
 
     A suite whose tasks share their files may be named in the place of the task.
     """
@@ -87,7 +108,7 @@ class SourceRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Average:
-    """A named average of a suite: each task's headline score is the mean of the scores named here."""
+    """A named average of a suite. A task's headline score is the mean of the scores that `scores` names for it."""
 
     name: str
     scores: Mapping[str, tuple[str, ...]]
@@ -104,7 +125,7 @@ class SuitePreset:
 
 @dataclasses.dataclass
 class Evaluated:
-    """What an evaluator found for one replica: scores in points, per-example predictions, what else the record gets."""
+    """The evaluation of one replica: scores in points, per-example predictions, and extra fields for the record."""
 
     scores: dict[str, float]
     predictions: pd.DataFrame
@@ -112,7 +133,7 @@ class Evaluated:
 
 
 class Evaluator(typing.Protocol):
-    """Scores K replicas of a trained model at once; None for one whose outputs are not finite."""
+    """Evaluates the K = `k` replicas of a trained model at once; None for a replica with non-finite outputs."""
 
     def __call__(
         self, model: nn.Module, tokenizer: Any, k: int, protocol: Protocol, *, autocast: bool
@@ -169,10 +190,10 @@ class Suite(abc.ABC):
 
     @abc.abstractmethod
     def load(self, task: str, request: SourceRequest) -> TaskData:
-        """Rows of one task. Raises UserError naming the file, the line and what was expected."""
+        """The rows of one task. Raises UserError naming the file, the line and what was expected."""
 
     def check(self, task: str, data: TaskData, protocol: Protocol) -> None:  # noqa: B027 - most take any
-        """Raise UserError where the rows, or what is installed, cannot do what the protocol asks."""
+        """Raise UserError if the rows, or the installed packages, do not suffice for the protocol."""
 
     def score(self, task: str, split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Scores of one eval split; predictions are class ids [n] int64, values [n] float64 or texts [n].
@@ -191,15 +212,15 @@ class Suite(abc.ABC):
         return scores
 
     def notes(self, task: str) -> dict[str, Any]:
-        """What a record gets beside the scores: how they were computed."""
+        """Extra fields for a record that say how the scores were computed."""
         return {}
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator | None:
-        """What scores a task whose evaluation is not a prediction per row; None: `score` does."""
+        """The evaluator of a task that is not scored row by row; None: `score` is used."""
         return None
 
     def files(self) -> Mapping[str, str]:
-        """sha256 of the files of other packages that scores depend on, by what they are; part of the cell key."""
+        """Description -> sha256 of files of other packages on which scores depend, for the cell key."""
         return {}
 
     def majority(self, task: str, data: TaskData) -> float | None:
@@ -225,7 +246,7 @@ class Suite(abc.ABC):
         return best
 
     def headline(self, task: str, scores: Mapping[str, float], average: Average) -> float | None:
-        """The task's score in `average`: mean of the scores it names; None if the task or a score is not there."""
+        """The task's headline score in `average`, in points; None if the task or one of its scores is missing."""
         named = average.scores.get(task, ())
         if not named or any(name not in scores for name in named):
             return None

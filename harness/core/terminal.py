@@ -1,7 +1,7 @@
-"""What the command line prints: lines without control characters, and tables without markup.
+"""Output of the command line: lines without control characters, and tables without markup.
 
-Names of methods and tasks, paths, reasons and hypotheses come from users, plugins and stored files, so they may hold
-anything. Every line and every table that the commands print goes through this module.
+Names, paths, reasons and generated texts come from users, plugins and stored files, so they may contain anything,
+escape sequences included. Every line and every table that a command prints goes through this module.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 UNLIMITED_WIDTH = 100_000
-"""Columns of an imagined terminal on which every table fits: a table's least width is measured there."""
+"""Columns of a virtual terminal on which every table fits, to measure the minimum width of a table."""
 
 
 def escape_text(text: object) -> str:
-    """The text with each control, formatting or unassigned character written as its escape: ESC as `\\x1b`.
+    """The text with control, formatting and unassigned characters escaped, such as ESC to `\\x1b`.
 
     Line ends are escaped too. Spaces of any width stay.
     """
     written = str(text)
-    if written.isprintable():  # nearly all are, and a report writes hundreds of thousands
+    # the fast path: a report escapes hundreds of thousands of texts, and nearly all are printable
+    if written.isprintable():
         return written
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape_character(c) for c in written)
 
@@ -36,7 +37,7 @@ def _escape_character(character: str) -> str:
 
 
 def print_lines(lines: Iterable[object], stream: TextIO | None = None) -> None:
-    """Print each item as one line; what the stream's encoding lacks is escaped."""
+    """Print each item as one line; characters that the stream cannot encode are escaped."""
     target = stream or sys.stdout
     encoding = getattr(target, "encoding", None) or "utf-8"
     text = "".join(f"{escape_text(line)}\n" for line in lines)
@@ -44,14 +45,18 @@ def print_lines(lines: Iterable[object], stream: TextIO | None = None) -> None:
 
 
 def align_rows(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns padded with spaces; the first row is the head."""
-    cells = [[escape_text(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    """The rows as lines with aligned columns; the first row is the head."""
+    cells = [list(map(escape_text, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def make_text(text: object, style: str = "") -> Text:
-    """Text that rich prints as it is: no markup, no emoji codes, no control characters."""
+    """A text that rich prints verbatim: no markup, no emoji codes, no control characters."""
     from rich.text import Text
 
     return Text(escape_text(text), style=style)
@@ -60,7 +65,7 @@ def make_text(text: object, style: str = "") -> Text:
 def make_table(
     rows: Sequence[Sequence[str]], left: Collection[int], title: str | None = None, caption: str | None = None
 ) -> Table:
-    """A table of rich; the first row is the head, columns in `left` are flush left, others right."""
+    """A rich table. The first row is the head; the columns in `left` are left-aligned, all others right-aligned."""
     from rich.table import Table
 
     table = Table(
@@ -70,7 +75,7 @@ def make_table(
         caption_justify="left",
     )
     for i, name in enumerate(rows[0]):
-        # an ellipsis would hide the end of a name, where the options are
+        # fold, for an ellipsis would hide the end of a name, where the options are
         table.add_column(make_text(name), justify="left" if i in left else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*map(make_text, row))
@@ -80,12 +85,13 @@ def make_table(
 def print_table(
     rows: Sequence[Sequence[str]], left: Collection[int], title: str | None = None, caption: str | None = None
 ) -> None:
-    """Print a table to stdout: drawn where that is a terminal wide enough for its longest words, else plain lines."""
+    """Print a table to stdout: drawn with lines on a terminal, as plain aligned text elsewhere."""
     if sys.stdout.isatty():
         from rich.console import Console
 
         console = Console()
         table = make_table(rows, left, title, caption)
+        # on a terminal that is too narrow rich would break words in the middle
         if _measure_width(table, console) <= console.width:
             console.print(table)
             return

@@ -1,4 +1,9 @@
-"""Small answers about models and methods on disk, by all that they depend on: torch is not imported to ask again."""
+"""A cache of small facts about models and methods, keyed by everything that they depend on.
+
+    CACHE/facts/ab/ab12....json    {"value": ..., "sha256": ...}
+
+Checking whether a method fits a model imports torch and builds the model's shapes. A stored fact saves both.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +25,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("harness", "methods")
-"""Their source is in the key: a change of any of it makes all answers anew."""
+"""Packages whose source is part of the key: after any change all facts are computed again."""
 VERSIONS = ("torch", "transformers", "tokenizers", "peft", "safetensors", "sentencepiece", "tiktoken", "bitsandbytes")
 
 
 def fact_key(kind: str, content: Mapping[str, Any]) -> str:
-    """sha256 of what a fact depends on: `content`, the source of `PACKAGES`, and the versions of what they use."""
+    """The sha256 of what a fact depends on: `content`, the source of `PACKAGES`, and versions of their libraries."""
     versions = [platform.python_version(), platform.machine(), *map(get_version, VERSIONS)]
     everything = {"kind": kind, "content": content, "versions": versions, "source": source_digest()}
+    # surrogatepass: a path in `content` may hold bytes that are not UTF-8
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_fact(key: str) -> Any | None:
-    """The stored value; None where there is none, or its file is damaged."""
+    """The stored value; None if there is none or its file is damaged."""
     try:
         content = read_bytes(_path_of(key))
         return json.loads(content)["value"] if verify_digest(content) else None
@@ -41,7 +47,8 @@ def read_fact(key: str) -> Any | None:
 
 
 def write_fact(key: str, value: Any) -> bool:
-    """Store plain JSON other than null, whole or not at all; False where the folder takes no file."""
+    """Whether a value was stored. It is plain JSON other than null; False if the folder is not writable."""
+    # a cache that cannot be written costs time only, so it is no error
     try:
         _path_of(key).parent.mkdir(parents=True, exist_ok=True)
         replace_file(_path_of(key), append_digest(json.dumps({"value": value}).encode()))
@@ -56,8 +63,9 @@ def _path_of(key: str) -> Path:
 
 @functools.cache
 def source_digest() -> str:
-    """sha256 of all source of `PACKAGES`."""
+    """The sha256 of all Python source in `PACKAGES`."""
     digest = hashlib.sha256()
+    # the path counts too, or moving code from file to file could leave the digest as it is
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         digest.update(f"{path.relative_to(ROOT)}\0".encode())
         digest.update(path.read_bytes())
@@ -65,13 +73,14 @@ def source_digest() -> str:
 
 
 def describe_method(method: Method) -> list[str]:
-    """The method's fields, its classes, and the source of those that are not in `PACKAGES`: plugins' own.
+    """The method's options, the names of its classes, and a hash of the source of each plugin class.
 
-    Raises OSError and TypeError where that source cannot be read.
+    Raises OSError and TypeError if such a source cannot be read.
     """
     described = [repr(sorted(vars(method).items()))]
     for kind in type(method).__mro__[:-1]:
         described.append(f"{kind.__module__}.{kind.__qualname__}")
+        # the source of PACKAGES is in every key already
         if kind.__module__.split(".")[0] not in PACKAGES:
             described.append(hashlib.sha256(inspect.getsource(inspect.getmodule(kind) or kind).encode()).hexdigest())
     return described

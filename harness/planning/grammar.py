@@ -1,4 +1,10 @@
-"""The command line's own words: methods with options, seeds, files and models."""
+"""The grammar of command-line values: methods with options, seeds, data files and models.
+
+--methods      lora,lorasp:ratio=0.25|0.5,rank=8     -> MethodCalls: lora; lorasp 0.25; lorasp 0.5 (both rank 8)
+--seeds        5 | init=0,mask=0..9 | 5,length=0      -> [{stream: seed}]
+--data-file    qnli/train=PATH | wmt16/train=SRC,TGT  -> {(task or suite, split): paths}
+--model        PATH | SUITE=PATH                      -> {suite or '': path}
+"""
 
 from __future__ import annotations
 
@@ -25,21 +31,30 @@ OVERRIDE_TYPES: dict[str, Any] = {
     **{n: Protocol.model_fields[n].annotation for n in Protocol.model_fields if n not in ("name", "lr_source")},
     **{n: Cell.model_fields[n].annotation for n in ("dtype", "quantize", "recompute")},
 }
-"""Fields of the protocol, of precision and of recomputation that a method may set for itself: `lora:lr=1e-3`."""
+"""Field -> type of the settings that a method may override for itself, as in `lora:lr=1e-3`.
+
+These are the fields of the protocol, precision, quantization and activation checkpointing.
+"""
 
 
 MAX_METHODS = 1000
-"""Methods of one run, each combination of options counted."""
+"""Most methods of one run, each combination of options counted."""
 MAX_SEEDS = 10_000
-"""Seeds of one run, each combination of streams counted."""
+"""Most seeds of one run, each combination of streams counted."""
 MAX_SEED = 2**63 - 1
 MAX_INTEGER = 10**9
-"""Of a method's option: no tensor has more rows."""
+"""Largest whole number of a method's option: no tensor has more rows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MethodCall:
-    """One method with its options. `named`: the user wrote this very combination, it is not one of a product."""
+    """One method with its options.
+
+    method       the method, options set
+    given        names of the options that the user gave
+    overrides    settings outside the method that it overrides, such as lr
+    named        whether the user wrote this very combination; otherwise it comes from `all` or a product `A|B`
+    """
 
     method: Method
     given: frozenset[str]
@@ -48,10 +63,14 @@ class MethodCall:
 
 
 def parse_methods(text: str) -> list[MethodCall]:
-    """`lora,lorasp:ratio=0.25|0.5,rank=8` -> calls. Raises UserError for a wrong name, option, type or range."""
+    """The method calls of a text such as `lora,lorasp:ratio=0.25|0.5,rank=8`, products expanded.
+
+    Raises UserError for an unknown name or option, a value of the wrong type or out of range, or too many methods.
+    """
     calls: list[MethodCall] = []
     for name, options in _split_methods(text):
         if name == "all":
+            # `random` is the default strategy of lorasp, which the list of methods has already
             _check_method_count(len(calls) + len(METHODS.names()) + len(STRATEGIES.names()))
             calls += [_build_call(n, {}, named=False) for n in METHODS.names()]
             calls += [_build_call("lorasp", {"select": s}, named=False) for s in STRATEGIES.names() if s != "random"]
@@ -60,23 +79,26 @@ def parse_methods(text: str) -> list[MethodCall]:
         options = short_options | options
         choices = {option: text.split("|") for option, text in options.items()}
         count = math.prod(map(len, choices.values()))
+        # before the product is built: ten options of ten values each would fill the memory
         _check_method_count(len(calls) + count)
-        calls += [
-            _build_call(name, dict(zip(choices, values, strict=True)), named=count == 1)
-            for values in itertools.product(*choices.values())
-        ]
+        for values in itertools.product(*choices.values()):
+            calls.append(_build_call(name, dict(zip(choices, values, strict=True)), named=count == 1))
     return calls
 
 
 def _check_method_count(count: int) -> None:
-    """Raise UserError for more methods than a run takes."""
+    """Raise UserError for more than `MAX_METHODS` methods."""
     if count > MAX_METHODS:
         total = f"{count:,} methods, each combination of options counted"
         raise UserError(f"--methods: {total}; allowed: {MAX_METHODS:,}; split the run, or name fewer values")
 
 
 def resolve_short_name(name: str) -> tuple[str, dict[str, str]]:
-    """What a short name stands for: `qlora`, `qlorasp`, `lorasp-STRATEGY`. Raises UserError for no method's name."""
+    """(method, options) of a short name: `qlora`, `qlorasp` or `lorasp-STRATEGY`; ({}, for a method's own name).
+
+    Raises UserError for an unknown name.
+    """
+    # a plugin's method may be called lorasp-something: registered names come first
     if name in METHODS:
         return name, {}
     if name in SHORT_NAMES:
@@ -84,6 +106,7 @@ def resolve_short_name(name: str) -> tuple[str, dict[str, str]]:
         return method, {"quantize": quantize, "dtype": dtype}
     method, dash, selection = name.partition("-")
     if method == "lorasp" and dash:
+        # raises the error that names the nearest strategy
         STRATEGIES.get(selection)
         return method, {"select": selection}
     raise build_unknown_error(
@@ -92,7 +115,10 @@ def resolve_short_name(name: str) -> tuple[str, dict[str, str]]:
 
 
 def _split_methods(text: str) -> list[tuple[str, dict[str, str]]]:
-    """Method names with their raw options; a comma piece with '=' and no ':' belongs to the method before it."""
+    """(name, {option: text}) for each method of --methods. Raises UserError for a malformed text.
+
+    Commas separate both methods and options: a piece with '=' and without ':' is an option of the method before it.
+    """
     methods: list[tuple[str, dict[str, str]]] = []
     for piece in (p.strip() for p in text.split(",")):
         if not piece:
@@ -119,6 +145,7 @@ def _split_methods(text: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def _build_call(name: str, options: dict[str, str], *, named: bool) -> MethodCall:
+    """The call of one method with option texts. Raises UserError."""
     kind = METHODS.get(name)
     hints = typing.get_type_hints(kind)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
@@ -144,7 +171,7 @@ def _build_call(name: str, options: dict[str, str], *, named: bool) -> MethodCal
 
 
 def convert_value(what: str, text: str, kind: Any) -> Any:
-    """`text` as a value of type `kind`; lists join with '+'. Raises UserError."""
+    """`text` as a value of type `kind`; the items of a list are separated by '+'. Raises UserError."""
     value: Any = tuple(text.split("+")) if typing.get_origin(kind) in (tuple, list) else text
     if isinstance(kind, types.UnionType) and type(None) in kind.__args__ and text in ("none", "null"):
         return None
@@ -157,6 +184,7 @@ def convert_value(what: str, text: str, kind: Any) -> Any:
         allowed = getattr(kind, "__name__", str(kind))
         reason = error.errors()[0]["msg"].lower()
         raise UserError(f"{what}='{shorten(text)}': {reason}; allowed: {allowed}") from error
+    # pydantic accepts nan and inf as floats, and integers of any size
     numbers = result if isinstance(result, (tuple, list)) else (result,)
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         raise UserError(f"{what}='{shorten(text)}': allowed: a finite number")
@@ -166,7 +194,8 @@ def convert_value(what: str, text: str, kind: Any) -> Any:
 
 
 def check_field(what: str, field: str, value: Any) -> None:
-    """Raise UserError where a protocol field's range refuses the value."""
+    """Raise UserError if a value is out of range for a field of Protocol."""
+    # lr is the only field without a default
     try:
         Protocol.model_validate({"lr": 1e-3, field: value})
     except ValidationError as error:
@@ -174,9 +203,11 @@ def check_field(what: str, field: str, value: Any) -> None:
 
 
 def parse_seeds(text: str) -> list[dict[str, int]]:
-    """`5` -> seeds 0 to 4 in each stream; `init=0,mask=0..9` -> named streams, others 0, ranges multiplied.
+    """The seeds of a run, one {stream: seed} each. Raises UserError.
 
-    `5,length=0` -> seeds 0 to 4 with one named stream held.
+    `5`                   seeds 0 to 4, the same in every stream
+    `init=0,mask=0..9`    the product of the named ranges; streams that are not named have seed 0
+    `5,length=0`          seeds 0 to 4, with the named stream fixed
     """
     text = text.strip()
     if re.fullmatch("0*[1-9][0-9]*", text):
@@ -205,14 +236,16 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
 
 
 def _parse_seed(digits: str) -> int:
-    """Raises UserError for a number that no seed can be."""
+    """The seed that the digits stand for. Raises UserError for one above `MAX_SEED`."""
+    # length first: Python refuses to convert thousands of digits
     if len(digits) > 19 or int(digits) > MAX_SEED:
         raise UserError(f"--seeds {shorten(digits)}: allowed: numbers up to {MAX_SEED}")
     return int(digits)
 
 
 def _check_seed_count(text: str, count: int) -> None:
-    """Raise UserError for more seeds than a run takes; the likely cause is a seed written as a count."""
+    """Raise UserError for more than `MAX_SEEDS` seeds."""
+    # the likely cause is a seed, as in --seeds 20260101, read as a number of seeds: the message says how to set one
     if count > MAX_SEEDS:
         single_seed = f"one seed of that value: --seeds {','.join(f'{stream}={text}' for stream in STREAMS)}"
         hint = f"; {single_seed}" if text.isascii() and text.isdigit() else "; name shorter ranges"
@@ -220,20 +253,20 @@ def _check_seed_count(text: str, count: int) -> None:
 
 
 def make_task_name(path: Path) -> str:
-    """The task that a file without one is: its name less the extension, in letters, digits and underscores."""
+    """The task name of a table file: its name without extensions, in letters, digits and underscores."""
     name = re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", path.name, flags=re.IGNORECASE)
     return re.sub(r"\W+", "_", Path(name).stem)
 
 
 def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """`qnli/train=PATH` or `wmt16/train=SRC,TGT` (repeatable) -> {(task or suite, split): paths}.
+    """{(task or suite, split): paths} of texts such as `qnli/train=PATH` or `wmt16/train=SRC,TGT`. Raises UserError.
 
-    A file alone is all rows of a task of its name. Raises UserError.
+    A path alone holds all rows of a task that is named after the file.
     """
     files: dict[tuple[str, str], tuple[Path, ...]] = {}
     for text in texts:
         match = re.fullmatch(r"([\w-]+)/(\w+)=(.+)", text)
-        # os.path gives False where Path raises: a name that is too long, ~ of an unknown user
+        # os.path, because Path raises for a name that is too long and for ~ of an unknown user
         if not match and os.path.isfile(os.path.expanduser(text)):
             path = Path(os.path.expanduser(text))
             files[make_task_name(path), "train"] = (*files.get((make_task_name(path), "train"), ()), path)
@@ -241,13 +274,15 @@ def parse_data_files(texts: Sequence[str]) -> dict[tuple[str, str], tuple[Path, 
         if not match:
             allowed = "TASK/SPLIT=PATH, e.g. qnli/train=rows.tsv, or SUITE/SPLIT=SRC,TGT, e.g. wmt16/train=a.en,a.ro"
             raise UserError(f"--data-file '{shorten(text)}': allowed: {allowed}; or a file (suite table)")
+        # `dev` and `dev_matched` are common names of the validation splits
         split = "validation" + match[2][3:] if match[2].startswith("dev") else match[2]
         files[match[1], split] = (*files.get((match[1], split), ()), *_split_paths(text, match[3]))
     return files
 
 
 def _split_paths(text: str, written: str) -> tuple[Path, ...]:
-    """One path, or two with a comma between them; a file that has the comma in its name is one path."""
+    """The paths of one --data-file: one, or several separated by commas. Raises UserError for a missing file."""
+    # an existing file with a comma in its name is one path
     whole = Path(os.path.expanduser(written))
     parts = [written] if os.path.isfile(whole) else written.split(",")
     paths = tuple(Path(os.path.expanduser(part)) for part in parts)
@@ -259,10 +294,14 @@ def _split_paths(text: str, written: str) -> tuple[Path, ...]:
 
 
 def parse_models(texts: Sequence[str], suites: Collection[str]) -> dict[str, str]:
-    """`PATH` for all suites (key '') or `suite=PATH`. Raises UserError for a suite that is not run, or no path."""
+    """{suite: path} of texts `SUITE=PATH`; key '' for a `PATH` that holds for all suites.
+
+    Raises UserError for a suite that is not part of the run, and for an empty path.
+    """
     models = {}
     for text in texts:
         suite, equals, path = text.partition("=")
+        # an existing folder with '=' in its name is a path
         if not equals or os.path.exists(os.path.expanduser(text)):
             suite, path = "", text
         elif suite not in suites:

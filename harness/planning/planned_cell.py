@@ -1,4 +1,4 @@
-"""A cell together with all that its training needs."""
+"""A cell together with everything that its training needs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from harness.models.source import ModelSource
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlannedCell:
-    """One run to make. Cells of a task share the objects that they have in common.
+    """One cell to train. Cells of a task share the objects that they have in common.
 
-    cell      what is trained; its key is the hash of all that can change the result
+    cell      description of the cell; its key is the hash of everything that can change the result
     method    the method with its options
-    suite     what loads and scores the task
+    suite     the suite that loads and scores the task
     data      the task's rows
     source    the model's files
     start     the adapter that training starts from, if any
-    named     whether the user asked for this cell by name, not as one of a product or of `all`
+    named     whether the user named this cell; otherwise it comes from a product of options or from `all`
+
+    eq=False: planned cells are compared by identity, for comparing rows and models would take long.
     """
 
     cell: Cell
@@ -42,22 +44,23 @@ class PlannedCell:
 
     @property
     def train_rows(self) -> int:
-        """Training rows, under the protocol's limit."""
+        """Number of training rows, limited by the protocol."""
         return limit_rows(len(self.data.splits["train"]), self.cell.protocol.train_rows)
 
     @property
     def eval_rows(self) -> int:
-        """Rows of all eval splits together, under the protocol's limit for each."""
+        """Number of rows in all eval splits together; the protocol limits each split."""
         limit = self.cell.protocol.eval_rows
         return sum(limit_rows(len(self.data.splits[split]), limit) for split in self.task.eval_splits)
 
 
 def limit_rows(rows: int, limit: int | None) -> int:
+    """The smaller of a number of rows and its limit, if there is one."""
     return rows if limit is None else min(rows, limit)
 
 
 def first_of_each_task(cells: Iterable[PlannedCell]) -> Mapping[tuple[str, str], PlannedCell]:
-    """The first cell of each (suite, task), in order."""
+    """(suite, task) -> its first cell, in the order of the cells."""
     firsts: dict[tuple[str, str], PlannedCell] = {}
     for planned in cells:
         firsts.setdefault((planned.cell.suite, planned.cell.task), planned)

@@ -1,4 +1,11 @@
-"""Before any training: does each method fit its model, and the adapter that it starts from?"""
+"""Checks before any training: does each method fit its model, and the adapter that it starts from?
+
+    cells ── one check per (suite model, method, head width, adapter) ──> fits | a note | UserError
+                                                  named by the user: the error ends the command
+                                                  from a product or `all`: its cells are dropped, with a line
+
+Models are built as shapes only (device meta), so a check loads no weights.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +27,27 @@ if TYPE_CHECKING:
 
 
 def drop_unfit_cells(plan: Plan, cells: Sequence[PlannedCell], *, cache: bool = False) -> Plan:
-    """The plan without those of `cells` whose model has no place for their method, each with a line that says why.
+    """The plan without those of `cells` whose method does not fit their model, with a line for each that says why.
 
-    `cache`: whether what fitted before, with the same files and versions, is taken to fit, and torch is not imported.
-    Raises UserError where the user asked for such a cell by name.
+    With `cache`, the answer of an earlier check of the same files and versions is used, so that torch is not imported.
+    Raises UserError if the user named such a cell.
     """
     refused: dict[tuple[object, ...], UserError | None] = {}
     models: Models = {}
     notes: list[str] = []
     cases = [_build_case_key(planned) for planned in cells]
     for planned, case in zip(cells, cases, strict=True):
+        # seeds and tasks repeat the same case many times
         if case in refused:
             continue
         refused[case] = None
-        found = _check_once(planned, models) if cache else _check(planned, models)
-        if isinstance(found, UserError):
+        answer = _check_once(planned, models) if cache else _check(planned, models)
+        if isinstance(answer, UserError):
             if planned.named:
-                raise UserError(f"{planned.cell.title} on {planned.cell.model.name}: {found}") from found
-            refused[case] = found
+                raise UserError(f"{planned.cell.title} on {planned.cell.model.name}: {answer}") from answer
+            refused[case] = answer
         else:
-            notes += found
+            notes += answer
     plan = dataclasses.replace(plan, notes=(*plan.notes, *dict.fromkeys(notes)))
     keys = {cell.key for cell, case in zip(cells, cases, strict=True) if refused[case]}
     lines = [format_not_applicable(f"{what[1]} on {what[0]}", error) for what, error in refused.items() if error]
@@ -47,30 +55,31 @@ def drop_unfit_cells(plan: Plan, cells: Sequence[PlannedCell], *, cache: bool = 
 
 
 Models = dict[tuple[str, int | None], "nn.Module"]
+"""(suite, width of the head) -> the model's shapes, built once per command."""
 
 
 def _check_once(planned: PlannedCell, models: Models) -> list[str] | UserError:
-    """`_check`, read from the cache folder where it was done before."""
+    """The answer of `_check`, read from the cache folder if it is there and stored otherwise."""
     key = _fact_key(planned)
     stored = read_fact(key) if key else None
     if stored is not None:
         notes: list[str] = stored["notes"]
         return notes if stored["unfit"] is None else UserError(stored["unfit"])
-    found = _check(planned, models)
+    answer = _check(planned, models)
     if key:
-        unfit = isinstance(found, UserError)
-        write_fact(key, {"notes": [] if unfit else found, "unfit": str(found) if unfit else None})
-    return found
+        unfit = isinstance(answer, UserError)
+        write_fact(key, {"notes": [] if unfit else answer, "unfit": str(answer) if unfit else None})
+    return answer
 
 
 def _check(planned: PlannedCell, models: Models) -> list[str] | UserError:
-    """Notes on the model of a cell, or why it has no place for the method or the adapter that this starts from.
+    """Notes on the model of a cell, or the error if the method, or the adapter that it starts from, does not fit.
 
-    Raises UserError for a model that no method could train.
+    Raises UserError for a model that no method can train on the task.
     """
     from harness.models.load import describe_drawn_parameters
 
-    # the backbone is the same for each task, but its file may have a head that fits some tasks only
+    # the backbone is the same for all tasks of a suite, but its file may have a head that fits some tasks only
     cell, method = planned.cell, planned.method
     shape = (cell.suite, planned.task.outputs)
     if shape not in models:
@@ -85,8 +94,9 @@ def _check(planned: PlannedCell, models: Models) -> list[str] | UserError:
 
 
 def _fact_key(planned: PlannedCell) -> str | None:
-    """Of what `_check` depends on; None where that is more than can be said in a key."""
+    """The cache key of a check; None if the answer depends on more than a key can cover."""
     cell, source, task = planned.cell, planned.source, planned.task
+    # adapters differ from seed to seed, and comparing their tensors needs torch anyway
     if cell.initial is not None:
         return None
     try:
@@ -103,18 +113,18 @@ def _fact_key(planned: PlannedCell) -> str | None:
 
 
 def count_virtual_tokens(method: Method) -> int:
-    """Positions that a method puts before each row."""
+    """The number of virtual tokens that a method puts before each row."""
     return int(getattr(method, "tokens", 0)) if method.family in ("prompt", "prefix") else 0
 
 
 def check_length(name: str, length: int, model: nn.Module, added: int = 0) -> None:
-    """Raise UserError for rows longer than the table of positions that a model has learned; rotary ones have none.
+    """Raise UserError if rows of `length` tokens are longer than the model's table of learned positions.
 
-    `added` is the number of positions that a method puts before each row.
+    `added` is the number of virtual tokens before each row. Models with rotary positions have no such table.
     """
     for path, module in model.named_modules():
         if path.endswith(("position_embeddings", "wpe", "embed_positions")) and hasattr(module, "num_embeddings"):
-            # RoBERTa counts positions from behind the padding's, BART and OPT from an offset
+            # RoBERTa counts positions from the one after the padding index, BART and OPT from an offset
             padding = getattr(module, "padding_idx", None)
             first_position = (
                 getattr(module, "offset", 0) if padding is None or "embed_positions" in path else padding + 1
@@ -129,7 +139,7 @@ def check_length(name: str, length: int, model: nn.Module, added: int = 0) -> No
 
 
 def check_end_token(source: ModelSource, model: nn.Module) -> None:
-    """Raise UserError for an encoder-decoder that lacks what it needs to read a text: a first and an end token."""
+    """Raise UserError for an encoder-decoder without the start or end token that classification needs."""
     config: Any = model.config
     if not config.is_encoder_decoder:
         return
@@ -137,18 +147,20 @@ def check_end_token(source: ModelSource, model: nn.Module) -> None:
         raise UserError(f"model '{source.name}': its config.json has no decoder_start_token_id; add it")
     from harness.models.load import load_tokenizer
 
+    # the head reads the hidden state of the end token, so the tokenizer must append one
     if load_tokenizer(source)("a")["input_ids"][-1] != config.eos_token_id:
-        problem = f"model '{source.name}' sorts texts by their end token, which the tokenizer there does not write"
+        problem = f"model '{source.name}' classifies texts at their end token, which its tokenizer does not append"
         remedy = (
             "shape:NAME@FOLDER with its own tokenizer" if source.shape else "a folder with the model's own tokenizer"
         )
-        raise UserError(f"{problem}; give {remedy}, an encoder, or a suite of texts to write (--suite wmt16)")
+        raise UserError(f"{problem}; give {remedy}, an encoder, or a generation suite (--suite wmt16)")
 
 
 def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
-    """The model's shapes. Raises UserError where the task cannot train such a model, or its files do not match."""
+    """The model's shapes. Raises UserError if the task cannot use such a model, or if its files do not match."""
     from harness.models.load import load_skeleton, load_tokenizer
 
+    # raises for a missing or damaged tokenizer, which would fail only after the model is loaded
     load_tokenizer(source)
     if task.kind != "instruction":
         model = load_skeleton(source, task.outputs)
@@ -159,6 +171,7 @@ def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
     try:
         model = load_skeleton(source, task.outputs)
     except UserError as error:
+        # the loader's own advice does not know that the task needs a causal model
         raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
     config: Any = model.config
     if config.is_encoder_decoder:
@@ -168,19 +181,19 @@ def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
 
 
 def _build_case_key(planned: PlannedCell) -> tuple[object, ...]:
-    """What is checked once: the method on a suite's model with a head of the task's width, and the adapter."""
+    """Cells with equal values need one check: suite (and so model), method, width of the head, adapter."""
     cell, start = planned.cell, planned.cell.initial
     return (cell.suite, cell.label, planned.task.outputs) + ((start.revision, start.scaling) if start else ())
 
 
 def _check_initial(planned: PlannedCell, model: nn.Module) -> list[str]:
-    """Raises UserError where the cell's adapter does not fit; a line where its head does not."""
+    """A line if the adapter has no head for the task. Raises UserError if the adapter does not fit the model."""
     if planned.start is None:
         return []
     cell, outputs = planned.cell, planned.task.outputs
     fresh_layers = planned.method.fits_initial(model, load_initial(planned.start))
     line = (
         f"{cell.suite}/{cell.task}: --init-from has no head of {outputs} outputs: {', '.join(fresh_layers)} "
-        "drawn afresh"
+        "initialized at random"
     )
     return [line] if fresh_layers else []

@@ -1,4 +1,4 @@
-"""How many steps a cell takes, and its learning rate at each."""
+"""The number of optimizer steps of a cell, and the learning rate at each step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import math
 from harness.core.cell import Protocol
 
 STEPS_VERSION = 2
-"""Raised when a number of epochs gives another number of steps."""
+"""Part of the cell key for a fractional number of epochs; raised when such a number gives another number of steps."""
 
 
 def count_steps(protocol: Protocol, rows: int) -> int:
-    """Optimizer steps over `rows` training rows; the last batch of an epoch may be short.
+    """The number of optimizer steps over `rows` training rows, at least 1; the last batch of an epoch may be short.
 
-    Without `max_steps`, as many as transformers' Trainer takes, whose floating-point product it rounds up as it is: 1.1
-    epochs of 10 batches are 12 steps. `max_steps` here bounds the epochs, and does not replace them as Trainer's does.
+    Without `max_steps` it equals that of transformers' Trainer. `max_steps` limits the epochs; in Trainer it replaces
+    them.
     """
+    # Trainer rounds the floating-point product up: 1.1 epochs of 100 batches are 110.00000000000001, so 111 steps
     steps = protocol.epochs * math.ceil(rows / protocol.batch_size)
     if protocol.max_steps is not None and steps >= protocol.max_steps:
         return protocol.max_steps
@@ -23,13 +24,14 @@ def count_steps(protocol: Protocol, rows: int) -> int:
 
 
 def compute_learning_rates(protocol: Protocol, steps: int) -> list[float]:
-    """One rate per step: linear warm-up from 0 over ceil(warmup * steps), then linear to 0 or constant.
+    """The learning rates [steps]: linear warm-up from 0 over ceil(warmup * steps), then linear decay or constant.
 
-    The same numbers as transformers' get_linear_schedule_with_warmup: the first step of a warm-up has rate 0.
+    The numbers of transformers' get_linear_schedule_with_warmup: with a warm-up the first step has rate 0.
     """
     warmup_steps = math.ceil(protocol.warmup * steps)
     rates = []
     for step in range(steps):
+        # max(1, ...) as in transformers, so that the numbers agree there too
         if step < warmup_steps:
             factor = step / max(1, warmup_steps)
         elif protocol.schedule == "linear":

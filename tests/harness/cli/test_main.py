@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from harness.core.spec import Spec
 
 VERBS = tuple("run report show compare watch merge methods strategies suites new schema bench doctor".split())
 
@@ -18,6 +19,36 @@ VERBS = tuple("run report show compare watch merge methods strategies suites new
 def test_help_of_each_verb_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert f"python -m harness {verb}" in capsys.readouterr().out
+
+
+def test_the_list_of_commands_has_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["bench", "--help"]):
+        assert main(words) == 0
+        commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+        assert commands and all(line.endswith(".") and not line.endswith("...") for line in commands)
+
+
+def test_help_names_the_choices_of_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for shown in (
+        "--device auto|cpu|cuda ",
+        "--dtype fp32|bf16[,...] ",
+        "--lr NUMBER ",
+        "--out PATH ",
+        "--pack INTEGER ",
+    ):
+        assert shown in text
+    assert "--retry / --no-retry run" in text
+
+
+@pytest.mark.parametrize("name", [name for name, field in Spec.model_fields.items() if field.default not in (None, ())])
+def test_help_states_the_default_of_a_flag(name: str) -> None:
+    field = Spec.model_fields[name]
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    assert f"default: {default}" in (field.description or "")
 
 
 @pytest.mark.parametrize(

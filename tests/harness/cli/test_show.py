@@ -62,14 +62,14 @@ def test_a_run_need_not_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_prefix_of_none_or_of_many_is_refused(tmp_path: Path) -> None:
     keys = stored(tmp_path)
-    with pytest.raises(UserError, match=f"begins 4 keys: {min(keys)}.*give more"):
+    with pytest.raises(UserError, match=f"matches 4 keys: {min(keys)}.*give more"):
         find_record("", tmp_path)
     with pytest.raises(UserError, match="unknown key"):
         find_record("zz", tmp_path)
     with pytest.raises(UserError, match=r"no stored cells in .*nowhere; give the folder"):
         find_record("a", tmp_path / "nowhere")
     (tmp_path / "cells" / f"{keys[0]}.json").write_text("{}")
-    with pytest.raises(UserError, match="does not read as a record"):
+    with pytest.raises(UserError, match="is not a readable record"):
         find_record(keys[0], tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_a_classifier_that_reads_end_tokens_needs_them(
 ) -> None:
     words = ["--model", "shape:t5-small", "--methods", "lora", "--tasks", "rte", "--out", str(tmp_path)]
     assert main([verb, *words]) == 2
-    assert "end token, which the tokenizer there does not write" in capsys.readouterr().err.splitlines()[-1]
+    assert "which its tokenizer does not append" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_same_with_a_tokenizer_that_writes_them_is_planned(tmp_path: Path) -> None:

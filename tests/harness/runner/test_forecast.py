@@ -64,7 +64,7 @@ def test_memory_of_a_mixed_pack_is_told_to_be_a_bound(methods: str, told: bool) 
     made = format_forecast(
         forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None)
     )
-    assert ("as if all were the one that takes most" in made) == told
+    assert ("several methods: an upper bound" in made) == told
 
 
 @pytest.mark.parametrize("tuned_on", [(), ("rte",)])
@@ -76,7 +76,7 @@ def test_trials_of_tuning_are_counted_as_the_run_makes_them(tmp_path: Path, tune
     made = forecast_run(spec, None)
     assert made["cells"] == 8 and sum(p["k"] for p in made["packs"]) == 8 + made["trials"]
     assert sum(p["k"] for p in made["packs"] if p["tuning"]) == made["trials"]
-    assert "trials of tuning" in format_forecast(made) and "rte (tuning)" in format_forecast(made)
+    assert "tuning trials" in format_forecast(made) and "rte (tuning)" in format_forecast(made)
     run(spec, "command", lambda total: PlainListener(io.StringIO(), total))
     assert made["trials"] == len(Store(tmp_path / "run" / "tuning").read()[0]) == (4 if tuned_on else 8)
 
