@@ -5,6 +5,8 @@ HarnessError
 │   ├── NotApplicable    a combination that cannot be; dropped if a product of options made it
 │   └── Absent           rows that do not exist; their task is left out
 └── CellFailed           one cell has no score; it becomes a failed record
+
+`failure.py` adds OutOfMemory and CheckpointMismatch, for packs.
 """
 
 from __future__ import annotations
