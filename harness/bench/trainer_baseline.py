@@ -1,7 +1,7 @@
 """The baseline "peft + Trainer": it trains one cell at a time on the same rows and with the same budget as ours.
 
 model loading | setup: adapter, Trainer | training [ first step ... last step ] | scoring
-                                                    \______ stepping ______/
+                                                    |----- stepping -----|
 """
 
 from __future__ import annotations

@@ -55,57 +55,145 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    suite: Annotated[tuple[str, ...], Words] = Field(default=("glue",), min_length=1, description="suites")
-    tasks: Annotated[tuple[str, ...], Words] = Field(default=(), description="tasks; none: all of the suites")
-    methods: str = Field(default="lora,lorasp", description="methods with options: lora,lorasp:ratio=0.25|0.5")
-    seeds: Annotated[str, BeforeValidator(_format_integer)] = Field(
-        default="5", description="a number of paired seeds, named streams (init=0,mask=0..9), or both (5,length=0)"
+    suite: Annotated[tuple[str, ...], Words] = Field(
+        default=("glue",), min_length=1, description=("comma-separated suites; default: glue")
     )
-    preset: str = Field(default="quick", description="quick, small or paper: model, data and budget")
+    tasks: Annotated[tuple[str, ...], Words] = Field(
+        default=(), description=("comma-separated tasks; default: all tasks of the suites")
+    )
+    methods: str = Field(
+        default="lora,lorasp",
+        description=(
+            "comma-separated methods with options; A|B tries both values: lora,lorasp:ratio=0.25|0.5;"
+            " default: lora,lorasp"
+        ),
+    )
+    seeds: Annotated[str, BeforeValidator(_format_integer)] = Field(
+        default="5",
+        description=(
+            "number of seeds, the same for all methods so that comparisons are paired; or seeds of named random"
+            " streams (init=0,mask=0..9); or both (5,length=0); default: 5"
+        ),
+    )
+    preset: str = Field(
+        default="quick",
+        description=(
+            "quick (tiny model, synthetic stand-in data, offline), small (MiniLM) or paper (roberta-base and"
+            " others): sets model, data and training budget; default: quick"
+        ),
+    )
     protocol: Literal["default", "paper"] = Field(
-        default="default", description="default: declared learning rates; paper: 2e-5 and 3 epochs"
+        default="default",
+        description=(
+            "default: learning rates declared by each method; paper: learning rate 2e-5 and 3 epochs"
+            " (arXiv 2403.08822); default: default"
+        ),
     )
     tune: int | None = Field(
         default=None,
         ge=1,
         le=1000,
-        description="trials of each method over its learning rate, scored on a part of the train rows",
+        description=(
+            "number of tuning trials per method and task; searches the learning rate and other tunable options,"
+            " scored on a validation part held out of the train rows; default: no tuning"
+        ),
     )
     tune_tasks: Annotated[tuple[str, ...], Words] = Field(
-        default=(), description="tune on these tasks only: one value a method, best in the mean, for all tasks"
+        default=(),
+        description=(
+            "comma-separated tasks to tune on; the values with the best mean score are used for all tasks;"
+            " default: each task is tuned separately"
+        ),
     )
     tune_seeds: int = Field(
-        default=1, ge=1, le=1000, description="seeds of each trial of --tune, whose mean is its score"
+        default=1, ge=1, le=1000, description=("seeds per tuning trial; a trial's score is their mean; default: 1")
     )
-    model: tuple[str, ...] = Field(default=(), description="a model folder or hub id, for all suites or as SUITE=PATH")
-    data_dir: Path | None = Field(default=None, description="folder of the official files (the suite's or its parent)")
+    model: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "backbone: a model folder or hub id, for all suites or as SUITE=PATH (repeatable);"
+            " default: that of the preset"
+        ),
+    )
+    data_dir: Path | None = Field(
+        default=None,
+        description=(
+            "folder with the official data files of a suite, or its parent; default: the preset's source"
+            " (quick: synthetic stand-in data; small, paper: the hub)"
+        ),
+    )
     data_file: tuple[str, ...] = Field(
         default=(),
-        description="TASK/SPLIT=PATH: rows that are not the official file; SUITE/train=SRC,TGT: sentence pairs",
+        description=(
+            "TASK/SPLIT=PATH: file to use in place of the official one; SUITE/train=SRC,TGT: sentence pairs;"
+            " a path alone: a table (suite table); repeatable"
+        ),
     )
     option: tuple[str, ...] = Field(
         default=(), description="NAME=VALUE: an option of a suite; `suites show NAME` lists those of a suite"
     )
-    lr: float | None = Field(default=None, gt=0, le=LIMITS["lr"], description="peak learning rate of every method")
-    epochs: float | None = Field(default=None, gt=0, le=LIMITS["epochs"], description="passes over the training rows")
-    max_steps: int | None = Field(default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most")
-    batch_size: int | None = Field(default=None, ge=1, le=LIMITS["batch_size"], description="rows per step")
-    max_length: int | None = Field(default=None, ge=4, le=LIMITS["max_length"], description="tokens per row at most")
+    lr: float | None = Field(
+        default=None,
+        gt=0,
+        le=LIMITS["lr"],
+        description=("peak learning rate of every method; default: the rate that each method declares for the preset"),
+    )
+    epochs: float | None = Field(
+        default=None,
+        gt=0,
+        le=LIMITS["epochs"],
+        description=("passes over the training rows; default: 3 (preset quick: 10)"),
+    )
+    max_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=LIMITS["max_steps"],
+        description=(
+            "most optimizer steps; training ends earlier if the epochs do;"
+            " default: no limit (preset quick: 150; wmt16, mmlu: 200; xnli: 300)"
+        ),
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=LIMITS["batch_size"],
+        description=("rows per optimizer step; default: 32 (preset quick: 16; preset paper with mmlu: 128)"),
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=4,
+        le=LIMITS["max_length"],
+        description=(
+            "most tokens per row; longer rows are truncated and counted;"
+            " default: 128 (preset quick: 32; wmt16: 64, mmlu: 96; preset paper with mmlu: 512)"
+        ),
+    )
     group_by_length: bool | None = Field(
         default=None,
-        description="batches of rows of like length: less padding; a pack has one length seed"
-        " (--seeds 8,length=0: one for all)",
+        description=(
+            "length-bucketed batches, for less padding; a pack then holds one length seed"
+            " (--seeds 8,length=0: the same for all seeds); default: off"
+        ),
     )
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1, description="of the cross-entropy; 0: none")
-    train_rows: int | None = Field(default=None, ge=1, le=LIMITS["train_rows"], description="training rows at most")
+    label_smoothing: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description=("label smoothing of the cross-entropy; default: 0 (preset paper with wmt16: 0.2)"),
+    )
+    train_rows: int | None = Field(
+        default=None, ge=1, le=LIMITS["train_rows"], description=("most training rows per task; default: all")
+    )
     eval_rows: int | None = Field(
         default=None,
         ge=1,
         le=LIMITS["eval_rows"],
-        description="rows of each eval split (mmlu: of each subject) at most",
+        description=("most rows per eval split (mmlu: per subject); default: all (preset quick with wmt16: 200)"),
     )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
-        default=("fp32",), min_length=1, description="precision of the frozen backbone: fp32,bf16"
+        default=("fp32",),
+        min_length=1,
+        description=("precision of the frozen backbone: fp32, bf16, or both separated by a comma; default: fp32"),
     )
     quantize: Annotated[tuple[str, ...], Words] = Field(
         default=("none",),
@@ -115,42 +203,79 @@ class Spec(BaseModel):
     recompute: Annotated[tuple[Recompute, ...], Words] = Field(
         default=("none",),
         min_length=1,
-        description="activations that the backward pass computes again: none,selective,full",
+        description=("activation checkpointing, comma-separated to try several: none, selective, full; default: none"),
     )
     init_from: str | None = Field(
         default=None,
         min_length=1,
-        description="an adapter to start from: a folder of peft's layout, a file of microsoft/LoRA's (FILE:alpha=16),"
-        " or a run that saved its adapters (RUN:TASK, of the same method and seeds)",
+        description=(
+            "adapter to start from: a folder that peft saved, a file of microsoft/LoRA (FILE:alpha=16),"
+            " or a run that saved its adapters (RUN:TASK, same method and seeds); default: a fresh adapter"
+        ),
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description=("auto (a GPU if there is one), cpu or cuda; default: auto")
+    )
     pack: int | None = Field(
-        default=None, ge=1, le=100_000, description="cells that train as one batch at most; 1: each alone"
+        default=None,
+        ge=1,
+        le=100_000,
+        description=(
+            "most cells that train together in one pack over a shared backbone; 1: one cell at a time;"
+            " default: as many as fit in memory and still save time"
+        ),
     )
-    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; none: all cores")
-    out: Path | None = Field(default=None, description="output folder; none: a stable one under results/runs/")
-    profile: bool = Field(default=True, description="measure memory and speed of each method alone at the end")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description=("number of CPU threads; default: all available cores")
+    )
+    out: Path | None = Field(
+        default=None,
+        description=(
+            "output folder; the same command with the same folder resumes;"
+            " default: results/runs/SUITE-PRESET-HASH, the same for the same settings"
+        ),
+    )
+    profile: bool = Field(
+        default=True, description=("profile memory and speed of each method in isolation, after training; default: on")
+    )
     save_adapters: bool = Field(
         default=False,
-        description="save adapters and heads for peft, as OUT/adapters/KEY; finished cells without one run again",
+        description=(
+            "save each adapter with its head in peft's format as OUT/adapters/KEY; finished cells without a"
+            " saved adapter train again; default: off"
+        ),
     )
     margin: float | None = Field(
-        default=None, gt=0, le=100, description="points within which two methods count as equal; name it before the run"
+        default=None,
+        gt=0,
+        le=100,
+        description=(
+            "equivalence margin in points (scores are 0 to 100); set it before the run, for a later one is"
+            " flagged as post hoc; default: no test of equivalence"
+        ),
     )
     cache: bool = Field(
-        default=True, description="keep tokenised rows and predictions of plan under ~/.cache/lorasp-harness"
+        default=True,
+        description=("cache tokenised rows and the memory estimates of `plan` in ~/.cache/lorasp-harness; default: on"),
     )
-    retry: bool = Field(default=False, description="run failed and out-of-memory cells again")
+    retry: bool = Field(default=False, description=("run failed and out-of-memory cells again; default: off"))
     formats: Annotated[tuple[str, ...], Words] = Field(
-        default=("md", "html", "csv"), min_length=1, description="formats of the report: md,html,latex,csv,parquet"
+        default=("md", "html", "csv"),
+        min_length=1,
+        description=("comma-separated formats of the report: md, html, latex, csv, parquet; default: md,html,csv"),
     )
     figures: Annotated[tuple[str, ...], Words] = Field(
-        default=("png", "svg"), description="formats of the figures' files: png,svg,pdf"
+        default=("png", "svg"),
+        description=("comma-separated file formats of the figures: png, svg, pdf; default: png,svg"),
     )
-    published: bool = Field(default=False, description="show published figures beside the results, in their own table")
-    tensorboard: bool = Field(default=False, description="write losses and scores as TensorBoard event files")
+    published: bool = Field(
+        default=False, description=("add a separate table of published results to the report; default: off")
+    )
+    tensorboard: bool = Field(
+        default=False, description=("write losses and scores as TensorBoard event files; default: off")
+    )
     plugin: tuple[Path, ...] = Field(
-        default=(), description="Python files that register methods, strategies, suites, quantization types"
+        default=(), description=("Python file that registers methods, strategies or suites (repeatable)")
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.core.errors import UserError
 from harness.core.method import Example, Suite, Task, TaskData
+from harness.core.metric import resolve_metric
 from harness.data.checks import describe_overlaps
 
 SHARE, MOST, SEED = 0.2, 1000, 0
@@ -48,9 +49,10 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
 def limit_eval_splits(suite: Suite, name: str) -> Suite:
     """The suite with one eval split for a task: further splits would score the held-out part again."""
     task = suite.tasks[name]
-    tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=task.eval_splits[:1])}
+    first = task.eval_splits[:1]
+    metrics = tuple(metric for metric in task.metrics if resolve_metric(metric, task.eval_splits)[1] in first)
     scored = copy.copy(suite)
-    vars(scored)["tasks"] = tasks  # the instance has its own, the class keeps all
+    scored.tasks = {**suite.tasks, name: dataclasses.replace(task, eval_splits=first, metrics=metrics)}
     return scored
 
 

@@ -30,7 +30,7 @@ def test_each_way_to_give_an_option_means_the_same(tmp_path: Path) -> None:
         (tmp_path / f"{n}.toml").write_text(text)
         specs.append(make_spec(MMLU, tmp_path / f"{n}.toml"))
     assert len({spec.model_dump_json() for spec in specs}) == 1
-    assert {cell.protocol.shots for cell in make_plan(specs[0]).cells} == {3}
+    assert {planned.cell.protocol.shots for planned in make_plan(specs[0]).cells} == {3}
 
 
 def test_a_flag_goes_over_the_file_and_the_order_does_not_matter(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_flag_goes_over_the_file_and_the_order_does_not_matter(tmp_path: Path)
 
 def test_only_the_suite_that_has_the_option_gets_it() -> None:
     plan = make_plan(make_spec({**MMLU, "suite": "glue,mmlu", "tasks": "rte,mmlu", "shots": 2}))
-    assert {cell.suite: cell.protocol.shots for cell in plan.cells} == {"glue": 0, "mmlu": 2}
+    assert {planned.cell.suite: planned.cell.protocol.shots for planned in plan.cells} == {"glue": 0, "mmlu": 2}
 
 
 @pytest.mark.parametrize(

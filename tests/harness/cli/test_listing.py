@@ -53,7 +53,7 @@ def test_the_tables_have_a_line_each_and_the_measured_shares(capsys: pytest.Capt
         ("qlora", "stands for lora:quantize=nf4-dq,dtype=bf16"),
         ("qlorasp", "stands for lorasp:quantize=nf4-dq"),
         ("dora", "not on int8: peft"),
-        ("full", "quantize: no "),
+        ("full", "quantize: no"),
     ],
 )
 def test_the_page_of_a_method(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

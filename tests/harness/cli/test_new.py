@@ -59,7 +59,7 @@ def test_what_it_writes_runs_and_passes_its_test(
         (["suite", "glue"], "suite 'glue' is already registered"),
         (["table", "cost"], "report table 'cost' is already registered"),
         (["plot", "mine"], "allowed: new strategy NAME"),
-        (["strategy", "there"], "is there already"),
+        (["strategy", "there"], "already exists"),
     ],
 )
 def test_refusals(words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -70,8 +71,12 @@ def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def processes() -> list[psutil.Process]:
-        alive = [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE]
-        return [p for p in alive if os.getsid(p.pid) == process.pid]
+        members = []
+        for other in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may end while it is asked
+                if other.status() != psutil.STATUS_ZOMBIE and os.getsid(other.pid) == process.pid:
+                    members.append(other)
+        return members
 
     def measuring() -> bool:
         return any(p.cpu_times().user > 1 and p.ppid() != process.pid and p.pid != process.pid for p in processes())

@@ -38,7 +38,7 @@ SIZE = (128, 64)
 def make_cells(quantize: str, *plugins: Path) -> list[Cell]:
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "quantize": quantize, "plugin": plugins})
     load_all(plugins)
-    return list(make_plan(spec).cells)
+    return [planned.cell for planned in make_plan(spec).cells]
 
 
 def test_a_type_is_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
