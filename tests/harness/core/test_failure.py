@@ -149,7 +149,7 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _save_with_digest(whole, stream))
     said = sitting(tmp_path, asked, Seen())
     assert "checkpoint 0.pt: a later checkpoint of a part of its pack is resumed; ignored" in said
-    assert "resumes from step 10" in said and "goes on from step 7" in said
+    assert "resumes from step 10" in said and "resumes from step 7" in said
     assert counted.steps.total() == ALL_STEPS
     assert_near(undisturbed, tmp_path, asked[0])
 
