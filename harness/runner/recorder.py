@@ -87,7 +87,7 @@ class Recorder:
             stand_in=planned.source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
-            pack=self._describe_pack(outcome.job.own, outcome.job.slots.index(slot)),
+            pack=self._describe_pack(outcome.job.own_pack, outcome.job.slots.index(slot)),
             environment=self.environment,
             started=outcome.started,
             finished=get_utc_time(),
