@@ -69,9 +69,9 @@ def _wait_for_all(running: Sequence[subprocess.Popen[str]]) -> None:
         raise RuntimeError("a baseline process failed")
 
 
-def _wait_for_others(folder: Path, own: str, count: int) -> None:
+def _wait_for_others(folder: Path, name: str, count: int) -> None:
     """Announce this process by a file in `folder`, and wait until all `count` have."""
-    (folder / own).touch()
+    (folder / name).touch()
     while len(list(folder.iterdir())) < count:
         time.sleep(POLL_SECONDS)
 

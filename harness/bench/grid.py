@@ -103,6 +103,7 @@ def _check_comparable(plan: Plan, lora: Sequence[PlannedCell]) -> None:
     ((_, task), first) = next(iter(tasks.items()))
     if first.task.kind != "classification":
         raise UserError(f"bench grid: the baseline trains classifiers, and {task} is none; name another task: --tasks")
+    # the baseline loads the model in one way only, so other cells would not be comparable
     settings = {(c.cell.quantize, c.cell.recompute) for c in lora}
     if settings != {("none", "none")} or len({c.cell.dtype for c in lora}) > 1:
         raise UserError("bench grid: the baseline has one dtype, quantize=none and recompute=none; leave others out")
@@ -165,7 +166,8 @@ def compare_scores(records: Sequence[Record], lora: Sequence[PlannedCell], ran: 
 
     runs_by_key = {r.key: r for r in reversed(ran) if r.whole}  # reversed: the first of equal keys stays
     name = next(iter(ran[0].scores))
-    harness_scores = np.array([r.scores[name] for r in records if r.key in {c.key for c in lora} and r.status == "ok"])
+    lora_keys = {cell.key for cell in lora}
+    harness_scores = np.array([r.scores[name] for r in records if r.key in lora_keys and r.status == "ok"])
     baseline_scores = np.array([r.scores[name] for r in runs_by_key.values()])
     gap = (
         f"{name} {harness_scores.mean():.2f} (harness, {len(harness_scores)}) against "

@@ -69,6 +69,7 @@ def _build_jobs(spec: Spec, strategies: Sequence[str], quantizations: Sequence[s
     ]
     peak_requests = _build_requests(spec, [LORA, SELECTED, "full", *savings], device)
     lora, full = peak_requests[0], next(q for q in peak_requests if q.cell.method == "full")
+    # `full` needs no peft: Trainer trains the model itself
     baselines = [
         MemoryJob("peft + Trainer: lora", lora, find_counterpart_on_cpu(lora)),
         MemoryJob("Trainer: full", full, FULL),

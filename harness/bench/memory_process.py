@@ -101,6 +101,7 @@ def _measure_baseline(job: MemoryJob, baseline: TrainerBaseline) -> MemoryMeasur
     question, cuda = job.question, job.question.device == "cuda"
     choose_threads(question.threads)
     model = load_baseline(baseline, question)
+    # from the loaded backbone on, as our profiles measure it
     start = RssPeak().start
     steady: list[RssPeak] = []
     model = add_adapter(model, baseline, question)

@@ -76,6 +76,7 @@ def _build_requests(spec: Spec, device: str) -> list[ProfileRequest]:
     by_label: dict[str, dict[Recompute, ProfileRequest]] = {}
     for request in requests:
         by_label.setdefault(request.cell.label, {})[request.cell.recompute] = request
+    # a method with recompute=... of its own has one cell instead of three
     if any(len(by_mode) < len(RECOMPUTE_MODES) for by_mode in by_label.values()):
         raise UserError("bench recompute measures each kind itself: leave recompute=... out of --methods")
     ordered: list[ProfileRequest] = []

@@ -33,6 +33,7 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
     commands |= {HARNESS: ["harness.bench.startup_process", "ours", job]}
     commands |= {BASELINE: ["harness.bench.startup_process", "baseline", job]}
     samples_by_name: dict[str, list[Sample]] = {name: [] for name in commands}
+    # in turn: the disk cache and other load change over minutes
     for _ in range(repeats):
         for name, words in commands.items():
             samples_by_name[name].append(_run_fresh(words))
@@ -53,6 +54,7 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
 
 def _run_fresh(words: Sequence[str]) -> Sample:
     """Seconds of a fresh process, and those it reports of its parts. Raises RuntimeError if it fails."""
+    # a new interpreter each time, since imports and the first step are what is measured
     started = time.perf_counter()
     env = os.environ | build_child_environment()
     process = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, env=env)
@@ -60,6 +62,7 @@ def _run_fresh(words: Sequence[str]) -> Sample:
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"python -m {' '.join(words[:2])} ended with {process.returncode}: {last}")
+    # libraries may print before; the report is the last line
     reported: Sample = json.loads(process.stdout.splitlines()[-1]) if len(words) > 2 else {}
     return {"process": seconds} | reported
 

@@ -76,6 +76,7 @@ def _time_interleaved(together: Sequence[Case], rounds: Rounds, notes: list[str]
     """Times of one baseline and of its subjects; after each block of Trainer every subject runs one block."""
     candidates = [prepare_timer(case, rounds.steps, rounds.warmup, notes) for case in together]
     subjects = [s for s in candidates if s is not None]
+    # the first case of a group is the method that the group's baseline label names
     baseline = subjects[0].build_counterpart()
 
     def between(number: int) -> None:

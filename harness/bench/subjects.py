@@ -50,12 +50,14 @@ def build_cases(
     if packs:
         packing = _find_packing_method(spec, requests)
         step_cases += [Case(packing, k, True, _choose_baseline(packing.cell, packing.method)) for k in packs]
+    # cases of one baseline stay together, since one Trainer times all of them
     order = list(dict.fromkeys(c.baseline_label for c in step_cases))
     return sorted(step_cases, key=lambda c: order.index(c.baseline_label)), notes
 
 
 def build_requests(spec: Spec, device: str) -> tuple[list[ProfileRequest], list[str]]:
     """A request for each method of a spec, and a note for each method that does not fit the model. Raises UserError."""
+    # one task and one seed: neither changes the time or the memory of a step on synthetic rows
     plan = make_plan(spec.model_copy(update={"tasks": (TASK,), "seeds": "1"}))
     plan = drop_unfit_cells(plan, plan.cells)
     return [request_of(planned, device, spec.threads) for planned in plan.cells], list(plan.dropped)
@@ -127,6 +129,7 @@ def prepare_timer(case: Case, steps: int, warmup: int, notes: list[str]) -> Case
         timer = CaseTimer(case, steps)
         timer.warm_up(warmup)
     except Exception as error:
+        # a large pack may not fit; a single method must
         if not (case.packed and is_out_of_memory(error)):
             raise
         notes.append(f"pack of {case.k}: out of memory")

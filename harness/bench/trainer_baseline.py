@@ -90,7 +90,7 @@ def train_baseline(
         step_times = _time_steps(trainer, steps, device)
         times.append(time.perf_counter())
         trainer.train()
-        synchronise(device)
+        synchronise(device)  # a GPU may still be at the last steps
         times.append(time.perf_counter())
         scores = _score_trainer(trainer, cell, inputs)
         times.append(time.perf_counter())
@@ -138,7 +138,7 @@ def _build_trainer(model: torch.nn.Module, cell: Cell, inputs: Inputs, arguments
         train_dataset=_build_dataset(inputs, "train"),
         data_collator=DataCollatorWithPadding(inputs.tokenizer),
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, where a process reports its result
     return trainer
 
 

@@ -91,7 +91,7 @@ def _resolve(
         for job in following:
             if job.start is not None:  # a run that is killed from here on resumes the halves, not the whole
                 checkpoints.write(job.start)
-    checkpoints.drop(outcome.job.own.keys)
+    checkpoints.drop(outcome.job.own_pack.keys)
     return following
 
 

@@ -55,6 +55,7 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
     threads = spec.threads or count_cpus()
     cost = fit_cost(load_profiles([spec.folder]), device, threads, get_gpu_name(device))
     most = spec.pack or capacity.most
+    # a run groups its cells by the same capacity, so these are its packs
     rows = [_forecast_pack(capacity, pack, cost, asked=spec.pack is not None) for pack in group_cells(plan.cells, most)]
     trials = [drop_unfit_cells(part, part.cells, cache=spec.cache) for part in _plan_trials(plan, spec)]
     for part in trials:
@@ -121,6 +122,7 @@ def _forecast_pack(capacity: Capacity, pack: Pack, cost: Cost | None, *, asked: 
         note = next(p for p in by_title.values() if isinstance(p, str))
         return PackForecast(cell.task, _join_titles(pack.cells), k, chosen, None, True, steps, None, note)
     worst = max(predictions, key=lambda p: p.peak)
+    # all members train as one batch, so one method that does not fit makes the pack fail
     fits = worst.peak <= capacity.room * PLANNED_SHARE
     seconds = None if cost is None else _estimate_seconds(pack, steps, worst, cost)
     return PackForecast(cell.task, _join_titles(pack.cells), k, chosen, worst.shares, fits, steps, seconds, "")

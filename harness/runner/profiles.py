@@ -118,7 +118,7 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
                 f"profile of {request.cell.title}: its process was killed (out of memory?); the report leaves it empty"
             )
             continue
-        store.write_profile(profiles[key])
+        store.write_profile(profiles[key])  # at once: an interrupt loses only the profile in progress
         if profiles[key].status != "ok":
             listener.note(f"profile of {request.cell.title}: {profiles[key].status}: {profiles[key].reason}")
     return [profiles[k] for k in requests if k in profiles]

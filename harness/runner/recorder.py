@@ -75,7 +75,7 @@ class Recorder:
         """Store one cell of a pack with its adapter and predictions, if it has them; yields the record if stored."""
         planned, inputs = outcome.job.pack.members[slot], outcome.inputs
         cell, suite, data = planned.cell, planned.suite, planned.data
-        if cell.key not in self.keys:
+        if cell.key not in self.keys:  # a record of an earlier run must stay as it is
             return
         record = Record(
             key=cell.key,
@@ -87,7 +87,7 @@ class Recorder:
             stand_in=planned.source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
-            pack=self._describe_pack(outcome.job.own, outcome.job.slots.index(slot)),
+            pack=self._describe_pack(outcome.job.own_pack, outcome.job.slots.index(slot)),
             environment=self.environment,
             started=outcome.started,
             finished=get_utc_time(),
@@ -96,6 +96,7 @@ class Recorder:
         )
         # after the adapter is written: the record holds digests of its files
         record = add_digests(self.store.out, record)
+        # predictions with a value that is not finite are of no use to paired comparisons
         self.store.write(record, result.predictions if result and status == "ok" else None)
         yield record
 

@@ -64,12 +64,13 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
-    with store.lock():
+    with store.lock():  # two runs in one folder would train the same cells
         plan = make_plan(spec)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
             plan = tune(plan, spec, command, listen)
+        # damaged records are set aside here, so that their cells count as missing below
         records, set_aside = store.repair()
         notes = _check_checkpoint_folder(store)
         if spec.save_adapters:
@@ -79,6 +80,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         if todo:  # imports torch and builds models of the methods, which a finished run does not need
             from harness.planning.preflight import drop_unfit_cells
 
+            # before any training: a method that does not fit would else be found hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
         if not plan.cells:
@@ -98,6 +100,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
 
                 execute(plan, todo, spec, store, listener)
             profiles = _take_profiles(plan, spec, store, listener)
+            # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
             for line in skipped:
                 listener.note(line)

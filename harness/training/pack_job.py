@@ -38,7 +38,7 @@ class PackJob:
         return list(range(len(self.pack.members))) if self.start is None else self.start.slots
 
     @property
-    def own(self) -> Pack:
+    def own_pack(self) -> Pack:
         """The cells that this job trains and records, as a pack."""
         return self.pack.select(self.slots)
 

@@ -37,7 +37,7 @@ def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
     for i, values in enumerate(first.values):
         trial_cells = [cell for arm in arms for cell in arm.trials[i]]
         trials.append(_build_trial(values, [records[cell.key] for cell in trial_cells]))
-    best = find_best_trial(trials)
+    best = find_best_trial(trials)  # None if every trial failed
     precision = "" if first.first.precision == "fp32" else f" [{first.first.precision}]"
     return Tuned(
         suite=first.first.suite,
