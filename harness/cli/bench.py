@@ -58,7 +58,7 @@ SIZES = "1,2,4,8,16,32"
 
 @bench.callback()
 def root() -> None:
-    """Measure what the harness saves and costs, against its baselines.
+    """Benchmark memory and speed against peft + Trainer.
 
     Example: python -m harness bench recompute
     """

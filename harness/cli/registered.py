@@ -50,7 +50,7 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
 
 
 def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the suites with their tasks and metrics, or show one with its options.
+    """List the suites with their tasks, or show one with its options.
 
     Example: python -m harness suites show mmlu
     """
@@ -69,7 +69,9 @@ def new(
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
-    """Write a strategy, a method, a suite or a report table that works, with its test, to build on.
+    """Write a working plugin and its test as a starting point.
+
+    The plugin is a new selection strategy, method, suite or report table.
 
     Example: python -m harness new strategy mine
     """

@@ -198,7 +198,7 @@ class Spec(BaseModel):
     quantize: Annotated[tuple[str, ...], Words] = Field(
         default=("none",),
         min_length=1,
-        description="quantization of the frozen backbone: " + describe_quantizations(),
+        description="quantization of the frozen backbone: " + describe_quantizations() + "; default: none",
     )
     recompute: Annotated[tuple[Recompute, ...], Words] = Field(
         default=("none",),
