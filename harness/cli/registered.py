@@ -50,7 +50,7 @@ def strategies(what: Show = None, plugin: Plugins = None, as_json: Json = False)
 
 
 def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
-    """List the suites with their tasks, or show one with its options.
+    """List the suites with their tasks, or show one.
 
     Example: python -m harness suites show mmlu
     """
