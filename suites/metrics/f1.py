@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from harness.core.metric import METRICS, Metric
 from suites.metrics.weighting import divide, repeat_row, sum_weighted
 
@@ -13,9 +15,7 @@ class F1(Metric):
     name = "f1"
 
     def compute(self, predictions: Any, references: Any) -> float:
-        from sklearn.metrics import f1_score
-
-        return 100.0 * float(f1_score(references == 1, predictions == 1, zero_division=0))
+        return compute_f1(predictions == 1, references == 1)
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
         return compute_class_f1(predictions == 1, references == 1, weights)
@@ -38,3 +38,10 @@ def compute_class_influence(predicted: Any, present: Any) -> Any:
     marked = marks.sum(axis=0)
     value = divide(200.0 * hits.sum(axis=0), marked)
     return divide(200.0 * hits - value * marks, repeat_row(marks, marked))
+
+
+def compute_f1(predicted: Any, present: Any) -> float:
+    """F1 in points of one class: `predicted` and `present` [n] bool; 0 where it is neither."""
+    hits = int(np.sum(predicted & present))
+    marked = int(np.sum(predicted)) + int(np.sum(present))
+    return 200.0 * hits / marked if marked else 0.0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.metric import METRICS, Metric
-from suites.metrics.f1 import compute_class_f1, compute_class_influence
+from suites.metrics.f1 import compute_class_f1, compute_class_influence, compute_f1
 from suites.metrics.weighting import sum_weighted
 
 
@@ -16,9 +16,8 @@ class F1Macro(Metric):
     name = "f1_macro"
 
     def compute(self, predictions: Any, references: Any) -> float:
-        from sklearn.metrics import f1_score
-
-        return 100.0 * float(f1_score(references, predictions, average="macro", zero_division=0))
+        classes = np.union1d(predictions, references)
+        return float(np.mean([compute_f1(predictions == label, references == label) for label in classes]))
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
         total: Any = 0.0

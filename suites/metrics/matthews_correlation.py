@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ class MatthewsCorrelation(Metric):
     name = "matthews_correlation"
 
     def compute(self, predictions: Any, references: Any) -> float:
-        from sklearn.metrics import matthews_corrcoef
-
-        with warnings.catch_warnings():  # scikit-learn warns where all labels are one, of which it gives 0
-            warnings.simplefilter("ignore", UserWarning)
-            return 100.0 * float(matthews_corrcoef(references, predictions))
+        classes = np.union1d(predictions, references)
+        predicted = np.array([np.sum(predictions == label) for label in classes], dtype=float)
+        present = np.array([np.sum(references == label) for label in classes], dtype=float)
+        rows = len(references)
+        shared = float(np.sum(predictions == references)) * rows - float(predicted @ present)
+        spread = (rows**2 - float(predicted @ predicted)) * (rows**2 - float(present @ present))
+        return 100.0 * shared / math.sqrt(spread) if spread else 0.0
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
         rows = weights.sum(axis=1, keepdims=True).astype(float)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.metric import METRICS, Metric
+from suites.metrics.pearson import correlate
 from suites.metrics.weighting import derive_correlation, divide, standardize
 
 
@@ -18,11 +19,7 @@ class Spearman(Metric):
     reads = "values"
 
     def compute(self, predictions: Any, references: Any) -> float:
-        from scipy.stats import spearmanr
-
-        if np.ptp(predictions) == 0 or np.ptp(references) == 0:  # scipy gives nan and a warning
-            return 0.0
-        return 100.0 * float(spearmanr(predictions, references).statistic)
+        return correlate(_rank(predictions), _rank(references))
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
         """Ranks are computed anew in each draw; the copies of an example that is drawn twice are tied.
@@ -106,3 +103,11 @@ def _compute_mid_ranks(values: Any) -> tuple[Any, Callable[[Any], Any]]:
         return (group_sums[::-1].cumsum()[::-1] - 0.5 * group_sums)[codes]
 
     return below[codes] / len(values), sums_above
+
+
+def _rank(values: Any) -> Any:
+    """Ranks of [n]; ties share their mean rank."""
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    mean_rank = last - (sizes - 1) / 2.0
+    return np.asarray(mean_rank[group])
