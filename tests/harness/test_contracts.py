@@ -1,0 +1,35 @@
+"""What plugins import is in one place that stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import harness.contracts
+from harness.cli.main import main
+from harness.core import method
+
+PLUGIN = '''
+import numpy as np
+from harness.contracts import strategy
+
+
+@strategy("last")
+def last(sites, ratio, rng):
+    """The last entries of each matrix."""
+    return {s.name: tuple(np.arange(m * n).reshape(m, n) for m, n in s.shapes) for s in sites}
+'''
+
+
+def test_every_name_is_the_one_inside() -> None:
+    for name in harness.contracts.__all__:
+        inside = getattr(method, name, None)
+        assert inside is None or getattr(harness.contracts, name) is inside, name
+
+
+def test_a_plugin_of_an_earlier_version_loads(tmp_path: Path) -> None:
+    plugin = tmp_path / "last.py"
+    plugin.write_text(PLUGIN)
+    assert (
+        main(["plan", "--tasks", "rte", "--seeds", "1", "--methods", "lorasp:select=last", "--plugin", str(plugin)])
+        == 0
+    )
