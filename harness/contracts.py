@@ -6,6 +6,7 @@ from harness.contracts import strategy, METHODS, Method, SUITES, Suite
 from __future__ import annotations
 
 from harness.core.errors import CellFailed, NotApplicable, UserError
+from harness.core.learning_rate import SCHEDULES
 from harness.core.method import (
     METHODS,
     METRICS,
@@ -41,6 +42,7 @@ from harness.core.method import (
 __all__ = [
     "METHODS",
     "METRICS",
+    "SCHEDULES",
     "STRATEGIES",
     "SUITES",
     "Average",

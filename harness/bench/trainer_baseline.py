@@ -7,7 +7,6 @@ model loading | setup: adapter, Trainer | training [ first step ... last step ] 
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import tempfile
 import time
@@ -23,13 +22,13 @@ from harness.data.inputs import Inputs, read_inputs
 from harness.data.task_types.classification import LabelledRows, extract_predictions
 from harness.models.load import load_model, load_tokenizer
 from harness.planning.planned_cell import PlannedCell
-from harness.planning.schedule import count_steps
+from harness.planning.schedule import count_steps, count_warmup_steps
 from harness.profiling.clocks import synchronise
 
 BaselineVariant = Literal["best", "default"]
 """best: our precision and length-bucketed batches; default: TrainingArguments' defaults for all but the budget."""
 BASELINE_VARIANTS: tuple[BaselineVariant, ...] = ("best", "default")
-SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
+SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup", "cosine": "cosine"}
 """Our schedule -> transformers' name."""
 
 
@@ -175,7 +174,7 @@ def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, f
         "per_device_train_batch_size": p.batch_size,
         "learning_rate": p.lr,
         "lr_scheduler_type": SCHEDULES[p.schedule],
-        "warmup_steps": math.ceil(p.warmup * steps),
+        "warmup_steps": count_warmup_steps(p, steps),
         "weight_decay": p.weight_decay,
         "max_grad_norm": p.clip,
         "adam_beta1": p.beta1,

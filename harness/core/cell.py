@@ -17,7 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from harness.core.errors import UserError
 from harness.core.quantization import check_stored_quantization, is_simulated
@@ -68,6 +69,13 @@ STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "obj
 """Groups that memory and time of one training step depend on."""
 
 
+def check_warmup(value: float) -> float:
+    """A share of the steps or a number of steps. Raises a validation error for a part of a step."""
+    if value >= 1 and not value.is_integer():
+        raise PydanticCustomError("warmup", "allowed: a share below 1, or a whole number of steps")
+    return value
+
+
 def _field(group: Group, default: Any = ..., **facts: Any) -> Any:
     """A field of the protocol with its group."""
     return Field(default, json_schema_extra={"group": group}, **facts)
@@ -98,8 +106,20 @@ class Protocol(Frozen):
         le=LIMITS["max_length"],
         description="tokens per row at most; longer rows are cut and counted",
     )
-    schedule: Literal["linear", "constant"] = _field("optimizer", default="linear")
-    warmup: float = _field("optimizer", default=0.06, ge=0, lt=1, description="share of the steps")
+    schedule: str = _field(
+        "optimizer",
+        default="linear",
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=100,
+        description="learning-rate schedule after the warm-up: linear, constant, cosine or a plugin's",
+    )
+    warmup: float = _field(
+        "optimizer",
+        default=0.06,
+        ge=0,
+        le=LIMITS["max_steps"],
+        description="linear warm-up: a share of the steps below 1, a number of steps from 1 on",
+    )
     clip: float = _field("optimizer", default=1.0, gt=0, description="gradient norm at most, per cell")
     weight_decay: float = _field("optimizer", default=0.01, ge=0, description="AdamW; none on biases and norms")
     beta1: float = _field("optimizer", default=0.9, ge=0, lt=1)
@@ -144,6 +164,11 @@ class Protocol(Frozen):
     eval_rows: int | None = _field(
         "rows", default=None, ge=1, le=LIMITS["eval_rows"], description="first rows of each eval split"
     )
+
+    @field_validator("warmup")
+    @classmethod
+    def _check_warmup(cls, value: float) -> float:
+        return check_warmup(value)
 
     @classmethod
     def list_fields(cls, *groups: Group) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.core.cell import LIMITS, Precision, Recompute
+from harness.core.cell import LIMITS, Precision, Recompute, check_warmup
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.file_names import make_file_name
 from harness.core.method import SUITES
@@ -175,6 +175,16 @@ class Spec(BaseModel):
             " (--seeds 8,length=0: the same for all seeds); default: off"
         ),
     )
+    schedule: str | None = Field(
+        default=None,
+        description="learning-rate schedule after the warm-up: linear, constant or cosine; default: linear",
+    )
+    warmup: float | None = Field(
+        default=None,
+        ge=0,
+        le=LIMITS["max_steps"],
+        description="linear warm-up: a share of the steps (0.06) or a number of steps (100); default: 0.06",
+    )
     label_smoothing: float | None = Field(
         default=None,
         ge=0,
@@ -286,6 +296,11 @@ class Spec(BaseModel):
         for name in self.quantize:
             QUANTIZATIONS.get(name)
         return self
+
+    @field_validator("warmup")
+    @classmethod
+    def _check_warmup(cls, value: float | None) -> float | None:
+        return value if value is None else check_warmup(value)
 
     @field_validator("out", "data_dir", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from harness.core.cell import Cell, Protocol
 from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_error
 from harness.core.label_order import describe_label_order
+from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.core.presets import Preset, get_preset
 from harness.core.quantization import QUANTIZATIONS, build_quantization_part
@@ -27,8 +28,9 @@ from harness.planning.schedule import STEPS_VERSION
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2
 """Of the batches of rows of like length (harness/data/sampler.py): 2 gives each seed groups in an order of its own."""
-BUDGET_FIELDS = tuple(
-    "lr epochs max_steps batch_size group_by_length max_length label_smoothing train_rows eval_rows".split()
+BUDGET_FIELDS = (
+    *"lr epochs max_steps batch_size group_by_length max_length".split(),
+    *"schedule warmup label_smoothing train_rows eval_rows".split(),
 )
 
 
@@ -210,6 +212,7 @@ def _build_cell(
     if reason := method.unfit_weights.get(QUANTIZATIONS.get(quantize).weight_class):
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {reason}")
     protocol = build_protocol(spec, chosen, suite, method, call.overrides)
+    parts = _build_parts(suite, task, method, protocol.schedule)
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -225,13 +228,13 @@ def _build_cell(
         dtype=call.overrides["dtype"],
         quantize=quantize,
         recompute=call.overrides["recompute"],
-        parts=_build_parts(suite, task, method) | build_quantization_part(quantize) | _build_field_versions(protocol),
+        parts=parts | build_quantization_part(quantize) | _build_field_versions(protocol),
     )
     suite.check(task, data, cell.protocol)
     return PlannedCell(cell, method, suite, data, model, named=call.named)
 
 
-def _build_parts(suite: Suite, task: str, method: Method) -> dict[str, str]:
+def _build_parts(suite: Suite, task: str, method: Method, schedule: str) -> dict[str, str]:
     """What changes results and has no field of its own.
 
     Sources of plugins, versions of strategies above 1, files of other packages that a suite is scored by.
@@ -239,6 +242,7 @@ def _build_parts(suite: Suite, task: str, method: Method) -> dict[str, str]:
     registrations: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
     registrations += [(STRATEGIES, name) for name in method.strategies()]
     registrations += [(METRICS, name) for name in list_metric_names(suite.tasks[task])]
+    registrations.append((SCHEDULES, schedule))
     sources = {
         f"{registry.kind} {name}": registry.sources[name]
         for registry, name in registrations
@@ -274,4 +278,5 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
             fields["lr_source"] = "given"
     if "lr" not in fields:
         raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")
+    SCHEDULES.get(fields.get("schedule", "linear"))  # an unknown name is refused with the nearest one
     return Protocol.model_validate(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.core.cell import Protocol
+from harness.core.learning_rate import SCHEDULES
 
 STEPS_VERSION = 2
 """Part of the cell key for a fractional number of epochs; raised when such a number gives another number of steps."""
@@ -23,20 +24,21 @@ def count_steps(protocol: Protocol, rows: int) -> int:
     return max(1, math.ceil(steps))
 
 
-def compute_learning_rates(protocol: Protocol, steps: int) -> list[float]:
-    """The learning rates [steps]: linear warm-up from 0 over ceil(warmup * steps), then linear decay or constant.
+def count_warmup_steps(protocol: Protocol, steps: int) -> int:
+    """The steps of linear warm-up: `warmup` is a share of all steps below 1, and a number of steps from 1 on."""
+    if protocol.warmup < 1:
+        return math.ceil(protocol.warmup * steps)
+    return min(steps, int(protocol.warmup))
 
-    The numbers of transformers' get_linear_schedule_with_warmup: with a warm-up the first step has rate 0.
+
+def compute_learning_rates(protocol: Protocol, steps: int) -> list[float]:
+    """The learning rates [steps]: linear warm-up from 0, then the protocol's schedule (harness/planning/schedules/).
+
+    The numbers of transformers' schedules with warm-up: with one, the first step has rate 0.
     """
-    warmup_steps = math.ceil(protocol.warmup * steps)
-    rates = []
-    for step in range(steps):
-        # max(1, ...) as in transformers, so that the numbers agree there too
-        if step < warmup_steps:
-            factor = step / max(1, warmup_steps)
-        elif protocol.schedule == "linear":
-            factor = (steps - step) / max(1, steps - warmup_steps)
-        else:
-            factor = 1.0
-        rates.append(protocol.lr * factor)
-    return rates
+    warmup_steps = count_warmup_steps(protocol, steps)
+    schedule = SCHEDULES.get(protocol.schedule)
+    # max(1, ...) as in transformers, so that the numbers agree there too
+    warmup = [step / max(1, warmup_steps) for step in range(warmup_steps)]
+    after_warmup = [schedule(step, warmup_steps, steps) for step in range(warmup_steps, steps)]
+    return [protocol.lr * factor for factor in (*warmup, *after_warmup)]

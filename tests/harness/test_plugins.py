@@ -11,6 +11,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core import registry
+from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES
 from harness.core.quantization import QUANTIZATIONS
 from harness.core.registry import load_all
@@ -45,7 +46,7 @@ class Mild(LowRank):
 def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS):
+        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES):
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]
         patch.setattr(registry, "_loaded", set())

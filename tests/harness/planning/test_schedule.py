@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from harness.cli.main import main
 from harness.core.cell import Protocol
 from harness.core.spec import make_spec
+from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.planning.schedule import compute_learning_rates, count_steps
+from tests.harness.test_plugins import registered
 
 EPOCHS = (0.1, 0.5, 0.9, 1.0, 1.1, 1.7, 2.2, 2.5, 3.0, 3.3)
 ROWS = (1, 3, 8, 16, 17, 79, 80, 240, 300)
@@ -47,19 +50,19 @@ def test_epochs_give_as_many_steps_as_trainer_takes(rows: int, epochs: float, tr
     assert count_steps(own, rows) == trainer.set_initial_training_values(trainer.args, loader)[-1]
 
 
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
-@pytest.mark.parametrize("warmup", [0.0, 0.06, 0.08, 0.1, 0.33, 0.99])
+@pytest.mark.parametrize("schedule", ["linear", "constant", "cosine"])
+@pytest.mark.parametrize("warmup", [0.0, 0.06, 0.08, 0.1, 0.33, 0.99, 1.0, 5.0])
 @pytest.mark.parametrize("steps", [1, 2, 7, 30, 50, 150])
 def test_rates_are_trainers(steps: int, warmup: float, schedule: str, trainer: Any) -> None:
     trainer.args.warmup_steps = warmup
-    trainer.args.lr_scheduler_type = "linear" if schedule == "linear" else "constant_with_warmup"
+    trainer.args.lr_scheduler_type = "constant_with_warmup" if schedule == "constant" else schedule
     from transformers import get_scheduler
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-3)
     made = get_scheduler(
         trainer.args.lr_scheduler_type,
         optimizer,
-        num_warmup_steps=trainer.args.get_warmup_steps(steps),
+        num_warmup_steps=min(steps, trainer.args.get_warmup_steps(steps)),
         num_training_steps=steps,
     )
     rates = []
@@ -67,7 +70,7 @@ def test_rates_are_trainers(steps: int, warmup: float, schedule: str, trainer: A
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         made.step()
-    own = Protocol(lr=3e-3, warmup=warmup, schedule=schedule)  # type: ignore[arg-type]
+    own = Protocol(lr=3e-3, warmup=warmup, schedule=schedule)
     assert compute_learning_rates(own, steps) == pytest.approx(rates, rel=1e-12, abs=0)
 
 
@@ -85,3 +88,48 @@ def test_what_changed_is_in_the_key_of_the_cells_it_changes(tmp_path: Path) -> N
     assert parts(epochs=2.0) == {}
     assert parts(epochs=1.1) == {"steps": "2"}
     assert parts(group_by_length=True) == {"order": "2"}
+
+
+PLUGIN = '''
+from harness.contracts import SCHEDULES
+
+
+@SCHEDULES.register("halves")
+def halve(step, warmup_steps, steps):
+    """Half the rate in the second half."""
+    return 1.0 if 2 * step < steps else 0.5
+'''
+
+
+def test_a_schedule_is_one_file(tmp_path: Path) -> None:
+    plugin = tmp_path / "halves.py"
+    plugin.write_text(PLUGIN)
+    words = [
+        "--tasks",
+        "rte",
+        "--methods",
+        "lora",
+        "--seeds",
+        "1",
+        "--max-steps",
+        "4",
+        "--eval-rows",
+        "16",
+        "--no-profile",
+    ]
+    flags = ["--schedule", "halves", "--warmup", "0", "--plugin", str(plugin), "--out", str(tmp_path / "out")]
+    with registered():
+        assert main(["run", *words, *flags, "--formats", "csv", "--figures", ""]) == 0
+        assert compute_learning_rates(Protocol(lr=2.0, schedule="halves", warmup=0), 4) == [2.0, 2.0, 1.0, 1.0]
+    (record,) = Store(tmp_path / "out").read()[0].values()  # without the plugin
+    assert record.status == "ok" and record.cell.protocol.schedule == "halves"
+    assert record.cell.parts["schedule halves"]  # the source of the plugin is in the key
+
+
+def test_an_unknown_schedule_and_a_part_of_a_step_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in (
+        (["--schedule", "cosin"], "did you mean 'cosine'"),
+        (["--warmup", "1.5"], "whole number of steps"),
+    ):
+        assert main(["plan", "--tasks", "rte", "--methods", "lora", *words]) == 2
+        assert says in capsys.readouterr().err
