@@ -47,6 +47,7 @@ def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES):
+            kind.names()  # what is ours registers at the first look-up, and has to stay
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]
         patch.setattr(registry, "_loaded", set())
