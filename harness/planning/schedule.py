@@ -7,7 +7,7 @@ import math
 from harness.core.cell import Protocol
 
 STEPS_VERSION = 2
-"""Part of the cell key for a fractional number of epochs; raised when such a number gives another number of steps."""
+"""Part of the cell key if the number of epochs is fractional; raised when `count_steps` changes for such numbers."""
 
 
 def count_steps(protocol: Protocol, rows: int) -> int:
@@ -26,7 +26,7 @@ def count_steps(protocol: Protocol, rows: int) -> int:
 def compute_learning_rates(protocol: Protocol, steps: int) -> list[float]:
     """The learning rates [steps]: linear warm-up from 0 over ceil(warmup * steps), then linear decay or constant.
 
-    The numbers of transformers' get_linear_schedule_with_warmup: with a warm-up the first step has rate 0.
+    Equal to transformers' get_linear_schedule_with_warmup: with a warm-up the first step has rate 0.
     """
     warmup_steps = math.ceil(protocol.warmup * steps)
     rates = []
