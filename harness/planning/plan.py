@@ -42,7 +42,7 @@ BUDGET_FIELDS = tuple(
 class Plan:
     """Planned cells in order (task, method, seed).
 
-    `dropped` has one line with the reason for each task or combination that is left out. `notes` are lines for the user.
+    `dropped` has one line with the reason for each task or combination that is left out. `notes` go to the user.
     """
 
     cells: tuple[PlannedCell, ...]
