@@ -1,4 +1,4 @@
-"""A cache of small facts about models and methods, keyed by everything that they depend on.
+"""A cache on disk of small facts about models and methods, keyed by everything that they depend on.
 
     CACHE/facts/ab/ab12....json    {"value": ..., "sha256": ...}
 
@@ -47,7 +47,7 @@ def read_fact(key: str) -> Any | None:
 
 
 def write_fact(key: str, value: Any) -> bool:
-    """Whether a value was stored. It is plain JSON other than null; False if the folder is not writable."""
+    """Store a value, which is plain JSON other than null; returns False if the folder is not writable."""
     # a cache that cannot be written costs time only, so it is no error
     try:
         _path_of(key).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _path_of(key: str) -> Path:
 def source_digest() -> str:
     """The sha256 of all Python source in `PACKAGES`."""
     digest = hashlib.sha256()
-    # the path counts too, or moving code from file to file could leave the digest as it is
+    # paths are hashed too: otherwise moving code between files could leave the digest unchanged
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         digest.update(f"{path.relative_to(ROOT)}\0".encode())
         digest.update(path.read_bytes())

@@ -70,7 +70,7 @@ def parse_methods(text: str) -> list[MethodCall]:
     calls: list[MethodCall] = []
     for name, options in _split_methods(text):
         if name == "all":
-            # `random` is the default strategy of lorasp, which the list of methods has already
+            # `random` is the default strategy of lorasp, so METHODS covers it already
             _check_method_count(len(calls) + len(METHODS.names()) + len(STRATEGIES.names()))
             calls += [_build_call(n, {}, named=False) for n in METHODS.names()]
             calls += [_build_call("lorasp", {"select": s}, named=False) for s in STRATEGIES.names() if s != "random"]
@@ -294,7 +294,7 @@ def _split_paths(text: str, written: str) -> tuple[Path, ...]:
 
 
 def parse_models(texts: Sequence[str], suites: Collection[str]) -> dict[str, str]:
-    """{suite: path} of texts `SUITE=PATH`; key '' for a `PATH` that holds for all suites.
+    """{suite: path} of texts `SUITE=PATH`; key '' for a `PATH` that applies to all suites.
 
     Raises UserError for a suite that is not part of the run, and for an empty path.
     """

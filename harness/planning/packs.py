@@ -13,7 +13,7 @@ from harness.core.method import Method
 from harness.planning.planned_cell import PlannedCell
 
 MAX_PACK_SIZE = {"cpu": 16, "cuda": 32}
-"""Replicas of a pack at most: larger packs save little time more (docs/lab-log.md) and take memory in proportion."""
+"""Largest number of replicas per pack: larger packs save little more time (docs/lab-log.md) and memory grows with K."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Pack:
 
     @property
     def first(self) -> PlannedCell:
-        """What all members have in common can be read from the first."""
+        """The first member, from which everything that members share can be read."""
         return self.members[0]
 
     @property
@@ -51,19 +51,19 @@ class Pack:
 
 
 def split_slots(slots: Sequence[int]) -> list[Sequence[int]]:
-    """Two parts, the first the larger; one slot alone stays one part."""
+    """Two halves, the first one larger by one if the number is odd; a single slot gives one half."""
     middle = (len(slots) + 1) // 2
     return [half for half in (slots[:middle], slots[middle:]) if half]
 
 
 def describe_shared(cell: Cell, method: Method) -> str:
-    """What cells of a pack must have in common; a method without a family shares with nobody."""
+    """A text that is equal for cells that may share a pack; a cell whose method has no family trains alone."""
     protocol = cell.protocol
     common = {
         "suite": [cell.suite, cell.suite_version, cell.task, cell.data],
         "model": [cell.model.content, cell.model.name, cell.dtype, cell.quantize, cell.recompute],
         "protocol": protocol.select(*SHARED_GROUPS),
-        # replicas with other length seeds would read short rows beside long ones, and pad more than ungrouped rows
+        # replicas with different length seeds would mix short and long rows, and pad more than without buckets
         "length groups": cell.seeds["length"] if protocol.group_by_length else None,
         "family": method.pack_key() or cell.key,
     }
@@ -71,7 +71,7 @@ def describe_shared(cell: Cell, method: Method) -> str:
 
 
 def describe_all_shared(cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """`describe_shared` by cell key; made once for cells that differ in their seeds only."""
+    """`describe_shared` by cell key; computed once for cells that differ only in their seeds."""
     texts: dict[tuple[object, ...], str] = {}
     by_key = {}
     for planned in cells:
@@ -92,7 +92,7 @@ SizeLimit = int | Callable[[Sequence[PlannedCell]], int]
 def group_cells(cells: Sequence[PlannedCell], most: SizeLimit) -> list[Pack]:
     """Packs of at most `most` cells, of even size, in the order of the cells.
 
-    `most` is a number, or is asked for each set of cells that could share a pack.
+    `most` is a number, or a function that returns it for a set of cells that could share a pack.
     """
     groups: dict[str, list[PlannedCell]] = {}
     pack_keys = describe_all_shared(cells)
@@ -108,10 +108,10 @@ def group_cells(cells: Sequence[PlannedCell], most: SizeLimit) -> list[Pack]:
 
 
 def group_remaining(cells: Sequence[PlannedCell], waiting: Collection[str], most: SizeLimit) -> list[Pack]:
-    """Packs of the cells whose keys wait, in order.
+    """Packs of the cells whose keys are in `waiting`, in the order of `cells`.
 
-    A pack of the whole grid of which no cell is done stays what it is, so a resumed run gives what an undisturbed one
-    would have; what is left of others is grouped anew.
+    A pack of the whole grid stays unchanged if none of its cells is done, so a resumed run gives the same bits as an
+    uninterrupted one. The remaining cells of other packs are regrouped.
     """
     keys = set(waiting)
     common = describe_all_shared(cells)

@@ -1,4 +1,7 @@
-"""From a spec to cells: every model, task, method and seed named, every row's fingerprint known. Imports no torch."""
+"""Turn a spec into cells. Each cell has its model, task, method, seed and the fingerprint of its rows.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +39,17 @@ BUDGET_FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Planned cells in order (task, method, seed); `dropped` says what was left out and why."""
+    """Planned cells in order (task, method, seed).
+
+    `dropped` has one line with the reason for each task or combination that is left out. `notes` go to the user.
+    """
 
     cells: tuple[PlannedCell, ...]
     dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def drop_cells(self, keys: Collection[str], lines: Sequence[str]) -> Plan:
-        """The plan less some cells, with lines that say why."""
+        """The plan without the cells of these keys; `lines` say why."""
         cells = tuple(c for c in self.cells if c.key not in keys)
         return dataclasses.replace(self, cells=cells, dropped=(*self.dropped, *lines))
 
@@ -55,7 +61,7 @@ class Plan:
 
 
 def make_plan(spec: Spec) -> Plan:
-    """All cells of a spec. Raises UserError for anything that cannot be, before any training."""
+    """All cells of a spec. Raises UserError for any invalid value, before training."""
     chosen = get_preset(spec.preset)
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
     request = _build_request(spec, chosen)
@@ -79,7 +85,7 @@ def make_plan(spec: Spec) -> Plan:
             if start:
                 planned = [_with_start(cell, start) for cell in planned]
         except NotApplicable as error:
-            # several methods at one level are a product, unless the method names the level itself
+            # several methods with one quantization type are a product, unless the method itself names the type
             if method_call.named and (len(calls) == 1 or "quantize" in call.overrides):
                 raise
             dropped.append(format_not_applicable(f"{call.method.name} on {suite}/{task}", error))
@@ -104,7 +110,10 @@ def _with_start(planned: PlannedCell, start: Callable[[Cell], AdapterSource]) ->
 
 
 def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[dict[str, int]]:
-    """The seeds without the stream that only length groups use, where there are none. Raises UserError."""
+    """The seeds; without the `length` stream unless batches are length-bucketed.
+
+    Raises UserError if seeds differ only in a `length` stream that has no effect.
+    """
     if protocol.group_by_length:
         return list(seeds)
     without_length = [{stream: seed for stream, seed in streams.items() if stream != "length"} for streams in seeds]
@@ -118,7 +127,7 @@ def format_not_applicable(what: str, error: UserError) -> str:
 
 
 def restore_method(cell: Cell) -> Method:
-    """The method of a stored cell, options and all."""
+    """The method of a stored cell with its options."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
     return METHODS.get(cell.method)(**options)
 
@@ -157,7 +166,7 @@ def _add_notes(
     suite: str,
     task: str,
 ) -> TaskData:
-    """The rows with notes on what train and eval splits share, and on the model's labels and language."""
+    """The rows with notes on overlaps of train and eval splits, on the model's label order, and of the preset."""
     model = models[suite]
     notes = describe_overlaps(data) + describe_label_order(suites[suite].tasks[task].labels, model)
     suite_preset = chosen.get_suite_preset(suite)
@@ -169,9 +178,9 @@ def _add_notes(
 def _load_rows(
     request: SourceRequest, suites: Mapping[str, Suite], tasks: Sequence[tuple[str, str]], named: Collection[str]
 ) -> tuple[dict[tuple[str, str], TaskData], list[str]]:
-    """Rows of each task; a task without them is dropped with its reason while others run.
+    """Rows by (suite, task), and one line with the reason for each task without rows, which is dropped.
 
-    Rows that are there and do not read are refused where the user named the task or the file.
+    Raises UserError if no task has rows, or if a file cannot be read and the user named the file or its task.
     """
     allowed = {name for named in tasks for name in named}
     for name, _ in request.files:
@@ -183,7 +192,7 @@ def _load_rows(
             data[suite, task] = suites[suite].load(task, request)
         except UserError as error:
             if any(name == task for name, _ in request.files):
-                raise  # files given by hand are asked for by name
+                raise  # the user named a file of this task, so dropping the task would ignore the request
             if task in named and not isinstance(error, Absent):
                 raise
             problems.append((suite, task, error))
@@ -237,7 +246,8 @@ def _build_cell(
 def _build_parts(suite: Suite, task: str, method: Method, schedule: str) -> dict[str, str]:
     """What changes results and has no field of its own.
 
-    Sources of plugins, versions of strategies above 1, files of other packages that a suite is scored by.
+    These are digests of plugin sources, strategy versions above 1, options of suite and method, and files of other
+    packages that score a suite.
     """
     registrations: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
     registrations += [(STRATEGIES, name) for name in method.strategies()]
@@ -254,13 +264,17 @@ def _build_parts(suite: Suite, task: str, method: Method, schedule: str) -> dict
 
 
 def _build_field_versions(protocol: Protocol) -> dict[str, str]:
-    """Versions of what a protocol's field means, where an earlier version of this harness gave other results."""
+    """Versions of protocol fields for which an earlier version of this harness gave other results."""
     steps = {} if protocol.epochs.is_integer() else {"steps": str(STEPS_VERSION)}
     return steps | ({"order": str(ORDER_VERSION)} if protocol.group_by_length else {})
 
 
 def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, overrides: Mapping[str, Any]) -> Protocol:
-    """Preset, the suite's part of it, the method's declared rate, the paper's protocol, flags, the method's own."""
+    """The protocol of a cell, merged from several sources; later ones override earlier ones.
+
+    Order: preset, the preset's settings for the suite, the method's declared learning rate, the paper's protocol, flags
+    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate.
+    """
     suite_fields = chosen.get_suite_preset(suite.name).protocol
     fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
     declared = method.learning_rates.get(chosen.name)
@@ -270,6 +284,7 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
         fields |= PAPER_PROTOCOL
     flags = {k: v for k in BUDGET_FIELDS if (v := getattr(spec, k)) is not None}
     flags |= {k: v for k, v in suite.given.items() if k in Protocol.model_fields}
+    # epochs given alone must not be cut by the max_steps of a preset
     for layer in (flags, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
         if "epochs" in layer and "max_steps" not in layer:
             fields["max_steps"] = None

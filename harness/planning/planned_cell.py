@@ -23,7 +23,7 @@ class PlannedCell:
     start     the adapter that training starts from, if any
     named     whether the user named this cell; otherwise it comes from a product of options or from `all`
 
-    eq=False: planned cells are compared by identity, for comparing rows and models would take long.
+    eq=False: planned cells are compared by identity, because comparing rows and models would take long.
     """
 
     cell: Cell

@@ -2,7 +2,7 @@
 
     cells ── one check per (suite model, method, head width, adapter) ──> fits | a note | UserError
                                                   named by the user: the error ends the command
-                                                  from a product or `all`: its cells are dropped, with a line
+                                                  from a product or `all`: its cells are dropped with a note
 
 Models are built as shapes only (device meta), so a check loads no weights.
 """
@@ -113,7 +113,7 @@ def _fact_key(planned: PlannedCell) -> str | None:
 
 
 def count_virtual_tokens(method: Method) -> int:
-    """The number of virtual tokens that a method puts before each row."""
+    """The number of virtual tokens that a method prepends to each row."""
     return int(getattr(method, "tokens", 0)) if method.family in ("prompt", "prefix") else 0
 
 
@@ -171,7 +171,7 @@ def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
     try:
         model = load_skeleton(source, task.outputs)
     except UserError as error:
-        # the loader's own advice does not know that the task needs a causal model
+        # the loader's message ends with advice that does not fit a task that needs a causal model
         raise UserError(f"{str(error).partition('; give')[0]}; {needs}") from error
     config: Any = model.config
     if config.is_encoder_decoder:
@@ -181,7 +181,7 @@ def _build_skeleton(source: ModelSource, task: Task) -> nn.Module:
 
 
 def _build_case_key(planned: PlannedCell) -> tuple[object, ...]:
-    """Cells with equal values need one check: suite (and so model), method, width of the head, adapter."""
+    """A key that is equal for cells that need one check: suite (and so model), method, head width and adapter."""
     cell, start = planned.cell, planned.cell.initial
     return (cell.suite, cell.label, planned.task.outputs) + ((start.revision, start.scaling) if start else ())
 

@@ -8,7 +8,7 @@ from harness.core.cell import Protocol
 from harness.core.learning_rate import SCHEDULES
 
 STEPS_VERSION = 2
-"""Part of the cell key for a fractional number of epochs; raised when such a number gives another number of steps."""
+"""Part of the cell key if the number of epochs is fractional; raised when `count_steps` changes for such numbers."""
 
 
 def count_steps(protocol: Protocol, rows: int) -> int:

@@ -69,7 +69,7 @@ def _list_jobs(
         resumed_keys |= set(checkpoint.slot_keys)
         yield PackJob(pack, checkpoint, spec.save_adapters)
     waiting = [cell.key for cell in cells if cell.key not in resumed_keys]
-    # a GPU's free memory is read here, while nothing of the run lies on it
+    # read the GPU's free memory now, before the run allocates anything on it
     capacity = Capacity(device, get_free_memory(device), cache=spec.cache)
     for pack in group_remaining(plan.cells, waiting, spec.pack or capacity.most):
         yield PackJob(pack, save_adapters=spec.save_adapters)
@@ -78,7 +78,7 @@ def _list_jobs(
 def _resolve(
     outcome: PackOutcome, recorder: Recorder, checkpoints: Checkpoints, listener: Listener
 ) -> Sequence[PackJob]:
-    """The jobs that retry a failed outcome, none after a success; replaces the pack's checkpoint by theirs."""
+    """The jobs that retry a failed outcome, none after a success; replaces the pack's checkpoint with theirs."""
     following: Sequence[PackJob] = ()
     if outcome.failure is not None:
         release_memory()  # the error's frames, which held the pack's tensors, are gone by now

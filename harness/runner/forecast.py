@@ -1,4 +1,4 @@
-"""Estimate memory and time of a run before it starts, for the verb `plan`: packs, peaks, hours, misfits."""
+"""Estimate memory and time of a run before it starts (command `plan`): packs, peaks, hours, methods that do not fit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         packs = group_cells(part.cells, most)
         trial_sizes = [_forecast_pack(capacity, pack, cost, asked=spec.pack is not None) for pack in packs]
         rows += [dataclasses.replace(row, tuning=True) for row in trial_sizes]
-    # a sum over part of the packs would look like the time of the run, so one missing time leaves it out
+    # a sum over some packs would look like the time of the run, so it is left out if one time is missing
     seconds = [r.seconds for r in rows if r.seconds is not None]
     return {
         "device": device,

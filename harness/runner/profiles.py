@@ -74,11 +74,11 @@ def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
 
 
 ROWS = 512
-"""Most training rows whose lengths a detailed profile uses."""
+"""Largest number of training rows whose lengths a detailed profile uses."""
 
 
 def profile_methods(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
-    """New detailed profiles of each method of a spec, also where one is stored. Raises UserError."""
+    """New detailed profiles of each method of a spec, even if one is stored. Raises UserError."""
     from harness.core.store import Store
     from harness.planning.plan import make_plan
     from harness.planning.preflight import drop_unfit_cells

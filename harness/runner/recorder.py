@@ -117,7 +117,7 @@ class Recorder:
 def _build_outcome_fields(
     suite: Suite, planned: PlannedCell, status: Status, result: Result | None, inputs: InputFacts | None
 ) -> dict[str, Any]:
-    """The fields of a record that only a cell with a result has; scores only if it is ok."""
+    """The fields of a record that only a cell with a result has; scores are empty unless its status is ok."""
     if result is None or inputs is None:
         return {}
     scores = result.scores if status == "ok" else {}

@@ -42,7 +42,7 @@ def format_title(plan: Plan, spec: Spec) -> str:
 
 
 def is_margin_late(store: Store, margin: float | None, results: bool) -> bool:
-    """Whether an equivalence margin is named or changed although the folder has results: it may be chosen by them.
+    """Whether an equivalence margin is named or changed after results exist, so that it may depend on them.
 
     The report flags such a margin as post hoc.
     """
@@ -80,7 +80,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         if todo:  # imports torch and builds models of the methods, which a finished run does not need
             from harness.planning.preflight import drop_unfit_cells
 
-            # before any training: a method that does not fit would else be found hours later
+            # before any training: otherwise a method that does not fit would fail hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
         if not plan.cells:

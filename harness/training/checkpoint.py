@@ -7,9 +7,9 @@
 
 A pack of cells a b c d whose first two cells have finished, after a split on out of memory:
 
-    keys     a  b  c  d      the cells that were attached, in slot order; the same for every part
+    keys     a  b  c  d      the cells that were attached, in slot order; the same for both halves
     results  0  1            slots that have left the pack and are scored
-    members        2         slots that still train in this part; slot 3 is in the other part's file
+    members        2         slots that still train in this half; slot 3 is in the other half's file
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PackCheckpoint:
     """The state of a pack between two steps.
 
     `keys` are the cells that the pack was attached with, in slot order. `members` are the slots that still train;
-    `results` belong to slots that have left and are scored. A part of a split pack has the same `keys`. `state` is
+    `results` belong to slots that have left and are scored. A half of a split pack has the same `keys`. `state` is
     `Trainer.state()`. `spent` is the pack's time so far in seconds; `marks` go into the records of the members.
     """
 
@@ -75,7 +75,7 @@ class PackCheckpoint:
 
     def select_members(self, members: Sequence[int]) -> PackCheckpoint:
         """A checkpoint of some members, with their share of the time and without results."""
-        # the parts of a split pack train one after another, so their times must add up to the time of the whole
+        # the halves of a split pack train one after another, so their times must add up to the time of the whole
         spent = Phases(**{n: v * len(members) / len(self.members) for n, v in self.spent.model_dump().items()})
         marks = {**self.marks, "split at step": self.step}
         return dataclasses.replace(self, members=tuple(members), results={}, spent=spent, marks=marks)
@@ -84,7 +84,7 @@ class PackCheckpoint:
 class CheckpointTimer:
     """Decides when the next checkpoint is due.
 
-    Two checkpoints lie at least `MIN_SECONDS` apart, and writing takes at most `MAX_TIME_SHARE` of the time. `size` is
+    Two checkpoints are at least `MIN_SECONDS` apart, and writing takes at most `MAX_TIME_SHARE` of the time. `size` is
     in bytes: it gives an estimate of the cost until the first write is timed. Raises UserError for a malformed
     LORASP_HARNESS_CHECKPOINT_SECONDS.
     """
@@ -190,7 +190,7 @@ class Checkpoints:
             except Exception as error:  # a damaged file can raise anything within torch.load
                 problem = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
                 self.note(f"checkpoint {escape_path(Path(path.name))}: {problem}; ignored")
-        # a part of a split pack has progressed further than the whole, whose file may remain after a kill
+        # a half of a split pack is further in training than the whole, whose file may remain after a kill
         return sorted(checkpoints, key=lambda item: len(item[1].slots))
 
     def _read(self, path: Path) -> PackCheckpoint:

@@ -5,7 +5,8 @@
                                               │   ^
                       PackCheckpoint <────────┘   └── restore, if the job resumes
 
-A member is a slot of the pack. It keeps its number when other members leave; rows of the trainer's tensors do not.
+A member is a slot of the pack. Its number stays the same when other members leave; its row in the trainer's tensors
+changes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 
 def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
-    """A backbone for the cell in its dtype and quantization, frozen unless the method trains it."""
+    """The cell's backbone in its dtype and quantization type, frozen unless the method trains it."""
     cell = planned.cell
     return load_model(
         planned.source,
@@ -97,11 +98,11 @@ def attach_methods(
     initial_adapters = initials or [None] * len(streams)
     members = [Member(*fields) for fields in zip(methods, streams, steps, initial_adapters, strict=True)]
     try:
-        with use_side_stream(split.device):  # the stream of training steps: each further one costs a cuBLAS workspace
+        with use_side_stream(split.device):  # the same stream as training steps: each stream costs a cuBLAS workspace
             attached = methods[0].attach(model, members, build_calibration(split, losses))
         apply_checkpointing(model, cells[0].recompute, attached)
     except UserError as error:
-        raise CellFailed(str(error)) from error  # fails this cell only, while a UserError would end the run
+        raise CellFailed(str(error)) from error  # only this cell fails; a UserError would end the run
     return attached, streams
 
 
@@ -181,7 +182,7 @@ class PackTraining:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         self.model = load_backbone(self.first, device)
-        # an exported adapter must hold these: they are drawn at random, so loading the backbone again gives others
+        # an exported adapter must hold these: they are drawn at random and are not in the files of the backbone
         drawn_names = list_drawn_parameters(self.model)
         self.drawn_parameters = {name: p for name, p in self.model.named_parameters() if name in drawn_names}
         backbone_parameters = list(self.model.parameters())  # before the adapter adds its own

@@ -77,7 +77,7 @@ def find_blocks(model: nn.Module) -> list[nn.Module]:
 def _is_block(module: nn.Module) -> bool:
     """Whether a module has a forward pass of its own and at least two matrices.
 
-    A list of single linear layers (heads, projections) is so no list of blocks.
+    So a list of single linear layers (heads, projections) is not a list of blocks.
     """
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         return False
@@ -101,7 +101,7 @@ class SelectivePolicy:
 
     def __init__(self) -> None:
         self._running = False
-        # what a linear layer's matrix product is, quantized or not
+        # names of the operators that compute a linear layer, quantized or not
         self._products = {name for _, quantization in QUANTIZATIONS for name in quantization.saved_operations}
 
     def mark(self, linear: nn.Module, *, written: bool) -> None:

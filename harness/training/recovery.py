@@ -55,7 +55,7 @@ def recover(outcome: PackOutcome) -> Recovery:
         jobs = [dataclasses.replace(job, pack=unfinished, start=None)]
         note = "from the beginning"
     elif len(job.pack.members) > 1:
-        # without memory as the cause one cell is at fault, and halving would run the others several times
+        # if memory is not the cause, one cell is at fault; halving would train the others several times
         packs = unfinished.split() if failure.memory else unfinished.split_into_cells()
         jobs = [dataclasses.replace(job, pack=pack, start=None) for pack in packs]
         note = f"trying {len(packs)} smaller packs"

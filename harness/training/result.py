@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class Result:
-    """The result of one member: loss curve, scores in points, predictions, and what it stored and trained.
+    """The result of one member: loss curve, scores in points, predictions, parameter counts, bytes of training state.
 
     `predictions` is None if an output is not finite. `phases` are the pack's seconds, set when the pack ends.
     """

@@ -35,10 +35,10 @@ from harness.replicas.groups import Attached
 from harness.replicas.optimizer import ReplicaAdamW
 
 CURVE_POINTS = 20
-"""Points of a loss curve, nearly."""
+"""Approximate number of points of a loss curve."""
 
 FinishedCallback = Callable[[Sequence[int]], None]
-"""Called with all members, in the order of their rows, when some have taken their last step; the model holds all."""
+"""Called with all members in row order when some have taken their last step; the model still holds every member."""
 ProgressCallback = Callable[[int, Sequence[float]], None]
 """Called with a step and each member's mean loss since the last call."""
 
@@ -93,9 +93,10 @@ class Trainer:
         progress: ProgressCallback,
         completed: Callable[[], None] = lambda: None,
     ) -> list[TrainingHistory]:
-        """Loss curves by member, after training from the present step; `completed` is called after each step."""
+        """Loss curves by member, after training from the current step; `completed` is called after each step."""
         with self.runner.stream():
-            self._report_progress(progress)  # a checkpoint may lie between a step and its point of the curve
+            # a checkpoint may be written after a step but before the step's point of the curve
+            self._report_progress(progress)
             while self.members:
                 if finished_rows := self._find_finished():
                     self._remove_finished(finished_rows, finished)
@@ -118,7 +119,8 @@ class Trainer:
     def train_step(self, step: int) -> Tensor:
         """Losses [K] of one training step: forward pass, backward pass, update."""
         rows, shape = self._begin_step(step)
-        self.phase = "update"  # a replayed graph runs the whole step at once; `_compute`, if it runs, sets it finer
+        # a replayed graph runs the whole step at once; an eager step sets the phases in `_compute`
+        self.phase = "update"
         is_eager = any(needs_host(step) for needs_host in self.attached.eager_steps)
         losses = self._run_on_device(rows, shape, plain=is_eager)
         self.optimizer.steps = step + 1
@@ -143,7 +145,7 @@ class Trainer:
     def is_intact(self) -> bool:
         """Whether `state` is that of the last completed step.
 
-        A step that stopped before its update changed nothing, nor did a capture, which runs no operation.
+        A step that stopped before its update changed nothing. A capture runs no operation, so it changes nothing.
         """
         return (self.phase != "update" or self.runner.capturing) and bool(self.members)
 
@@ -173,7 +175,7 @@ class Trainer:
         return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
-        """Losses [K] of all of a step that runs on the device: what a CUDA graph captures."""
+        """Losses [K] of a whole step on the device: zero gradients, both passes, update. A CUDA graph captures this."""
         self.phase = "gradients"
         self._invalidate()  # a failed capture may have left cached tensors that no operation ever filled
         self.optimizer.zero_grad()
@@ -258,7 +260,7 @@ class Trainer:
         return sum(tensor.nbytes for tensor in thetas + moments)
 
     def restore(self, state: dict[str, Any], members: Sequence[int] | None = None) -> None:
-        """Resume from `state`, with equal bits as without a stop; with `members`, only those of its members.
+        """Resume from `state`; results equal those of a run without a stop bit by bit. `members` selects some members.
 
         The trainer must be a new one of the same whole pack. Raises ValueError, KeyError or RuntimeError, among
         others, for a state that does not fit.

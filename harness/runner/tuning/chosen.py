@@ -26,7 +26,7 @@ def group_arms(arms: Sequence[Arm], over_tasks: Sequence[str]) -> dict[str, list
 
 
 def has_records(arm: Arm, records: Mapping[str, Record]) -> bool:
-    """Whether all trials of an arm ran; those of a method that does not fit its model did not."""
+    """Whether all trials of an arm have records; a method that does not fit its model has none."""
     return all(cell.key in records for trial in arm.trials for cell in trial)
 
 

@@ -24,7 +24,7 @@ Values = dict[str, int | float]
 def build_search_space(method: Method, lr: float) -> dict[str, Range]:
     """Ranges of the learning rate and of the options that the method declares tunable, without those the user gave.
 
-    Raises UserError for a declared option that the method does not have or whose default lies outside of its range.
+    Raises UserError for a declared option that the method does not have or whose default is outside of its range.
     """
     options = {f.name for f in dataclasses.fields(method)}
     space = {"lr": Range(lr / FACTOR, lr * FACTOR)} | dict(method.tunable)
@@ -49,13 +49,13 @@ def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Value
     """`count` points: the declared values, then points of a Sobol sequence.
 
     All points are proposed before any trains, so that they train as one batch. Each method gets the same places in its
-    ranges, and a longer search only adds points. On one range they are its middle (the declared rate, unless the method
-    names a range), quarters and eighths: six trials of a rate lie a factor of 2.3 apart.
+    ranges, and a longer search only adds points. In one dimension they are the middle of the range (the declared rate,
+    unless the method names a range), quarters and eighths: six trials of a rate are a factor of 2.3 apart.
     """
     optuna = import_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the sampler's interface
-        # not scrambled: scrambling put two of six points on the same place
+        # not scrambled: scrambling put two of six points at the same place
         study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
     study.enqueue_trial(start)
     kinds = {name: _build_distribution(optuna, limits) for name, limits in space.items()}
@@ -100,7 +100,7 @@ def find_best_trial(trials: Sequence[Trial]) -> int | None:
 
 
 def find_edges(trials: Sequence[Trial], best: int) -> dict[str, Edge]:
-    """Values of the best trial at the edge of the values tried, failed trials included: a better one may lie beyond."""
+    """Values of the best trial at the edge of the values tried, failed ones included: a better value may be beyond."""
     edges: dict[str, Edge] = {}
     for name, value in trials[best].values.items():
         tried_values = [trial.values[name] for trial in trials]

@@ -27,7 +27,7 @@ from harness.runner.tuning.search import Values, build_search_space, get_declare
 class Arm:
     """A method on a task: cells that differ in seeds only.
 
-    `trials` has for each of `values` one cell per tuning seed; both are empty on a task that is not tuned on.
+    `trials` has for each of `values` one cell per tuning seed; both are empty for a task without tuning.
     """
 
     cells: tuple[PlannedCell, ...]
@@ -43,8 +43,8 @@ class Arm:
 def build_arms(plan: Plan, count: int, only: Sequence[str] = (), seeds: int = 1) -> tuple[list[Arm], list[Plan]]:
     """All arms, and plans of their trials, one for each limit on the rows.
 
-    Arms of tasks outside of `only` (empty: all) have no trials. A trial has `seeds` cells. Raises UserError if an arm
-    has fewer cells.
+    Arms of tasks that are not in `only` have no trials; an empty `only` means all tasks. A trial has `seeds` cells.
+    Raises UserError if an arm has fewer cells.
     """
     groups: dict[str, list[PlannedCell]] = {}
     for planned in plan.cells:
