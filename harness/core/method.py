@@ -122,7 +122,7 @@ def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = 
 class Method(abc.ABC):
     """A fine-tuning method. The fields of the frozen dataclass are its options; the class variables describe it:
 
-    `version` is raised when results change. Methods of one `family` may train together in a pack (see `packs_with`).
+    `version` is raised when results change. Methods of one `family` may train together in a pack (see `pack_key`).
     With `autocasts`, bf16 is torch's autocast over float32 weights; without, activations have the backbone's precision.
     `unfit_weights` maps the class of quantized weights (`Quantization.weight_class`) that it cannot train on to the
     reason.
