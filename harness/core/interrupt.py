@@ -2,11 +2,13 @@
 
 first signal   -> SignalHandler raises KeyboardInterrupt; inside `defer_interrupts` it waits for the step's end
 second signal  -> KeyboardInterrupt immediately
+while a module is imported, the first signal waits for the end of the import
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,16 +18,35 @@ SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Ctrl-C; `kill` or the time limit of a batch system; a closed terminal; the warning of a batch system."""
 
 
+RETRY_SECONDS = 0.05
+"""Between two looks at whether an import has ended."""
+
+
 class SignalHandler:
-    """A signal handler that raises KeyboardInterrupt. `number` is the first signal received, None before that."""
+    """A signal handler that raises KeyboardInterrupt. `number` is the first signal received, None before that.
+
+    While a module is imported, the first signal waits: an exception inside the initialization of a C++ library, such
+    as torch's, aborts the process. A second signal does not wait.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._is_retry = False
 
     def __call__(self, number: int, frame: Any) -> None:
+        is_first, self._is_retry = self.number is None or self._is_retry, False
         if self.number is None:
             self.number = number
+        if is_first and _is_importing(frame):
+            timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
+            timer.daemon = True
+            timer.start()
+            return
         raise KeyboardInterrupt
+
+    def _retry(self, number: int) -> None:
+        self._is_retry = True
+        os.kill(os.getpid(), number)
 
     @property
     def exit_code(self) -> int:
@@ -36,6 +57,15 @@ class SignalHandler:
     def name(self) -> str:
         """Name of the signal, such as 'SIGTERM'."""
         return signal.Signals(self.number or signal.SIGINT).name
+
+
+def _is_importing(frame: Any) -> bool:
+    """Whether a frame, or one that called it, is of Python's import machinery."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _list_signals() -> list[int]:

@@ -231,3 +231,28 @@ def test_a_handler_that_is_not_pythons_stays() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [signal.SIGINT]
+
+
+def test_the_first_signal_waits_for_the_end_of_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a C++ library's initialization, which an exception would abort."""
+    (tmp_path / "slow_module.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.3)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with catch_signals() as signals, pytest.raises(KeyboardInterrupt):
+        import slow_module  # type: ignore[import-not-found]
+
+        assert slow_module.whole and signals.number == signal.SIGTERM
+        time.sleep(5)
+    assert signals.exit_code == 143
+
+
+def test_a_second_signal_does_not_wait_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slower_module.py").write_text(
+        "import os, signal, time\nfor _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with catch_signals(), pytest.raises(KeyboardInterrupt):
+        import slower_module  # type: ignore[import-not-found] # noqa: F401
+
+        pytest.fail("imported")
