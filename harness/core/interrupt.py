@@ -32,17 +32,25 @@ class SignalHandler:
     def __init__(self) -> None:
         self.number: int | None = None
         self._is_retry = False
+        self._timer: threading.Timer | None = None
 
     def __call__(self, number: int, frame: Any) -> None:
         is_first, self._is_retry = self.number is None or self._is_retry, False
         if self.number is None:
             self.number = number
         if is_first and _is_importing(frame):
-            timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
-            timer.daemon = True
-            timer.start()
+            self._timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
+            self._timer.daemon = True
+            self._timer.start()
             return
+        self.cancel_retry()
         raise KeyboardInterrupt
+
+    def cancel_retry(self) -> None:
+        """Send no signal again: it would meet the default handler, which ends the process."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _retry(self, number: int) -> None:
         self._is_retry = True
@@ -111,6 +119,7 @@ def catch_signals() -> Iterator[SignalHandler]:
     try:
         yield catcher
     finally:
+        catcher.cancel_retry()
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 

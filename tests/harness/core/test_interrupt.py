@@ -18,7 +18,7 @@ import psutil
 import pytest
 import torch
 
-from harness.core.interrupt import catch_signals, defer_interrupts
+from harness.core.interrupt import RETRY_SECONDS, catch_signals, defer_interrupts
 from harness.replicas.optimizer import ReplicaAdamW
 from harness.training import trainer as train
 from harness.training.trainer import Trainer
@@ -256,3 +256,4 @@ def test_a_second_signal_does_not_wait_for_an_import(tmp_path: Path, monkeypatch
         import slower_module  # type: ignore[import-not-found] # noqa: F401
 
         pytest.fail("imported")
+    time.sleep(4 * RETRY_SECONDS)  # no signal comes after: it would end this process
