@@ -56,10 +56,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     suite: Annotated[tuple[str, ...], Words] = Field(
-        default=("glue",), min_length=1, description=("comma-separated suites; default: glue")
+        default=("glue",), min_length=1, description="comma-separated suites; default: glue"
     )
     tasks: Annotated[tuple[str, ...], Words] = Field(
-        default=(), description=("comma-separated tasks; default: all tasks of the suites")
+        default=(), description="comma-separated tasks; default: all tasks of the suites"
     )
     methods: str = Field(
         default="lora,lorasp",
@@ -106,7 +106,7 @@ class Spec(BaseModel):
         ),
     )
     tune_seeds: int = Field(
-        default=1, ge=1, le=1000, description=("seeds per tuning trial; a trial's score is their mean; default: 1")
+        default=1, ge=1, le=1000, description="seeds per tuning trial; a trial's score is their mean; default: 1"
     )
     model: tuple[str, ...] = Field(
         default=(),
@@ -136,13 +136,13 @@ class Spec(BaseModel):
         default=None,
         gt=0,
         le=LIMITS["lr"],
-        description=("peak learning rate of every method; default: the rate that each method declares for the preset"),
+        description="peak learning rate of every method; default: the rate that each method declares for the preset",
     )
     epochs: float | None = Field(
         default=None,
         gt=0,
         le=LIMITS["epochs"],
-        description=("passes over the training rows; default: 3 (preset quick: 10)"),
+        description="passes over the training rows; default: 3 (preset quick: 10)",
     )
     max_steps: int | None = Field(
         default=None,
@@ -157,7 +157,7 @@ class Spec(BaseModel):
         default=None,
         ge=1,
         le=LIMITS["batch_size"],
-        description=("rows per optimizer step; default: 32 (preset quick: 16; preset paper with mmlu: 128)"),
+        description="rows per optimizer step; default: 32 (preset quick: 16; preset paper with mmlu: 128)",
     )
     max_length: int | None = Field(
         default=None,
@@ -189,21 +189,21 @@ class Spec(BaseModel):
         default=None,
         ge=0,
         lt=1,
-        description=("label smoothing of the cross-entropy; default: 0 (preset paper with wmt16: 0.2)"),
+        description="label smoothing of the cross-entropy; default: 0 (preset paper with wmt16: 0.2)",
     )
     train_rows: int | None = Field(
-        default=None, ge=1, le=LIMITS["train_rows"], description=("most training rows per task; default: all")
+        default=None, ge=1, le=LIMITS["train_rows"], description="most training rows per task; default: all"
     )
     eval_rows: int | None = Field(
         default=None,
         ge=1,
         le=LIMITS["eval_rows"],
-        description=("most rows per eval split (mmlu: per subject); default: all (preset quick with wmt16: 200)"),
+        description="most rows per eval split (mmlu: per subject); default: all (preset quick with wmt16: 200)",
     )
     dtype: Annotated[tuple[Precision, ...], Words] = Field(
         default=("fp32",),
         min_length=1,
-        description=("precision of the frozen backbone: fp32, bf16, or both separated by a comma; default: fp32"),
+        description="precision of the frozen backbone: fp32, bf16, or both separated by a comma; default: fp32",
     )
     quantize: Annotated[tuple[str, ...], Words] = Field(
         default=("none",),
@@ -213,7 +213,7 @@ class Spec(BaseModel):
     recompute: Annotated[tuple[Recompute, ...], Words] = Field(
         default=("none",),
         min_length=1,
-        description=("activation checkpointing, comma-separated to try several: none, selective, full; default: none"),
+        description="activation checkpointing, comma-separated to try several: none, selective, full; default: none",
     )
     init_from: str | None = Field(
         default=None,
@@ -224,7 +224,7 @@ class Spec(BaseModel):
         ),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description=("auto (a GPU if there is one), cpu or cuda; default: auto")
+        default="auto", description="auto (a GPU if there is one), cpu or cuda; default: auto"
     )
     pack: int | None = Field(
         default=None,
@@ -236,7 +236,7 @@ class Spec(BaseModel):
         ),
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description=("number of CPU threads; default: all available cores")
+        default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"
     )
     out: Path | None = Field(
         default=None,
@@ -246,7 +246,7 @@ class Spec(BaseModel):
         ),
     )
     profile: bool = Field(
-        default=True, description=("profile memory and speed of each method in isolation, after training; default: on")
+        default=True, description="profile memory and speed of each method in isolation, after training; default: on"
     )
     save_adapters: bool = Field(
         default=False,
@@ -266,26 +266,26 @@ class Spec(BaseModel):
     )
     cache: bool = Field(
         default=True,
-        description=("cache tokenised rows and the memory estimates of `plan` in ~/.cache/lorasp-harness; default: on"),
+        description="cache tokenised rows and the memory estimates of `plan` in ~/.cache/lorasp-harness; default: on",
     )
-    retry: bool = Field(default=False, description=("run failed and out-of-memory cells again; default: off"))
+    retry: bool = Field(default=False, description="run failed and out-of-memory cells again; default: off")
     formats: Annotated[tuple[str, ...], Words] = Field(
         default=("md", "html", "csv"),
         min_length=1,
-        description=("comma-separated formats of the report: md, html, latex, csv, parquet; default: md,html,csv"),
+        description="comma-separated formats of the report: md, html, latex, csv, parquet; default: md,html,csv",
     )
     figures: Annotated[tuple[str, ...], Words] = Field(
         default=("png", "svg"),
-        description=("comma-separated file formats of the figures: png, svg, pdf; default: png,svg"),
+        description="comma-separated file formats of the figures: png, svg, pdf; default: png,svg",
     )
     published: bool = Field(
-        default=False, description=("add a separate table of published results to the report; default: off")
+        default=False, description="add a separate table of published results to the report; default: off"
     )
     tensorboard: bool = Field(
-        default=False, description=("write losses and scores as TensorBoard event files; default: off")
+        default=False, description="write losses and scores as TensorBoard event files; default: off"
     )
     plugin: tuple[Path, ...] = Field(
-        default=(), description=("Python file that registers methods, strategies or suites (repeatable)")
+        default=(), description="Python file that registers methods, strategies or suites (repeatable)"
     )
 
     @model_validator(mode="after")
