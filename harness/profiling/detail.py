@@ -1,4 +1,4 @@
-"""Take the detailed profile of the verb `profile`: peaks by phase, blocks of steps, real lengths, ceiling, energy.
+r"""Take the detailed profile of the verb `profile`: peaks by phase, blocks of steps, real lengths, ceiling, energy.
 
 load | first step (counted) | warm-up, timed blocks, energy | rows of real lengths | evaluation or generation
        \__ FLOPs, launches    \__ steady step: peak, seconds   \__ tokens per second
