@@ -9,7 +9,7 @@ from harness.core.file_names import make_file_name, make_file_names
 from harness.core.record import Profile, Record
 from harness.core.registry import load_package
 from reports.document import MAX_ROWS, Findings, LinkedText, Report, Section, Table
-from reports.figures import draw_figures
+from reports.figures import draw_column_figures, draw_figures
 from reports.frames import Grid, build_grids, format_seeds, get_score
 from reports.registered import SuiteContext, build_tables
 
@@ -24,8 +24,9 @@ def build_report(
     dropped: Sequence[str],
     findings: Findings,
     published: Sequence[Mapping[str, str]],
+    columns: bool = False,
 ) -> Report:
-    """`published` are rows of results/published.tsv."""
+    """`published` are rows of results/published.tsv; `columns`: draw the figures at column width too."""
     if any(r.stand_in for r in records):
         title = f"{title} ({SYNTHETIC_NOTE})"
     suite_grids = build_grids(records)
@@ -38,7 +39,7 @@ def build_report(
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
         sections=[
-            build_section(SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite])
+            build_section(SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite], columns)
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
@@ -46,12 +47,13 @@ def build_report(
     )
 
 
-def build_section(context: SuiteContext, name: str = "") -> Section:
+def build_section(context: SuiteContext, name: str = "", columns: bool = False) -> Section:
     """The tables and figures of a suite; `name` begins the names of its figures' files."""
     load_package("reports.tables")
     name = name or make_file_name(context.grid.suite)
     drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(context).items()}
-    return Section(context.grid.suite, build_tables(context), drawings)
+    narrow = {f"{name}-{kind}": d for kind, d in draw_column_figures(context).items()} if columns else {}
+    return Section(context.grid.suite, build_tables(context), drawings, narrow)
 
 
 def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:

@@ -125,11 +125,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class Section:
-    """One suite."""
+    """One suite. `column_figures` are the figures at the width of one column, where they are asked for."""
 
     title: str
     tables: Sequence[Table]
     figures: Mapping[str, Drawing]
+    column_figures: Mapping[str, Drawing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ class Report:
     @property
     def figures(self) -> dict[str, Drawing]:
         return {name: drawing for section in self.sections for name, drawing in section.figures.items()}
+
+    @property
+    def column_figures(self) -> dict[str, Drawing]:
+        return {name: drawing for section in self.sections for name, drawing in section.column_figures.items()}
 
     @property
     def table_rows(self) -> dict[str, list[dict[str, Any]]]:

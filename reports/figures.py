@@ -7,17 +7,23 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.core.registry import load_package
 from reports.document import Drawing
-from reports.plots.style import STYLE, freeze_layout
+from reports.plots.style import COLUMN_WIDTH, STYLE, freeze_layout, get_style
 from reports.registered import SuiteContext, draw_registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMAGES = ("png", "svg", "pdf")
+PRINT_IMAGES = ("pdf", "png")
+"""Kinds that are also written at the width of one column (NAME-column.pdf), where a PDF is asked for."""
+COLUMN_SUFFIX = "-column"
+PRINT_DPI = 300
+"""Dots per inch of a PNG, and of the parts of a PDF that are images."""
 SVG_IMAGE_DPI = 288
 """Of the parts of an SVG that are images; sharp on screens of high resolution. The rest of it has no resolution."""
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
@@ -25,16 +31,21 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
 def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
-    """Name -> drawing; only those for which there are numbers."""
+    """Name -> drawing as wide as the context says; only those for which there are numbers."""
     import matplotlib
 
     load_package("reports.plots")
     matplotlib.use("Agg")
-    with matplotlib.rc_context(STYLE), _filter_glyph_warnings():
+    with matplotlib.rc_context(get_style(context.figure_width)), _filter_glyph_warnings():
         drawings = draw_registered(context)
         for drawing in drawings.values():
             freeze_layout(drawing.figure)
     return drawings
+
+
+def draw_column_figures(context: SuiteContext) -> dict[str, Drawing]:
+    """As `draw_figures`, at the width of one column of a two-column page."""
+    return draw_figures(replace(context, figure_width=COLUMN_WIDTH))
 
 
 def render_image(drawing: Drawing, kind: str) -> bytes:
@@ -70,13 +81,13 @@ def _write_figure(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     if kind == "pdf":
-        figure.savefig(stream, format=kind, metadata=metadata)
+        figure.savefig(stream, format=kind, metadata=metadata, dpi=PRINT_DPI)
         return
     dpi = figure.dpi
-    figure.set_dpi(130 if kind == "png" else SVG_IMAGE_DPI)
+    figure.set_dpi(PRINT_DPI if kind == "png" else SVG_IMAGE_DPI)
     try:
         if kind == "png":
-            FigureCanvasAgg(figure).print_png(stream, metadata=metadata)
+            FigureCanvasAgg(figure).print_png(stream, metadata=metadata, pil_kwargs={"dpi": (PRINT_DPI, PRINT_DPI)})
         else:
             FigureCanvasSVG(figure).print_svg(stream, metadata=metadata)
     finally:

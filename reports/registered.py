@@ -31,7 +31,8 @@ class SuiteContext:
     """What a table or figure of one suite is made from.
 
     `grid` holds the suite's records by task and method. `published` are rows of results/published.tsv. `analysis` has
-    the estimates, tests and verdicts of the whole report; None where cells are not to be compared.
+    the estimates, tests and verdicts of the whole report; None where cells are not to be compared. `figure_width` is
+    what a figure is wide, in inches: that of the text, or of one column of a two-column page.
     """
 
     grid: Grid
@@ -39,6 +40,7 @@ class SuiteContext:
     published: Sequence[Mapping[str, str]] = ()
     tuned: Sequence[Tuned] = ()
     analysis: Analysis | None = None
+    figure_width: float = 6.9
 
     @property
     def records(self) -> list[Record]:

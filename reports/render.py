@@ -12,7 +12,7 @@ from harness.core.files import describe_os_error, replace_file
 from harness.core.record import Profile, Record
 from reports.build import build_report
 from reports.document import Findings, Report
-from reports.figures import IMAGES, extract_svg, render_image
+from reports.figures import COLUMN_SUFFIX, IMAGES, PRINT_IMAGES, extract_svg, render_image
 from reports.flat import build_cell_rows, build_score_rows, to_csv, to_parquet
 from reports.frames import build_method_names
 from reports.templating import render_template
@@ -41,7 +41,7 @@ def write_report(
     check_allowed("figure format", images, IMAGES)
     if not records:
         raise UserError(f"no records for a report in {folder.parent}; run cells first")
-    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published)
+    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, "pdf" in images)
     files = _render_images(report, formats, images)
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
     names = build_method_names(records)
@@ -107,6 +107,9 @@ def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]
         files |= {f"{FIGURES}{name}.{kind}": content for kind, content in contents.items() if kind in images}
         if "html" in formats:
             files[f"vector/{name}"] = contents["svg"]
+    for name, drawing in report.column_figures.items():
+        kinds = [kind for kind in PRINT_IMAGES if kind in images]
+        files |= {f"{FIGURES}{name}{COLUMN_SUFFIX}.{kind}": render_image(drawing, kind) for kind in kinds}
     return files
 
 

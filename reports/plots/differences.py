@@ -1,136 +1,125 @@
-"""Paired differences to the first method: a forest plot, and a heat map where there are many."""
+"""Paired differences to the first method: intervals of the mean and of each task, and a map of the numbers."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from reports.compare import estimate_average_gap, estimate_task_gap, find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
+from reports.plots.panels import MAX_PANELS, create_panels, draw_estimates, draw_stripes
+from reports.plots.scores import describe_omitted
 from reports.plots.style import (
-    CHARACTER,
     INK,
-    MAX_COLOURS,
-    POINT,
-    add_legend,
     create_figure,
-    get_colour,
+    get_character_width,
+    get_line_height,
+    get_style,
     join_names,
-    list_half_widths,
+    wrap_names,
 )
 from reports.registered import SuiteContext, report_figure
 from reports.statistics.student import Estimate
 
 MIN_OTHER_METHODS = 3
 """Methods beside the first, from which a map says more than a list."""
+MIN_NUMBER_SIZE = 5
+"""Points of a number in the map at least; where there is less room, colours and their scale are shown alone."""
+Interval = tuple[float, float]
+"""Difference and half of its 95 % interval, in points."""
 
 
-def _estimate_gaps(grid: Grid, method: str) -> list[Estimate | None]:
-    """One a task, and that of the mean over tasks at the end."""
-    average = grid.averages[0]
-    gaps = [estimate_task_gap(grid, task, method, grid.methods[0], average) for task in grid.tasks]
-    return [*gaps, estimate_average_gap(grid, method, grid.methods[0], find_coverage(grid, average))]
+def collect_differences(context: SuiteContext) -> dict[tuple[str, str], Interval]:
+    """(method, place) -> its difference to the first method; place is a task or the label of the average.
+
+    The analysis computes each difference once. Without one (cells that are not to be compared) it is estimated here.
+    """
+    grid = context.grid
+    first, *others = grid.methods
+    if context.analysis is not None:
+        comparisons = [j.comparison for j in context.analysis.judged]
+        return {
+            (c.method, c.place): (c.difference, c.estimate.half if c.estimate else 0.0)
+            for c in comparisons
+            if c.suite == grid.suite and c.first == first and c.difference is not None
+        }
+    cover = find_coverage(grid, grid.averages[0])
+    gaps: dict[tuple[str, str], Estimate | None] = {}
+    for method in others:
+        for task in grid.tasks:
+            gaps[method, task] = estimate_task_gap(grid, task, method, first, grid.averages[0])
+        gaps[method, cover.label] = estimate_average_gap(grid, method, first, cover)
+    return {place: (gap.mean, gap.half or 0.0) for place, gap in gaps.items() if gap is not None}
 
 
-def _list_run_keys(grid: Grid, method: str, row: int) -> list[str]:
-    tasks = grid.tasks[row : row + 1] or find_coverage(grid, grid.averages[0]).tasks
+def _list_run_keys(grid: Grid, method: str, place: str) -> list[str]:
+    tasks = (place,) if place in grid.tasks else find_coverage(grid, grid.averages[0]).tasks
     return [record.key for task in tasks for record in grid.of(task, method)]
 
 
-def draw_forest(grid: Grid) -> Drawing | None:
-    """Tasks down the side; with more methods than colours, methods down the side and the mean over tasks only."""
-    if len(grid.methods) > MAX_COLOURS:
-        return _draw_forest_of_means(grid)
-    first, *other_methods = grid.methods
-    rows = [*grid.tasks, find_coverage(grid, grid.averages[0]).label]
-    figure = create_figure(5.6, 0.8 + 0.32 * len(rows) * max(1, len(other_methods) * 0.6))
-    axes = figure.subplots()
-    alt = f"Forest plot of {join_names(other_methods)} less {first}; the numbers are in the table of comparisons."
-    drawing = Drawing(figure, "Paired differences to the first method", alt)
-    for i, method in enumerate(other_methods):
-        shift = (i - (len(other_methods) - 1) / 2) * 0.7 / len(other_methods)
-        points = [(y, gap) for y, gap in enumerate(_estimate_gaps(grid, method)) if gap]
-        if points:
-            means, spread = [gap.mean for _, gap in points], list_half_widths([gap for _, gap in points])
-            heights = [y + shift for y, _ in points]
-            bars = axes.errorbar(means, heights, xerr=spread, color=get_colour(i + 1), label=method, **POINT)
-            drawing.trace(bars[0], [_list_run_keys(grid, method, y) for y, _ in points])
-    if not axes.lines:
-        return None
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.locator_params(axis="x", nbins=6)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"points above {first},\npaired by seed, 95 % interval")
-    add_legend(figure, axes)
-    return drawing
-
-
-def _draw_forest_of_means(grid: Grid) -> Drawing | None:
-    first, *other_methods = grid.methods
-    cover = find_coverage(grid, grid.averages[0])
-    gaps = [(m, gap) for m in other_methods if (gap := estimate_average_gap(grid, m, first, cover))]
-    if not gaps:
-        return None
-    figure = create_figure(max(5.6, _compute_width(first, [m for m, _ in gaps])), 0.9 + 0.2 * len(gaps))
-    axes = figure.subplots()
-    caption = f"Paired differences to the first method, {cover.label}"
-    drawing = Drawing(figure, caption, f"Forest plot of {len(gaps)} methods less {first}, {cover.label}.")
-    means, spread = [gap.mean for _, gap in gaps], list_half_widths([gap for _, gap in gaps])
-    bars = axes.errorbar(means, range(len(gaps)), xerr=spread, color=get_colour(0), **POINT)
-    drawing.trace(bars[0], [_list_run_keys(grid, method, len(grid.tasks)) for method, _ in gaps])
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(gaps)), [method for method, _ in gaps])
-    axes.invert_yaxis()
-    axes.set_xlabel(f"points above {first},\npaired by seed, 95 % interval")
-    return drawing
-
-
-def _compute_width(first: str, methods: Sequence[str]) -> float:
-    """Inches for the methods down the side and a text with the first's name beside them."""
-    return 0.5 + CHARACTER * (max(map(len, methods)) + len(f"points above {first},"))
-
-
-def draw_heat_map(grid: Grid) -> Drawing | None:
-    """Method x task: the paired difference to the first method, in a scale that is white at no difference."""
-    first, *other_methods = grid.methods
-    rows = (
-        [(method, _estimate_gaps(grid, method)[:-1]) for method in other_methods]
-        if len(other_methods) >= MIN_OTHER_METHODS
-        else []
-    )
-    rows = [(method, gaps) for method, gaps in rows if any(gaps)]
-    if len(rows) < MIN_OTHER_METHODS or len(grid.tasks) < 2:
-        return None
-    values = [[gap.mean if gap else float("nan") for gap in gaps] for _, gaps in rows]
-    width = max(2.6 + 0.62 * len(grid.tasks), _compute_width(first, [m for m, _ in rows]))
-    figure = create_figure(width, 1.0 + 0.24 * len(rows))
-    axes = figure.subplots()
-    limit = max((abs(v) for row in values for v in row if v == v), default=0.0) or 1.0
-    image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-    for y, row in enumerate(values):
-        for x, value in enumerate(row):
-            dark = abs(value) > 0.6 * limit
-            text = f"{value:+.1f}" if value == value else "-"
-            axes.text(x, y, text, ha="center", va="center", color="white" if dark else "#111111")
-    axes.set_xticks(range(len(grid.tasks)), grid.tasks)
-    axes.set_yticks(range(len(rows)), [method for method, _ in rows])
-    axes.grid(False)
-    axes.set_title(f"points above {first}")
-    figure.colorbar(image, ax=axes, label="points")
-    summary = f"Heat map, {len(rows)} methods by {len(grid.tasks)} tasks, of points above {first}"
-    alt = f"{summary}; each square has its number."
-    return Drawing(figure, f"Paired difference to {first} by method and task", alt)
-
-
-# ---------------------------------------------------------------- registration
-
-
 @report_figure("differences", place=20)
-def _draw_differences(context: SuiteContext) -> Drawing | None:
-    return draw_forest(context.grid)
+def draw_forest(context: SuiteContext) -> Drawing | None:
+    """One panel for the mean over tasks and one a task, one row a method."""
+    grid = context.grid
+    first, *methods = grid.methods
+    differences = collect_differences(context)
+    label = find_coverage(grid, grid.averages[0]).label
+    # the mean over a single task says what the task says
+    places = [*([label] if len(grid.tasks) > 1 else []), *grid.tasks]
+    places = [place for place in places if any((method, place) in differences for method in methods)]
+    if not places:
+        return None
+    shown = places[:MAX_PANELS]
+    panels = create_panels(context.figure_width, methods, shown)
+    caption = f"Paired differences to {first}, with 95 % intervals{describe_omitted(places)}"
+    alt = f"Forest plot of {join_names(methods)} less {first}; the numbers are in the table of comparisons."
+    drawing = Drawing(panels.figure, caption, alt)
+    for axes, place in zip(panels.axes, shown, strict=True):
+        draw_stripes(axes, len(methods))
+        axes.axvline(0, color=INK, linewidth=0.9)
+        rows = [y for y, method in enumerate(methods) if (method, place) in differences]
+        values = [differences[methods[y], place] for y in rows]
+        line = draw_estimates(panels, axes, rows, [value for value, _ in values], [half for _, half in values])
+        drawing.trace(line, [_list_run_keys(grid, methods[y], place) for y in rows])
+    panels.label(f"points above {first}, paired by seed")
+    return drawing
 
 
 @report_figure("heatmap", place=30)
-def _draw_heatmap(context: SuiteContext) -> Drawing | None:
-    return draw_heat_map(context.grid)
+def draw_heat_map(context: SuiteContext) -> Drawing | None:
+    """Method x task: the paired difference to the first method, in a scale that is white at no difference."""
+    grid, width = context.grid, context.figure_width
+    first = grid.methods[0]
+    differences = collect_differences(context)
+    methods = [m for m in grid.methods[1:] if any((m, task) in differences for task in grid.tasks)]
+    if len(methods) < MIN_OTHER_METHODS or len(grid.tasks) < 2:
+        return None
+    missing = (float("nan"), 0.0)
+    values = [[differences.get((method, task), missing)[0] for task in grid.tasks] for method in methods]
+    labels = wrap_names(methods, width)
+    lines = max(label.count("\n") + 1 for label in labels)
+    row = lines * get_line_height(width) + 0.08
+    titles = wrap_names(grid.tasks, width)
+    character = get_character_width(width)
+    cell = (width - max(len(line) for label in labels for line in label.split("\n")) * character) / len(grid.tasks)
+    is_turned = max(map(len, titles)) * character > cell
+    depth = max(map(len, titles)) * character if is_turned else 0.2
+    figure = create_figure(width, 0.5 + depth + row * len(methods))
+    axes = figure.subplots()
+    limit = max((abs(v) for line in values for v in line if v == v), default=0.0) or 1.0
+    image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    # as large as the text, or what five characters leave
+    size = min(float(get_style(width)["font.size"]), 72 * cell / (5 * 0.62))
+    if size < MIN_NUMBER_SIZE:
+        figure.colorbar(image, ax=axes)
+    for y, line in enumerate(values if size >= MIN_NUMBER_SIZE else []):
+        for x, value in enumerate(line):
+            text = f"{value:+.1f}" if value == value else "-"
+            colour = "white" if abs(value) > 0.6 * limit else "#111111"
+            axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=size)
+    axes.set_xticks(range(len(grid.tasks)), titles, rotation=90 if is_turned else 0)
+    axes.set_yticks(range(len(methods)), labels)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.set_title(f"points above {first}")
+    summary = f"Heat map, {len(methods)} methods by {len(grid.tasks)} tasks, of points above {first}"
+    alt = f"{summary}; the numbers are in the table of comparisons."
+    return Drawing(figure, f"Paired difference to {first} by method and task", alt)

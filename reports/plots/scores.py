@@ -9,11 +9,17 @@ from typing import Any
 from reports.compare import collect_scores, estimate_task
 from reports.document import Drawing
 from reports.frames import Grid, cache_in_grid, get_score, get_seeds
-from reports.plots.style import MAX_COLOURS, POINT, add_legend, create_figure, get_colour, join_names, list_half_widths
+from reports.plots.panels import MAX_PANELS, MEAN_PLACE, create_panels, draw_dots, draw_estimates, draw_stripes
+from reports.plots.style import GREY, INK, join_names, list_half_widths, wrap_text
 from reports.registered import SuiteContext, report_figure
 
 Dot = tuple[float, str]
 MIN_SEEDS = 3
+LINEAR_WIDTH = 5
+"""Points from the mean within which the axis of the spread is about linear; collapsed runs lie far beyond."""
+SPREAD_CAPTION = (
+    "Spread over seeds: each run less the mean of its task and method; above the dots their median and quartiles"
+)
 MAX_DOTS = 1000
 """Runs of a suite at most whose dots are elements of the page, which tell of their runs."""
 
@@ -32,104 +38,77 @@ def trace_dots(drawing: Drawing, line: Any, keys: Sequence[str], grid: Grid) -> 
         drawing.trace(line, [(key,) for key in keys])
 
 
-def draw_scores(grid: Grid) -> Drawing | None:
-    """Each seed as a faint dot, the mean and its interval beside it; one group of dots a task."""
-    if len(grid.methods) > MAX_COLOURS:
-        return draw_many_scores(grid)
-    figure = create_figure(max(5.0, 1.1 * len(grid.tasks)), 3.4)
-    axes = figure.subplots()
-    drawing = Drawing(figure, "Scores by task", _describe_scores(grid))
-    step = 0.7 / len(grid.methods)
-    for i, method in enumerate(grid.methods):
-        shift = (i - (len(grid.methods) - 1) / 2) * step
-        estimates = [
-            (x + shift, value, list_dots(grid, task, method))
-            for x, task in enumerate(grid.tasks)
-            if (value := estimate_task(grid, task, method, grid.averages[0]))
-        ]
-        if not estimates:
-            continue
-        run_dots = [(x - step / 5, *dot) for x, _, group in estimates for dot in group]
-        (line,) = axes.plot(
-            [x for x, _, _ in run_dots], [y for _, y, _ in run_dots], ".", color=get_colour(i), alpha=0.35, ms=4
-        )
-        trace_dots(drawing, line, [key for _, _, key in run_dots], grid)
-        means, spread = (
-            [value.mean for _, value, _ in estimates],
-            list_half_widths([value for _, value, _ in estimates]),
-        )
-        bars = axes.errorbar(
-            [x for x, _, _ in estimates], means, yerr=spread, color=get_colour(i), label=method, **POINT
-        )
-        drawing.trace(bars[0], [[key for _, key in group] for _, _, group in estimates])
-    if not axes.lines:
+@report_figure("scores", place=10)
+def draw_scores(context: SuiteContext) -> Drawing | None:
+    """One panel a task, one row a method: the mean with its interval, and each seed as a dot below it."""
+    grid = context.grid
+    tasks = [t for t in grid.tasks if any(list_dots(grid, t, m) for m in grid.methods)]
+    if not tasks:
         return None
-    for x, task in enumerate(grid.tasks):
-        constant = next((r.majority for r in grid.select_task(task) if r.majority is not None), None)
-        if constant is not None:
-            axes.hlines(constant, x - 0.4, x + 0.4, color="#888888", linewidth=1, linestyle=":")
-    axes.set_xticks(range(len(grid.tasks)), grid.tasks)
-    axes.locator_params(axis="y", nbins=6)
-    axes.set_ylabel("points")
-    axes.set_title("Score by task: mean, 95 % interval, each seed (dotted: best constant)")
-    add_legend(figure, axes)
+    shown = tasks[:MAX_PANELS]
+    panels = create_panels(context.figure_width, grid.methods, shown)
+    alt = (
+        f"Dot plot of the scores of {join_names(grid.methods)} on {join_names(shown, 10)}; the means and intervals "
+        "are in the table of scores."
+    )
+    caption = "Scores by task: mean with 95 % interval, each seed as a dot; the dotted line is the majority baseline"
+    drawing = Drawing(panels.figure, caption + describe_omitted(tasks), alt)
+    for axes, task in zip(panels.axes, shown, strict=True):
+        draw_stripes(axes, len(grid.methods))
+        dots = [list_dots(grid, task, method) for method in grid.methods]
+        line = draw_dots(panels, axes, [[value for value, _ in row] for row in dots])
+        trace_dots(drawing, line, [key for row in dots for _, key in row], grid)
+        estimates = [(y, m, estimate_task(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
+        available = [(y, m, value) for y, m, value in estimates if value is not None]
+        halves = list_half_widths([value for _, _, value in available])
+        places, means = [y for y, _, _ in available], [value.mean for _, _, value in available]
+        means_line = draw_estimates(panels, axes, places, means, halves, MEAN_PLACE)
+        drawing.trace(means_line, [[r.key for r in grid.of(task, m)] for _, m, _ in available])
+        baseline = next((r.majority for r in grid.select_task(task) if r.majority is not None), None)
+        if baseline is not None:
+            axes.axvline(baseline, color=INK, linewidth=0.9, linestyle=":")
+    panels.label("points")
     return drawing
 
 
-def draw_many_scores(grid: Grid) -> Drawing | None:
-    """One panel a task, one line a method: each seed as a faint dot, the mean and its interval."""
-    figure = create_figure(2.0 + 1.9 * len(grid.tasks), 0.9 + 0.2 * len(grid.methods))
-    panels = figure.subplots(1, len(grid.tasks), sharey=True, squeeze=False)[0]
-    drawing = Drawing(figure, "Scores by task", _describe_scores(grid))
-    for axes, task in zip(panels, grid.tasks, strict=True):
-        run_dots = [(value, y, key) for y, m in enumerate(grid.methods) for value, key in list_dots(grid, task, m)]
-        (line,) = axes.plot(
-            [x for x, _, _ in run_dots], [y for _, y, _ in run_dots], ".", color=get_colour(0), alpha=0.35, ms=4
-        )
-        trace_dots(drawing, line, [key for _, _, key in run_dots], grid)
-        estimates = [(y, m, estimate_task(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
-        available = [(y, m, value) for y, m, value in estimates if value is not None]
-        means, spread = (
-            [value.mean for _, _, value in available],
-            list_half_widths([value for _, _, value in available]),
-        )
-        bars = axes.errorbar(means, [y for y, _, _ in available], xerr=spread, color=get_colour(1), **POINT)
-        drawing.trace(bars[0], [[r.key for r in grid.of(task, m)] for _, m, _ in available])
-        axes.set_title(task)
-        axes.locator_params(axis="x", nbins=4)
-        axes.set_xlabel("points")
-    panels[0].set_yticks(range(len(grid.methods)), grid.methods)
-    panels[0].invert_yaxis()
-    return drawing if any(record.status == "ok" for record in grid.records) else None
+def describe_omitted(names: Sequence[str]) -> str:
+    """What a caption says of the panels that are left out."""
+    omitted = len(names) - MAX_PANELS
+    return f"; {omitted} more {'task is' if omitted == 1 else 'tasks are'} in the table" if omitted > 0 else ""
 
 
-def _describe_scores(grid: Grid) -> str:
-    summary = f"Dot plot of the scores of {join_names(grid.methods)} on {join_names(grid.tasks, 10)}"
-    return f"{summary}; the means and intervals are in the table of scores."
-
-
-def draw_seed_spread(grid: Grid) -> Drawing | None:
+@report_figure("seeds", place=60)
+def draw_seed_spread(context: SuiteContext) -> Drawing | None:
     """How far each run lies from the mean of its task and method: the spread that seeds make."""
+    grid = context.grid
     rows = [(method, _compute_deviations(grid, method)) for method in grid.methods]
     rows = [(method, deviations) for method, deviations in rows if len(deviations) > 1]
     if not rows:
         return None
-    figure = create_figure(6.4, 1.0 + 0.3 * len(rows))
-    axes = figure.subplots()
+    panels = create_panels(context.figure_width, [method for method, _ in rows], [""], 0.26)
+    (axes,) = panels.axes
     spread = [f"{method} {statistics.pstdev([x for x, _ in deviations]):.1f}" for method, deviations in rows]
-    alt = f"Box plot over {len(rows)} methods; standard deviation between seeds in points: {join_names(spread)}."
-    drawing = Drawing(figure, "Spread over seeds: each run less the mean of its task and method", alt)
-    boxes = [[x for x, _ in deviations] for _, deviations in rows]
-    axes.boxplot(boxes, positions=range(len(rows)), orientation="horizontal", widths=0.55, showfliers=False)
-    for y, (method, deviations) in enumerate(rows):
-        shade = get_colour(grid.methods.index(method))
-        (line,) = axes.plot(
-            [x for x, _ in deviations], [y] * len(deviations), "o", color=shade, alpha=0.45, markersize=3.5
-        )
-        trace_dots(drawing, line, [key for _, key in deviations], grid)
-    axes.set_yticks(range(len(rows)), [method for method, _ in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("points from the mean over seeds, all tasks")
+    alt = f"Dot plot over {len(rows)} methods; standard deviation between seeds in points: {join_names(spread)}."
+    drawing = Drawing(panels.figure, SPREAD_CAPTION, alt)
+    values = [[x for x, _ in deviations] for _, deviations in rows]
+    if max(abs(x) for row in values for x in row) > 4 * LINEAR_WIDTH:
+        axes.set_xscale("asinh", linear_width=LINEAR_WIDTH)
+        ticks = (-50, -10, 0, 10, 50) if panels.is_column else (-50, -20, -10, -5, 0, 5, 10, 20, 50)
+        axes.set_xticks(ticks)
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter("{x:g}")
+    line = draw_dots(panels, axes, values)
+    trace_dots(drawing, line, [key for _, deviations in rows for _, key in deviations], grid)
+    quarters = [statistics.quantiles(row, n=4) for row in values]
+    ends = [[q[1] - q[0] for q in quarters], [q[2] - q[1] for q in quarters]]
+    draw_estimates(panels, axes, range(len(rows)), [q[1] for q in quarters], ends, MEAN_PLACE)
+    draw_stripes(axes, len(rows))
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    label = "points from the mean over seeds, all tasks"
+    if axes.get_xscale() == "linear":
+        panels.label(label)
+    else:
+        axes.set_xlabel(wrap_text(f"{label}; the scale is compressed beyond {LINEAR_WIDTH}", 0.5 * panels.width, panels.width))
     return drawing
 
 
@@ -147,16 +126,3 @@ def _compute_deviations(grid: Grid, method: str) -> list[Dot]:
 def list_scores(grid: Grid, task: str, method: str) -> Sequence[float]:
     values = (get_score(record, grid.averages[0]) for record in grid.of(task, method))
     return [value for value in values if value is not None]
-
-
-# ---------------------------------------------------------------- registration
-
-
-@report_figure("scores", place=10)
-def _draw_scores(context: SuiteContext) -> Drawing | None:
-    return draw_scores(context.grid)
-
-
-@report_figure("seeds", place=60)
-def _draw_seeds(context: SuiteContext) -> Drawing | None:
-    return draw_seed_spread(context.grid)

@@ -1,7 +1,9 @@
-"""What the figures share: colours that stay with a method, sizes, legends, layout."""
+"""What the figures share: sizes of print, colours, and names that fit beside an axis."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +18,15 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*"
 INK, PAPER = "#1d1d1f", "#fffffe"
 """Of text and ground: values that nothing else has, so that the HTML report can put its own theme's in their place."""
-MIN_FONT_SIZE = 9
-"""Points; no text in a figure is smaller."""
+GREY = "#8a8a8e"
+"""Of reference lines: visible on light and on dark paper."""
+TEXT_WIDTH, COLUMN_WIDTH = 6.9, 3.3
+"""Inches of a figure as wide as the text, and as one column of a two-column page."""
+FONT_SIZE, COLUMN_FONT_SIZE = 9, 7
+"""Points of all text in a figure of text width and of column width; figures are included at their own size."""
 STYLE: Any = {
     "svg.hashsalt": "lorasp",
-    "font.size": MIN_FONT_SIZE,
-    "axes.titlesize": MIN_FONT_SIZE,
     "axes.titlelocation": "left",
-    "axes.labelsize": MIN_FONT_SIZE,
-    "xtick.labelsize": MIN_FONT_SIZE,
-    "ytick.labelsize": MIN_FONT_SIZE,
-    "legend.fontsize": MIN_FONT_SIZE,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -41,30 +41,55 @@ STYLE: Any = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER,
+    # TrueType fonts are embedded as such: journals refuse Type 3
     "pdf.fonttype": 42,
     "text.parse_math": False,  # a method's name may hold a dollar sign
+    **dict.fromkeys(
+        "font.size axes.titlesize axes.labelsize xtick.labelsize ytick.labelsize legend.fontsize".split(), FONT_SIZE
+    ),
 }
-POINT: Any = {"fmt": "o", "markersize": 4, "capsize": 2}
+COLUMN_STYLE: Any = STYLE | {
+    **{name: COLUMN_FONT_SIZE for name, size in STYLE.items() if name.endswith("size") and size == FONT_SIZE},
+    "axes.linewidth": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "axes.titlepad": 3,
+    "axes.labelpad": 2,
+}
 LINE, CHARACTER, HANDLE = 0.19, 0.066, 0.6
 """Inches of a legend's line, of a character in it, and of what an entry has beside its text."""
-DASHES = ("-", "--", ":")
-MAX_LINES = len(PALETTE) * len(DASHES)
-"""Curves that colour and dashes tell apart."""
-MAX_COLOURS = len(PALETTE)
-"""More methods than this are told apart by place, not by colour."""
+MAX_NAME_SHARE = 0.38
+"""Of a figure's width that names beside an axis may take; longer names are wrapped."""
+
+
+def get_style(width: float) -> Any:
+    """The settings of matplotlib for a figure so wide, in inches."""
+    return COLUMN_STYLE if is_column(width) else STYLE
+
+
+def is_column(width: float) -> bool:
+    """Whether a figure so wide stands in one column of a two-column page."""
+    return width < (TEXT_WIDTH + COLUMN_WIDTH) / 2
+
+
+def get_character_width(width: float) -> float:
+    """Inches of a character in a figure so wide."""
+    return CHARACTER * (COLUMN_FONT_SIZE if is_column(width) else FONT_SIZE) / FONT_SIZE
+
+
+def get_line_height(width: float) -> float:
+    """Inches of a line of text in a figure so wide."""
+    return 1.25 / 72 * (COLUMN_FONT_SIZE if is_column(width) else FONT_SIZE)
 
 
 def get_colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def get_dashes(index: int) -> str:
-    """Of a curve, beside its colour."""
-    return DASHES[index // len(PALETTE) % len(DASHES)]
-
-
 def get_marker(index: int) -> str:
-    """Beside the colour, and the one thing that tells the ninth method from the first."""
+    """Beside the colour, and the one thing that tells the ninth series from the first."""
     return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
 
 
@@ -99,9 +124,34 @@ def count_legend_columns(labels: Sequence[str], width: float) -> int:
         sizes = [lines + (i < longer) for i in range(columns)]
         starts = [sum(sizes[:i]) for i in range(columns)]
         longest = [max(map(len, labels[s : s + n])) for s, n in zip(starts, sizes, strict=True)]
-        if sum(n * CHARACTER + HANDLE for n in longest) <= width:
+        if sum(n * get_character_width(width) + HANDLE for n in longest) <= width:
             return columns
     return 1
+
+
+def wrap_name(name: str, most: int) -> str:
+    """The name in lines of at most `most` characters, broken after a separator where there is one."""
+    lines, line = [], ""
+    for part in re.findall(r"[^:,=/_ -]*[:,=/_ -]?", name):
+        if line and len(line) + len(part.rstrip()) > most:
+            lines.append(line)
+            line = ""
+        line += part
+        while len(line) > most and line.strip():
+            lines.append(line[:most])
+            line = line[most:]
+    return "\n".join(text.strip() for text in [*lines, line] if text.strip()) or name
+
+
+def wrap_text(text: str, inches: float, width: float) -> str:
+    """The text in lines that are at most `inches` long, in a figure of `width`."""
+    return textwrap.fill(text, max(8, int(inches / get_character_width(width))))
+
+
+def wrap_names(names: Sequence[str], width: float) -> list[str]:
+    """The names as labels beside an axis of a figure so wide."""
+    most = int(MAX_NAME_SHARE * width / get_character_width(width))
+    return [wrap_name(name, most) for name in names]
 
 
 def list_half_widths(estimates: Sequence[Estimate]) -> list[float]:
