@@ -39,7 +39,9 @@ def build_report(
         summary=findings.sentences,
         extra=[Table.of(*extra) for extra in findings.tables],
         sections=[
-            build_section(SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite], columns)
+            build_section(
+                SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite], columns
+            )
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),

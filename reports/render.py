@@ -41,7 +41,8 @@ def write_report(
     check_allowed("figure format", images, IMAGES)
     if not records:
         raise UserError(f"no records for a report in {folder.parent}; run cells first")
-    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, "pdf" in images)
+    columns = "pdf" in images
+    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, columns)
     files = _render_images(report, formats, images)
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
     names = build_method_names(records)

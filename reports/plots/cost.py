@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-
 from harness.core.record import Profile
 from reports.document import Drawing
-from reports.plots.panels import create_panels, draw_stripes
-from reports.plots.style import add_legend, get_colour, join_names
+from reports.plots.panels import create_panels, draw_estimates, draw_stripes
+from reports.plots.style import add_legend, join_names
 from reports.plots.tradeoff import MIB
 from reports.registered import SuiteContext, report_figure
 from reports.solo import find_profile
+from reports.statistics.costs import compute_speed
 
 MEMORY_PARTS = (
     ("trained weights", "#0072B2"),
@@ -44,10 +42,9 @@ def draw_cost(context: SuiteContext) -> Drawing | None:
         start = [a + b for a, b in zip(start, sizes, strict=True)]
     draw_stripes(memory, len(methods))
     draw_stripes(speed, len(methods))
-    for y, profile in enumerate(profiles.values()):
-        rate, (low, high) = profile.samples_per_second or 0.0, _compute_rate_range(profile)
-        distances = [[max(0.0, rate - low)], [max(0.0, high - rate)]]
-        speed.errorbar([rate], [y], xerr=distances, fmt="o", color=get_colour(1), markersize=4, capsize=2, elinewidth=1)
+    rates = [(y, rate) for y, profile in enumerate(profiles.values()) if (rate := compute_speed(profile))]
+    distances = [[rate.median - rate.low for _, rate in rates], [rate.high - rate.median for _, rate in rates]]
+    draw_estimates(panels, speed, [y for y, _ in rates], [rate.median for _, rate in rates], distances)
     speed.set_xlim(left=0)
     panels.label("")
     add_legend(panels.figure, memory)
@@ -55,15 +52,6 @@ def draw_cost(context: SuiteContext) -> Drawing | None:
     alt = f"Bars of peak memory in MiB ({peaks}) and of samples per second; the numbers are in the table of cost."
     caption = f"Peak memory ({kind}) and speed, each method profiled in isolation; lines: 10th to 90th percentile"
     return Drawing(panels.figure, caption, alt)
-
-
-def _compute_rate_range(profile: Profile) -> tuple[float, float]:
-    """Samples per second of the slowest and of the fastest tenth of the steps."""
-    if len(profile.step_seconds) < 2:
-        rate = profile.samples_per_second or 0.0
-        return rate, rate
-    tenths: Sequence[float] = statistics.quantiles(profile.step_seconds, n=10)
-    return profile.batch_size / tenths[-1], profile.batch_size / tenths[0]
 
 
 def _split_memory(profile: Profile) -> tuple[float, ...]:

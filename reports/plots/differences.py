@@ -1,8 +1,8 @@
-"""Paired differences to the first method: intervals of the mean and of each task, and a map of the numbers."""
+"""Paired differences to the baseline: intervals of the mean and of each task, and a map of the numbers."""
 
 from __future__ import annotations
 
-from reports.compare import estimate_average_gap, estimate_task_gap, find_coverage
+from reports.compare import find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.panels import MAX_PANELS, create_panels, draw_estimates, draw_stripes
@@ -17,37 +17,30 @@ from reports.plots.style import (
     wrap_names,
 )
 from reports.registered import SuiteContext, report_figure
-from reports.statistics.student import Estimate
+from reports.statistics.analysis import Analysis
 
 MIN_OTHER_METHODS = 3
-"""Methods beside the first, from which a map says more than a list."""
+"""Methods beside the baseline, from which a map says more than a list."""
 MIN_NUMBER_SIZE = 5
 """Points of a number in the map at least; where there is less room, colours and their scale are shown alone."""
 Interval = tuple[float, float]
 """Difference and half of its 95 % interval, in points."""
 
 
-def collect_differences(context: SuiteContext) -> dict[tuple[str, str], Interval]:
-    """(method, place) -> its difference to the first method; place is a task or the label of the average.
+def collect_differences(grid: Grid, analysis: Analysis) -> dict[tuple[str, str], Interval]:
+    """(method, place) -> its difference to the baseline, which are those of the table of comparisons.
 
-    The analysis computes each difference once. Without one (cells that are not to be compared) it is estimated here.
+    A place is a task or the label of the average.
     """
-    grid = context.grid
-    first, *others = grid.methods
-    if context.analysis is not None:
-        comparisons = [j.comparison for j in context.analysis.judged]
-        return {
-            (c.method, c.place): (c.difference, c.estimate.half if c.estimate else 0.0)
-            for c in comparisons
-            if c.suite == grid.suite and c.first == first and c.difference is not None
-        }
-    cover = find_coverage(grid, grid.averages[0])
-    gaps: dict[tuple[str, str], Estimate | None] = {}
-    for method in others:
-        for task in grid.tasks:
-            gaps[method, task] = estimate_task_gap(grid, task, method, first, grid.averages[0])
-        gaps[method, cover.label] = estimate_average_gap(grid, method, first, cover)
-    return {place: (gap.mean, gap.half or 0.0) for place, gap in gaps.items() if gap is not None}
+    baseline = analysis.baselines[grid.suite]
+    differences: dict[tuple[str, str], Interval] = {}
+    for c in (judged.comparison for judged in analysis.judged):
+        if c.suite != grid.suite or baseline not in (c.method, c.first) or c.difference is None:
+            continue
+        # a declared pair may have the baseline on its other side
+        sign, method = (1, c.method) if c.first == baseline else (-1, c.first)
+        differences[method, c.place] = sign * c.difference, c.estimate.half if c.estimate else 0.0
+    return differences
 
 
 def _list_run_keys(grid: Grid, method: str, place: str) -> list[str]:
@@ -58,9 +51,11 @@ def _list_run_keys(grid: Grid, method: str, place: str) -> list[str]:
 @report_figure("differences", place=20)
 def draw_forest(context: SuiteContext) -> Drawing | None:
     """One panel for the mean over tasks and one a task, one row a method."""
-    grid = context.grid
-    first, *methods = grid.methods
-    differences = collect_differences(context)
+    grid, analysis = context.grid, context.analysis
+    if analysis is None:
+        return None
+    first, differences = analysis.baselines[grid.suite], collect_differences(grid, analysis)
+    methods = [method for method in grid.methods if method != first]
     label = find_coverage(grid, grid.averages[0]).label
     # the mean over a single task says what the task says
     places = [*([label] if len(grid.tasks) > 1 else []), *grid.tasks]
@@ -85,11 +80,12 @@ def draw_forest(context: SuiteContext) -> Drawing | None:
 
 @report_figure("heatmap", place=30)
 def draw_heat_map(context: SuiteContext) -> Drawing | None:
-    """Method x task: the paired difference to the first method, in a scale that is white at no difference."""
-    grid, width = context.grid, context.figure_width
-    first = grid.methods[0]
-    differences = collect_differences(context)
-    methods = [m for m in grid.methods[1:] if any((m, task) in differences for task in grid.tasks)]
+    """Method x task: the paired difference to the baseline, in a scale that is white at no difference."""
+    grid, width, analysis = context.grid, context.figure_width, context.analysis
+    if analysis is None:
+        return None
+    first, differences = analysis.baselines[grid.suite], collect_differences(grid, analysis)
+    methods = [m for m in grid.methods if m != first and any((m, task) in differences for task in grid.tasks)]
     if len(methods) < MIN_OTHER_METHODS or len(grid.tasks) < 2:
         return None
     missing = (float("nan"), 0.0)

@@ -1,9 +1,9 @@
 """Names of the points of a scatter plot, in a list right of it: thin lines lead from the points to their names.
 
-    |        o-----------------|--- full
-    |   o----------------------|--. lorasp
-    |   o----------------------|--. lora         the list has the order of the points, so no two lines cross
-    |_________o________________|--- head
+|        o-----------------|--- full
+|   o----------------------|--. lorasp
+|   o----------------------|--. lora         the list has the order of the points, so no two lines cross
+|_________o________________|--- head
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def spread_centres(wanted: Sequence[float], heights: Sequence[float], bottom: fl
         blocks.append([i])
         while len(blocks) > 1:
             upper, lower = blocks[-2:]
-            ends = _find_ends(upper, wanted, heights, bottom, top)[0], _find_ends(lower, wanted, heights, bottom, top)[1]
-            if ends[0] >= ends[1]:
+            lower_end = _find_ends(upper, wanted, heights, bottom, top)[0]
+            if lower_end >= _find_ends(lower, wanted, heights, bottom, top)[1]:
                 break
             blocks[-2:] = [upper + lower]
     centres = []

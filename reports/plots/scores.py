@@ -108,7 +108,8 @@ def draw_seed_spread(context: SuiteContext) -> Drawing | None:
     if axes.get_xscale() == "linear":
         panels.label(label)
     else:
-        axes.set_xlabel(wrap_text(f"{label}; the scale is compressed beyond {LINEAR_WIDTH}", 0.5 * panels.width, panels.width))
+        label = f"{label}; the scale is compressed beyond {LINEAR_WIDTH}"
+        axes.set_xlabel(wrap_text(label, 0.5 * panels.width, panels.width))
     return drawing
 
 
