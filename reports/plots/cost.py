@@ -15,7 +15,7 @@ MEMORY_PARTS = (
     ("trained weights", "#0072B2"),
     ("gradients", "#E69F00"),
     ("optimizer state", "#009E73"),
-    ("rest", "#999999"),
+    ("rest", "#CCCCCC"),
 )
 
 

@@ -15,6 +15,7 @@ from reports.plots.style import (
     get_style,
     join_names,
     wrap_names,
+    wrap_text,
 )
 from reports.registered import SuiteContext, report_figure
 from reports.statistics.analysis import Analysis
@@ -98,7 +99,9 @@ def draw_heat_map(context: SuiteContext) -> Drawing | None:
     cell = (width - max(len(line) for label in labels for line in label.split("\n")) * character) / len(grid.tasks)
     is_turned = max(map(len, titles)) * character > cell
     depth = max(map(len, titles)) * character if is_turned else 0.2
-    figure = create_figure(width, 0.5 + depth + row * len(methods))
+    title = wrap_text(f"points above {first}", 0.5 * width, width)
+    title_height = (title.count("\n") + 1) * get_line_height(width)
+    figure = create_figure(width, 0.35 + title_height + depth + row * len(methods))
     axes = figure.subplots()
     limit = max((abs(v) for line in values for v in line if v == v), default=0.0) or 1.0
     image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
@@ -115,7 +118,7 @@ def draw_heat_map(context: SuiteContext) -> Drawing | None:
     axes.set_yticks(range(len(methods)), labels)
     axes.tick_params(length=0)
     axes.grid(False)
-    axes.set_title(f"points above {first}")
+    axes.set_title(title)
     summary = f"Heat map, {len(methods)} methods by {len(grid.tasks)} tasks, of points above {first}"
     alt = f"{summary}; the numbers are in the table of comparisons."
     return Drawing(figure, f"Paired difference to {first} by method and task", alt)

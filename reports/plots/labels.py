@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 GUTTER = 12.0
 """Points between the axes and the list, in which the lines turn to their names."""
-LINE_SPACING = 1.25
+GAP = 1.0
+"""Points between two names."""
 
 
 def label_points(axes: Axes, spots: Sequence[tuple[float, float]], names: Sequence[str], colour: str) -> None:
@@ -27,28 +28,24 @@ def label_points(axes: Axes, spots: Sequence[tuple[float, float]], names: Sequen
 
     The lines begin at the right end of the axes: `lead_points` draws them up to there.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
     from matplotlib.transforms import blended_transform_factory
 
     figure = _lay_out(axes)
-    order = sorted(range(len(spots)), key=lambda i: -spots[i][1])
-    size = float(axes.xaxis.label.get_fontsize()) * LINE_SPACING * figure.dpi / 72
-    heights = [size * (names[i].count("\n") + 1) for i in order]
-    bottom, top = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
-    wanted = [float(axes.transData.transform(spots[i])[1]) for i in order]
+    renderer = FigureCanvasAgg(figure).get_renderer()
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     arrow: Any = {"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 0, "color": colour, "linewidth": 0.5}
+    look: Any = {"xycoords": beside, "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    order = sorted(range(len(spots)), key=lambda i: -spots[i][1])
+    texts = [axes.annotate(names[i], (1, spots[i][1]), (GUTTER, 0), arrowprops=arrow, **look) for i in order]
+    # of the text alone: the extent of an annotation includes its line
+    heights = [Text.get_window_extent(text, renderer).height + GAP * figure.dpi / 72 for text in texts]
+    bottom, top = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
+    wanted = [float(axes.transData.transform(spots[i])[1]) for i in order]
     centres = spread_centres(wanted, heights, bottom, top)
-    for i, centre, start in zip(order, centres, wanted, strict=True):
-        axes.annotate(
-            names[i],
-            (1, spots[i][1]),
-            (GUTTER, (centre - start) * 72 / figure.dpi),
-            xycoords=beside,
-            textcoords="offset points",
-            va="center",
-            arrowprops=arrow,
-            annotation_clip=False,
-        )
+    for text, centre, start in zip(texts, centres, wanted, strict=True):
+        text.xyann = (GUTTER, (centre - start) * 72 / figure.dpi)
 
 
 def lead_points(axes: Axes, spots: Sequence[tuple[float, float]], colour: str) -> None:

@@ -59,11 +59,9 @@ class Panels:
     def label(self, text: str) -> None:
         """Write what the x axes have in common, and set as many ticks as their numbers leave room for."""
         for axes in self.axes:
-            digits = max(len(f"{end:.0f}") for end in axes.get_xlim())
-            fitting = self.panel_inches / ((digits + 1.5) * get_character_width(self.width))
-            # with two ticks at least, the default, matplotlib sets three where there is room for two
-            axes.locator_params(axis="x", nbins=max(1, min(7, int(fitting) - 1)), min_n_ticks=1)
-        self.figure.supxlabel(wrap_text(text, 0.95 * self.width, self.width), fontsize="medium")
+            if axes.get_xscale() == "linear":
+                axes.set_xticks(choose_ticks(*axes.get_xlim(), self.panel_inches / get_character_width(self.width)))
+        self.figure.supxlabel(wrap_text(text, 0.8 * self.width, self.width), fontsize="medium")
 
 
 def create_panels(width: float, names: Sequence[str], titles: Sequence[str], row: float = 0.0) -> Panels:
@@ -80,11 +78,13 @@ def create_panels(width: float, names: Sequence[str], titles: Sequence[str], row
     fitting = max(1, min(len(titles), int(room / (0.68 if column else 0.85))))
     panel_rows = math.ceil(len(titles) / fitting)
     columns = math.ceil(len(titles) / panel_rows)
-    figure = create_figure(width, 0.3 + panel_rows * (0.42 + row * len(names)))
-    grid = figure.subplots(panel_rows, columns, sharey=True, squeeze=False).flatten()
     most = max(6, int(0.95 * room / columns / get_character_width(width)))
-    for axes, title in zip(grid, titles, strict=False):
-        axes.set_title("\n".join(wrap_name(line, most) for line in title.split("\n")))
+    heads = ["\n".join(wrap_name(line, most) for line in title.split("\n")) for title in titles]
+    head = 0.3 + get_line_height(width) * max(text.count("\n") + 1 for text in heads)
+    figure = create_figure(width, 0.3 + panel_rows * (head + row * len(names)))
+    grid = figure.subplots(panel_rows, columns, sharey=True, squeeze=False).flatten()
+    for axes, text in zip(grid, heads, strict=False):
+        axes.set_title(text)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
     for axes in grid[len(titles) :]:
@@ -93,6 +93,21 @@ def create_panels(width: float, names: Sequence[str], titles: Sequence[str], row
     grid[0].set_yticks(range(len(names)), labels)
     grid[0].set_ylim(len(names) - 0.5, -0.5)
     return Panels(figure, list(grid[: len(titles)]), width, 0.85 * room / columns)
+
+
+def choose_ticks(low: float, high: float, characters: float) -> list[float]:
+    """Two to seven round numbers from `low` to `high`, whose texts fit side by side into so many characters."""
+    from matplotlib.ticker import MaxNLocator
+
+    ticks: list[float] = []
+    for intervals in range(6, 0, -1):
+        every = MaxNLocator(intervals, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = [float(tick) for tick in every if low <= tick <= high]
+        longest = max((len(f"{tick:g}") for tick in ticks), default=0)
+        if len(ticks) > 1 and (ticks[1] - ticks[0]) / (high - low) * characters >= longest + 1:
+            return ticks
+    # fewer than two would give no scale
+    return ticks if len(ticks) < 3 else [ticks[0], ticks[-1]]
 
 
 def draw_stripes(axes: Axes, count: int) -> None:

@@ -10,7 +10,7 @@ from reports.compare import collect_scores, estimate_task
 from reports.document import Drawing
 from reports.frames import Grid, cache_in_grid, get_score, get_seeds
 from reports.plots.panels import MAX_PANELS, MEAN_PLACE, create_panels, draw_dots, draw_estimates, draw_stripes
-from reports.plots.style import GREY, INK, join_names, list_half_widths, wrap_text
+from reports.plots.style import GREY, INK, join_names, list_half_widths
 from reports.registered import SuiteContext, report_figure
 
 Dot = tuple[float, str]
@@ -105,11 +105,7 @@ def draw_seed_spread(context: SuiteContext) -> Drawing | None:
     draw_stripes(axes, len(rows))
     axes.axvline(0, color=GREY, linewidth=0.8)
     label = "points from the mean over seeds, all tasks"
-    if axes.get_xscale() == "linear":
-        panels.label(label)
-    else:
-        label = f"{label}; the scale is compressed beyond {LINEAR_WIDTH}"
-        axes.set_xlabel(wrap_text(label, 0.5 * panels.width, panels.width))
+    panels.label(label if axes.get_xscale() == "linear" else f"{label} (compressed beyond {LINEAR_WIDTH})")
     return drawing
 
 

@@ -81,7 +81,7 @@ def get_character_width(width: float) -> float:
 
 def get_line_height(width: float) -> float:
     """Inches of a line of text in a figure so wide."""
-    return 1.25 / 72 * (COLUMN_FONT_SIZE if is_column(width) else FONT_SIZE)
+    return 1.4 / 72 * (COLUMN_FONT_SIZE if is_column(width) else FONT_SIZE)
 
 
 def get_colour(index: int) -> str:
@@ -144,7 +144,7 @@ def wrap_name(name: str, most: int) -> str:
 
 
 def wrap_text(text: str, inches: float, width: float) -> str:
-    """The text in lines that are at most `inches` long, in a figure of `width`."""
+    """The text in lines that are at most `inches` long, in a figure of `width` inches."""
     return textwrap.fill(text, max(8, int(inches / get_character_width(width))))
 
 

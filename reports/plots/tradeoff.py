@@ -16,6 +16,7 @@ from reports.plots.style import (
     PAPER,
     create_figure,
     get_colour,
+    get_line_height,
     is_column,
     join_names,
     wrap_name,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MIB = 2**20
-MAX_LABEL = 24
+MAX_LABEL = 22
 """Characters in a line of a point's name."""
 MARKER_SIZE = 3.6
 """Points."""
@@ -60,8 +61,9 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
     if not panels:
         return None
     stacked = is_column(context.figure_width)
-    # names take room: a panel grows with their number
-    height = 2.4 + 0.06 * len(means)
+    # the list of names needs its lines
+    lines = sum(wrap_name(method, MAX_LABEL).count("\n") + 1 for method in means)
+    height = max(2.4, 1.0 + lines * get_line_height(context.figure_width))
     figure = create_figure(context.figure_width, height * (len(panels) if stacked else 1))
     grid_shape = (len(panels), 1) if stacked else (1, len(panels))
     all_axes = figure.subplots(*grid_shape, squeeze=False).flatten()
@@ -82,7 +84,9 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
         axes.set_xlim(axes.get_xlim())
         axes.set_ylim(axes.get_ylim())
         axes.set_xlabel(wrap_text(label, 1.5, context.figure_width))
-        axes.set_ylabel(f"points, {cover.label}" if i == 0 or stacked else "")
+        axes.set_ylabel(
+            wrap_text(f"points, {cover.label}", 0.6 * height, context.figure_width) if i == 0 or stacked else ""
+        )
         names = [wrap_name(grid.methods[i], MAX_LABEL) for i, _, _ in spots]
         label_points(axes, [(x, y) for _, x, y in spots], names, GREY)
     for axes, (_, spots) in zip(all_axes, panels, strict=True):
@@ -100,6 +104,7 @@ def _draw_points(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]
         method = grid.methods[spot[0]]
         colour = get_colour(0 if spot in front else 1)
         look: Any = {"color": colour, "markerfacecolor": colour if spot in front else PAPER, "markersize": MARKER_SIZE}
+        look["zorder"] = 3 if spot in front else 2.5
         (line,) = axes.plot([x], [y], "o", label=method, **look)
         drawing.trace(line, [[record.key for record in grid.select_method(method)]])
 
@@ -111,7 +116,7 @@ def _set_scales(axes: Axes, costs: Sequence[float]) -> None:
     if max(costs) > 20 * min(costs) > 0:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.get_major_locator().set_params(numticks=4)
+        axes.locator_params(axis="x", numticks=4)
     else:
         axes.locator_params(axis="x", nbins=3)
     if max(costs) >= 10_000:

@@ -28,8 +28,6 @@ def draw_budgets(context: SuiteContext) -> Drawing | None:
         rows: list[Curve] = [[(float(x), y) for x, y in curves.get((place, method), [])] for method in methods]
         draw_curve_rows(panels, axes, rows, min(ranges[place]), max(ranges[place]))
     panels.label("trials")
-    for axes in panels.axes:
-        axes.xaxis.get_major_locator().set_params(integer=True)
     alt = (
         f"Lines of the best validation score to expect against the number of trials, for {join_names(methods)} on "
         f"{join_names(shown, 10)}; the values are in the table of budgets."
