@@ -46,6 +46,7 @@ def build_report(
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
         detail=[Table.of(*extra) for extra in findings.detail],
+        rankings=findings.analysis.rankings if findings.analysis else (),
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from harness.core.record import Tuned
     from reports.statistics.analysis import Analysis
+    from reports.statistics.ranking import Ranking
 
 
 Rows = Sequence[Mapping[str, Any]]
@@ -146,6 +147,7 @@ class Report:
     sections: Sequence[Section]
     runs: Table
     detail: Sequence[Table] = ()
+    rankings: Sequence[Ranking] = ()
 
     @property
     def figures(self) -> dict[str, Drawing]:

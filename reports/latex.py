@@ -1,33 +1,180 @@
-"""How the columns of a table are set in LaTeX: as they are where they fit, else the long ones as paragraphs."""
+"""Tables in LaTeX: sizes and columns that fit the text width of a one-column article, in as many parts as that needs.
+
+A table is set in the largest size in which its columns stay as they are. Where none fits, columns of words are broken
+into lines; where that does not fit either, the table is split, and each part repeats the columns that name its rows.
+Tables of many rows are longtables.
+"""
 
 from __future__ import annotations
 
-from reports.document import Table
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-LINE_MM, CHARACTER_MM, GAP_MM = 257.0, 1.35, 4.2
-"""A4 on its side; a character and the gap between columns in \\scriptsize."""
-LONG_COLUMN = 16
-"""Characters; a shorter column is never broken."""
+from harness.core.file_names import make_file_names
+from reports.document import Report, Table
+from reports.escape import escape_latex, flatten_text
+from reports.ranking_table import build_ranking_table
+
+TEXT_WIDTH, COLUMN_WIDTH = 345.0, 200.0
+"""TeX points of the text of a 10 pt article on letter paper, and of one of its columns: most layouts are wider."""
+SIZES = (("small", 9.0), ("footnotesize", 8.0), ("scriptsize", 7.0))
+GAP = 6.0
+"""Points between two columns: twice \\tabcolsep."""
+MAX_FLOAT_ROWS = 40
+"""Rows of a table that fits on a page; of more it is a longtable."""
+MAX_KEYS = 4
+"""Columns at most that each part of a split table repeats."""
+MAX_PIECE = 14
+"""Characters of a word without a place to break it at; longer ones are broken."""
+WIDTHS = {**dict.fromkeys("ijl.,:;|!'`()[] ", 0.34), **dict.fromkeys("mwMW%@", 0.95), "±": 0.8, "\u00d7": 0.8}
+"""Em of characters in Computer Modern, rounded up; 0.56 for other small ones and digits, 0.78 for capitals."""
 
 
-def build_column_spec(table: Table) -> str:
-    """The column specification of a longtable."""
-    places = range(len(table.head))
-    rows = [table.head, *table.rows]
-    widths = [max(len(row[i]) for row in rows) * CHARACTER_MM for i in places]
-    room = LINE_MM - GAP_MM * len(widths)
-    marks = ["r" if i and is_numeric(table, i) else "l" for i in places]
-    if sum(widths) <= room:
-        return "".join(marks)
-    long = [w > LONG_COLUMN * CHARACTER_MM for w in widths]
-    short = sum(w for w, is_long in zip(widths, long, strict=True) if not is_long)
-    share = max(0.1, min(1.0, (room - short) / sum(w for w, is_long in zip(widths, long, strict=True) if is_long)))
-    return "".join(
-        f"P{{{w * share:.0f}mm}}" if is_long else mark for w, mark, is_long in zip(widths, marks, long, strict=True)
-    )
+@dataclass(frozen=True)
+class LatexColumn:
+    """A column: its place in the table, its alignment, and its share of the text width if it is broken into lines."""
+
+    place: int
+    is_number: bool
+    share: float | None = None
+
+    @property
+    def spec(self) -> str:
+        if self.share is None:
+            return "r" if self.is_number else "l"
+        ragged = "raggedleft" if self.is_number else "raggedright"
+        return f">{{\\{ragged}\\arraybackslash}}p{{{self.share:.3f}\\textwidth}}"
+
+
+@dataclass(frozen=True)
+class LatexPart:
+    """What is set as one table."""
+
+    size: str
+    columns: tuple[LatexColumn, ...]
+    is_long: bool
+    is_narrow: bool
+
+    @property
+    def spec(self) -> str:
+        """Without the gaps at both ends."""
+        return f"@{{}}{''.join(column.spec for column in self.columns)}@{{}}"
+
+    @property
+    def environment(self) -> str:
+        """`table*` spans both columns of a two-column page and is a table elsewhere."""
+        return "table" if self.is_narrow else "table*"
+
+    def list_cells(self, row: Sequence[str]) -> list[str]:
+        """The cells of a row in LaTeX; those of broken columns with the places where they may break."""
+        return [
+            escape_latex(row[column.place]) if column.share is None else escape_breakable(row[column.place])
+            for column in self.columns
+        ]
+
+
+def lay_out_table(table: Table) -> list[LatexPart]:
+    """The parts in which the table is set."""
+    is_long = len(table.rows) > MAX_FLOAT_ROWS
+    columns = [LatexColumn(i, i > 0 and is_numeric(table, i)) for i in range(len(table.head))]
+    widths = [max(_measure(row[i]) for row in (table.head, *table.rows)) for i in range(len(table.head))]
+    for size, points in SIZES:
+        total = sum(widths) * points + GAP * (len(widths) - 1)
+        if total <= TEXT_WIDTH:
+            return [LatexPart(size, tuple(columns), is_long, total <= COLUMN_WIDTH and not is_long)]
+    size, points = SIZES[-1]
+    least = [min(w, max(_measure_pieces(row[i]) for row in (table.head, *table.rows))) for i, w in enumerate(widths)]
+    parts = []
+    for places in _split_columns(least, points, count_keys(table)):
+        chosen = _share_width([widths[i] for i in places], [least[i] for i in places], points)
+        broken = [
+            LatexColumn(i, columns[i].is_number, None if width >= widths[i] - 1e-6 else width * points / TEXT_WIDTH)
+            for i, width in zip(places, chosen, strict=True)
+        ]
+        parts.append(LatexPart(size, tuple(broken), is_long, False))
+    return parts
+
+
+def count_keys(table: Table) -> int:
+    """How many columns from the left name a row; 1 where no few of them do."""
+    for count in range(1, min(MAX_KEYS, len(table.head) - 1) + 1):
+        if len({tuple(row[:count]) for row in table.rows}) == len(table.rows):
+            return count
+    return 1
+
+
+def _split_columns(least: Sequence[float], points: float, keys: int) -> list[list[int]]:
+    """Places of the columns of each part: the keys, and as many others as fit when broken into lines."""
+    parts = [list(range(keys))]
+    for i in range(keys, len(least)):
+        columns = [*parts[-1], i]
+        needed = sum(least[n] for n in columns) * points + GAP * (len(columns) - 1)
+        if needed > TEXT_WIDTH and len(parts[-1]) > keys:
+            parts.append([*range(keys), i])
+        else:
+            parts[-1].append(i)
+    return parts
+
+
+def _share_width(widths: Sequence[float], least: Sequence[float], points: float) -> list[float]:
+    """Em of each column: what it needs at least, and a share of what remains by how much it lacks."""
+    room = (TEXT_WIDTH - GAP * (len(widths) - 1)) / points
+    lacking = [width - small for width, small in zip(widths, least, strict=True)]
+    spare = room - sum(least)
+    share = min(1.0, max(0.0, spare / sum(lacking))) if sum(lacking) else 0.0
+    if spare < 0:  # two columns that do not fit even when broken
+        return [small * room / sum(least) for small in least]
+    return [small + share * lack for small, lack in zip(least, lacking, strict=True)]
+
+
+def _measure(text: str) -> float:
+    """Em that a text takes in one line, rather too many."""
+    flat = flatten_text(text)
+    return sum(WIDTHS.get(c, 0.78 if c.isupper() else 0.56 if c <= "\u00ff" else 4.5) for c in flat) + 0.5
+
+
+def _measure_pieces(text: str) -> float:
+    return max((_measure(piece) for piece in _split_pieces(flatten_text(text))), default=0.0)
+
+
+def _split_pieces(text: str) -> list[str]:
+    """The text in the pieces between which a line may end: after spaces and separators, and within long words."""
+    pieces = re.findall(r"[^ :,=/_;@+.-]*[ :,=/_;@+.-]?", text)
+    return [piece[i : i + MAX_PIECE] for piece in pieces for i in range(0, len(piece), MAX_PIECE)]
+
+
+def escape_breakable(text: object) -> str:
+    """The text in LaTeX, with a place to break it at after each separator."""
+    pieces = _split_pieces(flatten_text(text))
+    joined = ""
+    for i, piece in enumerate(pieces):
+        # a sign stays with its number, and so do decimals
+        can_break = i + 1 < len(pieces) and not piece.endswith(" ") and not re.fullmatch(r"[+-]|[+-]?\d+[.,]", piece)
+        bare = piece.rstrip(" ")
+        joined += (escape_latex(bare) if bare else "") + " " * (len(piece) - len(bare))
+        joined += r"\allowbreak{}" if can_break else ""
+    return joined
 
 
 def is_numeric(table: Table, column: int) -> bool:
     """Whether each cell of the column that says anything begins with a number."""
     cells = [row[column] for row in table.rows if row[column] not in ("", "-")]
     return bool(cells) and all(cell.lstrip("+-")[:1].isdigit() for cell in cells)
+
+
+def name_tables(report: Report) -> list[tuple[str, Table]]:
+    """The name of each table's file and the table, in reading order; the runs are left to CSV."""
+    titled = [(table.title, table) for table in map(build_ranking_table, report.rankings)]
+    titled += [(table.title, table) for table in report.extra]
+    for section in report.sections:
+        titled += [(f"{section.title} {table.title}", table) for table in section.tables]
+    titled += [(table.title, table) for table in report.detail]
+    titled = [(title, table) for title, table in titled if table.rows]
+    slugs: list[str] = []
+    for title, _ in titled:
+        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-") or "table"
+        # two tables of one title keep apart
+        slugs.append(slug if slug not in slugs else f"{slug}-{len(slugs)}")
+    names = make_file_names(slugs)
+    return [(names[slug], table) for slug, (_, table) in zip(slugs, titled, strict=True)]

@@ -15,11 +15,13 @@ from reports.document import Findings, Report
 from reports.figures import COLUMN_SUFFIX, IMAGES, PRINT_IMAGES, extract_svg, render_image
 from reports.flat import build_cell_rows, build_score_rows, to_csv, to_parquet
 from reports.frames import build_method_names
-from reports.templating import render_template
+from reports.ranking_table import render_readme_table
+from reports.templating import render_latex_tables, render_template
 
-FORMATS = ("md", "html", "latex", "csv", "parquet")
+FORMATS = ("md", "html", "latex", "readme-table", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
 FIGURES = "figures/"
+README_TABLE = "readme-table"
 TEXTS = {"md": "report.md", "html": "report.html", "latex": "report.tex"}
 
 
@@ -50,8 +52,11 @@ def write_report(
         if kind == "html":
             elements = {k: extract_svg(v) for k, v in vectors.items()}
             files["report.html"] = render_template("report.html", report, vectors=elements, formats=formats)
+        elif kind == README_TABLE:
+            files["README-table.md"] = "\n".join(map(render_readme_table, report.rankings)).encode(errors="replace")
         elif kind in TEXTS:
             files[TEXTS[kind]] = render_template(TEXTS[kind], report, image=_pick_image(kind, images))
+            files |= render_latex_tables(report) if kind == "latex" else {}
         else:
             to_bytes = to_csv if kind == "csv" else to_parquet
             flat = {"scores": build_score_rows(records, names), "cells": build_cell_rows(records, names)}
@@ -69,6 +74,7 @@ def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FO
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
     extra: dict[str, Any] = {"html": {"vectors": {}}}
     files = {TEXTS[k]: render_template(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
+    files |= render_latex_tables(report) if "latex" in kinds else {}
     _write_files(folder, files)
     return find_main_file(folder, kinds)
 
@@ -79,7 +85,7 @@ def find_main_file(folder: Path, formats: Sequence[str]) -> Path:
     Of files alike, the format that was named first.
     """
     names = {"html": "report.html"} if "html" in formats else {k: TEXTS[k] for k in formats if k in TEXTS}
-    names = names or {kind: f"scores.{kind}" for kind in formats}
+    names = names or {k: "README-table.md" if k == README_TABLE else f"scores.{k}" for k in formats}
     return folder / next(iter(names.values())) if names else folder
 
 
@@ -119,7 +125,9 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            replace_file(join_inside(folder, name), content)
+            path = join_inside(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, content)
     except OSError as error:
         raise UserError(
             f"cannot write the report in {folder}: {describe_os_error(error)}; the records are stored: "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.document import MOST_KEYS, LinkedText, Report
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, flatten_text, format_markdown_code
-from reports.latex import build_column_spec, is_numeric
+from reports.latex import escape_breakable, is_numeric, lay_out_table, name_tables
 from reports.plots.style import INK, PAPER
 
 if TYPE_CHECKING:
@@ -48,9 +48,24 @@ def render_template(
     """
     environment = {"report.md": _build_markdown, "report.tex": _build_latex, "report.html": _build_html}[name]()
     context: dict[str, Any] = {"image": image}
+    if name == "report.tex":
+        named = name_tables(report)
+        context["files"] = {id(table): file for file, table in named}
+        context["rankings"] = [file for file, _ in named[: len([r for r in report.rankings if r.rows])]]
     if vectors is not None:
         context = _build_page(report, vectors) | {"formats": formats, "most_keys": MOST_KEYS}
     return environment.get_template(f"{name}.j2").render(report=report, **context).encode(errors="replace")
+
+
+def render_latex_tables(report: Report) -> dict[str, bytes]:
+    """tables/NAME.tex -> the content of each table's file, which report.tex reads."""
+    template = _build_latex().get_template("table.tex.j2")
+    return {
+        f"tables/{name}.tex": template.render(name=name, table=table, parts=lay_out_table(table)).encode(
+            errors="replace"
+        )
+        for name, table in name_tables(report)
+    }
 
 
 def _create_environment(**options: Any) -> jinja2.Environment:
@@ -77,8 +92,12 @@ def _build_markdown() -> jinja2.Environment:
 
 def _build_latex() -> jinja2.Environment:
     environment = _create_environment(finalize=lambda value: _escape_unless_safe(value, escape_latex), **BRACKETS)
-    environment.filters |= {"columns": lambda table: Safe(build_column_spec(table)), "raw": Safe}
-    environment.globals["end"] = lambda loop: Safe(r" \\" if loop.last else " & ")
+    environment.filters |= {
+        "raw": Safe,
+        "breakable": lambda text: Safe(escape_breakable(text)),
+        "row": lambda cells: Safe(" & ".join(cells) + r" \\"),
+    }
+    environment.globals["table_id"] = id
     return environment
 
 

@@ -293,11 +293,13 @@ class Spec(BaseModel):
     formats: Annotated[tuple[str, ...], Words] = Field(
         default=("md", "html", "csv"),
         min_length=1,
-        description="comma-separated formats of the report: md, html, latex, csv, parquet; default: md,html,csv",
+        description="comma-separated formats of the report: md, html, latex, readme-table, csv, parquet; "
+        "default: md,html,csv",
     )
     figures: Annotated[tuple[str, ...], Words] = Field(
         default=("png", "svg"),
-        description="comma-separated file formats of the figures: png, svg, pdf; default: png,svg",
+        description="comma-separated file formats of the figures: png, svg, pdf (which adds NAME-column, 3.3 inches wide); "
+        "default: png,svg",
     )
     published: bool = Field(
         default=False, description="add a separate table of published results to the report; default: off"
