@@ -135,25 +135,26 @@ def _measure(text: str) -> float:
 
 
 def _measure_pieces(text: str) -> float:
-    return max((_measure(piece) for piece in _split_pieces(flatten_text(text))), default=0.0)
+    return max((_measure(piece.strip()) for piece in _split_pieces(flatten_text(text))), default=0.0)
 
 
 def _split_pieces(text: str) -> list[str]:
-    """The text in the pieces between which a line may end: after spaces and separators, and within long words."""
-    pieces = re.findall(r"[^ :,=/_;@+.-]*[ :,=/_;@+.-]?", text)
-    return [piece[i : i + MAX_PIECE] for piece in pieces for i in range(0, len(piece), MAX_PIECE)]
+    """The text in the pieces between which a line may end: at spaces, after separators of names, within long words."""
+    pieces: list[str] = []
+    for word in re.findall(r" *[^ ]+", text):
+        # a sign, a decimal point and a bracket stay with their number
+        for part in re.findall(r".*?[A-Za-z][A-Za-z0-9]*[:,=/_;@+.-]|.+", word):
+            pieces += [part[i : i + MAX_PIECE] for i in range(0, len(part), MAX_PIECE)]
+    return pieces
 
 
 def escape_breakable(text: object) -> str:
-    """The text in LaTeX, with a place to break it at after each separator."""
-    pieces = _split_pieces(flatten_text(text))
+    """The text in LaTeX, with places to break it at within names."""
     joined = ""
-    for i, piece in enumerate(pieces):
-        # a sign stays with its number, and so do decimals
-        can_break = i + 1 < len(pieces) and not piece.endswith(" ") and not re.fullmatch(r"[+-]|[+-]?\d+[.,]", piece)
-        bare = piece.rstrip(" ")
-        joined += (escape_latex(bare) if bare else "") + " " * (len(piece) - len(bare))
-        joined += r"\allowbreak{}" if can_break else ""
+    for piece in _split_pieces(flatten_text(text)):
+        bare = piece.lstrip(" ")
+        joined += " " if bare != piece else r"\allowbreak{}" if joined else ""
+        joined += escape_latex(bare)
     return joined
 
 

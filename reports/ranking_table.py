@@ -9,8 +9,8 @@ from reports.statistics.ranking import Ranking, RankingRow
 from reports.statistics.student import Estimate, Student
 
 MEAN_NOTE = (
-    "\u00b1: half of the 95 % interval over new seeds. Differences are paired by seed, with 95 % intervals that are not "
-    "corrected for multiple comparisons. Trainable parameters exclude the head."
+    "\u00b1: half of the 95 % interval over new seeds. Differences are paired by seed, with 95 % intervals that are "
+    "not corrected for multiple comparisons. Trainable parameters exclude the head."
 )
 
 

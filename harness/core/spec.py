@@ -298,7 +298,7 @@ class Spec(BaseModel):
     )
     figures: Annotated[tuple[str, ...], Words] = Field(
         default=("png", "svg"),
-        description="comma-separated file formats of the figures: png, svg, pdf (which adds NAME-column, 3.3 inches wide); "
+        description="comma-separated file formats of the figures: png, svg, pdf (adds NAME-column, 3.3 inches wide); "
         "default: png,svg",
     )
     published: bool = Field(
