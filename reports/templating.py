@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.document import MOST_KEYS, LinkedText, Report
+from reports.document import MOST_KEYS, LinkedText, Report, Table
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, flatten_text, format_markdown_code
 from reports.latex import escape_breakable, is_numeric, lay_out_table, name_tables
 from reports.plots.style import INK, PAPER
@@ -59,13 +59,13 @@ def render_template(
 
 def render_latex_tables(report: Report) -> dict[str, bytes]:
     """tables/NAME.tex -> the content of each table's file, which report.tex reads."""
+    return {f"tables/{name}.tex": render_latex_table(name, table) for name, table in name_tables(report)}
+
+
+def render_latex_table(name: str, table: Table) -> bytes:
+    """The table with its caption, the label tab:NAME and its notes; further parts of it are tab:NAME-2 and so on."""
     template = _build_latex().get_template("table.tex.j2")
-    return {
-        f"tables/{name}.tex": template.render(name=name, table=table, parts=lay_out_table(table)).encode(
-            errors="replace"
-        )
-        for name, table in name_tables(report)
-    }
+    return template.render(name=name, table=table, parts=lay_out_table(table)).encode(errors="replace")
 
 
 def _create_environment(**options: Any) -> jinja2.Environment:

@@ -17,8 +17,8 @@ CURVE_COLUMNS = {
     "task": "the task",
     "method": "the method, named as in the report",
     "seeds": "the cell's seed, or its seeds by stream (init=0;mask=3)",
-    "step": "optimizer step, from 1",
-    "loss": "training loss at that step",
+    "step": "optimizer step",
+    "loss": "mean training loss since the previous stored step",
 }
 """What the columns of `curves` are, in their order."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import UserError
 from harness.core.record import Record
-from harness.core.store import Store, truncate_lines
+from harness.core.store import Store
+from results.run_folder import read_records
+from results.summary import build_summary, describe_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,20 +47,19 @@ COLUMNS = {
 def load(folder: str | Path) -> pd.DataFrame:
     """The records of a run's folder, one row per cell and score; see COLUMNS. Raises UserError.
 
-    Warns of files that are skipped because they are damaged.
+    Warns of files that are skipped because they are damaged. A notebook shows a summary with the ranking; selections
+    of it are plain frames.
     """
     import pandas as pd
 
-    records, skipped = Store(Path(folder)).read()
-    for line in truncate_lines(skipped):
-        warnings.warn(line, stacklevel=2)
-    if not records:
-        why = f" that can be used ({'; '.join(truncate_lines(skipped, 3))})" if skipped else ""
-        raise UserError(f"{folder}: no stored cells{why}; give the folder of a run")
-    rows = [row for record in records.values() for row in _build_rows(record)]
+    from results.run_frame import RunFrame
+
+    records = read_records(folder)
+    rows = [row for record in records for row in _build_rows(record)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"], utc=True, format="ISO8601", errors="coerce")
-    return frame
+    out = Path(folder)
+    return RunFrame.of(frame, describe_run(records, out), build_summary(records, list(Store(out).profiles().values())))
 
 
 def _build_rows(record: Record) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
+from results.summary import build_summary, describe_run, format_summary, format_summary_html
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FinishedRun:
-    """A run with its report."""
+    """A run with its report. A notebook shows it as counts, folder, report and ranking."""
 
     out: Path
     report: Path
@@ -28,6 +30,16 @@ class FinishedRun:
     @property
     def failed(self) -> int:
         return sum(r.status != "ok" for r in self.records)
+
+    def __repr__(self) -> str:
+        return format_summary(*self._summary)
+
+    def _repr_html_(self) -> str:
+        return format_summary_html(*self._summary)
+
+    @functools.cached_property
+    def _summary(self) -> tuple[list[str], list[list[str]]]:
+        return describe_run(self.records, self.out, self.report), build_summary(self.records, self.profiles)
 
 
 def run(**fields: Any) -> FinishedRun:

@@ -55,10 +55,7 @@ def _read_frame(record: Record, method: str, cells: Path) -> pd.DataFrame:
     stored = pd.read_parquet(io.BytesIO(read_bytes(cells / f"{record.key}.parquet")))
     stored = stored.rename(columns={"logits": "scores"}).reindex(columns=list(PREDICTION_COLUMNS)[5:])
     cell = record.cell
-    names = {
-        "key": record.key, "suite": cell.suite, "task": cell.task, "method": method, "seeds": format_seeds(cell.seeds)
-    }
-    for place, (name, value) in enumerate(names.items()):
-        # a category per cell: millions of rows repeat these texts
-        stored.insert(place, name, pd.Categorical.from_codes([0] * len(stored), [value]))
-    return stored.astype(dict.fromkeys(names, "string[pyarrow]")) if len(stored) else stored
+    values = (record.key, cell.suite, cell.task, method, format_seeds(cell.seeds))
+    for place, (name, value) in enumerate(zip(PREDICTION_COLUMNS, values, strict=False)):
+        stored.insert(place, name, value)
+    return stored

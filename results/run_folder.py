@@ -56,6 +56,4 @@ def analyse_folder(folder: str | Path) -> Analysis:
     run_info = store.read_run()
     question = read_question(run_info, Spec())
     late = bool(run_info["margin_late"])
-    return analyse(
-        records, profiles, margin=run_info["margin"], cells=store.cells, late=late, question=question
-    )
+    return analyse(records, profiles, margin=run_info["margin"], cells=store.cells, late=late, question=question)

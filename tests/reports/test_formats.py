@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import shutil
 import statistics
@@ -18,11 +19,13 @@ from markdown_it.token import Token
 from scipy import stats
 
 from harness.core.record import Record
+from reports.document import Table
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, format_markdown_code
 from reports.figures import IMAGES
 from reports.findings import build_findings
 from reports.render import FORMATS, write_report
 from reports.statistics.analysis import analyse
+from reports.templating import render_latex_table
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
 
 Rows = list[list[str]]
@@ -112,19 +115,34 @@ def _told(token: Token) -> str:
     return "".join(child.content for child in token.children or [])
 
 
-def of_latex(text: str) -> dict[str, Rows]:
-    """Tables by the subsection above: cells between & and rows up to a double backslash."""
-    found = {}
-    for title, body in re.findall(r"\\subsection\*\{(.*?)\}\n.*?\\toprule\n(.*?)\\bottomrule", text, re.S):
-        lines = [line for line in body.splitlines() if line.rstrip().endswith(r"\\")]
-        cells = [re.split(r"(?<!\\)&", line.rstrip().removesuffix(r"\\")) for line in lines]
-        found[plain(title)] = [[plain(cell.strip()) for cell in row] for row in cells]
+def of_latex(folder: Path) -> dict[str, Rows]:
+    """Tables by caption, of the files that report.tex reads, in its order; the parts of a table side by side."""
+    found: dict[str, Rows] = {}
+    for name in re.findall(r"\\input\{(tables/.*?)\}", (folder / "report.tex").read_text()):
+        text = (folder / f"{name}.tex").read_text()
+        blocks = re.findall(r"\\begin\{(longtable|tabular)\}(.*?)\\end\{\1\}", text, re.S)
+        captions = re.findall(r"\\caption\{(.*?)\}\\label", text)
+        parts = [_read_block(kind == "longtable", body) for kind, body in blocks]
+        first, *others = parts
+        for part in others:
+            keys = sum(a == b for a, b in zip(first[0], part[0], strict=False))
+            first = [[*row, *more[keys:]] for row, more in zip(first, part, strict=True)]
+        found.setdefault(plain(re.sub(r" \(part 1 of \d+\)$", "", captions[0])), first)
     return found
+
+
+def _read_block(is_long: bool, body: str) -> Rows:
+    lines = [line.strip() for line in body.splitlines() if line.endswith(r"\\") and "caption" not in line]
+    lines = [lines[0], *lines[2:]] if is_long else lines  # the head stands twice
+    cells = [re.split(r"(?<!\\)&", line.removesuffix(r"\\")) for line in lines]
+    return [[plain(cell.strip()) for cell in row] for row in cells]
 
 
 def plain(text: str) -> str:
     words = {
+        r"\allowbreak{}": "",
         r"\textpm{}": "±",
+        r"\texttimes{}": "\u00d7",
         r"\textdagger{}": "†",
         "{-}": "-",
         r"\textquotesingle{}": "'",
@@ -141,7 +159,7 @@ def read_all(folder: Path) -> list[dict[str, Rows]]:
     return [
         of_markdown((folder / "report.md").read_text()),
         Page((folder / "report.html").read_text()).tables,
-        of_latex((folder / "report.tex").read_text()),
+        {title: rows for title, rows in of_latex(folder).items() if not title.startswith("Ranking")},
     ]
 
 
@@ -224,23 +242,107 @@ def test_hostile_text_is_read_back_as_text_from_markdown(folders: dict[str, Path
 
 
 def test_hostile_text_leaves_latex_balanced(folders: dict[str, Path]) -> None:
-    text = (folders["hostile"] / "report.tex").read_text()
-    bare = re.sub(r"\\.", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
-    assert bare.count("{") == bare.count("}") and "$" not in bare and "%" not in bare
-    body = bare.split("document", 1)[1]
-    assert "_" not in body and "^" not in body and "~" not in body
-    for block in re.findall(r"\\begin\{longtable\}.*?\\bottomrule", text, re.S):
-        widths = {len(re.findall(r"(?<!\\)&", line)) for line in block.splitlines() if line.endswith(r"\\")}
-        assert len(widths) == 1, block
+    files = [folders["hostile"] / "report.tex", *(folders["hostile"] / "tables").glob("*.tex")]
+    assert len(files) > 5
+    for file in files:
+        text = file.read_text()
+        bare = re.sub(r"\\.", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
+        assert bare.count("{") == bare.count("}") and "$" not in bare and "%" not in bare
+        body = bare.split("document", 1)[1] if file.name == "report.tex" else re.sub(r"\{tab:.*?\}", "", bare)
+        body = re.sub(r"(?m)^.*(arraybackslash|includegraphics|input\{).*$", "", body)
+        assert "_" not in body and "^" not in body and "~" not in body
+        for block in re.findall(r"\\toprule.*?\\bottomrule", text, re.S):
+            widths = {len(re.findall(r"(?<!\\)&", line)) for line in block.splitlines() if line.endswith(r"\\")}
+            assert len(widths) == 1, block
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex here")
 @pytest.mark.parametrize("name", ["plain", "hostile"])
-def test_latex_compiles(name: str, folders: dict[str, Path]) -> None:
-    words = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(words, cwd=folders[name], capture_output=True, text=True, check=False, errors="replace")
+@pytest.mark.parametrize("layout", ["report", "article", "twocolumn"])
+def test_latex_compiles_without_overfull_boxes(layout: str, name: str, folders: dict[str, Path]) -> None:
+    """The report, and each table by itself in an article of one and, but for long tables, of two columns."""
+    folder, file = folders[name], f"{layout}.tex"
+    if layout != "report":
+        tables = sorted((folder / "tables").glob("*.tex"))
+        inputs = [
+            rf"\input{{tables/{table.stem}}}\clearpage"
+            for table in tables
+            if layout == "article" or "{longtable}{" not in table.read_text()
+        ]
+        assert len(inputs) >= 5
+        options = "10pt,twocolumn" if layout == "twocolumn" else "10pt"
+        start = rf"\documentclass[{options}]{{article}}\usepackage[T1]{{fontenc}}\usepackage[utf8]{{inputenc}}"
+        packages = r"\usepackage{array,booktabs,longtable,textcomp}"
+        body = "\n".join([start, packages, r"\begin{document}", "text", *inputs, r"\end{document}"])
+        (folder / file).write_text(body)
+    words = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", file]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
-    assert (folders[name] / "report.pdf").stat().st_size > 20_000
+    assert (folder / f"{layout}.pdf").stat().st_size > 20_000
+    log = (folder / f"{layout}.log").read_text(errors="replace")
+    assert not re.findall(r"Overfull .hbox.*", log)
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex here")
+def test_wide_and_long_tables_fit_in_latex(tmp_path: Path) -> None:
+    """A longtable, a table of 20 columns, names of 200 characters, and a paragraph in a cell."""
+    words = "a sentence of some length that has to be broken into lines, or else it stands beyond the margin; " * 3
+    tables = {
+        "long": Table("long", ("n", "square"), [(str(i), str(i * i)) for i in range(200)]),
+        "wide": Table("wide", ("method", *(f"column {i}" for i in range(20))), [("lora", *["12.3 ± 4.5"] * 20)] * 2),
+        "names": Table("names", ("method", "value"), [("x" * 200, "1.0"), ("W" * 200, "2.0")]),
+        "words": Table("words", ("method", "what", "why"), [("lora:rank=8,targets=all-linear", words, words)], [words]),
+        "wide-and-long": Table(
+            "both", ("a", "b", *"cdefghij"), [(str(i), *["lorasp:select=magnitude"] * 9) for i in range(90)]
+        ),
+    }
+    files = {name: render_latex_table(name, table) for name, table in tables.items()}
+    for name, content in files.items():
+        (tmp_path / f"{name}.tex").write_bytes(content)
+    inputs = "\n".join(rf"\input{{{name}}}\clearpage" for name in files)
+    packages = r"\usepackage[T1]{fontenc}\usepackage{array,booktabs,longtable,textcomp}"
+    body = rf"\documentclass[10pt]{{article}}{packages}\begin{{document}}{inputs}\end{{document}}"
+    (tmp_path / "all.tex").write_text(body)
+    for _ in range(2):  # widths of a longtable are right the second time
+        command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "all.log").read_text(errors="replace")
+    assert not re.findall(r"Overfull .hbox.*", log)
+    labels = re.findall(r"\\newlabel\{(.*?)\}", (tmp_path / "all.aux").read_text())
+    assert {"tab:long", "tab:wide", "tab:wide-2", "tab:names", "tab:words"} <= set(labels)
+
+
+# ---------------------------------------------------------------- the ranking
+
+
+def test_readme_table_has_the_numbers_of_csv_and_of_latex(folders: dict[str, Path]) -> None:
+    folder = folders["plain"]
+    text = (folder / "README-table.md").read_text()
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    cells = [t.content for before, t in itertools.pairwise(tokens) if before.type in ("th_open", "td_open")]
+    head, *rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
+    assert head[0] == "method" and head[3] == "difference to lora" and len(rows) == len(METHODS)
+    assert sum(row[2].startswith("**") for row in rows) == 1 and rows[0][2].startswith("**")
+    tex = of_latex(folder)["Ranking, glue"]
+    assert [[cell.replace("**", "") for cell in row] for row in [head, *rows]] == tex
+    lines = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text())))
+    comparisons = list(csv.DictReader(io.StringIO((folder / "comparisons.csv").read_text())))
+    for method, _, mean, difference, _ in tex[1:]:
+        seeds: dict[str, list[float]] = {}
+        for line in lines:
+            if line["method"] == method:
+                seeds.setdefault(line["seed"], []).append(float(line["value"]))
+        means = [statistics.fmean(values) for values in seeds.values()]
+        low, high = stats.t.interval(0.95, len(means) - 1, np.mean(means), stats.sem(means))
+        assert mean == f"{np.mean(means):.1f} ± {(high - low) / 2:.1f}"
+        whole = [c for c in comparisons if (c["method"], c["against"]) == (method, "lora") and "mean" in c["on"]]
+        if method == "lora":
+            assert difference == ""
+        else:
+            (c,) = whole
+            ends = (float(c[name]) for name in ("difference", "low", "high"))
+            assert difference == "{:+.1f} ({:+.1f} to {:+.1f})".format(*ends)
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
