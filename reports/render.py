@@ -22,6 +22,7 @@ FORMATS = ("md", "html", "latex", "readme-table", "csv", "parquet")
 DEFAULT_FORMATS, DEFAULT_IMAGES = ("md", "html", "csv"), ("png", "svg")
 FIGURES = "figures/"
 README_TABLE = "readme-table"
+NO_RANKING = "No ranking: these cells are not to be compared with each other.\n"
 TEXTS = {"md": "report.md", "html": "report.html", "latex": "report.tex"}
 
 
@@ -53,7 +54,8 @@ def write_report(
             elements = {k: extract_svg(v) for k, v in vectors.items()}
             files["report.html"] = render_template("report.html", report, vectors=elements, formats=formats)
         elif kind == README_TABLE:
-            files["README-table.md"] = "\n".join(map(render_readme_table, report.rankings)).encode(errors="replace")
+            text = "\n".join(map(render_readme_table, report.rankings)) or NO_RANKING
+            files["README-table.md"] = text.encode(errors="replace")
         elif kind in TEXTS:
             files[TEXTS[kind]] = render_template(TEXTS[kind], report, image=_pick_image(kind, images))
             files |= render_latex_tables(report) if kind == "latex" else {}

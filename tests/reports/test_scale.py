@@ -93,19 +93,20 @@ def test_the_page_lists_so_many_runs_and_names_the_file_of_all(monkeypatch: pyte
 
 def test_many_dots_are_an_image_in_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     (grid,) = build_grids(runs(5))
-    few = scores.draw_scores(grid)
+    few = scores.draw_scores(SuiteContext(grid))
     monkeypatch.setattr(scores, "MAX_DOTS", 10)
-    many = scores.draw_scores(grid)
+    many = scores.draw_scores(SuiteContext(grid))
     assert few is not None and many is not None
     assert not any(line.get_rasterized() for line in few.figure.axes[0].lines)
-    assert sum(bool(line.get_rasterized()) for line in many.figure.axes[0].lines) == 2
-    assert len(many.points) == len(few.points) - 2
+    assert sum(bool(line.get_rasterized()) for line in many.figure.axes[0].lines) == 1
+    # one line of dots for each task
+    assert len(many.points) == len(few.points) - len(grid.tasks)
 
 
 def test_the_image_of_many_dots_is_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
     (grid,) = build_grids(runs(5))
     monkeypatch.setattr(scores, "MAX_DOTS", 10)
-    many = scores.draw_scores(grid)
+    many = scores.draw_scores(SuiteContext(grid))
     assert many is not None
     root = ElementTree.fromstring(render_image(many, "svg"))
     images = list(root.iter("{http://www.w3.org/2000/svg}image"))
