@@ -23,8 +23,10 @@ GAP = 6.0
 """Points between two columns: twice \\tabcolsep."""
 MAX_FLOAT_ROWS = 40
 """Rows of a table that fits on a page; of more it is a longtable."""
-MAX_KEYS = 4
+MAX_KEYS = 5
 """Columns at most that each part of a split table repeats."""
+LEAST_WORDS, LONGEST_NUMBER = 8.0, 14.0
+"""Em that a column of words keeps, and of the longest number with its interval that is kept in one line."""
 MAX_PIECE = 14
 """Characters of a word without a place to break it at; longer ones are broken."""
 WIDTHS = {**dict.fromkeys("ijl.,:;|!'`()[] ", 0.34), **dict.fromkeys("mwMW%@", 0.95), "±": 0.8, "\u00d7": 0.8}
@@ -84,9 +86,9 @@ def lay_out_table(table: Table) -> list[LatexPart]:
         if total <= TEXT_WIDTH:
             return [LatexPart(size, tuple(columns), is_long, total <= COLUMN_WIDTH and not is_long)]
     size, points = SIZES[-1]
-    least = [min(w, max(_measure_pieces(row[i]) for row in (table.head, *table.rows))) for i, w in enumerate(widths)]
+    least = [_measure_least(table, column, width) for column, width in zip(columns, widths, strict=True)]
     parts = []
-    for places in _split_columns(least, points, count_keys(table)):
+    for places in _split_columns(least, points, find_keys(table)):
         chosen = _share_width([widths[i] for i in places], [least[i] for i in places], points)
         broken = [
             LatexColumn(i, columns[i].is_number, None if width >= widths[i] - 1e-6 else width * points / TEXT_WIDTH)
@@ -96,22 +98,34 @@ def lay_out_table(table: Table) -> list[LatexPart]:
     return parts
 
 
-def count_keys(table: Table) -> int:
-    """How many columns from the left name a row; 1 where no few of them do."""
-    for count in range(1, min(MAX_KEYS, len(table.head) - 1) + 1):
-        if len({tuple(row[:count]) for row in table.rows}) == len(table.rows):
-            return count
-    return 1
+def _measure_least(table: Table, column: LatexColumn, width: float) -> float:
+    """Em below which a column of this natural width is not broken: numbers and intervals stay in one line."""
+    texts = [row[column.place] for row in table.rows]
+    pieces = max(map(_measure_pieces, [table.head[column.place], *texts]))
+    if column.is_number:
+        return min(width, max(pieces, min(LONGEST_NUMBER, max(map(_measure, texts)))))
+    return min(width, max(pieces, LEAST_WORDS))
 
 
-def _split_columns(least: Sequence[float], points: float, keys: int) -> list[list[int]]:
-    """Places of the columns of each part: the keys, and as many others as fit when broken into lines."""
-    parts = [list(range(keys))]
-    for i in range(keys, len(least)):
+def find_keys(table: Table) -> list[int]:
+    """Places of the columns from the left that name a row, without those that say the same in each; or the first."""
+    keys: list[int] = []
+    for place in range(len(table.head) - 1):
+        if len({row[place] for row in table.rows}) > 1:
+            keys.append(place)
+        if len({tuple(row[i] for i in keys) for row in table.rows}) == len(table.rows):
+            break
+    return keys if 0 < len(keys) <= MAX_KEYS else [0]
+
+
+def _split_columns(least: Sequence[float], points: float, keys: Sequence[int]) -> list[list[int]]:
+    """Places of the columns of each part: as many as fit when broken into lines, after the keys in further parts."""
+    parts: list[list[int]] = [[]]
+    for i in range(len(least)):
         columns = [*parts[-1], i]
         needed = sum(least[n] for n in columns) * points + GAP * (len(columns) - 1)
-        if needed > TEXT_WIDTH and len(parts[-1]) > keys:
-            parts.append([*range(keys), i])
+        if needed > TEXT_WIDTH and set(parts[-1]) - set(keys):
+            parts.append([*keys, i])
         else:
             parts[-1].append(i)
     return parts
