@@ -7,6 +7,7 @@ Tables of many rows are longtables.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def lay_out_table(table: Table) -> list[LatexPart]:
     """The parts in which the table is set."""
     is_long = len(table.rows) > MAX_FLOAT_ROWS
     columns = [LatexColumn(i, i > 0 and is_numeric(table, i)) for i in range(len(table.head))]
-    widths = [max(_measure(row[i]) for row in (table.head, *table.rows)) for i in range(len(table.head))]
+    widths = [max(map(_measure, texts)) for texts in zip(table.head, *table.rows, strict=True)]
     for size, points in SIZES:
         total = sum(widths) * points + GAP * (len(widths) - 1)
         if total <= TEXT_WIDTH:
@@ -113,7 +114,7 @@ def find_keys(table: Table) -> list[int]:
     for place in range(len(table.head) - 1):
         if len({row[place] for row in table.rows}) > 1:
             keys.append(place)
-        if len({tuple(row[i] for i in keys) for row in table.rows}) == len(table.rows):
+        if keys and len(set(map(operator.itemgetter(*keys), table.rows))) == len(table.rows):
             break
     return keys if 0 < len(keys) <= MAX_KEYS else [0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import statistics
 
 from reports.document import Drawing
@@ -21,7 +23,7 @@ CURVE_ROW = 0.3
 def draw_losses(context: SuiteContext) -> Drawing | None:
     """Training loss, mean over seeds: one panel a task, one row a method."""
     grid = context.grid
-    tasks = [t for t in grid.tasks if any(record.loss_curve for record in grid.select_task(t))]
+    tasks = [t for t in grid.tasks if any(map(operator.attrgetter("loss_curve"), grid.select_task(t)))]
     if not tasks:
         return None
     shown = tasks[:MAX_PANELS]
@@ -62,12 +64,17 @@ def compute_gaps_to_best(grid: Grid, method: str) -> list[float]:
     return sorted(gaps)
 
 
+def list_common_tasks(grid: Grid) -> list[str]:
+    """The tasks on which each method has a score."""
+    return [task for task in grid.tasks if all(map(functools.partial(list_scores, grid, task), grid.methods))]
+
+
 def compute_profile(grid: Grid, method: str, end: float) -> Curve:
     """The corners of a method's performance profile, up to a gap of `end` points.
 
     A run without a score is never so near, so the curve of a method with failed cells ends below 1.
     """
-    tasks = [task for task in grid.tasks if all(list_scores(grid, task, m) for m in grid.methods)]
+    tasks = list_common_tasks(grid)
     run_count = sum(len(grid.of(task, method)) for task in tasks)
     gaps = compute_gaps_to_best(grid, method)
     corners = [(min(0.0, *gaps, 0.0), 0.0)]
@@ -80,9 +87,9 @@ def compute_profile(grid: Grid, method: str, end: float) -> Curve:
 def draw_performance_profiles(context: SuiteContext) -> Drawing | None:
     """For each gap, the share of a method's runs that are at most so far behind the best method of their task."""
     grid = context.grid
-    alive = [m for m in grid.methods if any(r.status == "ok" for r in grid.select_method(m))]
+    alive = [m for m in grid.methods if "ok" in map(operator.attrgetter("status"), grid.select_method(m))]
     gaps = {method: compute_gaps_to_best(grid, method) for method in alive}
-    tasks = [task for task in grid.tasks if all(list_scores(grid, task, m) for m in grid.methods)]
+    tasks = list_common_tasks(grid)
     if len(alive) < FEWEST or len(tasks) < FEWEST:
         return None
     end = max(gap for values in gaps.values() for gap in values)

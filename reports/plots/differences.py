@@ -60,7 +60,8 @@ def draw_forest(context: SuiteContext) -> Drawing | None:
     label = find_coverage(grid, grid.averages[0]).label
     # the mean over a single task says what the task says
     places = [*([label] if len(grid.tasks) > 1 else []), *grid.tasks]
-    places = [place for place in places if any((method, place) in differences for method in methods)]
+    compared = {place for _, place in differences}
+    places = [place for place in places if place in compared]
     if not places:
         return None
     shown = places[:MAX_PANELS]
@@ -86,11 +87,14 @@ def draw_heat_map(context: SuiteContext) -> Drawing | None:
     if analysis is None:
         return None
     first, differences = analysis.baselines[grid.suite], collect_differences(grid, analysis)
-    methods = [m for m in grid.methods if m != first and any((m, task) in differences for task in grid.tasks)]
+    compared = {method for method, _ in differences}
+    methods = [method for method in grid.methods if method in compared]
     if len(methods) < MIN_OTHER_METHODS or len(grid.tasks) < 2:
         return None
     missing = (float("nan"), 0.0)
-    values = [[differences.get((method, task), missing)[0] for task in grid.tasks] for method in methods]
+    values = []
+    for method in methods:
+        values.append([differences.get((method, task), missing)[0] for task in grid.tasks])
     labels = wrap_names(methods, width)
     lines = max(label.count("\n") + 1 for label in labels)
     row = lines * get_line_height(width) + 0.08

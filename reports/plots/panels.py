@@ -22,7 +22,7 @@ from reports.plots.style import (
     get_colour,
     get_line_height,
     is_column,
-    wrap_name,
+    wrap_lines,
     wrap_names,
     wrap_text,
 )
@@ -79,7 +79,7 @@ def create_panels(width: float, names: Sequence[str], titles: Sequence[str], row
     panel_rows = math.ceil(len(titles) / fitting)
     columns = math.ceil(len(titles) / panel_rows)
     most = max(6, int(0.95 * room / columns / get_character_width(width)))
-    heads = ["\n".join(wrap_name(line, most) for line in title.split("\n")) for title in titles]
+    heads = [wrap_lines(title, most) for title in titles]
     head = 0.3 + get_line_height(width) * max(text.count("\n") + 1 for text in heads)
     figure = create_figure(width, 0.3 + panel_rows * (head + row * len(names)))
     grid = figure.subplots(panel_rows, columns, sharey=True, squeeze=False).flatten()
@@ -122,7 +122,7 @@ def draw_dots(panels: Panels, axes: Axes, rows: Sequence[Sequence[float]]) -> An
     The scale of the axes must be set.
     """
     values = [value for row in rows for value in row]
-    places = [[float(x) for x in axes.xaxis.get_transform().transform(row)] for row in rows]
+    places = [list(map(float, axes.xaxis.get_transform().transform(row))) for row in rows]
     flat = [x for row in places for x in row]
     diameter = 1.1 * panels.marker_size / 72 / panels.panel_inches * (max(flat, default=0.0) - min(flat, default=0.0))
     heights = [

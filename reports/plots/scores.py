@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +44,7 @@ def trace_dots(drawing: Drawing, line: Any, keys: Sequence[str], grid: Grid) -> 
 def draw_scores(context: SuiteContext) -> Drawing | None:
     """One panel a task, one row a method: the mean with its interval, and each seed as a dot below it."""
     grid = context.grid
-    tasks = [t for t in grid.tasks if any(list_dots(grid, t, m) for m in grid.methods)]
+    tasks = [t for t in grid.tasks if any(map(functools.partial(list_dots, grid, t), grid.methods))]
     if not tasks:
         return None
     shown = tasks[:MAX_PANELS]
@@ -56,14 +58,14 @@ def draw_scores(context: SuiteContext) -> Drawing | None:
     for axes, task in zip(panels.axes, shown, strict=True):
         draw_stripes(axes, len(grid.methods))
         dots = [list_dots(grid, task, method) for method in grid.methods]
-        line = draw_dots(panels, axes, [[value for value, _ in row] for row in dots])
+        line = draw_dots(panels, axes, [list(map(operator.itemgetter(0), row)) for row in dots])
         trace_dots(drawing, line, [key for row in dots for _, key in row], grid)
         estimates = [(y, m, estimate_task(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
         available = [(y, m, value) for y, m, value in estimates if value is not None]
         halves = list_half_widths([value for _, _, value in available])
         places, means = [y for y, _, _ in available], [value.mean for _, _, value in available]
         means_line = draw_estimates(panels, axes, places, means, halves, MEAN_PLACE)
-        drawing.trace(means_line, [[r.key for r in grid.of(task, m)] for _, m, _ in available])
+        drawing.trace(means_line, [list(map(operator.attrgetter("key"), grid.of(task, m))) for _, m, _ in available])
         baseline = next((r.majority for r in grid.select_task(task) if r.majority is not None), None)
         if baseline is not None:
             axes.axvline(baseline, color=INK, linewidth=0.9, linestyle=":")
@@ -87,10 +89,10 @@ def draw_seed_spread(context: SuiteContext) -> Drawing | None:
         return None
     panels = create_panels(context.figure_width, [method for method, _ in rows], [""], 0.26)
     (axes,) = panels.axes
-    spread = [f"{method} {statistics.pstdev([x for x, _ in deviations]):.1f}" for method, deviations in rows]
+    values = [list(map(operator.itemgetter(0), deviations)) for _, deviations in rows]
+    spread = [f"{method} {statistics.pstdev(row):.1f}" for (method, _), row in zip(rows, values, strict=True)]
     alt = f"Dot plot over {len(rows)} methods; standard deviation between seeds in points: {join_names(spread)}."
     drawing = Drawing(panels.figure, SPREAD_CAPTION, alt)
-    values = [[x for x, _ in deviations] for _, deviations in rows]
     if max(abs(x) for row in values for x in row) > 4 * LINEAR_WIDTH:
         axes.set_xscale("asinh", linear_width=LINEAR_WIDTH)
         ticks = (-50, -10, 0, 10, 50) if panels.is_column else (-50, -20, -10, -5, 0, 5, 10, 20, 50)

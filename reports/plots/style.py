@@ -143,6 +143,11 @@ def wrap_name(name: str, most: int) -> str:
     return "\n".join(text.strip() for text in [*lines, line] if text.strip()) or name
 
 
+def wrap_lines(text: str, most: int) -> str:
+    """Each line of the text wrapped as a name."""
+    return "\n".join(wrap_name(line, most) for line in text.split("\n"))
+
+
 def wrap_text(text: str, inches: float, width: float) -> str:
     """The text in lines that are at most `inches` long, in a figure of `width` inches."""
     return textwrap.fill(text, max(8, int(inches / get_character_width(width))))

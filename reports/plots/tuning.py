@@ -25,7 +25,7 @@ def draw_budgets(context: SuiteContext) -> Drawing | None:
     titles = [f"{place}\n{min(ranges[place]):.0f} to {max(ranges[place]):.0f}" for place in shown]
     panels = create_panels(context.figure_width, methods, titles, CURVE_ROW)
     for axes, place in zip(panels.axes, shown, strict=True):
-        rows: list[Curve] = [[(float(x), y) for x, y in curves.get((place, method), [])] for method in methods]
+        rows: list[Curve] = [curves.get((place, method), []) for method in methods]
         draw_curve_rows(panels, axes, rows, min(ranges[place]), max(ranges[place]))
     panels.label("trials")
     alt = (
