@@ -24,6 +24,7 @@ from harness.core.method import strategy
 @strategy("$name")
 def $word(sites, ratio, rng):
     """Random entries: the entries with the highest numbers train."""
+    # more parameters, by name, get more: starts (A and B), weights (the frozen W), inputs (norms of x); by site name
     return {s.name: tuple(rng.random(shape) for shape in s.shapes) for s in sites}
 '''
 
