@@ -51,6 +51,7 @@ class Collection:
         notes = [_describe_partial(split, paths) for split, paths in given_files.items()] + list(recovered.notes)
         rows = {split: self._read(task.name, split, tables[split], notes) for split in splits}
         source = f"hub {self.repository}" if request.kind == "hub" else request.kind
+        # Records name where rows came from; "and data-file" says that only some splits are the source's own.
         source = source if not given_files else f"{source} and data-file" if missing else "data-file"
         return TaskData(rows, compute_fingerprint(rows), source, tuple(notes))
 
