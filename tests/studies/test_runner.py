@@ -93,7 +93,7 @@ def test_folders_that_are_not_the_study_s(tmp_path: Path, capsys: pytest.Capture
     for folder, says in (
         (other, "it holds study accounting, not parity"),
         (run, "it holds a run of no study"),
-        (broken, "does not read"),
+        (broken, "cannot be read"),
     ):
         assert main(["study", "parity", *TINY, "--out", str(folder)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
