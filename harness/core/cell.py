@@ -294,9 +294,9 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Precision of the backbone as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
+        """Precision as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full activation checkpointing'."""
         parts = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        recompute_note = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        recompute_note = "" if self.recompute == "none" else f", {self.recompute} activation checkpointing"
         return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
     @property

@@ -100,4 +100,4 @@ def test_folders_that_are_not_the_study_s(tmp_path: Path, capsys: pytest.Capture
         assert says in line and str(folder) in line
         assert not list((folder / "cells").glob("*"))
     assert main(["report", str(broken)]) == 2
-    assert "does not read" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Word-level tokenizer of the exams; line ends count as spaces, so that a letter is one token wherever it stands."""
+"""Word-level tokenizer of the exams; line ends count as spaces, so that a letter is the same token everywhere."""
 
 from __future__ import annotations
 
