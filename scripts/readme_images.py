@@ -64,7 +64,7 @@ def capture_report(run: Path) -> None:
     # The picture is optional, so a machine without Chromium can still update the figures.
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        print("no chromium here: docs/images/quick-report.png stays as it is", file=sys.stderr)
+        print("no Chromium: docs/images/quick-report.png is not changed", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as profile:
         page = (run / "report" / "report.html").resolve().as_uri()

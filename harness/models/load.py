@@ -161,7 +161,7 @@ def load_model(
     if source.shape is not None and quantization.is_float:
         return _build_random_model(source, outputs, device, kind, quantization).requires_grad_(trained_backbone)
     try:
-        # bitsandbytes warns about absent optional kernels and about casts that are intended
+        # bitsandbytes warns about absent optional kernels and about casts that are intended.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         # The fixed seed gives every cell the same values for weights that the file lacks.
         with suppress_warnings(), torch.random.fork_rng():

@@ -53,7 +53,7 @@ def compute_losses(
     # Output weights are tied to the embeddings, as in BERT.
     logits = state @ model.encoder.embeddings.word_embeddings.weight.T + model.bias
     word_loss = functional.cross_entropy(logits, ids[predict])
-    # In a pair from two scenes every word of the second sentence is out of place, so wrong words cannot be told.
+    # In a pair from two scenes every word of the second sentence is out of place, so wrong words cannot be detected.
     visible = (corrupted > 4) & ~apart[:, None]
     odd_loss = torch.zeros(())
     for head, layer in zip(model.odd, output.hidden_states[-2:], strict=True):

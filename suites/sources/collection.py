@@ -38,7 +38,7 @@ class Collection:
         for name, split in request.files:
             if name == self.suite:
                 raise UserError(
-                    f"--data-file {name}/{split}: each task of {name} has files of its own; name one: TASK/{split}"
+                    f"--data-file {name}/{split}: each task of {name} has its own files; name one: TASK/{split}"
                 )
         given_files = _collect_given_files(task, splits, request)
         missing = [split for split in splits if split not in given_files]

@@ -80,7 +80,7 @@ def read_content(path: Traversable) -> Content:
                 ) from error
             suffix = get_suffix(member) if member else suffix
             break
-    # The mark of a tar archive stands in the header of its first file.
+    # A tar archive has its mark in the header of its first file.
     if data[257:262] == b"ustar":
         raise UserError(f"{path}: a tar archive; unpack it and give the file inside")
     return Content(str(path), suffix, data)

@@ -186,9 +186,7 @@ def _check_distinct(lines: Sequence[Line], asked: LabelKind | None) -> None:
         value = _parse_value(label)
         key = " ".join(unicodedata.normalize("NFKC", label).casefold().split()) if value is None else value
         if (other := labels_by_key.setdefault(key, label)) != label:
-            raise UserError(
-                f"{line.where}: labels '{other}' and '{label}' differ only in how they are written; write them alike"
-            )
+            raise UserError(f"{line.where}: labels '{other}' and '{label}' differ only in spelling; use one spelling")
 
 
 def rename_labels(lines: Sequence[Line], name: Naming) -> tuple[Line, ...]:
