@@ -44,7 +44,6 @@ class ReplicaAdamW:
         self.gathered = GATHERED[self.device.type]
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
-        # On the device, because a replayed CUDA graph reads it.
         self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._build_tables()
 
@@ -199,7 +198,6 @@ class ReplicaAdamW:
     def _compute_direction(self, index: int, grad: Tensor, start: int, stop: int) -> Tensor:
         """Update these columns of both moments; returns first moment / sqrt(second moment), bias-corrected, [K, n]."""
         first, second = self.first[index][:, start:stop], self.second[index][:, start:stop]
-        # The order of operations of torch.optim.AdamW, so that both agree in the last bits.
         first.lerp_(grad, 1 - self.beta1)
         second.mul_(self.beta2).add_(grad * grad * (1 - self.beta2))
         return first / second.sqrt().div_(self._now(self.root[index])).add_(self.epsilon)
