@@ -36,6 +36,7 @@ class Family:
 
 BOTH = ("classification", "generation")
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+# Wide enough for rank 4, small enough to train all methods of a family in a minute on a CPU.
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -87,6 +88,8 @@ OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn
 SMALL = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64, "pad_token_id": 0}
 
+# Causal models differ in their pad token (none, the end token, only in the tokenizer), which classifiers that pool
+# the last token depend on; fused projections have other layer names.
 FAMILIES: dict[str, Family] = {
     "bert": _build_encoder("bert"),
     "albert": _build_encoder("albert", embedding_size=16),
@@ -116,6 +119,7 @@ def build_model(name: str, folder: Path) -> Path:
     family = FAMILIES[name]
     vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
     core = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    # Split at spaces only, because the newline is a token of its own, which ends a causal model's prompt.
     core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     core.decoder = decoders.WordPiece("##", cleanup=False)
     used = [(token, vocabulary[token]) for token in SPECIAL[:3]]
