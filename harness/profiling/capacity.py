@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 
 from harness.core.cell import STEP_GROUPS, Cell
 from harness.core.errors import UserError, shorten
@@ -28,27 +29,16 @@ PLANNED_SHARE = 0.9
 """Share of the free memory to plan for; the rest is for fragmentation and errors of the prediction."""
 BOUND_MARGIN = 4.0
 """The closed form may be too low by this factor and still decide that a pack fits."""
-UNITS = {
-    "": 1,
-    "B": 1,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
+MEMORY = TypeAdapter(Annotated[ByteSize, Field(ge=1, le=2**63)])
 
 
 def parse_memory(text: str) -> int:
-    """'24GiB' -> bytes. Raises UserError."""
-    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", text)
-    size = int(float(match[1]) * UNITS.get(match[2].upper(), 0)) if match else 0
-    if size < 1:
-        raise UserError(f"--memory '{shorten(text)}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
-    return size
+    """'24GiB' -> bytes; GB is 10^9. Raises UserError."""
+    try:
+        return int(MEMORY.validate_python(text))
+    except ValidationError as error:
+        allowed = "allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB"
+        raise UserError(f"--memory '{shorten(text)}': {allowed}") from error
 
 
 def get_free_memory(device: str) -> int:

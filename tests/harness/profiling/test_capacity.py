@@ -24,7 +24,8 @@ def plan(**flags: object) -> Plan:
 
 
 @pytest.mark.parametrize(
-    "text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)]
+    "text, size",
+    [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41), ("24G", 24 * 10**9)],
 )
 def test_memory_is_read(text: str, size: int) -> None:
     assert parse_memory(text) == size
