@@ -12,7 +12,6 @@ Any command may read. Only the holder of `lock` writes, and only its `repair` mo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -81,25 +80,23 @@ class Store:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """A context in which this process alone writes to the folder. Raises UserError if another run does."""
-        path = self.out / ".lock"
+        from filelock import FileLock, Timeout
 
+        path = self.out / ".lock"
+        # flock only, never the file's existence: the kernel releases it when a run is killed
+        file_lock = FileLock(path, timeout=0, fallback_to_soft=False)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+            file_lock.acquire()
+        except Timeout as error:
+            raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
         except OSError as error:
-            raise UserError(f"--out {self.out}: cannot open {path}: {describe_os_error(error)}; delete it") from error
+            raise UserError(
+                f"--out {self.out}: cannot lock {path}: {describe_os_error(error)}; delete it, or use another"
+            ) from error
         try:
-            # flock, not the file's existence: the kernel releases it when a run is killed
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
-            except OSError as error:
-                raise UserError(
-                    f"--out {self.out}: cannot lock {path}: {describe_os_error(error)}; use another"
-                ) from error
             yield
         finally:
-            os.close(descriptor)
+            file_lock.release()
 
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """Write a record and its predictions, if any. Raises UserError."""
