@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import re
 import shutil
 import sys
@@ -28,6 +27,7 @@ import pyarrow
 import pyarrow.parquet
 
 from harness.core.errors import UserError
+from harness.core.files import replace_folder
 from harness.core.spec import make_spec
 from harness.core.store import Store, parse_record, read_record, to_json
 from harness.runner.tuning.tuning import FILE, FOLDER
@@ -121,14 +121,12 @@ def unpack(out: Path, run: Path) -> None:
         content = lzma.decompress((out / ARCHIVE).read_bytes())  # all of it: the checksum of xz stands at its end
         run.parent.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=run.parent, prefix=f".{run.name}.") as scratch,
+            replace_folder(run) as whole,
             tarfile.open(fileobj=io.BytesIO(content)) as archive,
         ):
-            whole = Path(scratch) / run.name
             archive.extractall(whole, filter="data")
             for line in find_damaged(whole):
                 raise UserError(f"{line}: the archive is not what was packed")
-            os.replace(whole, run)
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{out / ARCHIVE} does not read ({error}); give a folder that pack_reference wrote") from error
 

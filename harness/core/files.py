@@ -12,13 +12,14 @@ Files of earlier versions have no digest and are read without a check.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +61,21 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
         except BaseException:
             Path(stream.name).unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which appears at `path` when the block ends without an error. Raises OSError.
+
+    Nothing may be at `path` by then except an empty folder.
+    """
+    # beside its final place, so that os.replace renames within one file system
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        # a temporary folder is open to its owner only; one inside it gets the usual permissions
+        whole = Path(temporary) / path.name
+        whole.mkdir()
+        yield whole
+        os.replace(whole, path)
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
