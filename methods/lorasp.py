@@ -6,9 +6,10 @@ import dataclasses
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
@@ -34,7 +35,7 @@ class LoraSP(LowRank):
     """
 
     select: str = option("random", "strategy that says which entries train", STRATEGIES.names)
-    ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
+    ratio: Annotated[float, Interval(gt=0, le=1)] = option(0.5, "share of the entries of A and B that trains")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
         "auto", "where the share is exact; auto: as the strategy says"
     )
@@ -42,7 +43,7 @@ class LoraSP(LowRank):
         "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
     )
     frozen: str = option("none", "quantization type that frozen entries are stored in", list_vector_types)
-    resample: int = option(0, "steps after which the mask is resampled; 0: never", "0 or more")
+    resample: Annotated[int, Ge(0)] = option(0, "steps after which the mask is resampled; 0: never")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -51,8 +52,6 @@ class LoraSP(LowRank):
 
     def check(self) -> None:
         super().check()
-        if not 0 < self.ratio <= 1:
-            raise UserError(f"ratio={self.ratio}: allowed: above 0, at most 1 (the share of entries that train)")
         if self.strategy.twins and self.ratio != 0.5:
             raise NotApplicable(
                 f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
@@ -71,8 +70,6 @@ class LoraSP(LowRank):
             )
         if self.frozen not in list_vector_types():
             raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
-        if self.resample < 0:
-            raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
             raise NotApplicable(
                 f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a mask "

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.core.bounds import Count, DropoutRate, LayerNames, Positive
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import (
     Calibration,
@@ -53,10 +54,10 @@ FUSED = re.compile(r"w?qkv(_proj)?|query_key_value|c_attn|in_proj", re.IGNORECAS
 class LowRank(Method):
     """Options shared by the family. A member decides which entries train, their start values and the scale."""
 
-    rank: int = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
-    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
+    alpha: Positive = option(16.0, "the product B A is scaled by alpha / rank")
+    dropout: DropoutRate = option(0.0, "dropout on the LoRA input")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     family: ClassVar[str | None] = "lowrank"
     exports: ClassVar[bool] = True
@@ -65,16 +66,6 @@ class LowRank(Method):
         "small": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
         "paper": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
     }
-
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
-        if not self.alpha > 0:
-            raise UserError(f"alpha={self.alpha}: allowed: a number above 0")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: allowed: from 0 up to, not including, 1")
-        if not self.target:
-            raise UserError("target is empty: name linear layers, e.g. target=query+value")
 
     @property
     def scale(self) -> float:
