@@ -17,6 +17,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,15 +32,6 @@ MAX_DIGEST_BYTES = 400
 HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 
 
-def _read_umask() -> int:
-    """The umask of this process."""
-    # it can only be read by setting it, which would disturb other threads later: so once, at import
-    os.umask(mask := os.umask(0))
-    return mask
-
-
-UMASK = _read_umask()
-
 # ---------------------------------------------------------------- writing
 
 
@@ -49,17 +41,17 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
     `content` is the bytes, or a function that writes them to a stream. Each call uses its own temporary file, so
     several processes may write the same path.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+    # not tempfile's: that file is readable by its owner only, the umask decides here as for any other file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with temporary.open("xb") as stream:
         try:
             stream.write(content) if isinstance(content, bytes) else content(stream)
             stream.flush()
-            # a temporary file is readable by its owner only; the result gets the usual permissions
-            os.fchmod(stream.fileno(), 0o666 & ~UMASK)
             # before the rename, or a power cut could leave an empty file under the final name
             os.fsync(stream.fileno())
-            os.replace(stream.name, path)
+            os.replace(temporary, path)
         except BaseException:
-            Path(stream.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 

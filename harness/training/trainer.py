@@ -86,6 +86,9 @@ class Trainer:
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
         self.phase: Literal["between", "gradients", "update"] = "between"
+        # called within each step that runs eagerly, for measurements; a replayed graph calls nothing
+        self.after_forward: list[Callable[[], None]] = []
+        self.before_update: list[Callable[[], None]] = []
 
     def run(
         self,
@@ -182,8 +185,12 @@ class Trainer:
         # around both passes, since the backward pass recomputes blocks under activation checkpointing
         with use_attention_kernels(self.device, max(shape)):
             losses = self._forward(rows, shape)
+            for callback in self.after_forward:
+                callback()
             total = losses if self.attached.penalty is None else losses + self.attached.penalty()
             self._backward(total.sum())
+        for callback in self.before_update:
+            callback()
         self.phase = "update"
         self.optimizer.update()
         self._sums += losses.detach()
