@@ -126,12 +126,6 @@ def format_not_applicable(what: str, error: UserError) -> str:
     return f"{what}: not applicable: {error}"
 
 
-def restore_method(cell: Cell) -> Method:
-    """The method of a stored cell with its options."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
-    return METHODS.get(cell.method)(**options)
-
-
 def _select_tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:
     all_tasks = [(name, task) for name, suite in suites.items() for task in suite.tasks]
     for task in named:

@@ -8,7 +8,6 @@ The predicted peak of K replicas is a line in K, through the predictions of 1 an
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,8 +103,8 @@ class Capacity:
         shape = self.dimensions(step)
         if shape is None:
             return None
-        one = bound_of(shape, step, 1)
-        each = bound_of(shape, step, 2) - one
+        one = estimate_upper_bound(shape, step, 1)
+        each = estimate_upper_bound(shape, step, 2) - one
         return max(0, 1 + int((self.room * PLANNED_SHARE / margin - one) // each))
 
     def dimensions(self, step: Step) -> Dimensions | None:
@@ -182,13 +181,7 @@ def read_dimensions(step: Step) -> Dimensions | None:
     return sizes if all(isinstance(size, int) for size in sizes) else None  # type: ignore[return-value]
 
 
-def estimate_upper_bound(step: Step, k: int) -> float:
-    """`bound_of` a step's model; infinite for a configuration with other names."""
-    shape = read_dimensions(step)
-    return math.inf if shape is None else bound_of(shape, step, k)
-
-
-def bound_of(shape: Dimensions, step: Step, k: int) -> float:
+def estimate_upper_bound(shape: Dimensions, step: Step, k: int) -> float:
     """Bytes of a step of K replicas by a closed form, which shows without a prediction that a small model fits.
 
     It sums activations by arXiv 2205.05198, equation 1, at four bytes per number; the logits three times; and weight,

@@ -69,11 +69,6 @@ def inflect_adjective(stem: str, word: str, plural: bool) -> str:
     return stem + AGREEMENT[draw_genders()[word]][plural]
 
 
-def replace_cedillas(text: str) -> str:
-    """Comma letters for the older cedilla ones."""
-    return text.replace("ş", "ș").replace("ţ", "ț")
-
-
 def insert_cedillas(text: str) -> str:
     """The older cedilla letters that much Romanian text still has."""
     return text.replace("ș", "ş").replace("ț", "ţ")

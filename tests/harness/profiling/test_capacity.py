@@ -15,12 +15,20 @@ from harness.profiling.capacity import (
     find_remedies,
     get_free_memory,
     parse_memory,
+    read_dimensions,
 )
+from harness.profiling.prediction import Step
 from harness.runner.forecast import forecast_run
 
 
 def plan(**flags: object) -> Plan:
     return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
+
+
+def bound(step: Step, k: int) -> float:
+    dimensions = read_dimensions(step)
+    assert dimensions is not None
+    return estimate_upper_bound(dimensions, step, k)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_the_bound_is_above_the_prediction() -> None:
     made = plan()
     step = Capacity("cpu", 0).step(made.cells[0])
     four = Capacity("cpu", 0).predicted(step, 4)
-    assert not isinstance(four, str) and estimate_upper_bound(step, 4) > four.peak
+    assert not isinstance(four, str) and bound(step, 4) > four.peak
 
 
 def test_packs_are_as_large_as_memory_allows() -> None:
@@ -71,7 +79,7 @@ def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
     step = Capacity("cpu", 0).step(made.cells[0])
     assert isinstance(Capacity("cpu", 0).predicted(step), str)  # it reads the weights
     for k in (1, 3, 12):
-        room = int(estimate_upper_bound(step, k) / PLANNED_SHARE) + 1
+        room = int(bound(step, k) / PLANNED_SHARE) + 1
         assert Capacity("cpu", room).most(made.cells) == k
     assert Capacity("cpu", 0).most(made.cells) == 1
     assert Capacity("cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
