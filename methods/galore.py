@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.core.bounds import Count, LayerNames, Positive
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Calibration, Member, Method, Site, Sourced, option
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn

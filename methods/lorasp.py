@@ -15,13 +15,14 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
-from methods.lowrank import LowRank, Memo, draw_factors, find_sites
+from methods.lowrank import LowRank, Memo, draw_factors
 from methods.masks import build_masks, count_share
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.layers.lowrank import Pair
+    from methods.layers.pair import Pair
 
 
 @METHODS.register("lorasp")

@@ -10,7 +10,7 @@ from harness.core.bounds import Count, LayerNames
 from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn

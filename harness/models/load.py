@@ -21,7 +21,7 @@ from harness.core.failure import is_out_of_memory
 from harness.core.quantization import QUANTIZATIONS, Quantization
 from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
 from harness.models.shapes import build_shape_config
-from harness.models.weights_report import check_weights
+from harness.models.weights_report import DRAWN, check_weights
 
 if TYPE_CHECKING:
     from harness.models.source import ModelSource
@@ -197,28 +197,6 @@ def load_model(
         if outputs is not None and kind == torch.float32:
             check_padding(source, model)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
-
-
-DRAWN = "newly_drawn_parameters"
-"""The attribute of a loaded model that `list_drawn_parameters` reads."""
-
-
-def list_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """Sorted names of backbone parameters that the weights file lacks, so that they are drawn at random.
-
-    The task head is not among them. Another program that loads the base draws other values, so a saved adapter must
-    include these.
-    """
-    return getattr(model, DRAWN, ())
-
-
-def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """A note that names the parameters drawn at random; empty where there are none."""
-    names = list_drawn_parameters(model)
-    if not names:
-        return ()
-    description = f"the weights file has no {' and no '.join(names)}"
-    return (f"model: {description}: drawn at random from a fixed seed, and not trained unless the backbone is",)
 
 
 def _disable_repacking(model: Any) -> None:

@@ -24,9 +24,10 @@ from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
-from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
 from harness.planning.schedule import STEPS_VERSION
+from harness.planning.seed_grammar import parse_seeds
 
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2

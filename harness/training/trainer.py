@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ from harness.data.sampler import ReplicaSampler
 from harness.data.task_types.base import Losses, Shape, Split
 from harness.models.attention import use_attention_kernels
 from harness.planning.schedule import compute_learning_rates, count_steps
-from harness.replicas.cuda_graph import Compute, make_runner
+from harness.replicas.cuda_graph import bind_weakly, make_runner
 from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from harness.replicas.groups import Attached
 from harness.replicas.optimizer import ReplicaAdamW
@@ -82,7 +81,7 @@ class Trainer:
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = make_runner(_bind_weakly(self._compute), self.device)
+        self.runner = make_runner(bind_weakly(self._compute), self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
         self.phase: Literal["between", "gradients", "update"] = "between"
@@ -293,18 +292,3 @@ class Trainer:
 def move_tensors(device: torch.device, tree: Any) -> Any:
     """A tree of lists and dicts with its tensors on `device`."""
     return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
-
-
-def _bind_weakly(method: Compute) -> Compute:
-    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
-
-    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
-    """
-    weak_method = weakref.WeakMethod(method)
-
-    def compute(rows: Tensor, shape: Any) -> Tensor:
-        bound_method = weak_method()
-        assert bound_method is not None
-        return bound_method(rows, shape)
-
-    return compute
