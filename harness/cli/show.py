@@ -12,7 +12,7 @@ from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, list_files
 from harness.core.record import Record
 from harness.core.spec import RUNS
-from harness.core.store import describe_damage, find_changed_predictions, parse_record
+from harness.core.stored_files import describe_damage, find_changed_predictions, parse_record
 from harness.core.terminal import escape_text
 
 WIDTH = 12

@@ -23,7 +23,7 @@ from harness.core.errors import UserError
 from harness.core.files import describe_os_error, hash_file, replace_folder
 from harness.core.label_order import read_id2label
 from harness.core.record import AdapterInfo, Record
-from harness.core.store import parse_record
+from harness.core.stored_files import parse_record
 
 if TYPE_CHECKING:
     from harness.core.method import Exported

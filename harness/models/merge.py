@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import UserError, quote
 from harness.core.files import describe_os_error, replace_folder
 from harness.core.presets import get_preset
-from harness.core.store import describe_damage, parse_record
+from harness.core.stored_files import describe_damage, parse_record
 from harness.models.adapter_config import check_patterns, read_config
 from harness.models.adapter_files import build_label_fields, check_unchanged
 from harness.models.source import ModelSource, read_model_config, resolve

@@ -19,7 +19,7 @@ from harness.core.presets import get_preset
 from harness.core.quantization import QUANTIZATIONS, get_quantization_of
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
-from harness.core.store import parse_record
+from harness.core.stored_files import parse_record
 from harness.models.load import load_model
 from harness.models.source import resolve
 from harness.planning.plan import make_plan
