@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from scripts import supported_models
+from scripts.model_families import BOTH, FAMILIES
 from scripts.supported_models import (
-    BOTH,
     COLUMNS,
-    FAMILIES,
     METHODS,
     NOT_HERE,
     OUT,
