@@ -9,6 +9,7 @@ import dataclasses
 import typing
 from typing import Any
 
+from harness.core.bounds import describe_bounds
 from harness.core.cell import SHORT_NAMES
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy, Suite
 from harness.core.quantization import QUANTIZATIONS
@@ -127,6 +128,7 @@ def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
         allowed: Any = list(typing.get_args(hint)) if literal else field.metadata.get("allowed", "")
         if callable(allowed):
             allowed = allowed()
+        allowed = allowed or describe_bounds(kind, field.name)
         type_name = (
             "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
         )

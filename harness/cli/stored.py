@@ -10,14 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, add_flags, collect_flags
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec import REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
 
+Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
+To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
 
-def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
+
+@add_flags(REPORT_FIELDS | {"plugin"})
+def report(out: Folder, to: To = None, **values: Any) -> None:
     """Write the report of a stored run or study again.
 
     Trains nothing. The report of a study includes its verdict.
@@ -27,10 +31,8 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     from results.report import rewrite_report as write
     from studies import runner
 
-    if _is_study(out):
-        path, lines = runner.rewrite_study_report(out, make_spec(flags), to)
-    else:
-        path, lines = write(out, make_spec(flags), to)
+    spec = make_spec(collect_flags(values))
+    path, lines = (runner.rewrite_study_report if _is_study(out) else write)(out, spec, to)
     print_skipped(lines)
     print_lines([f"report: {path}"])
 

@@ -26,6 +26,8 @@ MACHINE_FIELDS = (
     | REPORT_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
+RUNS = Path("results/runs")
+"""Folder of the runs whose folder the user does not name, relative to the working directory."""
 PATH_FLAGS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
 """Flags whose text is a path."""
 NAME_BYTES, PATH_BYTES = 255, 4000
@@ -322,7 +324,7 @@ class Spec(BaseModel):
         content = self.model_dump_json(exclude=set(MACHINE_FIELDS))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         name = make_file_name(f"{'-'.join(self.suite)}-{self.preset}")
-        return Path("results/runs") / f"{name}-{digest}"
+        return RUNS / f"{name}-{digest}"
 
 
 def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:

@@ -25,9 +25,10 @@ from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
-from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
 from harness.planning.schedule import STEPS_VERSION
+from harness.planning.seed_grammar import parse_seeds
 
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2
@@ -126,12 +127,6 @@ def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[d
 
 def format_not_applicable(what: str, error: UserError) -> str:
     return f"{what}: not applicable: {error}"
-
-
-def restore_method(cell: Cell) -> Method:
-    """The method of a stored cell with its options."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
-    return METHODS.get(cell.method)(**options)
 
 
 def _select_tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from harness.core.quantization import get_quantization_of
 from harness.core.record import MemoryShares
-from harness.data.task_types.base import Shape
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, StorageLife, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
@@ -30,24 +29,22 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
     gradients: list[StorageLife] = []
-    losses, update = trainer._forward, trainer.optimizer.update
 
-    def watched(rows: Tensor, shape: Shape) -> Tensor:
-        output = losses(rows, shape)
+    def count_forward() -> None:
         forward.update(live=counts.live, flops=counts.flops)  # the logits are freed by now, the activations are not
-        return output
 
-    def updated() -> Tensor:
+    def list_gradients() -> None:
         parameters = itertools.chain.from_iterable(g.parameters.values() for g in trainer.attached.groups)
         gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
-        return update()
 
-    trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
+    trainer.after_forward.append(count_forward)
+    trainer.before_update.append(list_gradients)
     try:
         with trainer.runner.stream(), counts:
             trainer.train_step(0)
     finally:
-        del trainer._forward, trainer.optimizer.update
+        trainer.after_forward.remove(count_forward)
+        trainer.before_update.remove(list_gradients)
     state_shares = measure_shares(
         trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -144,6 +145,21 @@ class GraphRunner(EagerRunner):
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         return use_side_stream(torch.device("cuda"))
+
+
+def bind_weakly(method: Compute) -> Compute:
+    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
+
+    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
+    """
+    weak_method = weakref.WeakMethod(method)
+
+    def compute(rows: Tensor, shape: Any) -> Tensor:
+        bound_method = weak_method()
+        assert bound_method is not None
+        return bound_method(rows, shape)
+
+    return compute
 
 
 def make_runner(compute: Compute, device: torch.device) -> EagerRunner:

@@ -25,7 +25,7 @@ from harness.core.cell import Cell
 from harness.core.errors import CellFailed, UserError
 from harness.core.failure import CheckpointMismatch, OutOfMemory, is_out_of_memory, release_memory, summarize_error
 from harness.core.interrupt import defer_interrupts
-from harness.core.method import Calibration, Evaluated, Initial, Member, Method
+from harness.core.method import Calibration, Evaluated, Initial, Member, Method, Task
 from harness.core.quantization import SIMULATED_NOTE
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.seeds import Streams
@@ -36,8 +36,8 @@ from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import load_model
+from harness.models.source import ModelSource
 from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
-from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.replicas.cuda_graph import use_side_stream
 from harness.replicas.groups import Attached
@@ -52,17 +52,16 @@ if TYPE_CHECKING:
     from harness.core.listener import Listener
 
 
-def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
+def load_backbone(cell: Cell, method: Method, task: Task, source: ModelSource, device: str) -> torch.nn.Module:
     """The cell's backbone in its dtype and quantization type, frozen unless the method trains it."""
-    cell = planned.cell
     return load_model(
-        planned.source,
-        planned.task.outputs,
+        source,
+        task.outputs,
         dtype=cell.dtype,
         quantize=cell.quantize,
         device=device,
         attention_dropout=cell.protocol.attention_dropout,
-        trained_backbone=planned.method.trains_backbone,
+        trained_backbone=method.trains_backbone,
     )
 
 
@@ -182,7 +181,7 @@ class PackTraining:
         self.first, self.cell = job.pack.first, job.pack.first.cell
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        self.model = load_backbone(self.first, device)
+        self.model = load_backbone(self.cell, self.first.method, self.first.task, self.first.source, device)
         # an exported adapter must hold these: they are drawn at random and are not in the files of the backbone
         drawn_names = list_drawn_parameters(self.model)
         self.drawn_parameters = {name: p for name, p in self.model.named_parameters() if name in drawn_names}

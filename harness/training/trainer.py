@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ from harness.data.sampler import ReplicaSampler
 from harness.data.task_types.base import Losses, Shape, Split
 from harness.models.attention import use_attention_kernels
 from harness.planning.schedule import compute_learning_rates, count_steps
-from harness.replicas.cuda_graph import Compute, make_runner
+from harness.replicas.cuda_graph import bind_weakly, make_runner
 from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from harness.replicas.groups import Attached
 from harness.replicas.optimizer import ReplicaAdamW
@@ -82,10 +81,13 @@ class Trainer:
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = make_runner(_bind_weakly(self._compute), self.device)
+        self.runner = make_runner(bind_weakly(self._compute), self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
         self.phase: Literal["between", "gradients", "update"] = "between"
+        # called within each step that runs eagerly, for measurements; a replayed graph calls nothing
+        self.after_forward: list[Callable[[], None]] = []
+        self.before_update: list[Callable[[], None]] = []
 
     def run(
         self,
@@ -182,8 +184,12 @@ class Trainer:
         # around both passes, since the backward pass recomputes blocks under activation checkpointing
         with use_attention_kernels(self.device, max(shape)):
             losses = self._forward(rows, shape)
+            for callback in self.after_forward:
+                callback()
             total = losses if self.attached.penalty is None else losses + self.attached.penalty()
             self._backward(total.sum())
+        for callback in self.before_update:
+            callback()
         self.phase = "update"
         self.optimizer.update()
         self._sums += losses.detach()
@@ -286,18 +292,3 @@ class Trainer:
 def move_tensors(device: torch.device, tree: Any) -> Any:
     """A tree of lists and dicts with its tensors on `device`."""
     return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
-
-
-def _bind_weakly(method: Compute) -> Compute:
-    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
-
-    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
-    """
-    weak_method = weakref.WeakMethod(method)
-
-    def compute(rows: Tensor, shape: Any) -> Tensor:
-        bound_method = weak_method()
-        assert bound_method is not None
-        return bound_method(rows, shape)
-
-    return compute

@@ -13,7 +13,8 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES
 from harness.core.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
-from methods.lowrank import draw_factors, find_sites
+from methods.lowrank import draw_factors
+from methods.sites import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP, LORA = METHODS.get("lorasp"), METHODS.get("lora")

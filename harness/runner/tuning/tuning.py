@@ -15,11 +15,11 @@ from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record, Tuned, TunedMethods
 from harness.core.spec import Spec
-from harness.core.store import Store, read_document, select_missing_cells, to_json
+from harness.core.store import Store, select_missing_cells
+from harness.core.stored_files import read_document, to_json
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
 from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
-from harness.runner.tuning.search import import_optuna
 from harness.runner.tuning.trials import build_arms
 
 FOLDER, FILE = "tuning", "tuned.json"
@@ -82,7 +82,6 @@ def check_tunable(plan: Plan, spec: Spec) -> None:
             raise UserError(
                 f"--tune: {suite}/{task} is not scored row by row, so no part of its train rows can score it"
             )
-    import_optuna()
 
 
 def run_trials(
