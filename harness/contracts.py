@@ -38,10 +38,12 @@ from harness.core.method import (
     option,
     strategy,
 )
+from harness.core.optimizer import OPTIMIZERS, Optimizer
 
 __all__ = [
     "METHODS",
     "METRICS",
+    "OPTIMIZERS",
     "SCHEDULES",
     "STRATEGIES",
     "SUITES",
@@ -59,6 +61,7 @@ __all__ = [
     "Method",
     "Metric",
     "NotApplicable",
+    "Optimizer",
     "PerSite",
     "Range",
     "Site",
