@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.core.cell import Protocol
 from harness.core.errors import Absent, CellFailed, NotApplicable, UserError
 from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
@@ -42,11 +43,13 @@ from harness.core.method import (
     option,
     strategy,
 )
+from harness.core.optimizer import OPTIMIZERS, Optimizer
 from harness.core.presets import PRESETS, Preset, register_preset
 from harness.core.quantization import QUANTIZATIONS, Quantization, register_quantization
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.models.quantization.simulated import Simulated
+from harness.planning.schedule import compute_learning_rates
 from harness.runner.executors.base import Executor
 from harness.runner.executors.local import LocalExecutor
 from harness.training.pack_job import PackJob, PackOutcome
@@ -55,6 +58,7 @@ __all__ = [
     "EXECUTORS",
     "METHODS",
     "METRICS",
+    "OPTIMIZERS",
     "PRESETS",
     "QUANTIZATIONS",
     "SCHEDULES",
@@ -78,10 +82,12 @@ __all__ = [
     "Method",
     "Metric",
     "NotApplicable",
+    "Optimizer",
     "PackJob",
     "PackOutcome",
     "PerSite",
     "Preset",
+    "Protocol",
     "Quantization",
     "Range",
     "Simulated",
@@ -96,6 +102,7 @@ __all__ = [
     "Task",
     "TaskData",
     "UserError",
+    "compute_learning_rates",
     "equal",
     "load_all",
     "option",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from harness.core.cell import Cell
 from harness.core.errors import UserError
+from harness.core.optimizer import OPTIMIZERS
 from harness.core.process import count_cpus
 
 
@@ -16,6 +20,12 @@ def choose_device(requested: str) -> str:
     if requested == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or run `harness doctor`")
     return requested
+
+
+def check_optimizers(cells: Iterable[Cell], requested: str) -> None:
+    """Raise UserError where an optimizer of the cells does not run on the device of --device `requested`."""
+    for name in dict.fromkeys(cell.protocol.optimizer for cell in cells):
+        OPTIMIZERS.get(name)().check_device(choose_device(requested))
 
 
 def choose_threads(requested: int | None) -> int:

@@ -187,6 +187,14 @@ class Spec(BaseModel):
         le=LIMITS["max_steps"],
         description="linear warm-up: a share of the steps (0.06) or a number of steps (100); default: 0.06",
     )
+    optimizer: str | None = Field(
+        default=None,
+        description=(
+            "optimizer: adamw, sgd, or of bitsandbytes adamw_8bit, paged_adamw_32bit, paged_adamw_8bit (names of"
+            " transformers); default: adamw"
+        ),
+    )
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="momentum of sgd; default: 0")
     label_smoothing: float | None = Field(
         default=None,
         ge=0,

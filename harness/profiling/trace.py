@@ -45,9 +45,7 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     finally:
         trainer.after_forward.remove(count_forward)
         trainer.before_update.remove(list_gradients)
-    state_shares = measure_shares(
-        trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block
-    )
+    state_shares = measure_shares(trainer.model, trainer.attached, trainer.optimizer.list_tensors(), block)
     created = counts.at_peak(gradients)
     state_shares["gradients"] += created
     # if the peak lies late in the backward pass, part of the activations is freed by then
@@ -64,9 +62,7 @@ def _list_quantization_state(model: nn.Module) -> Iterator[Tensor]:
             yield from get_quantization_of(parameter).list_state(module, parameter)
 
 
-def measure_shares(
-    model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
-) -> dict[str, int]:
+def measure_shares(model: nn.Module, attached: Attached, optimizer_state: list[Tensor], block: int) -> dict[str, int]:
     """Bytes that training holds from step to step, by category; each storage is rounded up to `block`."""
     size = functools.partial(sum_storage_bytes, block=block)
     tensors = [*model.named_parameters(), *model.named_buffers()]
@@ -82,5 +78,5 @@ def measure_shares(
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
         "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),
-        "optimizer": size([*first, *second]),
+        "optimizer": size(optimizer_state),
     }

@@ -51,9 +51,12 @@ class EagerRunner:
     capturing = False
     seconds = 0.0
     fallback: str | None = None
+    """Why steps on a GPU run without a graph; None on a CPU, and where graphs are used."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, fallback: str | None = None) -> None:
         self.compute = compute
+        if fallback is not None:
+            self.fallback = fallback
 
     def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
         return self.compute(rows, shape)

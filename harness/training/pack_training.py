@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.core.cell import Cell
+from harness.core.cell import Cell, Protocol
 from harness.core.errors import CellFailed, UserError
 from harness.core.failure import CheckpointMismatch, OutOfMemory, is_out_of_memory, release_memory, summarize_error
 from harness.core.interrupt import defer_interrupts
 from harness.core.method import Calibration, Evaluated, Initial, Member, Method, Task
+from harness.core.optimizer import get_optimizer
 from harness.core.quantization import SIMULATED_NOTE
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.seeds import Streams
@@ -106,7 +107,9 @@ def attach_methods(
     return attached, streams
 
 
-def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
+def count_parameters(
+    backbone: BackboneStorage, attached: Attached, slot: int, protocol: Protocol
+) -> tuple[Parameters, TrainState]:
     """Parameter counts and bytes of training state of one member, from its trained groups."""
     parameters = Parameters(
         adapter_trained=attached.count("adapter", slot),
@@ -116,7 +119,8 @@ def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -
         backbone_trained=attached.count("backbone", slot),
     )
     trained_bytes = sum(g.count_trained_bytes(slot) for g in attached.groups)
-    optimizer_bytes = sum(g.state_bytes(slot) for g in attached.groups)
+    count_bytes = functools.partial(get_optimizer(protocol).count_state_bytes, protocol)
+    optimizer_bytes = sum(g.state_bytes(slot, count_bytes) for g in attached.groups)
     state = TrainState(
         weights=trained_bytes,
         gradients=trained_bytes,
@@ -196,7 +200,7 @@ class PackTraining:
         self.ready = time.perf_counter()
         self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
         protocols = [c.protocol for c in job.pack.cells]
-        self.member_counts = [count_parameters(backbone, self.attached, slot) for slot in range(len(protocols))]
+        self.member_counts = [count_parameters(backbone, self.attached, *member) for member in enumerate(protocols)]
         self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
         self.earlier_phases = Phases(
             load=load_time - start_time, input=input_seconds, attach=self.ready - load_time, train=0, evaluate=0

@@ -28,10 +28,10 @@ from harness.data.sampler import ReplicaSampler
 from harness.data.task_types.base import Losses, Shape, Split
 from harness.models.attention import use_attention_kernels
 from harness.planning.schedule import compute_learning_rates, count_steps
-from harness.replicas.cuda_graph import bind_weakly, make_runner
+from harness.replicas.cuda_graph import EagerRunner, bind_weakly, make_runner
 from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from harness.replicas.groups import Attached
-from harness.replicas.optimizer import ReplicaAdamW
+from harness.replicas.optimizer import build_optimizer
 
 CURVE_POINTS = 20
 """Approximate number of points of a loss curve."""
@@ -74,14 +74,15 @@ class Trainer:
         self.totals = [count_steps(p, len(split)) for p in protocols]
         self.trained = [TrainingHistory(t) for t in self.totals]
         rates = [compute_learning_rates(p, t) for p, t in zip(protocols, self.totals, strict=True)]
-        self.optimizer = ReplicaAdamW(attached.groups, protocols, rates)
+        self.optimizer = build_optimizer(attached.groups, protocols, rates)
         first = protocols[0]
         self.order = ReplicaSampler(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = make_runner(bind_weakly(self._compute), self.device)
+        compute, fallback = bind_weakly(self._compute), self.optimizer.fallback
+        self.runner = EagerRunner(compute, fallback) if fallback else make_runner(compute, self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
         self.phase: Literal["between", "gradients", "update"] = "between"
@@ -260,10 +261,9 @@ class Trainer:
 
     @property
     def state_bytes(self) -> int:
-        """Approximate bytes of the tensors in `state`: trained values and AdamW moments."""
-        moments = [*self.optimizer.first, *self.optimizer.second]
+        """Approximate bytes of the tensors in `state`: trained values and the optimizer's state."""
         thetas = [group.theta for group in self.attached.groups]
-        return sum(tensor.nbytes for tensor in thetas + moments)
+        return sum(tensor.nbytes for tensor in thetas + self.optimizer.list_tensors())
 
     def restore(self, state: dict[str, Any], members: Sequence[int] | None = None) -> None:
         """Resume from `state`; results equal those of a run without a stop bit by bit. `members` selects some members.
@@ -276,8 +276,8 @@ class Trainer:
         # in place: leaves and gradients are views of theta, and so are the backbone's parameters if it trains
         for group, stored_theta in zip(self.attached.groups, state["theta"], strict=True):
             group.theta.detach().copy_(stored_theta)
-        moments = state["optimizer"]
-        self.optimizer.restore(moments | {"projectors": move_tensors(self.device, moments["projectors"])})
+        stored = state["optimizer"]
+        self.optimizer.restore(stored | {"projectors": move_tensors(self.device, stored["projectors"])})
         stored_extras = move_tensors(self.device, state["kept"])
         for part, stored_extra in zip(self.attached.extra_state, stored_extras, strict=True):
             part.restore(stored_extra)

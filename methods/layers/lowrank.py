@@ -260,10 +260,15 @@ def _build_groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mappin
     groups = []
     for part in parts:
         part_values = [(name, value) for name, value in values if name.rpartition(".")[2] in part]
-        counts = []
-        for member in members:
-            masks = [getattr(pair, f"train_{factor}") for pair in member.values() for factor in part]
-            counts.append(sum(int(mask.sum()) for mask in masks))
+        leaf_counts = {name: [_count_trained(member, name) for member in members] for name, _ in part_values}
+        counts = [sum(per_member) for per_member in zip(*leaf_counts.values(), strict=True)]
         if part_values:
-            groups.append(ParameterGroup("adapter", part_values, counts, lr_scale=ratios if part == ("b",) else None))
+            scale = ratios if part == ("b",) else None
+            groups.append(ParameterGroup("adapter", part_values, counts, lr_scale=scale, leaf_counts=leaf_counts))
     return groups
+
+
+def _count_trained(member: Mapping[str, Pair], name: str) -> int:
+    """One replica's trained entries of the factor `name` (SITE.a or SITE.b), 0 where it has no pair at the site."""
+    site, _, factor = name.rpartition(".")
+    return int(getattr(member[site], f"train_{factor}").sum()) if site in member else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from harness.core.device import check_optimizers
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
@@ -97,6 +98,8 @@ def run_trials(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
+    for missing_cells in todo.values():
+        check_optimizers([planned.cell for planned in missing_cells], spec.device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials

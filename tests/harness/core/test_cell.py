@@ -17,6 +17,7 @@ OTHER = {
     "packed": True,
     "template": "plain",
     "schedule": "constant",
+    "optimizer": "sgd",
     "name": "paper",
     "lr_source": "x",
 }
