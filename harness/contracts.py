@@ -1,11 +1,14 @@
-"""The names that plugins import; they stay here when modules inside harness/core move.
+"""The names that plugins import; they stay here when modules inside harness move. Importing this imports no torch.
 
 from harness.contracts import strategy, METHODS, Method, SUITES, Suite
 """
 
 from __future__ import annotations
 
-from harness.core.errors import CellFailed, NotApplicable, UserError
+from collections.abc import Sequence
+
+from harness.core.errors import Absent, CellFailed, NotApplicable, UserError
+from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import (
     METHODS,
@@ -19,6 +22,7 @@ from harness.core.method import (
     Example,
     Exported,
     Initial,
+    InputStatistics,
     Label,
     Masks,
     Member,
@@ -38,39 +42,72 @@ from harness.core.method import (
     option,
     strategy,
 )
+from harness.core.presets import PRESETS, Preset, register_preset
+from harness.core.quantization import QUANTIZATIONS, Quantization, register_quantization
+from harness.core.registry import load_all
+from harness.core.seeds import Streams, equal
+from harness.models.quantization.simulated import Simulated
+from harness.runner.executors.base import Executor
+from harness.runner.executors.local import LocalExecutor
+from harness.training.pack_job import PackJob, PackOutcome
 
 __all__ = [
+    "EXECUTORS",
     "METHODS",
     "METRICS",
+    "PRESETS",
+    "QUANTIZATIONS",
     "SCHEDULES",
     "STRATEGIES",
     "SUITES",
+    "Absent",
     "Average",
     "Calibration",
     "CellFailed",
     "Evaluated",
     "Evaluator",
     "Example",
+    "Executor",
     "Exported",
     "Initial",
+    "InputStatistics",
     "Label",
+    "LocalExecutor",
     "Masks",
     "Member",
     "Method",
     "Metric",
     "NotApplicable",
+    "PackJob",
+    "PackOutcome",
     "PerSite",
+    "Preset",
+    "Quantization",
     "Range",
+    "Simulated",
     "Site",
     "SourceRequest",
     "Sourced",
     "Strategy",
+    "Streams",
     "Suite",
     "SuiteOption",
     "SuitePreset",
     "Task",
     "TaskData",
     "UserError",
+    "equal",
+    "load_all",
     "option",
+    "register_preset",
+    "register_quantization",
+    "run_command",
     "strategy",
 ]
+
+
+def run_command(words: Sequence[str]) -> int:
+    """The exit code of `python -m harness WORDS` in this process, for tests of plugins."""
+    from harness.cli.main import main
+
+    return main(list(words))

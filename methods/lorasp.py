@@ -15,7 +15,7 @@ from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, Scor
 from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
 from methods.lowrank import LowRank, Memo, draw_factors, find_sites
-from methods.masks import build_masks, count_share
+from methods.masks import build_masks, count_share, select_highest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,11 +73,11 @@ class LoraSP(LowRank):
             raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
-        if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
+        if self.resample and (self.strategy.reads_model or self.effective_scope != "matrix"):
             raise NotApplicable(
                 f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a mask "
                 "drawn anew needs a"
-                " strategy without scores and the share exact in each matrix (scope=matrix)"
+                " strategy that reads neither scores nor the model, and the share exact in each matrix (scope=matrix)"
             )
 
     @property
@@ -88,7 +88,7 @@ class LoraSP(LowRank):
         return (self.select,)
 
     def parts(self) -> dict[str, str]:
-        drawn = self.strategy.unit == "entry" and self.strategy.scores is None
+        drawn = self.strategy.unit == "entry" and not self.strategy.reads_model
         # Version 1 drew numbers up to each matrix's size, so that across matrices the larger one trained alone.
         scope = {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
         return scope | build_quantization_part(self.frozen)
@@ -106,8 +106,12 @@ class LoraSP(LowRank):
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
         if self.strategy.unit != "entry":  # how many whole rows, ranks or layers train does not depend on scores
-            ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites} if self.score_kind() else None
-            build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), ones)
+            ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
+            if not self.strategy.requests:
+                scores = ones if self.score_kind() else None
+                build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), scores)
+            elif self.strategy.unit != "block":  # which entries are one block only the values show, at `attach`
+                select_highest(ones, sites, self.ratio, self.effective_scope, self.strategy.unit)
             return
         matrix_sizes = [math.prod(shape) for site in sites for shape in site.shapes]
         pair_sizes = [site.rank * (site.d_in + site.d_out) for site in sites]
@@ -118,8 +122,18 @@ class LoraSP(LowRank):
     def score_kind(self) -> ScoreKind | None:
         return self.strategy.scores
 
-    def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
-        return build_masks(self.strategy, sites, self.ratio, self.effective_scope, streams, scores)
+    def requests(self) -> tuple[str, ...]:
+        return self.strategy.requests
+
+    def masks(
+        self,
+        sites: Sequence[Site],
+        streams: Streams,
+        scores: PerSite | None,
+        requested: Mapping[str, Any] | None = None,
+    ) -> Masks | None:
+        scope = self.effective_scope
+        return build_masks(self.strategy, sites, self.ratio, scope, streams, scores, requested=requested)
 
     @property
     def resample_interval(self) -> int:

@@ -112,6 +112,9 @@ class LowRank(Method):
         if self.score_kind() not in (None, "weight"):
             why = f"{self.score_kind()} scores are measured where B is zero"
             raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
+        if "inputs" in self.requests():
+            why = "inputs are measured without an adapter"
+            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
 
     def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
         from methods.layers.initial import check_other_tensors, check_pairs
@@ -128,6 +131,10 @@ class LowRank(Method):
     def score_kind(self) -> ScoreKind | None:
         """The kind of scores that `masks` needs before training, or None."""
         return None
+
+    def requests(self) -> tuple[str, ...]:
+        """Names of `harness.core.strategy.REQUESTS`; `masks` gets them as a fourth argument if there are any."""
+        return ()
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         """The trained entries at each site; None where every entry trains."""
@@ -160,21 +167,24 @@ class LowRank(Method):
         from methods.layers.lowrank import attach_pairs
         from methods.layers.replica_linear import attach_heads, find_head_linears
         from methods.layers.resampling import attach_resampler
+        from methods.requested import add_costs, collect_requested
 
         model.requires_grad_(False)
         set_frozen(model, [m.initial for m in members], {name for name, _ in find_head_linears(model)})
-        head = attach_heads(model, [m.streams for m in members])
-        for group in head.groups:  # a language model has none
-            set_heads(group, [m.initial for m in members])
         # Replicas of a pack share results such as PiSSA's decomposition of the weight.
         memo: Memo = {}
         layouts = [prepare_replica(model, m, memo) for m in members]
+        # before the heads: rows pass once, through the backbone alone, whatever the number of replicas
+        requested, request_costs = collect_requested(model, layouts, calibration)
+        head = attach_heads(model, [m.streams for m in members])
+        for group in head.groups:  # a language model has none
+            set_heads(group, [m.initial for m in members])
         scores, costs = measure_scores(model, layouts, calibration)
-        chosen = [replica.masks(replica_scores) for replica, replica_scores in zip(layouts, scores, strict=True)]
+        chosen = [replica.masks(*reads) for replica, *reads in zip(layouts, scores, requested, strict=True)]
         adapter = attach_pairs(model, [replica.pairs(masks) for replica, masks in zip(layouts, chosen, strict=True)])
         facts = [
-            cost | ({} if masks is None else {"trained_ratio": compute_trained_ratio(masks)})
-            for cost, masks in zip(costs, chosen, strict=True)
+            add_costs(request_cost, cost) | ({} if masks is None else {"trained_ratio": compute_trained_ratio(masks)})
+            for request_cost, cost, masks in zip(request_costs, costs, chosen, strict=True)
         ]
         adapter.tell(facts)
         if any(replica.method.resample_interval for replica in layouts):
@@ -191,9 +201,11 @@ class ReplicaInit:
     sites: list[Site]
     starts: dict[str, tuple[Tensor, Tensor]]
 
-    def masks(self, scores: PerSite | None) -> Masks | None:
+    def masks(self, scores: PerSite | None, requested: Mapping[str, Any] | None = None) -> Masks | None:
         """The trained entries; None where everything trains."""
-        return self.method.masks(self.sites, self.streams, scores)
+        # members of the family that request nothing define `masks` without the fourth argument
+        more = (requested,) if requested else ()
+        return self.method.masks(self.sites, self.streams, scores, *more)
 
     def pairs(self, masks: Masks | None) -> dict[str, Pair]:
         """Pairs by site, without sites and ranks that have no effect: not trained, and zero."""

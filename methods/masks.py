@@ -7,7 +7,8 @@ Single entries train in exactly the requested number; whole rows, ranks or layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,11 @@ def build_masks(
     streams: Streams,
     scores: PerSite | None,
     draw: int = 0,
+    requested: Mapping[str, Any] | None = None,
 ) -> Masks:
     """The masks of a strategy; each resampling `draw` has its own random stream.
 
+    `requested` has what the strategy requests: "weights" -> site name -> weight, and so on (`Strategy.requests`).
     Raises CellFailed where the strategy does not return a number for every entry.
     """
     seed = streams.seeds["mask"]
@@ -34,7 +37,8 @@ def build_masks(
         # Both seeds of a pair draw the same mask; the odd one takes its complement below.
         streams = Streams({**streams.seeds, "mask": seed // 2})
     rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
-    order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
+    measured = () if scores is None else (scores,)
+    order = strategy.order(sites, ratio, rng, *measured, **(requested or {}))
     masks = select_highest(_check_order(strategy.name, sites, order), sites, ratio, scope, strategy.unit)
     if strategy.twins and seed % 2:
         return {name: (~a, ~b) for name, (a, b) in masks.items()}

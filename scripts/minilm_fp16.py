@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.core.presets import PRESETS
+from harness.core.presets import get_preset
 from harness.models.source import resolve
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--source", type=Path)
     arguments = parser.parse_args()
-    source = arguments.source or resolve(PRESETS["small"], "glue", None).path
+    source = arguments.source or resolve(get_preset("small"), "glue", None).path
     print(copy_as_fp16(source, arguments.out))
 
 

@@ -8,6 +8,7 @@ import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from sklearn.metrics import balanced_accuracy_score
 
 import results
 from harness.cli.main import main
+from harness.cli.new import BODIES, TESTS
 from harness.core.registry import load_package
+from harness.core.spec import make_spec
+from harness.planning.plan import make_plan
 from reports.registered import TABLES
 from tests.harness.test_plugins import registered
 
@@ -41,7 +45,14 @@ def find_command(start: str) -> list[str]:
 
 
 def test_every_block_of_the_page_is_used_here() -> None:
-    assert set(BLOCKS) == {"first.py", "norm_scale.py", "reviews.py", "best_seed.py"}
+    assert set(BLOCKS) == {
+        "first.py",
+        "norm_scale.py",
+        "reviews.py",
+        "best_seed.py",
+        "short.py",
+        "largest_first.py",
+    }
     assert PAGE.count("```python") == len(BLOCKS)
 
 
@@ -121,3 +132,41 @@ def test_table_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
         (row,) = list(csv.DictReader(file))
     assert float(row["best"]) == pytest.approx(values.max())
     assert float(row["range"]) == pytest.approx(values.max() - values.min())
+
+
+def test_preset_is_what_its_values_are_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    words = find_command("run --plugin short.py")
+    assert main([*words, *SHORT, "--out", "out"]) == 0
+    plans = []
+    same = "run --methods lora,lorasp --tasks rte --epochs 1 --max-steps 20 --batch-size 8 --warmup 0.06".split()
+    for flags in (words, same):
+        spec = make_spec(read_flags(flags))
+        plans.append([(cell.key, cell.cell.protocol.lr_source) for cell in make_plan(spec).cells])
+    assert plans[0] == plans[1] and len(plans[0]) == 10
+    assert main([*words[:3], "--preset", "shrot"]) == 2
+    assert "'short'" in capsys.readouterr().err
+
+
+def read_flags(words: list[str]) -> dict[str, Any]:
+    """The flags of a command line as fields of Spec."""
+    pairs = zip(words[1::2], words[2::2], strict=True)
+    return {name[2:].replace("-", "_"): (value,) if name == "--plugin" else value for name, value in pairs}
+
+
+def test_executor_trains_the_largest_pack_first(capsys: pytest.CaptureFixture[str]) -> None:
+    words = find_command("run --plugin largest_first.py")
+    more = ["--methods", "lora,lorasp:frozen=int8,lora:rank=4", *SHORT]
+    assert main([*words, *more, "--out", "out"]) == 0
+    cells = [int(n) for n in re.findall(r"^(?:rte|cola): (\d+) cells, 2 steps$", capsys.readouterr().err, re.M)]
+    assert cells == [6, 6, 3, 3]
+    assert main(["run", *words[3:5], *words[5:], *more, "--executor", "local", "--out", "local"]) == 0
+    own, local = (results.load(out).set_index(["task", "method", "seed"]).value for out in ("out", "local"))
+    assert own.sort_index().equals(local.sort_index()) and len(own) == 18
+
+
+@pytest.mark.parametrize("source", ["page", *sorted({**BODIES, **TESTS})])
+def test_everything_of_the_harness_is_imported_from_its_contracts(source: str) -> None:
+    texts = list(BLOCKS.values()) if source == "page" else [BODIES[source], TESTS[source]]
+    for text in texts:
+        lines = re.findall(r"^(?:from|import) harness\b.*", text, re.M)
+        assert all(line.startswith("from harness.contracts import") for line in lines), lines

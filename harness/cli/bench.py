@@ -234,7 +234,9 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
 
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
 # `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
-EXCLUDED_FIELDS = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
+EXCLUDED_FIELDS = (
+    {"out", "executor", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
+)
 GRID = {
     "rivals": (
         Annotated[int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")],

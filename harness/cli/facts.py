@@ -90,6 +90,7 @@ def format_strategy_page(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", f"run it as: lorasp-{facts['name']}"]
     lines.append(f"the ratio is exact in each {facts['scope']}; {start} starts at zero")
     lines += [f"scores the entries before training: {facts['scores']}"] if facts["scores"] else []
+    lines += [f"reads before training: {', '.join(facts['requests'])}"] if facts["requests"] else []
     return [*lines, *_format_costs(facts), *_format_savings(facts)]
 
 

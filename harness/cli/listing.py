@@ -144,6 +144,7 @@ def _describe_strategy(name: str, strategy: Strategy) -> dict[str, Any]:
         "source": STRATEGIES.sources.get(name),
         "scope": strategy.scope,
         "scores": strategy.scores,
+        "requests": list(strategy.requests),
         "zero": strategy.zero,
         "twins": strategy.twins,
         "saves": list(strategy.saves),

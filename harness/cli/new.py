@@ -16,14 +16,13 @@ from harness.core.registry import MAX_NAME_LENGTH, Registry, load_package
 STRATEGY = '''\
 """The strategy $name: run it with --plugin $file.py --methods lorasp:select=$name."""
 
-import numpy as np
-
-from harness.core.method import strategy
+from harness.contracts import strategy
 
 
 @strategy("$name")
 def $word(sites, ratio, rng):
     """Random entries: the entries with the highest numbers train."""
+    # more parameters, by name, get more: starts (A and B), weights (the frozen W), inputs (norms of x); by site name
     return {s.name: tuple(rng.random(shape) for shape in s.shapes) for s in sites}
 '''
 
@@ -32,7 +31,7 @@ METHOD = '''\
 
 import dataclasses
 
-from harness.core.method import METHODS
+from harness.contracts import METHODS
 from methods.lowrank import LowRank
 
 
@@ -54,7 +53,7 @@ SUITE = '''\
 
 import random
 
-from harness.core.method import SUITES, Average, Example, Suite, SuiteOption, SuitePreset, Task, TaskData
+from harness.contracts import SUITES, Average, Example, Suite, SuiteOption, SuitePreset, Task, TaskData
 from suites.sources.fingerprint import compute_fingerprint
 
 GOOD, BAD = "good great fine lovely".split(), "bad poor awful dull".split()
@@ -107,7 +106,7 @@ RUN = """
 
 def test_it_trains(tmp_path):
     words = "$run --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
-    assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
+    assert run_command(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
 """
 
 TESTS = {
@@ -116,10 +115,7 @@ TESTS = {
 
 from pathlib import Path
 
-from harness.cli.main import main
-from harness.core.method import STRATEGIES, Site
-from harness.core.registry import load_all
-from harness.core.seeds import Streams, equal
+from harness.contracts import STRATEGIES, Site, Streams, equal, load_all, run_command
 from methods.masks import build_masks
 
 FILE = Path(__file__).with_name("$file.py")
@@ -136,7 +132,7 @@ def test_exactly_the_share_trains():
 
 from pathlib import Path
 
-from harness.cli.main import main
+from harness.contracts import run_command
 
 FILE = Path(__file__).with_name("$file.py")
 ''',
@@ -147,9 +143,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.cli.main import main
-from harness.core.method import SUITES, SourceRequest
-from harness.core.registry import load_all
+from harness.contracts import SUITES, SourceRequest, load_all, run_command
 
 FILE = Path(__file__).with_name("$file.py")
 
@@ -170,14 +164,14 @@ def test_right_predictions_score_100():
 import csv
 from pathlib import Path
 
-from harness.cli.main import main
+from harness.contracts import run_command
 
 FILE = Path(__file__).with_name("$file.py")
 
 
 def test_the_report_has_it(tmp_path):
     words = "--methods lora --tasks rte --seeds 1 --max-steps 2 --eval-rows 20 --no-profile".split()
-    assert main(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
+    assert run_command(["run", "--plugin", str(FILE), *words, "--out", str(tmp_path)]) == 0
     assert "### $name" in (tmp_path / "report" / "report.md").read_text()
     with (tmp_path / "report" / "table-$name.csv").open() as stream:
         assert [row["mean steps"] for row in csv.DictReader(stream)] == ["2.0"]

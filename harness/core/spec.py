@@ -22,7 +22,7 @@ from harness.core.suite_options import split_option
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
 MACHINE_FIELDS = (
-    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"})
+    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache", "executor"})
     | REPORT_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
@@ -235,6 +235,10 @@ class Spec(BaseModel):
             " default: as many as fit in memory and still save time"
         ),
     )
+    executor: str = Field(
+        default="local",
+        description="where packs train: local (this process, one after another) or a plugin's; default: local",
+    )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"
     )
@@ -285,7 +289,7 @@ class Spec(BaseModel):
         default=False, description="write losses and scores as TensorBoard event files; default: off"
     )
     plugin: tuple[Path, ...] = Field(
-        default=(), description="Python file that registers methods, strategies or suites (repeatable)"
+        default=(), description="Python file that registers methods, strategies, suites and more (repeatable)"
     )
 
     @model_validator(mode="after")

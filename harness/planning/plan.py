@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from harness.core.cell import Cell, Protocol
 from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_error
+from harness.core.executor import EXECUTORS
 from harness.core.label_order import describe_label_order
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
@@ -63,6 +64,7 @@ class Plan:
 def make_plan(spec: Spec) -> Plan:
     """All cells of a spec. Raises UserError for any invalid value, before training."""
     chosen = get_preset(spec.preset)
+    EXECUTORS.get(spec.executor)  # an unknown name is refused before training, and by `plan` too
     calls, seeds = parse_methods(spec.methods), parse_seeds(spec.seeds)
     request = _build_request(spec, chosen)
     suites = configure_suites(spec, request)
@@ -277,7 +279,7 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
     """
     suite_fields = chosen.get_suite_preset(suite.name).protocol
     fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
-    declared = method.learning_rates.get(chosen.name)
+    declared = method.learning_rates.get(chosen.learning_rates_of or chosen.name)
     if declared is not None:
         fields |= {"lr": declared.value, "lr_source": declared.source}
     if spec.protocol == "paper":

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.device import choose_device, choose_threads
+from harness.core.executor import EXECUTORS
 from harness.core.failure import release_memory
 from harness.core.process import has_spinning_threads
 from harness.core.provenance import describe_environment
 from harness.planning.packs import group_remaining
 from harness.profiling.capacity import Capacity, get_free_memory
-from harness.runner.executors.local import LocalExecutor
 from harness.runner.recorder import Recorder
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.core.store import Store
     from harness.planning.plan import Plan
     from harness.planning.planned_cell import PlannedCell
+    from harness.runner.executors.base import Executor
 
 SPINNING = (
     "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
@@ -51,7 +52,8 @@ def execute(plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, 
     checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
     recorder = Recorder(store, machine, {cell.key for cell in cells}, chosen="asked" if spec.pack else "memory")
     jobs = deque(_list_jobs(plan, cells, spec, device, checkpoints))
-    for outcome in LocalExecutor(device, _token_cache(spec), checkpoints, listener).run(jobs):
+    executor: Executor = EXECUTORS.get(spec.executor)(device, _token_cache(spec), checkpoints, listener)
+    for outcome in executor.run(jobs):
         for record in recorder.write(outcome):
             listener.on_cell_end(record)
         if outcome.interrupted:

@@ -11,8 +11,10 @@ import pytest
 
 from harness.cli.main import main
 from harness.core import registry
+from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES
+from harness.core.presets import PRESETS
 from harness.core.quantization import QUANTIZATIONS
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
@@ -46,7 +48,7 @@ class Mild(LowRank):
 def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES):
+        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES, PRESETS, EXECUTORS):
             kind.names()  # what is ours registers at the first look-up, and has to stay
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]

@@ -145,7 +145,7 @@ def test_a_frozen_zero_matrix_learns_nothing(select: str, zero: str, tiny_bert: 
     assert torch.equal(adapter.theta, start[0]) and not torch.equal(head.theta, start[1])
 
 
-@pytest.mark.parametrize("select", [name for name, strategy in STRATEGIES if not strategy.scores])
+@pytest.mark.parametrize("select", [name for name, strategy in STRATEGIES if not strategy.reads_model])
 def test_masks_need_no_weights_and_no_device(select: str, tiny_bert: Callable[..., nn.Module]) -> None:
     """The same from shapes alone (device meta), whatever torch's generators say: numpy draws them on the CPU."""
     method = METHODS.get("lorasp")(select=select)

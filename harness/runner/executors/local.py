@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
+from harness.core.executor import EXECUTORS
 from harness.core.failure import Failure
 from harness.core.interrupt import is_interrupted
 from harness.core.listener import Listener
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from harness.planning.planned_cell import PlannedCell
 
 
+@EXECUTORS.register("local")
 class LocalExecutor:
     """Trains on `device` ('cpu' or 'cuda') and holds the tokenized rows of one task for its next pack.
 

@@ -24,6 +24,7 @@ from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, sto
 PACKS = {
     "lora,lorasp": (20, 5, 20, 11),
     "lora:dropout=0.1,lorasp:resample=4": (20, 20, 5, 20),
+    "lorasp-wanda,lorasp-weight-column": (20, 5, 20, 11),
     "adalora:rank=2,start_rank=4": (20, 20),
     "galore:update_every=4": (20, 20),
 }
