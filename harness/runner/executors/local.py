@@ -1,20 +1,22 @@
-"""The executor that trains packs one after another on one device, in this process."""
+"""The executor `local`: in this process on one device, or with one worker process per device if there are several."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.device import choose_device, choose_threads, choose_worker_devices
 from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
-from harness.core.failure import Failure
+from harness.core.failure import Failure, release_memory
 from harness.core.interrupt import is_interrupted
 from harness.core.listener import Listener
-from harness.core.provenance import get_utc_time
+from harness.core.process import has_spinning_threads
+from harness.core.provenance import describe_environment, get_utc_time
 from harness.planning.schedule import count_steps
+from harness.runner.executors.base import Executor, ExecutorSetup, Machine
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import InputFacts, PackJob, PackOutcome
 
@@ -22,31 +24,59 @@ if TYPE_CHECKING:
     from harness.data.inputs import Inputs
     from harness.planning.planned_cell import PlannedCell
 
+SPINNING = (
+    "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
+    "import the harness first, or set OMP_WAIT_POLICY=PASSIVE"
+)
+MAX_INPUTS = 4
+"""Tasks whose tokenized rows are held: packs of one task follow each other, but not if they are sorted by length."""
+
 
 @EXECUTORS.register("local")
+def create_local_executor(setup: ExecutorSetup) -> Executor:
+    """The executor for the devices of this machine. Raises UserError for a device that does not exist."""
+    from harness.runner.executors.pool import WorkerPool
+
+    devices = choose_worker_devices(setup.devices, setup.device, setup.threads)
+    return WorkerPool(devices, setup) if devices else LocalExecutor(setup)
+
+
 class LocalExecutor:
-    """Trains on `device` ('cpu' or 'cuda') and holds the tokenized rows of one task for its next pack.
+    """Trains packs one after another in this process and holds the tokenized rows of the last tasks."""
 
-    `cache` is the folder of tokenized rows; None: no cache.
-    """
+    workers = 1
 
-    def __init__(self, device: str, cache: Path | None, checkpoints: Checkpoints, listener: Listener) -> None:
-        self.device, self.cache = device, cache
-        self.checkpoints, self.listener = checkpoints, listener
-        self._inputs: tuple[str, Inputs, float] | None = None
+    def __init__(self, setup: ExecutorSetup) -> None:
+        self.setup = setup
+        self._inputs: dict[str, tuple[Inputs, float]] = {}
         self._tokenizers: dict[str, Any] = {}
 
-    def run(self, jobs: deque[PackJob]) -> Iterator[PackOutcome]:
+    def describe(self) -> Machine:
+        """This machine; sets torch's number of threads."""
+        from harness.profiling.capacity import get_free_memory
+
+        device, threads = choose_device(self.setup.device), choose_threads(self.setup.threads)
+        return Machine(describe_environment(device, threads), get_free_memory(device))
+
+    def close(self) -> None:
+        """Drop the tokenized rows."""
+        self._inputs.clear()
+
+    def run(self, jobs: deque[PackJob], checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
+        """See Executor."""
         from harness.training.pack_training import train_pack
 
+        device, threads = choose_device(self.setup.device), choose_threads(self.setup.threads)
+        if has_spinning_threads() and threads > 1:
+            listener.note(SPINNING)
         while jobs:
             job, started = jobs.popleft(), get_utc_time()
             facts = None
             try:
                 inputs, seconds = self._read_inputs(job.pack.first)
                 facts = InputFacts.of(inputs)
-                self._announce(job, inputs)
-                results = train_pack(job, inputs, seconds, self.device, self.listener, self.checkpoints.write)
+                _announce(job, inputs, listener)
+                results = train_pack(job, inputs, seconds, device, listener, checkpoints.write)
                 outcome = PackOutcome(job, started, results, facts)
             except KeyboardInterrupt:
                 outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
@@ -57,16 +87,11 @@ class LocalExecutor:
                     outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
                 else:
                     outcome = PackOutcome(job, started, inputs=facts, failure=Failure.of(error))
+            if outcome.failure is not None:
+                release_memory()  # outside of `except`: the error's frames, which held the pack's tensors, are gone
             yield outcome
             if outcome.interrupted:
                 return
-
-    def _announce(self, job: PackJob, inputs: Inputs) -> None:
-        task, rows = job.pack.first.cell.task, inputs.rows["train"]
-        steps = max(count_steps(cell.protocol, rows) for cell in job.pack.cells)
-        self.listener.on_pack_start(task, len(job.slots), steps)
-        if job.start is not None:
-            self.listener.note(f"{task}: resumes from step {job.start.step}")
 
     def _read_inputs(self, planned: PlannedCell) -> tuple[Inputs, float]:
         """Tokenized rows of the cell's task, and the seconds that reading them took the first time."""
@@ -75,18 +100,27 @@ class LocalExecutor:
 
         cell = planned.cell
         name = _name_inputs(planned)
-        # packs are ordered by task, so holding the rows of the last task suffices
-        if self._inputs is None or self._inputs[0] != name:
+        if name not in self._inputs:
             started = time.perf_counter()
             if cell.suite not in self._tokenizers:
                 self._tokenizers[cell.suite] = load_tokenizer(planned.source)
             tokenizer = self._tokenizers[cell.suite]
-            inputs = read_inputs(tokenizer, planned.task, planned.data, cell.protocol, self.cache)
-            self._inputs = (name, inputs, time.perf_counter() - started)
-        return self._inputs[1], self._inputs[2]
+            inputs = read_inputs(tokenizer, planned.task, planned.data, cell.protocol, self.setup.cache)
+            if len(self._inputs) == MAX_INPUTS:
+                del self._inputs[next(iter(self._inputs))]
+            self._inputs[name] = (inputs, time.perf_counter() - started)
+        return self._inputs[name]
 
 
 def _name_inputs(planned: PlannedCell) -> str:
     """What tokenized rows depend on, within a run."""
     cell = planned.cell
     return f"{cell.suite} {cell.task} {cell.data} {cell.protocol.select('tokenization', 'rows')}"
+
+
+def _announce(job: PackJob, inputs: Inputs, listener: Listener) -> None:
+    task, rows = job.pack.first.cell.task, inputs.rows["train"]
+    steps = max(count_steps(cell.protocol, rows) for cell in job.pack.cells)
+    listener.on_pack_start(task, len(job.slots), steps)
+    if job.start is not None:
+        listener.note(f"{task}: resumes from step {job.start.step}")

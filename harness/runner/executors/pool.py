@@ -28,8 +28,8 @@ from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.process import build_child_environment
 from harness.core.provenance import get_utc_time
-from harness.core.record import Environment
-from harness.runner.executors.worker import Event, Finished, Ready, Refused, Setup, dump_job, receive
+from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.worker import Event, Finished, Refused, dump_job, receive
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
 
@@ -59,18 +59,15 @@ class Worker:
     connection: Connection
     last_message: float
     sent: dict[int, tuple[int, object]] = dataclasses.field(default_factory=dict)
-    ready: Ready | None = None
+    ready: Machine | None = None
     job: PackJob | None = None
     started: str = ""
 
 
 class WorkerPool:
-    """Trains packs on `devices`; the workers start with the constructor, so that they load while the run plans.
+    """Trains packs on `devices`; the workers start with the constructor, so that they load while the run plans."""
 
-    `setup` is what all workers share, without device and threads. A context manager: leaving it ends the workers.
-    """
-
-    def __init__(self, devices: Sequence[WorkerDevice], setup: Setup) -> None:
+    def __init__(self, devices: Sequence[WorkerDevice], setup: ExecutorSetup) -> None:
         self.setup = setup
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
@@ -78,21 +75,12 @@ class WorkerPool:
         self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
         self._workers = [self._start(device) for device in devices]
 
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     @property
     def workers(self) -> int:
         return len(self._workers)
 
-    def describe(self) -> tuple[Environment, int]:
-        """Machine and free bytes of the device with the least; waits for the first message of all workers.
-
-        Raises UserError if no worker starts.
-        """
+    def describe(self) -> Machine:
+        """The machine, when all workers have loaded. Raises UserError if no worker starts."""
         while any(worker.ready is None for worker in self._workers):
             for worker, message in self._receive():
                 if isinstance(message, Refused):
@@ -100,16 +88,16 @@ class WorkerPool:
                 if message is None:
                     self._replace(worker, [])
         ready = [worker.ready for worker in self._workers if worker.ready is not None]
-        return ready[0].environment, min(one.free_memory for one in ready)
+        return Machine(ready[0].environment, min(machine.free_memory for machine in ready))
 
-    def run(self, jobs: deque[PackJob], listener: Listener) -> Iterator[PackOutcome]:
-        """See Executor. After an interrupt there is one interrupted outcome for each pack that was training."""
+    def run(self, jobs: deque[PackJob], checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
+        """See Executor."""
         # a signal that comes while the caller stores records waits until the caller asks for the next outcome
         with defer_interrupts(lambda: self._is_waiting) as raise_interrupt:
             try:
                 while jobs or any(worker.job for worker in self._workers):
                     raise_interrupt()
-                    self._assign(jobs)
+                    self._assign(jobs, checkpoints)
                     notes: list[str] = []
                     for worker, message in self._receive():
                         if isinstance(message, Refused):
@@ -119,7 +107,7 @@ class WorkerPool:
                         elif isinstance(message, Finished) and worker.job is not None:
                             yield _build_outcome(worker, message)
                         elif message is None:
-                            outcome = self._recover(worker, jobs, notes, listener)
+                            outcome = self._recover(worker, jobs, notes, checkpoints)
                             if outcome is not None:
                                 yield outcome
                     for line in notes:
@@ -140,7 +128,7 @@ class WorkerPool:
 
     def _start(self, device: WorkerDevice) -> Worker:
         ours, theirs = Pipe()
-        setup = dataclasses.replace(self.setup, device=device.kind, threads=device.threads)
+        setup = dataclasses.replace(self.setup, device=device.kind, devices=None, threads=device.threads)
         process = subprocess.Popen(
             [sys.executable, "-c", "from harness.runner.executors.worker import main; main()", str(theirs.fileno())],
             env={**os.environ, **build_child_environment(), **device.environment},
@@ -172,14 +160,15 @@ class WorkerPool:
             )
         return reason
 
-    def _assign(self, jobs: deque[PackJob]) -> None:
+    def _assign(self, jobs: deque[PackJob], checkpoints: Checkpoints) -> None:
         """Send jobs to the workers that are ready and have none."""
         for worker in self._workers:
             if jobs and worker.ready is not None and worker.job is None:
                 worker.job, worker.started = jobs.popleft(), get_utc_time()
                 worker.last_message = time.monotonic()
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is found dead when it is read
-                    worker.connection.send_bytes(dump_job(worker.job, worker.sent))
+                    where = checkpoints.folder, checkpoints.made_by | worker.ready.environment.model_dump()
+                    worker.connection.send_bytes(dump_job(worker.job, where, worker.sent))
 
     def _receive(self) -> Iterator[tuple[Worker, Event | Finished | Refused | None]]:
         """Messages that have come within a second; None stands for a worker that has ended or hangs."""
@@ -197,7 +186,7 @@ class WorkerPool:
                 yield worker, None
                 continue
             worker.last_message = time.monotonic()
-            if isinstance(message, Ready):
+            if isinstance(message, Machine):
                 worker.ready = message
                 self._failed_starts[worker.device.label] = 0
             else:
@@ -210,7 +199,7 @@ class WorkerPool:
     # ------------------------------------------------------------ ends of workers
 
     def _recover(
-        self, worker: Worker, jobs: deque[PackJob], notes: list[str], listener: Listener
+        self, worker: Worker, jobs: deque[PackJob], notes: list[str], checkpoints: Checkpoints
     ) -> PackOutcome | None:
         """After a worker has ended: its pack goes to the next free one, or is an outcome if this was the second."""
         job, started, ready = worker.job, worker.started, worker.ready
@@ -224,7 +213,6 @@ class WorkerPool:
         if self._kills[keys] >= MAX_KILLS:
             line = f"its worker process ended {MAX_KILLS} times ({reason})"
             return PackOutcome(job, started, failure=Failure(line, trace=line, memory=False))
-        checkpoints = Checkpoints(self.setup.checkpoints, self.setup.made_by(ready.environment), listener.note)
         start = checkpoints.read(job.pack, job.slots)
         where = "the beginning" if start is None else f"step {start.step}"
         notes.append(f"{task}: the worker on {worker.device.label} ended ({reason}); {cells} again from {where}")

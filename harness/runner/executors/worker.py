@@ -1,8 +1,8 @@
 """A process that trains packs on one device, and the messages between it and the run that started it.
 
     run                               worker (one per device)
-     │  Setup ──────────────────────────▶  loads torch and the plugins
-     │  ◀────────────────────────── Ready  machine, free memory
+     │  ExecutorSetup ──────────────────▶  loads torch and the plugins
+     │  ◀──────────────────────── Machine
      │  PackJob ────────────────────────▶  LocalExecutor on this device
      │  ◀────────────────────────── Event  progress, notes
      │  ◀─────────────────────── Finished  results, failure or interrupt
@@ -31,44 +31,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals
+from harness.runner.executors.base import ExecutorSetup, Machine
 
 if TYPE_CHECKING:
     from harness.core.failure import Failure
-    from harness.core.record import Environment, Record
+    from harness.core.record import Record
     from harness.training.pack_job import InputFacts, PackJob
     from harness.training.result import Result
 
 STEP_SECONDS = 0.5
 """Least time between two progress messages; a step may take less than a millisecond."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """What a worker needs before its first pack.
-
-    `device` is 'cpu' or 'cuda', where the process sees one GPU only. `checkpoints` is the folder that it writes to,
-    `cache` that of tokenized rows.
-    """
-
-    device: str
-    threads: int
-    plugins: tuple[Path, ...]
-    checkpoints: Path
-    cache: Path | None
-    save_adapters: bool
-
-    def made_by(self, environment: Environment) -> dict[str, Any]:
-        """What a checkpoint must have been written by, so that a worker can resume from it."""
-        # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
-        return environment.model_dump() | {"--save-adapters": self.save_adapters}
-
-
-@dataclasses.dataclass(frozen=True)
-class Ready:
-    """The worker waits for jobs; `free_memory` in bytes."""
-
-    environment: Environment
-    free_memory: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +69,7 @@ class Refused:
     message: str
 
 
-Message = Ready | Event | Finished | Refused
+Message = Machine | Event | Finished | Refused
 
 
 # ---------------------------------------------------------------- pickles that send the rows of a task once
@@ -136,10 +108,14 @@ class JobUnpickler(pickle.Unpickler):
         return self.received[number]
 
 
-def dump_job(job: PackJob, sent: dict[int, tuple[int, object]]) -> bytes:
+Place = tuple[Path, Mapping[str, Any]]
+"""Where a worker writes checkpoints: the folder, and the description of what wrote them."""
+
+
+def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) -> bytes:
     """The job for a worker that has received the objects in `sent`, to which this adds."""
     stream = io.BytesIO()
-    JobPickler(stream, sent).dump(job)
+    JobPickler(stream, sent).dump((job, place))
     return stream.getvalue()
 
 
@@ -201,25 +177,19 @@ def main() -> None:
 
 def serve(connection: Connection) -> None:
     """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
-    from harness.core.device import choose_device, choose_threads
-    from harness.core.provenance import describe_environment
     from harness.core.registry import load_all
-    from harness.profiling.capacity import get_free_memory
     from harness.runner.executors.local import LocalExecutor
     from harness.training.checkpoint import Checkpoints
 
-    setup: Setup = pickle.loads(connection.recv_bytes())
+    setup: ExecutorSetup = pickle.loads(connection.recv_bytes())
     load_all(setup.plugins)
-    device, threads = choose_device(setup.device), choose_threads(setup.threads)
-    environment = describe_environment(device, threads)
-    send(connection, Ready(environment, get_free_memory(device)))
-    listener = ForwardingListener(connection)
-    checkpoints = Checkpoints(setup.checkpoints, setup.made_by(environment), listener.note)
-    executor = LocalExecutor(device, setup.cache, checkpoints, listener)
+    executor, listener = LocalExecutor(setup), ForwardingListener(connection)
+    send(connection, executor.describe())
     received: dict[int, object] = {}
     while True:
-        job = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
-        for outcome in executor.run(deque([job])):
+        job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
+        checkpoints = Checkpoints(folder, made_by, listener.note)
+        for outcome in executor.run(deque([job]), checkpoints, listener):
             send(
                 connection,
                 Finished(outcome.started, outcome.results, outcome.inputs, outcome.failure, outcome.interrupted),
