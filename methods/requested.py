@@ -100,12 +100,14 @@ def measure_inputs(model: nn.Module, names: Sequence[str], calibration: Calibrat
 
     sums: dict[str, tuple[Tensor, Tensor, int]] = {}
     real: list[Tensor] = []
+    unread: set[str] = set()
 
     def add(name: str, x: Tensor) -> None:
         # a layer may also read something else, such as DeBERTa's embeddings of relative positions
         mask = next((m for m in real if tuple(x.shape[:-1]) in (tuple(m.shape), (m.numel(),))), None)
         if mask is None:
             return
+        unread.discard(name)
         tokens = x.detach().reshape(-1, x.shape[-1])[mask.to(x.device).flatten()].double()
         total, squares, count = sums.get(name, (0, 0, 0))
         sums[name] = (total + tokens.sum(0), squares + (tokens * tokens).sum(0), count + len(tokens))
@@ -121,18 +123,19 @@ def measure_inputs(model: nn.Module, names: Sequence[str], calibration: Calibrat
             for batch, labels in calibration.batches:
                 inputs = _separate_lengths(batch)
                 real[:] = find_tokens(inputs, labels)
+                unread |= set(names)
                 model(**inputs)
+                if unread:
+                    what = "it does not read one vector per token of a row"
+                    raise CellFailed(f"inputs of {min(unread)} cannot be measured: {what}")
     finally:
         model.train(training)
         for handle in handles:
             handle.remove()
-    statistics = {}
-    for name in names:
-        if name not in sums:
-            raise CellFailed(f"inputs of {name} cannot be measured: it does not read one vector per token of a row")
-        total, squares, count = sums[name]
-        statistics[name] = InputStatistics(count, _read_array(total / count), _read_array(squares / count))
-    return statistics
+    return {
+        name: InputStatistics(count, _read_array(total / count), _read_array(squares / count))
+        for name, (total, squares, count) in sums.items()
+    }
 
 
 def find_tokens(inputs: Mapping[str, Tensor], labels: Tensor) -> list[Tensor]:
