@@ -13,6 +13,8 @@ from methods.lora import Lora
 class Killing(Lora):
     """Ends the process that trains it, as the kernel does when memory runs out."""
 
+    name = "killing"
+
     def attach(self, model, members, calibration):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -29,6 +31,8 @@ from methods.lora import Lora
 @METHODS.register("hanging")
 class Hanging(Lora):
     """Never begins to train."""
+
+    name = "hanging"
 
     def attach(self, model, members, calibration):
         time.sleep(3600)

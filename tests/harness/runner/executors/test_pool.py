@@ -17,12 +17,24 @@ from harness.core.record import Record
 from harness.core.store import Store
 from tests.harness.runner.executors.plugins import HANGING, KILLING
 
-WORDS = "run --tasks rte,cola --methods lora,lorasp --seeds 2 --train-rows 128 --threads 1 --no-profile".split()
+WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
+GRID = "--tasks rte,cola --methods lora,lorasp"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
 
 
-def start(out: Path, *words: str, steps: int = 30, **variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "harness", *WORDS, "--max-steps", str(steps), "--out", str(out), *words]
+def start(out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "harness",
+        *WORDS,
+        *grid.split(),
+        "--max-steps",
+        str(steps),
+        "--out",
+        str(out),
+        *words,
+    ]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **variables}
     )
@@ -115,8 +127,8 @@ def test_workers_end_with_a_killed_run(tmp_path: Path, undisturbed: dict[str, Re
 def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path: Path) -> None:
     (tmp_path / "killing.py").write_text(KILLING)
     out = tmp_path / "out"
-    plugin = ["--plugin", str(tmp_path / "killing.py"), "--methods", "lora,killing", "--tasks", "rte"]
-    finish(start(out, "--devices", "cpu:2", *plugin, steps=5), 1)
+    grid = f"--plugin {tmp_path}/killing.py --methods lora,killing --tasks rte --devices cpu:2"
+    finish(start(out, grid=grid, steps=5), 1)
     by_method = {record.cell.method: record for record in read(out).values()}
     assert by_method["lora"].status == "ok"
     assert by_method["killing"].status == "failed"
@@ -126,8 +138,8 @@ def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path
 def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
     out = tmp_path / "out"
-    plugin = ["--plugin", str(tmp_path / "hanging.py"), "--methods", "lora,hanging", "--tasks", "rte", "--seeds", "1"]
-    finish(start(out, "--devices", "cpu:2", *plugin, steps=5, LORASP_HARNESS_WORKER_SECONDS="20"), 1)
+    grid = f"--plugin {tmp_path}/hanging.py --methods lora,hanging --tasks rte --devices cpu:2"
+    finish(start(out, grid=grid, steps=5, LORASP_HARNESS_WORKER_SECONDS="40"), 1)
     by_method = {record.cell.method: record for record in read(out).values()}
     assert by_method["lora"].status == "ok"
     assert by_method["hanging"].status == "failed" and "hung" in (by_method["hanging"].reason or "")
