@@ -50,8 +50,10 @@ class AdaLora(FromPeft):
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import AdaLoraConfig
 
+        # From 4 steps on, the last phase, at the final ranks, has at least one step.
         steps = max(member.steps, 4)
         return AdaLoraConfig(
+            # Ranks shrink between 10 % and 70 % of the steps; peft counts `tfinal` from the end.
             target_r=self.rank,
             init_r=self.start_rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type] # peft takes floats
@@ -67,7 +69,8 @@ class AdaLora(FromPeft):
     def tuner(self, model: nn.Module, config: Any) -> Any:
         tuner = super().tuner(model, config)
         for name, parameter in model.named_parameters():
-            if ".ranknum." in name:  # a constant; where peft casts it to the backbone's dtype it would train and decay
+            # A constant of peft's; where peft casts it to the backbone's dtype it would train and decay.
+            if ".ranknum." in name:
                 parameter.requires_grad_(False)
         return tuner
 
@@ -79,8 +82,9 @@ class AdaLora(FromPeft):
 
 
 class AllocatorState:
-    """What peft's rank allocator knows of each entry, and the ranks that it has kept so far."""
+    """The importance of each entry in peft's rank allocator and its current ranks, for a checkpoint."""
 
+    # Importance, and the moving averages of importance and its uncertainty (names of peft).
     FIELDS = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
     def __init__(self, tuner: Any) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.core.seeds import Streams
     from harness.replicas.groups import Attached
 
+# The second linear layer of the feed-forward part in BERT, DistilBERT, T5, BART, LLaMA, GPT-2, GPT-NeoX, ALBERT and
+# ModernBERT. The number before `output.dense` keeps out `attention.output.dense` of BERT.
 FEED_FORWARD_OUTPUT = re.compile(
     r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj|\.mlp\.c_proj|\.dense_4h_to_h|\.ffn_output|\.mlp\.Wo)$"
 )
@@ -25,7 +27,7 @@ FEED_FORWARD_OUTPUT = re.compile(
 @METHODS.register("adapter")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
-    """`size` is the width of the bottleneck; its upper matrix starts at zero."""
+    """`size` is the width of the bottleneck; its up-projection starts at zero, so training starts from the backbone."""
 
     size: int = option(16, "width of the bottleneck", "1 or more")
 
@@ -60,6 +62,7 @@ class Adapter(Method):
         places = _find_feed_forward_outputs(model)
         size = self.size
         parts = ("down", "down_bias", "up", "up_bias")
+        # Default arguments bind the values of this iteration; a closure would see those of the last one.
         drawn = [
             (f"{name}.{part}", lambda s, n=name, d=width, part=part: init_bottleneck(s, n, part, size, d))
             for name, width in places.items()
@@ -76,6 +79,7 @@ def _find_feed_forward_outputs(model: nn.Module) -> dict[str, int]:
     """Feed-forward output layers and their widths."""
     candidates = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
     return {
+        # GPT-2's Conv1D names its output width `nf`.
         n: int(getattr(m, "out_features", 0) or m.nf)
         for n, m in candidates
         if hasattr(m, "out_features") or hasattr(m, "nf")

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class GaLore(Method):
     """Every weight trains; the moments of the target layers' weights have rank `rank`.
 
-    Rank 4 and scale 4 are of the paper's GLUE runs, 200 steps between projections of its text. `all-linear` means the
-    linear layers of attention and feed-forward part of every block.
+    Rank 4 and scale 4 are those of the paper's GLUE runs; 200 steps between projections are those of its text.
+    `all-linear` means the linear layers of attention and feed-forward part of every block.
     """
 
-    rank: int = option(4, "rank of the space of the moments", "1 up to the layer's width")
-    update_every: int = option(200, "steps after which the space is found anew", "1 or more")
-    scale: float = option(4.0, "the projected update is multiplied by it", "above 0")
+    rank: int = option(4, "rank of the subspace of gradients and moments", "1 up to the layer's width")
+    update_every: int = option(200, "steps after which the subspace is recomputed", "1 or more")
+    scale: float = option(4.0, "factor on the projected update", "above 0")
     target: tuple[str, ...] = option(("all-linear",), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "galore"
@@ -68,11 +68,12 @@ class GaLore(Method):
             for s in find_sites(model, self.target, self.rank)
         }
         attached = attach_backbone(model, projectors)
+        # The SVD of a new subspace synchronizes with the host, which a captured CUDA graph cannot.
         attached.eager_steps.append(lambda step: step % self.update_every == 0)
         return attached.join(head)
 
 
 def _get_weight_shape(model: nn.Module, site: Site) -> tuple[int, int]:
-    """Of the weight as it is stored; GPT-2's layers have theirs transposed."""
+    """The shape of the weight as stored; GPT-2's layers store it transposed."""
     rows, columns = model.get_parameter(f"{site.name}.weight").shape
     return rows, columns

@@ -15,7 +15,7 @@ from methods.lowrank import LowRank
 class LoraPlus(LowRank):
     """The learning rate of B is `ratio` times that of A."""
 
-    ratio: float = option(16.0, "learning rate of B over that of A", "above 0")
+    ratio: float = option(16.0, "learning rate of B divided by that of A", "above 0")
 
     name: ClassVar[str] = "loraplus"
     paper: ClassVar[str | None] = "arXiv 2402.12354"
@@ -24,7 +24,7 @@ class LoraPlus(LowRank):
     def check(self) -> None:
         super().check()
         if not self.ratio > 0:
-            raise UserError(f"ratio={self.ratio}: allowed: above 0 (learning rate of B over that of A)")
+            raise UserError(f"ratio={self.ratio}: allowed: above 0 (learning rate of B divided by that of A)")
 
     @property
     def lr_ratio(self) -> float:

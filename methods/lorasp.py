@@ -33,16 +33,16 @@ class LoraSP(LowRank):
     steps (0: never) the mask is resampled: entries keep their values, and the adapter's moments restart from zero.
     """
 
-    select: str = option("random", "strategy that says which entries train", STRATEGIES.names)
-    ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
+    select: str = option("random", "strategy that selects the trained entries", STRATEGIES.names)
+    ratio: float = option(0.5, "share of the entries of A and B that train", "above 0, at most 1")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
-        "auto", "where the share is exact; auto: as the strategy says"
+        "auto", "where the share is exact: each matrix, each pair or the whole model; auto: the strategy's"
     )
     zero: Literal["auto", "a", "b"] = option(
-        "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
+        "auto", "the matrix that starts at zero (the other starts random); auto: the strategy's"
     )
-    frozen: str = option("none", "quantization type that frozen entries are stored in", list_vector_types)
-    resample: int = option(0, "steps after which the mask is resampled; 0: never", "0 or more")
+    frozen: str = option("none", "quantization type of the frozen entries", list_vector_types)
+    resample: int = option(0, "resample the mask every so many steps; 0: never", "0 or more")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -54,15 +54,13 @@ class LoraSP(LowRank):
         if not 0 < self.ratio <= 1:
             raise UserError(f"ratio={self.ratio}: allowed: above 0, at most 1 (the share of entries that train)")
         if self.strategy.twins and self.ratio != 0.5:
-            raise NotApplicable(
-                f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
-            )
+            raise NotApplicable(f"select={self.select} with ratio={self.ratio}: complementary masks need ratio=0.5")
         if self.strategy.half_only and (self.ratio != 0.5 or self.effective_scope != self.strategy.scope):
             raise NotApplicable(
-                f"select={self.select} with ratio={self.ratio}, scope={self.effective_scope}: one whole matrix "
-                "of each site"
-                f" trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
+                f"select={self.select} with ratio={self.ratio}, scope={self.effective_scope}: one whole matrix of each"
+                f" site trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
             )
+        # Where the strategy trains only the matrix opposite to the one at zero, B A stays zero and no gradient flows.
         other = "ab".replace(self.strategy.trains or "", "")
         if self.strategy.trains and self.zero == other and self.ratio <= 0.5:
             raise NotApplicable(
@@ -73,11 +71,13 @@ class LoraSP(LowRank):
             raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
         if self.resample < 0:
             raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
+        # Packed storage has a fixed number of trained entries per matrix, and scores and what strategies request exist
+        # for the start values only.
         if self.resample and (self.strategy.reads_model or self.effective_scope != "matrix"):
             raise NotApplicable(
-                f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a mask "
-                "drawn anew needs a"
-                " strategy that reads neither scores nor the model, and the share exact in each matrix (scope=matrix)"
+                f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a resampled mask"
+                " needs a strategy that reads neither scores nor the model, and the share exact in each matrix"
+                " (scope=matrix)"
             )
 
     @property
@@ -105,7 +105,8 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
-        if self.strategy.unit != "entry":  # how many whole rows, ranks or layers train does not depend on scores
+        if self.strategy.unit != "entry":
+            # How many whole rows, ranks or layers train does not depend on the scores, so ones stand in for them.
             ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
             if not self.strategy.requests:
                 scores = ones if self.score_kind() else None
@@ -116,6 +117,7 @@ class LoraSP(LowRank):
         matrix_sizes = [math.prod(shape) for site in sites for shape in site.shapes]
         pair_sizes = [site.rank * (site.d_in + site.d_out) for site in sites]
         sizes = {"matrix": matrix_sizes, "pair": pair_sizes, "model": [sum(pair_sizes)]}
+        # Raises where the share rounds to no entry, before any training.
         for size in sizes[self.effective_scope]:
             count_share(size, self.ratio)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 Memo = dict[Any, Any]
 
-# names of the query, key and value layers in the models of transformers
+# Names of the query, key and value layers in transformers' models.
 ALIASES: Mapping[str, frozenset[str]] = {
     "query": frozenset({"query", "query_proj", "q_proj", "q_lin", "q"}),
     "key": frozenset({"key", "key_proj", "k_proj", "k_lin", "k"}),
@@ -111,10 +111,10 @@ class LowRank(Method):
     def check_initial(self) -> None:
         if self.score_kind() not in (None, "weight"):
             why = f"{self.score_kind()} scores are measured where B is zero"
-            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
+            raise NotApplicable(f"method '{self.name}' cannot start from --init-from: {why}")
         if "inputs" in self.requests():
             why = "inputs are measured without an adapter"
-            raise NotApplicable(f"method '{self.name}' does not go with --init-from here: {why}")
+            raise NotApplicable(f"method '{self.name}' cannot start from --init-from: {why}")
 
     def fits_initial(self, model: nn.Module, initial: Initial) -> list[str]:
         from methods.layers.initial import check_other_tensors, check_pairs
@@ -147,7 +147,7 @@ class LowRank(Method):
 
     def resample_masks(self, sites: Sequence[Site], streams: Streams, draw: int) -> Masks:
         """The trained entries after resampling number `draw`."""
-        raise NotImplementedError(f"{self.name} never draws its masks anew")
+        raise NotImplementedError(f"{self.name} does not resample its masks")
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         """A [rank, d_in] and B [d_out, rank] before training; `memo` caches results that replicas share."""
@@ -181,6 +181,7 @@ class LowRank(Method):
             set_heads(group, [m.initial for m in members])
         scores, costs = measure_scores(model, layouts, calibration)
         chosen = [replica.masks(*reads) for replica, *reads in zip(layouts, scores, requested, strict=True)]
+        # From here on the model has trained layers; scores need the plain ones.
         adapter = attach_pairs(model, [replica.pairs(masks) for replica, masks in zip(layouts, chosen, strict=True)])
         facts = [
             add_costs(request_cost, cost) | ({} if masks is None else {"trained_ratio": compute_trained_ratio(masks)})
@@ -236,6 +237,7 @@ def measure_scores(
     began = time.perf_counter()
     kinds = [replica.method.score_kind() for replica in layouts]
     starts = [replica.starts for replica in layouts]
+    # One pass with all K replicas serves every kind of gradient score; weights need no pass.
     passes = {i: starts[i] for i, kind in enumerate(kinds) if kind not in (None, "weight")}
     sums = sum_gradients(model, passes, len(layouts), calibration) if passes else {}
     scores: list[PerSite | None] = [None] * len(layouts)
@@ -271,6 +273,7 @@ def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]
     targeted: set[str] = set()
     for name in target:
         paths = {path for path in all_paths if _is_target(name, path)}
+        # GPT-2, Falcon and others compute query, key and value in one layer.
         if name in ALIASES and not paths:
             paths = _find_fused(model, all_paths)
         targeted |= paths
@@ -284,7 +287,8 @@ def find_sites(model: nn.Module, target: Sequence[str], rank: int) -> list[Site]
         _refuse_tensors(model)
     chosen = [(path, *get_widths(linear)) for path, linear in linears if path in targeted]
     for path, *_ in chosen:
-        if "experts" in path.split("."):  # routing mixes tokens of all replicas, so rows have no replica
+        # Routing mixes tokens of all replicas, so the rows that an expert reads belong to no replica.
+        if "experts" in path.split("."):
             raise UserError(f"target: {path} is one of several experts, which no method trains; name other layers")
     return [Site(n, d_in, d_out, rank, _parse_layer(n), _get_input_key(n, d_in)) for n, d_in, d_out in chosen]
 

@@ -62,6 +62,7 @@ def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: S
 
     Exactly round(ratio * entries) entries train, or the number of larger units that comes nearest to it.
     """
+    # A before B at each site, in model order: the order of ties is part of the result.
     parts = [(s.name, i, np.asarray(order[s.name][i], np.float64)) for s in sites for i in (0, 1)]
     if scope == "model":
         groups = [parts]
@@ -107,9 +108,11 @@ def _select_units(values: np.ndarray, units: np.ndarray, ratio: float, names: st
     """The mask of the highest units; of two counts equally near to the ratio, the smaller one."""
     sizes = np.bincount(units)
     first = np.zeros(len(sizes), dtype=np.int64)
-    first[units[::-1]] = np.arange(units.size)[::-1]  # of repeated writes numpy keeps the last
+    # Of repeated writes numpy keeps the last one, so writing in reverse leaves each unit's first entry.
+    first[units[::-1]] = np.arange(units.size)[::-1]
     best = np.lexsort((first, -values[first]))
     sums = np.concatenate([[0], np.cumsum(sizes[best])])
+    # The tolerance makes two counts that are equally near equal despite rounding.
     off = np.abs(sums - ratio * values.size)
     count = int(np.flatnonzero(off <= off.min() + 1e-9 * values.size)[0])
     if count == 0:

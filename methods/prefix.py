@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Prefix(Method):
     """`tokens` keys and values per layer, drawn from N(0, 1) as in peft, without reparametrization."""
 
-    tokens: int = option(10, "trained keys and values of each layer", "1 or more")
+    tokens: int = option(10, "virtual tokens: trained keys and values per layer", "1 or more")
 
     name: ClassVar[str] = "prefix"
     paper: ClassVar[str | None] = "arXiv 2101.00190"
@@ -44,9 +44,9 @@ class Prefix(Method):
 
         kind = str(getattr(model.config, "model_type", ""))
         if kind not in ("bert", "roberta", "xlm-roberta", "electra", "llama"):
-            raise NotApplicable(f"prefix: models of type '{kind}' take no past keys and values; use bert or roberta")
+            raise NotApplicable(f"prefix: models of type '{kind}' accept no past keys and values; use bert or roberta")
         if find_head_linears(model) == []:
-            raise NotApplicable("prefix: a model that writes text keeps its own past keys and values; use lora")
+            raise NotApplicable("prefix: a language model generates with its own key-value cache; use lora")
 
     def pack_key(self) -> str:
         return f"prefix of {self.tokens} tokens"
@@ -67,6 +67,7 @@ class Prefix(Method):
 
         from methods.layers.exporting import export_virtual_tokens
 
+        # [layers, 2, heads, tokens, width] -> [tokens, layers * 2 * heads * width]
         values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
         return export_virtual_tokens(PrefixTuningConfig, values, model, slot, get_key_heads(model.config)[0])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """`tokens` vectors that start from embeddings of random words; the input grows by as many positions."""
 
-    tokens: int = option(10, "trained vectors before the words", "1 or more")
+    tokens: int = option(10, "virtual tokens: trained vectors before the input", "1 or more")
 
     name: ClassVar[str] = "prompt"
     paper: ClassVar[str | None] = "arXiv 2104.08691"
@@ -41,7 +41,7 @@ class Prompt(Method):
 
     def fits(self, model: nn.Module) -> None:
         if getattr(model.config, "is_encoder_decoder", False):
-            raise NotApplicable("prompt: goes before the words of one text, an encoder-decoder has two; use lora")
+            raise NotApplicable("prompt: an encoder-decoder has two inputs, and a prompt goes before one; use lora")
 
     def pack_key(self) -> str:
         return f"prompt of {self.tokens} tokens"
@@ -69,5 +69,6 @@ class Prompt(Method):
         """Embeddings of random words [tokens, d]."""
         import torch
 
+        # On the CPU, so the same seed chooses the same words on every device.
         chosen = torch.randint(len(words), (self.tokens,), generator=streams.torch("init", "prompt"))
         return words[chosen.to(words.device)].detach().double().cpu()

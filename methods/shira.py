@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Shira(FromPeft):
     """Random entries of each target weight train, as many as LoRA of this rank has parameters."""
 
-    rank: int = option(16, "as many entries train as a LoRA of this rank has", "1 or more")
+    rank: int = option(16, "train as many entries as LoRA of this rank has", "1 or more")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "shira"
@@ -48,19 +48,20 @@ class Shira(FromPeft):
             s.name for s in find_sites(model, *self.sites) if not isinstance(model.get_submodule(s.name), nn.Linear)
         ]
         if other:
-            raise NotApplicable(f"shira: peft's knows no layer like {other[0]} (Conv1D); use lora")
+            raise NotApplicable(f"shira: peft's SHiRA supports no Conv1D layer such as {other[0]}; use lora")
 
     def most(self, site: Site) -> int:
-        return (
-            site.d_in * site.d_out // (site.d_in + site.d_out)
-        )  # at this rank LoRA has as many parameters as the weight has entries
+        # At this rank LoRA has as many parameters as the weight has entries.
+        return site.d_in * site.d_out // (site.d_in + site.d_out)
 
     def config(self, targets: list[str], member: Member) -> Any:
         import torch
         from peft import ShiraConfig
 
-        torch.sparse.check_sparse_tensor_invariants.disable()  # the default, but torch warns until it is set
+        # Disabled is the default, but torch warns until it is set.
+        torch.sparse.check_sparse_tensor_invariants.disable()
 
+        # 31 of the 63 bits: a seed that fits any generator and the adapter's JSON.
         return ShiraConfig(
             r=self.rank, target_modules=targets, random_seed=member.streams.integer("mask", "shira") >> 32
         )

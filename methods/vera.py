@@ -16,7 +16,7 @@ from methods.from_peft import FromPeft
 class Vera(FromPeft):
     """One frozen random pair for all sites; at each site a vector [rank] and a vector [d_out] train."""
 
-    rank: int = option(64, "directions of the shared random pair", "1 or more")
+    rank: int = option(64, "rank of the shared random pair", "1 or more")
     dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
     target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
@@ -38,7 +38,8 @@ class Vera(FromPeft):
         return self.target, self.rank
 
     def most(self, site: Site) -> int:
-        return self.rank  # random directions may outnumber the width of a layer
+        # Random directions may outnumber the width of a layer.
+        return self.rank
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import VeraConfig
@@ -47,5 +48,6 @@ class Vera(FromPeft):
             r=self.rank,
             vera_dropout=self.dropout,
             target_modules=targets,
+            # 31 of the 63 bits: a seed that fits any generator and the adapter's JSON.
             projection_prng_key=member.streams.integer("init", "projection") >> 32,
         )

@@ -1,4 +1,4 @@
-"""Stored results from Python: `load` a run's folder as a frame, `profiles` its profiles, `run` the main job."""
+"""Stored results from Python: `load` reads the scores of a run, `profiles` its profiles, `run` trains and reports."""
 
 from results.frame import COLUMNS, load
 from results.job import run

@@ -1,4 +1,4 @@
-"""Write the report of a run's folder from what is stored there."""
+"""Write the report of a run's folder from its stored records and profiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def check_formats(spec: Spec) -> None:
 
     check_allowed("format", spec.formats, FORMATS)
     check_allowed("figure format", spec.figures, IMAGES)
-    for package in ("reports.tables", "reports.plots"):  # a plugin's name that is taken is refused here
+    # Loading our tables and plots refuses a plugin that took one of their names.
+    for package in ("reports.tables", "reports.plots"):
         load_package(package)
     if spec.tensorboard:
         from reports.tensorboard import load_writer
@@ -44,16 +45,17 @@ def write_report(
     notes: Sequence[str] = (),
     folder: Path | None = None,
 ) -> Path:
-    """The report of a folder, from what is stored there, as the spec's fields of SHOWN say.
+    """Write the report of a folder in the formats of the spec; returns its path.
 
-    `found` stands in the place of what the statistics say. `notes` are lines about files that were skipped, `folder`
-    is where to write instead of OUT/report.
+    `found` replaces the findings of the statistics. `notes` are lines about skipped files; `folder` is used instead of
+    OUT/report.
     """
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
     run_info = store.read_run()
     tuned, about_tuning = _read_tuned(store.out)
+    # An interrupted run has a report too; the note says what it lacks.
     absent = len(set(run_info["order"]) - {r.key for r in records})
     missing_notes = (
         [f"{absent} of {len(run_info['order'])} cells have no record: the same command runs them"] if absent else []
@@ -78,7 +80,7 @@ def write_report(
 
 
 def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
-    """What tuning found, and a line where its file is damaged: the report goes without."""
+    """The tuned settings, and a line where their file is damaged; the report then lacks them."""
     from harness.runner.tuning.tuning import read_tuned
 
     try:
@@ -108,6 +110,7 @@ def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) 
     if not records:
         raise build_no_records_error(out, lines)
     spec = spec or Spec()
+    # Plugins may define metrics and tables that the stored records need.
     load_entry_points()
     for plugin in spec.plugin:
         load_plugin(plugin)

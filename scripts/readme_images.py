@@ -1,4 +1,4 @@
-"""The pictures of the README and of docs/getting-started.md.
+"""Make the pictures of README.md and docs/getting-started.md.
 
 usage: python -m scripts.readme_images [RUN]
 
@@ -34,13 +34,14 @@ FLAGS = (
 def read_means(path: Path = SCORES) -> pd.DataFrame:
     """The mean over tasks of each seed (rows) and method (columns), in points."""
     rows = pd.read_csv(path)
-    # a task with two metrics counts once, by their mean
+    # A task with two metrics counts once, by their mean.
     headlines = rows.groupby(["seed", "method", "task"]).value.mean()
     return headlines.groupby(["seed", "method"]).mean().unstack("method")
 
 
 def draw_means(means: pd.DataFrame, target: Path) -> None:
     """One row per method: each seed as a dot, the mean and its 95 % t-interval beside them."""
+    # Text as paths: the README is shown where the fonts are not installed.
     with matplotlib.rc_context(STYLE | {"svg.fonttype": "path"}):
         figure = create_figure(6.8, 2.6)
         axes = figure.subplots()
@@ -54,15 +55,16 @@ def draw_means(means: pd.DataFrame, target: Path) -> None:
         axes.set_yticks(range(len(METHODS)), METHODS)
         axes.invert_yaxis()
         axes.set_xlabel("mean of 6 GLUE tasks in points; dots: 10 seeds, bars: 95 % interval")
-        # without a date the same scores give the same file
+        # Without a date the same scores give the same file.
         figure.savefig(target, metadata={"Date": None})
 
 
 def capture_report(run: Path) -> None:
-    """Take a picture of the top of the HTML report; leave the old one where there is no Chromium."""
+    """Take a picture of the top of the HTML report; without Chromium the old picture stays."""
+    # The picture is optional, so a machine without Chromium can still update the figures.
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        print("no chromium here: docs/images/quick-report.png stays as it is", file=sys.stderr)
+        print("no Chromium: docs/images/quick-report.png is not changed", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as profile:
         page = (run / "report" / "report.html").resolve().as_uri()

@@ -34,7 +34,7 @@ SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--no-pr
 TINY = ["--batch-size", "2", "--length", "8", "--threads", "1"]
 SHORT_BENCH = {
     "step": ["--methods", "lora,full", "--strategies", "row", "--packs", "1,2", "--repeats", "2", *TINY],
-    "memory": ["--strategies", "row", "--levels", "nf4", *TINY],
+    "memory": ["--strategies", "row", "--quantizations", "nf4", *TINY],
     "startup": ["--repeats", "1", "--threads", "1"],
     "recompute": ["--repeats", "2", *TINY],
 }

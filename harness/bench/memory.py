@@ -93,7 +93,7 @@ def _build_requests(spec: Spec, methods: Sequence[str], device: str) -> list[Pro
 
 
 def _format_name(cell: Cell) -> str:
-    recompute_note = "" if cell.recompute == "none" else f"{cell.recompute} recomputation"
+    recompute_note = "" if cell.recompute == "none" else f"{cell.recompute} activation checkpointing"
     return ", ".join(filter(None, [cell.label, "" if cell.quantize == "none" else cell.quantize, recompute_note]))
 
 

@@ -124,7 +124,7 @@ def step(
 def memory(
     model: Model = None,
     strategies: Strategies = STRUCTURED,
-    levels: Annotated[
+    quantizations: Annotated[
         str, typer.Option(help="comma-separated quantization types to compare; needs bitsandbytes; empty: none")
     ] = "int8,nf4",
     batch_size: Batch = 16,
@@ -144,7 +144,7 @@ def memory(
     with silence_warnings():
         from harness.bench.memory import measure
 
-        result = measure(spec, _split_words(strategies), _split_words(levels))
+        result = measure(spec, _split_words(strategies), _split_words(quantizations))
     _print_bench(result, out)
 
 
@@ -208,27 +208,27 @@ def _print_bench(result: Bench, out: Path | None) -> None:
         write_atomically(out.with_suffix(f".{kind}"), render_image(figure, kind))
 
 
-def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
+def grid(baselines: int, baseline: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
     """Time a grid in packs against peft + Trainer.
 
     Both sides train the same cells on the same rows with the same budget and scores.
 
-    Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --rivals 2 --at-once 2 --steps 50
+    Example: python -m harness bench grid --tasks sst2 --methods lora,lorasp --seeds 8 --baselines 2 --at-once 2
     """
     from harness.bench.trainer_baseline import BASELINE_VARIANTS
     from harness.core.registry import load_all
     from harness.core.spec import make_spec
 
-    invalid = [word for word in _split_words(rival) if word not in BASELINE_VARIANTS]
-    if invalid or not _split_words(rival):
-        raise UserError(f"--rival {rival}: allowed: best, default, or best,default")
+    invalid = [word for word in _split_words(baseline) if word not in BASELINE_VARIANTS]
+    if invalid or not _split_words(baseline):
+        raise UserError(f"--baseline {baseline}: allowed: best, default, or best,default")
     spec = make_spec({"tasks": ("sst2",)} | flags)
     load_all(spec.plugin)
-    ways = [way for way in BASELINE_VARIANTS if way in _split_words(rival)]
+    ways = [way for way in BASELINE_VARIANTS if way in _split_words(baseline)]
     with silence_warnings():
         from harness.bench.grid import measure
 
-        result = measure(spec, rivals, _parse_numbers("at-once", at_once), steps, ways)
+        result = measure(spec, baselines, _parse_numbers("at-once", at_once), steps, ways)
     _print_bench(result, out)
 
 
@@ -238,11 +238,11 @@ EXCLUDED_FIELDS = (
     {"out", "executor", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
 )
 GRID = {
-    "rivals": (
+    "baselines": (
         Annotated[int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")],
         2,
     ),
-    "rival": (
+    "baseline": (
         Annotated[
             str,
             typer.Option(

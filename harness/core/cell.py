@@ -96,9 +96,7 @@ class Protocol(Frozen):
         "budget", default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most; null: as epochs say"
     )
     batch_size: int = _field("batching", default=16, ge=1, le=LIMITS["batch_size"])
-    group_by_length: bool = _field(
-        "batching", default=False, description="batches of rows of like length: less padding"
-    )
+    group_by_length: bool = _field("batching", default=False, description="length-bucketed batches: less padding")
     max_length: int = _field(
         "tokenization",
         default=128,
@@ -136,27 +134,31 @@ class Protocol(Frozen):
         default=128,
         ge=2,
         le=LIMITS["max_target_length"],
-        description="tokens of a written text at most, also of the label",
+        description="maximum number of tokens of a generated text and of a target text",
     )
     beams: int = _field(
         "generation",
         default=1,
         ge=1,
         le=LIMITS["beams"],
-        description="beams of the search that writes texts; 1 is greedy",
+        description="beam width of generation; 1: greedy decoding",
     )
     shots: int = _field(
         "tokenization",
         default=0,
         ge=0,
         le=LIMITS["shots"],
-        description="solved examples before each question of a language model",
+        description="few-shot examples (solved questions) before each question",
     )
     template: Template = _field(
-        "tokenization", default="alpaca", description="wording around an instruction: alpaca or plain"
+        "tokenization",
+        default="alpaca",
+        description="prompt template of instructions: alpaca (Stanford Alpaca) or plain (question, 'Answer:')",
     )
     packed: bool = _field(
-        "tokenization", default=False, description="several instructions in one row of max_length tokens"
+        "tokenization",
+        default=False,
+        description="pack several training examples into one row of max_length tokens, with separate attention",
     )
     train_rows: int | None = _field(
         "rows", default=None, ge=1, le=LIMITS["train_rows"], description="first rows of the task's shuffled train split"
@@ -292,9 +294,9 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Precision of the backbone as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
+        """Precision as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full activation checkpointing'."""
         parts = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        recompute_note = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        recompute_note = "" if self.recompute == "none" else f", {self.recompute} activation checkpointing"
         return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
     @property

@@ -104,7 +104,8 @@ def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | Non
     Raises UserError where the links cannot be written.
     """
     if source.shape is not None:
-        return source.name  # random weights lie in no folder
+        # Random weights have no folder.
+        return source.name
     base = source.path.resolve()
     if config is None or read_id2label(source) == config["id2label"]:
         return str(base)
@@ -151,7 +152,8 @@ def find_changed_files(out: Path, record: Record) -> list[str]:
     """Names of the files of a record's adapter that are absent or have another sha256."""
     if record.adapter is None:
         return []
-    if record.adapter.path != f"{FOLDER}/{record.key}":  # a forged path could point outside the run
+    # A forged path could point outside the run.
+    if record.adapter.path != f"{FOLDER}/{record.key}":
         return [CONFIG, WEIGHTS]
     digests = record.extra.get(DIGESTS, {})
     if not isinstance(digests, dict):
@@ -169,7 +171,9 @@ def check_unchanged(adapter: Path) -> None:
     try:
         record = parse_record(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{adapter}: its record does not read, so it cannot be verified; run its cell again") from error
+        raise UserError(
+            f"{adapter}: its record cannot be read, so it cannot be verified; run its cell again"
+        ) from error
     if names := find_changed_files(folder.parent.parent, record):
         raise UserError(
             f"{adapter}: {' and '.join(names)} absent or changed since it was saved; run its cell again with "

@@ -39,7 +39,8 @@ def use_side_stream(device: torch.device) -> Iterator[None]:
     try:
         with torch.cuda.stream(side):
             yield
-    finally:  # after an error, too, the default stream reads results of this one
+    finally:
+        # After an error too, the default stream reads results of this one.
         torch.cuda.current_stream().wait_stream(side)
 
 
@@ -87,6 +88,7 @@ class GraphRunner(EagerRunner):
         key = (len(rows), shape)
         if plain or self.fallback is not None or key not in self._seen:
             losses = self.compute(rows, shape)
+            # The eager first step also warms up cuBLAS and autotuning, which a capture must not include.
             if not plain:
                 self._seen[key] = len(losses)
             return losses
@@ -108,7 +110,8 @@ class GraphRunner(EagerRunner):
             self._graphs[key] = graph, graph_rows, losses
         except RuntimeError as error:
             if is_out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
-                raise  # `capturing` stays True: no part of the step has run
+                # `capturing` stays True, so the caller knows that no part of the step has run.
+                raise
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
         self.capturing = False

@@ -102,6 +102,7 @@ class ParameterGroup:
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
         self.projectors, self.parameters = dict(projectors or {}), dict(parameters or {})
         for given, what in ((self.projectors, "projectors"), (self.parameters, "parameters")):
+            # Both exist only where the whole backbone trains, and then a pack has one replica.
             if given and (len(counts) != 1 or set(given) != set(self.leaves)):
                 raise ValueError(f"{what}: one for each leaf of a group of one replica")
         self.grad_buffer = None if self.parameters else torch.zeros_like(self.theta)
@@ -130,6 +131,7 @@ class ParameterGroup:
         if self.grad_buffer is not None:
             return self.grad_buffer[:, leaf.start : leaf.stop].view(leaf.tensor.shape)
         parameter = self.parameters[leaf.name]
+        # The loss may not reach a parameter, such as an unused pooler; zeros stand in for its gradient.
         return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)[None]
 
     def gradients(self) -> tuple[list[tuple[int, Tensor]], list[tuple[int, Tensor]]]:

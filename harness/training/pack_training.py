@@ -35,7 +35,8 @@ from harness.data.task_types.base import Losses, Split
 from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import BackboneStorage, measure_storage
-from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model
+from harness.models.load import load_model
+from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
 from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.replicas.cuda_graph import use_side_stream

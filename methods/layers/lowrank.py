@@ -173,6 +173,7 @@ class LowRankLinear(nn.Module):
         check_rows(x, len(self.scales))
         y: Tensor = self.base(x)
         a, b = (p.leaf.tensor if p.leaf is not None else None for p in (self.a, self.b))
+        # The leaves are inputs of the Function so that autograd asks for their gradients.
         low: Tensor = _LowRank.apply(self.drop(x), a, b, self)  # type: ignore[no-untyped-call]
         return y + low
 
@@ -231,7 +232,8 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
         drop = CounterDropout([p.dropout for p in pairs], f"{name}.lora_dropout")
         reading = _get_shared_input(model, name.rpartition(".")[0], readings)
         layers.append(LowRankLinear(model.get_submodule(name), a, b, [p.scale for p in pairs], drop, reading))
-    values.sort(key=lambda item: item[0] in whole)  # MatrixBank needs a group's scattered entries in its first columns
+    # MatrixBank needs a group's scattered entries in its first columns; the sort is stable.
+    values.sort(key=lambda item: item[0] in whole)
     groups = _build_groups(values, members)
     leaves = {leaf.name: leaf for group in groups for leaf in group.leaves.values()}
     stored = []

@@ -1,4 +1,4 @@
-"""What decides the pretrained weights: sizes, rates, chances."""
+"""Settings of pretraining: sizes, learning rate, probabilities of corruption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import BertConfig
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """Everything that decides the pretrained weights."""
+    """All settings that determine the pretrained weights."""
 
     seed: int = 0
     pairs: int = 200_000
@@ -50,6 +50,6 @@ def build_encoder_config(recipe: EncoderRecipe, words: int) -> BertConfig:
         initializer_range=0.05,
         hidden_act="relu",
     )
-    # Plain attention is the faster one at this size.
+    # Eager attention is faster at this size.
     config._attn_implementation = "eager"
     return config

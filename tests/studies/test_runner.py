@@ -93,11 +93,11 @@ def test_folders_that_are_not_the_study_s(tmp_path: Path, capsys: pytest.Capture
     for folder, says in (
         (other, "it holds study accounting, not parity"),
         (run, "it holds a run of no study"),
-        (broken, "does not read"),
+        (broken, "cannot be read"),
     ):
         assert main(["study", "parity", *TINY, "--out", str(folder)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line and str(folder) in line
         assert not list((folder / "cells").glob("*"))
     assert main(["report", str(broken)]) == 2
-    assert "does not read" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Pretrain the tiny causal model on facts, riddles and ballots of the toy world.
+"""Pretrain the tiny causal model on the generated facts, riddles and ballots.
 
 Run `python -m scripts.embedded.mmlu.pretrain --out DIR`; DIR receives config.json, generation_config.json,
 model.safetensors and the tokenizer. Text is generated, so nothing is read from outside.
@@ -27,7 +27,7 @@ Part = tuple[list[str], list[bool]]
 
 @dataclass(frozen=True)
 class CausalRecipe:
-    """Everything that decides the pretrained weights; `other` is the weight of words that need not be learned."""
+    """All settings that determine the pretrained weights; `other` is the loss weight of words not to be learned."""
 
     seed: int = 0
     lesson_words: int = 600_000
@@ -45,7 +45,7 @@ class CausalRecipe:
 
 
 def build_vocabulary(words: Iterable[str]) -> list[str]:
-    """Special tokens, then every word of the text, the fillers, the facts and the marks, sorted."""
+    """Special tokens, then the words of text, fillers, facts and marks, sorted."""
     fact_words = {
         word for fact in build_facts() for word in (fact.thing, fact.property, *fact.subject.properties[fact.property])
     }
@@ -72,7 +72,7 @@ def build_config(recipe: CausalRecipe, words: int) -> LlamaConfig:
 
 
 def draw_batch(ids: Tensor, marked: Tensor, recipe: CausalRecipe) -> tuple[Tensor, Tensor]:
-    """Windows of the text, each opened by `<s>`, and the weight of each word as a target."""
+    """Windows of the text [batch, length], each starting with `<s>`, and the loss weight of each word."""
     starts = torch.randint(len(ids) - recipe.length, (recipe.batch, 1))
     spots = starts + torch.arange(recipe.length)
     rows, weights = ids[spots], torch.where(marked[spots], 1.0, recipe.other)
@@ -81,9 +81,11 @@ def draw_batch(ids: Tensor, marked: Tensor, recipe: CausalRecipe) -> tuple[Tenso
 
 
 def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaForCausalLM:
-    """Train from scratch, on lessons first, then on everything; prints a running mean of the loss."""
+    """Train from scratch, first on lessons, then on all items; prints a running mean of the loss."""
     index = {word: number for number, word in enumerate(words)}
-    coded = [(torch.tensor([index[word] for word in text]), torch.tensor(marked)) for text, marked in parts]
+    coded = []
+    for text, marked in parts:
+        coded.append((torch.tensor([index[word] for word in text]), torch.tensor(marked)))
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(build_config(recipe, len(words)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -95,6 +97,7 @@ def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaFor
         rows, weights = draw_batch(*coded[step >= recipe.lesson_steps], recipe)
         logits = model(input_ids=rows).logits[:, :-1]
         losses = functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
+        # Filler words are random; with equal weights they would dominate the gradient.
         loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -105,7 +108,7 @@ def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaFor
         recent = hard if step == 0 else 0.99 * recent + 0.01 * hard
         if step % 100 == 99:
             print(
-                f"step {step + 1} loss of what is to be learned {recent:.3f} {time.monotonic() - started:.0f} s",
+                f"step {step + 1} loss of words to learn {recent:.3f} {time.monotonic() - started:.0f} s",
                 flush=True,
             )
     return model
@@ -120,6 +123,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Denormal numbers slow a CPU down late in training.
     torch.set_flush_denormal(True)
     recipe = CausalRecipe(seed=options.seed, steps=options.steps)
     parts = [draw_stream(recipe.seed, recipe.lesson_words, lesson), draw_stream(recipe.seed, recipe.words, item)]

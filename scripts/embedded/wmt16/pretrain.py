@@ -1,4 +1,4 @@
-"""Pretrain the tiny translation model: masked sentences, telegrams in the other language, telegrams written out.
+"""Pretrain the tiny translation model on masked sentences, telegrams in the other language, and expanded telegrams.
 
 Run `python -m scripts.embedded.wmt16.pretrain --out DIR`; DIR receives config.json, generation_config.json,
 model.safetensors and the tokenizer. Text is generated, so nothing is read from outside.
@@ -23,7 +23,7 @@ from scripts.embedded.wmt16.tokens import build_tokenizer, save_tokenizer
 
 @dataclass(frozen=True)
 class TranslationRecipe:
-    """Everything that decides the pretrained weights."""
+    """All settings that determine the pretrained weights."""
 
     seed: int = 0
     examples: int = 150_000
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Denormal numbers slow a CPU down late in training.
     torch.set_flush_denormal(True)
     recipe = TranslationRecipe(seed=options.seed, steps=options.steps)
     model = train(recipe, encode_examples(recipe), len(build_tokenizer()))

@@ -188,7 +188,7 @@ def test_a_process_that_fails_ends_those_that_would_wait_for_it() -> None:
     ("more", "says"),
     [
         (["--methods", "lorasp"], "add lora"),
-        (["--methods", "lora", "--rival", "worst"], "allowed: best, default"),
+        (["--methods", "lora", "--baseline", "worst"], "allowed: best, default"),
         (["--methods", "lora", "--at-once", "two"], "--at-once two: allowed: whole numbers"),
         (["--methods", "lora", "--tasks", "rte,cola"], "compares one task, not cola, rte"),
         (["--methods", "lora", "--suite", "wmt16", "--tasks", "en-ro"], "en-ro is none"),

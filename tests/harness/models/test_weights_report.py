@@ -15,8 +15,9 @@ from torch import Tensor
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
 from harness.core.presets import get_preset
-from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model, load_skeleton
+from harness.models.load import load_model, load_skeleton
 from harness.models.source import ModelSource, resolve
+from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
 from tests.harness.families import build_family
 
 Weights = dict[str, Tensor]
