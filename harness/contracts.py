@@ -50,8 +50,8 @@ from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.models.quantization.simulated import Simulated
 from harness.planning.schedule import compute_learning_rates
-from harness.runner.executors.base import Executor
-from harness.runner.executors.local import LocalExecutor
+from harness.runner.executors.base import Executor, ExecutorSetup, Machine
+from harness.runner.executors.in_process import LocalExecutor
 from harness.training.pack_job import PackJob, PackOutcome
 
 __all__ = [
@@ -72,11 +72,13 @@ __all__ = [
     "Evaluator",
     "Example",
     "Executor",
+    "ExecutorSetup",
     "Exported",
     "Initial",
     "InputStatistics",
     "Label",
     "LocalExecutor",
+    "Machine",
     "Masks",
     "Member",
     "Method",

@@ -8,5 +8,6 @@ from typing import Any
 from harness.core.registry import Registry
 
 EXECUTORS: Registry[Callable[..., Any]] = Registry("executor", package="harness.runner.executors")
-"""Name -> class, called as `Class(device, cache, checkpoints, listener)`; harness/runner/executors/base.py says what it
-gives. How packs are trained changes no result, so an executor is not in a cell's key."""
+"""Name -> class, or function that returns an executor, called with an ExecutorSetup (harness/runner/executors/base.py).
+
+How packs are trained changes no result, so an executor is not in a cell's key."""

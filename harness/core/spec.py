@@ -22,7 +22,21 @@ from harness.core.suite_options import split_option
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
 MACHINE_FIELDS = (
-    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache", "executor"})
+    frozenset(
+        {
+            "device",
+            "pack",
+            "threads",
+            "out",
+            "profile",
+            "retry",
+            "save_adapters",
+            "margin",
+            "cache",
+            "executor",
+            "devices",
+        }
+    )
     | REPORT_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
@@ -245,9 +259,17 @@ class Spec(BaseModel):
             " default: as many as fit in memory and still save time"
         ),
     )
+    devices: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "devices that train packs at the same time, each with a worker process: numbers of GPUs such as 0,1,3,"
+            " or cpu:4 for four workers on the CPU; default: every visible GPU"
+        ),
+    )
     executor: str = Field(
         default="local",
-        description="where packs train: local (this process, one after another) or a plugin's; default: local",
+        description="where packs train: local (the devices of this machine) or a plugin's; default: local",
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"
@@ -301,6 +323,13 @@ class Spec(BaseModel):
     plugin: tuple[Path, ...] = Field(
         default=(), description="Python file that registers methods, strategies, suites and more (repeatable)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_device_of_workers(cls, fields: Any) -> Any:
+        """Workers on the CPU mean --device cpu for whatever the run does itself, such as profiles."""
+        on_cpu = isinstance(fields, dict) and str(fields.get("devices")).startswith("cpu:")
+        return fields | {"device": "cpu"} if on_cpu and fields.get("device", "auto") == "auto" else fields
 
     @model_validator(mode="after")
     def _check_quantize(self) -> Self:

@@ -18,6 +18,7 @@ from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
+from harness.runner.execute import execute, open_executor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,13 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
-    with store.lock():  # two runs in one folder would train the same cells
+    # two runs in one folder would train the same cells; workers load torch while the cells are planned
+    with store.lock(), open_executor(spec) as executor:
         plan = make_plan(spec)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
-            plan = tune(plan, spec, command, listen)
+            plan = tune(plan, spec, command, listen, executor)
         # damaged records are set aside here, so that their cells count as missing below
         records, set_aside = store.repair()
         notes = _check_checkpoint_folder(store)
@@ -98,9 +100,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
             if todo:
-                from harness.runner.execute import execute
-
-                execute(plan, todo, spec, store, listener)
+                execute(plan, todo, spec, store, listener, executor)
+            executor.close()  # a profile is taken alone on its device
             profiles = _take_profiles(plan, spec, store, listener)
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()

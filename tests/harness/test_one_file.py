@@ -50,7 +50,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.contracts import EXECUTORS
+from harness.contracts import EXECUTORS, LocalExecutor
 
 CHILD = """
 import harness, pickle, sys, types
@@ -63,24 +63,22 @@ torch.set_num_threads(1)
 silent = types.SimpleNamespace(on_pack_start=lambda *a: None, step=lambda *a: None, note=lambda *a: None)
 unused = types.SimpleNamespace(write=lambda checkpoint: None)
 path = Path(sys.argv[1])
-(outcome,) = LocalExecutor(sys.argv[2], None, unused, silent).run(deque([pickle.loads(path.read_bytes())]))
+setup, job = pickle.loads(path.read_bytes())
+(outcome,) = LocalExecutor(setup).run(deque([job]), unused, silent)
 path.write_bytes(pickle.dumps(outcome))
 """
 
 
 @EXECUTORS.register("spool")
-class Spool:
-    def __init__(self, device, cache, checkpoints, listener):
-        self.device, self.listener = device, listener
-
-    def run(self, jobs):
+class Spool(LocalExecutor):
+    def run(self, jobs, checkpoints, listener):
         while jobs:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "job"
-                path.write_bytes(pickle.dumps(jobs.popleft()))
-                subprocess.run([sys.executable, "-c", CHILD, str(path), self.device], check=True)
+                path.write_bytes(pickle.dumps((self.setup, jobs.popleft())))
+                subprocess.run([sys.executable, "-c", CHILD, str(path)], check=True)
                 outcome = pickle.loads(path.read_bytes())
-            self.listener.note("trained elsewhere")
+            listener.note("trained elsewhere")
             yield outcome
 '''
 QUANTIZATION = '''
