@@ -52,7 +52,6 @@ def format_suite_page(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {name.replace('_', '-')}={_format_default(o['default'])} ({o['type']}{allowed})")
         lines.append(f"      {o['meaning']}")
     lines += [] if facts["options"] else ["  none"]
-    lines += ["", "options of every method, in place of the flags: " + ", ".join(facts["common_options"])]
     lines += ["", "model and settings by preset"]
     for preset, fields in facts["presets"].items():
         settings = "".join(f", {k}={v}" for k, v in fields["protocol"].items())

@@ -229,7 +229,7 @@ def test_each_file_of_a_store_is_read_once_for_its_record_and_once_for_its_predi
         opened[path.name] += 1
         return real(path)
 
-    for module in ("harness.core.store", "reports.statistics.examples"):
+    for module in ("harness.core.stored_files", "reports.statistics.examples"):
         monkeypatch.setattr(f"{module}.read_bytes", count)
     results.report.rewrite_report(tmp_path)
     assert {opened[f"{key}.json"] for key in keys} == {1}
