@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.flags import Json, add_flags, collect_flags
 from harness.core.errors import UserError
-from harness.core.spec import REPORT_FIELDS, make_spec
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
 
@@ -20,7 +20,7 @@ Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
 To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
 
 
-@add_flags(REPORT_FIELDS | {"plugin"})
+@add_flags(REPORT_FIELDS | DECLARED_FIELDS | {"plugin"})
 def report(out: Folder, to: To = None, **values: Any) -> None:
     """Write the report of a stored run or study again.
 
