@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
@@ -43,17 +43,26 @@ def write_report(
     *,
     notes: Sequence[str] = (),
     folder: Path | None = None,
+    with_text: bool = False,
 ) -> Path:
     """The report of a folder, from what is stored there, as the spec's fields of SHOWN say.
 
     `found` stands in the place of what the statistics say. `notes` are lines about files that were skipped, `folder`
-    is where to write instead of OUT/report.
+    is where to write instead of OUT/report. `with_text`: show texts of examples, read from the source that the spec
+    names. Raises UserError if their source has changed.
     """
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
     run_info = store.read_run()
+    # before the statistics, which take longer: a source that has changed ends the command
+    texts = _read_texts(records, spec) if with_text else {}
     tuned, about_tuning = _read_tuned(store.out)
+    findings = add_tuning(found or _build_findings(store, records, profiles), records, tuned)
+    if with_text:
+        from reports.example_texts import add_example_texts
+
+        findings = add_example_texts(findings, records, store.cells, texts)
     absent = len(set(run_info["order"]) - {r.key for r in records})
     missing_notes = (
         [f"{absent} of {len(run_info['order'])} cells have no record: the same command runs them"] if absent else []
@@ -65,7 +74,7 @@ def write_report(
         run_info["title"],
         run_info["command"],
         [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
-        findings=add_tuning(found or _build_findings(store, records, profiles), records, tuned),
+        findings=findings,
         published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -75,6 +84,16 @@ def write_report(
 
         write_events(records, (folder or store.out) / "tensorboard")
     return path
+
+
+def _read_texts(records: Sequence[Record], spec: Spec) -> dict[tuple[str, str], Mapping[tuple[str, str], Any]]:
+    """Suite and task -> the texts of its examples by split and id."""
+    from harness.runner.example_texts import read_example_texts
+
+    tasks: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        tasks.setdefault((record.cell.suite, record.cell.task), []).append(record)
+    return {place: read_example_texts(group, spec).texts for place, group in tasks.items()}
 
 
 def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
@@ -102,8 +121,13 @@ def _read_published() -> list[dict[str, str]]:
     return read_published()
 
 
-def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files."""
+def rewrite_report(
+    out: Path, spec: Spec | None = None, to: Path | None = None, *, with_text: bool = False
+) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files.
+
+    `with_text`: show texts of examples, read from the source that the spec names.
+    """
     records, profiles, lines = load_run(out)
     if not records:
         raise build_no_records_error(out, lines)
@@ -112,5 +136,5 @@ def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) 
     for plugin in spec.plugin:
         load_plugin(plugin)
     check_formats(spec)
-    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to)
+    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to, with_text=with_text)
     return path, [*lines, *_read_tuned(out)[1]]

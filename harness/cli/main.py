@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import harness
-from harness.cli import machine, measured, registered, running, stored, studies as studying
+from harness.cli import examples as changing, machine, measured, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
 from harness.core.errors import UserError, shorten
@@ -41,6 +41,8 @@ SpecFile = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
 To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
+ROW_FIELDS = frozenset({"data_dir", "data_file", "option", "plugin"})
+"""Fields of Spec that say where the rows of a run come from, for commands that read them again."""
 SPEC = {"spec_file": (SpecFile, None), "as_json": (Json, False)}
 
 
@@ -70,8 +72,10 @@ STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, Fal
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-app.command("report")(
-    with_flags(stored.report, REPORT_FIELDS | {"plugin"}, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)})
+REPORT = {"out": (Folder, inspect.Parameter.empty), "to": (To, None), "with_text": (changing.WithText, False)}
+app.command("report")(with_flags(stored.report, REPORT_FIELDS | ROW_FIELDS, REPORT))
+app.command("examples")(
+    with_flags(changing.examples, ROW_FIELDS, {"out": (Folder, inspect.Parameter.empty), **changing.FLAGS})
 )
 PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),

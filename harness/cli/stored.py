@@ -17,7 +17,7 @@ from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
 
 
-def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
+def report(out: Path, to: Path | None, with_text: bool, flags: dict[str, Any]) -> None:
     """Write the report of a stored run or study again.
 
     Trains nothing. The report of a study includes its verdict.
@@ -28,9 +28,11 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     from studies import runner
 
     if _is_study(out):
+        if with_text:
+            raise UserError(f"--with-text: {out} is a study; allowed: the folder of a run")
         path, lines = runner.rewrite_study_report(out, make_spec(flags), to)
     else:
-        path, lines = write(out, make_spec(flags), to)
+        path, lines = write(out, make_spec(flags), to, with_text=with_text)
     print_skipped(lines)
     print_lines([f"report: {path}"])
 
