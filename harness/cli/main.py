@@ -17,6 +17,7 @@ import typer
 import harness
 from harness.cli import examples as changing, machine, measured, registered, running, stored, studies as studying
 from harness.cli.bench import bench
+from harness.cli.export import export
 from harness.cli.flags import Json, with_flags
 from harness.core.errors import UserError, shorten
 from harness.core.interrupt import SignalHandler, catch_signals, is_interrupted
@@ -86,6 +87,7 @@ PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
 for verb in PLAIN_COMMANDS:
     app.command()(verb)
 app.add_typer(bench, name="bench")
+app.add_typer(export, name="export")
 
 
 def main(arguments: list[str] | None = None) -> int:
