@@ -24,6 +24,8 @@ class FinishedRun:
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
+    """One line for each tracker of --log that did not get all cells."""
 
     @property
     def failed(self) -> int:
@@ -49,13 +51,16 @@ def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Fin
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
+    from results.loggers.base import check_loggers, log_records
     from results.report import check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     check_formats(spec)
+    check_loggers(spec.log)
     outcome = run_cells(spec, command, listen)
     report = write_report(
         Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
     )
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)
+    notes = log_records(spec.log, outcome.records, outcome.out)
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, tuple(notes))

@@ -21,7 +21,7 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
     """Train missing cells, profile methods and write the report.
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
-    cell failed.
+    cell failed, or if a tracker of --log did not get all cells.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
@@ -47,7 +47,8 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
         print_tables(outcome.records, outcome.profiles)
         counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
-    raise typer.Exit(1 if outcome.failed else 0)
+    print_lines(outcome.notes, sys.stderr)
+    raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 
 
 def make_listener(as_json: bool, total: int) -> Listener:

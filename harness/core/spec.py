@@ -22,7 +22,7 @@ from harness.core.suite_options import split_option
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
 MACHINE_FIELDS = (
-    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache"})
+    frozenset({"device", "pack", "threads", "out", "profile", "retry", "save_adapters", "margin", "cache", "log"})
     | REPORT_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
@@ -283,6 +283,13 @@ class Spec(BaseModel):
     )
     tensorboard: bool = Field(
         default=False, description="write losses and scores as TensorBoard event files; default: off"
+    )
+    log: Annotated[tuple[str, ...], Words] = Field(
+        default=(),
+        description=(
+            "comma-separated experiment trackers that get the finished cells of `run`: wandb, mlflow, trackio; they"
+            " stay on this machine unless the tracker's own environment variables name a server; default: none"
+        ),
     )
     plugin: tuple[Path, ...] = Field(
         default=(), description="Python file that registers methods, strategies or suites (repeatable)"
