@@ -62,5 +62,9 @@ def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Fin
     report = write_report(
         Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
     )
+    if spec.save_adapters:
+        from results.model_card import write_cards
+
+        write_cards(outcome.out, outcome.records, command)
     notes = log_records(spec.log, outcome.records, outcome.out)
     return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, tuple(notes))

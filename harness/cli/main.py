@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import harness
-from harness.cli import examples as changing, machine, measured, registered, running, stored, studies as studying
+from harness.cli import examples as changing, machine, measured, push, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.export import export
 from harness.cli.flags import Json, with_flags
@@ -83,6 +83,7 @@ PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(registered.methods, registered.strategies, registered.suites, registered.new),
     *(machine.schema, machine.doctor),
     studying.studies,
+    push.push_to_hub,
 )
 for verb in PLAIN_COMMANDS:
     app.command()(verb)
