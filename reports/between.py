@@ -40,7 +40,7 @@ def pair_sides(records: Sequence[Record], between: str, task: str) -> tuple[Side
         chosen = (_find_seed(before, first, before_seed),), (_find_seed(after, second, after_seed),)
         if chosen[0][0].key == chosen[1][0].key:
             raise UserError(f"--between {shorten(between)}: both sides are the same run; allowed: {FORM}")
-        return Side(first, chosen[0]), Side(second, chosen[1]), (f"{first} to {second}",)
+        return Side(first, chosen[0]), Side(second, chosen[1]), (f"{before_seed} to {after_seed}",)
     if {r.key for r in before.values()} & {r.key for r in after.values()}:
         raise UserError(f"--between {shorten(between)}: both sides are the same method; allowed: {FORM}")
     paired = pair_runs((first, before.values()), (second, after.values()))

@@ -111,8 +111,8 @@ def format_changes(changes: ExampleChanges, limit: int, texts: ExampleTexts | No
         else:
             yield from _stack_row(rows[0], row)
         if texts is not None:
-            for text in texts.texts[one.split, one.id]:
-                yield from textwrap.wrap(text, WIDTH - 4, initial_indent="    ", subsequent_indent="    ") or [""]
+            for text in (*texts.texts[one.split, one.id], *_list_outputs(one, changes)):
+                yield from textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ") or [""]
     if hidden := len(changes.examples) - len(chosen):
         yield f"and {hidden} more: --limit {len(changes.examples)} lists all"
 
@@ -143,6 +143,8 @@ def _build_count_rows(changes: ExampleChanges) -> list[tuple[str, ...]]:
 def _describe_test(changes: ExampleChanges) -> str:
     name = "McNemar's test" if changes.kind == "classes" else "Sign test"
     if len(changes.pairs) == 1:
+        if changes.p != changes.pairs[0].p:
+            name += " with clusters of examples (such as the questions of one subject)"
         return f"{name} of these two models on new examples: p = {changes.p:.3f}."
     small = sum(pair.p < 0.05 for pair in changes.pairs)
     return (
@@ -156,7 +158,8 @@ def _describe_columns(changes: ExampleChanges, texts: ExampleTexts | None) -> st
     if changes.kind == "classes":
         names = texts.labels if texts else ()
         classes = f" Classes: {', '.join(f'{i} {name}' for i, name in enumerate(names))}." if names else ""
-        return f"Predicted classes, with the number of runs of each.{classes}"
+        numbers = ", with the number of runs of each" if len(changes.pairs) > 1 else ""
+        return f"Predicted classes{numbers}.{classes}"
     if changes.kind == "values":
         return "Mean predictions; change: of the score, which is minus the absolute error."
     return "Mean sentence chrF2 of the generated texts, 0 to 100."
@@ -176,6 +179,15 @@ def _build_example_row(one: ChangedExample, changes: ExampleChanges) -> tuple[st
 
     scores = [score_examples("texts", side, [one.target] * pairs).mean() for side in (one.before, one.after)]
     return one.id, "(text)", *(f"{score:.1f}" for score in scores), f"{one.change:+.1f}, {change}"
+
+
+def _list_outputs(one: ChangedExample, changes: ExampleChanges) -> list[str]:
+    """The reference and what both sides generated in the first pair of runs; nothing where no texts are predicted."""
+    if changes.kind != "texts":
+        return []
+    first = f", seed {changes.pairs[0].seeds}" if len(changes.pairs) > 1 else ""
+    sides = ((changes.before, one.before), (changes.after, one.after))
+    return [f"reference: {one.target}", *(f"{side.name}{first}: {values[0]}" for side, values in sides)]
 
 
 def _count_values(values: tuple[Any, ...]) -> str:

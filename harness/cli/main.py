@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import harness
-from harness.cli import examples as changing, machine, measured, push, registered, running, stored, studies as studying
+from harness.cli import examples, machine, measured, push, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.export import export
 from harness.cli.flags import Json, with_flags
@@ -73,10 +73,10 @@ STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, Fal
 app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-REPORT = {"out": (Folder, inspect.Parameter.empty), "to": (To, None), "with_text": (changing.WithText, False)}
+REPORT = {"out": (Folder, inspect.Parameter.empty), "to": (To, None), "with_text": (examples.WithText, False)}
 app.command("report")(with_flags(stored.report, REPORT_FIELDS | ROW_FIELDS, REPORT))
 app.command("examples")(
-    with_flags(changing.examples, ROW_FIELDS, {"out": (Folder, inspect.Parameter.empty), **changing.FLAGS})
+    with_flags(examples.examples, ROW_FIELDS, {"out": (Folder, inspect.Parameter.empty), **examples.FLAGS})
 )
 PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),

@@ -241,7 +241,10 @@ def _align_predictions(before: Side, after: Side, cells: Path) -> _Predictions:
 def as_dict(
     changes: ExampleChanges, limit: int, texts: Mapping[tuple[str, str], tuple[str, ...]] | None = None
 ) -> dict[str, Any]:
-    """The changes as JSON has them; at most `limit` examples, with `texts` by split and id if given."""
+    """The changes as JSON has them; at most `limit` examples, with `texts` by split and id if given.
+
+    Without `texts` the targets of generated texts are left out too, for they are text of the data source.
+    """
     words = ("right_to_wrong", "wrong_to_right") if changes.kind == "classes" else ("worsened", "improved")
     pairs: list[dict[str, Any]] = []
     for pair in changes.pairs:
@@ -254,6 +257,7 @@ def as_dict(
     examples: list[dict[str, Any]] = []
     for one in changes.examples[:limit]:
         target = one.target.item() if hasattr(one.target, "item") else one.target
+        target = None if changes.kind == "texts" and texts is None else target
         example = {"id": one.id, "split": one.split, "target": target, "before": one.before, "after": one.after}
         example |= {words[0]: one.worsened, words[1]: one.improved, "mean_change": one.change}
         examples.append(example | ({} if texts is None else {"texts": texts[one.split, one.id]}))

@@ -26,7 +26,7 @@ def test_two_methods_are_paired_by_seed() -> None:
 
 def test_two_seeds() -> None:
     before, after, names = pair_sides(RECORDS, "lora@2,lora@0", "rte")
-    assert [s.records[0].cell.seeds["init"] for s in (before, after)] == [2, 0] and names == ("lora@2 to lora@0",)
+    assert [s.records[0].cell.seeds["init"] for s in (before, after)] == [2, 0] and names == ("2 to 0",)
 
 
 @pytest.mark.parametrize(

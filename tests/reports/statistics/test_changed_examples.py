@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sacrebleu.metrics import CHRF
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from harness.core.errors import UserError
-from harness.core.record import Record
+from harness.core.record import Predictions, Record
 from reports.statistics.changed_examples import Side, as_dict, compute_clustered_p, find_changes, score_examples
 from tests.reports.predicted import guesses, kept
+from tests.reports.records import cell, record
 
 
 def sides(folder: Path, seeds: int = 3) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, list[Record]]]:
@@ -85,6 +87,28 @@ def test_a_regression_has_differences_of_its_error(tmp_path: Path) -> None:
     assert [(e.id.rpartition("/")[2], e.change) for e in changes.examples] == [("1", -0.75), ("0", 0.25)]
     written = as_dict(changes, 1)
     assert written["pairs"][0]["worsened"] == 1 and written["examples"][0]["target"] == 2.0
+
+
+def test_generated_texts_have_differences_of_chrf(tmp_path: Path) -> None:
+    targets = ["the cat sits", "the dogs run", "a bird"]
+    said = {"lora": ["the cat sits", "the dogs", "a bird"], "lorasp": ["the cat", "the dogs run", "a bird"]}
+    cells = {m: cell("en-ro", m, suite="wmt16") for m in said}
+    for method, texts in said.items():
+        frame = pd.DataFrame(
+            {"id": ["test/0", "test/1", "test/2"], "split": "test", "target": targets, "prediction": texts}
+        )
+        frame.to_parquet(tmp_path / f"{cells[method].key}.parquet")
+    side = Predictions(path="", sha256="", rows=3)
+    before, after = (Side(m, (record(1.0, cells[m], predictions=side),)) for m in said)
+    changes = find_changes(before, after, ("0",), tmp_path)
+    expected = {}
+    for i in range(2):
+        now, was = (CHRF().sentence_score(said[m][i], [targets[i]]).score for m in ("lorasp", "lora"))
+        expected[f"test/{i}"] = now - was
+    assert changes.kind == "texts" and {e.id: e.change for e in changes.examples} == pytest.approx(expected)
+    # the reference is text of the data source
+    assert [e["target"] for e in as_dict(changes, 9)["examples"]] == [None, None]
+    assert as_dict(changes, 9, {("test", f"test/{i}"): ("x",) for i in range(3)})["examples"][0]["target"] in targets
 
 
 def test_other_examples_are_refused(tmp_path: Path) -> None:
