@@ -39,13 +39,13 @@ LICENCE_NOTE = (
 
 def write_cards(out: Path, records: Sequence[Record], command: str) -> None:
     """Write the card of each saved adapter of a run; one that was edited stays. Raises UserError."""
+    seeds = group_seeds(records)
     for record in records:
         if record.adapter is None or record.adapter.path != f"adapters/{record.key}":
             continue
         path = out / record.adapter.path / CARD
         if path.parent.is_dir() and not is_edited(path):
-            seeds = select_seeds(records, record)
-            write_atomically(path, build_card(record, seeds, command, read_task_type(path.parent)))
+            write_atomically(path, build_card(record, seeds[record.key], command, read_task_type(path.parent)))
 
 
 def is_edited(path: Path) -> bool:
@@ -58,11 +58,16 @@ def is_edited(path: Path) -> bool:
     return mark is None or hashlib.sha256(content[: mark.start()]).hexdigest().encode() != mark[1]
 
 
-def select_seeds(records: Sequence[Record], record: Record) -> list[Record]:
-    """The cells of a record's task and method that have scores: all its seeds."""
+def group_seeds(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Record key -> the cells of its task and method that have scores: all its seeds."""
+    # names once for all: they depend on all records, of which there may be thousands
     names = build_method_names(records)
-    place = (record.cell.suite, record.cell.task, names[record.key])
-    return [r for r in records if r.scores and (r.cell.suite, r.cell.task, names[r.key]) == place]
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    places = {record.key: (record.cell.suite, record.cell.task, names[record.key]) for record in records}
+    for record in records:
+        if record.scores:
+            groups.setdefault(places[record.key], []).append(record)
+    return {key: groups.get(place, []) for key, place in places.items()}
 
 
 def read_task_type(folder: Path) -> str:

@@ -88,7 +88,13 @@ def format_changes(changes: ExampleChanges, limit: int, texts: ExampleTexts | No
     where = " in at least one pair of runs" if len(changes.pairs) > 1 else ""
     yield from _wrap(f"{len(changes.examples)} of {changes.total} examples change{where}")
     yield ""
-    yield from align_rows(_build_count_rows(changes))
+    counts = _build_count_rows(changes)
+    lines = align_rows(counts)
+    if max(map(len, lines)) <= WIDTH:
+        yield from lines
+    else:
+        for row in counts[1:]:
+            yield from _stack_row(counts[0], row)
     yield ""
     yield from _wrap(_describe_test(changes))
     chosen = changes.examples[:limit]
@@ -199,8 +205,8 @@ def _count_values(values: tuple[Any, ...]) -> str:
 
 
 def _stack_row(head: tuple[str, ...], row: tuple[str, ...]) -> Iterator[str]:
-    """A row that does not fit in the width: its id, then one line per column."""
-    yield row[0]
+    """A row that does not fit in the width: its first column, then one line per column."""
+    yield from _wrap(row[0])
     for name, value in zip(head[1:], row[1:], strict=True):
         yield from textwrap.wrap(f"  {name}: {value}", WIDTH, subsequent_indent="    ")
 

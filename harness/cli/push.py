@@ -39,7 +39,7 @@ def push_to_hub(
     from harness.cli.stored import print_skipped
     from harness.runner.push import check_repo, choose_base, select_adapter, stage_adapter, upload
     from harness.runner.run import build_no_records_error, load_run
-    from results.model_card import CARD, build_card, is_edited, read_task_type, select_seeds
+    from results.model_card import CARD, build_card, group_seeds, is_edited, read_task_type
 
     check_repo(repo)
     records, _, skipped = load_run(out)
@@ -52,7 +52,7 @@ def push_to_hub(
     card = None
     if not is_edited(folder / CARD):
         command = Store(out).read_run()["command"]
-        card = build_card(record, select_seeds(records, record), command, read_task_type(folder), repo, base_id)
+        card = build_card(record, group_seeds(records)[record.key], command, read_task_type(folder), repo, base_id)
     with stage_adapter(out, record, base_id, card) as staged:
         url = upload(staged, repo, private=private, message=f"{record.cell.label} on {task}")
     print_lines([json.dumps({"url": url, "cell": record.key})] if as_json else [f"pushed {record.key}: {url}"])

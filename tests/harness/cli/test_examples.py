@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import results
+from harness.cli.examples import format_changes
 from harness.cli.main import main
+from reports.statistics.changed_examples import ChangedExample, ExampleChanges, PairCounts, Side
 
 ROWS = importlib.resources.files("suites.embedded") / "data" / "glue" / "rte" / "dev.tsv"
 
@@ -55,6 +57,17 @@ def test_the_table_fits_in_80_columns(folder: Path, task: str, capsys: pytest.Ca
     assert main(["examples", str(folder), "--task", task, "--between", "lora,lorasp", "--with-text"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"glue {task}: lora to lorasp" and max(map(len, lines)) <= 80
+
+
+def test_long_names_are_stacked_and_never_cut() -> None:
+    name, seeds = "lorasp:" + "x" * 200, "dropout=0;head=0;init=0;mask=3;order=0"
+    example = ChangedExample("i" * 100, "validation", 0, (0,), (1,), 0, 1, -1.0)
+    pair = PairCounts(seeds, 0, 1, 9, 5, 1.0)
+    changes = ExampleChanges("glue", "rte", Side("lora", ()), Side(name, ()), "classes", 10, (pair,), 1.0, (example,))
+    lines = list(format_changes(changes, 5, None))
+    assert max(map(len, lines)) <= 80
+    whole = "".join(lines)
+    assert name in whole and "i" * 100 in whole and seeds in whole and "…" not in whole
 
 
 def test_a_source_that_has_changed_shows_no_text(
