@@ -29,6 +29,7 @@ def pair_sides(records: Sequence[Record], between: str, task: str) -> tuple[Side
     suites = dict.fromkeys(record.cell.suite for record in scored)
     if len(suites) > 1:
         raise UserError(f"--task {task}: it is a task of {' and '.join(suites)}; give a run with one of them")
+    # a user writes what a report or the command line shows; both may differ from the label
     groups = _group_by_spelling(scored, names)
     first, second = _split_between(between, groups)
     sides = [_find_side(groups, text) for text in (first, second)]
@@ -81,6 +82,7 @@ def _group_by_spelling(records: Sequence[Record], names: Mapping[str, str]) -> d
 
 def _split_between(between: str, groups: Mapping[str, object]) -> tuple[str, str]:
     """The two sides; a comma may also stand between the options of a method. Raises UserError."""
+    # options have commas too: of all places to split at, the one with a known name on both sides is meant
     parts = between.split(",")
     splits = [(",".join(parts[:n]).strip(), ",".join(parts[n:]).strip()) for n in range(1, len(parts))]
     if not splits:
@@ -97,6 +99,7 @@ def _split_between(between: str, groups: Mapping[str, object]) -> tuple[str, str
 
 
 def _strip_seed(text: str, groups: Mapping[str, object]) -> str:
+    # a name in the report may hold an @ of its own (a model's revision)
     return text if text in groups else text.rpartition("@")[0] or text
 
 

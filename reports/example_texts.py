@@ -43,8 +43,8 @@ def add_example_texts(
                     # the report has a note on predictions that are absent or damaged
                     continue
                 place = {"suite": grid.suite, "task": task, "method": method, "against": baseline}
-                found = texts[grid.suite, task]
-                rows += [place | _build_row(one, found) for one in changes.examples[:MOST_EXAMPLES]]
+                task_texts = texts[grid.suite, task]
+                rows += [place | _build_row(one, task_texts) for one in changes.examples[:MOST_EXAMPLES]]
     if not rows:
         return findings
     return dataclasses.replace(findings, detail=[*findings.detail, ("Examples that change most", rows, NOTES)])

@@ -96,6 +96,7 @@ def name_models(records: Sequence[Record]) -> dict[str, str]:
         record.key: f"{record.cell.model.name.rstrip('/').rpartition('/')[2]} {methods[record.key]}"
         for record in records
     }
+    # two names may have one slug, and files of two models would share a folder
     slugs = {title: _slug(title) for title in titles.values()}
     names = list(slugs.values())
     return {key: slugs[t] if names.count(slugs[t]) == 1 else f"{slugs[t]}-{_hash(t)[:8]}" for key, t in titles.items()}
@@ -120,6 +121,7 @@ def build_log(record: Record, model: str, organization: str, command: str) -> di
     """The evaluation log of one cell."""
     cell, environment = record.cell, record.environment
     finished = datetime.fromisoformat(record.finished)
+    # the time of the result, not of the export: a second export gives equal files
     timestamp = f"{finished.timestamp():.0f}"
     versions = environment.model_dump(mode="json") if environment else {}
     return {
@@ -226,6 +228,7 @@ def _to_texts(details: dict[str, Any]) -> dict[str, str]:
 def validate_files(files: Sequence[Path], to: Path) -> str | None:
     """Name and version of the package that validated the files, None where it is not installed. Raises UserError."""
     try:
+        # an optional package that does not install on Python 3.11
         from every_eval_ever.validator.validation_core import validate_file
 
         version = importlib.metadata.version(PACKAGE)

@@ -54,6 +54,7 @@ def is_edited(path: Path) -> bool:
         content = read_bytes(path)
     except OSError:
         return False
+    # without the mark it is a card of somebody else
     mark = MARK.search(content)
     return mark is None or hashlib.sha256(content[: mark.start()]).hexdigest().encode() != mark[1]
 
@@ -93,6 +94,7 @@ def build_card(
     data = _build_metadata(record, seeds, task_type, base)
     lines = ["---", data.to_yaml(), "---", "", *_build_lines(record, seeds, command, task_type, repo, base), ""]
     content = "\n".join(lines).encode(errors="replace")
+    # last, so that the hash can be of everything before it
     return content + f"<!-- written by lorasp-harness, sha256 {hashlib.sha256(content).hexdigest()} -->\n".encode()
 
 

@@ -98,10 +98,12 @@ def format_changes(changes: ExampleChanges, limit: int, texts: ExampleTexts | No
     yield ""
     yield from _wrap(_describe_test(changes))
     chosen = changes.examples[:limit]
+    # nothing changes, or --limit 0
     if not chosen:
         return
     yield ""
     values = [_build_example_row(one, changes) for one in chosen]
+    # names of methods as heads where they fit, for they are easier to read
     for sides in ((changes.before.name, changes.after.name), ("before", "after")):
         rows: list[tuple[str, ...]] = [("example", "target", *sides, "change"), *values]
         lines = align_rows(rows)
@@ -149,6 +151,7 @@ def _build_count_rows(changes: ExampleChanges) -> list[tuple[str, ...]]:
 def _describe_test(changes: ExampleChanges) -> str:
     name = "McNemar's test" if changes.kind == "classes" else "Sign test"
     if len(changes.pairs) == 1:
+        # the p of the pair's row takes examples as independent
         if changes.p != changes.pairs[0].p:
             name += " with clusters of examples (such as the questions of one subject)"
         return f"{name} of these two models on new examples: p = {changes.p:.3f}."

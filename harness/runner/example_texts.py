@@ -38,6 +38,7 @@ def read_example_texts(records: Sequence[Record], spec: Spec) -> ExampleTexts:
     flags = "--data-dir, --data-file and --option"
     if not (spec.data_dir or spec.data_file) and source not in ("embedded", "") and not source.startswith("hub "):
         raise UserError(f"--with-text: the rows of {where} come from {source}; give the {flags} of its run")
+    # a record names its source in words, without paths, because records are published
     preset = get_preset(cell.preset)
     request = SourceRequest(
         "data-dir" if spec.data_dir else preset.source, spec.data_dir, parse_data_files(spec.data_file)
@@ -45,6 +46,7 @@ def read_example_texts(records: Sequence[Record], spec: Spec) -> ExampleTexts:
     asked = spec.model_copy(update={"suite": (cell.suite,), "tasks": (cell.task,)})
     suite = configure_suites(asked, request)[cell.suite]
     data = suite.load(cell.task, request)
+    # other rows may have the same ids, so their text would stand beside predictions of something else
     if data.fingerprint != cell.data:
         raise UserError(
             f"--with-text: the rows of {where} are not those of the run: its data has fingerprint "

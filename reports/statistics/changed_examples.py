@@ -119,6 +119,7 @@ def find_changes(before: Side, after: Side, pair_names: Sequence[str], cells: Pa
         for p, name in enumerate(pair_names)
     )
     codes = _compute_codes(aligned)
+    # one pair of runs without clusters has an exact test; the clustered one is an approximation for many clusters
     is_simple = len(pairs) == 1 and len(set(codes.tolist())) == len(codes)
     return ExampleChanges(
         cell.suite,
@@ -152,6 +153,7 @@ def score_examples(kind: Kind, predictions: Any, targets: Any) -> Any:
         return -np.abs(predictions - targets)
     from sacrebleu import sentence_chrf
 
+    # BLEU of one sentence is 0 without a common 4-gram, which chrF has no need of
     pairs = zip(predictions, targets, strict=True)
     return np.array([sentence_chrf(str(text), [str(target)]).score for text, target in pairs])
 
@@ -165,6 +167,7 @@ def compute_clustered_p(nets: Any, codes: Any) -> float:
     import numpy as np
     from scipy.stats import chi2
 
+    # pairs of runs of one example are not independent, so they add up to one number
     sums = np.bincount(codes, nets)
     squares = float(sums @ sums)
     return float(chi2.sf(float(sums.sum()) ** 2 / squares, 1)) if squares else 1.0
@@ -182,6 +185,7 @@ def _compute_codes(aligned: _Predictions) -> Any:
 
     codes = np.zeros(len(aligned.ids), dtype=int)
     splits, ids = np.array(aligned.splits), np.array(aligned.ids)
+    # compute_clusters counts from 0 within each split
     start = 0
     for split in dict.fromkeys(aligned.splits):
         at = splits == split
@@ -224,6 +228,7 @@ def _align_predictions(before: Side, after: Side, cells: Path) -> _Predictions:
                 table = read_predictions(cells / f"{record.key}.parquet")
             except NoExamples as error:
                 raise UserError(f"{side.name}, cell {record.key}: {error}; run its command again") from error
+            # only the first table is kept whole: the ids of thousands of runs would not fit into memory
             first = first if first is not None else table
             if any(not table.column(name).equals(first.column(name)) for name in COLUMNS[:3]):
                 raise UserError(
@@ -234,6 +239,7 @@ def _align_predictions(before: Side, after: Side, cells: Path) -> _Predictions:
     ids, splits = (first.column(name).to_pylist() for name in COLUMNS[:2])
     targets = convert_column(first.column("target"))
     if find_kind(rows["before"][0]) == "classes":
+        # class ids may be stored as floating-point numbers, and would be printed as 1.0
         targets = targets.astype(np.int64)
     return _Predictions(ids, splits, targets, np.stack(rows["before"]), np.stack(rows["after"]))
 
@@ -256,6 +262,7 @@ def as_dict(
         pairs.append(row | {"p": pair.p})
     examples: list[dict[str, Any]] = []
     for one in changes.examples[:limit]:
+        # json does not write numpy's own types
         target = one.target.item() if hasattr(one.target, "item") else one.target
         target = None if changes.kind == "texts" and texts is None else target
         example = {"id": one.id, "split": one.split, "target": target, "before": one.before, "after": one.after}

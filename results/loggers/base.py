@@ -91,9 +91,11 @@ def log_records(names: Sequence[str], records: Sequence[Record], out: Path) -> l
     lines = []
     for name in names:
         done = state.setdefault(name, {})
+        # a cell that trained again has another time
         todo = [record for record in records if done.get(record.key) != record.finished]
         logger = LOGGERS.get(name)(out)
         for record in todo:
+            # an interrupted cell trains later
             if record.status == "cancelled":
                 continue
             try:
@@ -106,6 +108,7 @@ def log_records(names: Sequence[str], records: Sequence[Record], out: Path) -> l
                     "same command logs the rest"
                 )
                 break
+            # after each cell, so that an interrupt repeats at most one
             done[record.key] = record.finished
             write_atomically(out / STATE, json.dumps(state, indent=1).encode())
     return lines
@@ -150,6 +153,7 @@ def _read_state(out: Path) -> dict[str, dict[str, str]]:
         state = json.loads(read_bytes(out / STATE))
     except (OSError, ValueError):
         return {}
+    # only an aid against doubles: without it all cells are logged again
     is_valid = isinstance(state, dict) and all(isinstance(keys, dict) for keys in state.values())
     return state if is_valid else {}
 
