@@ -19,6 +19,8 @@ class MlflowLogger(Logger):
 
     @classmethod
     def load(cls) -> Any:
+        # mlflow reports its use to its makers unless told otherwise, also without a server
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import mlflow
 
         return mlflow

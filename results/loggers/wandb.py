@@ -16,6 +16,8 @@ class WandbLogger(Logger):
 
     @classmethod
     def load(cls) -> Any:
+        # wandb sends reports of its errors to its makers unless told otherwise, also offline
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         return wandb
