@@ -24,6 +24,8 @@ class FinishedRun:
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
+    """One line for each tracker of --log that did not get all cells."""
 
     @property
     def failed(self) -> int:
@@ -50,14 +52,21 @@ def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Fin
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
+    from results.loggers.base import check_loggers, log_records
     from results.report import check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
+    check_loggers(spec.log)
     outcome = run_cells(spec, command, listen)
     report = write_report(
         Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
     )
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)
+    if spec.save_adapters:
+        from results.model_card import write_cards
+
+        write_cards(outcome.out, outcome.records, command)
+    notes = log_records(spec.log, outcome.records, outcome.out)
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, tuple(notes))

@@ -13,8 +13,11 @@ from typing import Annotated
 import typer
 
 from harness.cli.bench import bench
+from harness.cli.examples import examples
+from harness.cli.export import export
 from harness.cli.machine import doctor, schema
 from harness.cli.measured import plan, profile
+from harness.cli.push import push_to_hub
 from harness.cli.registered import methods, new, strategies, suites
 from harness.cli.running import run
 from harness.cli.stored import compare, merge, report, show, watch
@@ -62,7 +65,7 @@ def root(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, study, plan, profile),
-    *(report, show, compare, watch, merge),
+    *(report, examples, show, compare, watch, merge, push_to_hub),
     *(methods, strategies, suites, new),
     *(schema, doctor),
     studies,
@@ -70,6 +73,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(export, name="export")
 
 
 def main(arguments: list[str] | None = None) -> int:

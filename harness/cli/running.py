@@ -22,7 +22,7 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
     """Train missing cells, profile methods and write the report.
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
-    cell failed.
+    cell failed, or if a tracker of --log did not get all cells.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
@@ -48,7 +48,8 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
         print_tables(outcome.records, outcome.profiles)
         counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
-    raise typer.Exit(1 if outcome.failed else 0)
+    print_lines(outcome.notes, sys.stderr)
+    raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 
 
 def make_listener(as_json: bool, total: int) -> Listener:

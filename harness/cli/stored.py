@@ -17,11 +17,21 @@ from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
 
 Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
+WithText = Annotated[
+    bool,
+    typer.Option(
+        "--with-text/--no-with-text",
+        help="show the text of the examples, read again from the data source, which must be unchanged; "
+        "--data-dir and the flags below it say where, if it is not the preset's",
+    ),
+]
+ROW_FIELDS = frozenset({"data_dir", "data_file", "option", "plugin"})
+"""Fields of Spec that say where the rows of a run come from, for commands that read them again."""
 To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
 
 
-@add_flags(REPORT_FIELDS | DECLARED_FIELDS | {"plugin"})
-def report(out: Folder, to: To = None, **values: Any) -> None:
+@add_flags(REPORT_FIELDS | DECLARED_FIELDS | ROW_FIELDS)
+def report(out: Folder, to: To = None, with_text: WithText = False, **values: Any) -> None:
     """Write the report of a stored run or study again.
 
     Trains nothing. The report of a study includes its verdict.
@@ -32,7 +42,12 @@ def report(out: Folder, to: To = None, **values: Any) -> None:
     from studies import runner
 
     spec = make_spec(collect_flags(values))
-    path, lines = (runner.rewrite_study_report if _is_study(out) else write)(out, spec, to)
+    if _is_study(out):
+        if with_text:
+            raise UserError(f"--with-text: {out} is a study; allowed: the folder of a run")
+        path, lines = runner.rewrite_study_report(out, spec, to)
+    else:
+        path, lines = write(out, spec, to, with_text=with_text)
     print_skipped(lines)
     print_lines([f"report: {path}"])
 

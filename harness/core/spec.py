@@ -25,21 +25,7 @@ REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
-    frozenset(
-        {
-            "device",
-            "pack",
-            "threads",
-            "out",
-            "profile",
-            "retry",
-            "save_adapters",
-            "margin",
-            "cache",
-            "executor",
-            "devices",
-        }
-    )
+    frozenset("device devices executor threads pack cache retry out profile save_adapters margin log".split())
     | REPORT_FIELDS
     | DECLARED_FIELDS
 )
@@ -340,6 +326,13 @@ class Spec(BaseModel):
     )
     tensorboard: bool = Field(
         default=False, description="write losses and scores as TensorBoard event files; default: off"
+    )
+    log: Annotated[tuple[str, ...], Words] = Field(
+        default=(),
+        description=(
+            "comma-separated experiment trackers that get the finished cells of `run`: wandb, mlflow, trackio; they"
+            " stay on this machine unless the tracker's own environment variables name a server; default: none"
+        ),
     )
     plugin: tuple[Path, ...] = Field(
         default=(), description="Python file that registers methods, strategies, suites and more (repeatable)"
