@@ -126,11 +126,11 @@ def draw_heat_map(grid: Grid) -> Drawing | None:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("differences", place=20)
+@report_figure("differences", place=20, topic="comparisons", chart="differences")
 def _draw_differences(context: SuiteContext) -> Drawing | None:
     return draw_forest(context.grid)
 
 
-@report_figure("heatmap", place=30)
+@report_figure("heatmap", place=30, topic="comparisons", chart="heatmap")
 def _draw_heatmap(context: SuiteContext) -> Drawing | None:
     return draw_heat_map(context.grid)

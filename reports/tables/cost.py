@@ -13,7 +13,7 @@ from reports.registered import SuiteContext, report_table
 from reports.solo import find_profile
 
 
-@report_table("cost", place=30)
+@report_table("cost", place=30, topic="cost")
 def build(context: SuiteContext) -> Table:
     return build_cost_table(context.grid, context.profiles)
 
