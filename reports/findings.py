@@ -128,7 +128,7 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
         "generalizes to new": comparison.target.replace("new ", "")
         if comparison.estimate is not None
         else comparison.why,
-        "adjusted p (Holm)": _format_p(tests.holm),
+        "adjusted p (Holm)": _format_p(tests.adjusted_p),
         "sign-flip p": _format_p(comparison.sign_flip),
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
         "collapsed": comparison.collapse_counts,
@@ -264,10 +264,10 @@ def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:
         "high": e.high if e else None,
         "generalizes_to": c.target if e else c.why,
         "p": t.p,
-        "p_holm": t.holm,
+        "p_holm": t.adjusted_p,
         "p_sign_flip": c.sign_flip,
-        "p_equivalence_holm": t.equivalence_holm,
-        "p_non_inferiority_holm": t.non_inferiority_holm,
+        "p_equivalence_holm": t.equivalence_p,
+        "p_non_inferiority_holm": t.non_inferiority_p,
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
         "no_equivalence_because": c.equivalence_refusal,
         "collapsed": c.collapse_counts,

@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import Cell
 from harness.core.record import Profile, Record
-from reports.compare import find_coverage
+from reports.compare import Coverage, find_coverage
 from reports.document import Rows
 from reports.frames import Grid, build_grids
 from reports.statistics import score_frames as frames
+from reports.statistics.best_group import BestGroup, find_best_group, pick_best
 from reports.statistics.collapse import TaskCollapses, find_collapses
-from reports.statistics.comparisons import Comparison, PairedCells, compare_on_average, compare_on_task, match_cells
+from reports.statistics.comparisons import (
+    Comparison,
+    PairedCells,
+    compare_on_average,
+    compare_on_task,
+    estimate_paired,
+    match_cells,
+)
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
+from reports.statistics.families import Pair
+from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
 from reports.statistics.savings import Saving, compute_saving, describe_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
 from reports.statistics.signatures import REFERENCES, SUBJECT, FailureCheck, check_failure_modes
@@ -47,7 +57,8 @@ class Analysis:
     `judged`: each method against the first, and lorasp against lora and full, per task and on the mean over tasks.
     `rows` holds the rows of the frames below by name. `signatures`: suite -> checks of the paper's failures. `margin`
     in points. `seed`: of the bands of the performance profiles, the only thing that is resampled beside sacrebleu's
-    tests. `collapses`: suite -> task -> its collapsed runs.
+    tests. `collapses`: suite -> task -> its collapsed runs. `primary`: suite -> its primary pairs. `best`: suite -> the
+    methods tied with the best. `rankings`: what a reader sees first, one per suite.
     """
 
     judged: tuple[ComparisonResult, ...]
@@ -57,6 +68,14 @@ class Analysis:
     seed: int
     grids: Sequence[Grid] = dataclasses.field(compare=False, repr=False)
     collapses: Mapping[str, Mapping[str, TaskCollapses]] = dataclasses.field(default_factory=dict)
+    primary: Mapping[str, Sequence[Pair]] = dataclasses.field(default_factory=dict)
+    best: Mapping[str, BestGroup | None] = dataclasses.field(default_factory=dict)
+    rankings: tuple[Ranking, ...] = ()
+
+    @property
+    def baselines(self) -> Mapping[str, str]:
+        """Suite -> the method that the others are compared with: that of the first primary pair."""
+        return {suite: pairs[0][1] for suite, pairs in self.primary.items() if pairs}
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
@@ -102,6 +121,8 @@ class _SuiteAnalysis:
     pairs: Rows
     translations: Rows
     collapses: Mapping[str, TaskCollapses]
+    primary: Sequence[Pair]
+    best: BestGroup | None
 
 
 def analyse(
@@ -121,7 +142,8 @@ def analyse(
     """
     suites = [_analyse_suite(grid, cells) for grid in build_grids(records)]
     every = [c for suite in suites for c in suite.comparisons]
-    tests = compute_tests(every, margin)
+    primary = {suite.grid.suite: suite.primary for suite in suites}
+    tests = compute_tests(every, margin, primary)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(
         _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True)
@@ -139,7 +161,9 @@ def analyse(
         for s, p in zip(suites, parts, strict=True)
     }
     collapses = {s.grid.suite: s.collapses for s in suites}
-    return Analysis(judged, rows, signs, margin, seed, [suite.grid for suite in suites], collapses)
+    best = {s.grid.suite: s.best for s in suites}
+    analysis = Analysis(judged, rows, signs, margin, seed, [s.grid for s in suites], collapses, primary, best)
+    return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
 
 
 def _select_suite(judged: Sequence[ComparisonResult], suite: str) -> list[tuple[Comparison, Verdict]]:
@@ -193,7 +217,29 @@ def _analyse_suite(grid: Grid, cells: Path | None) -> _SuiteAnalysis:
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
             rows += [names | row for row in _build_pair_rows(one, evidence_by_task[task])]
             texts += [(names, pair) for pair in one.cells.values()]
-    return _SuiteAnalysis(grid, evidence_by_task, comparisons, rows, build_translation_rows(texts, cells), collapses)
+    primary = [(method, grid.methods[0]) for method in grid.methods[1:]]
+    best = _find_best(grid, cover, evidence_by_task, comparisons)
+    translations = build_translation_rows(texts, cells)
+    return _SuiteAnalysis(grid, evidence_by_task, comparisons, rows, translations, collapses, primary, best)
+
+
+def _find_best(
+    grid: Grid, cover: Coverage, evidence: Mapping[str, Evidence | str], comparisons: Sequence[Comparison]
+) -> BestGroup | None:
+    """The methods tied with the best on the average, by the estimates of the comparisons where there are such."""
+    means = {m: e.mean for m in grid.methods if (e := estimate_overall(grid, m, cover)) is not None}
+    if not means:
+        return None
+    best, tasks = pick_best(means), list_ranked_tasks(grid, cover)
+    known = {c.method: c.estimate for c in comparisons if c.first == best and c.tasks == tasks}
+    below_best = {}
+    for method in (m for m in means if m != best):
+        if method in known:
+            below_best[method] = known[method]
+        else:
+            parts = [match_cells(grid, task, method, best, cover.average, evidence[task]) for task in tasks]
+            below_best[method] = estimate_paired(parts).estimate
+    return find_best_group(means, below_best)
 
 
 def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterator[dict[str, Any]]:

@@ -48,11 +48,11 @@ def judge_kind(c: Comparison, tests: Tests) -> Kind:
         return "failed"
     if c.estimate is None:
         return "unpaired" if c.pairs == 0 else "one seed" if c.pairs == 1 else "no spread"
-    if tests.holm is not None and tests.holm < ALPHA:
+    if tests.adjusted_p is not None and tests.adjusted_p < ALPHA:
         return "better" if c.estimate.value > 0 else "worse"
-    if _is_below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
+    if _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA):
         return "equivalent"
-    return "non-inferior" if _is_below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA) else "undecided"
+    return "non-inferior" if _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA) else "undecided"
 
 
 def _is_below(p: float | None, alpha: float) -> bool:
@@ -124,7 +124,7 @@ def _format_numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
     if kind == "equivalent":  # what the two one-sided tests of 5 % go by; the wider one may reach beyond the margin
         low, high = e.compute_interval(0.9)
         interval = f"90 % interval {low:+.1f} to {high:+.1f}, {interval}"
-    p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
+    p = {"equivalent": tests.equivalence_p, "non-inferior": tests.non_inferiority_p}.get(kind, tests.adjusted_p)
     p_text = f"adjusted {_format_p(p)} (Holm, {tests.family} comparisons)" if tests.family > 1 else _format_p(p)
     flips = "" if c.sign_flip is None else f"; sign-flip test {_format_p(c.sign_flip)}, not adjusted"
     return f"{e.value:+.1f} points ({interval}; {c.counted}; {p_text}{flips})"
@@ -140,7 +140,7 @@ def _format_points(margin: float | None) -> str:
 
 def _describe_unadjusted(c: Comparison, tests: Tests) -> str:
     """Where an interval by itself excludes 0 and the corrected test does not."""
-    if tests.p is None or tests.holm is None or not tests.p < ALPHA <= tests.holm:
+    if tests.p is None or tests.adjusted_p is None or not tests.p < ALPHA <= tests.adjusted_p:
         return ""
     return f"By itself the interval excludes 0; among {tests.family} comparisons that is not enough."
 
@@ -163,9 +163,9 @@ def _describe_margin(kind: Kind, tests: Tests, margin: float | None, late: bool)
     if margin is None:
         return "" if kind in ("better", "worse") else "No margin was named (--margin), so equivalence was not tested."
     late_note = "The margin was named after there were results: read it as a guess." if late else ""
-    if kind in ("better", "worse") and _is_below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
+    if kind in ("better", "worse") and _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA):
         return f"The difference is smaller than the margin of {_format_points(margin)}. {late_note}".strip()
-    if kind == "worse" and _is_below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA):
+    if kind == "worse" and _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA):
         return f"It is worse by less than the margin of {_format_points(margin)}. {late_note}".strip()
     return late_note if kind in ("equivalent", "non-inferior") else ""
 
