@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from harness.core.file_names import make_file_name, make_file_names
 from harness.core.record import Profile, Record
 from harness.core.registry import load_package
 from reports.charts import build_chart_data
-from reports.document import MAX_ROWS, Findings, LinkedText, Report, Section, Table
+from reports.document import MAX_ROWS, Extra, Findings, LinkedText, Report, Section, Table
 from reports.figures import draw_figures
 from reports.first_screen import build_first_screen
 from reports.frames import Grid, build_grids, format_seeds, get_score
 from reports.registered import SuiteContext, build_sections, build_tables
-from reports.statistics.ranking import build_rankings
 
 SYNTHETIC_NOTE = "generated stand-in, no evidence about GLUE"
 
@@ -34,20 +34,20 @@ def build_report(
     analysis = findings.analysis
     suite_grids = list(analysis.grids) if analysis else build_grids(records)
     names = make_file_names(grid.suite for grid in suite_grids)
-    rankings = {one.suite: one for one in build_rankings(analysis, profiles)} if analysis else {}
+    rankings = {one.suite: one for one in analysis.rankings} if analysis else {}
     return Report(
         title=title,
         command=command,
         facts=list_facts(records),
         dropped=dropped,
         summary=findings.sentences,
-        extra=[Table.of(*extra) for extra in findings.tables],
+        extra=[_build_extra(extra) for extra in findings.tables],
         sections=[
             build_section(SuiteContext(grid, profiles, published, findings.tuned, analysis), names[grid.suite])
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
-        detail=[Table.of(*extra) for extra in findings.detail],
+        detail=[_build_extra(extra) for extra in findings.detail],
         lead=findings.lead,
         rankings=[build_first_screen(rankings[g.suite], g) for g in suite_grids if g.suite in rankings],
         provenance=describe_provenance(records),
@@ -56,6 +56,23 @@ def build_report(
             for grid in suite_grids
         },
     )
+
+
+EXTRA_TOPICS = {
+    "Comparisons, paired by seed": "comparisons",
+    "Over all tasks": "comparisons",
+    "Collapsed runs": "stability",
+    "Where the spread comes from": "stability",
+    "Signs of failure": "stability",
+    "Standard errors clustered by subject": "scores",
+    "Seed pairs": "examples",
+    "Seed pairs of translations": "examples",
+}
+
+
+def _build_extra(extra: Extra) -> Table:
+    table = Table.of(*extra)
+    return replace(table, topic=EXTRA_TOPICS.get(table.title, table.topic))
 
 
 def build_section(context: SuiteContext, name: str = "") -> Section:
@@ -83,7 +100,12 @@ def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:
                 value = get_score(r, grid.averages[0])
                 score_text = "-" if value is None else f"{value:.1f}"
                 metrics = ", ".join(f"{name} {points:.1f}" for name, points in r.scores.items())
-                names = (grid.suite, LinkedText(task, task=task), LinkedText(method, method=method), LinkedText(r.cell.preset, preset=r.cell.preset))
+                names = (
+                    grid.suite,
+                    LinkedText(task, task=task),
+                    LinkedText(method, method=method),
+                    LinkedText(r.cell.preset, preset=r.cell.preset),
+                )
                 rows.append(
                     (LinkedText(r.key, runs=[r.key]), *names, format_seeds(r.cell.seeds), r.status, score_text, metrics)
                 )

@@ -56,11 +56,16 @@ def build_chart_data(
         "curves": _list_curves(grid),
         "memory": _list_memory(grid, profiles),
         "budgets": [
-            [", ".join(one.tasks), one.method, compute_budget_curve(one)]
+            [", ".join(one.tasks), _match_method(one.method, grid), compute_budget_curve(one)]
             for one in tuned
             if one.suite == grid.suite and one.best is not None
         ],
     }
+
+
+def _match_method(name: str, grid: Grid) -> str:
+    """The method of the grid; tuning names the precision too ('lora [bf16]') where the whole run has one."""
+    return name if name in grid.methods else name.partition(" [")[0]
 
 
 def _build_row(row: RankingRow, grid: Grid) -> dict[str, Any]:

@@ -23,8 +23,9 @@ TASK_COLUMNS, METHOD_COLUMNS, PRESET_COLUMN = ("task", "on"), ("method",), "pres
 class LinkedText(str):
     """A table cell that knows the keys of the runs it is made of, or the task, method or preset that it names.
 
-    `total` marks the first cell of a row that sums up the others: sorting leaves it at the end. `best`: the best value
-    of its column. `mark`: a word at the end of the text that the page shows as a sign (a verdict).
+    `total` marks the first cell of a row that sums up the others: sorting leaves it at the end. `label`: the
+    first cell of a row that explains the columns. `best`: the best value of its column. `mark`: the verdict whose word
+    ends the text; the page shows it as a sign.
     """
 
     runs: tuple[str, ...]
@@ -32,6 +33,7 @@ class LinkedText(str):
     method: str
     preset: str
     total: bool
+    label: bool
     best: bool
     mark: str
 
@@ -44,12 +46,13 @@ class LinkedText(str):
         method: str = "",
         preset: str = "",
         total: bool = False,
+        label: bool = False,
         best: bool = False,
         mark: str = "",
     ) -> LinkedText:
         instance = super().__new__(cls, text)
         instance.runs, instance.task, instance.method, instance.preset = tuple(runs), task, method, preset
-        instance.total, instance.best, instance.mark = total, best, mark
+        instance.total, instance.label, instance.best, instance.mark = total, label, best, mark
         return instance
 
 
@@ -113,7 +116,8 @@ def transpose_table(table: Table, labels: int, corner: str) -> Table:
     """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
     columns = list(zip(table.head, *table.rows, strict=True))
     head = (corner, *columns[0][1:])
-    return replace(table, head=head, rows=[*columns[1:labels], *columns[labels:]])
+    explanations = [(LinkedText(name, label=True), *cells) for name, *cells in columns[1:labels]]
+    return replace(table, head=head, rows=[*explanations, *columns[labels:]])
 
 
 @dataclass
@@ -180,8 +184,8 @@ class RankingView:
 class Report:
     """All that a report says; `runs` has one row per cell and is written where a reader can filter it.
 
-    `rankings`: one table per suite, for the first screen. `provenance`: one line about cells, model, machine and commit.
-    `charts`: suite -> the numbers that the page's charts are drawn from, as JSON.
+    `rankings`: one table per suite, for the first screen. `provenance`: one line about cells, model, machine and
+    commit. `charts`: suite -> the numbers that the page's charts are drawn from, as JSON.
     """
 
     title: str

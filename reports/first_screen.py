@@ -29,10 +29,7 @@ def build_ranking_table(ranking: Ranking, grid: Grid) -> Table:
     rows = [_build_row(row, ranking, grid, best_by_task) for row in ranking.rows]
     tasks = [LinkedText(task, task=task) for task in ranking.tasks]
     costs = ["trainable parameters", "peak memory", "samples/s", "collapsed"]
-    if len(tasks) <= NEAR_TASKS:
-        tail = [*tasks, *costs]
-    else:
-        tail = [*costs, *tasks]
+    tail = [*tasks, *costs] if len(tasks) <= NEAR_TASKS else [*costs, *tasks]
     head = ("method", "tied with best", ranking.average, f"vs {ranking.baseline}", *tail)
     return Table(RANKING_TITLE, head, rows, _list_notes(ranking), topic="ranking")
 
@@ -48,27 +45,27 @@ def _build_row(row: RankingRow, ranking: Ranking, grid: Grid, best_by_task: dict
     costs = [
         "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}",
         format_bytes(row.peak_bytes),
-        "" if speed is None else f"{speed.median:,.0f} ({speed.low:,.0f} to {speed.high:,.0f})",
+        "" if speed is None else str(speed),
         f"{row.collapsed} of {row.runs}",
     ]
     tail = [*means, *costs] if len(ranking.tasks) <= NEAR_TASKS else [*costs, *means]
     is_best = row.mean is not None and row is ranking.rows[0]
-    mean = LinkedText(
-        format_estimate(row.mean), runs=list_run_keys(grid, row.method, ranking.tasks), best=is_best
-    )
+    mean = LinkedText(format_estimate(row.mean), runs=list_run_keys(grid, row.method, ranking.tasks), best=is_best)
     return (
         LinkedText(row.method, method=row.method),
         LinkedText("tied", mark="tied") if row.is_tied else "",
         mean,
-        _format_difference(row),
+        _format_difference(row, ranking.baseline),
         *tail,
     )
 
 
-def _format_difference(row: RankingRow) -> str:
+def _format_difference(row: RankingRow, baseline: str) -> str:
     """The difference to the baseline with its verdict as a word, which the page shows as a sign."""
-    if row.verdict is None:
+    if row.method == baseline:
         return LinkedText("baseline", mark="baseline")
+    if row.verdict is None:
+        return NO_VALUE
     word = WORDS.get(row.verdict, row.verdict)
     text = word if row.difference is None else f"{row.difference.value:+.1f} {word}"
     return LinkedText(text, mark=row.verdict)

@@ -13,6 +13,7 @@ from typing import Any
 
 from reports.document import MOST_KEYS, Drawing, LinkedText, Report, Table
 from reports.registered import SECTIONS
+from reports.statistics.verdicts import WORDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARIES = ("d3", "plot", "datatables")
@@ -23,8 +24,12 @@ PRINTED = frozenset({"evidence", "scores", "comparisons", "stability", "cost", "
 """Sections that are printed with the first screen; the others are for a screen."""
 MAX_PRINTED_ROWS = 40
 """Rows of a table that is printed; a longer one is left to the screen and to its CSV file."""
+MAX_CELL_CHARACTERS = 200
+"""Characters of a cell that are shown at once."""
 SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 NUMBER = re.compile(r"(?:[<>] |more than )?([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?!\w)(?: (KiB|MiB|GiB))?")
+ASIDE = re.compile(r" ?(?:[(±].*|[^A-Za-z]*(?:\b(?:of|to|for)\b[^A-Za-z]*)*)", re.S)
+"""What may follow the number: its spread, its range, or what it is a count of."""
 EMPTY = frozenset({"", "-"})
 
 
@@ -62,21 +67,24 @@ def list_folded_sections(report: Report) -> list[FoldedSection]:
 
 
 def _list_blocks(report: Report, name: str) -> Iterator[Block]:
+    texts = report.summary if name == "comparisons" else ()
     shared = [table for table in (*report.extra, *report.detail) if table.topic == name]
-    yield Block("", report.summary if name == "comparisons" else (), shared)
+    if len(report.sections) != 1:
+        yield Block("", texts, shared)
+        texts, shared = (), []
     for section in report.sections:
-        tables = [table for table in section.tables if table.topic == name]
+        tables = [*shared, *(table for table in section.tables if table.topic == name)]
         figures = {key: drawing for key, drawing in section.figures.items() if drawing.topic == name}
-        yield Block(section.title, section.texts.get(name, ()), tables, figures)
+        yield Block(section.title, [*texts, *section.texts.get(name, ())], tables, figures)
 
 
 # ---------------------------------------------------------------- cells
 
 
 def parse_number(text: str) -> float | None:
-    """The number that a cell begins with, in bytes if it has a unit of memory; None of any other text."""
+    """The number that a cell begins with, in bytes if it has a unit of memory; None of words, though after a number."""
     match = NUMBER.match(text.replace("\N{MINUS SIGN}", "-"))
-    if match is None:
+    if match is None or not ASIDE.fullmatch(text[match.end() :]):
         return None
     return float(match[1].replace(",", "")) * SIZES.get(match[2] or "", 1)
 
@@ -84,11 +92,20 @@ def parse_number(text: str) -> float | None:
 def list_number_columns(table: Table) -> list[bool]:
     """For each column whether its cells begin with numbers; empty cells and marks (baseline) do not count."""
     columns = []
+    rows = [row for row in table.rows if not (isinstance(row[0], LinkedText) and row[0].label)]
     for place in range(len(table.head)):
-        cells = [row[place] for row in table.rows]
+        cells = [row[place] for row in rows]
         texts = [c for c in cells if c not in EMPTY and not (isinstance(c, LinkedText) and c.mark)]
         columns.append(bool(texts) and all(parse_number(text) is not None for text in texts))
     return columns
+
+
+def split_long_text(cell: str) -> tuple[str, str]:
+    """The start of a long text, and what the page folds."""
+    if len(cell) <= MAX_CELL_CHARACTERS:
+        return cell, ""
+    end = cell.rfind(" ", 0, MAX_CELL_CHARACTERS) + 1 or MAX_CELL_CHARACTERS
+    return cell[:end], cell[end:]
 
 
 def split_aside(cell: str) -> tuple[str, str]:
@@ -96,7 +113,7 @@ def split_aside(cell: str) -> tuple[str, str]:
     for sign in (" ± ", " ("):
         value, found, aside = cell.partition(sign)
         if found and parse_number(value) is not None:
-            return value, f"{sign}{aside}"
+            return value, f"{sign}{aside}".strip()
     return cell, ""
 
 
@@ -104,7 +121,9 @@ def list_attributes(cell: str, is_number: bool, run_numbers: Mapping[str, int]) 
     """The data attributes of a cell: its sort key, the runs behind it, and what filters go by."""
     attributes: dict[str, str] = {}
     if is_number:
-        value = parse_number(cell)
+        value = parse_number(
+            cell.removesuffix(WORDS.get(cell.mark, cell.mark)) if isinstance(cell, LinkedText) else cell
+        )
         if value is None and isinstance(cell, LinkedText) and cell.mark == "baseline":
             value = 0.0  # its difference to itself
         attributes["order"] = "" if value is None else f"{value:.12g}"

@@ -110,9 +110,7 @@ for _number, (_name, _title) in enumerate(TOPICS.items(), start=1):
     SECTIONS.register(_name)(SectionInfo(10 * _number, _title))
 
 
-def report_table(
-    name: str, title: str = "", place: int = LAST_PLACE, topic: str = "more"
-) -> Callable[[Build], Build]:
+def report_table(name: str, title: str = "", place: int = LAST_PLACE, topic: str = "more") -> Callable[[Build], Build]:
     """Decorator: register a table; `title` is that of plain rows. Raises UserError if the name is taken."""
 
     def register(build: Build) -> Build:
@@ -122,9 +120,7 @@ def report_table(
     return register
 
 
-def report_figure(
-    name: str, place: int = LAST_PLACE, topic: str = "more", chart: str = ""
-) -> Callable[[Build], Build]:
+def report_figure(name: str, place: int = LAST_PLACE, topic: str = "more", chart: str = "") -> Callable[[Build], Build]:
     """Decorator: register a figure; its file is SUITE-NAME. Raises UserError if the name is taken.
 
     `chart`: the chart of templates/charts.js that shows the same on the page, where readers can filter it.

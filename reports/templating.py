@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 from reports.document import LinkedText, Report
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, flatten_text, format_markdown_code
 from reports.latex import build_column_spec
-from reports.page import TEMPLATES, build_page_context, list_attributes, list_number_columns, split_aside
+from reports.page import (
+    TEMPLATES,
+    build_page_context,
+    list_attributes,
+    list_number_columns,
+    split_aside,
+    split_long_text,
+)
 from reports.plots.style import INK, PAPER
+from reports.registered import SECTIONS
 from reports.statistics.verdicts import WORDS
 
 if TYPE_CHECKING:
@@ -53,13 +61,15 @@ def render_template(
 def _create_environment(**options: Any) -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         **options,
     )
+    environment.filters["section_title"] = lambda name: SECTIONS.get(name).title
+    return environment
 
 
 def _build_markdown() -> jinja2.Environment:
@@ -96,7 +106,7 @@ def _build_html() -> jinja2.Environment:
         cell if isinstance(cell, LinkedText) else LinkedText(cell) for cell in row
     ]
     environment.globals["list_attributes"] = list_attributes
-    environment.globals["split_aside"] = split_aside
+    environment.globals |= {"split_aside": split_aside, "split_long_text": split_long_text}
     environment.globals["words"] = WORDS
     return environment
 

@@ -3,6 +3,7 @@ const INK = "var(--ink)", SOFT = "var(--soft)", FAINT = "var(--faint)", ACCENT =
 const ROW_HEIGHT = 24;
 const CHARACTER_WIDTH = 6.6;
 const MAX_COLOURS = 8; // as many curves as colours tell apart
+const SHORT = 22; // characters of a name beside a small chart
 const AVERAGE = -1;
 
 const spread = ([value, low, high]) => (low === null ? points(value) : `${points(value)} (${points(low)} to ${points(high)})`);
@@ -16,10 +17,6 @@ const plot = (figure, options) => {
   root.setAttribute("aria-label", figure.dataset.alt);
   return svg;
 };
-const intervals = (rows, { y, fill, title, dx = 0 }) => [
-  Plot.ruleY(rows.filter((row) => row.low !== null), { x1: "low", x2: "high", y, stroke: fill, strokeWidth: 2, insetTop: dx, ...(rows[0]?.task ? { fy: "task" } : {}) }),
-  Plot.dot(rows, { x: "value", y, fill, r: 4, channels: {}, title, tip: true }),
-];
 
 // ---- the first screen: methods by mean with intervals, or score against cost
 const AXES = {
@@ -71,6 +68,19 @@ const findFront = (rows, x, y) => {
     x.better * (other.x - row.x) >= 0 && y.better * (other.y - row.y) >= 0 && (other.x !== row.x || other.y !== row.y));
   return rows.filter((row) => !isBeaten(row)).sort((a, b) => a.x - b.x);
 };
+// counts of very different sizes need a logarithmic scale, and one that has a place for 0 if there are zeros
+const chooseScale = (axis, values) => {
+  const [low, high] = [d3.min(values.filter((x) => x > 0)), d3.max(values)];
+  if (!axis.log || !(high > 20 * low)) {
+    return { project: (x) => x, options: { nice: true, ticks: 4, tickFormat: high > 9999 ? "~s" : undefined } };
+  }
+  const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1).map((power) => 10 ** power);
+  const inside = powers.filter((x) => x >= low * 0.9 && x <= high * 1.1);
+  if (values.some((x) => x <= 0)) {
+    return { project: (x) => Math.log1p(x / (low / 3)), options: { type: "symlog", constant: low / 3, ticks: [0, ...inside], tickFormat: "~s" } };
+  }
+  return { project: Math.log, options: { type: "log", ticks: inside.length > 1 ? inside : 3, tickFormat: "~s" } };
+};
 const drawPareto = (figure, suite, state, width) => {
   const axes = listAxes(suite), x = axes[state.x], y = axes[state.y], shown = showMethods(suite);
   if (!x || !y) return null;
@@ -79,14 +89,13 @@ const drawPareto = (figure, suite, state, width) => {
     .filter((row) => Number.isFinite(row.x) && Number.isFinite(row.y));
   if (rows.length === 0) return null;
   const front = findFront(rows, x, y);
-  const isLog = x.log && Math.min(...rows.map((row) => row.x)) > 0 && Math.max(...rows.map((row) => row.x)) > 20 * Math.min(...rows.map((row) => row.x));
-  const named = rows.filter((row) => front.includes(row) || row.method === suite.baseline);
   const colour = (row) => (row.method === suite.baseline ? BASE : row.tied ? ACCENT : SOFT);
   const format = (axis, value) => (axis.format || points)(value);
-  const middle = (Math.min(...rows.map((row) => row.x)) + Math.max(...rows.map((row) => row.x))) / 2;
-  const isRight = (row) => (isLog ? Math.log(row.x) > (Math.log(Math.min(...rows.map((r) => r.x))) + Math.log(Math.max(...rows.map((r) => r.x)))) / 2 : row.x > middle);
-  const labels = (right) => Plot.text(named.filter((row) => isRight(row) === right), {
-    x: "x", y: "y", text: (row) => shorten(row.name, 22), textAnchor: right ? "end" : "start", dx: right ? -8 : 8, dy: -8, fill: INK, stroke: "var(--paper)", strokeWidth: 4, paintOrder: "stroke",
+  const scale = chooseScale(x, rows.map((row) => row.x));
+  const place = d3.scaleLinear(d3.extent(rows, (row) => scale.project(row.x)), [0, 1]);
+  const isRight = (row) => place(scale.project(row.x)) > 0.5;
+  const labels = (right) => Plot.text(front.filter((row) => isRight(row) === right), {
+    x: "x", y: "y", text: (row) => shorten(row.name, 22), textAnchor: right ? "end" : "start", dx: right ? -8 : 8, dy: -9, fill: INK, stroke: "var(--paper)", strokeWidth: 4, paintOrder: "stroke",
   });
   return plot(figure, {
     width,
@@ -95,7 +104,7 @@ const drawPareto = (figure, suite, state, width) => {
     marginRight: 20,
     marginTop: 24,
     marginBottom: 42,
-    x: { label: `${x.label}${x.better < 0 ? ", less is better" : ""}`, labelAnchor: "center", labelArrow: "none", type: isLog ? "log" : "linear", nice: !isLog, ticks: 4, tickFormat: isLog || Math.max(...rows.map((row) => row.x)) > 9999 ? "~s" : undefined, grid: true },
+    x: { label: `${x.label}${x.better < 0 ? ", less is better" : ""}`, labelAnchor: "center", labelArrow: "none", grid: true, ...scale.options },
     y: { label: y.label, labelArrow: "none", nice: true, ticks: 5, tickFormat: Math.max(...rows.map((row) => row.y)) > 9999 ? "~s" : undefined, grid: true },
     marks: [
       Plot.line(front, { x: "x", y: "y", stroke: SOFT, strokeDasharray: "3 3", curve: x.better * y.better < 0 ? "step-after" : "step-before" }),
@@ -155,7 +164,7 @@ const addControls = (figure, suite, redraw) => {
 };
 
 // ---- charts of the folded sections: small multiples by task
-const facet = (suite, width, rows, count, build) => {
+const facet = (suite, rows, build) => {
   const grid = document.createElement("div");
   grid.className = "facets";
   const shown = showTasks(suite);
@@ -176,16 +185,16 @@ const drawScores = (figure, suite, width) => {
   const shown = showMethods(suite), size = panelWidth(width);
   const means = suite.means.map(([t, method, value, low, high]) => ({ t, name: suite.methods[method], method, value, low, high }));
   const rows = means.filter((row) => shown[row.method]);
-  return facet(suite, width, rows, 3, (ofTask, t) => {
+  return facet(suite, rows, (ofTask, t) => {
     const sorted = [...ofTask].sort((a, b) => b.value - a.value);
     const runs = suite.runs.filter((run) => run[0] === t && run[4] !== null && shown[run[1]]).map((run) => ({ name: suite.methods[run[1]], score: run[4] }));
     return plot(figure, {
       width: size,
       height: 46 + 18 * sorted.length,
-      marginLeft: Math.min(140, marginFor(sorted.map((row) => shorten(row.name, 18)))),
+      marginLeft: Math.min(160, marginFor(sorted.map((row) => shorten(row.name, SHORT)))),
       marginTop: 6,
       x: { label: null, ticks: 4, grid: true, nice: true },
-      y: { label: null, domain: sorted.map((row) => row.name), tickFormat: (name) => shorten(name, 18), tickSize: 0 },
+      y: { label: null, domain: sorted.map((row) => row.name), tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
       marks: [
         suite.majority[t] === null ? null : Plot.ruleX([suite.majority[t]], { stroke: SOFT, strokeDasharray: "1 3" }),
         Plot.dot(runs, { x: "score", y: "name", r: 2, fill: SOFT, fillOpacity: 0.45, dy: 5 }),
@@ -206,7 +215,6 @@ const drawDifferences = (figure, suite, width) => {
   const grid = document.createElement("div");
   grid.className = "facets";
   const size = panelWidth(width);
-  const domain = d3.extent(rows.flatMap((row) => [row.value, row.low, row.high]).filter((x) => x !== null));
   const colour = (row) => (row.verdict === "better" ? "var(--good)" : row.verdict === "worse" ? "var(--bad)" : SOFT);
   for (const place of places) {
     const ofPlace = rows.filter((row) => row.place === place);
@@ -217,10 +225,10 @@ const drawDifferences = (figure, suite, width) => {
     panel.append(title, plot(figure, {
       width: size,
       height: 46 + 18 * ofPlace.length,
-      marginLeft: Math.min(140, marginFor(ofPlace.map((row) => shorten(row.method, 18)))),
+      marginLeft: Math.min(160, marginFor(ofPlace.map((row) => shorten(row.method, SHORT)))),
       marginTop: 6,
-      x: { label: null, domain: place === AVERAGE || ofPlace.length < 2 ? undefined : undefined, ticks: 4, grid: true, nice: true },
-      y: { label: null, domain: ofPlace.map((row) => row.method), tickFormat: (name) => shorten(name, 18), tickSize: 0 },
+      x: { label: null, ticks: 4, grid: true, nice: true },
+      y: { label: null, domain: ofPlace.map((row) => row.method), tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
       marks: [
         Plot.ruleX([0], { stroke: INK }),
         Plot.ruleY(ofPlace.filter((row) => row.low !== null), { x1: "low", x2: "high", y: "method", stroke: colour, strokeWidth: 1.5 }),
@@ -261,15 +269,15 @@ const drawSeeds = (figure, suite, width) => {
   const runs = suite.runs.filter((run) => run[4] !== null && shown[run[1]])
     .map(([t, method, , seeds, value, key, , collapsed]) => ({ t, name: suite.methods[method], value, seeds, key, collapsed }));
   const size = panelWidth(width);
-  return facet(suite, width, runs, 3, (ofTask, t) => {
+  return facet(suite, runs, (ofTask, t) => {
     const names = suite.methods.filter((_, m) => shown[m]);
     return plot(figure, {
       width: size,
       height: 46 + 16 * names.length,
-      marginLeft: Math.min(140, marginFor(names.map((name) => shorten(name, 18)))),
+      marginLeft: Math.min(160, marginFor(names.map((name) => shorten(name, SHORT)))),
       marginTop: 6,
       x: { label: null, ticks: 4, grid: true, nice: true },
-      y: { label: null, domain: names, tickFormat: (name) => shorten(name, 18), tickSize: 0 },
+      y: { label: null, domain: names, tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
       marks: [
         suite.majority[t] === null ? null : Plot.ruleX([suite.majority[t]], { stroke: SOFT, strokeDasharray: "1 3" }),
         Plot.dot(ofTask, { x: "value", y: "name", r: 3, symbol: (run) => (run.collapsed ? "times" : "circle"), stroke: (run) => (run.collapsed ? "var(--bad)" : ACCENT), strokeOpacity: 0.8, title: (run) => `${run.name}, seed ${run.seeds}\n${points(run.value)}${run.collapsed ? ", collapsed" : ""}\n${run.key}`, tip: true }),
@@ -302,16 +310,17 @@ const addLegend = (colours) => {
 };
 const drawLines = (figure, suite, width, rows, label) => {
   const shown = showMethods(suite), size = panelWidth(width), colours = colourOf(suite, shown);
-  const grid = facet(suite, width, rows, 3, (ofTask) => plot(figure, {
+  const grid = facet(suite, rows, (ofTask) => plot(figure, {
     width: size,
     height: 190,
     marginLeft: 42,
-    marginTop: 10,
+    marginTop: 8,
+    marginBottom: 38,
     x: { label: label.x, labelAnchor: "right", labelArrow: "none", ticks: 4, tickFormat: "~s" },
-    y: { label: label.y, labelArrow: "none", ticks: 4, grid: true, nice: true },
+    y: { label: null, ticks: 4, grid: true, nice: true },
     marks: [
       Plot.line(ofTask, { x: "x", y: "y", z: "name", stroke: (row) => colours.of(row.name), strokeWidth: (row) => colours.width(row.name), sort: null }),
-      Plot.tip(ofTask, Plot.pointer({ x: "x", y: "y", title: (row) => `${row.name}\n${label.x} ${row.x}: ${label.format(row.y)}` })),
+      Plot.tip(ofTask, Plot.pointer({ x: "x", y: "y", title: (row) => `${row.name}\n${label.y} at ${label.x} ${row.x}: ${label.format(row.y)}` })),
     ],
   }));
   grid?.prepend(addLegend(colours));
@@ -332,6 +341,7 @@ const drawBudgets = (figure, suite, width) => {
   return drawLines(figure, tuned, width, rows, { x: "trials", y: "validation score", format: points });
 };
 
+const MEMORY_COLOURS = ["var(--c0)", "var(--c1)", "var(--c2)", FAINT];
 const MEMORY = ["trained weights", "gradients", "optimizer state", "rest"];
 const drawCost = (figure, suite, width) => {
   const shown = showMethods(suite), size = width < 760 ? width : width / 2 - 12;
@@ -340,10 +350,10 @@ const drawCost = (figure, suite, width) => {
   if (memory.length === 0) return null;
   const names = [...new Set(memory.map((row) => row.name))];
   const speeds = suite.ranking.filter((row) => row.speed && shown[row.method]).map((row) => ({ name: suite.methods[row.method], value: row.speed[0], low: row.speed[1], high: row.speed[2] }));
-  const common = { width: size, height: 60 + 22 * names.length, marginLeft: marginFor(names), y: { label: null, domain: names, tickFormat: (name) => shorten(name), tickSize: 0 } };
+  const common = { width: size, height: 56 + 22 * names.length, marginLeft: marginFor(names), marginTop: 6, marginBottom: 42, y: { label: null, domain: names, tickFormat: (name) => shorten(name), tickSize: 0 } };
   const grid = document.createElement("div");
   grid.className = "facets";
-  const colour = (part) => `var(--c${MEMORY.indexOf(part)})`;
+  const colour = (part) => MEMORY_COLOURS[MEMORY.indexOf(part)];
   grid.append(plot(figure, { ...common, x: { label: "peak memory (MiB)", labelAnchor: "center", labelArrow: "none", grid: true, ticks: 5 }, marks: [
     Plot.barX(memory, { x: "mib", y: "name", fill: (row) => colour(row.part), insetTop: 3, insetBottom: 3, title: (row) => `${row.name}\n${row.part}: ${points(row.mib)} MiB`, tip: true }),
   ] }));

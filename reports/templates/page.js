@@ -33,7 +33,10 @@ for (const run of RUNS) {
 }
 let query = "";
 const isFiltered = () => query !== "" || KINDS.some((kind) => HIDDEN[kind].size > 0);
-const isNameShown = (kind, name) => {
+// a table of tuning says 'lora [bf16]' where the whole run has one precision
+const findName = (kind, name) => (NAMES[kind].includes(name) ? name : name.replace(/ \[.*\]$/, ""));
+const isNameShown = (kind, given) => {
+  const name = findName(kind, given);
   if (HIDDEN[kind].has(name)) return false;
   const presets = PRESETS[kind]?.get(name);
   return !presets || HIDDEN.preset.size === 0 || [...presets].some((preset) => !HIDDEN.preset.has(preset));
@@ -203,6 +206,7 @@ const addFolding = () => {
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = sections.filter((section) => section.dataset.print !== undefined && !section.open);
+    closed.push(...all("details[data-print] details.cell:not([open])"));
     closed.forEach((section) => { section.open = true; });
     document.dispatchEvent(new Event("printing"));
   });
