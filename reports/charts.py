@@ -46,7 +46,7 @@ def build_chart_data(
         "methods": list(grid.methods),
         "tasks": list(grid.tasks),
         "presets": presets,
-        "average": ranking.average if ranking else "",
+        "average": ranking.average if ranking and ranking.average else "mean",
         "baseline": grid.methods.index(ranking.baseline) if ranking and ranking.baseline in grid.methods else 0,
         "majority": [_find_majority(grid, task) for task in grid.tasks],
         "ranking": [_build_row(row, grid) for row in ranking.rows] if ranking else [],

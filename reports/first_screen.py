@@ -30,7 +30,7 @@ def build_ranking_table(ranking: Ranking, grid: Grid) -> Table:
     tasks = [LinkedText(task, task=task) for task in ranking.tasks]
     costs = ["trainable parameters", "peak memory", "samples/s", "collapsed"]
     tail = [*tasks, *costs] if len(tasks) <= NEAR_TASKS else [*costs, *tasks]
-    head = ("method", "tied with best", ranking.average, f"vs {ranking.baseline}", *tail)
+    head = ("method", "tied with best", ranking.average or "mean", f"vs {ranking.baseline}", *tail)
     return Table(RANKING_TITLE, head, rows, _list_notes(ranking), topic="ranking")
 
 
@@ -79,6 +79,6 @@ def _find_best(ranking: Ranking, task: str) -> str:
 
 def _list_notes(ranking: Ranking) -> list[str]:
     return [
-        f"Points, mean over seeds; {ranking.average} with the half-width of its 95 % interval. Trainable parameters "
+        f"Points, mean over seeds; {ranking.average or 'mean'} with the half-width of its 95 % interval. Trainable parameters "
         "exclude the head. Memory and speed (median, 10th to 90th percentile) are profiled in isolation.",
     ]

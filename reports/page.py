@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.core.file_names import make_file_name
 from reports.document import MOST_KEYS, Drawing, LinkedText, Report, Table
 from reports.registered import SECTIONS
 from reports.statistics.verdicts import WORDS
@@ -48,6 +49,11 @@ class FoldedSection:
     name: str
     title: str
     blocks: Sequence[Block]
+
+    @property
+    def anchor(self) -> str:
+        """The id of its element."""
+        return f"section-{make_file_name(self.name)}"
 
     @property
     def is_printed(self) -> bool:

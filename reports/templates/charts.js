@@ -1,7 +1,8 @@
 // The charts, with Observable Plot, from the numbers of the analysis. Each is drawn again when a filter changes.
 const INK = "var(--ink)", SOFT = "var(--soft)", FAINT = "var(--faint)", ACCENT = "var(--accent)", BASE = "var(--base)";
 const ROW_HEIGHT = 24;
-const CHARACTER_WIDTH = 6.6;
+const FAR_ROWS = 20; // from here on a chart has its axis above too, because the one below is out of sight
+const LONG = 26; // characters of a name beside a chart
 const MAX_COLOURS = 8; // as many curves as colours tell apart
 const SHORT = 22; // characters of a name beside a small chart
 const AVERAGE = -1;
@@ -9,12 +10,20 @@ const AVERAGE = -1;
 const spread = ([value, low, high]) => (low === null ? points(value) : `${points(value)} (${points(low)} to ${points(high)})`);
 const showMethods = (suite) => suite.methods.map((name) => isNameShown("method", name));
 const showTasks = (suite) => suite.tasks.map((name) => isNameShown("task", name));
-const marginFor = (names) => Math.min(190, 14 + CHARACTER_WIDTH * Math.max(4, ...names.map((name) => shorten(name).length)));
+const ruler = document.createElement("canvas").getContext("2d");
+ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+const marginFor = (names, most = LONG) => 14 + Math.max(24, ...names.map((name) => ruler.measureText(shorten(name, most)).width));
+const padDomain = (values) => {
+  const [low, high] = d3.extent(values.filter((value) => value !== null));
+  return low === high ? { domain: [low - 1, high + 1] } : { domain: [low, high], nice: true };
+};
 const plot = (figure, options) => {
-  const svg = Plot.plot({ style: { background: "none", fontSize: "12px", overflow: "visible" }, ...options });
+  const svg = Plot.plot({ style: { background: "none", fontSize: "12px", fontFamily: "inherit", overflow: "visible" }, ...options });
   const root = svg.tagName.toLowerCase() === "svg" ? svg : svg.querySelector("svg");
   root.setAttribute("role", "img");
   root.setAttribute("aria-label", figure.dataset.alt);
+  // parts of an image have no names of their own, and a group without a role may not have one
+  all("g[aria-label]", root).forEach((part) => part.removeAttribute("aria-label"));
   return svg;
 };
 
@@ -49,11 +58,11 @@ const drawIntervals = (figure, suite, state, width) => {
   const base = rows.find((row) => row.method === suite.baseline);
   return plot(figure, {
     width,
-    height: 34 + ROW_HEIGHT * rows.length,
+    height: (rows.length > FAR_ROWS ? 54 : 34) + ROW_HEIGHT * rows.length,
     marginLeft: marginFor(rows.map((row) => row.name)),
     marginRight: 16,
-    marginTop: 8,
-    x: { label: null, nice: true, ticks: 5, grid: true },
+    marginTop: rows.length > FAR_ROWS ? 28 : 8,
+    x: { label: null, ticks: 5, grid: true, axis: rows.length > FAR_ROWS ? "both" : "bottom", ...padDomain(rows.flatMap((row) => [row.value, row.low, row.high])) },
     y: { label: null, domain: rows.map((row) => row.name), tickFormat: (name) => shorten(name), tickSize: 0 },
     marks: [
       base ? Plot.ruleX([base.value], { stroke: BASE, strokeDasharray: "4 3", strokeOpacity: 0.7 }) : null,
@@ -77,9 +86,9 @@ const chooseScale = (axis, values) => {
   const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1).map((power) => 10 ** power);
   const inside = powers.filter((x) => x >= low * 0.9 && x <= high * 1.1);
   if (values.some((x) => x <= 0)) {
-    return { project: (x) => Math.log1p(x / (low / 3)), options: { type: "symlog", constant: low / 3, ticks: [0, ...inside], tickFormat: "~s" } };
+    return { project: (x) => Math.log1p(x / (low / 3)), options: { type: "symlog", constant: low / 3, ticks: [0, ...inside], tickFormat: d3.format("~s") } };
   }
-  return { project: Math.log, options: { type: "log", ticks: inside.length > 1 ? inside : 3, tickFormat: "~s" } };
+  return { project: Math.log, options: { type: "log", ticks: inside.length > 1 ? inside : 3, tickFormat: d3.format("~s") } };
 };
 const drawPareto = (figure, suite, state, width) => {
   const axes = listAxes(suite), x = axes[state.x], y = axes[state.y], shown = showMethods(suite);
@@ -191,7 +200,7 @@ const drawScores = (figure, suite, width) => {
     return plot(figure, {
       width: size,
       height: 46 + 18 * sorted.length,
-      marginLeft: Math.min(160, marginFor(sorted.map((row) => shorten(row.name, SHORT)))),
+      marginLeft: marginFor(sorted.map((row) => row.name), SHORT),
       marginTop: 6,
       x: { label: null, ticks: 4, grid: true, nice: true },
       y: { label: null, domain: sorted.map((row) => row.name), tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
@@ -225,7 +234,7 @@ const drawDifferences = (figure, suite, width) => {
     panel.append(title, plot(figure, {
       width: size,
       height: 46 + 18 * ofPlace.length,
-      marginLeft: Math.min(160, marginFor(ofPlace.map((row) => shorten(row.method, SHORT)))),
+      marginLeft: marginFor(ofPlace.map((row) => row.method), SHORT),
       marginTop: 6,
       x: { label: null, ticks: 4, grid: true, nice: true },
       y: { label: null, domain: ofPlace.map((row) => row.method), tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
@@ -274,7 +283,7 @@ const drawSeeds = (figure, suite, width) => {
     return plot(figure, {
       width: size,
       height: 46 + 16 * names.length,
-      marginLeft: Math.min(160, marginFor(names.map((name) => shorten(name, SHORT)))),
+      marginLeft: marginFor(names, SHORT),
       marginTop: 6,
       x: { label: null, ticks: 4, grid: true, nice: true },
       y: { label: null, domain: names, tickFormat: (name) => shorten(name, SHORT), tickSize: 0 },
@@ -381,7 +390,7 @@ const setUpChart = (figure) => {
   const suite = DATA[figure.dataset.suite];
   const isMain = figure.dataset.chart === "main";
   const [draw, caption] = CHARTS[figure.dataset.chart] || [];
-  if (!suite || (!isMain && !draw)) return;
+  if (!suite || (isMain ? suite.means.length === 0 : !draw)) return;
   const area = document.createElement("div");
   area.className = "area";
   figure.hidden = false;

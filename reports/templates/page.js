@@ -2,7 +2,7 @@
 // What all parts of the page share: the data, the filters, the theme, folding, printing, and what a number is made of.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const byId = (id) => document.getElementById(id);
-const DATA = JSON.parse(byId("data").textContent);
+const DATA = JSON.parse(byId("numbers").textContent);
 // Python rounds exact halves to even and toFixed does not; the only halves of tenths that a double holds end in .25
 const points = (x) => (Math.abs(x) % 1 === 0.25 ? Math.sign(x) * (Math.abs(x) - 0.05) : x).toFixed(1);
 const shorten = (name, most = 26) =>

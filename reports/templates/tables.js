@@ -109,6 +109,9 @@ const setUpTable = (holder) => {
   });
   TABLES.set(table, api);
   api.search.fixed("filters", (_text, _data, index) => isRowShown(api.row(index).node()));
+  const namePages = () => holder.querySelector(".dt-paging nav")?.setAttribute("aria-label", `Pages of ${table.caption.textContent}`);
+  api.on("draw", namePages);
+  namePages();
   addCopyButtons(holder, table);
   const first = table.querySelector("tbody [data-runs]");
   if (first) first.tabIndex = 0;
