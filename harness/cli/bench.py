@@ -13,7 +13,7 @@ from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
 from harness.cli.flags import with_flags
 from harness.core.errors import UserError, shorten
-from harness.core.spec import REPORT_FIELDS, Spec
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -234,7 +234,9 @@ def grid(rivals: int, rival: str, at_once: str, steps: int, out: Path | None, fl
 
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
 # `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
-EXCLUDED_FIELDS = {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
+EXCLUDED_FIELDS = (
+    {"out", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS | DECLARED_FIELDS
+)
 GRID = {
     "rivals": (
         Annotated[int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")],

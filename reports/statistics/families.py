@@ -4,14 +4,19 @@ primary      the declared pairs on the suite's average            Holm
 secondary    the same pairs on each task                          Benjamini-Hochberg
 exploratory  every other comparison                               Benjamini-Hochberg
 
-By default every method is compared with the first one. `--primary "lorasp vs lora, lorasp vs lora:rank=8"` names others.
+By default every method is compared with the first one; `--primary "lorasp vs lora, lorasp vs lora:rank=8"` declares
+others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from harness.core.errors import UserError
+from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, build_missing_error, parse_primary
+from reports.frames import Grid
 from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import apply_holm
 
@@ -27,6 +32,76 @@ Pair = tuple[str, str]
 """(method, the one it is compared with)."""
 Pairs = Mapping[str, Collection[Pair]]
 """Suite -> its primary pairs."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a run declared: its primary comparisons (None: by default) and the margin of collapses in points.
+
+    `late` ones were declared after there were results.
+    """
+
+    primary: str | None = None
+    primary_late: bool = False
+    collapse_margin: float = DEFAULT_COLLAPSE_MARGIN
+    collapse_margin_late: bool = False
+
+
+DEFAULT_QUESTION = Question()
+
+
+def resolve_primary(text: str | None, grids: Sequence[Grid]) -> dict[str, list[Pair]]:
+    """Suite -> its primary pairs, by the names of the grid's methods; by default each method against the first.
+
+    Raises UserError where a declared method is in no suite, or no suite has both methods of a pair.
+    """
+    if text is None:
+        return {grid.suite: [(method, grid.methods[0]) for method in grid.methods[1:]] for grid in grids}
+    pairs: dict[str, list[Pair]] = {grid.suite: [] for grid in grids}
+    for declared in parse_primary(text):
+        sides = [[find_methods(grid, name) for name in declared] for grid in grids]
+        for position, name in enumerate(declared):
+            if not any(found[position] for found in sides):
+                raise build_missing_error(name, [method for grid in grids for method in grid.methods])
+        if not any(method_names and first_names for method_names, first_names in sides):
+            raise UserError(f"--primary: no suite has both methods of '{' vs '.join(declared)}'; compare others")
+        for grid, (method_names, first_names) in zip(grids, sides, strict=True):
+            pairs[grid.suite] += match_alike(grid, method_names, first_names)
+    return pairs
+
+
+def find_methods(grid: Grid, name: str) -> list[str]:
+    """The grid's methods that a declared name means: by their name, else their title, else their label.
+
+    Tuning may have set further options: then those whose options include the declared ones.
+    """
+    cells = {method: grid.select_method(method)[0].cell for method in grid.methods}
+    method_name, _, option_text = name.partition(":")
+    options = set(option_text.split(",")) if option_text else set()
+
+    def includes(label: str) -> bool:
+        return label.partition(":")[0] == method_name and options <= set(label.partition(":")[2].split(","))
+
+    candidates = (
+        [method for method in cells if method == name],
+        [method for method, cell in cells.items() if cell.title == name],
+        [method for method, cell in cells.items() if cell.label == name],
+        [method for method, cell in cells.items() if cell.protocol.name == "tuned" and includes(cell.label)],
+    )
+    return next(filter(None, candidates), [])
+
+
+def match_alike(grid: Grid, methods: Sequence[str], firsts: Sequence[str]) -> list[Pair]:
+    """Each method with each of the firsts; where some share precision and protocol, only those."""
+    pairs = [(method, first) for method in methods for first in firsts if method != first]
+    alike = [pair for pair in pairs if is_alike(grid, *pair)]
+    return alike or pairs
+
+
+def is_alike(grid: Grid, method: str, first: str) -> bool:
+    """Whether two methods share precision, quantization and protocol."""
+    a, b = (grid.select_method(name)[0].cell for name in (method, first))
+    return (a.dtype, a.quantize, a.protocol.name) == (b.dtype, b.quantize, b.protocol.name)
 
 
 def find_twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:

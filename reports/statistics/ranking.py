@@ -83,9 +83,11 @@ def estimate_overall(grid: Grid, method: str, cover: Coverage) -> Estimate | Non
 def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) -> Ranking:
     cover = find_coverage(grid, grid.averages[0])
     tasks = list_ranked_tasks(grid, cover)
-    baseline = analysis.baselines.get(grid.suite, grid.methods[0])
+    baseline = analysis.baselines[grid.suite]
     judged = [j for j in analysis.judged if j.comparison.suite == grid.suite]
     overall = [j for j in judged if j.comparison.tasks == tasks and (j.comparison.whole or len(tasks) == 1)]
+    primary = analysis.primary.get(grid.suite, ())
+    dominations = [d for d in analysis.dominations.get(grid.suite, ()) if (d.method, d.first) in primary]
     group, collapses = analysis.best.get(grid.suite), analysis.collapses.get(grid.suite, {})
     rows = [
         _build_row(
@@ -107,7 +109,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
         grid.tasks,
         tuple(rows),
         build_answer(judged, rows, analysis.margin),
-        tuple(list_caveats(judged, rows, cover)),
+        tuple(list_caveats(judged, cover, analysis.question, dominations)),
     )
 
 

@@ -76,9 +76,9 @@ def _test_family(comparisons: Sequence[Comparison], margin: float | None, role: 
     family = sum(p is not None for p in differ)
     tests = []
     for c, p, adjusted_p, e, n in zip(comparisons, differ, *adjusted, strict=True):
-        claims = (None, None) if c.equivalence_refusal else (e, n)
+        equal_p, no_worse_p = (None, None) if c.equivalence_refusal else (e, n)
         power, effect, seeds = _compute_power(c, margin)
-        tests.append(Tests(p, adjusted_p, *claims, power, effect, seeds, family, role))
+        tests.append(Tests(p, adjusted_p, equal_p, no_worse_p, power, effect, seeds, family, role))
     return tests
 
 
