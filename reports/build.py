@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from harness.core.file_names import make_file_name, make_file_names
 from harness.core.record import Profile, Record
 from harness.core.registry import load_package
 from reports.charts import build_chart_data
-from reports.document import MAX_ROWS, Extra, Findings, LinkedText, Report, Section, Table
+from reports.document import MAX_ROWS, Findings, LinkedText, RankingView, Report, Section, Table
 from reports.figures import draw_figures
 from reports.first_screen import build_first_screen
 from reports.frames import Grid, build_grids, format_seeds, get_score
@@ -35,21 +34,22 @@ def build_report(
     suite_grids = list(analysis.grids) if analysis else build_grids(records)
     names = make_file_names(grid.suite for grid in suite_grids)
     rankings = {one.suite: one for one in analysis.rankings} if analysis else {}
+    views = [build_first_screen(rankings[grid.suite], grid) for grid in suite_grids if grid.suite in rankings]
     return Report(
         title=title,
         command=command,
         facts=list_facts(records),
         dropped=dropped,
-        summary=findings.sentences,
-        extra=[_build_extra(extra) for extra in findings.tables],
+        summary=_drop_repeated(findings.sentences, views),
+        extra=[Table.of(*extra) for extra in findings.tables],
         sections=[
             build_section(SuiteContext(grid, profiles, published, findings.tuned, analysis), names[grid.suite])
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
-        detail=[_build_extra(extra) for extra in findings.detail],
+        detail=[Table.of(*extra) for extra in findings.detail],
         lead=findings.lead,
-        rankings=[build_first_screen(rankings[g.suite], g) for g in suite_grids if g.suite in rankings],
+        rankings=views,
         provenance=describe_provenance(records),
         charts={
             grid.suite: build_chart_data(grid, profiles, findings.tuned, analysis, rankings.get(grid.suite))
@@ -58,21 +58,11 @@ def build_report(
     )
 
 
-EXTRA_TOPICS = {
-    "Comparisons, paired by seed": "comparisons",
-    "Over all tasks": "comparisons",
-    "Collapsed runs": "stability",
-    "Where the spread comes from": "stability",
-    "Signs of failure": "stability",
-    "Standard errors clustered by subject": "scores",
-    "Seed pairs": "examples",
-    "Seed pairs of translations": "examples",
-}
-
-
-def _build_extra(extra: Extra) -> Table:
-    table = Table.of(*extra)
-    return replace(table, topic=EXTRA_TOPICS.get(table.title, table.topic))
+def _drop_repeated(sentences: Sequence[str], views: Sequence[RankingView]) -> list[str]:
+    """The sentences that no ranking says already; where there are several suites they begin with its name."""
+    said = {sentence for view in views for sentence in (view.answer, *view.caveats)}
+    said |= {f"{view.suite}: {sentence}" for view in views for sentence in (view.answer, *view.caveats)}
+    return [sentence for sentence in sentences if sentence not in said]
 
 
 def build_section(context: SuiteContext, name: str = "") -> Section:

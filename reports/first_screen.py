@@ -79,6 +79,6 @@ def _find_best(ranking: Ranking, task: str) -> str:
 
 def _list_notes(ranking: Ranking) -> list[str]:
     return [
-        f"Points, mean over seeds; {ranking.average or 'mean'} with the half-width of its 95 % interval. Trainable parameters "
-        "exclude the head. Memory and speed (median, 10th to 90th percentile) are profiled in isolation.",
+        f"Points, mean over seeds; {ranking.average or 'mean'} with the half-width of its 95 % interval. Trainable "
+        "parameters exclude the head. Memory and speed (median, 10th to 90th percentile) are profiled in isolation.",
     ]

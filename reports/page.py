@@ -79,7 +79,7 @@ def _list_blocks(report: Report, name: str) -> Iterator[Block]:
         yield Block("", texts, shared)
         texts, shared = (), []
     for section in report.sections:
-        tables = [*shared, *(table for table in section.tables if table.topic == name)]
+        tables = [*(table for table in section.tables if table.topic == name), *shared]
         figures = {key: drawing for key, drawing in section.figures.items() if drawing.topic == name}
         yield Block(section.title, [*texts, *section.texts.get(name, ())], tables, figures)
 

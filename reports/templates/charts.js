@@ -112,7 +112,7 @@ const drawPareto = (figure, suite, state, width) => {
     marginLeft: 48,
     marginRight: 20,
     marginTop: 24,
-    marginBottom: 42,
+    marginBottom: 50,
     x: { label: `${x.label}${x.better < 0 ? ", less is better" : ""}`, labelAnchor: "center", labelArrow: "none", grid: true, ...scale.options },
     y: { label: y.label, labelArrow: "none", nice: true, ticks: 5, tickFormat: Math.max(...rows.map((row) => row.y)) > 9999 ? "~s" : undefined, grid: true },
     marks: [

@@ -206,7 +206,6 @@ const addFolding = () => {
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = sections.filter((section) => section.dataset.print !== undefined && !section.open);
-    closed.push(...all("details[data-print] details.cell:not([open])"));
     closed.forEach((section) => { section.open = true; });
     document.dispatchEvent(new Event("printing"));
   });

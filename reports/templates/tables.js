@@ -138,7 +138,6 @@ const addTables = () => {
     countHits();
   });
   document.addEventListener("printing", () => {
-    all("details.section[data-print] .table:not(.long)").forEach(setUpTable);
-    for (const [table, api] of TABLES) if (!table.closest(".long")) api.page.len(-1).draw();
+    all("details.section[data-print] .table").forEach(setUpTable);
   });
 };
