@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any
 from harness.core.file_names import make_file_name
 from reports.document import MOST_KEYS, Drawing, LinkedText, Report, Table
 from reports.registered import SECTIONS
-from reports.statistics.verdicts import WORDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARIES = ("d3", "plot", "datatables")
@@ -127,9 +127,7 @@ def list_attributes(cell: str, is_number: bool, run_numbers: Mapping[str, int]) 
     """The data attributes of a cell: its sort key, the runs behind it, and what filters go by."""
     attributes: dict[str, str] = {}
     if is_number:
-        value = parse_number(
-            cell.removesuffix(WORDS.get(cell.mark, cell.mark)) if isinstance(cell, LinkedText) else cell
-        )
+        value = parse_number(cell.value if isinstance(cell, LinkedText) else cell)
         if value is None and isinstance(cell, LinkedText) and cell.mark == "baseline":
             value = 0.0  # its difference to itself
         attributes["order"] = "" if value is None else f"{value:.12g}"
@@ -168,6 +166,14 @@ def compute_policy_hash(script: str) -> str:
 
 
 def dump_json(value: Any) -> str:
-    """JSON without the signs that could end the element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON without the signs that could end the element that holds it; a number that is not finite is null."""
+    text = json.dumps(_replace_non_finite(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _replace_non_finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _replace_non_finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replace_non_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -338,7 +338,7 @@ const drawLines = (figure, suite, width, rows, label) => {
 const drawLosses = (figure, suite, width) => {
   const shown = showMethods(suite);
   const rows = suite.curves.filter(([, method]) => shown[method])
-    .flatMap(([t, method, steps, losses]) => steps.map((x, i) => ({ t, name: suite.methods[method], x, y: losses[i] })));
+    .flatMap(([t, method, steps, losses]) => steps.map((x, i) => ({ t, name: suite.methods[method], x, y: losses[i] ?? NaN })));
   return drawLines(figure, suite, width, rows, { x: "step", y: "loss", format: (y) => y.toPrecision(4) });
 };
 const drawBudgets = (figure, suite, width) => {
