@@ -133,7 +133,7 @@ def list_attributes(cell: str, is_number: bool, run_numbers: Mapping[str, int]) 
         attributes["order"] = "" if value is None else f"{value:.12g}"
     if isinstance(cell, LinkedText):
         numbers = [str(run_numbers[key]) for key in cell.runs[:MOST_KEYS] if key in run_numbers]
-        more = len(cell.runs) - MOST_KEYS
+        more = len(cell.runs) - len(numbers)
         attributes |= {"runs": " ".join(numbers)} if numbers else {}
         attributes |= {"more": str(more)} if numbers and more > 0 else {}
         attributes |= {kind: value for kind in ("task", "method", "preset") if (value := getattr(cell, kind))}

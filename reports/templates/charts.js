@@ -376,6 +376,7 @@ const drawCost = (figure, suite, width) => {
   return grid;
 };
 
+const SHOW_RUNS = ["scores", "seeds"];
 const CHARTS = {
   scores: [drawScores, "Scores by task: mean, 95 % interval and every run; dotted line: majority baseline."],
   differences: [drawDifferences, "Paired differences to the baseline with 95 % intervals, in points."],
@@ -407,7 +408,8 @@ const setUpChart = (figure) => {
   };
   const state = isMain ? addControls(figure, suite, redraw) : null;
   const text = document.createElement("figcaption");
-  text.textContent = caption || "";
+  const left = suite.total > suite.runs.length ? ` Runs: the first of each task and method, ${suite.runs.length} of ${suite.total}.` : "";
+  text.textContent = caption ? caption + (SHOW_RUNS.includes(figure.dataset.chart) ? left : "") : "";
   figure.append(area, text);
   figure.redraw = redraw;
   redraw();

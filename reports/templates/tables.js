@@ -31,7 +31,7 @@ const filterTable = (table) => {
 // ---- copying: the rows and columns that are shown, in the order shown
 const readShown = (table) => {
   const api = TABLES.get(table);
-  const rows = [table.tHead.rows[0], ...api.rows({ search: "applied", order: "applied" }).nodes(), ...(table.tFoot?.rows || [])];
+  const rows = [table.tHead.rows[0], ...api.rows({ search: "applied", order: "applied" }).nodes().toArray(), ...(table.tFoot?.rows || [])];
   return rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " ")));
 };
 const escapeLatex = (text) =>
