@@ -312,7 +312,7 @@ const addLegend = (colours) => {
     const entry = document.createElement("span");
     const line = document.createElement("i");
     line.style.background = colours.of(name);
-    entry.append(line, name || "other methods; choose up to 8 in the filter to colour them");
+    entry.append(line, shorten(name, 60) || `other methods; choose up to ${MAX_COLOURS} in the filter to colour them`);
     legend.append(entry);
   }
   return legend;

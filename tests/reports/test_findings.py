@@ -101,7 +101,8 @@ def test_seed_pairs_are_detail_one_row_each_and_in_a_file(tmp_path: Path) -> Non
     text = (tmp_path / "r" / "report.md").read_text()
     assert text.index("## glue") < text.index("## Detail") < text.index("### Seed pairs")
     html = (tmp_path / "r" / "report.html").read_text()
-    assert html.index('id="suite-1"') < html.index('id="detail"') < html.index('id="runs"')
+    assert html.index('id="section-scores"') < html.index('id="section-examples"') < html.index('id="section-runs"')
+    assert html.index('id="section-examples"') < html.index("<caption>Seed pairs</caption>")
     assert len(pd.read_csv(tmp_path / "r" / "pairs.csv")) == MOST_ROWS + 3
 
 

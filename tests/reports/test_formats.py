@@ -68,6 +68,7 @@ class Page(HTMLParser):
         self.texts: list[str] = []
         self.rows: Rows = []
         self.caption = ""
+        self.is_in_cell = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -77,17 +78,20 @@ class Page(HTMLParser):
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("th", "td"):
+            self.is_in_cell = True
             self.rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
+        if tag in ("th", "td"):
+            self.is_in_cell = False
+        elif tag == "table":
             self.tables.setdefault(self.caption, self.rows)
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
         if self.tags[-1] == "caption" and data.strip():
             self.caption = data
-        elif self.tags[-1] in ("th", "td") and self.rows and self.rows[-1]:
+        elif self.is_in_cell:
             self.rows[-1][-1] += data.strip("\n")
 
 
