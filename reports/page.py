@@ -25,7 +25,7 @@ PRINTED = frozenset({"evidence", "scores", "comparisons", "stability", "cost", "
 """Sections that are printed with the first screen; the others are for a screen."""
 MAX_PRINTED_ROWS = 40
 """Rows of a table that is printed; a longer one is left to the screen and to its CSV file."""
-MAX_CELL_CHARACTERS = 200
+MAX_CELL_CHARACTERS = 120
 """Characters of a cell that are shown at once."""
 SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 NUMBER = re.compile(r"(?:[<>] |more than )?([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?!\w)(?: (KiB|MiB|GiB))?")

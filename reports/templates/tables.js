@@ -85,7 +85,7 @@ const addCopyButtons = (holder, table) => {
     return button;
   });
   tools.append(label, ...buttons);
-  holder.querySelector(".scroll").after(tools);
+  (holder.querySelector(".scroll + .dt-layout-row") || holder.querySelector(".scroll")).after(tools);
 };
 
 const setUpTable = (holder) => {
@@ -112,6 +112,9 @@ const setUpTable = (holder) => {
   const namePages = () => holder.querySelector(".dt-paging nav")?.setAttribute("aria-label", `Pages of ${table.caption.textContent}`);
   api.on("draw", namePages);
   namePages();
+  // page controls stay in sight below the area that scrolls
+  const controls = holder.querySelector(".dt-layout-row:has(.dt-info)");
+  if (controls) holder.querySelector(".scroll").after(controls);
   addCopyButtons(holder, table);
   const first = table.querySelector("tbody [data-runs]");
   if (first) first.tabIndex = 0;
