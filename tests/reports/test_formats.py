@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import statistics
@@ -201,6 +202,27 @@ def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[s
         assert shown == {
             m: f"{float(a['value']):.1f} ({float(a['low']):.1f} to {float(a['high']):.1f})" for m, a in iqm.items()
         }
+
+
+def test_charts_have_the_numbers_of_the_ranking_and_of_the_comparisons(folders: dict[str, Path]) -> None:
+    text = (folders["plain"] / "report.html").read_text()
+    (suite,) = json.loads(re.findall(r'id="numbers">(.*?)</script>', text)[0]).values()
+    lines = list(csv.DictReader(io.StringIO((folders["plain"] / "comparisons.csv").read_text())))
+    for tables in read_all(folders["plain"]):
+        head, *rows = tables["Ranking"]
+        assert [row[0] for row in rows] == [suite["methods"][one["method"]] for one in suite["ranking"]]
+        for row, one in zip(rows, suite["ranking"], strict=True):
+            mean, low, high = one["mean"]
+            assert row[2] == f"{mean:.1f} ± {(high - low) / 2:.1f}"
+            assert row[head.index("collapsed")] == "{} of {}".format(*one["collapsed"])
+            means = {suite["tasks"][t]: value for t, m, value, *_ in suite["means"] if m == one["method"]}
+            assert {task: row[head.index(task)] for task in means} == {t: f"{value:.1f}" for t, value in means.items()}
+    assert len(lines) == len(suite["differences"])
+    in_csv = {(one["on"], one["method"], one["against"]): one for one in lines}
+    for place, method, first, *ends, verdict in suite["differences"]:
+        on = suite["average"] if place < 0 else suite["tasks"][place]
+        line = in_csv[on, suite["methods"][method], suite["methods"][first]]
+        assert ends == [float(line[name]) for name in ("difference", "low", "high")] and verdict == line["verdict"]
 
 
 # ---------------------------------------------------------------- hostile text

@@ -158,6 +158,23 @@ def test_a_preset_filter_hides_the_methods_that_have_no_other(tab: Tab) -> None:
     assert set(read_column(tab, RANKING, "method")) == {"lora", "lorasp"}
 
 
+def test_charts_round_as_the_tables_do(tab: Tab) -> None:
+    values = [
+        84.25,
+        84.75,
+        -0.25,
+        0.25,
+        0.35,
+        2.5,
+        -1.05,
+        84.25000000000001,
+        0.0,
+        99.95,
+        *np.linspace(-3, 3, 97).tolist(),
+    ]
+    assert tab.ask(f"{values}.map(points)") == [f"{value:.1f}" for value in values]
+
+
 def test_tables_are_copied_as_shown(tab: Tab) -> None:
     tab.ask("navigator.clipboard.writeText = async (text) => { window.told = text; }")
     sort_column(tab, RANKING, "trainable parameters")
