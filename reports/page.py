@@ -19,7 +19,7 @@ from reports.registered import SECTIONS
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARIES = ("d3", "plot", "datatables")
 """Files of templates/vendor/, in the order in which they load."""
-SCRIPTS = ("page", "charts", "tables", "start")
+SCRIPTS = ("page", "chart_tools", "first_chart", "section_charts", "charts", "tables", "start")
 """Files of templates/, joined to one script."""
 PRINTED = frozenset({"evidence", "scores", "comparisons", "stability", "cost", "protocol"})
 """Sections that are printed with the first screen; the others are for a screen."""
