@@ -54,5 +54,6 @@ def _build_row(p: Profile) -> dict[str, str]:
         "padding": "" if p.padding is None else f"{p.padding:.0%}",
         "step ms p10 / p50 / p90": times,
         "of matmul FLOP/s": "" if p.ceiling_share is None else f"{p.ceiling_share:.1%}",
+        "used by others": "unknown" if p.load is None or p.load.others is None else f"{p.load.others:.0%}",
         "J per 1,000 samples": "" if p.joules_per_1000 is None else f"{p.joules_per_1000:.1f}",
     }

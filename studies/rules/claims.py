@@ -58,8 +58,8 @@ def _format_sentence(verdicts: Sequence[Kind | None]) -> str:
 def _list_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
     notes = [
         "several rows of one claim must agree: one contradicted contradicts it, one undecided leaves it open",
-        "tests of methods are corrected (Holm) over all comparisons of the run that a row is of and over those that the "
-        "study adds; other rules over their own rows; nothing is corrected over claims or runs",
+        "tests of methods are corrected (Holm) over all comparisons of the run that a row is of and over those that "
+        "the study adds; other rules over their own rows; nothing is corrected over claims or runs",
         "of studies in one folder of folders the newest of each study and preset counts; older ones are not looked at",
         "a run of no study is judged by the study's rule, at the margin that the run named, else the study's",
     ]
