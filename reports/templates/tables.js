@@ -1,5 +1,6 @@
 // Sorting, paging, filtering and copying of the tables, with DataTables. A table is set up when its section opens.
 const LONG_TABLE = 30;
+const PAPER_COLUMNS = 20; // a table of more is printed smaller
 const PAGE_SIZES = [25, 100, -1];
 const isEmpty = (value) => value === "" || value === null;
 const compare = (sign) => (a, b) => (isEmpty(a) || isEmpty(b) ? isEmpty(a) - isEmpty(b) : sign * (a - b));
@@ -137,10 +138,15 @@ const addTables = () => {
     setUp();
   }
   document.addEventListener("filters", () => {
+    all("table[style*=zoom]").forEach((table) => { table.style.zoom = ""; });
     [...TABLES.keys()].forEach(filterTable);
     countHits();
   });
   document.addEventListener("printing", () => {
     all("details.section[data-print] .table").forEach(setUpTable);
+    for (const table of all(".table table:not(.ranking)")) {
+      const columns = table.tHead.rows[0].cells.length;
+      table.style.zoom = columns > PAPER_COLUMNS ? PAPER_COLUMNS / columns : "";
+    }
   });
 };
