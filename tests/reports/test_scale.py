@@ -166,7 +166,7 @@ def test_a_report_of_18000_records_takes_seconds_and_little_memory(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     seconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
-    assert (tmp_path / "report" / "report.html").stat().st_size < 1e6
+    assert (tmp_path / "report" / "report.html").stat().st_size < 2e6
     assert mebibytes < 600
     assert seconds < 75  # 25 on two quiet cores; CPU time grows several times on a busy machine
 
