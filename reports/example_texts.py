@@ -47,7 +47,7 @@ def add_example_texts(
                 rows += [place | _build_row(one, task_texts) for one in changes.examples[:MOST_EXAMPLES]]
     if not rows:
         return findings
-    return dataclasses.replace(findings, detail=[*findings.detail, ("Examples that change most", rows, NOTES)])
+    return dataclasses.replace(findings, detail=[*findings.detail, ("Examples that change most", rows, NOTES, "examples")])
 
 
 def _build_row(one: ChangedExample, texts: Texts) -> dict[str, Any]:

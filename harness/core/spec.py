@@ -342,8 +342,10 @@ class Spec(BaseModel):
     @classmethod
     def _take_device_of_workers(cls, fields: Any) -> Any:
         """Workers on the CPU mean --device cpu for whatever the run does itself, such as profiles."""
-        on_cpu = isinstance(fields, dict) and str(fields.get("devices")).startswith("cpu:")
-        return fields | {"device": "cpu"} if on_cpu and fields.get("device", "auto") == "auto" else fields
+        devices = fields.get("devices") if isinstance(fields, dict) else None
+        if isinstance(devices, str) and devices.startswith("cpu:") and fields.get("device", "auto") == "auto":
+            return fields | {"device": "cpu"}
+        return fields
 
     @model_validator(mode="after")
     def _check_quantize(self) -> Self:

@@ -135,11 +135,11 @@ def draw_heat_map(grid: Grid, analysis: Analysis) -> Drawing | None:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("differences", place=20)
+@report_figure("differences", place=20, topic="comparisons", chart="differences")
 def _draw_differences(context: SuiteContext) -> Drawing | None:
     return draw_forest(context.grid, context.analysis) if context.analysis else None
 
 
-@report_figure("heatmap", place=30)
+@report_figure("heatmap", place=30, topic="comparisons", chart="heatmap")
 def _draw_heatmap(context: SuiteContext) -> Drawing | None:
     return draw_heat_map(context.grid, context.analysis) if context.analysis else None

@@ -15,7 +15,7 @@ NOTE = (
 )
 
 
-@report_table("examples", place=65)
+@report_table("examples", place=65, topic="examples")
 def build(context: SuiteContext) -> Table | None:
     """One row per task and method; None where no predictions of classes were stored."""
     if context.analysis is None or not context.grid.methods:
