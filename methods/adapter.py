@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.core.bounds import Count
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Calibration, Member, Method, Sourced, option
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from harness.core.seeds import Streams
     from harness.replicas.groups import Attached
 
+# The second linear layer of the feed-forward part in BERT, DistilBERT, T5, BART, LLaMA, GPT-2, GPT-NeoX, ALBERT and
+# ModernBERT. The number before `output.dense` keeps out `attention.output.dense` of BERT.
 FEED_FORWARD_OUTPUT = re.compile(
     r"(\.\d+\.output\.dense|\.ffn\.lin2|\.wo|\.fc2|\.down_proj|\.mlp\.c_proj|\.dense_4h_to_h|\.ffn_output|\.mlp\.Wo)$"
 )
@@ -25,9 +28,9 @@ FEED_FORWARD_OUTPUT = re.compile(
 @METHODS.register("adapter")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
-    """`size` is the width of the bottleneck; its upper matrix starts at zero."""
+    """`size` is the width of the bottleneck; its up-projection starts at zero, so training starts from the backbone."""
 
-    size: int = option(16, "width of the bottleneck", "1 or more")
+    size: Count = option(16, "width of the bottleneck")
 
     name: ClassVar[str] = "adapter"
     paper: ClassVar[str | None] = "arXiv 1902.00751"
@@ -38,10 +41,6 @@ class Adapter(Method):
         "small": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
         "paper": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
     }
-
-    def check(self) -> None:
-        if self.size < 1:
-            raise UserError(f"size={self.size}: allowed: a whole number of 1 or more (width of the bottleneck)")
 
     def pack_key(self) -> str:
         return f"adapter of size {self.size}"
@@ -60,6 +59,7 @@ class Adapter(Method):
         places = _find_feed_forward_outputs(model)
         size = self.size
         parts = ("down", "down_bias", "up", "up_bias")
+        # Default arguments bind the values of this iteration; a closure would see those of the last one.
         drawn = [
             (f"{name}.{part}", lambda s, n=name, d=width, part=part: init_bottleneck(s, n, part, size, d))
             for name, width in places.items()
@@ -76,6 +76,7 @@ def _find_feed_forward_outputs(model: nn.Module) -> dict[str, int]:
     """Feed-forward output layers and their widths."""
     candidates = [(n, m) for n, m in model.named_modules() if FEED_FORWARD_OUTPUT.search(n)]
     return {
+        # GPT-2's Conv1D names its output width `nf`.
         n: int(getattr(m, "out_features", 0) or m.nf)
         for n, m in candidates
         if hasattr(m, "out_features") or hasattr(m, "nf")

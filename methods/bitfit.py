@@ -46,6 +46,7 @@ class BitFit(Method):
         head = attach_heads(model, streams)
         biased_layers = _find_biased_layers(model)
         sizes = {f"{n}.bias": m.bias.shape for n, m in biased_layers}
+        # Differences to the pretrained biases, so they start at zero; `size=size` binds this iteration's value.
         drawn = [(n, lambda s, size=size: torch.zeros(size)) for n, size in sizes.items()]
         group = build_replica_group(model, drawn, streams)
         for name, module in biased_layers:

@@ -70,8 +70,10 @@ def sum_gradients(
             inputs = {name: value.repeat(k, 1) for name, value in batch.items()}
             with torch.enable_grad():
                 loss = calibration.loss(model(**inputs).logits, labels.repeat(k, *[1] * (labels.dim() - 1)), k).sum()
+            # Not backward(): gradients of head and adapter must not accumulate in the pack's buffers.
             grads = torch.autograd.grad(loss, [y for _, y in site_tensors.values()])
             for (name, (x, _)), dy in zip(site_tensors.items(), grads, strict=True):
+                # [K*B, T, d] -> [K, B*T, d]: the rows of one replica are contiguous.
                 rows, grad = (t.reshape(k, -1, t.shape[-1]) for t in (x, dy))
                 for replica, start_pairs in starts.items():
                     if name in start_pairs:
@@ -112,6 +114,7 @@ def _add_batch(sums: dict[str, GradientSums], name: str, x: Tensor, dy: Tensor, 
         grad_a = (dy @ b).T @ x
         grad_b = dy.T @ (x @ grad_a.T)
     if name not in sums:
+        # `* 0` gives zeros in the gradients' shapes; float64, as the start values are.
         sums[name] = GradientSums(*(g * 0 for g in (grad_a, grad_b, grad_a, grad_b)))
     total = sums[name]
     total.a += grad_a
@@ -127,6 +130,7 @@ def compute_gradient_scores(kind: ScoreKind, sums: Mapping[str, GradientSums], s
     the matrix at zero are of first degree in a factor of the loss or of alpha / rank, those of the other matrix of
     second degree; after the division such a factor changes nothing. Raises CellFailed where all gradients are zero.
     """
+    # The mean is over all sites: how the sites compare with each other is part of the score.
     raw = {name: _compute_raw_scores(kind, s, starts[name]) for name, s in sums.items()}
     sizes = []
     for part in (0, 1):

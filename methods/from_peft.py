@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.errors import CellFailed, UserError
 from harness.core.method import Calibration, Exported, Member, Method, Site
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,16 +57,18 @@ class FromPeft(Method):
         from methods.layers.replica_linear import attach_heads
 
         model.requires_grad_(False)
+        # peft's modules have no replica axis, so a pack has one member.
         (member,) = members
         head = attach_heads(model, [member.streams])
         targets = [site.name for site in find_sites(model, *self.sites)]
+        # Identity, not name: peft moves the wrapped layers to other paths.
         before = {id(p) for p in model.parameters()} | {id(b) for b in model.buffers()}
         tuner = call_seeded(
             lambda: self.tuner(model, self.config(targets, member)), member.streams.integer("init", "peft")
         )
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not trained:
-            raise CellFailed(f"{self.name}: peft made nothing trainable")
+            raise CellFailed(f"{self.name}: peft made no parameter trainable")
         ours = {id(p) for p in trained.values()}
         # Tensors that peft adds without training them, such as the shared projections of VeRA.
         new = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in before | ours}
@@ -89,11 +91,12 @@ class FromPeft(Method):
 
 
 def call_seeded(make: Callable[[], Any], seed: int) -> Any:
-    """Call `make` under a seed of its own, the global generator being put back, without peft's warnings."""
+    """Call `make` under its own seed, without peft's warnings; the global generator's state is restored."""
     import warnings
 
     import torch
 
+    # peft draws from the global generator and takes no generator of ours.
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)

@@ -38,5 +38,6 @@ class Lora(LowRank):
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
         if self.match == "none" or self.rank % 2 == 0:
             return None
+        # Half of an odd rank is no whole rank: the rank is rounded up, and a share below 1 makes the count exact.
         share = self.rank / 2 / self.site_rank
         return build_masks(STRATEGIES.get("random"), sites, share, "matrix", streams, None)

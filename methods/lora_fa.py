@@ -23,4 +23,5 @@ class LoraFA(LowRank):
     summary: ClassVar[str] = "LoRA with A frozen: only B trains"
 
     def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
+        # Masks and not `requires_grad`: A then has no gradient, no moments and no saved input.
         return {s.name: (np.zeros(s.shapes[0], bool), np.ones(s.shapes[1], bool)) for s in sites}

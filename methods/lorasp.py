@@ -6,21 +6,23 @@ import dataclasses
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
-from methods.lowrank import LowRank, Memo, draw_factors, find_sites
-from methods.masks import build_masks, count_share
+from methods.lowrank import LowRank, Memo, draw_factors
+from methods.masks import build_masks, count_share, select_highest
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.layers.lowrank import Pair
+    from methods.layers.pair import Pair
 
 
 @METHODS.register("lorasp")
@@ -33,16 +35,16 @@ class LoraSP(LowRank):
     steps (0: never) the mask is resampled: entries keep their values, and the adapter's moments restart from zero.
     """
 
-    select: str = option("random", "strategy that says which entries train", STRATEGIES.names)
-    ratio: float = option(0.5, "share of the entries of A and B that trains", "above 0, at most 1")
+    select: str = option("random", "strategy that selects the trained entries", STRATEGIES.names)
+    ratio: Annotated[float, Interval(gt=0, le=1)] = option(0.5, "share of the entries of A and B that train")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
-        "auto", "where the share is exact; auto: as the strategy says"
+        "auto", "where the share is exact: each matrix, each pair or the whole model; auto: the strategy's"
     )
     zero: Literal["auto", "a", "b"] = option(
-        "auto", "the matrix that starts at zero, the other is drawn; auto: as the strategy says"
+        "auto", "the matrix that starts at zero (the other starts random); auto: the strategy's"
     )
-    frozen: str = option("none", "quantization type that frozen entries are stored in", list_vector_types)
-    resample: int = option(0, "steps after which the mask is resampled; 0: never", "0 or more")
+    frozen: str = option("none", "quantization type of the frozen entries", list_vector_types)
+    resample: Annotated[int, Ge(0)] = option(0, "resample the mask every so many steps; 0: never")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -51,18 +53,14 @@ class LoraSP(LowRank):
 
     def check(self) -> None:
         super().check()
-        if not 0 < self.ratio <= 1:
-            raise UserError(f"ratio={self.ratio}: allowed: above 0, at most 1 (the share of entries that train)")
         if self.strategy.twins and self.ratio != 0.5:
-            raise NotApplicable(
-                f"select={self.select} with ratio={self.ratio}: halves that complete each other are 0.5"
-            )
+            raise NotApplicable(f"select={self.select} with ratio={self.ratio}: complementary masks need ratio=0.5")
         if self.strategy.half_only and (self.ratio != 0.5 or self.effective_scope != self.strategy.scope):
             raise NotApplicable(
-                f"select={self.select} with ratio={self.ratio}, scope={self.effective_scope}: one whole matrix "
-                "of each site"
-                f" trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
+                f"select={self.select} with ratio={self.ratio}, scope={self.effective_scope}: one whole matrix of each"
+                f" site trains, whatever its size; use ratio=0.5 and scope={self.strategy.scope}"
             )
+        # Where the strategy trains only the matrix opposite to the one at zero, B A stays zero and no gradient flows.
         other = "ab".replace(self.strategy.trains or "", "")
         if self.strategy.trains and self.zero == other and self.ratio <= 0.5:
             raise NotApplicable(
@@ -71,13 +69,13 @@ class LoraSP(LowRank):
             )
         if self.frozen not in list_vector_types():
             raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
-        if self.resample < 0:
-            raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
-        if self.resample and (self.strategy.scores or self.effective_scope != "matrix"):
+        # Packed storage has a fixed number of trained entries per matrix, and scores and what strategies request exist
+        # for the start values only.
+        if self.resample and (self.strategy.reads_model or self.effective_scope != "matrix"):
             raise NotApplicable(
-                f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a mask "
-                "drawn anew needs a"
-                " strategy without scores and the share exact in each matrix (scope=matrix)"
+                f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a resampled mask"
+                " needs a strategy that reads neither scores nor the model, and the share exact in each matrix"
+                " (scope=matrix)"
             )
 
     @property
@@ -88,7 +86,7 @@ class LoraSP(LowRank):
         return (self.select,)
 
     def parts(self) -> dict[str, str]:
-        drawn = self.strategy.unit == "entry" and self.strategy.scores is None
+        drawn = self.strategy.unit == "entry" and not self.strategy.reads_model
         # Version 1 drew numbers up to each matrix's size, so that across matrices the larger one trained alone.
         scope = {"scope": "2"} if drawn and self.effective_scope != "matrix" else {}
         return scope | build_quantization_part(self.frozen)
@@ -105,21 +103,37 @@ class LoraSP(LowRank):
         if self.frozen != "none" and importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"frozen={self.frozen} needs bitsandbytes: pip install 'lorasp-harness[quant]'")
         sites = find_sites(model, self.target, self.rank)
-        if self.strategy.unit != "entry":  # how many whole rows, ranks or layers train does not depend on scores
-            ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites} if self.score_kind() else None
-            build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), ones)
+        if self.strategy.unit != "entry":
+            # How many whole rows, ranks or layers train does not depend on the scores, so ones stand in for them.
+            ones = {s.name: (np.ones(s.shapes[0]), np.ones(s.shapes[1])) for s in sites}
+            if not self.strategy.requests:
+                scores = ones if self.score_kind() else None
+                build_masks(self.strategy, sites, self.ratio, self.effective_scope, Streams({"mask": 0}), scores)
+            elif self.strategy.unit != "block":  # which entries are one block only the values show, at `attach`
+                select_highest(ones, sites, self.ratio, self.effective_scope, self.strategy.unit)
             return
         matrix_sizes = [math.prod(shape) for site in sites for shape in site.shapes]
         pair_sizes = [site.rank * (site.d_in + site.d_out) for site in sites]
         sizes = {"matrix": matrix_sizes, "pair": pair_sizes, "model": [sum(pair_sizes)]}
+        # Raises where the share rounds to no entry, before any training.
         for size in sizes[self.effective_scope]:
             count_share(size, self.ratio)
 
     def score_kind(self) -> ScoreKind | None:
         return self.strategy.scores
 
-    def masks(self, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks | None:
-        return build_masks(self.strategy, sites, self.ratio, self.effective_scope, streams, scores)
+    def requests(self) -> tuple[str, ...]:
+        return self.strategy.requests
+
+    def masks(
+        self,
+        sites: Sequence[Site],
+        streams: Streams,
+        scores: PerSite | None,
+        requested: Mapping[str, Any] | None = None,
+    ) -> Masks | None:
+        scope = self.effective_scope
+        return build_masks(self.strategy, sites, self.ratio, scope, streams, scores, requested=requested)
 
     @property
     def resample_interval(self) -> int:

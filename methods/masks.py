@@ -7,7 +7,8 @@ Single entries train in exactly the requested number; whole rows, ranks or layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,11 @@ def build_masks(
     streams: Streams,
     scores: PerSite | None,
     draw: int = 0,
+    requested: Mapping[str, Any] | None = None,
 ) -> Masks:
     """The masks of a strategy; each resampling `draw` has its own random stream.
 
+    `requested` has what the strategy requests: "weights" -> site name -> weight, and so on (`Strategy.requests`).
     Raises CellFailed where the strategy does not return a number for every entry.
     """
     seed = streams.seeds["mask"]
@@ -34,7 +37,8 @@ def build_masks(
         # Both seeds of a pair draw the same mask; the odd one takes its complement below.
         streams = Streams({**streams.seeds, "mask": seed // 2})
     rng = streams.numpy("mask", f"{strategy.name} {draw}" if draw else strategy.name)
-    order = strategy.order(sites, ratio, rng) if scores is None else strategy.order(sites, ratio, rng, scores)
+    measured = () if scores is None else (scores,)
+    order = strategy.order(sites, ratio, rng, *measured, **(requested or {}))
     masks = select_highest(_check_order(strategy.name, sites, order), sites, ratio, scope, strategy.unit)
     if strategy.twins and seed % 2:
         return {name: (~a, ~b) for name, (a, b) in masks.items()}
@@ -58,6 +62,7 @@ def select_highest(order: PerSite, sites: Sequence[Site], ratio: float, scope: S
 
     Exactly round(ratio * entries) entries train, or the number of larger units that comes nearest to it.
     """
+    # A before B at each site, in model order: the order of ties is part of the result.
     parts = [(s.name, i, np.asarray(order[s.name][i], np.float64)) for s in sites for i in (0, 1)]
     if scope == "model":
         groups = [parts]
@@ -103,9 +108,11 @@ def _select_units(values: np.ndarray, units: np.ndarray, ratio: float, names: st
     """The mask of the highest units; of two counts equally near to the ratio, the smaller one."""
     sizes = np.bincount(units)
     first = np.zeros(len(sizes), dtype=np.int64)
-    first[units[::-1]] = np.arange(units.size)[::-1]  # of repeated writes numpy keeps the last
+    # Of repeated writes numpy keeps the last one, so writing in reverse leaves each unit's first entry.
+    first[units[::-1]] = np.arange(units.size)[::-1]
     best = np.lexsort((first, -values[first]))
     sums = np.concatenate([[0], np.cumsum(sizes[best])])
+    # The tolerance makes two counts that are equally near equal despite rounding.
     off = np.abs(sums - ratio * values.size)
     count = int(np.flatnonzero(off <= off.min() + 1e-9 * values.size)[0])
     if count == 0:

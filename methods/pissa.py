@@ -15,7 +15,7 @@ from methods.lowrank import LowRank, Memo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.layers.lowrank import Pair
+    from methods.layers.pair import Pair
 
 
 @METHODS.register("pissa")
@@ -35,7 +35,7 @@ class Pissa(LowRank):
         return 2 * self.rank
 
     def check_initial(self) -> None:
-        raise NotApplicable("method 'pissa' starts from the weight itself; use lora to go on from its adapter")
+        raise NotApplicable("method 'pissa' starts from the weight itself; to continue from an adapter use lora")
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         import torch
@@ -55,6 +55,7 @@ class Pissa(LowRank):
 
         a, b = start
         train_a, train_b = (np.ones(tuple(m.shape), bool) for m in start)
+        # [A0; A0] and [B0, -B0]: ranks 0 to r train, ranks r to 2r are frozen and cancel the start.
         both = torch.cat([a, a]), torch.cat([b, -b], dim=1)
         frozen = np.concatenate([train_a, ~train_a]), np.concatenate([train_b, ~train_b], axis=1)
         return super().pair(both, frozen)

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Calibration, Exported, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Prefix(Method):
     """`tokens` keys and values per layer, drawn from N(0, 1) as in peft, without reparametrization."""
 
-    tokens: int = option(10, "trained keys and values of each layer", "1 or more")
+    tokens: Count = option(10, "virtual tokens: trained keys and values per layer")
 
     name: ClassVar[str] = "prefix"
     paper: ClassVar[str | None] = "arXiv 2101.00190"
@@ -35,18 +36,14 @@ class Prefix(Method):
         "paper": Sourced(1e-2),
     }
 
-    def check(self) -> None:
-        if self.tokens < 1:
-            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
-
     def fits(self, model: nn.Module) -> None:
         from methods.layers.replica_linear import find_head_linears
 
         kind = str(getattr(model.config, "model_type", ""))
         if kind not in ("bert", "roberta", "xlm-roberta", "electra", "llama"):
-            raise NotApplicable(f"prefix: models of type '{kind}' take no past keys and values; use bert or roberta")
+            raise NotApplicable(f"prefix: models of type '{kind}' accept no past keys and values; use bert or roberta")
         if find_head_linears(model) == []:
-            raise NotApplicable("prefix: a model that writes text keeps its own past keys and values; use lora")
+            raise NotApplicable("prefix: a language model generates with its own key-value cache; use lora")
 
     def pack_key(self) -> str:
         return f"prefix of {self.tokens} tokens"
@@ -67,6 +64,7 @@ class Prefix(Method):
 
         from methods.layers.exporting import export_virtual_tokens
 
+        # [layers, 2, heads, tokens, width] -> [tokens, layers * 2 * heads * width]
         values = attached.groups[0].leaves["prefix"].tensor[slot].permute(3, 0, 1, 2, 4).reshape(self.tokens, -1)
         return export_virtual_tokens(PrefixTuningConfig, values, model, slot, get_key_heads(model.config)[0])
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Calibration, Exported, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """`tokens` vectors that start from embeddings of random words; the input grows by as many positions."""
 
-    tokens: int = option(10, "trained vectors before the words", "1 or more")
+    tokens: Count = option(10, "virtual tokens: trained vectors before the input")
 
     name: ClassVar[str] = "prompt"
     paper: ClassVar[str | None] = "arXiv 2104.08691"
@@ -35,13 +36,9 @@ class Prompt(Method):
         "paper": Sourced(1e-2),
     }
 
-    def check(self) -> None:
-        if self.tokens < 1:
-            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
-
     def fits(self, model: nn.Module) -> None:
         if getattr(model.config, "is_encoder_decoder", False):
-            raise NotApplicable("prompt: goes before the words of one text, an encoder-decoder has two; use lora")
+            raise NotApplicable("prompt: an encoder-decoder has two inputs, and a prompt goes before one; use lora")
 
     def pack_key(self) -> str:
         return f"prompt of {self.tokens} tokens"
@@ -69,5 +66,6 @@ class Prompt(Method):
         """Embeddings of random words [tokens, d]."""
         import torch
 
+        # On the CPU, so the same seed chooses the same words on every device.
         chosen = torch.randint(len(words), (self.tokens,), generator=streams.torch("init", "prompt"))
         return words[chosen.to(words.device)].detach().double().cpu()

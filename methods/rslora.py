@@ -21,6 +21,7 @@ class RsLora(LowRank):
 
     @property
     def scale(self) -> float:
+        # With alpha / rank the update shrinks as the rank grows.
         return self.alpha / math.sqrt(self.rank)
 
     @property

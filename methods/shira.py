@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count, LayerNames
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class Shira(FromPeft):
     """Random entries of each target weight train, as many as LoRA of this rank has parameters."""
 
-    rank: int = option(16, "as many entries train as a LoRA of this rank has", "1 or more")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(16, "train as many entries as LoRA of this rank has")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "shira"
     paper: ClassVar[str | None] = "arXiv 2406.13175"
@@ -31,10 +32,6 @@ class Shira(FromPeft):
         "small": Sourced(1e-3),
         "paper": Sourced(1e-3),
     }
-
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
 
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
@@ -48,19 +45,20 @@ class Shira(FromPeft):
             s.name for s in find_sites(model, *self.sites) if not isinstance(model.get_submodule(s.name), nn.Linear)
         ]
         if other:
-            raise NotApplicable(f"shira: peft's knows no layer like {other[0]} (Conv1D); use lora")
+            raise NotApplicable(f"shira: peft's SHiRA supports no Conv1D layer such as {other[0]}; use lora")
 
     def most(self, site: Site) -> int:
-        return (
-            site.d_in * site.d_out // (site.d_in + site.d_out)
-        )  # at this rank LoRA has as many parameters as the weight has entries
+        # At this rank LoRA has as many parameters as the weight has entries.
+        return site.d_in * site.d_out // (site.d_in + site.d_out)
 
     def config(self, targets: list[str], member: Member) -> Any:
         import torch
         from peft import ShiraConfig
 
-        torch.sparse.check_sparse_tensor_invariants.disable()  # the default, but torch warns until it is set
+        # Disabled is the default, but torch warns until it is set.
+        torch.sparse.check_sparse_tensor_invariants.disable()
 
+        # 31 of the 63 bits: a seed that fits any generator and the adapter's JSON.
         return ShiraConfig(
             r=self.rank, target_modules=targets, random_seed=member.streams.integer("mask", "shira") >> 32
         )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.core.errors import UserError
+from harness.core.bounds import Count, DropoutRate, LayerNames
 from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
 
@@ -16,9 +16,9 @@ from methods.from_peft import FromPeft
 class Vera(FromPeft):
     """One frozen random pair for all sites; at each site a vector [rank] and a vector [d_out] train."""
 
-    rank: int = option(64, "directions of the shared random pair", "1 or more")
-    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(64, "rank of the shared random pair")
+    dropout: DropoutRate = option(0.0, "dropout on the LoRA input")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "vera"
     paper: ClassVar[str | None] = "arXiv 2310.11454"
@@ -29,16 +29,13 @@ class Vera(FromPeft):
         "paper": Sourced(1e-2, "arXiv 2310.11454, upper end of its GLUE rates"),
     }
 
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
-
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:
         return self.target, self.rank
 
     def most(self, site: Site) -> int:
-        return self.rank  # random directions may outnumber the width of a layer
+        # Random directions may outnumber the width of a layer.
+        return self.rank
 
     def config(self, targets: list[str], member: Member) -> Any:
         from peft import VeraConfig
@@ -47,5 +44,6 @@ class Vera(FromPeft):
             r=self.rank,
             vera_dropout=self.dropout,
             target_modules=targets,
+            # 31 of the 63 bits: a seed that fits any generator and the adapter's JSON.
             projection_prng_key=member.streams.integer("init", "projection") >> 32,
         )

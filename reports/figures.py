@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.registry import load_package
 from reports.document import Drawing
 from reports.plots.style import COLUMN_WIDTH, STYLE, freeze_layout, get_style
-from reports.registered import SuiteContext, draw_registered
+from reports.registered import SectionContent, SuiteContext, build_sections, draw_registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,20 +32,40 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 
 def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
     """Name -> drawing as wide as the context says; only those for which there are numbers."""
-    import matplotlib
-
     load_package("reports.plots")
-    matplotlib.use("Agg")
-    with matplotlib.rc_context(get_style(context.figure_width)), _filter_glyph_warnings():
+    with _use_style(context.figure_width):
         drawings = draw_registered(context)
         for drawing in drawings.values():
             freeze_layout(drawing.figure)
     return drawings
 
 
+def build_plugin_sections(context: SuiteContext) -> dict[str, SectionContent]:
+    """Name -> content of the sections that plugins register; their figures have the style of the others."""
+    with _use_style(context.figure_width):
+        contents = build_sections(context)
+        for content in contents.values():
+            for drawing in content.figures.values():
+                freeze_layout(drawing.figure)
+    return contents
+
+
 def draw_column_figures(context: SuiteContext) -> dict[str, Drawing]:
-    """As `draw_figures`, at the width of one column of a two-column page."""
-    return draw_figures(replace(context, figure_width=COLUMN_WIDTH))
+    """The figures of `draw_figures` and of the plugins' sections, at the width of one column of a two-column page."""
+    narrow = replace(context, figure_width=COLUMN_WIDTH)
+    drawings = draw_figures(narrow)
+    for content in build_plugin_sections(narrow).values():
+        drawings |= content.figures
+    return drawings
+
+
+@contextlib.contextmanager
+def _use_style(width: float) -> Iterator[None]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(get_style(width)), _filter_glyph_warnings():
+        yield
 
 
 def render_image(drawing: Drawing, kind: str) -> bytes:

@@ -91,7 +91,9 @@ def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     rows = [_build_row(j) for j in _select_distinct(analysis)]
     if len({row["suite"] for row in rows}) == 1:
         rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
-    return [("Comparisons, paired by seed", rows, [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}."])]
+    return [
+        ("Comparisons, paired by seed", rows, [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}."], "comparisons")
+    ]
 
 
 def _build_row(judged: ComparisonResult) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
         note,
         *([MISSING_SCORES_NOTE] if any(isinstance(row["runs"], str) for row in rows_by_method.values()) else []),
     ]
-    return [("Over all tasks", list(rows_by_method.values()), notes)] if rows_by_method else []
+    return [("Over all tasks", list(rows_by_method.values()), notes, "comparisons")] if rows_by_method else []
 
 
 def _format_interval(row: Mapping[str, Any], form: str) -> str:
@@ -165,7 +167,7 @@ def _build_subject_table(analysis: Analysis) -> list[Extra]:
         if r.get("example_se") is not None and r["clusters"] < r["examples"]
     ]
     note = "Errors of accuracy over questions, free within a subject (clustered); seeds are held as they are."
-    return [("Standard errors clustered by subject", rows, [note])] if rows else []
+    return [("Standard errors clustered by subject", rows, [note], "scores")] if rows else []
 
 
 def _build_component_table(analysis: Analysis) -> list[Extra]:
@@ -176,7 +178,7 @@ def _build_component_table(analysis: Analysis) -> list[Extra]:
         for row in analysis.rows["components"]
     ]
     note = "standard deviation in points by seed stream; rest: what no stream explains, run to run included"
-    return [("Where the spread comes from", rows, [note])] if rows else []
+    return [("Where the spread comes from", rows, [note], "stability")] if rows else []
 
 
 def _build_check_table(signatures: Mapping[str, Sequence[FailureCheck]]) -> list[Extra]:
@@ -187,7 +189,7 @@ def _build_check_table(signatures: Mapping[str, Sequence[FailureCheck]]) -> list
         for s in checks
     ]
     note = "failure modes to expect from arXiv 2403.08822, and runs of any method that are unstable or collapsed"
-    return [("Signs of failure", rows, [note])] if rows else []
+    return [("Signs of failure", rows, [note], "stability")] if rows else []
 
 
 # ---------------------------------------------------------------- rows in full

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from harness.core.file_names import make_file_names
 from reports.document import Report, Table
 from reports.escape import escape_latex, flatten_text
-from reports.ranking_table import build_ranking_table
 
 TEXT_WIDTH, COLUMN_WIDTH = 345.0, 200.0
 """TeX points of the text of a 10 pt article on letter paper, and of one of its columns: most layouts are wider."""
@@ -181,7 +180,7 @@ def is_numeric(table: Table, column: int) -> bool:
 
 def name_tables(report: Report) -> list[tuple[str, Table]]:
     """The name of each table's file and the table, in reading order; the runs are left to CSV."""
-    titled = [(table.title, table) for table in map(build_ranking_table, report.rankings)]
+    titled = [(view.print_table.title, view.print_table) for view in report.rankings]
     titled += [(table.title, table) for table in report.extra]
     for section in report.sections:
         titled += [(f"{section.title} {table.title}", table) for table in section.tables]

@@ -46,7 +46,9 @@ def build_stability_table(analysis: Analysis) -> list[Extra]:
         rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
     rule = RULE_NOTE.format(margin=analysis.question.collapse_margin)
     dominations = [one for of_suite in analysis.dominations.values() for one in of_suite]
-    return [("Stability", rows, [*describe_dominations(dominations), RATE_NOTE, rule, DROP_NOTE, LEARNED_NOTE])]
+    return [
+        ("Stability", rows, [*describe_dominations(dominations), RATE_NOTE, rule, DROP_NOTE, LEARNED_NOTE], "stability")
+    ]
 
 
 def _format_stability(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def build_cost_table(analysis: Analysis) -> list[Extra]:
             },
         )
     state = f"Training state: {STATE_PARTS}."
-    return [("Cost, method against method", list(rows.values()), [COST_NOTE, state])] if rows else []
+    return [("Cost, method against method", list(rows.values()), [COST_NOTE, state], "cost")] if rows else []
 
 
 def _format_beside(pair: tuple[int, int] | None, form: Callable[[int], str], kind: str = "") -> str:

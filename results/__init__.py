@@ -1,4 +1,4 @@
-"""Stored results from Python: frames of a run's folder, and `run`, the main job.
+"""Stored results from Python: frames of a run's folder, and `run`, which trains and reports.
 
 `load` has the scores, `profiles` memory and speed, `comparisons` the differences with their tests, `predictions` the
 examples and `curves` the training loss. Each has its columns documented, in a dictionary of the name given below.

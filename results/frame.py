@@ -20,28 +20,28 @@ COLUMNS = {
     "method": "the method as it is written on the command line",
     "preset": "quick, small or paper",
     "model": "the backbone as it was named",
-    "precision": "of the backbone: fp32, bf16, with its quantization",
+    "precision": "dtype of the backbone (fp32, bf16) and its quantization type",
     "protocol": "default, paper or tuned",
     "lr": "peak learning rate",
-    "max_steps": "optimizer steps at most; missing: as the epochs say",
+    "max_steps": "maximum number of optimizer steps; missing: `epochs` decides",
     "epochs": "passes over the train rows, where max_steps is missing",
-    "train_rows": "train rows at most; missing: all. With max_steps and precision, what to group by in joined runs",
-    "seed": "the seed where all streams have the same one, else missing",
+    "train_rows": "maximum number of train rows; missing: all. Group joined runs by it, max_steps and precision",
+    "seed": "the seed if all streams have the same one, else missing",
     "seed_init": "seed of A; seed_head, seed_mask, seed_order, seed_dropout and (length groups) seed_length likewise",
     "status": "ok, failed, oom or cancelled",
     "reason": "why there is no score; missing when ok",
     "metric": "the metric; missing for a cell without a score",
     "value": "its value in points (0 to 100; correlations times 100)",
-    "majority": "points of the best constant prediction, for the task's headline score",
-    "stand_in": "true for generated data and model: no evidence on real data",
-    "adapter_trained": "trained numbers of the adapter; head_trained and backbone_trained likewise",
+    "majority": "majority baseline of the task's headline score, in points",
+    "stand_in": "true for synthetic data and model: no evidence about real data",
+    "adapter_trained": "trainable parameters of the adapter; head_trained and backbone_trained likewise",
     "steps": "optimizer steps",
     "data": "fingerprint of the task's rows",
     "commit": "git commit of the harness",
     "device": "GPU, or processor where there was none",
     "finished": "when, in UTC",
 }
-"""What the columns of `load` are."""
+"""The columns of `load` and their meaning."""
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -56,6 +56,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 
     records = read_records(folder)
     rows = [row for record in records for row in _build_rows(record)]
+    # pandas' nullable integers: a missing seed would turn the whole column into floats.
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"], utc=True, format="ISO8601", errors="coerce")
     out = Path(folder)
@@ -78,6 +79,7 @@ def _build_rows(record: Record) -> list[dict[str, Any]]:
         "max_steps": cell.protocol.max_steps,
         "epochs": cell.protocol.epochs,
         "train_rows": cell.protocol.train_rows,
+        # Most runs pair all streams; where they differ, only the seed_* columns identify the cell.
         "seed": seeds.pop() if len(seeds) == 1 else None,
         **{f"seed_{stream}": seed for stream, seed in cell.seeds.items()},
         "status": record.status,
@@ -95,5 +97,6 @@ def _build_rows(record: Record) -> list[dict[str, Any]]:
         "device": e.machine if e else None,
         "finished": record.finished,
     }
+    # A failed cell keeps one row, so that counting rows does not hide it.
     scores = record.scores.items() or [(None, None)]
     return [{**start, "metric": metric, "value": value, **end} for metric, value in scores]

@@ -1,4 +1,4 @@
-"""The whole main job: run a spec, then write its report."""
+"""Run a spec, then write its report."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class FinishedRun:
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
+    """One line for each tracker of --log that did not get all cells."""
 
     @property
     def failed(self) -> int:
@@ -43,31 +45,40 @@ class FinishedRun:
 
 
 def run(**fields: Any) -> FinishedRun:
-    """Train what is missing, measure, and write the report; the fields are those of the command line.
+    """Train the missing cells, profile, and write the report; the fields are those of the command line.
 
-    `results.run(suite="glue", methods="lora,lorasp", seeds=5)`; what is done is in `out` of the answer, for
-    `results.load`. Raises UserError.
+    `results.run(suite="glue", methods="lora,lorasp", seeds=5)`. Read the scores with `results.load(run.out)`. Raises
+    UserError.
     """
+    # `seeds` is text on the command line ("5", "init=0,mask=0..9"), but a plain number is natural here.
     settings = {name: str(v) if name == "seeds" else v for name, v in fields.items() if v is not None}
     command = f"results.run({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
     return run_spec(make_spec(settings), command, lambda total: PlainListener(sys.stderr, total))
 
 
 def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> FinishedRun:
-    """Run what is missing of a spec and write the report.
+    """Train the missing cells of a spec and write the report.
 
-    `command` is what the report names as its origin; `listen` makes a listener for so many cells. Raises UserError;
-    KeyboardInterrupt leaves a folder that resumes.
+    The report names `command` as its origin; `listen` makes a listener for a number of cells. Raises UserError. After
+    KeyboardInterrupt the same call resumes.
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
+    from results.loggers.base import check_loggers, log_records
     from results.report import check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
+    # A wrong format must fail now, not after hours of training.
     check_formats(spec)
+    check_loggers(spec.log)
     outcome = run_cells(spec, command, listen)
     report = write_report(
         Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
     )
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)
+    if spec.save_adapters:
+        from results.model_card import write_cards
+
+        write_cards(outcome.out, outcome.records, command)
+    notes = log_records(spec.log, outcome.records, outcome.out)
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, tuple(notes))

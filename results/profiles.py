@@ -19,18 +19,18 @@ PROFILE_COLUMNS = {
     "dtype": "precision of the frozen backbone; quantize and recompute likewise",
     "device": "cpu or cuda; machine is its name",
     "batch_size": "rows per step",
-    "length": "tokens per row of the batches that samples_per_second is of",
-    "status": "ok, failed or oom; reason says why, or what was not measured",
-    "peak_bytes": "at most, as peak_kind says: allocated on the GPU, or resident above the loaded backbone",
-    **{f"{name}_bytes": "of one step's tensors" for name in MemoryShares.model_fields},
-    "samples_per_second": "median step, all rows of full length",
-    "step_seconds": "median step, likewise",
-    "tokens_per_second": "of real rows, padding apart; of the verb `profile`, as the next two",
-    "ceiling_share": "FLOP/s of a step over those of a large matrix product in the same process",
+    "length": "tokens per row of the measured batches",
+    "status": "ok, failed or oom; `reason` says why, or what was not measured",
+    "peak_bytes": "peak memory; peak_kind: allocated on the GPU, or resident above the loaded backbone",
+    **{f"{name}_bytes": "bytes of this kind at the peak of a step" for name in MemoryShares.model_fields},
+    "samples_per_second": "of the median step, all rows of full length",
+    "step_seconds": "seconds of the median step, likewise",
+    "tokens_per_second": "of real rows without padding; only from the command `profile`, like the next two",
+    "ceiling_share": "FLOP/s of a step divided by those of a large matrix product in the same process",
     "joules_per_1000": "energy of the GPU for 1,000 samples",
     "measured": "when, in UTC",
 }
-"""What the columns of `profiles` are."""
+"""The columns of `profiles` and their meaning."""
 
 
 def profiles(folder: str | Path) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def profiles(folder: str | Path) -> pd.DataFrame:
     for line in truncate_lines(skipped):
         warnings.warn(line, stacklevel=2)
     if not stored:
-        raise UserError(f"{folder}: no stored profiles; give the folder of a run, or of the verb profile")
+        raise UserError(f"{folder}: no stored profiles; give the folder of a run, or of the command profile")
     frame = pd.DataFrame([_build_row(p) for p in stored.values()])
     frame["measured"] = pd.to_datetime(frame["measured"])
     return frame

@@ -1,4 +1,4 @@
-"""Write the report of a run's folder from what is stored there."""
+"""Write the report of a run's folder from its stored records and profiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def check_formats(spec: Spec) -> None:
 
     check_allowed("format", spec.formats, FORMATS)
     check_allowed("figure format", spec.figures, IMAGES)
-    for package in ("reports.tables", "reports.plots"):  # a plugin's name that is taken is refused here
+    # Loading our tables and plots refuses a plugin that took one of their names.
+    for package in ("reports.tables", "reports.plots"):
         load_package(package)
     if spec.tensorboard:
         from reports.tensorboard import load_writer
@@ -45,18 +46,28 @@ def write_report(
     *,
     notes: Sequence[str] = (),
     folder: Path | None = None,
+    with_text: bool = False,
 ) -> Path:
-    """The report of a folder, from what is stored there, as the spec's fields of SHOWN say.
+    """Write the report of a folder in the formats of the spec; returns its path.
 
-    `found` stands in the place of what the statistics say. `notes` are lines about files that were skipped, `folder`
-    is where to write instead of OUT/report.
+    `found` replaces the findings of the statistics. `notes` are lines about skipped files; `folder` is used instead of
+    OUT/report. `with_text`: show texts of examples, read from the source that the spec names. Raises UserError if their
+    source has changed.
     """
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
     run_info = store.read_run()
     question = read_question(run_info, spec)
+    # before the statistics, which take longer: a source that has changed ends the command
+    texts = _read_texts(records, spec) if with_text else {}
     tuned, about_tuning = _read_tuned(store.out)
+    findings = add_tuning(found or _build_findings(store, records, profiles, question), records, tuned)
+    if with_text:
+        from reports.example_texts import add_example_texts
+
+        findings = add_example_texts(findings, records, store.cells, texts)
+    # An interrupted run has a report too; the note says what it lacks.
     absent = len(set(run_info["order"]) - {r.key for r in records})
     missing_notes = (
         [f"{absent} of {len(run_info['order'])} cells have no record: the same command runs them"] if absent else []
@@ -68,7 +79,7 @@ def write_report(
         run_info["title"],
         run_info["command"],
         [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
-        findings=add_tuning(found or _build_findings(store, records, profiles, question), records, tuned),
+        findings=findings,
         published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -80,8 +91,18 @@ def write_report(
     return path
 
 
+def _read_texts(records: Sequence[Record], spec: Spec) -> dict[tuple[str, str], Mapping[tuple[str, str], Any]]:
+    """Suite and task -> the texts of its examples by split and id."""
+    from harness.runner.example_texts import read_example_texts
+
+    tasks: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        tasks.setdefault((record.cell.suite, record.cell.task), []).append(record)
+    return {place: read_example_texts(group, spec).texts for place, group in tasks.items()}
+
+
 def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
-    """What tuning found, and a line where its file is damaged: the report goes without."""
+    """The tuned settings, and a line where their file is damaged; the report then lacks them."""
     from harness.runner.tuning.tuning import read_tuned
 
     try:
@@ -139,17 +160,23 @@ def _read_published() -> list[dict[str, str]]:
     return read_published()
 
 
-def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files."""
+def rewrite_report(
+    out: Path, spec: Spec | None = None, to: Path | None = None, *, with_text: bool = False
+) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files.
+
+    `with_text`: show texts of examples, read from the source that the spec names.
+    """
     records, profiles, lines = load_run(out)
     if not records:
         raise build_no_records_error(out, lines)
     spec = spec or Spec()
+    # Plugins may define metrics and tables that the stored records need.
     load_entry_points()
     for plugin in spec.plugin:
         load_plugin(plugin)
     check_formats(spec)
     if to is None and any(getattr(spec, name) is not None for name in DECLARED_FIELDS):
         _store_question(Store(out), records, spec)
-    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to)
+    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to, with_text=with_text)
     return path, [*lines, *_read_tuned(out)[1]]

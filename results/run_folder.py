@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def read_records(folder: str | Path) -> list[Record]:
     """The records of a run's folder; warns of damaged files, which are skipped. Raises UserError if none is left."""
     records, skipped = Store(Path(folder)).read()
+    # Warnings and not errors: one damaged file must not hide the other cells.
     for line in truncate_lines(skipped):
         warnings.warn(line, stacklevel=3)
     if not records:

@@ -17,9 +17,9 @@ MAX_NAME = 60
 
 def build_summary(records: Sequence[Record], profiles: Sequence[Profile]) -> list[list[str]]:
     """Head and rows of the ranking: the same means, intervals and counts as in the report."""
+    from reports.cells import format_estimate
     from reports.compare import find_coverage
     from reports.frames import build_grids
-    from reports.ranking_table import format_mean
     from reports.statistics.costs import find_cost
     from reports.statistics.ranking import estimate_overall
 
@@ -33,7 +33,7 @@ def build_summary(records: Sequence[Record], profiles: Sequence[Profile]) -> lis
             parameters = find_cost(grid, method, profiles).trainable_parameters
             count = "-" if parameters is None else f"{parameters:,}"
             label = cover.label if cover.tasks else ", ".join(grid.tasks[:1])
-            rows.append([grid.suite, _shorten(method), format_mean(means[method]), label, count])
+            rows.append([grid.suite, _shorten(method), format_estimate(means[method]), label, count])
     return rows if len(grids) > 1 else [row[1:] for row in rows]
 
 

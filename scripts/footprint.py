@@ -1,13 +1,13 @@
-"""What one training step of each method takes on the embedded encoder, alone: writes results/footprint.tsv.
+"""Memory and FLOPs of one training step of each method in isolation on the embedded encoder: results/footprint.tsv.
 
     python -m scripts.footprint
 
-Batches of 16 rows of 32 tokens in float32; trained numbers and bytes without the head; operations of the whole step.
+Batches of 16 rows of 32 tokens in float32; parameters and bytes exclude the head, FLOPs are of the whole step.
 """
 
 from __future__ import annotations
 
-import harness  # noqa: F401  # isort: skip  before torch: it settles how OpenMP's threads wait
+import harness  # noqa: F401  # isort: skip  before torch, because it sets how OpenMP threads wait
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,17 +35,20 @@ ROWS, LENGTH = 16, 32
 
 
 def measure_step_cost(method: Method, model: nn.Module, split: Split, protocol: Protocol) -> dict[str, int]:
-    """Numbers and bytes of one training step: what the method trains, what is kept for backward, and operations."""
+    """Trainable parameters, bytes of gradients, optimizer state and saved activations, and FLOPs of one step."""
     streams = Streams(equal(0))
     attached = method.attach(model, [Member(method, streams, 2)], build_calibration(split, compute_replica_losses))
     trainer = Trainer(model, attached, split, [protocol], [streams], compute_replica_losses)
+    # Saved parameters are no activations: they exist anyway.
     parameter_storages = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     parameter_storages |= {g.theta.untyped_storage().data_ptr() for g in attached.groups}
     saved_bytes: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no storage is freed and its address taken again
+    # Keeps saved tensors alive: otherwise a freed storage's address could be used again and be counted once.
+    alive: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.layout != torch.strided:  # shira's weight: indices and trained values, no activation
+        # SHiRA's sparse weight: indices and trained values, no activation.
+        if tensor.layout != torch.strided:
             return tensor
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in parameter_storages:
@@ -84,7 +87,7 @@ def measure_methods() -> dict[str, Mapping[str, int]]:
 
 
 def format_table(found: Mapping[str, Mapping[str, int]]) -> str:
-    """Tab-separated, one line a method."""
+    """Tab-separated text with one line per method."""
     head = ["method", *next(iter(found.values()))]
     lines = [head, *([name, *map(str, cost.values())] for name, cost in found.items())]
     return "\n".join("\t".join(line) for line in lines)

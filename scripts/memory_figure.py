@@ -1,4 +1,4 @@
-"""Table and figure of predicted against measured memory, from what scripts/predicted_vs_measured.py has written.
+"""Table and figure of predicted and measured memory, from the output of scripts/predicted_vs_measured.py.
 
     python -m scripts.memory_figure predicted_vs_measured.json
 
@@ -24,17 +24,19 @@ WITHIN = 0.1
 
 
 def select_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The combinations that were both predicted and measured. Bytes; `ratio` is predicted over measured."""
+    """The combinations that were both predicted and measured, in bytes; `ratio` is predicted / measured."""
+    # Combinations that ran out of memory have a prediction only.
     both = [r for r in content["results"] if r.get("predicted") and r.get("measured")]
     facts = {"gpu": content["gpu"], "torch": content["torch"]}
-    selected = (
-        {name: r.get(name) for name in COLUMNS} | {"ratio": round(r["predicted"] / r["measured"], 4)} for r in both
-    )
-    return [row | facts for row in selected]
+    selected = []
+    for result in both:
+        row = {name: result.get(name) for name in COLUMNS}
+        selected.append(row | {"ratio": round(result["predicted"] / result["measured"], 4)} | facts)
+    return selected
 
 
 def format_table(made: Sequence[Mapping[str, Any]]) -> str:
-    """Tab-separated, one line a combination."""
+    """Tab-separated text with one line per combination."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*COLUMNS, "gpu", "torch"], delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -56,7 +58,8 @@ def draw_figure(made: Sequence[Mapping[str, Any]]) -> bytes:
         left, right = figure.subplots(1, 2)
         for i, model in enumerate(models):
             model_rows = [row for row in made if row["model"] == model]
-            measured, predicted = ([row[name] / GIB for row in model_rows] for name in ("measured", "predicted"))
+            measured = [row["measured"] / GIB for row in model_rows]
+            predicted = [row["predicted"] / GIB for row in model_rows]
             left.plot(measured, predicted, get_marker(i), color=get_colour(i), label=model, markersize=5)
             right.plot(
                 [row["ratio"] for row in model_rows],
@@ -76,13 +79,15 @@ def draw_figure(made: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _draw_equality(axes: Any, made: Sequence[Mapping[str, Any]]) -> None:
-    """The line where both are the same, over the range of the points."""
+    """The line of equality over the range of the points, with the shaded tolerance."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+    # Factors and not offsets at both ends, because the axes are logarithmic.
     sizes = [row[name] / GIB for row in made for name in ("measured", "predicted")]
     ends = [min(sizes) * 0.8, max(sizes) * 1.25]
     axes.plot(ends, ends, color="#999999", linewidth=1, zorder=0)
-    axes.fill_between(ends, *([e * (1 + w) for e in ends] for w in (-WITHIN, WITHIN)), color="#999999", alpha=0.15)
+    lower, upper = [end * (1 - WITHIN) for end in ends], [end * (1 + WITHIN) for end in ends]
+    axes.fill_between(ends, lower, upper, color="#999999", alpha=0.15)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))

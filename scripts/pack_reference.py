@@ -1,11 +1,11 @@
-"""A finished run as a few small files for git, and back.
+"""Pack a finished run into a few small files for git, and unpack them.
 
 usage: python -m scripts.pack_reference RUN OUT [--without-logits]
        python -m scripts.pack_reference --unpack OUT RUN
 
-OUT/cells.tar.xz holds run.json, cells, profiles and tuning, the same bytes each time; OUT/report has report.md and SVG
-figures, OUT/scores.csv one row a score. Without logits, about a quarter of the size, the kept predictions are written
-anew: their records name the new sha256, and packed.json in the archive the one of the run.
+OUT/cells.tar.xz has run.json, cells, profiles and tuning, with the same bytes for the same run; OUT/report has
+report.md and SVG figures, OUT/scores.csv one row per score. Without logits (a quarter of the size) predictions are
+rewritten: records have the new sha256, and packed.json in the archive has the original ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import re
 import shutil
 import sys
@@ -28,8 +27,10 @@ import pyarrow
 import pyarrow.parquet
 
 from harness.core.errors import UserError
+from harness.core.files import replace_folder
 from harness.core.spec import make_spec
-from harness.core.store import Store, parse_record, read_record, to_json
+from harness.core.store import Store
+from harness.core.stored_files import parse_record, read_record, to_json
 from harness.runner.tuning.tuning import FILE, FOLDER
 from results.report import rewrite_report as report
 
@@ -40,7 +41,7 @@ FILES = ("run.json", f"{FOLDER}/run.json", f"{FOLDER}/{FILE}")
 
 
 def pack(run: Path, out: Path, logits: bool = True) -> Path:
-    """Write OUT; returns the archive. Raises UserError where RUN is no run or has files that do not read."""
+    """Write OUT; returns the archive. Raises UserError if RUN is no run or has damaged files."""
     Store(run).read_run()
     for folder in (run, run / FOLDER):
         _, lines = Store(folder).read() if (folder / "cells").is_dir() else ({}, [])
@@ -49,10 +50,12 @@ def pack(run: Path, out: Path, logits: bool = True) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with tarfile.open(out / ARCHIVE, "w:xz", preset=9, format=tarfile.USTAR_FORMAT) as archive:
         for name, content in sorted(collect_contents(run, logits).items()):
-            member = tarfile.TarInfo(name)  # no owner, no time: the same bytes each time
+            # Without owner and time, so that the same run gives the same bytes.
+            member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    with tempfile.TemporaryDirectory() as scratch:  # what is shown is what was packed
+    # The report is made from the archive, which also tests that it can be unpacked.
+    with tempfile.TemporaryDirectory() as scratch:
         unpack(out, Path(scratch) / "run")
         _write_report(Path(scratch) / "run", out)
     return out / ARCHIVE
@@ -78,11 +81,12 @@ def collect_contents(run: Path, logits: bool) -> dict[str, bytes]:
 
 
 def drop_logits(content: bytes) -> bytes:
-    """A file of predictions without its logits, laid out for xz; each value as it was."""
+    """A file of predictions without logits, in a layout that xz compresses well; other values are unchanged."""
     table = pyarrow.parquet.ParquetFile(io.BytesIO(content)).read()
     if "logits" in table.column_names:
         table = table.drop_columns(["logits"])
     stream = io.BytesIO()
+    # Bytes of equal significance side by side, and no compression of Parquet's own: xz then finds more.
     split = [f.name for f in table.schema if pyarrow.types.is_floating(f.type)]
     pyarrow.parquet.write_table(
         table.replace_schema_metadata(None),
@@ -97,7 +101,7 @@ def drop_logits(content: bytes) -> bytes:
 
 
 def _write_report(run: Path, out: Path) -> None:
-    """The report of a run as Markdown with SVG figures, their numbers rounded to what an eye can see."""
+    """Write the report of a run as Markdown with SVG figures, whose coordinates are rounded."""
     report(run, make_spec({"formats": ("md", "csv"), "figures": ("svg",)}))
     report_folder = run / "report"
     shutil.rmtree(out / "report", ignore_errors=True)
@@ -109,32 +113,31 @@ def _write_report(run: Path, out: Path) -> None:
 
 
 def round_coordinates(svg: str) -> str:
-    """Coordinates to a hundredth of a point; what figures say stays."""
+    """The figure with coordinates rounded to 0.01 points, which no eye can see; texts are unchanged."""
     return re.sub(r'\b(?:d|x|y|width|height|transform)="[^"]*"', lambda match: NUMBER.sub(r"\1", match[0]), svg)
 
 
 def unpack(out: Path, run: Path) -> None:
-    """RUN as it was packed. Raises UserError for a folder that is not empty or an archive that does not read."""
+    """Restore RUN as it was packed. Raises UserError for a folder that is not empty or a damaged archive."""
     if run.is_dir() and any(run.iterdir()):
         raise UserError(f"{run} is not empty; give a new folder")
     try:
-        content = lzma.decompress((out / ARCHIVE).read_bytes())  # all of it: the checksum of xz stands at its end
+        # Decompress all of it first, because the checksum of xz is at the end.
+        content = lzma.decompress((out / ARCHIVE).read_bytes())
         run.parent.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=run.parent, prefix=f".{run.name}.") as scratch,
+            replace_folder(run) as whole,
             tarfile.open(fileobj=io.BytesIO(content)) as archive,
         ):
-            whole = Path(scratch) / run.name
             archive.extractall(whole, filter="data")
             for line in find_damaged(whole):
                 raise UserError(f"{line}: the archive is not what was packed")
-            os.replace(whole, run)
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
-        raise UserError(f"{out / ARCHIVE} does not read ({error}); give a folder that pack_reference wrote") from error
+        raise UserError(f"{out / ARCHIVE} cannot be read ({error}); give a folder that pack_reference wrote") from error
 
 
 def find_damaged(run: Path) -> Iterator[str]:
-    """A line for each record that does not read or whose predictions are absent or have another sha256."""
+    """A line for each record that is damaged, or whose predictions are missing or have another sha256."""
     for path in sorted(run.rglob("cells/*.json")):
         try:
             read_record(path)
@@ -144,8 +147,8 @@ def find_damaged(run: Path) -> Iterator[str]:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--unpack", action="store_true", help="the other way: OUT RUN")
-    parser.add_argument("--without-logits", action="store_true", help="keep predictions, not what they came from")
+    parser.add_argument("--unpack", action="store_true", help="unpack: OUT RUN")
+    parser.add_argument("--without-logits", action="store_true", help="drop the logits of predictions")
     parser.add_argument("folders", nargs=2, type=Path, metavar="FOLDER", help="RUN OUT")
     arguments = parser.parse_args(words)
     try:

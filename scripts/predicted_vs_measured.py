@@ -1,11 +1,11 @@
-"""Predicted against measured memory of a training step on a GPU: model shape, method, quantization, recomputation.
+"""Predicted and measured memory of a training step on a GPU by model, method, quantization, activation checkpointing.
 
     python -m scripts.predicted_vs_measured --out predicted_vs_measured.json
     python -m scripts.predicted_vs_measured --only t5-small --only llama-1b --jobs 2
 
-Each combination is predicted on fake tensors and measured in a process of its own, several at once: what the allocator
-says is of its own process. Prints a line for each as it is done, and writes the JSON anew.
-scripts/memory_figure.py makes table and figure of it.
+Each combination is predicted on fake tensors and measured in its own process, several at a time, because an allocator
+reports its own process only. Prints a line for each result and rewrites the JSON; scripts/memory_figure.py makes
+table and figure of it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 MODELS = {"minilm": (32, 128), "roberta-base": (32, 128), "t5-small": (32, 64), "llama-1b": (4, 256)}
-"""Rows of a batch and tokens of a row by shape."""
+"""Shape -> (rows per batch, tokens per row)."""
 PLAIN = {"quantize": "none", "recompute": "none"}
+# The most informative settings first, so that an interrupted script has covered them for all models.
 WAYS: tuple[dict[str, str], ...] = (
     {"method": "lorasp", **PLAIN},
     {"method": "full", **PLAIN},
@@ -47,13 +48,14 @@ PRELOAD = [
     *(f"transformers.models.{kind}.modeling_{kind}" for kind in ("bert", "roberta", "t5", "llama")),
 ]
 MAX_PREDICTORS = 8
-"""Processes that predict at most; they need no GPU."""
+"""Maximum number of processes that predict; they need no GPU."""
 ROOMY = 8 * 2**30
 Combination = dict[str, Any]
 
 
 def list_combinations(only: Sequence[str] = ()) -> list[Combination]:
-    """The ways of each model, those of all models in turn; without bitsandbytes none is quantized."""
+    """All combinations, models in turn; without bitsandbytes only those without quantization."""
+    # bitsandbytes is an optional dependency.
     quantized = importlib.util.find_spec("bitsandbytes") is not None
     ways = [way for way in WAYS if quantized or way["quantize"] == "none"]
     selected = []
@@ -65,7 +67,7 @@ def list_combinations(only: Sequence[str] = ()) -> list[Combination]:
 
 
 def build_step(asked: Combination, device: str) -> Any:
-    """The training step of a combination, its cell made by hand so that no rows are needed."""
+    """The training step of a combination, with a cell that needs no rows."""
     import dataclasses
 
     from harness.core.registry import load_all
@@ -75,12 +77,12 @@ def build_step(asked: Combination, device: str) -> Any:
 
     load_all()
     length = asked["length"]
-    levels = {name: (asked[name],) for name in ("quantize", "recompute", "dtype")}
+    settings = {name: (asked[name],) for name in ("quantize", "recompute", "dtype")}
     sizes = {"batch_size": asked["batch"], "max_length": length}
-    # rte writes no texts, so that its suite has no such option; a method may set any field of the protocol
+    # GLUE generates no text, so its suite has no such option; a method may set any field of the protocol.
     method = f"{asked['method']}{',' if ':' in asked['method'] else ':'}max_target_length={length}"
     flags = {"tasks": ("rte",), "seeds": "1", "methods": method, "model": (f"shape:{asked['model']}",)}
-    plan = make_plan(make_spec(flags | sizes | levels))
+    plan = make_plan(make_spec(flags | sizes | settings))
     (planned,) = plan.cells
     task = planned.task
     if asked["model"].startswith("t5"):
@@ -89,7 +91,7 @@ def build_step(asked: Combination, device: str) -> Any:
 
 
 def measure_peak(asked: Combination) -> dict[str, Any]:
-    """Peak of allocated bytes over four steps, the second captured and the last two replayed; or the error's line."""
+    """Peak of allocated bytes over four steps (eager, captured, two replays), or the first line of the error."""
     import gc
 
     import torch
@@ -102,6 +104,7 @@ def measure_peak(asked: Combination) -> dict[str, Any]:
     request = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cuda", None)
     try:
         model = load_alone(request)
+        # Loading leaves blocks in the allocator's cache; the peak must be that of training.
         gc.collect()
         torch.cuda.empty_cache()
         trainer = build_trainer(request, model, 5)
@@ -127,7 +130,7 @@ def measure_peak(asked: Combination) -> dict[str, Any]:
 
 
 def predict_peak(asked: Combination) -> dict[str, Any]:
-    """What the plan says of the same step; or the error's line."""
+    """The plan's prediction for the same step, or the first line of the error."""
     import torch
 
     from harness.profiling.predict import predict
@@ -144,7 +147,7 @@ def predict_peak(asked: Combination) -> dict[str, Any]:
 
 
 def run_alone(context: Any, task: Callable[[Combination], dict[str, Any]], asked: Combination) -> dict[str, Any]:
-    """What `task` finds in a fresh process; one that is killed is an error of this combination only."""
+    """The result of `task` in a fresh process; a killed process is an error of this combination only."""
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(task, asked).result()
@@ -153,7 +156,7 @@ def run_alone(context: Any, task: Callable[[Combination], dict[str, Any]], asked
 
 
 def format_line(found: Combination) -> str:
-    """One combination for reading."""
+    """One result as a line of the printed table."""
     names = f"{found['model']:13} {found['method']:7} {found['quantize']:8} {found['recompute']:10}"
     predicted_bytes, measured_bytes = found.get("predicted"), found.get("measured")
     sizes = " ".join(
@@ -171,7 +174,7 @@ def collect_results(
     seen: Callable[[Combination], dict[str, Any]],
     write: Callable[[list[Combination]], None],
 ) -> None:
-    """Predictions run by themselves, `jobs` measurements at once; `write` gets all that is done, in the order asked."""
+    """Predict in the background and run `jobs` measurements at a time; `write` gets all results so far, in order."""
     guesses = [guess(one) for one in asked]
     results: dict[int, Combination] = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -184,11 +187,12 @@ def collect_results(
 
 
 def _create_forkserver() -> Any:
-    """Processes that start with torch, transformers and the harness imported; none has touched the GPU."""
+    """A context whose processes start with torch, transformers and the harness imported, before any use of the GPU."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     memory = Path("/dev/shm")
-    if memory.is_dir():  # weights that bitsandbytes is to quantize pass through a file
+    # Weights that bitsandbytes quantizes go through a temporary file; memory is faster than a disk.
+    if memory.is_dir():
         room = os.statvfs(memory)
         if room.f_bavail * room.f_frsize > ROOMY:
             os.environ.setdefault("TMPDIR", str(memory))
@@ -200,14 +204,14 @@ def _create_forkserver() -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("predicted_vs_measured.json"))
-    parser.add_argument("--only", action="append", choices=MODELS, default=[], help="a model; may be given again")
-    parser.add_argument("--jobs", type=int, default=4, help="measurements at once on the one GPU")
+    parser.add_argument("--only", action="append", choices=MODELS, default=[], help="a model; may be repeated")
+    parser.add_argument("--jobs", type=int, default=4, help="measurements at a time on the GPU")
     arguments = parser.parse_args()
     context = _create_forkserver()
     import torch
 
     if not torch.cuda.is_available():
-        sys.exit("no CUDA GPU here: this script measures one")
+        sys.exit("no CUDA GPU: this script measures on one")
     facts = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
 
     def write(results: list[Combination]) -> None:

@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: kernels of a step by kind, of a pack of K replicas as it runs in a grid.
+"""Time of a training step by kind of kernel, for a pack of K replicas as in a grid.
 
     python -m scripts.step_kernels --model shape:roberta-base --dtype bf16 --pack 16 --length 32
 
-Prints the wall time of a step beside its kernels' time, and each kind's share of the latter. On a GPU the steps are
+Prints the wall time of a step, the time of its kernels, and each kind's share of the latter. On a GPU the steps are
 replays of the captured graph.
 """
 
@@ -30,13 +30,16 @@ KINDS = (
     ("lookup", ("embedding", "index", "gather", "scatter")),
     ("elementwise", ("elementwise", "aten::", "memset")),
 )
-"""Kind by what the kernel's name has in it; the first that fits."""
+"""Kind -> parts of kernel names; the first match counts, so the more specific kinds come first."""
 
 
 def find_kind(name: str) -> str:
     """The kind of a kernel."""
     low = name.lower()
-    return next((kind for kind, parts in KINDS if any(part in low for part in parts)), "other")
+    for kind, parts in KINDS:
+        if any(part in low for part in parts):
+            return kind
+    return "other"
 
 
 def sum_by_kind(kernels: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -70,6 +73,7 @@ def main() -> None:
     spec = make_spec(flags | {"max_length": arguments.length, "dtype": (arguments.dtype,)})
     (request,) = build_requests(spec, device)[0]
     subject = CaseTimer(Case(request, arguments.pack, arguments.pack > 1, arguments.method), 4 * STEPS)
+    # The first step is eager and the second captures the graph; neither belongs into the profile.
     subject.warm_up(4)
     subject.take(STEPS)
     kinds = [torch.profiler.ProfilerActivity.CPU] if device == "cpu" else [torch.profiler.ProfilerActivity.CUDA]
@@ -80,6 +84,7 @@ def main() -> None:
         (e.key, (e.self_cpu_time_total if on_cpu else e.self_device_time_total) / 1e6 / STEPS, e.count / STEPS)
         for e in profiler.key_averages()
     ]
+    # The profiler also lists host operations that launched nothing.
     events = [e for e in events if e[1] > 0]
     step, kernels = subject.seconds[0], sum(seconds for _, seconds, _ in events)
     share = (

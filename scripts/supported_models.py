@@ -1,11 +1,11 @@
-"""Which models and methods the saved adapters were checked on: writes docs/supported-models.md.
+"""Check saved adapters of each method on tiny models of each family, and write docs/supported-models.md.
 
     python -m scripts.supported_models [--families bert,gpt2]
 
-For each family a tiny model of random weights and its tokenizer are written to a temporary folder, in the layout that
-users have. The command line trains each method on it and saves the adapters. Then plain peft and transformers, with
-nothing of this project, load each adapter on the untouched base, and the merged model, and predict one text at a time,
-without padding. A row says how many predictions (or texts) are the same, and the largest difference of a logit.
+For each family a tiny model with random weights and its tokenizer are written to a temporary folder, in the layout of a
+downloaded model. The command line trains each method on it and saves the adapters. Then peft and transformers load each
+adapter on the unchanged base model, and the merged model, without this project, and predict one text at a time without
+padding. A row has the share of equal predictions (or texts) and the largest difference of a logit.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ import dataclasses
 import io
 import json
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from scripts.tiny_models import BOTH, FAMILIES, LABELS, build_model, filter_warnings, write_data
+
 OUT = Path(__file__).parent.parent / "docs" / "supported-models.md"
-WORDS = "good bad great awful film plot actor boring lovely dull bright slow fast story music scene weak strong".split()
-LABELS = ("negative", "neutral", "positive")
-SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "\n")
-STEPS, ROWS, LENGTH = 6, 8, 16
+STEPS, LENGTH = 6, 16
+# All predictions must agree; logits may differ by rounding, as batches have other shapes.
 NEEDED, TOLERANCE = 1.0, 1e-4
 
 METHODS = (
@@ -47,148 +46,16 @@ METHODS = (
     "prompt:tokens=4",
     "prefix:tokens=4",
 )
-"""Every method whose adapters peft can express; ranks that fit the narrow layers."""
+"""Every method whose adapters peft can represent, with ranks that fit the narrow layers."""
 VIRTUAL = ("prompt", "prefix")
-"""Their adapters are no part of a weight, so they cannot be merged."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A kind of model: its configuration and class in transformers, the template of its tokenizer, what it can do.
-
-    `pad` says which token the tokenizer pads with, if any. `kinds` are "classification" and "generation".
-    """
-
-    config: Callable[[], Any]
-    auto: str
-    template: str
-    kinds: tuple[str, ...] = ("classification",)
-    pad: str | None = "<pad>"
-
-
-BOTH = ("classification", "generation")
-IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-
-
-def _build_config(kind: str, **fields: Any) -> Callable[[], Any]:
-    def make() -> Any:
-        from transformers import AutoConfig
-
-        size = len(SPECIAL) + len(WORDS)
-        config = AutoConfig.for_model(kind, vocab_size=size, **fields)
-        for field in ("initializer_range", "init_std"):
-            if hasattr(config, field):
-                setattr(config, field, 0.15)  # weights as small as those of an initialization would hide differences
-        return config
-
-    return make
-
-
-def _build_encoder(kind: str, **fields: Any) -> Family:
-    return Family(
-        _build_config(kind, max_position_embeddings=64, pad_token_id=0, **SHAPE, **fields), "MaskedLM", "<s> $A </s>"
-    )
-
-
-def _build_causal(kind: str, pad: str | None = "<pad>", /, **fields: Any) -> Family:
-    return Family(_build_config(kind, **fields), "CausalLM", "<s> $A", BOTH, pad)
-
-
-def _build_sides(**fields: Any) -> dict[str, Any]:
-    both = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in fields.items()}
-    return both | {"d_model": 32, "max_position_embeddings": 64}
-
-
-GROUPED = SHAPE | {"num_key_value_heads": 2, "max_position_embeddings": 128}
-PADLESS = {"bos_token_id": 1, "eos_token_id": 2}
-RELATIVE = {
-    "relative_attention": True,
-    "position_buckets": 8,
-    "norm_rel_ebd": "layer_norm",
-    "share_att_key": True,
-    "pos_att_type": ["p2c", "c2p"],
-    "position_biased_input": False,
-    "type_vocab_size": 0,
-}
-T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
-BART = _build_sides(layers=2, attention_heads=4, ffn_dim=64) | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
-MODERN = {"cls_token_id": 1, "sep_token_id": 2, "local_attention": 8, "global_attn_every_n_layers": 2}
-OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 32}
-SMALL = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
-DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64, "pad_token_id": 0}
-
-FAMILIES: dict[str, Family] = {
-    "bert": _build_encoder("bert"),
-    "albert": _build_encoder("albert", embedding_size=16),
-    "roberta": _build_encoder("roberta", type_vocab_size=1),
-    "distilbert": Family(_build_config("distilbert", **DISTIL), "MaskedLM", "<s> $A </s>"),
-    "deberta": _build_encoder("deberta-v2", **RELATIVE),
-    "modernbert": _build_encoder("modernbert", **MODERN, bos_token_id=1, eos_token_id=2),
-    "bart": Family(_build_config("bart", **BART, **IDS), "Seq2SeqLM", "<s> $A </s>", BOTH),
-    "t5": Family(_build_config("t5", **T5, pad_token_id=0, eos_token_id=2), "Seq2SeqLM", "$A </s>", BOTH),
-    "opt": _build_causal("opt", **OPT, **IDS, max_position_embeddings=128),
-    "gpt2": _build_causal("gpt2", None, **SMALL, **PADLESS),
-    "llama (no pad token)": _build_causal("llama", None, **GROUPED, **PADLESS),
-    "llama (pads with the end token)": _build_causal("llama", "</s>", **GROUPED, **PADLESS),
-    "qwen2 (pad token of the tokenizer alone)": _build_causal("qwen2", **GROUPED, **PADLESS),
-    "qwen2 (pad token in the config too)": _build_causal("qwen2", **GROUPED, **IDS),
-    "phi3 (fused projections)": _build_causal("phi3", **GROUPED, **IDS),
-    "gpt_neox (fused projections)": _build_causal("gpt_neox", **SHAPE, **IDS, max_position_embeddings=128),
-    "bloom (fused projections)": _build_causal("bloom", hidden_size=32, n_layer=2, n_head=4, **IDS),
-}
-
-
-def build_model(name: str, folder: Path) -> Path:
-    """A tiny model of random weights with its tokenizer, saved as its pretrained kind (a language model) is."""
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    family = FAMILIES[name]
-    vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
-    core = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
-    core.decoder = decoders.WordPiece("##", cleanup=False)
-    used = [(token, vocabulary[token]) for token in SPECIAL[:3]]
-    core.post_processor = processors.TemplateProcessing(single=family.template, special_tokens=used)
-    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": family.pad}
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core, model_input_names=["input_ids", "attention_mask"], **names
-    )
-    torch.manual_seed(0)
-    auto = getattr(transformers, f"AutoModelFor{family.auto}")
-    with _filter_warnings():
-        auto.from_config(family.config()).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return folder
-
-
-# ---------------------------------------------------------------- rows to train on
-
-
-def _generate_texts(count: int, seed: int) -> list[str]:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(3, 10, (count,), generator=generator)
-    return [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (int(n),), generator=generator)) for n in lengths]
-
-
-def write_data(folder: Path) -> None:
-    """A table with three classes, and pairs to translate under the names of WMT's files."""
-    for part, count, seed in (("train", 48, 0), ("validation", ROWS, 1)):
-        texts = _generate_texts(count, seed)
-        frame = pd.DataFrame({"text": texts, "label": [LABELS[len(text) % 3] for text in texts]})
-        frame.to_csv(folder / f"{part}.csv", index=False)
-    for stem, count, seed in (("newsdev2016", 48, 2), ("newstest2016", ROWS, 3)):
-        sources = _generate_texts(count, seed)
-        (folder / f"{stem}.en").write_text("".join(f"{text}\n" for text in sources))
-        (folder / f"{stem}.ro").write_text("".join(f"{' '.join(text.split()[::-1])}\n" for text in sources))
+"""Methods with virtual tokens, which cannot be merged into weights."""
 
 
 # ---------------------------------------------------------------- training by the command line
 
 
 def select_applicable(kind: str, base: Path, methods: Sequence[str]) -> list[str]:
-    """The methods that the command line does not refuse on this model."""
+    """The methods that are applicable to this model."""
     from harness.core.errors import NotApplicable
     from harness.core.presets import get_preset
     from harness.core.registry import load_all
@@ -222,11 +89,11 @@ def train_methods(kind: str, base: Path, data: Path, out: Path, methods: Sequenc
 
 
 def call_command_line(words: Sequence[str]) -> None:
-    """Run the command line in this process. Raises RuntimeError with what it said where it fails."""
+    """Run the command line in this process. Raises RuntimeError with its output if it fails."""
     from harness.cli.main import main
 
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _filter_warnings():
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), filter_warnings():
         code = main(list(words))
     if code:
         raise RuntimeError(output.getvalue()[-2000:])
@@ -252,33 +119,35 @@ class Agreement:
 
 
 def compute_logits(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
-    """[n, classes] of each text alone, without padding."""
+    """Logits [n, classes], each text by itself and without padding."""
     with torch.no_grad():
         rows = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts]
     return torch.stack(rows)
 
 
 def generate_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """What a language model writes for each text alone, greedily."""
+    """The greedy generation of a language model for each text by itself."""
     both = model.config.is_encoder_decoder
     end = tokenizer.eos_token_id
     outputs = []
     for text in texts:
         inputs = tokenizer(text, return_tensors="pt")
-        if not both:  # the texts of a causal model end in a line feed
+        # Prompts of a causal model end with a newline, as in the suite.
+        if not both:
             ids = [*inputs["input_ids"][0].tolist(), *tokenizer("\n", add_special_tokens=False)["input_ids"]]
             inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.no_grad():
             ids = model.generate(**inputs, max_new_tokens=LENGTH, do_sample=False, num_beams=1, pad_token_id=end)[0]
         before = inputs["input_ids"][0]
-        repeated = not both and torch.equal(ids[: len(before)], before)  # from embeddings, only new tokens come back
+        # Prompt tuning generates from embeddings, and then only new tokens are returned.
+        repeated = not both and torch.equal(ids[: len(before)], before)
         new = ids[len(before) :] if repeated else ids
         outputs.append(" ".join(tokenizer.decode(new, skip_special_tokens=True).split()))
     return outputs
 
 
 def compare_predictions(kind: str, model: Any, tokenizer: Any, texts: Sequence[str], stored: pd.DataFrame) -> Agreement:
-    """One model's predictions against the stored ones."""
+    """Agreement of a model's predictions with the stored ones."""
     model = model.eval()
     if kind == "generation":
         same = [a == b for a, b in zip(generate_texts(model, tokenizer, texts), stored["prediction"], strict=True)]
@@ -299,20 +168,21 @@ def get_auto_classes(kind: str, auto: str) -> tuple[Any, Any]:
 
 
 def check_cell(kind: str, name: str, base: Path, cell: Path, texts: Sequence[str]) -> Iterator[tuple[str, Agreement]]:
-    """("adapter", agreement) and ("merged", agreement) of the cell of a run whose record is the file `cell`."""
+    """("adapter", agreement) and ("merged", agreement) for the cell with the record file `cell`."""
     from transformers import AutoTokenizer
 
     out, record = cell.parent.parent, json.loads(cell.read_text())
     stored, adapter = pd.read_parquet(cell.with_suffix(".parquet")), out / record["adapter"]["path"]
     tokenizer = AutoTokenizer.from_pretrained(base)
     peft_class, plain_class = get_auto_classes(kind, FAMILIES[name].auto)
-    with _filter_warnings():
+    with filter_warnings():
         yield "adapter", compare_predictions(kind, peft_class.from_pretrained(str(adapter)), tokenizer, texts, stored)
     if record["cell"]["method"] not in VIRTUAL:
         merged_folder = out / "merged" / cell.stem
         call_command_line(["merge", str(adapter), "--model", str(base), "--out", str(merged_folder)])
-        with _filter_warnings():
+        with filter_warnings():
             merged = plain_class.from_pretrained(str(merged_folder))
+        # Without names of labels a user would see LABEL_0, so the merged config must have them.
         if kind == "classification" and tuple(merged.config.id2label.values()) != LABELS:
             raise RuntimeError(f"{name}: the merged model has the labels {merged.config.id2label}")
         yield "merged", compare_predictions(kind, merged, tokenizer, texts, stored)
@@ -324,17 +194,6 @@ def _read_texts(kind: str, data: Path) -> list[str]:
     return (data / "newstest2016.en").read_text().splitlines()
 
 
-@contextlib.contextmanager
-def _filter_warnings() -> Iterator[None]:
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 # ---------------------------------------------------------------- the table
 
 Row = dict[str, str]
@@ -343,9 +202,9 @@ NOT_HERE = "-"
 
 
 def measure_family(name: str, methods: Sequence[str] = METHODS) -> list[Row]:
-    """The rows of one family. A method that says it is not applicable to a kind of task has a dash there.
+    """The rows of one family, with a dash where a method is not applicable to a kind of task.
 
-    Raises RuntimeError where an adapter or a merged model predicts something else than was stored.
+    Raises RuntimeError where predictions of an adapter or merged model differ from the stored ones.
     """
     rows = {
         method: dict.fromkeys(COLUMNS, NOT_HERE) | {"model": name, "method": _format_method(method)}
@@ -369,13 +228,13 @@ def measure_family(name: str, methods: Sequence[str] = METHODS) -> list[Row]:
 
 
 def _format_method(method: str) -> str:
-    """A method's name, and the strategy that it names."""
+    """The method's name, with its strategy if it has one."""
     name, _, options = method.partition(":")
     return f"{name} ({options.partition(',')[2]})" if "select=" in options else name
 
 
 def _find_method(record: Path) -> str:
-    """The method of METHODS that a record is of."""
+    """The entry of METHODS that a record belongs to."""
     cell = json.loads(record.read_text())["cell"]
     options = {f"{name}={value}" for name, value in cell["options"].items()}
     return next(m for m in METHODS if m.partition(":")[0] == cell["method"] and set(_split_options(m)) == options)
@@ -387,35 +246,40 @@ def _split_options(method: str) -> list[str]:
 
 HEAD = """# Supported models
 
-Written by `python -m scripts.supported_models`; do not edit. Tiny models of random weights are trained for a few steps
-by the command line; plain peft and transformers then load each saved adapter on the untouched base, and the model that
-`merge` wrote, and predict one text at a time without padding. Adapters are loaded by peft's AutoPeft classes, without
-the number of labels being given.
+Written by `python -m scripts.supported_models`; do not edit. The command line trains tiny models with random weights
+for a few steps. Then peft and transformers, without this project, load each saved adapter on the unchanged base model,
+and the model that `merge` wrote, and predict one text at a time without padding. Adapters are loaded by peft's AutoPeft
+classes, without naming the number of labels.
 
-A cell has the share of predictions (classification, three classes) or of written texts (generation) that are those
-stored by the run, and the largest difference of a logit. A dash: the method is not applicable there, and the command
-line says so before training; an encoder writes no text, virtual tokens cannot be merged. Methods that peft cannot
-express (adapter, bitfit, full, galore, head) save no adapter.
+A table cell has the share of predictions (classification with three classes) or generated texts (generation) that equal
+those stored by the run, and the largest difference of a logit. A dash: the method is not applicable, which the command
+line reports before training. Encoders generate no text, and virtual tokens cannot be merged. Methods that peft cannot
+represent (adapter, bitfit, full, galore, head) save no adapter.
 
 """
 
 
 def format_page(rows: Sequence[Row]) -> str:
-    """The page."""
+    """The page as Markdown."""
     lines = [f"| {' | '.join(column.strip() for column in COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(row[column] for column in COLUMNS)} |" for row in rows]
+    for row in rows:
+        cells = [row[column] for column in COLUMNS]
+        lines.append(f"| {' | '.join(cells)} |")
     return HEAD + "\n".join(lines) + "\n"
 
 
 def read_table(text: str) -> list[Row]:
     """The rows of a page that `format_page` wrote."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    return [dict(zip(COLUMNS, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines]
+    rows = []
+    for line in [line for line in text.splitlines() if line.startswith("| ")][1:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", help="names joined with commas; other rows of the page stay as they are")
+    parser.add_argument("--families", help="names joined with commas; other rows of the page do not change")
     families = parser.parse_args().families
     names = families.split(",") if families else list(FAMILIES)
     rows_by_family: dict[str, list[Row]] = {}
@@ -423,6 +287,7 @@ def main() -> None:
         rows_by_family.setdefault(row["model"], []).append(row)
     for name in names:
         rows_by_family[name] = measure_family(name)
+        # After each family, because all of them take minutes and one may fail.
         OUT.write_text(format_page([row for family in FAMILIES for row in rows_by_family.get(family, [])]))
         print(f"{name}: {len(rows_by_family[name])} rows", flush=True)
 

@@ -1,4 +1,4 @@
-"""What a rule finds: a verdict with its sentence, verdicts of its parts, and the rows of evidence."""
+"""The answer of a rule: a verdict with its sentence, verdicts of its parts, and the rows of evidence."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from studies.study import Kind
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The verdict on one comparison or one share. `power`: what these seeds would find, and how many it takes."""
+    """The verdict on one comparison or share. `power`: the minimum detectable difference, and the seeds needed."""
 
     kind: Kind
     sentence: str
     power: str = ""
 
     @property
-    def told(self) -> str:
-        """The sentence, with the power where it matters: nothing was decided."""
+    def summary(self) -> str:
+        """The sentence; where nothing was decided, with the power."""
         return f"{self.sentence} {self.power}" if self.power and self.kind == "undecided" else self.sentence
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """`parts` by a name that claims.toml may refer to; `rows` are the evidence, one dict a row, same keys.
+    """`parts` by a name that claims.toml may refer to; `rows` are the evidence, each with the same keys.
 
-    `lacks` names what has to be run before there is anything to judge; '' where a verdict was looked for. `exact`: the
-    verdict comes from counts alone, whatever data the runs were on.
+    `lacks` names what has to be run before a verdict is possible; '' where nothing is missing. `exact`: the verdict
+    comes from counts alone, whatever data the runs used.
     """
 
     kind: Kind
@@ -45,10 +45,10 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class StudyRuns:
-    """All that a study's runs left; `margin` in points, as named before the run, or `late`.
+    """Records and profiles of a study's runs; `margin` in points; `late`: it was named after there were results.
 
-    `run` is the analysis of the whole run where the records are a part of one. `stored` has what
-    other studies and runs found, by study (see studies/stored.py).
+    `run` is the analysis of the whole run where the records are a part of one. `stored` has the answers of other
+    studies and runs, by study (see studies/stored.py).
     """
 
     records: Sequence[Record] = ()
@@ -63,11 +63,12 @@ class StudyRuns:
     @property
     def stand_in(self) -> bool:
         """Generated data under a generated model, or random weights."""
+        # Scores of random weights are as little evidence as those of generated data.
         return any(r.stand_in or r.cell.model.name.startswith("shape:") for r in self.records)
 
 
 def merge_verdicts(kinds: Iterable[Kind]) -> Kind:
-    """Of parts that must all hold: one contradicted contradicts, one undecided leaves it open, none decides nothing."""
+    """The verdict on parts that must all hold: contradicted if one is, confirmed if all are, else undecided."""
     distinct = set(kinds)
     if "contradicted" in distinct:
         return "contradicted"

@@ -1,8 +1,12 @@
-"""What stored studies and plain runs say: each folder as the answers that the claims are judged by."""
+"""Answers from stored studies and plain runs, by which the claims are judged.
+
+folder with study.json -> its stored answer | folder with run.json only -> the rules judge its records now
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,17 +29,17 @@ if TYPE_CHECKING:
     from reports.statistics.analysis import Analysis
 
 PLAIN_RUN_RULES = frozenset({"compared", "contrast", "gaps", "memory", "streams"})
-"""Rules that can be asked of a run that no study made."""
+"""Rules that can judge a run that no study made."""
 PACKED_CELLS = "cells.tar.xz"
-"""What scripts/pack_reference.py makes of a run's cells."""
+"""A run's cells as scripts/pack_reference.py packs them."""
 ContentsByStudy = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def collect_contents(roots: Sequence[Path], *, named: bool) -> ContentsByStudy:
-    """Study (or study/suite) -> what is known of it. A root is a folder of a run or study, or one of such.
+    """Study (or study/suite) -> its answers. A root is the folder of a run or study, or a folder of such folders.
 
-    Below a folder of folders the newest of each study and preset counts, and what does not read is left out. Raises
-    UserError for a root that the user `named` and that holds nothing.
+    In a folder of folders the newest of each study and preset counts, and unreadable ones are skipped with a note.
+    Raises UserError for a root that the user `named` and that has no results.
     """
     by_study: dict[str, list[Mapping[str, Any]]] = {}
     visited: set[Path] = set()
@@ -43,10 +47,12 @@ def collect_contents(roots: Sequence[Path], *, named: bool) -> ContentsByStudy:
         is_single = _has_results(root)
         folders = [root] if is_single else sorted(path for path in root.glob("*") if _has_results(path))
         if named and not folders:
-            problem = f"--runs {root}: no run and no study there; give folders of `run` or `study`, or one of such"
+            problem = f"--runs {root}: no run and no study there; give folders of `run` or `study`, or their parent"
+            # Reference runs ship packed, so the folder that a user names first may hold only the archive.
             packed = next((path.parent for path in (*root.glob(PACKED_CELLS), *root.glob(f"*/{PACKED_CELLS}"))), None)
             hint = f", unpacked: python -m scripts.pack_reference --unpack {packed} RUN" if packed else ""
             raise UserError(problem + hint)
+        # A folder may be named twice, directly and as part of its parent; it must count once.
         fresh = [folder for folder in folders if folder.resolve() not in visited]
         visited |= {folder.resolve() for folder in fresh}
         for content in _select_newest(_read_contents(fresh, is_single)):
@@ -67,6 +73,7 @@ def _read_contents(folders: Sequence[Path], named: bool) -> Iterator[Mapping[str
             content = stored.read_content(folder)
             stored.load_answer(content)
         except (UserError, LookupError, TypeError) as error:
+            # The user asked for this folder, so skipping it silently would change the verdict.
             if named:
                 raise UserError(f"--runs {folder}: {error}") from error
             print_lines([f"{folder}: skipped: {error}"], sys.stderr)
@@ -75,9 +82,10 @@ def _read_contents(folders: Sequence[Path], named: bool) -> Iterator[Mapping[str
 
 
 def _select_newest(contents: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The newest of each study and preset; plain runs all count."""
+    """The newest answer of each study and preset; all plain runs."""
     newest: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for content in contents:
+        # Plain runs have no stamp: each is evidence of its own, so the folder keeps them apart.
         folder_key = (content["folder"],) if "stamp" not in content else ()
         key = (content["study"], content["preset"], *folder_key)
         if key not in newest or newest[key]["stamp"] < content["stamp"]:
@@ -98,6 +106,7 @@ def judge_run(folder: Path) -> Iterator[Mapping[str, Any]]:
     )
     run = dataclasses.replace(run, run=_analyse_run(run))
     places = dict.fromkeys((c["study"], c.get("suite")) for c in load_study("claims").options["claims"] if "study" in c)
+    # A study is judged once per suite that a claim asks about.
     for name, suite in places:
         study = load_study(name)
         if study.rule not in PLAIN_RUN_RULES or not (selection := select_study_runs(study, run, suite)):
@@ -112,7 +121,7 @@ def judge_run(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _analyse_run(run: StudyRuns) -> Analysis | None:
-    """All that the run's own report compares; None where it has cells that are not to be compared."""
+    """All comparisons of the run's own report; None where its cells must not be compared."""
     from reports.statistics.analysis import analyse
 
     try:
@@ -134,13 +143,14 @@ def select_study_runs(study: Study, run: StudyRuns, suite: str | None = None) ->
         return selection if records else None
     try:
         study_analysis = analyse(records, run.profiles, margin=selection.margin, cells=run.cells, late=run.late)
-    except UserError:  # cells that differ in protocol, model or data
+    except UserError:
+        # The cells differ in protocol, model or data.
         return None
     return dataclasses.replace(selection, analysis=study_analysis)
 
 
 def select_records(study: Study, records: Sequence[Record], suite: str) -> list[Record]:
-    """Those of the study's methods and levels of precision, the first of them first."""
+    """Records of the study's methods and quantization types; the first method, the reference, comes first."""
     ways = list(dict.fromkeys(way for grid in study.grids for way in _list_ways(grid)))
     matching = [r for r in records if r.cell.suite == suite and _get_way(r) in ways]
     return sorted(matching, key=lambda r: ways.index(_get_way(r)))
@@ -152,7 +162,8 @@ def _get_way(record: Record) -> tuple[str, str, str]:
 
 def _list_ways(grid: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     methods = str(grid["methods"]).replace("EVERY", "|".join(list_strategies()))
-    levels, again = (str(grid.get(axis, "none")).split(",") for axis in ("quantize", "recompute"))
+    quantizations = str(grid.get("quantize", "none")).split(",")
+    recomputes = str(grid.get("recompute", "none")).split(",")
     for call in parse_methods(methods):
         label = format_label(call.method.name, call.method.options())
-        yield from ((label, level, how) for level in levels for how in again)
+        yield from itertools.product((label,), quantizations, recomputes)

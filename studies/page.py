@@ -1,4 +1,4 @@
-"""The top of a study's report, and the whole of one that trains nothing."""
+"""The top of a study's report, and the whole report of a study that trains nothing."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from reports.document import Findings, Report, Table
 from studies.answer import Answer, StudyRuns
 from studies.study import Study
 
-LATE_MARGIN_NOTE = "The margin was named after there were results: read the verdict as a guess."
+LATE_MARGIN_NOTE = "The margin was named after there were results (post hoc): the verdict is exploratory."
 
 
 def build_findings(study: Study, answer: Answer, seen: StudyRuns, ordinary: Findings) -> Findings:
-    """Question, claim, verdict and evidence over the ordinary findings."""
+    """Question, claim, verdict and evidence above the ordinary findings."""
+    # Before anything else: a verdict on synthetic data must not be read as one about the paper.
     sentences = [study.stand_in] if seen.stand_in else []
     sentences += [
         f"Question: {study.question}",
         f"Claim tested ({study.origin} of arXiv 2403.08822): {study.claim}",
         f"Verdict: {answer.kind}. {answer.sentence}",
         *([LATE_MARGIN_NOTE] if seen.late and study.margin is not None else []),
-        f"What that means: {study.answers[answer.kind]}",
+        f"Meaning: {study.answers[answer.kind]}",
     ]
     quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
     notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
-    evidence = ("Evidence of the study", answer.rows, notes)
+    evidence = ("Evidence of the study", answer.rows, notes, "evidence")
     tables = [evidence] if answer.rows else []
-    return dataclasses.replace(
-        ordinary, sentences=[*sentences, *ordinary.sentences], tables=[*tables, *ordinary.tables]
-    )
+    return dataclasses.replace(ordinary, lead=sentences, tables=[*tables, *ordinary.tables])
 
 
 def build_page(study: Study, found: Findings, command: str) -> Report:
-    """A report without cells."""
+    """The report of a study without cells."""
     return Report(
         title=f"study {study.name}",
         command=command,
         facts=["Nothing was trained for this report."],
         dropped=[],
         summary=found.sentences,
+        lead=found.lead,
         extra=[Table.of(*extra) for extra in found.tables],
         sections=[],
         runs=Table("Every run", ("key",), []),

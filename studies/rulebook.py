@@ -1,8 +1,8 @@
-"""The rules by name: each turns what a study's runs left into an answer."""
+"""The rules by name: each turns the records and profiles of a study into an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from harness.core.errors import UserError, build_unknown_error, shorten
@@ -31,9 +31,9 @@ RULE_OPTIONS: Mapping[str, str] = {
     "scaling": "shapes target rank memories threshold",
     "streams": "",
 }
-"""What each rule must be told."""
+"""The options that each rule needs."""
 MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams"})
-"""Rules that judge at a margin."""
+"""Rules that need a margin."""
 
 
 def check_study(study: Study) -> None:
@@ -43,6 +43,7 @@ def check_study(study: Study) -> None:
     needed = RULE_OPTIONS[study.rule].split()
     if lacking := [name for name in needed if name not in study.options]:
         raise UserError(f"study {study.name}: options.{lacking[0]} is missing; {study.rule} needs {', '.join(needed)}")
+    # A declared study of the same rule serves as the schema, so that the rules need none of their own.
     example_options = next(
         (other.options for name in list_studies() if (other := load_study(name)).rule == study.rule), {}
     )
@@ -60,13 +61,16 @@ def check_study(study: Study) -> None:
 
 
 def _has_same_type(value: Any, example: Any) -> bool:
-    """Whether a value has the type of the example; items of lists and tables too, and whole numbers stand for any."""
+    """Whether a value and its items have the types of the example; a whole number may replace a float."""
     if isinstance(example, list):
         return isinstance(value, list) and all(not example or _has_same_type(item, example[0]) for item in value)
     if isinstance(example, dict):
-        return isinstance(value, dict) and all(
-            any(_has_same_type(item, allowed) for allowed in example.values()) for item in value.values()
-        )
+        return isinstance(value, dict) and all(_has_type_of_any(item, example.values()) for item in value.values())
+    # bool is a subclass of int, but `true` is no number in a TOML file.
     if isinstance(example, (int, float)) and not isinstance(example, bool):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(value, type(example))
+
+
+def _has_type_of_any(value: Any, examples: Iterable[Any]) -> bool:
+    return any(_has_same_type(value, example) for example in examples)

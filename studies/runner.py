@@ -1,4 +1,4 @@
-"""The whole way of a study: its runs, the rule's answer, and the report with the verdict on top."""
+"""Run a study: train what is missing, let the rule answer, and write the report with the verdict on top."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.core.files import append_digest, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record
 from harness.core.registry import load_all
-from harness.core.spec import DECLARED_FIELDS, Spec, make_spec
+from harness.core.spec import DECLARED_FIELDS, RUNS, Spec, make_spec
 from harness.core.store import Store
 from harness.runner.run import build_no_records_error, load_run as stored_run, run
 from reports.document import Findings
@@ -25,16 +25,16 @@ from studies.answer import Answer, StudyRuns
 from studies.collected import collect_contents
 from studies.page import build_findings, build_page
 from studies.rulebook import RULES, check_study as check_rule
-from studies.specs import RUNS, build_specs, resolve_folder
+from studies.specs import build_specs, resolve_folder
 from studies.study import Study
 
 RUN_ROOTS = (RUNS, Path("results/reference"))
-"""Where `claims` looks without --runs."""
+"""Folders that `claims` reads without --runs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyOutcome:
-    """What a study came to."""
+    """The result of a study."""
 
     out: Path
     report: Path
@@ -53,7 +53,7 @@ def run_study(
     listen: Callable[[int], Listener],
     runs: Sequence[Path] = (),
 ) -> StudyOutcome:
-    """Run what is missing and answer. The same command again runs only what is missing. Raises UserError."""
+    """Train the cells that are missing in the study's folder, and answer its question. Raises UserError."""
     started = time.monotonic()
     load_all(flags.get("plugin", ()))
     check_request(study, runs)
@@ -64,6 +64,7 @@ def run_study(
         flags.get("out")
         or (grid_specs[0].folder if grid_specs else resolve_folder(study, grid_specs, first_spec.preset, runs))
     )
+    # Before any training: a folder of another study must not get these cells.
     stored.check_folder(out, study)
     if grid_specs:
         run_grids(study, grid_specs, command, listen, out)
@@ -91,38 +92,39 @@ def run_study(
 
 
 def check_request(study: Study, runs: Sequence[Path]) -> None:
-    """Raise UserError for a study that its rule cannot judge, and for --runs where nothing is collected."""
+    """Raise UserError for a study that its rule cannot judge, and for --runs with a study other than `claims`."""
     check_rule(study)
     if runs and study.rule != "claims":
         raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 
 
 def _list_roots(flags: Mapping[str, Any], out: Path) -> list[Path]:
-    """Beside the folder of --out, else where runs are kept."""
+    """The folder that contains --out if given, else the usual folders of runs."""
     return [out.parent] if flags.get("out") else [root for root in RUN_ROOTS if root.is_dir()]
 
 
 def run_grids(study: Study, made: Sequence[Spec], command: str, listen: Callable[[int], Listener], out: Path) -> None:
-    """Run every grid into the one folder, and say there what it holds."""
+    """Run every grid into one folder, and write its run.json."""
     records: dict[str, Record] = {}
     dropped: list[str] = []
     store = Store(out)
     store.prepare()
     for spec in made:
         with _mark_folder(out, study):
-            # the study writes one report of all grids at the end
+            # Without a report of its own: the study writes one for all grids at the end.
             outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
         records |= {r.key: r for r in outcome.records}
         run_info = store.read_run()
         dropped += run_info["dropped"]
     title = f"study {study.name}: {', '.join(dict.fromkeys(r.cell.label for r in records.values()))}"
+    # The store sets this flag when a margin comes or changes after the first record.
     late = bool(run_info["margin_late"])
     store.write_run(command, title, list(records), list(dict.fromkeys(dropped)), run_info["margin"], late)
 
 
 @contextlib.contextmanager
 def _mark_folder(out: Path, study: Study) -> Iterator[None]:
-    """The folder says whose it is before anything is trained; no longer where nothing could be planned."""
+    """Write the declaration before anything is trained, and remove it again if nothing could be planned."""
     fresh = not (out / stored.FILE).is_file()
     if fresh:
         _store_content(out, stored.build_marker(study))
@@ -135,7 +137,7 @@ def _mark_folder(out: Path, study: Study) -> Iterator[None]:
 
 
 def load_folder(study: Study, out: Path) -> tuple[StudyRuns, list[str]]:
-    """What a study's folder holds of it, and lines about skipped files. Raises UserError where it holds no run."""
+    """The runs in a study's folder, and lines about skipped files. Raises UserError where there is no run."""
     from reports.statistics.analysis import analyse
 
     records, profiles, lines = stored_run(out)
@@ -151,10 +153,11 @@ def load_folder(study: Study, out: Path) -> tuple[StudyRuns, list[str]]:
 def rewrite_study_report(out: Path, spec: Spec, to: Path | None = None) -> tuple[Path, list[str]]:
     """Write a study's report again from its folder, into `to` if given, and lines about skipped files.
 
-    The verdict is made anew from the records; without any, it is the stored one.
+    The verdict is computed again from the records; without records it is the stored one.
     """
     load_all(spec.plugin)
     content = stored.read_content(out)
+    # The declaration as it was when the study ran, so that a later edit cannot change its margin.
     study = stored.load_declared(content)
     if any(getattr(spec, name) is not None for name in DECLARED_FIELDS):
         raise UserError(

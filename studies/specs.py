@@ -1,4 +1,4 @@
-"""A study and the user's flags to specs: one for each grid, all in one folder."""
+"""Specs from a study and the user's flags: one per grid, all in one folder."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.file_names import make_file_name
 from harness.core.method import STRATEGIES
-from harness.core.spec import MACHINE_FIELDS, Spec, make_spec
+from harness.core.spec import MACHINE_FIELDS, RUNS, Spec, make_spec
 from studies.study import Study
 
 STUDY_FIELDS = frozenset({"quick"})
-RUNS = Path("results/runs")
 
 
 def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
-    """The runs that a study asks for. Strategies must be registered. Raises UserError."""
+    """One spec per grid of a study. Strategies must be registered. Raises UserError."""
     grid_specs = [make_spec(_build_fields(study, grid, flags)) for grid in study.grids]
     out = flags.get("out") or resolve_folder(study, grid_specs, str(flags.get("preset", "quick")))
     return [spec.model_copy(update={"out": out}) for spec in grid_specs]
 
 
 def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
-    """Where a study's results go: the same for the same question. `runs` are those that it collects."""
+    """The default folder of a study, which depends on its specs and on the `runs` that it collects."""
+    # Flags of the machine change no result, so the same study on another device resumes in its folder.
     content = "\n".join([*(spec.model_dump_json(exclude=set(MACHINE_FIELDS)) for spec in made), *map(str, runs)])
     name = make_file_name(f"study-{study.name}-{preset}")
     return RUNS / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
@@ -34,11 +34,13 @@ def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[P
 
 def _build_fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in grid.items() if name not in STUDY_FIELDS}
+    # Settings of the embedded default only: real data keeps the study's full budget.
     if flags.get("preset", "quick") == "quick":
         fields |= grid.get("quick", {})
     if study.margin is not None:
         fields["margin"] = study.margin
     overrides = dict(flags)
+    # `--seeds 8` must not replace a grid of two streams by one number.
     if "seeds" in overrides:
         overrides["seeds"] = replace_seeds(str(fields.get("seeds", "")), str(overrides["seeds"]))
     fields |= overrides
@@ -49,7 +51,7 @@ def _build_fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any
 
 
 def list_strategies() -> list[str]:
-    """All registered strategies but the paper's own."""
+    """All registered strategies except `random`, the paper's."""
     return [name for name in STRATEGIES.names() if name != "random"]
 
 

@@ -1,4 +1,8 @@
-"""What a study leaves in its folder beside the run: which study it was, and its answer as data."""
+"""The file study.json in a study's folder: its declaration, and its answer as data.
+
+study, declared                      written before anything is trained
+kind, sentence, parts, evidence, ... added when the rule has answered
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,12 @@ Content = Mapping[str, Any]
 
 
 def build_marker(study: Study) -> dict[str, Any]:
-    """What says whose folder it is, written before anything is trained."""
+    """Name and declaration of the study, written before anything is trained."""
     return {"study": study.name, "declared": study.model_dump(mode="json")}
 
 
 def build_content(study: Study, answer: Answer, seen: StudyRuns, preset: str, command: str) -> dict[str, Any]:
-    """The answer, which the study `claims` reads; `preset` is that of the records, 'exact' without any."""
+    """The answer, which study `claims` reads; `preset` is that of the records, or 'exact' for counts."""
     return build_marker(study) | {
         "preset": preset if seen.records and not answer.exact else "exact",
         "stand_in": seen.stand_in and not answer.exact,
@@ -45,23 +49,24 @@ def build_content(study: Study, answer: Answer, seen: StudyRuns, preset: str, co
 
 
 def read_content(folder: Path) -> dict[str, Any]:
-    """A study's file. Raises UserError where it does not read."""
+    """The content of a study's file. Raises UserError if it cannot be read."""
     path = folder / FILE
     try:
         content = read_bytes(path)
         fields: dict[str, Any] = json.loads(content)
         if not isinstance(fields, dict) or not isinstance(fields.get("study"), str):
-            raise ValueError("no study is named in it")
+            raise ValueError("it names no study")
         if unknown := sorted(set(fields) - FIELDS):
             raise ValueError(f"unknown {', '.join(unknown)}")
         if not all(isinstance(fields.get(name, ""), str) for name in ("preset", "command")):
             raise ValueError("preset and command are texts")
+        # Files of earlier versions have no digest, which is no damage.
         if not verify_digest(content) and "sha256" in fields:
             raise ValueError("its sha256 is not the last of its members")
         fields.pop("sha256", None)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} does not read ({error}); delete it and run the study again with --out {folder}: "
+            f"{path} cannot be read ({error}); delete it and run the study again with --out {folder}: "
             "cells that are stored do not run again"
         ) from error
     return fields
@@ -78,7 +83,7 @@ def load_declared(found: Content) -> Study:
 
 
 def load_answer(found: Content) -> Answer:
-    """The stored answer. Raises UserError for a study that was stopped before it had one, or a changed file."""
+    """The stored answer. Raises UserError for a study that was stopped before it had one, or for an invalid file."""
     if "kind" not in found:
         raise UserError(f"study {found['study']} has no answer yet; run it again in its folder")
     fields = {name: found[name] for name in ("kind", "sentence", "parts", "notes", "lacks") if name in found}
@@ -86,6 +91,7 @@ def load_answer(found: Content) -> Answer:
         answer = TypeAdapter(Answer).validate_python(fields | {"rows": found.get("evidence")})
     except ValidationError as error:
         raise _describe_unreadable(found, error) from error
+    # A table needs equal columns; a file edited by hand may not have them.
     if any(row.keys() != answer.rows[0].keys() for row in answer.rows):
         raise UserError(f"study {found['study']}: rows of its evidence differ in their columns; run it again")
     return answer
@@ -94,11 +100,11 @@ def load_answer(found: Content) -> Answer:
 def _describe_unreadable(found: Content, error: ValidationError) -> UserError:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return UserError(f"study {found['study']}: {FILE} does not read: {place}: {first['msg'].lower()}; run it again")
+    return UserError(f"study {found['study']}: {FILE} is not valid: {place}: {first['msg'].lower()}; run it again")
 
 
 def check_folder(out: Path, study: Study) -> None:
-    """Raise UserError where the folder holds another study, or a run of no study."""
+    """Raise UserError where the folder has results of another study, or of a plain run."""
     if (out / FILE).is_file():
         other = read_content(out)["study"]
         if other != study.name:

@@ -14,14 +14,14 @@ from harness.core.spec import check_text
 
 DECLARED = Path(__file__).parent / "declared"
 SYNTHETIC_NOTE = (
-    "Model and data of this run are stand-ins that ship with the package: the verdict says that the machine works,"
-    " and is no evidence about the paper."
+    "Model and data of this run are synthetic: the verdict shows that the study works and is no evidence about the"
+    " paper."
 )
 Kind = Literal["confirmed", "contradicted", "undecided"]
 
 
 class Study(BaseModel):
-    """One file under declared/. A grid holds fields of Spec; its `quick` those of the preset quick alone."""
+    """One file under declared/. A grid has fields of Spec; its `quick` has those of preset quick alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,14 +30,18 @@ class Study(BaseModel):
     claim: str = Field(description="what of arXiv 2403.08822 it tests, as a sentence that can be wrong")
     origin: str = Field(description="where the paper says or asks it")
     rule: str = Field(description="a name of studies.rulebook.RULES")
-    margin: float | None = Field(default=None, gt=0, description="points that do not matter, named before any run")
-    compares: bool = Field(default=True, description="the ordinary comparisons of methods make sense on its cells")
+    margin: float | None = Field(
+        default=None, gt=0, description="difference in points that does not matter, named before any run"
+    )
+    compares: bool = Field(default=True, description="whether the report compares the methods of its cells as usual")
     grids: tuple[dict[str, Any], ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict, description="what the rule needs to know")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the rule")
     answers: dict[Kind, str] = Field(description="what each answer means")
-    stand_in: str = Field(default=SYNTHETIC_NOTE, description="said first where model and data are stand-ins")
+    stand_in: str = Field(
+        default=SYNTHETIC_NOTE, description="first sentence of the report where model and data are synthetic"
+    )
     notes: tuple[str, ...] = ()
-    cut: str = Field(default="", description="what the embedded default leaves out, and how to have it")
+    cut: str = Field(default="", description="what the embedded default leaves out, and the flags for the full study")
 
 
 def list_studies() -> list[str]:
@@ -46,7 +50,7 @@ def list_studies() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """The study called `name`, or that of a TOML file. Raises UserError with the nearest name, or what is wrong."""
+    """A declared study by name, or that of a TOML file. Raises UserError with the nearest name, or the error."""
     path = Path(os.path.expanduser(name))
     if name.endswith(".toml") and os.path.isfile(path):
         return read_study(path)
@@ -56,7 +60,7 @@ def load_study(name: str) -> Study:
 
 
 def _check_texts(path: Path, value: Any) -> None:
-    """Raise UserError for text that no path and no record can hold."""
+    """Raise UserError for characters that a path or a record cannot have."""
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list):

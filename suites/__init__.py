@@ -1,3 +1,3 @@
 """Suites of tasks, one a module."""
 
-import harness  # noqa: F401  before torch: it settles how OpenMP's threads wait
+import harness  # noqa: F401  before torch, because it sets how OpenMP threads wait

@@ -55,6 +55,7 @@ def build_jargon(distance: int) -> dict[str, str]:
     meanings: dict[str, str] = {}
     for group in GROUPS:
         words = rng.sample(list(group), len(group))
+        # Drawn for all words at every distance, so that a word's replacement is the same at each distance.
         written = {word: free.pop() for word in words}
         meanings |= {word: written[word] for word in words[: round(len(words) * distance / 100)]}
     return meanings
@@ -62,10 +63,10 @@ def build_jargon(distance: int) -> dict[str, str]:
 
 @SUITES.register("domain")
 class Domain(Suite):
-    """A shift of domain with a known distance."""
+    """A domain shift of known size: in task dNNN, NNN percent of the word types have a new meaning."""
 
     name = "domain"
-    summary = "generated reviews whose words change their meaning: d000 none of them, d100 all"
+    summary = "generated reviews in which a share of the words has a new meaning: none in d000, all in d100"
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:encoder"),
         "small": SuitePreset(MINILM),
@@ -82,6 +83,7 @@ class Domain(Suite):
         if any(name in (task, self.name) for name, _ in request.files):
             raise UserError(f"--data-file {task}: the rows of suite domain are generated; use --suite table for a file")
         rng = random.Random(f"domain-{SEED}")
+        # Shared by both splits: no validation row also occurs in train.
         seen_rows: set[Row] = set()
         words = build_jargon(int(task[1:]))
         splits = {}

@@ -25,7 +25,7 @@ TASKS = (
     Task("rte", ENTAILMENT, DEV, ("accuracy",)),
     Task("wnli", ("not_entailment", "entailment"), DEV, ("accuracy",)),
 )
-# WNLI is left out as in the literature: its dev set is built against its train set.
+# The literature leaves WNLI out: its dev set repeats train sentences with the opposite label.
 AVERAGED = {task.name: task.metrics for task in TASKS if task.name != "wnli"}
 
 
@@ -43,7 +43,7 @@ class Glue(Suite):
     tasks = {task.name: task for task in TASKS}  # noqa: RUF012 - read only
     averages = (
         Average("glue", AVERAGED),
-        # As in Hu et al. (arXiv 2106.09685), table 2, but their MNLI is over both dev sets, this one over matched.
+        # As in table 2 of LoRA (arXiv 2106.09685), except that MNLI is scored on the matched dev set only.
         Average(
             "lora",
             {

@@ -1,4 +1,4 @@
-"""MMLU: four-choice questions on 57 subjects. lm-eval's own tasks ask them of a model trained on instructions."""
+"""MMLU: four-choice questions on 57 subjects. Models train on instructions and are scored by lm-eval's own tasks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Mmlu(Suite):
 
     name = "mmlu"
     version = 2
-    summary = "four-choice questions on 57 subjects, asked through lm-eval of a causal model trained on instructions"
+    summary = "four-choice questions on 57 subjects: a causal model trains on instructions and is scored by lm-eval"
     options = INSTRUCTION_OPTIONS
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:causal", {"max_steps": 200, "max_length": 96, "template": "plain"}),
@@ -63,6 +63,7 @@ class Mmlu(Suite):
         if importlib.util.find_spec("lm_eval") is None:
             raise UserError("suite mmlu needs lm-eval: pip install 'lorasp-harness[mmlu]'")
         solved = collections.Counter(get_subject(question) for question in data.splits["dev"])
+        # Every question gets solved questions of its own subject, so the subject with the fewest sets the limit.
         least = min(solved, key=lambda subject: solved[subject])
         if protocol.shots > solved[least]:
             raise UserError(
@@ -96,7 +97,8 @@ class Mmlu(Suite):
         return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
 
 
-@functools.cache  # called for every cell of a plan
+# Cached, because a plan calls it for every cell.
+@functools.cache
 def _hash_task_files(package: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted((package / "tasks" / "mmlu" / "default").glob("*yaml")):

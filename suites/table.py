@@ -50,15 +50,22 @@ class LabelledTable:
 
 @SUITES.register("table")
 class TableSuite(Suite):
-    """A task is a file, named by the file's name without its extension; there are none before `configure`."""
+    """Each file is a task, named after the file without its extension. Give the files with --data-file."""
 
     name = "table"
     version = 2
-    summary = "your own CSV, TSV, JSON or Parquet: --data-file FILE --text COLUMN --label COLUMN; a task a file"
+    summary = "your own CSV, TSV, JSON or Parquet: --data-file FILE --text COLUMN --label COLUMN; one task per file"
     options = (
-        SuiteOption("text", tuple[str, ...], "columns of text, joined by +", (), in_rows=True),
-        SuiteOption("label", str, "column of the label", in_rows=True),
-        SuiteOption("labels", LabelKind, "read labels as classes or numbers; none: as they look", in_rows=True),
+        SuiteOption(
+            "text", tuple[str, ...], "column of the text, or two columns joined by + (a pair)", (), in_rows=True
+        ),
+        SuiteOption("label", str, "column of the class or number to predict", in_rows=True),
+        SuiteOption(
+            "labels",
+            LabelKind,
+            "class: classification, number: regression; none: inferred from the labels",
+            in_rows=True,
+        ),
     )
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:encoder"),
@@ -80,12 +87,14 @@ class TableSuite(Suite):
             raise UserError(f"--suite table: columns are not named; {USAGE}")
         if len(text) > 2 or label in text:
             raise UserError(f"--text {'+'.join(text)} --label {label}: allowed: one or two other columns")
+        # The train file defines the classes; a validation file has to agree with it.
         tables, tasks = {}, {}
         for name, paths in files.items():
             lines, notes = read_lines(paths, text, label, "train")
             naming = choose_naming(lines, labels)
             tables[name] = LabelledTable(rename_labels(lines, naming), naming, notes)
             tasks[name] = _build_task(name, paths[0], tables[name].lines, label, labels)
+        # Accuracy of a classification; both correlations of a regression, as in STS-B.
         headlines = {name: task.metrics[:1] if task.labels else task.metrics for name, task in tasks.items()}
         suite = self.with_tasks(tasks, (Average("table", headlines),))
         suite.tables = tables
@@ -113,6 +122,7 @@ class TableSuite(Suite):
         rows = {"train": build_examples(train, "train", definition.labels)}
         rows["validation"] = build_examples(dev, "validation", definition.labels)
         kinds = f"classes in order: {', '.join(definition.labels)}" if definition.labels else _scale(rows)
+        # Ratings such as 1 to 5 are read as classes, so the note names the alternative.
         if len(definition.labels) > 2 and all(parse_number(name) is not None for name in definition.labels):
             kinds += "; --labels number reads them as numbers"
         notes.append(f"labels: column '{label}', {kinds}")

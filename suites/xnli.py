@@ -21,15 +21,15 @@ def _build_averages(tasks: Sequence[str]) -> tuple[Average, ...]:
 
 @SUITES.register("xnli")
 class Xnli(Suite):
-    """A task is its training language. If no task is named, only English trains, as in the paper's transfer."""
+    """Each task is a training language; by default only English trains, as in the paper's zero-shot transfer."""
 
     name = "xnli"
-    summary = "inference trained in one language (the task; en unless named), scored on dev in fifteen"
+    summary = "inference: trained in one language (the task, by default en), scored on the dev sets of fifteen"
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:multilingual", {"max_steps": 300}),
         "small": SuitePreset(
             MINILM,
-            note=f"model: {MINILM} was trained on English; other languages reach it as word pieces it hardly knows",
+            note=f"model: {MINILM} was trained on English; it has few word pieces of other languages",
         ),
         "paper": SuitePreset("FacebookAI/xlm-roberta-base"),
     }

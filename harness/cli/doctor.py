@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.core.errors import UserError
-from harness.core.presets import PRESETS
+from harness.core.presets import get_preset
 from harness.core.process import count_cpus
 from harness.core.provenance import get_version
 from harness.models.source import INSTALL_MINILM, resolve
@@ -99,7 +99,7 @@ def _check_hub() -> Check:
 
 def _check_embedded() -> Check:
     try:
-        source = resolve(PRESETS["quick"], "glue", None)
+        source = resolve(get_preset("quick"), "glue", None)
     except UserError as error:
         return Check("embedded model", False, str(error), "reinstall lorasp-harness")
     return Check("embedded model", True, f"sha256 {source.ref.revision[:12]}")
@@ -107,7 +107,7 @@ def _check_embedded() -> Check:
 
 def _check_minilm() -> Check:
     try:
-        source = resolve(PRESETS["small"], "glue", None)
+        source = resolve(get_preset("small"), "glue", None)
     except UserError as error:
         return Check("MiniLM", False, str(error).partition(";")[0], INSTALL_MINILM, needed=False)
     return Check("MiniLM", True, f"{source.precision}, sha256 {source.ref.revision[:12]}")

@@ -69,6 +69,7 @@ def format_method_page(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {name}={_format_default(o['default'])} ({o['type']}{': ' if allowed else ''}{allowed})")
         lines += [f"      {o['meaning']}"] if o["meaning"] else []
     lines += [] if facts["options"] else ["  none"]
+    lines += ["", "options of every method, in place of the flags: " + ", ".join(facts["common_options"])]
     lines += ["", "learning rate by preset"]
     lines += [f"  {preset}: {rate['value']:g} ({rate['source']})" for preset, rate in facts["learning_rates"].items()]
     # `tunable` may hold "lr" too: a method's own range replaces the default one
@@ -90,6 +91,7 @@ def format_strategy_page(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['name']}: {facts['summary']}{_format_paper(facts)}", f"run it as: lorasp-{facts['name']}"]
     lines.append(f"the ratio is exact in each {facts['scope']}; {start} starts at zero")
     lines += [f"scores the entries before training: {facts['scores']}"] if facts["scores"] else []
+    lines += [f"reads before training: {', '.join(facts['requests'])}"] if facts["requests"] else []
     return [*lines, *_format_costs(facts), *_format_savings(facts)]
 
 

@@ -11,17 +11,7 @@ from typing import Any
 
 from harness.bench.table import Bench
 from harness.core.record import MemoryShares
-
-
-def format_size(count: int | None) -> str:
-    """A number of bytes as text: '1.25 GiB', '3.0 MiB', '512 B'; '' for None."""
-    if count is None:
-        return ""
-    # an adapter may have a few KiB: in MiB, half of it would look like all of it
-    for unit, power, places in (("GiB", 30, 2), ("MiB", 20, 1), ("KiB", 10, 1)):
-        if abs(count) >= 2**power:
-            return f"{count / 2**power:.{places}f} {unit}"
-    return f"{count} B"
+from harness.core.text import format_bytes
 
 
 def format_forecast(forecast: dict[str, Any]) -> str:
@@ -31,7 +21,7 @@ def format_forecast(forecast: dict[str, Any]) -> str:
     pack_counts = Counter(json.dumps(pack) for pack in forecast["packs"])
     for text, count in pack_counts.items():
         pack = json.loads(text)
-        parts = {name: format_size(value) for name, value in (pack["shares"] or {}).items()}
+        parts = {name: format_bytes(value) for name, value in (pack["shares"] or {}).items()}
         # a pack that was not predicted still needs all columns, for the table has those of its first row
         blank = dict.fromkeys(MemoryShares.model_fields, "")
         time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
@@ -44,20 +34,20 @@ def format_forecast(forecast: dict[str, Any]) -> str:
             "K from": pack["chosen"] or "",
             "steps": str(pack["steps"]),
         }
-        rows.append(row | {"peak": format_size(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
+        rows.append(row | {"peak": format_bytes(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
     facts = {
         "cells": forecast["cells"],
         **({"tuning trials": forecast["trials"]} if forecast["trials"] else {}),
         "packs": len(forecast["packs"]),
         "device": forecast["device"],
-        "memory": format_size(forecast["memory"]),
+        "memory": format_bytes(forecast["memory"]),
     }
     lines = [Bench("plan", facts, rows, []).text(), forecast["calibration"]]
     if forecast["device_hours"] is not None:
         lines.append(f"device hours: {forecast['device_hours']:.3f}")
     for large in forecast["too_large"]:
-        ways = "; ".join(f"{w['flags']} ({format_size(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
-        lines.append(f"{large['method']} needs {format_size(large['peak'])}: {ways}")
+        ways = "; ".join(f"{w['flags']} ({format_bytes(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
+        lines.append(f"{large['method']} needs {format_bytes(large['peak'])}: {ways}")
     if any(", " in p["methods"] and p["peak"] for p in forecast["packs"]):
         lines.append("memory of a pack with several methods: an upper bound, as if every cell used the largest method")
     # dict.fromkeys drops repeated lines and keeps their order

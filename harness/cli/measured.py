@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.running import make_listener
-from harness.core.spec import make_spec
+from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
-MEMORY = {
-    "memory": (
-        Annotated[
-            str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
-        ],
-        None,
-    )
-}
-REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")], 3)}
+Memory = Annotated[
+    str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
+]
+Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")]
 
 
-def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def plan(spec_file: SpecFile = None, as_json: Json = False, memory: Memory = None, **values: Any) -> None:
     """Estimate packs, memory and time before a run.
 
     Trains nothing. Exit code 1 if a method does not fit in memory.
@@ -34,14 +30,15 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[
     from harness.core.registry import load_all
     from harness.runner.forecast import forecast_run
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     load_all(spec.plugin)
     result = forecast_run(spec, memory)
     print_lines([json.dumps(result)] if as_json else format_forecast(result).split("\n"))
     raise typer.Exit(1 if result["too_large"] else 0)
 
 
-def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats = 3, **values: Any) -> None:
     """Profile memory and speed of each method in isolation.
 
     More detailed than the profiles of `run`: memory by category and phase, spread over blocks, FLOP/s, energy. The
@@ -53,7 +50,7 @@ def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str
     from harness.core.registry import load_all
     from harness.runner.profiles import profile_methods as take
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     load_all(spec.plugin)
     progress = make_listener(as_json, 0)
     # a live display that is not closed leaves the terminal without its cursor

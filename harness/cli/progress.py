@@ -34,11 +34,11 @@ class ProgressListener(PlainListener):
         self.task, self.steps = "", 0
         self.bar.start()
 
-    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
+    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
         self.task, self.steps = task, steps
         self._show(f"{task}: {cells} cells")
 
-    def step(self, step: int, losses: Sequence[float]) -> None:
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         self._show(f"{self.task}: step {step}/{self.steps}, loss {format_mean_loss(losses)}, {self.time_left()} left")
 
     def on_cell_end(self, record: Record) -> None:
@@ -47,13 +47,16 @@ class ProgressListener(PlainListener):
         self.done += record.status != "cancelled"
         self.bar.update(self.line, completed=self.done)
 
+    def on_pack_end(self, worker: str = "") -> None:
+        return
+
     def on_profile_start(self, label: str) -> None:
         self._show(f"profiling {label} in isolation")
 
     def _show(self, what: str) -> None:
         self.bar.update(self.line, what=escape_text(what))
 
-    def note(self, line: str) -> None:
+    def note(self, line: str, worker: str = "") -> None:
         # the run continues when the terminal is closed
         with contextlib.suppress(OSError):
             self.bar.console.print(make_text(line))

@@ -5,29 +5,30 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.core.spec import make_spec
+from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
+from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener
 
 
-def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> None:
     """Train missing cells, profile methods and write the report.
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
-    cell failed.
+    cell failed, or if a tracker of --log did not get all cells.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
     from results.job import run_spec
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     outcome = run_spec(
         spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: make_listener(as_json, total)
     )
@@ -47,7 +48,8 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
         print_tables(outcome.records, outcome.profiles)
         counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
-    raise typer.Exit(1 if outcome.failed else 0)
+    print_lines(outcome.notes, sys.stderr)
+    raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 
 
 def make_listener(as_json: bool, total: int) -> Listener:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, add_flags, collect_flags
 from harness.cli.running import make_listener
 from harness.core.errors import UserError
 from harness.core.terminal import align_rows, print_lines
@@ -44,7 +44,8 @@ def studies(as_json: Json = False) -> None:
     print_lines(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
 
 
-def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
+@add_flags(FLAGS)
+def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -> None:
     """Run a study and write the report with its verdict.
 
     Cells that are stored already do not train again. Exit code 1 if a cell failed.
@@ -60,7 +61,7 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
     folders = [Path(word) for text in runs or () for word in text.split(",") if word]
     if runs and not folders:
         raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
-    outcome = run_study(chosen, flags, command, lambda total: make_listener(as_json, total), folders)
+    outcome = run_study(chosen, collect_flags(values), command, lambda total: make_listener(as_json, total), folders)
     if as_json:
         answer = {
             "study": chosen.name,

@@ -51,7 +51,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Group = Literal["identity", "tokenization", "rows", "batching", "generation", "objective", "budget", "optimizer"]
+Group = Literal[
+    "identity", "tokenization", "rows", "batching", "generation", "objective", "algorithm", "budget", "optimizer"
+]
 """What a field of the protocol decides.
 
     identity       how the protocol is called; changes no result
@@ -60,12 +62,13 @@ Group = Literal["identity", "tokenization", "rows", "batching", "generation", "o
     batching       which rows share a batch
     generation     how texts are generated
     objective      the loss and the dropout of the model
+    algorithm      which optimizer updates; one updates all cells of a pack
     budget         how long and how fast a cell trains
-    optimizer      the update; cells of a pack may differ in it, as in their budget
+    optimizer      numbers of the update; cells of a pack may differ in them, as in their budget
 """
-SHARED_GROUPS: tuple[Group, ...] = ("tokenization", "rows", "batching", "generation", "objective")
-"""Groups that cells of a pack have in common, since they have one forward pass."""
-STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "objective", "optimizer")
+SHARED_GROUPS: tuple[Group, ...] = ("tokenization", "rows", "batching", "generation", "objective", "algorithm")
+"""Groups that cells of a pack have in common, since they have one forward pass and one optimizer."""
+STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "objective", "algorithm", "optimizer")
 """Groups that memory and time of one training step depend on."""
 
 
@@ -96,9 +99,7 @@ class Protocol(Frozen):
         "budget", default=None, ge=1, le=LIMITS["max_steps"], description="optimizer steps at most; null: as epochs say"
     )
     batch_size: int = _field("batching", default=16, ge=1, le=LIMITS["batch_size"])
-    group_by_length: bool = _field(
-        "batching", default=False, description="batches of rows of like length: less padding"
-    )
+    group_by_length: bool = _field("batching", default=False, description="length-bucketed batches: less padding")
     max_length: int = _field(
         "tokenization",
         default=128,
@@ -120,8 +121,16 @@ class Protocol(Frozen):
         le=LIMITS["max_steps"],
         description="linear warm-up: a share of the steps below 1, a number of steps from 1 on",
     )
+    optimizer: str = _field(
+        "algorithm",
+        default="adamw",
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=100,
+        description="adamw, sgd, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit or a plugin's",
+    )
+    momentum: float = _field("optimizer", default=0.0, ge=0, lt=1, description="of sgd")
     clip: float = _field("optimizer", default=1.0, gt=0, description="gradient norm at most, per cell")
-    weight_decay: float = _field("optimizer", default=0.01, ge=0, description="AdamW; none on biases and norms")
+    weight_decay: float = _field("optimizer", default=0.01, ge=0, description="none on biases and norms")
     beta1: float = _field("optimizer", default=0.9, ge=0, lt=1)
     beta2: float = _field("optimizer", default=0.999, ge=0, lt=1)
     epsilon: float = _field("optimizer", default=1e-8, gt=0)
@@ -136,27 +145,31 @@ class Protocol(Frozen):
         default=128,
         ge=2,
         le=LIMITS["max_target_length"],
-        description="tokens of a written text at most, also of the label",
+        description="maximum number of tokens of a generated text and of a target text",
     )
     beams: int = _field(
         "generation",
         default=1,
         ge=1,
         le=LIMITS["beams"],
-        description="beams of the search that writes texts; 1 is greedy",
+        description="beam width of generation; 1: greedy decoding",
     )
     shots: int = _field(
         "tokenization",
         default=0,
         ge=0,
         le=LIMITS["shots"],
-        description="solved examples before each question of a language model",
+        description="few-shot examples (solved questions) before each question",
     )
     template: Template = _field(
-        "tokenization", default="alpaca", description="wording around an instruction: alpaca or plain"
+        "tokenization",
+        default="alpaca",
+        description="prompt template of instructions: alpaca (Stanford Alpaca) or plain (question, 'Answer:')",
     )
     packed: bool = _field(
-        "tokenization", default=False, description="several instructions in one row of max_length tokens"
+        "tokenization",
+        default=False,
+        description="pack several training examples into one row of max_length tokens, with separate attention",
     )
     train_rows: int | None = _field(
         "rows", default=None, ge=1, le=LIMITS["train_rows"], description="first rows of the task's shuffled train split"
@@ -292,9 +305,9 @@ class Cell(Frozen):
 
     @property
     def precision(self) -> str:
-        """Precision of the backbone as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full recomputation'."""
+        """Precision as text: 'bf16, nf4', 'fp32, sim3 (simulated)', 'fp32, full activation checkpointing'."""
         parts = [self.dtype] if self.quantize == "none" else [self.dtype, self.quantize]
-        recompute_note = "" if self.recompute == "none" else f", {self.recompute} recomputation"
+        recompute_note = "" if self.recompute == "none" else f", {self.recompute} activation checkpointing"
         return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
     @property

@@ -13,21 +13,27 @@ from harness.core.terminal import print_lines
 
 
 class Listener(Protocol):
-    """Receives the events of a run, in this order."""
+    """Receives the events of a run, in this order.
 
-    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
+    `worker` names the process that trains a pack, such as 'cuda:1', if there are several; each trains one at a time.
+    """
+
+    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
         """A pack of so many cells starts; it will take `steps` optimizer steps."""
 
-    def step(self, step: int, losses: Sequence[float]) -> None:
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         """Optimizer step number `step` is done; `losses` [K] has the training loss of each cell of the pack."""
 
     def on_cell_end(self, record: Record) -> None:
         """A cell has its record, failed or not."""
 
+    def on_pack_end(self, worker: str = "") -> None:
+        """The pack that this worker trained has all of its records, or its cells train again in other packs."""
+
     def on_profile_start(self, label: str) -> None:
         """The profile of a method starts."""
 
-    def note(self, line: str) -> None:
+    def note(self, line: str, worker: str = "") -> None:
         """A line for the user, at any time."""
 
     def close(self) -> None:
@@ -40,20 +46,23 @@ class SilentListener:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
+    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
         return
 
-    def step(self, step: int, losses: Sequence[float]) -> None:
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         return
 
     def on_cell_end(self, record: Record) -> None:
         if record.status not in ("ok", "cancelled"):
             self.note(f"{record.cell.task} {record.cell.title}: {record.status}: {record.reason}")
 
+    def on_pack_end(self, worker: str = "") -> None:
+        return
+
     def on_profile_start(self, label: str) -> None:
         return
 
-    def note(self, line: str) -> None:
+    def note(self, line: str, worker: str = "") -> None:
         # the run continues when the terminal is closed
         with contextlib.suppress(OSError):
             print_lines([line], self.stream)
@@ -67,26 +76,25 @@ class PlainListener(SilentListener):
 
     def __init__(self, stream: TextIO, total: int) -> None:
         super().__init__(stream)
-        self.total, self.done, self.open = total, 0, 0
+        self.total, self.done = total, 0
         self.started = time.monotonic()
-        self.losses: Sequence[float] = ()
+        self.losses: dict[str, Sequence[float]] = {}
 
-    def on_pack_start(self, task: str, cells: int, steps: int) -> None:
-        self.open = cells
-        self.note(f"{task}: {cells} cells, {steps} steps")
+    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
+        where = f" on {worker}" if worker else ""
+        self.note(f"{task}: {cells} cells, {steps} steps{where}")
 
-    def step(self, step: int, losses: Sequence[float]) -> None:
-        self.losses = losses
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
+        self.losses[worker] = losses
 
     def on_cell_end(self, record: Record) -> None:
         super().on_cell_end(record)
         self.done += record.status != "cancelled"
-        self.open -= 1
+
+    def on_pack_end(self, worker: str = "") -> None:
         # the cells of a pack end together: one line for all of them
-        if self.open == 0 and record.status != "cancelled":
-            self.note(
-                f"{self.done}/{self.total} cells done, loss {format_mean_loss(self.losses)}, {self.time_left()} left"
-            )
+        losses = format_mean_loss(self.losses.pop(worker, ()))
+        self.note(f"{self.done}/{self.total} cells done, loss {losses}, {self.time_left()} left")
 
     def on_profile_start(self, label: str) -> None:
         self.note(f"profiling {label} in isolation")

@@ -1,7 +1,7 @@
-"""The interfaces of methods, selection strategies and suites, and their registries. Importing this imports no torch.
+"""The interfaces of methods and suites, and their registries; importing this imports no torch. Also exports the
+interfaces of selection strategies (harness/core/strategy.py).
 
     Member x K ──> Method.attach(model, members, calibration) ──> Attached (trainable groups, K replicas)
-    Site x n   ──> Strategy.order(sites, ratio, rng) ──> PerSite ──> Masks (True = trained)
 
 K replicas of a pack share one backbone. Each replica has its own adapter, seeds and optimizer state.
 """
@@ -11,11 +11,25 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.core.bounds import check_bounds
 from harness.core.errors import NotApplicable
 from harness.core.metric import METRICS as METRICS, Metric as Metric
 from harness.core.registry import Registry
+from harness.core.strategy import (
+    STRATEGIES as STRATEGIES,
+    InputStatistics as InputStatistics,
+    Masks as Masks,
+    PerSite as PerSite,
+    Saving as Saving,
+    Scope as Scope,
+    ScoreKind as ScoreKind,
+    Site as Site,
+    Strategy as Strategy,
+    Unit as Unit,
+    strategy as strategy,
+)
 from harness.core.suite import (
     Average as Average,
     Evaluated as Evaluated,
@@ -36,7 +50,6 @@ from harness.core.suite_options import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
 
     from harness.core.seeds import Streams
@@ -111,7 +124,7 @@ class Range:
 
 
 def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = "") -> Any:
-    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`.
+    """A field of a method with what `methods show` says of it; a Literal's values and bounds need no `allowed`.
 
     A function as `allowed` returns the names of a registry, plugins included.
     """
@@ -150,8 +163,12 @@ class Method(abc.ABC):
         """A text; cells whose methods return the same text may share a pack. None: trains alone."""
         return self.family
 
-    def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
-        """Raise UserError for an option out of range, with what was given and what is allowed."""
+    def check(self) -> None:
+        """Raise UserError for an option out of range, with what was given and what is allowed.
+
+        Bounds of single options are those of their annotations, e.g. Annotated[int, Ge(1)].
+        """
+        check_bounds(self)
 
     def fits(self, model: nn.Module) -> None:  # noqa: B027 - most methods fit every model
         """Raise UserError if the method cannot be attached to the model, which holds shapes only (device meta)."""
@@ -196,100 +213,5 @@ class Method(abc.ABC):
         return {f.name: v for f in fields if (v := getattr(self, f.name)) != f.default}
 
 
-@dataclasses.dataclass(frozen=True)
-class Site:
-    """One linear layer that gets a low-rank pair A [rank, d_in], B [d_out, rank].
-
-    name     its path in the model
-    layer    number of its transformer block, -1 outside the blocks
-    reads    sites with the same text have the same input
-    """
-
-    name: str
-    d_in: int
-    d_out: int
-    rank: int
-    layer: int
-    reads: str = ""
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(shape of A, shape of B)."""
-        return (self.rank, self.d_in), (self.d_out, self.rank)
-
-
-PerSite = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
-"""Site name -> (array of A's shape, array of B's shape)."""
-
-Masks = PerSite
-"""Boolean; True = trained."""
-
-Scope = Literal["matrix", "pair", "model"]
-"""The set of entries in which exactly the given ratio trains: each matrix, A and B of a site together, or all sites."""
-
-Unit = Literal["entry", "row", "column", "channel", "rank", "block"]
-"""The entries that are selected together.
-
-row, column    of A and of B
-channel        columns of A (inputs) and rows of B (outputs)
-rank           a row of A with the matching column of B
-block          all entries to which a strategy gives the same number
-"""
-
-Saving = Literal["trained parameters", "gradient", "optimizer state", "activations", "compute"]
-
-ScoreKind = Literal["weight", "snip", "fisher", "movement"]
-"""Scores of entries that methods/calibration.py can measure before training."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Strategy:
-    """A rule that selects which entries of A and B train.
-
-    `order(sites, ratio, rng)`, or `order(sites, ratio, rng, scores)` if `scores` names a kind, gives each entry a
-    number. The entries with the highest numbers train, ties in row-major order, exactly `ratio` of them in the scope.
-    If `unit` is not the entry, whole units train: those with the highest numbers, in the count that comes nearest to
-    the ratio (the smaller of two equally near).
-
-    half_only    a ratio other than 0.5 is refused
-    zero         the matrix that is initialized to zero; the other one is random
-    trains       the one matrix that trains at ratio 0.5, if it is only one
-    twins        seeds 2i and 2i + 1 get complementary masks
-    saves        what it always saves against LoRA of the same rank, in a pack of one, at its own scope and ratio 0.5
-    why          reason for that, for `strategies show`
-    version      raised when its selection changes
-    """
-
-    name: str
-    order: Callable[..., PerSite]
-    summary: str
-    scope: Scope = "matrix"
-    scores: ScoreKind | None = None
-    zero: Literal["a", "b"] = "b"
-    trains: Literal["a", "b"] | None = None
-    twins: bool = False
-    unit: Unit = "entry"
-    half_only: bool = False
-    paper: str | None = None
-    saves: tuple[Saving, ...] = ("trained parameters", "gradient", "optimizer state")
-    why: str = "frozen entries lie anywhere, so x and A x are kept whole and every product is computed"
-    version: int = 1
-
-
 METHODS: Registry[type[Method]] = Registry("method")
-STRATEGIES: Registry[Strategy] = Registry("strategy")
 SUITES: Registry[type[Suite]] = Registry("suite")
-
-
-def strategy(name: str, **facts: Any) -> Callable[[Callable[..., PerSite]], Callable[..., PerSite]]:
-    """A decorator that registers a function as the strategy `name`; `facts` are fields of Strategy.
-
-    The first line of the function's docstring becomes the summary. Raises UserError if the name is registered.
-    """
-
-    def put(order: Callable[..., PerSite]) -> Callable[..., PerSite]:
-        summary = (order.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        STRATEGIES.register(name)(Strategy(name, order, summary, **facts))
-        return order
-
-    return put

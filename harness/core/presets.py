@@ -1,4 +1,4 @@
-"""The three presets: which model, which data and which budget a plain command gets."""
+"""Presets: which model, which data and which budget a plain command gets; three of ours, and those of plugins."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from harness.core.errors import build_unknown_error
 from harness.core.method import SUITES, SuitePreset
-from harness.core.registry import load_package
+from harness.core.registry import Registry, load_package
 
 EMBEDDED = "embedded:"
 """Leads the names of models that ship with the package."""
@@ -19,8 +18,9 @@ MINILM = "all-MiniLM-L6-v2"
 class Preset:
     """`source` of rows where no --data-dir is given; `protocol` fields of Protocol.
 
-    A suite declares its model and what else differs for it (`Suite.presets`). `suites` has the same by suite, for a
-    preset that suites do not know.
+    A suite declares its model and what else differs for it (`Suite.presets`), and a method its learning rate
+    (`Method.learning_rates`). For a preset that they do not know, `suites` has the same by suite, and
+    `learning_rates_of` names a preset whose learning rates hold here too; otherwise `protocol` has "lr".
     """
 
     name: str
@@ -28,6 +28,7 @@ class Preset:
     source: Literal["embedded", "hub"]
     protocol: Mapping[str, Any]
     suites: Mapping[str, SuitePreset] = dataclasses.field(default_factory=dict)
+    learning_rates_of: str = ""
 
     def get_suite_preset(self, suite: str) -> SuitePreset:
         """What a suite takes from this preset; without a model where the suite declares none, or is unknown."""
@@ -37,30 +38,45 @@ class Preset:
         return self.suites.get(suite) or declared.get(self.name) or SuitePreset()
 
 
-_QUICK = Preset(
-    "quick",
-    "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
-    "embedded",
-    {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
-)
-_SMALL = Preset(
-    "small",
-    "all-MiniLM-L6-v2 (22M parameters) on real data: a laptop or one GPU",
-    "hub",
-    {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
-)
-_PAPER = Preset(
-    "paper",
-    "roberta-base on real data: the paper's tables",
-    "hub",
-    {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
-)
+PRESETS: Registry[Preset] = Registry("preset")
 
-PRESETS: Mapping[str, Preset] = {p.name: p for p in (_QUICK, _SMALL, _PAPER)}
+
+def register_preset(preset: Preset) -> None:
+    """Make a preset available as `--preset NAME`.
+
+    Raises UserError if the name is registered, or for learning rates of an unknown preset.
+    """
+    if preset.learning_rates_of:
+        PRESETS.get(preset.learning_rates_of)
+    PRESETS.register(preset.name)(preset)
 
 
 def get_preset(name: str) -> Preset:
     """The preset called `name`. Raises UserError with the nearest name."""
-    if name not in PRESETS:
-        raise build_unknown_error("preset", name, PRESETS)
-    return PRESETS[name]
+    return PRESETS.get(name)
+
+
+register_preset(
+    Preset(
+        "quick",
+        "tiny encoder and generated data, both shipped: offline, about a minute; no evidence on real data",
+        "embedded",
+        {"epochs": 10.0, "max_steps": 150, "batch_size": 16, "max_length": 32, "warmup": 0.08},
+    )
+)
+register_preset(
+    Preset(
+        "small",
+        "all-MiniLM-L6-v2 (22M parameters) on real data: a laptop or one GPU",
+        "hub",
+        {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+    )
+)
+register_preset(
+    Preset(
+        "paper",
+        "roberta-base on real data: the paper's tables",
+        "hub",
+        {"epochs": 3.0, "batch_size": 32, "max_length": 128, "warmup": 0.06},
+    )
+)

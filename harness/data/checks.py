@@ -31,6 +31,7 @@ def normalize_texts(texts: Iterable[str]) -> str:
 def count_overlaps(data: TaskData) -> dict[str, int]:
     """Per eval split, the number of rows whose texts equal those of a train row; rows without letters do not count."""
     eval_texts: dict[str, list[str]] = {}
+    # A row of punctuation alone normalizes to nothing and would match every other such row.
     wanted: set[str] = set()
     for name, rows in data.splits.items():
         if name != "train":

@@ -30,6 +30,7 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
     """
     from harness.data.tokens import select_rows
 
+    # The limit on train rows comes first: a tuned cell must not see rows that the run itself would not train on.
     train = select_rows(data.splits["train"], rows, "train")
     if len(train) < FEWEST:
         raise UserError(
@@ -39,6 +40,7 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
     part = tuple(row for i, row in enumerate(train) if i in validation_numbers)
     training_part = tuple(row for i, row in enumerate(train) if i not in validation_numbers)
     text = f"{data.fingerprint} validation part of {rows} rows: {SHARE} {most or MOST} {SEED}"
+    # A new fingerprint keeps trials and final cells apart: their keys differ although the files are equal.
     split_data = TaskData(
         {"train": training_part, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source
     )
@@ -62,6 +64,7 @@ def select_held_out(train: Sequence[Example], most: int = MOST) -> np.ndarray:
     labels = [train[i].label for i in order]
     if not any(isinstance(label, str) for label in labels):
         order = order[np.argsort(np.array(labels, dtype=np.float64), kind="stable")]
+    # A regression is sorted by its target too, so the held-out part covers the whole range.
     # Positions in the middle of equal steps through the sorted rows give every class its share.
     count = min(most, round(SHARE * len(train)))
     return np.asarray(order[((np.arange(count) + 0.5) * len(train) / count).astype(np.int64)])

@@ -53,6 +53,7 @@ def read_inputs(tokenizer: Any, task: Task, data: TaskData, protocol: Protocol, 
                 f"{task.name}/{name}: no rows to {'train on' if train else 'score'}; give a file that has some"
             )
         splits[name] = _tokenise_split(tokenizer, digest, task, rows, protocol, cache, train=train)
+        # Also for a split from the cache: the key covers the tokenizer, but not the size of the embedding.
         check_embedded(tokenizer, task, name, splits[name])
     cut = {name: int(split.cut.sum()) for name, split in splits.items()}
     total = {name: len(split.cut) for name, split in splits.items()}
@@ -84,6 +85,7 @@ def _tokenise_split(
 def check_embedded(tokenizer: Any, task: Task, name: str, split: Split) -> None:
     """Raise UserError where a row has a token without an embedding; `load_tokenizer` checks all but the pad token."""
     rows = getattr(tokenizer, EMBEDDINGS, None)
+    # `ids` are inputs of every task type, `written` the targets of encoder-decoders.
     for tensor in (getattr(split, field, None) for field in ("ids", "written")):
         most = -1 if tensor is None or not tensor.numel() else int(tensor.max())
         if rows is not None and most >= rows:

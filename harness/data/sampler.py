@@ -50,6 +50,7 @@ class ReplicaSampler:
         bounds = self._find_group_bounds()
         starts = [start for _, start in self._find_batch_starts(step)]
         groups = {int(np.searchsorted(bounds, start, side="right")) - 1 for start in starts}
+        # Several groups: from the first group on, so that the shape depends only on the longest group.
         first = bounds[min(groups)] if len(groups) == 1 else 0
         return self.sorted[first : bounds[max(groups) + 1]]
 
@@ -73,6 +74,7 @@ class ReplicaSampler:
 
     def _draw_rows(self, rng: np.random.Generator) -> np.ndarray:
         if self.sorted is None:
+            # Without buckets the order must not depend on the lengths, which differ between tokenizers.
             return rng.permutation(self.rows)
         groups = [rng.permutation(self.sorted[a:b]) for a, b in itertools.pairwise(self._find_group_bounds())]
         return np.concatenate(groups)

@@ -40,8 +40,10 @@ def hash_tokenizer(tokenizer: Any) -> str | None:
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None:
         return None
-    core.no_truncation()  # these are left from the last call, and each call sets them
+    # Both are left over from the last call and would change the digest; each call sets them again.
+    core.no_truncation()
     core.no_padding()
+    # The serialized tokenizer lacks these, but they change the tokens or how a text starts.
     settings = [type(tokenizer).__name__, tokenizers.__version__, repr(tokenizer.special_tokens_map)]
     settings += [
         str(getattr(tokenizer, name, None)) for name in ("pad_token_id", "model_max_length", "truncation_side")
@@ -59,6 +61,7 @@ def compute_split_key(
     """sha256 of all inputs of a tokenized split; `tokenizer` is its digest, `version` that of the task type."""
     head = [FORMAT, version, tokenizer, repr(task), train, protocol.select("tokenization"), len(rows)]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode("utf-8", "surrogatepass"))
+    # The rows' content and not the file's digest: --train-rows and held-out parts select from one file.
     for row in rows:
         digest.update(repr((row.id, row.texts, row.label)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
@@ -79,9 +82,11 @@ def read_split(folder: Path, key: str) -> Split | None:
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load(content)
+        # safetensors itself does not notice a flipped bit in a tensor.
         if metadata["sha256"] != _hash_tensors(metadata["split"], tensors):
             return None
         return _decode_split(json.loads(metadata["split"]), tensors)
+    # A cache must never fail a run: whatever is wrong with the file, the rows are tokenized again.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError):
         return None
 
@@ -96,6 +101,7 @@ def write_split(folder: Path, key: str, split: Split) -> bool:
         content = save(tensors, metadata={"split": text, "sha256": _hash_tensors(text, tensors)})
         path = get_split_path(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Files of a process that was killed while it wrote; young ones may belong to a process that runs.
         remove_leftovers(path.parent, age=OLD)
         replace_file(path, content)
     except (OSError, TypeError, ValueError):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.core.method import Example
 
-CPU_TOKENS, GPU_TOKENS = 1 << 14, 1 << 18  # tokens of a forward pass without gradients
+# Tokens of a forward pass without gradients: enough to fill the device, few enough for its activations to fit.
+CPU_TOKENS, GPU_TOKENS = 1 << 14, 1 << 18
 
 
 def pad_rows(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, np.ndarray]:
@@ -45,5 +46,6 @@ def select_rows(examples: Sequence[Example], rows: int | None, split: str) -> Se
         return examples
     if split != "train":
         return examples[:rows]
+    # Shuffled, because files may be sorted by label; the seed is fixed, so all methods and seeds train on equal rows.
     order = np.random.default_rng(0).permutation(len(examples))[:rows]
     return [examples[i] for i in order]

@@ -93,7 +93,7 @@ def _compute_scales(config: Mapping[str, Any], ranks: Mapping[str, int], what: s
     scales = {}
     for site, rank in ranks.items():
         if not named[site]:
-            raise UserError(f"{what}: its file has {site}, which target_modules and the fields beside it leave out")
+            raise UserError(f"{what}: its file has {site}, which target_modules and related fields exclude")
         wanted = rank_of.get(get_pattern_key(list(rank_of), site), config["r"])
         if wanted != rank:
             raise UserError(f"{what}: {site} has rank {rank} in its file, {quote(wanted)} in its adapter_config.json")
@@ -118,7 +118,7 @@ def _read_tensors(source: AdapterSource) -> dict[str, Tensor]:
             tensors = torch.load(source.weights, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"--init-from {source.ref.name}: {source.weights.name} does not read: {reason}") from error
+        raise UserError(f"--init-from {source.ref.name}: {source.weights.name} cannot be read: {reason}") from error
     if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise UserError(f"--init-from {source.ref.name}: {source.weights.name} is no mapping of names to tensors")
     return tensors

@@ -34,7 +34,7 @@ def add_drawn_parameters(exported: Exported, drawn: Mapping[str, Tensor]) -> Exp
     for name in [n for n in tensors if n.startswith(saved_prefixes)]:
         site, _, part = name.removeprefix(prefix).rpartition(".lora_")
         if config.peft_type != "LORA" or config.use_dora or part not in ("A.weight", "B.weight"):
-            raise CellFailed(f"{name} lies in a part that the base lacks, which peft cannot express; leave it out")
+            raise CellFailed(f"{name} is in a part that the base lacks, which peft cannot represent; leave it out")
         if part == "A.weight":
             a, b = tensors[name].double(), tensors[f"{prefix}{site}.lora_B.weight"].double()
             weight = values[f"{site}.weight"]

@@ -29,7 +29,7 @@ def build_fake_model(
     model = build_model(source, outputs, device, kind)
     quantization = QUANTIZATIONS.get(quantize)
     if not quantization.is_float:
-        # transformers also skips the layers that an architecture keeps in float32 (T5's wo)
+        # transformers also skips the layers that an architecture keeps in float32 (T5's wo).
         skip = [*FULL_PRECISION, *(getattr(model, "_keep_in_fp32_modules", None) or ())]
         _replace_linears(model, quantization, kind, skip)
     return model.requires_grad_(trained_backbone)
@@ -43,5 +43,5 @@ def _replace_linears(model: nn.Module, quantization: Quantization, compute: torc
 
 
 def _is_skipped(path: str, names: list[str]) -> bool:
-    """Whether transformers, given these names of modules to skip, would leave a layer as it is."""
+    """Whether transformers would skip the layer at a path, given these names of modules to skip."""
     return any(path == n or path.startswith(f"{n}.") or path.endswith(f".{n}") for n in names)

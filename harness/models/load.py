@@ -21,7 +21,7 @@ from harness.core.failure import is_out_of_memory
 from harness.core.quantization import QUANTIZATIONS, Quantization
 from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
 from harness.models.shapes import build_shape_config
-from harness.models.weights_report import check_weights
+from harness.models.weights_report import DRAWN, check_weights
 
 if TYPE_CHECKING:
     from harness.models.source import ModelSource
@@ -85,7 +85,7 @@ FULL_PRECISION = ["classifier", "pooler", "pooler.dense", "score", "lm_head"]
 def load_skeleton(source: ModelSource, outputs: int | None) -> nn.Module:
     """The model of `load_model` without its weights, on the device meta.
 
-    Checks the names and shapes in the weights file; `list_drawn_parameters` lists those that it lacks.
+    Checks the names and shapes in the weights file; `list_drawn_parameters` returns those that it lacks.
     Raises UserError.
     """
     try:
@@ -161,7 +161,7 @@ def load_model(
     if source.shape is not None and quantization.is_float:
         return _build_random_model(source, outputs, device, kind, quantization).requires_grad_(trained_backbone)
     try:
-        # bitsandbytes warns about absent optional kernels and about casts that are intended
+        # bitsandbytes warns about absent optional kernels and about casts that are intended.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         # The fixed seed gives every cell the same values for weights that the file lacks.
         with suppress_warnings(), torch.random.fork_rng():
@@ -197,28 +197,6 @@ def load_model(
         if outputs is not None and kind == torch.float32:
             check_padding(source, model)
     return model.requires_grad_(trained_backbone)  # type: ignore[no-any-return]
-
-
-DRAWN = "newly_drawn_parameters"
-"""The attribute of a loaded model that `list_drawn_parameters` reads."""
-
-
-def list_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """Sorted names of backbone parameters that the weights file lacks, so that they are drawn at random.
-
-    The task head is not among them. Another program that loads the base draws other values, so a saved adapter must
-    include these.
-    """
-    return getattr(model, DRAWN, ())
-
-
-def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
-    """A note that names the parameters drawn at random; empty where there are none."""
-    names = list_drawn_parameters(model)
-    if not names:
-        return ()
-    description = f"the weights file has no {' and no '.join(names)}"
-    return (f"model: {description}: drawn at random from a fixed seed, and not trained unless the backbone is",)
 
 
 def _disable_repacking(model: Any) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError, quote
-from harness.core.files import describe_os_error
+from harness.core.files import describe_os_error, replace_folder
 from harness.core.presets import get_preset
-from harness.core.store import describe_damage, parse_record
+from harness.core.stored_files import describe_damage, parse_record
 from harness.models.adapter_config import check_patterns, read_config
 from harness.models.adapter_files import build_label_fields, check_unchanged
 from harness.models.source import ModelSource, read_model_config, resolve
@@ -36,17 +34,19 @@ def merge(adapter: Path, model: str, out: Path) -> Path:
     source = resolve(get_preset("quick"), "glue", model)
     _refuse_quantized(adapter, source.path, model)
     if config["peft_type"] in VIRTUAL:
-        raise UserError(f"{adapter}: virtual tokens are no part of a weight; load it with peft in place of merging")
+        raise UserError(f"{adapter}: virtual tokens cannot be merged into weights; load it with peft instead")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"--out {out}: it is there already; give a new folder")
+        raise UserError(f"--out {out}: it exists already; give a new folder")
     outputs = None if config.get("task_type") in WITHOUT_HEAD else _count_outputs(adapter, shapes)
     _check_sizes(config, shapes, str(adapter))
-    from harness.models.load import load_model, load_tokenizer  # imports torch, which takes seconds
+    # Imported here, because torch takes seconds to import and the checks above need none.
+    from harness.models.load import load_model, load_tokenizer
 
     base = load_model(source, outputs)
     check_patterns(config, [name for name, _ in base.named_modules()], str(adapter))
     merged = _merge_adapter(base, adapter, shapes, model)
-    merged.config = _build_config(source, adapter, outputs)  # with the dropout rates that loading set to 0
+    # The base's own configuration, because loading set dropout rates to 0.
+    merged.config = _build_config(source, adapter, outputs)
     _write(out, merged, load_tokenizer(source))
     return out
 
@@ -57,13 +57,9 @@ def _write(out: Path, *parts: Any) -> None:
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Next to `out`, so that os.replace renames within one file system.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
-            whole = Path(made) / "model"
-            whole.mkdir()
+        with replace_folder(out) as whole:
             for part in parts:
                 part.save_pretrained(whole)
-            os.replace(whole, out)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"--out {out}: cannot write there: {describe_os_error(error)}; give a folder that can be written"
@@ -83,7 +79,7 @@ def _merge_adapter(base: Any, adapter: Path, shapes: Mapping[str, object], model
                 f"{adapter} does not fit --model {model}: it has {unused[0]}, which peft finds no place for"
             )
         if lacking := sorted(expected - set(shapes)):
-            raise UserError(f"{adapter}: its adapter_config.json asks for {lacking[0]}, which its file has not")
+            raise UserError(f"{adapter}: its adapter_config.json asks for {lacking[0]}, which its file lacks")
         whole: Any = loaded.base_model.model
         _unwrap_saved(whole)
         merged: Any = loaded.merge_and_unload()
@@ -106,9 +102,7 @@ def _check_finite(model: nn.Module, adapter: Path) -> None:
 def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], what: str) -> None:
     """Raise UserError for ranks above any size in the file: peft would allocate such tensors and fill the memory."""
     if config.get("layer_replication"):
-        raise UserError(
-            f"{what}: layer_replication makes a model of other layers; load it with peft in place of merging"
-        )
+        raise UserError(f"{what}: layer_replication changes the number of layers; load it with peft instead")
     largest = max((size for shape in shapes.values() for size in shape), default=0)
     pattern = config.get("rank_pattern")
     ranks = [config.get(field) for field in RANKS] + [*(pattern.values() if isinstance(pattern, dict) else ())]
@@ -156,13 +150,15 @@ def _refuse_quantized(adapter: Path, base: Path, model: str) -> None:
     """Raise UserError for a quantized base: rounding the merged weights gives another model than was scored."""
     record = adapter.resolve().parent.parent / "cells" / f"{adapter.resolve().name}.json"
     try:
-        level = parse_record(record).cell.quantize if record.is_file() else "none"
+        quantize = parse_record(record).cell.quantize if record.is_file() else "none"
     except (OSError, ValueError) as error:
-        raise UserError(f"{record} does not read as a record: {describe_damage(error)}; run its cell again") from error
-    if level == "none" and "quantization_config" in read_model_config(base, f"--model {model}"):
+        raise UserError(f"{record} cannot be read as a record: {describe_damage(error)}; run its cell again") from error
+    if quantize == "none" and "quantization_config" in read_model_config(base, f"--model {model}"):
         raise UserError(f"--model {model}: its weights are quantized; merge needs them in floating point")
-    if level != "none":
-        raise UserError(f"{adapter}: trained on a base at quantize={level}, so it cannot be merged; load it with peft")
+    if quantize != "none":
+        raise UserError(
+            f"{adapter}: trained on a base with quantize={quantize}, so it cannot be merged; load it with peft"
+        )
 
 
 def _read_shapes(adapter: Path) -> dict[str, list[int]]:
@@ -175,7 +171,7 @@ def _read_shapes(adapter: Path) -> dict[str, list[int]]:
         with safe_open(adapter / "adapter_model.safetensors", framework="np") as file:
             return {_strip_adapter_name(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise UserError(f"{adapter}: adapter_model.safetensors does not read: {error}; save it again") from error
+        raise UserError(f"{adapter}: adapter_model.safetensors cannot be read: {error}; save it again") from error
 
 
 def _count_outputs(adapter: Path, shapes: Mapping[str, list[int]]) -> int:

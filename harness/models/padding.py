@@ -155,7 +155,7 @@ def _spread_last_token(pad: int | None, backbone: nn.Module, args: tuple[Any, ..
     hidden: Tensor = output[0]
     length = hidden.shape[1]
     mask, ids = inputs.get("attention_mask"), inputs.get("input_ids", args[0] if args else None)
-    # argmax of position * real: the last position where `real` holds, without a loop over rows
+    # argmax of position * real: the last position where `real` holds, without a loop over rows.
     positions = hidden.new_ones(hidden.shape[:2]).long().cumsum(-1) - 1
     real = positions >= 0
     if mask is not None:

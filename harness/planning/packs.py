@@ -107,18 +107,30 @@ def group_cells(cells: Sequence[PlannedCell], most: SizeLimit) -> list[Pack]:
     return packs
 
 
-def group_remaining(cells: Sequence[PlannedCell], waiting: Collection[str], most: SizeLimit) -> list[Pack]:
-    """Packs of the cells whose keys are in `waiting`, in the order of `cells`.
+def group_remaining(
+    cells: Sequence[PlannedCell],
+    waiting: Collection[str],
+    most: SizeLimit,
+    balance: Callable[[Sequence[Pack]], list[Pack]] | None = None,
+) -> list[Pack]:
+    """Packs of the cells whose keys are in `waiting`, in the order of `cells`, or in that of `balance`.
 
     A pack of the whole grid stays unchanged if none of its cells is done, so a resumed run gives the same bits as an
-    uninterrupted one. The remaining cells of other packs are regrouped.
+    uninterrupted one. The remaining cells of other packs are regrouped. `balance` orders and splits packs for several
+    workers.
     """
     keys = set(waiting)
     common = describe_all_shared(cells)
     open_groups = {common[key] for key in keys}
-    packs = group_cells([c for c in cells if common[c.key] in open_groups], most)
+    if balance is not None:
+        # which packs are split depends on all packs, also on those that are done
+        packs = balance(group_cells(cells, most))
+    else:
+        packs = group_cells([c for c in cells if common[c.key] in open_groups], most)
     whole = [pack for pack in packs if all(key in keys for key in pack.keys)]
     remainder = keys - {key for pack in whole for key in pack.keys}
     regrouped = group_cells([c for c in cells if c.key in remainder], most)
+    if balance is not None:
+        return [*whole, *regrouped]
     place = {planned.key: i for i, planned in enumerate(cells)}
     return sorted([*whole, *regrouped], key=lambda pack: place[pack.first.key])

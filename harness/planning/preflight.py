@@ -77,7 +77,7 @@ def _check(planned: PlannedCell, models: Models) -> list[str] | UserError:
 
     Raises UserError for a model that no method can train on the task.
     """
-    from harness.models.load import describe_drawn_parameters
+    from harness.models.weights_report import describe_drawn_parameters
 
     # the backbone is the same for all tasks of a suite, but its file may have a head that fits some tasks only
     cell, method = planned.cell, planned.method

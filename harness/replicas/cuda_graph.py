@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -39,7 +40,8 @@ def use_side_stream(device: torch.device) -> Iterator[None]:
     try:
         with torch.cuda.stream(side):
             yield
-    finally:  # after an error, too, the default stream reads results of this one
+    finally:
+        # After an error too, the default stream reads results of this one.
         torch.cuda.current_stream().wait_stream(side)
 
 
@@ -49,9 +51,12 @@ class EagerRunner:
     capturing = False
     seconds = 0.0
     fallback: str | None = None
+    """Why steps on a GPU run without a graph; None on a CPU, and where graphs are used."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, fallback: str | None = None) -> None:
         self.compute = compute
+        if fallback is not None:
+            self.fallback = fallback
 
     def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
         return self.compute(rows, shape)
@@ -87,6 +92,7 @@ class GraphRunner(EagerRunner):
         key = (len(rows), shape)
         if plain or self.fallback is not None or key not in self._seen:
             losses = self.compute(rows, shape)
+            # The eager first step also warms up cuBLAS and autotuning, which a capture must not include.
             if not plain:
                 self._seen[key] = len(losses)
             return losses
@@ -108,7 +114,8 @@ class GraphRunner(EagerRunner):
             self._graphs[key] = graph, graph_rows, losses
         except RuntimeError as error:
             if is_out_of_memory(error) and (self._seen[key] > 1 or self._can_free):
-                raise  # `capturing` stays True: no part of the step has run
+                # `capturing` stays True, so the caller knows that no part of the step has run.
+                raise
             self.fallback = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self.reset()
         self.capturing = False
@@ -141,6 +148,21 @@ class GraphRunner(EagerRunner):
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         return use_side_stream(torch.device("cuda"))
+
+
+def bind_weakly(method: Compute) -> Compute:
+    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
+
+    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
+    """
+    weak_method = weakref.WeakMethod(method)
+
+    def compute(rows: Tensor, shape: Any) -> Tensor:
+        bound_method = weak_method()
+        assert bound_method is not None
+        return bound_method(rows, shape)
+
+    return compute
 
 
 def make_runner(compute: Compute, device: torch.device) -> EagerRunner:

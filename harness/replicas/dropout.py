@@ -54,7 +54,8 @@ class Clock:
 
 
 def _shift_right(h: Tensor, bits: int) -> Tensor:
-    return (h >> bits) & ((1 << (32 - bits)) - 1)  # logical shift of int32
+    # torch shifts int32 arithmetically; the mask clears the copies of the sign bit.
+    return (h >> bits) & ((1 << (32 - bits)) - 1)
 
 
 def _draw_uniform(index: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
@@ -102,8 +103,8 @@ class CounterDropout(nn.Module):
         """Use a clock, on its device."""
         self.clock = clock
         rate = torch.tensor(self.p, dtype=torch.float64, device=clock.seeds.device)
-        # p = 0 gives the smallest int32, which every hash reaches: such a replica keeps all entries, times exactly 1
         # A hash is uniform over int32, so it is below the threshold with probability p.
+        # p = 0 gives the smallest int32, which every hash reaches: such a replica keeps all entries, times exactly 1.
         self.threshold = (rate * 2**32 - 2**31).round().to(torch.int32)[:, None]
         self.scale = (1.0 / (1.0 - rate))[:, None]
 

@@ -26,12 +26,12 @@ def _dropout(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     replica = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < per_replica
-    # the keys of this replica, site and step
+    # The keys of this replica, site and step; the arithmetic must stay that of dropout.py bit by bit.
     golden = -7046029254386353131
     key = _mix64(_mix64(tl.load(seeds + replica) ^ site) + golden * (tl.load(step) + 1))
     low = key.to(tl.int32).to(tl.uint32, bitcast=True)
     high = (key >> 32).to(tl.int32).to(tl.uint32, bitcast=True)
-    # murmur3's finalizer of the element's position, which does not depend on padding
+    # murmur3's finalizer of the element's position, which does not depend on padding.
     h = ((at // per_row) * width + at % per_row).to(tl.uint32) ^ low
     h ^= h >> 16
     h *= 0x85EBCA6B
@@ -42,6 +42,7 @@ def _dropout(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     h *= 0x2C1B3C6D
     h ^= h >> 15
     keep = h.to(tl.int32, bitcast=True) >= tl.load(threshold + replica)
+    # int64, because K * n may exceed the range of int32.
     place = replica.to(tl.int64) * per_replica + at
     value = tl.load(x + place, mask=inside)
     factor = tl.load(scale + replica)

@@ -69,6 +69,7 @@ def has_dropout_rate(module: nn.Module) -> bool:
 
 def find_dropout_callers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """(path, module) of each module with a dropout rate whose calls are not redirected yet."""
+    # A list, because the callers below add submodules while they iterate.
     for path, module in list(model.named_modules()):
         if has_dropout_rate(module) and not hasattr(module, "counted_calls"):
             yield path, module

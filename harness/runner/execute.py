@@ -7,18 +7,18 @@ cells ──> jobs (deque) ──> executor ──> PackOutcome ──> Recorder
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.device import choose_device, choose_threads
-from harness.core.failure import release_memory
-from harness.core.process import has_spinning_threads
-from harness.core.provenance import describe_environment
+from harness.core.executor import EXECUTORS
+from harness.planning.balance import balance_packs, weigh_pack
 from harness.planning.packs import group_remaining
-from harness.profiling.capacity import Capacity, get_free_memory
-from harness.runner.executors.local import LocalExecutor
+from harness.profiling.capacity import Capacity
+from harness.runner.executors.base import Executor, ExecutorSetup
 from harness.runner.recorder import Recorder
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
@@ -31,37 +31,56 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
     from harness.planning.planned_cell import PlannedCell
 
-SPINNING = (
-    "torch was imported before the harness, so its idle threads spin and slow a busy machine; "
-    "import the harness first, or set OMP_WAIT_POLICY=PASSIVE"
-)
+
+def build_setup(spec: Spec) -> ExecutorSetup:
+    """What the run asks of its executor."""
+    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec))
 
 
-def execute(plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, listener: Listener) -> None:
+@contextlib.contextmanager
+def open_executor(spec: Spec) -> Iterator[Executor]:
+    """The executor of a run, which has ended all of its processes when the context ends. Raises UserError."""
+    executor: Executor = EXECUTORS.get(spec.executor)(build_setup(spec))
+    with contextlib.closing(executor):
+        yield executor
+
+
+def execute(
+    plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, listener: Listener, executor: Executor
+) -> None:
     """Train `cells` in packs and store a record of each; packs that an earlier run began are resumed first.
 
     Raises UserError, and KeyboardInterrupt after it has stored `cancelled` records.
     """
-    device, threads = choose_device(spec.device), choose_threads(spec.threads)
-    if has_spinning_threads() and threads > 1:
-        listener.note(SPINNING)
-    machine = describe_environment(device, threads)
+    machine = executor.describe()
     # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
-    made_by = machine.model_dump() | {"--save-adapters": spec.save_adapters}
+    made_by = machine.environment.model_dump() | {"--save-adapters": spec.save_adapters}
     checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
-    recorder = Recorder(store, machine, {cell.key for cell in cells}, chosen="asked" if spec.pack else "memory")
-    jobs = deque(_list_jobs(plan, cells, spec, device, checkpoints))
-    for outcome in LocalExecutor(device, _token_cache(spec), checkpoints, listener).run(jobs):
+    keys = {cell.key for cell in cells}
+    recorder = Recorder(store, machine.environment, keys, chosen="asked" if spec.pack else "memory")
+    capacity = Capacity(machine.environment.device, machine.free_memory, cache=spec.cache)
+    jobs = deque(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
+    interrupted = False
+    for outcome in executor.run(jobs, checkpoints, listener):
         for record in recorder.write(outcome):
             listener.on_cell_end(record)
         if outcome.interrupted:
-            raise KeyboardInterrupt
+            interrupted = True  # other workers may still have outcomes
+            continue
         # retries come first: their checkpoints exist, and the task's tokenized rows are still loaded
         jobs.extendleft(reversed(_resolve(outcome, recorder, checkpoints, listener)))
+        listener.on_pack_end(outcome.worker)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _list_jobs(
-    plan: Plan, cells: Sequence[PlannedCell], spec: Spec, device: str, checkpoints: Checkpoints
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    spec: Spec,
+    capacity: Capacity,
+    checkpoints: Checkpoints,
+    workers: int,
 ) -> Iterator[PackJob]:
     """Packs with a checkpoint of an earlier run, then packs of the other cells."""
     resumed_keys: set[str] = set()
@@ -69,9 +88,9 @@ def _list_jobs(
         resumed_keys |= set(checkpoint.slot_keys)
         yield PackJob(pack, checkpoint, spec.save_adapters)
     waiting = [cell.key for cell in cells if cell.key not in resumed_keys]
-    # read the GPU's free memory now, before the run allocates anything on it
-    capacity = Capacity(device, get_free_memory(device), cache=spec.cache)
-    for pack in group_remaining(plan.cells, waiting, spec.pack or capacity.most):
+    weigh = functools.partial(weigh_pack, device=capacity.device)
+    balance = functools.partial(balance_packs, workers=workers, weigh=weigh)
+    for pack in group_remaining(plan.cells, waiting, spec.pack or capacity.most, balance if workers > 1 else None):
         yield PackJob(pack, save_adapters=spec.save_adapters)
 
 
@@ -81,7 +100,6 @@ def _resolve(
     """The jobs that retry a failed outcome, none after a success; replaces the pack's checkpoint with theirs."""
     following: Sequence[PackJob] = ()
     if outcome.failure is not None:
-        release_memory()  # the error's frames, which held the pack's tensors, are gone by now
         recovery = recover(outcome)
         following = recovery.jobs
         for record in recorder.write_recovered(outcome, recovery):
@@ -95,7 +113,7 @@ def _resolve(
     return following
 
 
-def _token_cache(spec: Spec) -> Path | None:
+def _get_token_cache(spec: Spec) -> Path | None:
     """The cache folder of tokenized rows; None with --no-cache."""
     from harness.core.cache_folder import cache_folder
 

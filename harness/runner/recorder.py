@@ -11,7 +11,6 @@ from harness.core.method import Suite, TaskData
 from harness.core.provenance import get_utc_time
 from harness.core.record import AdapterInfo, AverageInfo, Chosen, Environment, PackInfo, Record, Status
 from harness.models.adapter_files import add_digests, build_labelled_config, prepare_base, write_adapter
-from harness.planning.packs import Pack
 from harness.planning.planned_cell import PlannedCell
 from harness.training.pack_job import InputFacts, PackOutcome
 
@@ -87,8 +86,8 @@ class Recorder:
             stand_in=planned.source.stand_in and data.source == "embedded",
             data_source=data.source,
             data_notes=[*data.notes, *(inputs.notes if inputs else ()), *(result.notes if result else ())],
-            pack=self._describe_pack(outcome.job.own_pack, outcome.job.slots.index(slot)),
-            environment=self.environment,
+            pack=self._describe_pack(outcome, outcome.job.slots.index(slot)),
+            environment=outcome.environment or self.environment,
             started=outcome.started,
             finished=get_utc_time(),
             adapter=self._write_adapter(planned, result),
@@ -100,10 +99,11 @@ class Recorder:
         self.store.write(record, result.predictions if result and status == "ok" else None)
         yield record
 
-    def _describe_pack(self, pack: Pack, slot: int) -> PackInfo:
+    def _describe_pack(self, outcome: PackOutcome, slot: int) -> PackInfo:
+        pack, threads = outcome.job.own_pack, (outcome.environment or self.environment).threads
         keys = list(pack.keys)
         chosen = None if pack.members[slot].method.pack_key() is None else self.chosen
-        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=self.environment.threads, chosen=chosen)
+        return PackInfo(keys=keys, slot=slot, size=len(keys), threads=threads, chosen=chosen)
 
     def _write_adapter(self, planned: PlannedCell, result: Result | None) -> AdapterInfo | None:
         """Write the trained adapter in peft's format, with --save-adapters; None without one."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.core.device import check_optimizers
 from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
@@ -19,6 +20,7 @@ from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
+from harness.runner.execute import execute, open_executor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
-    with store.lock():  # two runs in one folder would train the same cells
+    # two runs in one folder would train the same cells; workers load torch while the cells are planned
+    with store.lock(), open_executor(spec) as executor:
         plan = make_plan(spec)
         names = list_method_names(plan)
         if spec.primary is not None:
@@ -101,7 +104,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
-            plan = tune(plan, spec, command, listen)
+            plan = tune(plan, spec, command, listen, executor)
         # damaged records are set aside here, so that their cells count as missing below
         records, set_aside = store.repair()
         notes = _check_checkpoint_folder(store)
@@ -115,6 +118,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # before any training: otherwise a method that does not fit would fail hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
+            check_optimizers([planned.cell for planned in todo], spec.device)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
         has_results = any(c.key in records for c in plan.cells)
@@ -134,9 +138,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             total = len(plan.cells)
             listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
             if todo:
-                from harness.runner.execute import execute
-
-                execute(plan, todo, spec, store, listener)
+                execute(plan, todo, spec, store, listener, executor)
+            executor.close()  # a profile is taken alone on its device
             profiles = _take_profiles(plan, spec, store, listener)
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()

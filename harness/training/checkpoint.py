@@ -176,6 +176,21 @@ class Checkpoints:
                 checkpoints.append((pack, dataclasses.replace(checkpoint, marks=marks)))
         return checkpoints
 
+    def read(self, pack: Pack, slots: Sequence[int]) -> PackCheckpoint | None:
+        """The last checkpoint of some slots of a pack; None if there is none, or none that this environment can use."""
+        path = self.path(pack.select(slots).keys)
+        if not path.exists():
+            return None
+        try:
+            checkpoint = self._read(path)
+        except Exception as error:  # a damaged file can raise anything within torch.load
+            self.note(_describe_damage(path, error))
+            return None
+        if checkpoint.keys != pack.keys:
+            return None
+        marks = {**checkpoint.marks, "resumed at step": checkpoint.step}
+        return dataclasses.replace(checkpoint, marks=marks)
+
     def _read_all(self) -> list[tuple[Path, PackCheckpoint]]:
         """Readable checkpoints of this environment, small ones first."""
         checkpoints = []
@@ -188,8 +203,7 @@ class Checkpoints:
             try:
                 checkpoints.append((path, self._read(path)))
             except Exception as error:  # a damaged file can raise anything within torch.load
-                problem = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
-                self.note(f"checkpoint {escape_path(Path(path.name))}: {problem}; ignored")
+                self.note(_describe_damage(path, error))
         # a half of a split pack is further in training than the whole, whose file may remain after a kill
         return sorted(checkpoints, key=lambda item: len(item[1].slots))
 
@@ -242,6 +256,11 @@ def _save_with_digest(content: Any, stream: IO[bytes]) -> None:
             raise error.__context__ from error
         raise
     stream.write(DIGEST_MARK + hashing_stream.digest.hexdigest().encode())
+
+
+def _describe_damage(path: Path, error: Exception) -> str:
+    problem = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
+    return f"checkpoint {escape_path(Path(path.name))}: {problem}; ignored"
 
 
 def _is_intact(path: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.core.failure import Failure
-from harness.core.record import Truncation
+from harness.core.record import Environment, Truncation
 from harness.planning.packs import Pack
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ class InputFacts:
 
 @dataclasses.dataclass(frozen=True)
 class PackOutcome:
-    """The outcome of a job: results by slot, or the failure or interrupt that left none."""
+    """The outcome of a job: results by slot, or the failure or interrupt that left none.
+
+    `environment` is the machine that trained it; None stands for the one that the executor describes.
+    """
 
     job: PackJob
     started: str
@@ -67,3 +70,6 @@ class PackOutcome:
     inputs: InputFacts | None = None
     failure: Failure | None = None
     interrupted: bool = False
+    environment: Environment | None = None
+    worker: str = ""
+    """The process that trained it, as listeners name it."""

@@ -43,6 +43,7 @@ def attach_backbone(model: nn.Module, projectors: Mapping[str, Projector] | None
     Weights with a projector form a second group of the same name.
     """
     named = dict(model.named_parameters())
+    # By class name, because models have norms of their own (LlamaRMSNorm, T5LayerNorm).
     norms = {f"{n}.weight" for n, m in model.named_modules() if "norm" in type(m).__name__.lower()}
     undecayed = frozenset(n for n in named if n.endswith("bias") or n in norms)
     plain = {n: p for n, p in named.items() if n not in (projectors or {})}

@@ -59,6 +59,7 @@ def export_lora(model: nn.Module, slot: int, *, rank: int, dropout: float, rslor
         if not isinstance(layer, LowRankLinear):
             continue
         a, b = layer.a.dense()[slot], layer.b.dense()[slot]
+        # A pack pads to the largest rank; a rank with both factors zero is padding.
         alive = (a != 0).any(1) | (b != 0).any(0)
         if not bool(alive.any()):
             continue
@@ -89,6 +90,7 @@ def export_tuner(model: nn.Module, attached: Attached) -> Exported:
     from peft import get_peft_model_state_dict
 
     config = copy.copy(attached.tuner.peft_config["default"])
+    # Without a rank pattern peft saves and loads all ranks, the pruned ones as zeros.
     if config.peft_type == "ADALORA":
         config.rank_pattern = None
     tensors = get_peft_model_state_dict(_AsPeftModel(attached.tuner, config))

@@ -14,6 +14,7 @@ BLOCK = 1024
 def _gather(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     full, index, out, first, size, taken, stride, BLOCK: tl.constexpr
 ):
+    # int64, because replica * size overflows int32 in large packs.
     replica = tl.program_id(1).to(tl.int64)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < taken

@@ -54,7 +54,7 @@ def list_fitting_tensors(shapes: Mapping[str, tuple[int, ...]], head: Mapping[st
 def check_pairs(initial: Initial, sites: Sequence[Site], rank: int) -> None:
     """Raise UserError where the adapter has another rank, other layers or other widths."""
     if initial.rank != rank:
-        raise UserError(f"rank={rank}: the adapter of --init-from has rank {initial.rank}; allowed: that one")
+        raise UserError(f"rank={rank}: the adapter of --init-from has rank {initial.rank}; give that rank")
     sites_by_name = {site.name: site for site in sites}
     for name, (a, b, _) in initial.pairs.items():
         if name not in sites_by_name:
@@ -104,6 +104,7 @@ def set_frozen(model: nn.Module, initials: Sequence[Initial | None], linears: Co
     Raises UserError where members have different values, because then each has to train alone.
     """
     parameters = dict(model.named_parameters())
+    # Tensors of head layers differ by replica and are set in `set_heads`.
     names = {n for i in initials if i for n in i.head if n in parameters and n.rpartition(".")[0] not in linears}
     for name in sorted(names):
         values = [parameters[name] if i is None else i.head.get(name, parameters[name]) for i in initials]

@@ -43,6 +43,7 @@ class MatrixBank:
         self.indices = [self._build_index(number, last) for number in range(len(groups))]
         self._bind()
         for part in packed:
+            # From here on `flat` owns the frozen entries; dropping `rest` frees the second copy.
             part.matrices = self if part.whole or part.rest is not None else None
             part.rest = None
         self._seen: list[int] | None = None
@@ -51,7 +52,8 @@ class MatrixBank:
     def _build_flat(self, last: int) -> Tensor:
         like = self.parts[0].rest
         assert like is not None
-        flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)  # at least one column takes padding
+        # At least one more column than `last`: it takes the padding of replicas with fewer trained entries.
+        flat = like.new_zeros(len(like), last + ALIGNED - last % ALIGNED)
         for part in self.parts:
             assert part.rest is not None
             flat[:, part.first : part.first + part.size] = part.rest

@@ -64,6 +64,7 @@ class PartialMatrix:
             index[row, : len(where)] = where
         if level == "none":
             self.rest = frozen_values
+        # All zero, as for B of plain LoRA-SP, needs no codes; with resampling the entries will not stay zero.
         elif most == 0 or moves or bool(frozen_values.any()):
             self.frozen = Quantized(frozen_values, level)
         if most == 0:
@@ -174,8 +175,9 @@ class PartialMatrix:
         self.index[row, : len(where)] = (where + self.first).int()
         if self.matrices is not None:
             self.matrices.mark_current()
+        # `matrices` already has all values, also of entries that trained until now.
         if self.frozen is None:
-            return 0.0  # `matrices` already has all values, also of entries that trained until now
+            return 0.0
         now[where] = 0
         return self.frozen.set_row(row, now)
 
@@ -201,6 +203,7 @@ def gather_entries(full: Tensor, index: Tensor, first: int, even: bool, dtype: t
         gradients: Tensor = fused.gathered(full, index, first, dtype)
         return gradients
     flat, places = full.reshape(len(index), -1), index.long()
+    # `long` has copied the int32 index, so this changes nothing outside.
     if first:
         places -= first
     if not even:

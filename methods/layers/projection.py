@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class GradientProjector:
-    """Projects to the leading singular vectors of the gradient, computed again every `every` steps.
+    """Projects to the leading singular vectors of the gradient, recomputed every `every` steps.
 
     A gradient [m, n] becomes [m, r] for m >= n (by right singular vectors), else [r, n] (by left ones). So `size` is
     r * max(m, n), and the basis has r * min(m, n) entries. The moments stay unchanged when the basis changes, as in the
@@ -35,7 +35,8 @@ class GradientProjector:
         return wide * self.scale
 
     def _compute_basis(self, grad: Tensor) -> Tensor:
-        if not bool(grad.isfinite().all()):  # svd would raise; NaN makes the loss show the divergence
+        # svd would raise; NaN makes the loss show the divergence.
+        if not bool(grad.isfinite().all()):
             return grad.new_full((self.rank, grad.shape[1]) if self.tall else (grad.shape[0], self.rank), torch.nan)
         u, _, v = torch.linalg.svd(grad, full_matrices=False)
         leading: Tensor = v[: self.rank] if self.tall else u[:, : self.rank]

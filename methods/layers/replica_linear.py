@@ -1,4 +1,8 @@
-"""Linear layers with one weight per replica (the classification head), and finding layers in a model."""
+"""Linear layers with one weight per replica (the classification head), and finding layers in a model.
+
+x [K*B, T, d_in]   rows of replica 0 | rows of replica 1 | ...   -> view [K, B*T, d_in]
+W [K, d_out, d_in] one weight per replica                        -> one batched product for all replicas
+"""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ class ShiftedBias(nn.Module):
         y: Tensor = self.base(x)
         shift = self.shift.tensor
         check_rows(x, len(shift))
+        # [K*B, T, d] as [K, B*T, d], so that the shift [K, 1, d] of a replica goes to all of its rows.
         return (y.view(len(shift), -1, y.shape[-1]) + shift[:, None].to(y.dtype)).view(y.shape)
 
 
@@ -95,14 +96,16 @@ class PromptTunedModel(nn.Module):
         count = self.prompt.shape[0]
         more = {} if token_type_ids is None else {"token_type_ids": _extend_mask(token_type_ids, count, 0)}
         output = self.inner(**self._prepend_prompt(input_ids, attention_mask), **more)
-        if output.logits.dim() == 3:  # for a language model, only logits at the caller's positions
+        # For a language model, only logits at the caller's positions.
+        if output.logits.dim() == 3:
             output.logits = output.logits[:, count:]
         return output
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> Tensor:
         """As transformers' `generate` of a causal model: the prompt's tokens, then the generated ones."""
         ids: Tensor = self.inner.generate(**self._prepend_prompt(input_ids, attention_mask), **more)  # type: ignore[operator]
-        return torch.cat([input_ids, ids], 1)  # from embeddings, transformers returns new tokens only
+        # From embeddings, transformers returns new tokens only.
+        return torch.cat([input_ids, ids], 1)
 
     def _prepend_prompt(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         words = self.inner.get_input_embeddings()(input_ids)  # type: ignore[operator]

@@ -19,7 +19,7 @@ MEMORY_PARTS = (
 )
 
 
-@report_figure("cost", place=80)
+@report_figure("cost", place=80, topic="cost", chart="cost")
 def draw_cost(context: SuiteContext) -> Drawing | None:
     """Bars of peak memory, and samples per second as the median with the 10th and 90th percentile."""
     grid = context.grid

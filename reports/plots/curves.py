@@ -19,7 +19,7 @@ CURVE_ROW = 0.3
 """Inches of a row with a curve at least."""
 
 
-@report_figure("loss", place=70)
+@report_figure("loss", place=70, topic="curves", chart="loss")
 def draw_losses(context: SuiteContext) -> Drawing | None:
     """Training loss, mean over seeds: one panel a task, one row a method."""
     grid = context.grid
@@ -83,7 +83,7 @@ def compute_profile(grid: Grid, method: str, end: float) -> Curve:
     return [*corners, (end, len(gaps) / run_count)]
 
 
-@report_figure("profiles", place=50)
+@report_figure("profiles", place=50, topic="scores")
 def draw_performance_profiles(context: SuiteContext) -> Drawing | None:
     """For each gap, the share of a method's runs that are at most so far behind the best method of their task."""
     grid = context.grid

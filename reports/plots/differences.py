@@ -44,12 +44,7 @@ def collect_differences(grid: Grid, analysis: Analysis) -> dict[tuple[str, str],
     return differences
 
 
-def _list_run_keys(grid: Grid, method: str, place: str) -> list[str]:
-    tasks = (place,) if place in grid.tasks else find_coverage(grid, grid.averages[0]).tasks
-    return [record.key for task in tasks for record in grid.of(task, method)]
-
-
-@report_figure("differences", place=20)
+@report_figure("differences", place=20, topic="comparisons", chart="differences")
 def draw_forest(context: SuiteContext) -> Drawing | None:
     """One panel for the mean over tasks and one a task, one row a method."""
     grid, analysis = context.grid, context.analysis
@@ -68,19 +63,17 @@ def draw_forest(context: SuiteContext) -> Drawing | None:
     panels = create_panels(context.figure_width, methods, shown)
     caption = f"Paired differences to {first}, with 95 % intervals{describe_omitted(places)}"
     alt = f"Forest plot of {join_names(methods)} less {first}; the numbers are in the table of comparisons."
-    drawing = Drawing(panels.figure, caption, alt)
     for axes, place in zip(panels.axes, shown, strict=True):
         draw_stripes(axes, len(methods))
         axes.axvline(0, color=INK, linewidth=0.9)
         rows = [y for y, method in enumerate(methods) if (method, place) in differences]
         values = [differences[methods[y], place] for y in rows]
-        line = draw_estimates(panels, axes, rows, [value for value, _ in values], [half for _, half in values])
-        drawing.trace(line, [_list_run_keys(grid, methods[y], place) for y in rows])
+        draw_estimates(panels, axes, rows, [value for value, _ in values], [half for _, half in values])
     panels.label(f"points above {first}, paired by seed")
-    return drawing
+    return Drawing(panels.figure, caption, alt)
 
 
-@report_figure("heatmap", place=30)
+@report_figure("heatmap", place=30, topic="comparisons", chart="heatmap")
 def draw_heat_map(context: SuiteContext) -> Drawing | None:
     """Method x task: the paired difference to the baseline, in a scale that is white at no difference."""
     grid, width, analysis = context.grid, context.figure_width, context.analysis

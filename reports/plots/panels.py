@@ -136,15 +136,15 @@ def draw_dots(panels: Panels, axes: Axes, rows: Sequence[Sequence[float]]) -> An
 
 def draw_estimates(
     panels: Panels, axes: Axes, rows: Sequence[int], means: Sequence[float], halves: Any, middle: float = 0
-) -> Any:
-    """A mean with its interval in each of `rows`; returns the line of the means.
+) -> None:
+    """A mean with its interval in each of `rows`.
 
     `halves` are those of the intervals, or the distances to their two ends [2, n].
     """
     heights = [y + middle for y in rows]
     size = 1.3 * panels.marker_size
     look: Any = {"fmt": "o", "markersize": size, "capsize": size / 2, "elinewidth": 1, "color": get_colour(1)}
-    return axes.errorbar(means, heights, xerr=halves, **look)[0]
+    axes.errorbar(means, heights, xerr=halves, **look)
 
 
 def compute_swarm(values: Sequence[float], diameter: float, band: float) -> list[float]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import operator
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from reports.compare import collect_scores, estimate_task
 from reports.document import Drawing
-from reports.frames import Grid, cache_in_grid, get_score, get_seeds
+from reports.frames import Grid, cache_in_grid, get_score
 from reports.plots.panels import MAX_PANELS, MEAN_PLACE, create_panels, draw_dots, draw_estimates, draw_stripes
 from reports.plots.style import GREY, INK, join_names, list_half_widths
 from reports.registered import SuiteContext, report_figure
 
-Dot = tuple[float, str]
 MIN_SEEDS = 3
 LINEAR_WIDTH = 5
 """Points from the mean within which the axis of the spread is about linear; collapsed runs lie far beyond."""
@@ -23,24 +20,15 @@ SPREAD_CAPTION = (
     "Spread over seeds: each run less the mean of its task and method; above the dots their median and quartiles"
 )
 MAX_DOTS = 1000
-"""Runs of a suite at most whose dots are elements of the page, which tell of their runs."""
+"""Runs of a suite at most whose dots are vectors in a figure."""
 
 
-def list_dots(grid: Grid, task: str, method: str) -> list[Dot]:
-    """(score, key) of each run with a score."""
-    keys = {get_seeds(record): record.key for record in grid.of(task, method)}
-    return [(value, keys[seeds]) for seeds, value in collect_scores(grid, task, method, grid.averages[0]).items()]
+def list_dots(grid: Grid, task: str, method: str) -> list[float]:
+    """The score of each run that has one."""
+    return list(collect_scores(grid, task, method, grid.averages[0]).values())
 
 
-def trace_dots(drawing: Drawing, line: Any, keys: Sequence[str], grid: Grid) -> None:
-    """The n-th dot is the run `keys[n]`; the dots of a large grid are drawn as an image, whose size is bounded."""
-    if len(grid.records) > MAX_DOTS:
-        line.set_rasterized(True)
-    else:
-        drawing.trace(line, [(key,) for key in keys])
-
-
-@report_figure("scores", place=10)
+@report_figure("scores", place=10, topic="scores", chart="scores")
 def draw_scores(context: SuiteContext) -> Drawing | None:
     """One panel a task, one row a method: the mean with its interval, and each seed as a dot below it."""
     grid = context.grid
@@ -54,23 +42,21 @@ def draw_scores(context: SuiteContext) -> Drawing | None:
         "are in the table of scores."
     )
     caption = "Scores by task: mean with 95 % interval, each seed as a dot; the dotted line is the majority baseline"
-    drawing = Drawing(panels.figure, caption + describe_omitted(tasks), alt)
     for axes, task in zip(panels.axes, shown, strict=True):
         draw_stripes(axes, len(grid.methods))
         dots = [list_dots(grid, task, method) for method in grid.methods]
-        line = draw_dots(panels, axes, [list(map(operator.itemgetter(0), row)) for row in dots])
-        trace_dots(drawing, line, [key for row in dots for _, key in row], grid)
+        # The dots of a large grid are an image, so that the size of the file is bounded.
+        draw_dots(panels, axes, dots).set_rasterized(len(grid.records) > MAX_DOTS)
         estimates = [(y, m, estimate_task(grid, task, m, grid.averages[0])) for y, m in enumerate(grid.methods)]
         available = [(y, m, value) for y, m, value in estimates if value is not None]
         halves = list_half_widths([value for _, _, value in available])
         places, means = [y for y, _, _ in available], [value.mean for _, _, value in available]
-        means_line = draw_estimates(panels, axes, places, means, halves, MEAN_PLACE)
-        drawing.trace(means_line, [list(map(operator.attrgetter("key"), grid.of(task, m))) for _, m, _ in available])
+        draw_estimates(panels, axes, places, means, halves, MEAN_PLACE)
         baseline = next((r.majority for r in grid.select_task(task) if r.majority is not None), None)
         if baseline is not None:
             axes.axvline(baseline, color=INK, linewidth=0.9, linestyle=":")
     panels.label("points")
-    return drawing
+    return Drawing(panels.figure, caption + describe_omitted(tasks), alt)
 
 
 def describe_omitted(names: Sequence[str]) -> str:
@@ -79,7 +65,7 @@ def describe_omitted(names: Sequence[str]) -> str:
     return f"; {omitted} more {'task is' if omitted == 1 else 'tasks are'} in the table" if omitted > 0 else ""
 
 
-@report_figure("seeds", place=60)
+@report_figure("seeds", place=60, topic="stability", chart="seeds")
 def draw_seed_spread(context: SuiteContext) -> Drawing | None:
     """How far each run lies from the mean of its task and method: the spread that seeds make."""
     grid = context.grid
@@ -89,18 +75,16 @@ def draw_seed_spread(context: SuiteContext) -> Drawing | None:
         return None
     panels = create_panels(context.figure_width, [method for method, _ in rows], [""], 0.26)
     (axes,) = panels.axes
-    values = [list(map(operator.itemgetter(0), deviations)) for _, deviations in rows]
+    values = [deviations for _, deviations in rows]
     spread = [f"{method} {statistics.pstdev(row):.1f}" for (method, _), row in zip(rows, values, strict=True)]
     alt = f"Dot plot over {len(rows)} methods; standard deviation between seeds in points: {join_names(spread)}."
-    drawing = Drawing(panels.figure, SPREAD_CAPTION, alt)
     if max(abs(x) for row in values for x in row) > 4 * LINEAR_WIDTH:
         axes.set_xscale("asinh", linear_width=LINEAR_WIDTH)
         ticks = (-50, -10, 0, 10, 50) if panels.is_column else (-50, -20, -10, -5, 0, 5, 10, 20, 50)
         axes.set_xticks(ticks)
         axes.minorticks_off()
         axes.xaxis.set_major_formatter("{x:g}")
-    line = draw_dots(panels, axes, values)
-    trace_dots(drawing, line, [key for _, deviations in rows for _, key in deviations], grid)
+    draw_dots(panels, axes, values).set_rasterized(len(grid.records) > MAX_DOTS)
     quarters = [statistics.quantiles(row, n=4) for row in values]
     ends = [[q[1] - q[0] for q in quarters], [q[2] - q[1] for q in quarters]]
     draw_estimates(panels, axes, range(len(rows)), [q[1] for q in quarters], ends, MEAN_PLACE)
@@ -108,16 +92,16 @@ def draw_seed_spread(context: SuiteContext) -> Drawing | None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     label = "points from the mean over seeds, all tasks"
     panels.label(label if axes.get_xscale() == "linear" else f"{label} (compressed beyond {LINEAR_WIDTH})")
-    return drawing
+    return Drawing(panels.figure, SPREAD_CAPTION, alt)
 
 
-def _compute_deviations(grid: Grid, method: str) -> list[Dot]:
-    deviations: list[Dot] = []
+def _compute_deviations(grid: Grid, method: str) -> list[float]:
+    deviations: list[float] = []
     for task in grid.tasks:
         task_dots = list_dots(grid, task, method)
         if len(task_dots) >= MIN_SEEDS:
-            mean = statistics.fmean(value for value, _ in task_dots)
-            deviations += [(value - mean, key) for value, key in task_dots]
+            mean = statistics.fmean(task_dots)
+            deviations += [value - mean for value in task_dots]
     return deviations
 
 

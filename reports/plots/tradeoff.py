@@ -47,7 +47,7 @@ def find_pareto_front(spots: Sequence[Spot]) -> list[Spot]:
     return best
 
 
-@report_figure("tradeoff", place=40)
+@report_figure("tradeoff", place=40, topic="cost", chart="tradeoff")
 def draw_tradeoff(context: SuiteContext) -> Drawing | None:
     """One panel against trainable parameters, one against peak memory; only those with two methods or more."""
     grid, profiles = context.grid, context.profiles
@@ -69,7 +69,6 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
     all_axes = figure.subplots(*grid_shape, squeeze=False).flatten()
     caption = f"Score ({cover.label}) against cost; filled: on the Pareto front; "
     caption += "upright lines: 95 % intervals; points that would hide each other stand side by side"
-    drawing = Drawing(figure, caption, _describe_fronts(grid, panels))
     for i, (axes, (label, spots)) in enumerate(zip(all_axes, panels, strict=True)):
         _set_scales(axes, [x for _, x, _ in spots])
         axes.errorbar(
@@ -90,11 +89,11 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
         names = [wrap_name(grid.methods[i], MAX_LABEL) for i, _, _ in spots]
         label_points(axes, [(x, y) for _, x, y in spots], names, GREY)
     for axes, (_, spots) in zip(all_axes, panels, strict=True):
-        _draw_points(axes, grid, drawing, spots)
-    return drawing
+        _draw_points(axes, grid, spots)
+    return Drawing(figure, caption, _describe_fronts(grid, panels))
 
 
-def _draw_points(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]) -> None:
+def _draw_points(axes: Axes, grid: Grid, spots: Sequence[Spot]) -> None:
     """The points, filled on the front, which is a line. Their axes are laid out already."""
     front = find_pareto_front(spots)
     axes.plot([x for _, x, _ in front], [y for _, _, y in front], color=INK, linewidth=0.8, drawstyle="steps-post")
@@ -105,8 +104,7 @@ def _draw_points(axes: Axes, grid: Grid, drawing: Drawing, spots: Sequence[Spot]
         colour = get_colour(0 if spot in front else 1)
         look: Any = {"color": colour, "markerfacecolor": colour if spot in front else PAPER, "markersize": MARKER_SIZE}
         look["zorder"] = 3 if spot in front else 2.5
-        (line,) = axes.plot([x], [y], "o", label=method, **look)
-        drawing.trace(line, [[record.key for record in grid.select_method(method)]])
+        axes.plot([x], [y], "o", label=method, **look)
 
 
 def _set_scales(axes: Axes, costs: Sequence[float]) -> None:

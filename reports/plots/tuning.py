@@ -11,7 +11,7 @@ from reports.registered import SuiteContext, report_figure
 from reports.tuning import compute_budget_curve
 
 
-@report_figure("budgets", place=90)
+@report_figure("budgets", place=90, topic="tuning", chart="budgets")
 def draw_budgets(context: SuiteContext) -> Drawing | None:
     """Expected best validation score against the number of trials: one panel per search's tasks, one row a method."""
     searches = [t for t in context.tuned if t.suite == context.grid.suite and t.best is not None]

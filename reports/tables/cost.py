@@ -13,7 +13,7 @@ from reports.solo import find_profile
 from reports.statistics.costs import compute_speed, describe_load
 
 
-@report_table("cost", place=30)
+@report_table("cost", place=30, topic="cost")
 def build(context: SuiteContext) -> Table:
     return build_cost_table(context.grid, context.profiles)
 

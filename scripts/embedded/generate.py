@@ -1,4 +1,4 @@
-"""Write the quick preset's data: nine GLUE-shaped tasks as tab-separated files.
+"""Write the GLUE-shaped data of preset quick: nine tasks as tab-separated files.
 
 Run `python -m scripts.embedded.generate --out DIR`; the same seed gives the same bytes.
 """
@@ -26,8 +26,9 @@ TASKS: dict[str, Maker] = {
 
 
 def draw_task_splits(task: str, seed: int) -> dict[str, list[Row]]:
-    """All splits of a task; each task has a random stream of its own."""
+    """All splits of a task; each task has its own random stream."""
     rng = random.Random(f"{task}-{seed}")
+    # Shared by all splits, so that no dev row occurs in train.
     seen_rows: set[Row] = set()
     make = TASKS[task]
     splits = {"train": draw_distinct_rows(make, rng, TRAIN_ROWS, seen_rows)}
@@ -43,6 +44,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     header = ("text", "label") if len(rows[0]) == 2 else ("text_a", "text_b", "label")
     lines = ["\t".join(row) for row in [header, *rows]]
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Bytes and not text, so that Windows writes the same file.
     path.write_bytes(("\n".join(lines) + "\n").encode())
 
 

@@ -1,4 +1,4 @@
-"""Tasks on what follows from a sentence: entailment, answers, pronouns."""
+"""Inference tasks: entailment, question answering, pronouns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_hypothesis(rng: random.Random, scene: Scene, relation: int) -> list[str
 
 
 def draw_inference(rng: random.Random, genre: Genre, relation: int, chance: float) -> tuple[str, str, int]:
-    """Premise, hypothesis and the relation as a rater would give it."""
+    """Premise, hypothesis and the relation with label noise."""
     scene = scenes.sample_scene(rng, genre)
     texts = sentences.draw_statement(rng, scene), draw_hypothesis(rng, scene, relation)
     return " ".join(texts[0]), " ".join(texts[1]), add_label_noise(rng, relation, 3, chance)
@@ -42,13 +42,14 @@ def draw_mnli(rng: random.Random) -> Row:
 
 
 def draw_mnli_mismatched(rng: random.Random) -> Row:
-    """The same inference in the harbor genre, whose nouns and places the train split lacks."""
+    """The same inference in the harbor genre, whose nouns and places do not occur in the train split."""
     premise, claim, label = draw_inference(rng, HARBOR, rng.randrange(3), 0.05)
     return premise, claim, str(label)
 
 
 def draw_rte(rng: random.Random) -> Row:
     """Two-way inference: 0 entailment, 1 not."""
+    # Twice as many contradictions as neutral pairs, which differ from entailed ones in a single detail.
     relation = ENTAILED if rng.random() < 0.5 else rng.choice((NEUTRAL, CONTRADICTED, CONTRADICTED))
     premise, claim, _ = draw_inference(rng, rng.choice(GENRES), relation, 0.0)
     return premise, claim, str(add_label_noise(rng, int(relation != ENTAILED), 2, 0.06))
@@ -61,6 +62,7 @@ def draw_qnli(rng: random.Random) -> Row:
     choices = ["actor", "patient"] if scene.place is None else ["actor", "patient", "place"]
     slot = rng.choice(choices)
     question_scene = scenes.drop_details(rng, scene, 0.4)
+    # A question that the sentence leaves open is as unanswerable as one about another scene.
     if label and scene.place is None and rng.random() < 0.6:
         slot = "place"
     elif label:
@@ -72,13 +74,14 @@ def draw_qnli(rng: random.Random) -> Row:
 
 
 def draw_wnli(rng: random.Random) -> Row:
-    """Pronoun: 1 where `it` is the named participant; some traits explain a deed, others invite it."""
+    """Pronoun: 1 where `it` is the named participant, which depends on the trait that explains the deed."""
     scene = replace(scenes.sample_scene(rng, detail=0.0), plural=False)
     number = rng.randrange(len(TRAITS))
     trait = TRAITS[number]
     reason = ["because", "it", "is", rng.choice(trait.words)]
     named = rng.randrange(2)
     claim = sentences.draw_trait_sentence(rng, (scene.actor, scene.patient)[named], False, trait.words)
+    # Poles alternate in TRAITS: the first pole explains the actor's deed, the second the patient's part.
     label = int((number % 2 == 0) == (named == 0))
     text = [*sentences.draw_active(rng, scene), *reason]
     return " ".join(text), " ".join(claim), str(add_label_noise(rng, label, 2, 0.15))

@@ -1,4 +1,4 @@
-"""What decides the pretrained weights: sizes, rates, chances."""
+"""Settings of pretraining: sizes, learning rate, probabilities of corruption."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from transformers import BertConfig
 
 
 @dataclass(frozen=True)
-class EncoderRecipe:
-    """Everything that decides the pretrained weights."""
+class Recipe:
+    """The settings that all embedded models have; a recipe determines the pretrained weights."""
 
     seed: int = 0
-    pairs: int = 200_000
-    steps: int = 26_000
+    steps: int = 3_500
     batch: int = 64
+    rate: float = 3e-3
+    hidden: int = 64
+    inner: int = 192
+    heads: int = 4
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class EncoderRecipe(Recipe):
+    """The recipe of the encoders; the shares are of words (`masked` to `swapped`) and of pairs (`unrelated`)."""
+
+    steps: int = 26_000
     rate: float = 1.5e-3
+    inner: int = 128
+    pairs: int = 200_000
     masked: float = 0.12
     replaced: float = 0.15
     kept: float = 0.03
     swapped: float = 0.02
     unrelated: float = 0.25
     scene_weight: float = 0.2
-    hidden: int = 64
-    layers: int = 3
-    heads: int = 4
-    inner: int = 128
 
 
 def compute_rate_factor(step: int, recipe: EncoderRecipe) -> float:
@@ -50,6 +59,6 @@ def build_encoder_config(recipe: EncoderRecipe, words: int) -> BertConfig:
         initializer_range=0.05,
         hidden_act="relu",
     )
-    # Plain attention is the faster one at this size.
+    # Eager attention is faster at this size.
     config._attn_implementation = "eager"
     return config

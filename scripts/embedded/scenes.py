@@ -1,4 +1,4 @@
-"""Scenes of the generated world, and how one differs from another."""
+"""Scenes that the generated sentences describe, and changes of scenes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from suites.embedded.words import GENRES, TRAITS, VERBS, Genre, Noun, Pair, Trai
 
 @dataclass(frozen=True)
 class Scene:
-    """Who does what to whom, where; None marks what the scene leaves open."""
+    """Who does what to whom, and where; None marks a slot that is not specified."""
 
     genre: Genre
     actor: Noun
@@ -46,6 +46,7 @@ def sample_scene(rng: random.Random, genre: Genre | None = None, detail: float =
 
 def draw_other_noun(rng: random.Random, scene: Scene, noun: Noun) -> Noun:
     """Another noun of the genre, of the same group and not yet in the scene."""
+    # From the same group, so that a changed sentence stays plausible and its label cannot be guessed from grammar.
     group = scene.genre.actors if noun in scene.genre.actors else scene.genre.objects
     return rng.choice([item for item in group if item not in (scene.actor, scene.patient)])
 
@@ -62,7 +63,7 @@ def flip_trait(trait: Trait) -> Trait:
 
 
 def change_slot(rng: random.Random, scene: Scene, slot: str) -> Scene:
-    """The scene with one slot changed so that it no longer describes the same thing."""
+    """The scene with one slot changed: a statement of it is false of the original."""
     if slot == "actor":
         return replace(scene, actor=draw_other_noun(rng, scene, scene.actor))
     if slot == "patient":
@@ -77,13 +78,13 @@ def change_slot(rng: random.Random, scene: Scene, slot: str) -> Scene:
 
 
 def drop_details(rng: random.Random, scene: Scene, keep: float = 0.4) -> Scene:
-    """The scene with some optional detail left out: what it says still holds."""
+    """The scene without some optional details: a statement of it is still true of the original."""
     dropped = {name: None for name in ("trait", "patient_trait", "place") if rng.random() > keep}
     return replace(scene, **dropped)  # type: ignore[arg-type]
 
 
 def add_detail(rng: random.Random, scene: Scene) -> Scene:
-    """The scene with one open slot filled: it now says more than before."""
+    """The scene with one more slot specified: a statement of it does not follow from the original."""
     free = [name for name in ("trait", "patient_trait", "place") if getattr(scene, name) is None]
     if not free:
         return replace(scene, patient_trait=rng.choice(TRAITS))

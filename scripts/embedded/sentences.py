@@ -1,4 +1,4 @@
-"""Sentences that describe a scene: statements, questions, denials."""
+"""Sentences that describe a scene: statements, questions, negations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from suites.embedded.words import AFFIRM as AFFIRM, DENY as DENY, Noun, Pair, Tr
 
 
 def draw_determiner(rng: random.Random, plural: bool) -> str:
-    """Mostly `the`, at times a demonstrative that must agree."""
+    """`the`, or with probability 1/4 a demonstrative that agrees in number."""
     if rng.random() < 0.75:
         return "the"
     return rng.choice(("these", "those") if plural else ("this", "that"))
@@ -19,14 +19,14 @@ def draw_determiner(rng: random.Random, plural: bool) -> str:
 def draw_noun_phrase(
     rng: random.Random, noun: Noun, plural: bool, trait: Trait | None, broad: bool = False
 ) -> list[str]:
-    """Words for a noun, by its kind instead of its name where `broad`."""
+    """A noun phrase; with `broad`, the hypernym instead of the noun."""
     word = noun.kind if broad else rng.choice(noun.words)
     adjective = [rng.choice(trait.words)] if trait else []
     return [draw_determiner(rng, plural), *adjective, form_plural(word) if plural else word]
 
 
 def draw_place_phrase(rng: random.Random, scene: Scene) -> list[str]:
-    """Words for where the scene takes place; empty where that is left open."""
+    """The place of the scene; empty where it is not specified."""
     return [rng.choice(("near", "beside")), "the", rng.choice(scene.place)] if scene.place else []
 
 
@@ -41,7 +41,7 @@ def draw_patient_phrase(rng: random.Random, scene: Scene, broad: bool = False) -
 
 
 def draw_active(rng: random.Random, scene: Scene, broad: str = "") -> list[str]:
-    """Plain statement; `broad` names the participant that is told only by its kind."""
+    """An active statement; `broad` names the participant that is given by its hypernym."""
     base = rng.choice(scene.verb)
     verb = base if scene.plural else form_third_person(base)
     actor = draw_actor_phrase(rng, scene, broad == "actor")

@@ -1,4 +1,4 @@
-"""Tasks on likeness of two sentences: paraphrase, duplicate questions, graded similarity."""
+"""Similarity tasks: paraphrases, duplicate questions, graded similarity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scripts.embedded import scenes, sentences
 from scripts.embedded.scenes import Scene
 from suites.embedded.rows import Row, add_label_noise
 
-# Uneven on purpose: a plain count of changed words must not give the score away.
+# Unequal, so that the number of changed words does not determine the score.
 WEIGHT = {"actor": 1.0, "verb": 3.0, "patient": 0.5, "trait": 1.5, "patient_trait": 0.3, "place": 0.3}
 
 
@@ -20,6 +20,7 @@ def exchange_roles(scene: Scene) -> Scene:
 
 def draw_unlike_scene(rng: random.Random, scene: Scene) -> Scene:
     """A scene that shares most words with the given one but is not the same."""
+    # Exchanged roles keep every word, so that a bag of words cannot solve the task.
     if rng.random() < 0.5 and scene.patient in scene.genre.actors and not scene.plural:
         return exchange_roles(scene)
     changed = rng.sample(scenes.list_slots(scene), rng.choice((1, 1, 2)))
@@ -29,7 +30,7 @@ def draw_unlike_scene(rng: random.Random, scene: Scene) -> Scene:
 
 
 def draw_mrpc(rng: random.Random) -> Row:
-    """Paraphrase: 1 where both sentences tell the same scene."""
+    """Paraphrase: 1 where both sentences state the same scene."""
     scene = scenes.sample_scene(rng)
     label = int(rng.random() < 0.55)
     other = scene if label else draw_unlike_scene(rng, scene)
@@ -54,7 +55,7 @@ def draw_qqp(rng: random.Random) -> Row:
 
 
 def draw_stsb(rng: random.Random) -> Row:
-    """Similarity 0 to 5: the weighted share of what both sentences agree on, with rater noise."""
+    """Similarity from 0 to 5: the weighted share of equal slots, with noise as of human raters."""
     scene = scenes.sample_scene(rng)
     slots = scenes.list_slots(scene)
     changed = rng.sample(slots, rng.randrange(len(slots) + 1))

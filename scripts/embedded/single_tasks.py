@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from scripts.embedded import scenes, sentences
@@ -12,28 +13,23 @@ from suites.embedded.words import VERBS
 
 
 def swap_neighbours(rng: random.Random, words: list[str]) -> list[str]:
-    """Two neighbours in the wrong order."""
+    """The words with two neighbours exchanged."""
     spot = rng.randrange(len(words) - 1)
     return [*words[:spot], words[spot + 1], words[spot], *words[spot + 2 :]]
 
 
 def break_verb_form(rng: random.Random, words: list[str]) -> list[str]:
-    """A verb in a form that its place does not allow."""
-    forms = {
-        form: [
-            other
-            for other in (base, morphology.form_third_person(base), morphology.form_participle(base))
-            if other != form
-        ]
-        for pair in VERBS
-        for base in pair
-        for form in (base, morphology.form_third_person(base), morphology.form_participle(base))
-    }
-    return [rng.choice(forms[word]) if word in forms else word for word in words]
+    """The words with each verb in another, ungrammatical form."""
+    wrong_forms: dict[str, list[str]] = {}
+    for base in itertools.chain.from_iterable(VERBS):
+        forms = (base, morphology.form_third_person(base), morphology.form_participle(base))
+        for form in forms:
+            wrong_forms[form] = [other for other in forms if other != form]
+    return [rng.choice(wrong_forms[word]) if word in wrong_forms else word for word in words]
 
 
 def break_number(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
-    """A noun whose number does not fit its verb or determiner."""
+    """The words with the actor in the other number, so that it disagrees with verb or determiner."""
     nouns = {word: morphology.form_plural(word) for noun in (scene.actor, scene.patient) for word in noun.words}
     back = {plural: word for word, plural in nouns.items()}
     names = set(scene.actor.words) | {morphology.form_plural(word) for word in scene.actor.words}
@@ -41,7 +37,7 @@ def break_number(rng: random.Random, scene: Scene, words: list[str]) -> list[str
 
 
 def break_grammar(rng: random.Random, scene: Scene, words: list[str]) -> list[str]:
-    """The sentence with one fault of grammar."""
+    """The sentence with one grammatical error."""
     fault = rng.random()
     if fault < 0.3:
         return swap_neighbours(rng, words)
@@ -49,7 +45,7 @@ def break_grammar(rng: random.Random, scene: Scene, words: list[str]) -> list[st
 
 
 def draw_cola(rng: random.Random) -> Row:
-    """Acceptability: 1 for a grammatical sentence, 0 for one with a fault."""
+    """Acceptability: 1 for a grammatical sentence, 0 for one with an error."""
     scene = scenes.sample_scene(rng)
     words = sentences.draw_statement(rng, scene)
     if rng.random() < 0.3:

@@ -1,4 +1,7 @@
-"""Pretraining text as tensors: padded word ids, laid out in pairs, drawn in batches."""
+"""Pretraining text as tensors: padded word ids, composed to pairs, drawn in batches.
+
+first [n, longest]   second [n, longest]   -> compose -> [CLS] first [SEP] second [SEP] [PAD] ...
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,17 @@ def pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 def encode(words: list[str], pairs: list[tuple[list[str], list[str]]]) -> EncodedPairs:
     """Word ids of all pairs."""
     index = {word: number for number, word in enumerate(words)}
-    first, first_size = pad([[index[word] for word in one] for one, _ in pairs])
-    second, second_size = pad([[index[word] for word in two] for _, two in pairs])
+    first_rows, second_rows = [], []
+    for one, two in pairs:
+        first_rows.append([index[word] for word in one])
+        second_rows.append([index[word] for word in two])
+    first, first_size = pad(first_rows)
+    second, second_size = pad(second_rows)
     return EncodedPairs(first, second, first_size, second_size)
 
 
 def compose(text: EncodedPairs, rows: Tensor, partners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay out `[CLS] first [SEP] second [SEP]`: ids, segments and attention mask."""
+    """`[CLS] first [SEP] second [SEP]` as ids, segments and attention mask, each [rows, words]."""
     size_a, size_b = text.first_size[rows], text.second_size[partners]
     ends = 2 + size_a + torch.where(size_b > 0, size_b + 1, 0)
     spot = torch.arange(int(ends.max())).expand(len(rows), -1)
@@ -47,6 +54,7 @@ def compose(text: EncodedPairs, rows: Tensor, partners: Tensor) -> tuple[Tensor,
         (spot >= 1) & (spot <= size_a[:, None]),
         (spot >= start_b) & (spot < start_b + size_b[:, None]),
     )
+    # Starts as [SEP] (3) everywhere; words and padding overwrite all but the separators.
     ids = torch.full_like(spot, 3)
     ids[:, 0] = 2
     from_a = text.first[rows].gather(1, (spot - 1).clamp(0, text.first.shape[1] - 1))
@@ -57,8 +65,9 @@ def compose(text: EncodedPairs, rows: Tensor, partners: Tensor) -> tuple[Tensor,
 
 
 def iterate_batches(size: Tensor, batch: int) -> Iterator[Tensor]:
-    """Random row numbers without end; rows of like size share a batch to save padding."""
+    """An endless stream of random length-bucketed batches of row numbers."""
     while True:
+        # Sorting within a pool of 16 batches saves padding and keeps the order of batches random.
         pool = torch.randint(len(size), (16 * batch,))
         chunks = torch.split(pool[size[pool].argsort()], batch)
         for number in torch.randperm(16).tolist():

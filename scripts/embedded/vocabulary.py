@@ -1,4 +1,4 @@
-"""Word-level tokenizer of the world and the word tables that text corruption draws from."""
+"""Word-level tokenizer of the generated texts, and the table of words that may replace a word."""
 
 from __future__ import annotations
 
@@ -50,20 +50,19 @@ def save_tokenizer(words: list[str], folder: Path) -> None:
     build_tokenizer(words).save_pretrained(str(folder))
 
 
-def build_rival_table(words: list[str]) -> tuple[Ints, Ints]:
-    """For each word id the ids that may replace it with a change of meaning or form, and how many.
+def build_replacement_table(words: list[str]) -> tuple[Ints, Ints]:
+    """For each word id, the ids that may replace it with a change of meaning or form, and their number.
 
-    Words of the same class but another synonym group change the meaning; the same word in
-    another form (dog, dogs) breaks agreement. Both kinds are listed, forms repeated so that
-    about a third of the draws is a change of form.
+    A word of the same class but another synonym group changes the meaning; another form of the same word (dog, dogs)
+    breaks agreement. Forms are repeated, so that about a third of the draws changes the form.
     """
     index = {word: number for number, word in enumerate(words)}
     table: dict[int, list[int]] = {}
     for groups in list_lemma_groups():
         for group in groups:
-            rival_ids = [index[word] for rival in groups if rival is not group for word in rival]
+            other_ids = [index[word] for other in groups if other is not group for word in other]
             for word in group:
-                table[index[word]] = rival_ids
+                table[index[word]] = other_ids
     for form_of, form in _list_form_pairs():
         same = table[index[form_of]]
         table[index[form_of]] = same + [index[form]] * (len(same) // 5)

@@ -1,1 +1,1 @@
-"""One rule a file: `answer(study, seen)`; studies/rulebook.py names them."""
+"""One rule per file, `judge(study, seen) -> Answer`; studies/rulebook.py names them."""

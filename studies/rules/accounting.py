@@ -1,4 +1,4 @@
-"""Which choice of modules, rank and share gives the number of trained parameters that the paper tells."""
+"""Which choice of modules, rank and share gives the paper's number of trainable parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studies.study import Kind, Study
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to count."""
+    """One way to count: target modules, rank and share of the entries."""
 
     target: str
     rank: int
@@ -21,12 +21,15 @@ class Choice:
     trained: int
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.target} at rank {self.rank}, {'half' if self.ratio == 0.5 else 'all'} of the entries"
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
-    """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told`, `tolerance` (a share)."""
+    """Options: `shape`, `suite`, `targets` (as of a method), `ranks`, `ratios`, `told`, `tolerance` (a share).
+
+    `told` is the number that the paper reports.
+    """
     o = study.options
     choices = [
         Choice(t, r, share, counting.count_trained(o["shape"], o["suite"], t.split("+"), r, share))
@@ -35,39 +38,44 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     head = counting.count_head(o["shape"], o["suite"])
     part = judge_choices(choices, int(o["told"]), float(o["tolerance"]), head)
     rows = [_build_row(c, int(o["told"]), head) for c in choices]
-    notes = [f"counted on {o['shape']} without weights; the head of {head:,} numbers is apart"]
+    notes = [f"counted on {o['shape']} without weights; the head ({head:,} parameters) is excluded"]
     return Answer(part.kind, part.sentence, {"trained parameters": part, "half": judge_halving(choices)}, rows, notes)
 
 
-def judge_halving(found: Sequence[Choice]) -> Part:
-    """Whether half of the entries are half of LoRA's numbers, for each choice of modules and rank."""
-    by = {(c.target, c.rank, c.ratio): c.trained for c in found}
+def judge_halving(choices: Sequence[Choice]) -> Part:
+    """Whether half of the entries are half of LoRA's trainable parameters, for each choice of modules and rank."""
+    by = {(c.target, c.rank, c.ratio): c.trained for c in choices}
     pairs = [(n, by[t, r, 0.5]) for (t, r, ratio), n in by.items() if ratio == 1.0 and (t, r, 0.5) in by]
     exact = sum(2 * half == whole for whole, half in pairs)
     kind: Kind = "undecided" if not pairs else "confirmed" if exact == len(pairs) else "contradicted"
-    return Part(kind, f"Half of the entries is half of LoRA's trained numbers in {exact} of {len(pairs)} choices.")
+    return Part(
+        kind, f"Half of the entries are half of LoRA's trainable parameters in {exact} of {len(pairs)} choices."
+    )
 
 
-def judge_choices(found: Sequence[Choice], told: int, tolerance: float, head: int) -> Part:
-    """Confirmed where a choice of LoRA-SP, half of the entries, comes within the tolerance of what is told."""
-    halves = [c for c in found if c.ratio == 0.5]
-    near = min(halves, key=lambda c: abs(c.trained - told))
-    kind: Kind = "confirmed" if abs(near.trained - told) <= tolerance * told else "contradicted"
-    off = 100 * (near.trained - told) / told
-    same = [c.words for c in found if c.trained == near.trained and c != near]
-    sentence = f"Nearest to {told:,}: {near.words}, {near.trained:,} ({off:+.1f} %)"
+def judge_choices(choices: Sequence[Choice], reported: int, tolerance: float, head: int) -> Part:
+    """Confirmed where a choice with half of the entries comes within the tolerance of the reported number."""
+    # Only halves: the paper's number is that of LoRA-SP.
+    halves = [c for c in choices if c.ratio == 0.5]
+    near = min(halves, key=lambda c: abs(c.trained - reported))
+    # The paper rounds to 0.45M, so an exact match cannot be asked for.
+    kind: Kind = "confirmed" if abs(near.trained - reported) <= tolerance * reported else "contradicted"
+    off = 100 * (near.trained - reported) / reported
+    same = [c.description for c in choices if c.trained == near.trained and c != near]
+    sentence = f"Nearest to {reported:,}: {near.description}, {near.trained:,} ({off:+.1f} %)"
     sentence += f"; the same number: {'; '.join(same)}" if same else ""
-    fits = [c for c in halves if abs(c.trained + head - told) <= tolerance * told]
+    # Counting the head would be another reading of the number; it is larger than the adapter.
+    fits = [c for c in halves if abs(c.trained + head - reported) <= tolerance * reported]
     with_head = "one choice fits" if fits else "no choice fits"
-    return Part(kind, f"{sentence}. With the head counted in, {with_head}.")
+    return Part(kind, f"{sentence}. With the head included, {with_head}.")
 
 
-def _build_row(choice: Choice, told: int, head: int) -> dict[str, str]:
+def _build_row(choice: Choice, reported: int, head: int) -> dict[str, str]:
     return {
         "modules": choice.target,
         "rank": str(choice.rank),
         "entries": "half" if choice.ratio == 0.5 else "all",
         "trained": f"{choice.trained:,}",
-        "of what is told": f"{100 * choice.trained / told:.1f} %",
+        "of the paper's number": f"{100 * choice.trained / reported:.1f} %",
         "with the head": f"{choice.trained + head:,}",
     }

@@ -1,4 +1,4 @@
-"""Why nothing may be confirmed of a study's methods: collapsed runs, or tasks that no method learned."""
+"""Reasons that forbid a confirmation: collapsed runs, or tasks that no method learned."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from studies.answer import StudyRuns
 
 
 def find_refusal(seen: StudyRuns, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> str:
-    """'' where nothing speaks against it. No methods: all of the records; no tasks: all of them."""
+    """The reason, or '' where there is none. Without `methods` or `tasks` all of them count."""
     every = list_collapses(seen)
     chosen = [one for one in every if not tasks or one.task in tasks]
+    # Two methods that both fail to learn look equal, so a collapse forbids any claim of equality.
     named = methods or [name for one in chosen for name in one.shares]
     return join_refusals(chosen, *dict.fromkeys(named))
 
 
 def list_collapses(seen: StudyRuns) -> list[TaskCollapses]:
-    """Of the study's records; from the analysis where it has been made."""
+    """The collapsed runs of the study's records by task."""
+    # The analysis has counted them already, and reads many predictions to do so.
     if seen.analysis is not None:
         return [one for tasks in seen.analysis.collapses.values() for one in tasks.values()]
     collapses: list[TaskCollapses] = []

@@ -1,4 +1,4 @@
-"""Methods against the first one, or against those named, on all tasks together, at the study's margin."""
+"""Methods against the first or against named ones, over all tasks, at the study's margin."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from reports.statistics.collapse import join_refusals
 from reports.statistics.comparisons import Comparison
 from reports.statistics.testing import select_distinct
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
-from studies.rules.margins import Sense, format_interval, format_power, judge_estimates
+from studies.rules.margins import Sense, format_count, format_interval, format_power, judge_estimates
 from studies.study import Kind, Study
 
 MEANING: dict[Sense, dict[Kind, str]] = {
     "not worse": {
-        "confirmed": "surely not worse than {first} by the margin",
-        "contradicted": "surely worse than {first} by more than the margin",
-        "undecided": "not shown to be within the margin of {first}, nor to be worse by more",
+        "confirmed": "shown not to be worse than {first} by the margin (non-inferior)",
+        "contradicted": "significantly worse than {first} by more than the margin",
+        "undecided": "neither shown to be within the margin of {first} nor to be worse by more",
     },
     "equal": {
-        "confirmed": "surely within the margin of {first}",
-        "contradicted": "surely further from {first} than the margin",
+        "confirmed": "shown to be within the margin of {first} (equivalent)",
+        "contradicted": "significantly different from {first} by more than the margin",
         "undecided": "neither shown to be within the margin of {first} nor beyond it",
     },
     "not better": {
-        "confirmed": "surely not better than {first} by the margin",
-        "contradicted": "surely better than {first} by more than the margin",
+        "confirmed": "shown not to be better than {first} by the margin",
+        "contradicted": "significantly better than {first} by more than the margin",
         "undecided": "neither shown to be better than {first} by more than the margin nor not to be",
     },
 }
@@ -38,6 +38,7 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     margin = seen.margin or 0.0
     chosen = select_comparisons(study, seen)
     other_comparisons = collect_family(chosen, seen)
+    # A failed cell may be the worst one, so what is left cannot be compared.
     estimates = [None if _is_broken(j, seen) else j.comparison.estimate for j in chosen]
     refused = [_find_refusal(j, seen) for j in chosen]
     kinds = judge_estimates(
@@ -49,19 +50,21 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     }
     deciding = [parts[_format_name(j)] for j in chosen if _is_deciding(j, study.options.get("deciding"))]
     kind = merge_verdicts(p.kind for p in deciding)
+    # The sentence quotes the comparisons that made the verdict what it is, four at most.
     decisive = [p for p in deciding if p.kind == kind] or deciding
     lacks = "" if deciding else "cells of the methods that are compared, with the same seeds"
-    sentence = " ".join(p.told for p in decisive[:4]) or f"No comparison could be made: it lacks {lacks}."
+    sentence = " ".join(p.summary for p in decisive[:4]) or f"No verdict yet; missing: {lacks}."
     if len(decisive) > 4:
-        sentence += f" {len(decisive) - 4} more stand in the evidence."
+        sentence += f" {len(decisive) - 4} more are in the evidence."
     rows = [_build_row(j, k, margin) for j, k in zip(chosen, kinds, strict=True)]
-    tested = sum(e is not None for e in [*estimates, *(c.estimate for c in other_comparisons)])
+    family = [*estimates, *[c.estimate for c in other_comparisons]]
+    tested = len(family) - family.count(None)
     notes = [f"margin {margin:g} points; one-sided tests, Holm over all {tested} comparisons of the report (or run)"]
     return Answer(kind, sentence, parts, rows, notes, lacks)
 
 
 def select_comparisons(study: Study, seen: StudyRuns) -> list[ComparisonResult]:
-    """Those of the mean over tasks where there are several tasks, else those of the task."""
+    """Comparisons of the mean over tasks where there are several tasks, else those of the task."""
     if seen.analysis is None:
         return []
     subject, against = study.options.get("subject"), study.options.get("against")
@@ -77,12 +80,13 @@ def select_comparisons(study: Study, seen: StudyRuns) -> list[ComparisonResult]:
 
 
 def collect_family(chosen: Sequence[ComparisonResult], seen: StudyRuns) -> list[Comparison]:
-    """What tests are corrected over beside those chosen: all else that the report and the whole run compare.
+    """The other comparisons of the Holm family: all that the report and the whole run compare besides `chosen`.
 
-    So a verdict here is never surer than that of the same comparison in the run's own report.
+    So a verdict here never claims more than the same comparison in the run's own report.
     """
     chosen_places = {_get_place(j.comparison) for j in chosen}
     every = [j.comparison for a in (seen.analysis, seen.run) if a is not None for j in a.judged]
+    # Reversed, so that of two entries of one comparison the first stays.
     by_place = {
         _get_place(c): c
         for c in reversed(select_distinct(every))
@@ -101,8 +105,9 @@ def _is_deciding(judged: ComparisonResult, deciding: Sequence[str] | None) -> bo
 
 
 def _is_broken(judged: ComparisonResult, seen: StudyRuns) -> bool:
-    """Whether cells failed, or one of the two lacks a task that was run: what is left may be the better half."""
+    """Whether cells failed, or one of the two methods lacks a task that was run."""
     c, grids = judged.comparison, seen.analysis.grids if seen.analysis else ()
+    # A task that the other method lacks may be the one on which it loses.
     run = [(grid, task) for grid in grids if grid.suite == c.suite for task, why in c.missing.items() if why != NOT_RUN]
     return bool(c.failed) or any(not (grid.of(task, c.method) and grid.of(task, c.first)) for grid, task in run)
 
@@ -125,7 +130,8 @@ def _format_name(judged: ComparisonResult) -> str:
 
 def _describe_meaning(judged: ComparisonResult, kind: Kind, sense: Sense) -> str:
     if judged.comparison.failed:
-        return f"not compared with {judged.comparison.first}, as {len(judged.comparison.failed)} cells failed"
+        failures = format_count(len(judged.comparison.failed), "cell")
+        return f"not compared with {judged.comparison.first}, because {failures} failed"
     return MEANING[sense][kind].format(first=judged.comparison.first)
 
 

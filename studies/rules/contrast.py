@@ -1,4 +1,8 @@
-"""Does LoRA-SP lose more far from home? Its difference to LoRA far away, less its difference near."""
+"""Does LoRA-SP lose more on other data? Its difference to LoRA on far places minus that on near ones.
+
+place: a task, or a metric (one language of XNLI)
+contrast of a seed = mean over far places of (subject - reference) - the same mean over near places
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,15 @@ from reports.statistics.shared_seeds import estimate_over_seeds
 from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns
 from studies.rules.collapsing import find_refusal
-from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
+from studies.rules.margins import describe_estimate_power, format_count, format_interval, judge_estimates
 from studies.study import Kind, Study
 
 ScoresByPlace = Mapping[str, Mapping[Seeds, float]]
 
 
 VERDICT_PHRASES: Mapping[Kind, str] = {
-    "confirmed": "surely loses no more by the margin",
-    "contradicted": "surely loses more by over the margin",
+    "confirmed": "is shown not to lose more by the margin",
+    "contradicted": "loses significantly more, by more than the margin,",
     "undecided": "may or may not lose more by the margin",
 }
 
@@ -30,26 +34,29 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     """Options: `subject`, `against`, `places` (tasks or metrics), `near` (some of them)."""
     o, margin = study.options, seen.margin or 0.0
     subject, first = (collect_places(seen, o[name], o["places"]) for name in ("subject", "against"))
-    differences = {
-        place: {s: value - first[place][s] for s, value in by.items() if s in first.get(place, {})}
-        for place, by in subject.items()
-    }
+    differences = {place: _subtract_paired(by, first.get(place, {})) for place, by in subject.items()}
+    # Rows are shown even where no verdict is possible.
     rows = [_build_row(place, first.get(place, {}), subject[place], by) for place, by in differences.items()]
     notes = [f"margin {margin:g} points, seeds paired; intervals are for new seeds, these examples"]
     far = [p for p in differences if p not in o["near"]]
     if not far or any(place not in differences for place in o["near"]) or not any(differences.values()):
         lacks = f"scores of {o['subject']} and {o['against']} on {', '.join(o['near'])} and elsewhere"
-        return Answer("undecided", f"Nothing could be compared: it lacks {lacks}.", {}, rows, notes, lacks)
+        return Answer("undecided", f"No verdict yet; missing: {lacks}.", {}, rows, notes, lacks)
     methods = (o["subject"], o["against"])
     refused = find_refusal(seen, methods, [] if o["places"] == "metrics" else list(differences))
     part = _judge_contrast(differences, far, o, margin, count_failures(seen.records, methods), refused)
-    return Answer(part.kind, part.told, {"far": part}, rows, notes)
+    return Answer(part.kind, part.summary, {"far": part}, rows, notes)
+
+
+def _subtract_paired(subject: Mapping[Seeds, float], reference: Mapping[Seeds, float]) -> dict[Seeds, float]:
+    """Differences over the seeds that both have: seeds are paired, so init, head and order are the same."""
+    return {seeds: value - reference[seeds] for seeds, value in subject.items() if seeds in reference}
 
 
 def _judge_contrast(
     lost: ScoresByPlace, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int, refused: str = ""
 ) -> Part:
-    """Undecided where cells are `broken`: what is left of them may be the better half.
+    """The verdict on the contrast; undecided where cells failed (`broken`), because the failed ones may be the worst.
 
     `refused`: why nothing can be confirmed.
     """
@@ -57,7 +64,11 @@ def _judge_contrast(
     kind = judge_estimates([contrast], margin, "not worse", refused=[bool(refused)])[0]
     places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
     where = f"on {places_far} than on {', '.join(o['near'])}"
-    numbers = f"{broken} cells failed" if broken else f"{format_interval(contrast)}{' points' if contrast else ''}"
+    numbers = (
+        f"{format_count(broken, 'cell')} failed"
+        if broken
+        else f"{format_interval(contrast)}{' points' if contrast else ''}"
+    )
     sentence = f"Against {o['against']}, {o['subject']} {VERDICT_PHRASES[kind]} {where}: {numbers}."
     if refused and kind == "undecided":
         sentence += f" Nothing is confirmed: {refused}."
@@ -65,26 +76,31 @@ def _judge_contrast(
 
 
 def count_failures(records: Iterable[Record], methods: Collection[str]) -> int:
-    """Cells of these methods that did not end, or with a score that is no number."""
+    """The number of cells of these methods that failed or have a score that is not finite."""
     selected = (r for r in records if r.cell.label in methods)
     return sum(r.status != "ok" or not all(map(math.isfinite, r.scores.values())) for r in selected)
 
 
 def estimate_contrast(lost: ScoresByPlace, near: list[str]) -> Student | None:
-    """Mean difference over the far places less that over the near ones, by seed; None where a seed lacks a place."""
+    """Mean difference over the far places minus that over the near ones, over seeds; None where a place is missing."""
     far = [place for place in lost if place not in near]
     if not far or any(place not in lost for place in near):
         return None
-    common = [s for s in lost[near[0]] if all(s in by for by in lost.values())]
+    # Only seeds with every place: a mean over other places would be another quantity.
+    common = [s for s in lost[near[0]] if _has_seed(lost, s)]
     return estimate_over_seeds({s: _mean_over(lost, far, s) - _mean_over(lost, near, s) for s in common})
 
 
-def _mean_over(lost: ScoresByPlace, places_: list[str], seeds: Seeds) -> float:
-    return statistics.fmean(lost[place][seeds] for place in places_)
+def _has_seed(lost: ScoresByPlace, seeds: Seeds) -> bool:
+    return all(seeds in by_seeds for by_seeds in lost.values())
+
+
+def _mean_over(lost: ScoresByPlace, places: list[str], seeds: Seeds) -> float:
+    return statistics.fmean(lost[place][seeds] for place in places)
 
 
 def collect_places(seen: StudyRuns, method: str, kind: str) -> dict[str, dict[Seeds, float]]:
-    """Place -> seeds -> score in points, of one method. A metric's place is its name."""
+    """Place -> seeds -> score in points of one method; the place of a metric is its name."""
     by_place: dict[str, dict[Seeds, float]] = {}
     for grid in build_grids(seen.records):
         for record in grid.select_method(method) if method in grid.methods else ():

@@ -1,10 +1,13 @@
-"""Does freezing regularise? The gap between loss on unseen and on training rows, paired by seed with plain LoRA."""
+"""Does freezing regularize? The gap between unseen and training loss, compared with LoRA over paired seeds.
+
+gap [nats] = cross-entropy on the eval rows - mean training loss at the end of training
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +21,16 @@ from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules.collapsing import find_refusal
 from studies.rules.contrast import count_failures
-from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
+from studies.rules.margins import describe_estimate_power, format_count, format_interval, judge_estimates
 from studies.study import Kind, Study
 
 LAST = 4
-"""The training loss is the mean over the last 1/LAST of the loss curve."""
+"""The training loss is the mean over the last 1/LAST of the loss curve, because single batches are noisy."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one cell fits: mean losses in nats, score in points."""
+    """Losses of one cell in nats (mean per example) and its score in points."""
 
     train: float
     dev: float
@@ -40,7 +43,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Differences:
-    """Of one method to the reference, over paired seeds: gap and unseen loss in nats, score in points."""
+    """Differences of a method to the reference over paired seeds: gap and unseen loss in nats, score in points."""
 
     gap: Student | None
     dev: Student | None
@@ -48,7 +51,7 @@ class Differences:
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
-    """Options: `against` (the unregularised method), `deciding` (methods whose verdict is the study's)."""
+    """Options: `against` (the reference without regularization), `deciding` (methods whose verdict is the study's)."""
     first, deciding = study.options["against"], study.options["deciding"]
     fits = collect_fits(seen)
     other_methods = [m for m in fits if m != first and _match_fits(fits[m], fits.get(first, {}))]
@@ -57,6 +60,7 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         Differences(None, None, None) if broken[m] else _estimate_differences(fits[m], fits[first])
         for m in other_methods
     ]
+    # Dropout is on while the training loss is recorded and raises it, so the gap looks smaller than it is.
     noisy = {r.cell.label for r in seen.records if r.cell.options.get("dropout")}
     kinds = judge_regularisation(
         [d.gap for d in differences],
@@ -71,26 +75,26 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         for m, k, d in zip(other_methods, kinds, differences, strict=True)
     }
     decisive = [p for m, p in parts.items() if m in deciding]
-    lacks = "" if decisive else f"paired cells of {first} and {', '.join(deciding)} that kept loss and predictions"
+    lacks = "" if decisive else f"paired cells of {first} and {', '.join(deciding)} with stored loss and predictions"
     rows = [_build_row(m, list(fits[m].values()), first, parts.get(m)) for m in fits]
-    sentence = " ".join(p.told for p in decisive) or f"Nothing could be compared: it lacks {lacks}."
+    sentence = " ".join(p.summary for p in decisive) or f"No verdict yet; missing: {lacks}."
     return Answer(merge_verdicts(p.kind for p in decisive), sentence, parts, rows, [*NOTES], lacks)
 
 
 def _estimate_differences(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> Differences:
     both = _match_fits(method, first)
-    gap, dev, score_gap = (
-        estimate_over_seeds({s: getattr(a, n) - getattr(b, n) for s, (a, b) in both.items()})
-        for n in ("gap", "dev", "score")
+    return Differences(
+        gap=estimate_over_seeds({seeds: a.gap - b.gap for seeds, (a, b) in both.items()}),
+        dev=estimate_over_seeds({seeds: a.dev - b.dev for seeds, (a, b) in both.items()}),
+        score=estimate_over_seeds({seeds: a.score - b.score for seeds, (a, b) in both.items()}),
     )
-    return Differences(gap, dev, score_gap)
 
 
 def _build_part(
     method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int
 ) -> Part:
     if broken:
-        return Part(kind, f"{method} against {first}: {broken} cells failed, so nothing is decided.")
+        return Part(kind, f"{method} against {first}: {format_count(broken, 'cell')} failed, so nothing is decided.")
     numbers = (
         f"gap {format_interval(found.gap)} and unseen loss {format_interval(found.dev)} nats, score "
         f"{format_interval(found.score)}"
@@ -103,11 +107,11 @@ def _build_part(
 
 
 NOTES = (
-    "gap: loss on unseen rows less the mean training loss over the last quarter of the steps. Positive differences"
-    " are larger gaps. Dropout is on in the training loss, so the gap of a method with dropout reads too small, and"
-    " only a lower unseen loss confirms it.",
-    "confirmed: a surely smaller gap, with an unseen loss surely lower or a score surely not worse by the margin."
-    " contradicted: a surely larger gap, or a surely higher unseen loss.",
+    "gap: loss on unseen rows minus the mean training loss over the last quarter of the steps. A positive difference"
+    " is a larger gap. The training loss is recorded with dropout on, so the gap of a method with dropout is too small,"
+    " and only a lower unseen loss confirms it.",
+    "confirmed: a significantly smaller gap, and a significantly lower unseen loss or a score that is not worse by the"
+    " margin. contradicted: a significantly larger gap, or a significantly higher unseen loss.",
 )
 
 
@@ -119,11 +123,10 @@ def judge_regularisation(
     noisy: Sequence[bool],
     refused: Sequence[bool] = (),
 ) -> list[Kind]:
-    """One verdict a method; each of the tests is a Holm family over the methods. `refused`: runs collapsed, so no score
-    is shown to be kept.
+    """One verdict per method; each kind of test is a Holm family over the methods.
 
-    `noisy`: dropout of its own raises the training loss, so the gap is no evidence for it and the unseen loss must be
-    lower.
+    `noisy`: the method's own dropout raises the training loss, so only a lower unseen loss counts. `refused`: runs
+    collapsed, so a score that is not worse is no evidence.
     """
     smaller = _find_significant([None if e is None else e.p_below(0.0) for e in gaps])
     larger = _find_significant([None if e is None else e.p_above(0.0) for e in gaps])
@@ -141,19 +144,34 @@ def _find_significant(values: Sequence[float | None]) -> list[bool]:
 
 
 def collect_fits(seen: StudyRuns) -> dict[str, dict[Seeds, Fit]]:
-    """Method -> seeds -> means of fits over the tasks that have any (a regression has none); seeds with all."""
+    """Method -> seeds -> mean fit over the tasks that have one (a regression has none), for seeds with all tasks."""
     by_method: dict[str, dict[Seeds, Fit]] = {}
     for grid in build_grids(seen.records):
-        tasks = [t for t in grid.tasks if any(measure_fit(r, seen.cells) for r in grid.select_task(t))]
+        tasks = [task for task in grid.tasks if _measure_fits(grid.select_task(task), seen.cells)]
         for method in grid.methods:
-            each = [{get_seeds(r): f for r in grid.of(t, method) if (f := measure_fit(r, seen.cells))} for t in tasks]
-            common = [s for s in each[0] if all(s in other for other in each)] if each else []
-            by_method[method] = {s: _mean_of_fits([other[s] for other in each]) for s in common}
+            by_task = [_measure_fits(grid.of(task, method), seen.cells) for task in tasks]
+            by_method[method] = _average_tasks(by_task)
     return by_method
 
 
+def _measure_fits(records: Iterable[Record], cells: Path | None) -> dict[Seeds, Fit]:
+    """The fits of the records that have one, by seeds."""
+    fits = {get_seeds(record): measure_fit(record, cells) for record in records}
+    return {seeds: fit for seeds, fit in fits.items() if fit is not None}
+
+
+def _average_tasks(by_task: Sequence[Mapping[Seeds, Fit]]) -> dict[Seeds, Fit]:
+    """The mean fit over tasks, for seeds that every task has."""
+    averages: dict[Seeds, Fit] = {}
+    for seeds in by_task[0] if by_task else ():
+        fits = [task_fits[seeds] for task_fits in by_task if seeds in task_fits]
+        if len(fits) == len(by_task):
+            averages[seeds] = _mean_of_fits(fits)
+    return averages
+
+
 def measure_fit(record: Record, cells: Path | None) -> Fit | None:
-    """None without a score, a loss curve or kept logits of classes."""
+    """The fit of a cell; None without a score, a loss curve or stored class logits."""
     import pandas as pd
 
     value = get_score(record, next(iter(record.averages), ""))
@@ -163,11 +181,12 @@ def measure_fit(record: Record, cells: Path | None) -> Fit | None:
     if "logits" not in frame or len(frame["logits"].iloc[0]) < 2:
         return None
     losses = [loss for _, loss in record.loss_curve]
+    # Logits of one column are values of a regression, which have no cross-entropy.
     return Fit(statistics.fmean(losses[-max(1, math.ceil(len(losses) / LAST)) :]), compute_unseen_loss(frame), value)
 
 
 def compute_unseen_loss(frame: Any) -> float:
-    """Mean cross-entropy in nats of the kept logits."""
+    """Mean cross-entropy in nats from the stored logits."""
     import numpy as np
     from scipy.special import logsumexp
 
@@ -177,7 +196,11 @@ def compute_unseen_loss(frame: Any) -> float:
 
 
 def _mean_of_fits(fits: Sequence[Fit]) -> Fit:
-    return Fit(*(statistics.fmean(getattr(f, name) for f in fits) for name in ("train", "dev", "score")))
+    return Fit(
+        train=statistics.fmean(fit.train for fit in fits),
+        dev=statistics.fmean(fit.dev for fit in fits),
+        score=statistics.fmean(fit.score for fit in fits),
+    )
 
 
 def _match_fits(method: dict[Seeds, Fit], first: dict[Seeds, Fit]) -> dict[Seeds, tuple[Fit, Fit]]:

@@ -1,4 +1,8 @@
-"""Comparisons held against a margin: surely within, surely beyond, or open."""
+"""Tests of comparisons at a margin: significantly within it, significantly beyond it, or undecided.
+
+not worse        beyond | -margin | within ...           not better       ... within | +margin | beyond
+equal            beyond | -margin | within | +margin | beyond
+"""
 
 from __future__ import annotations
 
@@ -23,15 +27,15 @@ def judge_estimates(
     others: Sequence[Student | None] = (),
     refused: Sequence[bool] = (),
 ) -> list[Kind]:
-    """Confirmed: surely within the margin in this sense. Contradicted: surely beyond it. Else undecided.
+    """Confirmed: significantly within the margin in this sense. Contradicted: significantly beyond it. Else undecided.
 
-    Both tests are one-sided and each a Holm family, in which the `others` of the report count too. A
-    difference that is not significant confirms nothing, nor does any where runs collapsed (`refused`, by estimate; see
-    reports.statistics.collapse).
+    Both tests are one-sided, and each is a Holm family together with the `others` of the report. `refused`, by
+    estimate: runs collapsed (see reports.statistics.collapse), so nothing is confirmed.
     """
     family = [*estimates, *others]
     within = apply_holm([None if e is None else _compute_p_within(e, margin, sense) for e in family])
     beyond = apply_holm([None if e is None else _compute_p_beyond(e, margin, sense) for e in family])
+    # A collapse only forbids a confirmation: a method that is significantly worse stays contradicted.
     no_claim = refused or [False] * len(estimates)
     return [
         _judge_kind(None if no else w, b, ALPHA[sense])
@@ -40,15 +44,16 @@ def judge_estimates(
 
 
 def _compute_p_within(e: Student, margin: float, sense: Sense) -> float:
-    """p of 'the truth lies at or beyond the margin'."""
+    """p of the null hypothesis that the true difference is at or beyond the margin."""
     if sense == "equal":
         return compute_equivalence_p(e, margin)
     return e.p_above(-margin) if sense == "not worse" else e.p_below(margin)
 
 
 def _compute_p_beyond(e: Student, margin: float, sense: Sense) -> float:
-    """p of 'the truth lies at or within the margin'."""
+    """p of the null hypothesis that the true difference is at or within the margin."""
     if sense == "equal":
+        # Twice the smaller p, because the difference may be beyond the margin on either side.
         return min(1.0, 2 * min(e.p_above(margin), e.p_below(-margin)))
     return e.p_below(-margin) if sense == "not worse" else e.p_above(margin)
 
@@ -60,7 +65,7 @@ def _judge_kind(within: float | None, beyond: float | None, alpha: float) -> Kin
 
 
 def describe_estimate_power(e: Student | None, effect: float, unit: str = "points", family: int = 1) -> str:
-    """What so many seeds can detect, and the seeds needed to find `effect`; '' without an estimate."""
+    """The minimum detectable difference and the seeds needed for `effect`, as a sentence; '' without an estimate."""
     if e is None:
         return ""
     return _format_power_sentence(describe_reach(e, effect, unit), family)
@@ -69,7 +74,7 @@ def describe_estimate_power(e: Student | None, effect: float, unit: str = "point
 def format_power(
     found: DetectableRange | None, effect: float | None, seeds: SeedRange | None, unit: str = "points", family: int = 1
 ) -> str:
-    """As a sentence; finding a difference of the margin is also what showing none of it takes, where there is none."""
+    """The same from values. The seeds that detect a difference of the margin also suffice to rule one out."""
     return _format_power_sentence(describe_power(found, effect, seeds, unit), family)
 
 
@@ -77,6 +82,11 @@ def _format_power_sentence(words: str, family: int) -> str:
     return f"{words[0].upper()}{words[1:]}{describe_uncorrected(family)}." if words else ""
 
 
+def format_count(count: int, noun: str) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def format_interval(e: Student | None) -> str:
-    """For reading: '+0.3 (-0.4 to +1.0)'."""
+    """The estimate with its 95 % interval, such as '+0.30 (-0.40 to +1.00)'."""
     return "no interval: one seed or no spread" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"

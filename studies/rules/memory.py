@@ -1,4 +1,10 @@
-"""What each part of LoRA-SP saves of the memory of LoRA: the frozen half, quantization, recomputation."""
+"""What each part of LoRA-SP saves of LoRA's memory: the frozen half, quantization, activation checkpointing.
+
+lora -> half frozen                                   state: gradients, moments, adapter
+half frozen -> half frozen, quantized                 backbone
+half frozen -> half frozen, recomputed                total, as activations are only part of the peak
+lora -> all three                                     total
+"""
 
 from __future__ import annotations
 
@@ -15,21 +21,21 @@ from studies.study import Kind, Study
 MIB = 2**20
 SPEED = "speed"
 MIN_STEPS = 8
-"""Of fewer step times quartiles say little."""
+"""Minimum number of step times: quartiles of fewer say little."""
 PROCESS_SPREAD = 0.03
-"""Share of a step's time: the most that two profiles of one cell on one machine should lie apart."""
+"""Share of a step's time by which two profiles of one cell on one machine may differ."""
 SPEED_PHRASES: Mapping[Kind, str] = {
-    "confirmed": "are faster by more than",
-    "contradicted": "are not faster by",
-    "undecided": "are on both sides of a gain of",
+    "confirmed": "it is faster by more than",
+    "contradicted": "it is not faster by",
+    "undecided": "it may or may not be faster by",
 }
 
 
 @dataclass(frozen=True)
 class ProfileMemory:
-    """Of one profile. `total`: on a GPU the allocated peak; else the stored backbone and the peak above it.
+    """Bytes of one profile. `total`: on a GPU the allocated peak, else the stored backbone plus the peak above it.
 
-    `backbone` is None where the profile does not record it. `frozen`: whether `state` has the frozen entries in it,
+    `backbone` is None where the profile does not record it. `frozen`: whether `state` includes the frozen entries,
     which profiles of earlier versions do not record.
     """
 
@@ -53,11 +59,17 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     memory_by_way = {name: b for name, p in profiles.items() if (b := _count_bytes(p))}
     threshold = float(o["threshold"])
     parts = judge_shares(memory_by_way, threshold) | judge_speed(profiles.get("lora"), profiles.get("half frozen"))
+    # Parts are judged as far as profiles allow; the whole needs all five.
     if lacking := [name for name in ways if name not in memory_by_way]:
         lacks = f"profiles of {', '.join(lacking)}"
         sentences = " ".join(p.sentence for p in parts.values())
         return Answer(
-            "undecided", f"It lacks {lacks}. {sentences}".strip(), parts, _build_rows(memory_by_way), [*NOTES], lacks
+            "undecided",
+            f"No verdict yet; missing: {lacks}. {sentences}".strip(),
+            parts,
+            _build_rows(memory_by_way),
+            [*NOTES],
+            lacks,
         )
     part_verdicts = "; ".join(f"{name} {part.kind}" for name, part in parts.items() if name not in ("together", SPEED))
     sentence = f"{parts['together'].sentence} By part at a threshold of {100 * threshold:g} %: {part_verdicts}."
@@ -71,8 +83,10 @@ NOTES = (
 
 
 def find_profile(seen: StudyRuns, method: str, quantize: str, recompute: str) -> Profile | None:
-    """The profile of one way to train; None where there is none of the model and batch that most profiles are of."""
+    """The profile of one setting; None where there is none with the model and batch of most profiles."""
+    # Shares are comparable only at one model, device and batch; a run may have profiled several.
     candidates = [p for p in seen.profiles if p.status == "ok" and p.train_state and p.peak_bytes]
+    # The most frequent shape is that of the study; others come from a resumed run with other flags.
     shapes = [_get_shape(p) for p in candidates]
     setting = (method, quantize, recompute, max(shapes, key=shapes.count, default=()))
     return next((p for p in candidates if (p.method, p.quantize, p.recompute, _get_shape(p)) == setting), None)
@@ -86,6 +100,7 @@ def _count_bytes(profile: Profile) -> ProfileMemory | None:
     s, peak = profile.train_state, profile.peak_bytes
     if s is None or peak is None:
         return None
+    # Earlier profiles lack the frozen entries; without them the saving is an upper bound.
     full_state = sum_state_bytes(s)
     state = sum_state_bytes(s, 0) if full_state is None else full_state
     assert state is not None
@@ -96,7 +111,7 @@ def _count_bytes(profile: Profile) -> ProfileMemory | None:
 
 
 def judge_shares(found: Mapping[str, ProfileMemory], threshold: float) -> dict[str, Part]:
-    """What can be told of the parts' savings over the whole of LoRA; exact counts for the half and for quantization."""
+    """The parts' savings as shares of LoRA's total, as far as profiles allow; those of half and backbone are exact."""
     differences = {
         "half frozen": ("lora", "half frozen", "state"),
         "quantization": ("half frozen", "half frozen, quantized", "backbone"),
@@ -117,20 +132,20 @@ def judge_shares(found: Mapping[str, ProfileMemory], threshold: float) -> dict[s
 
 
 def judge_speed(lora: Profile | None, half: Profile | None) -> dict[str, Part]:
-    """Whether a step got faster, by the middle halves of the step times, by more than two processes may differ."""
+    """Whether a step is faster by more than two processes may differ, judged by the quartiles of the step times."""
     if lora is None or half is None or min(len(p.step_seconds) for p in (lora, half)) < MIN_STEPS:
         return {}
     (a, low, high), (b, own_low, own_high) = _compute_quartiles(lora), _compute_quartiles(half)
     kind: Kind = "undecided"
+    # Whole quartile ranges and not medians, because the steps of one process are no independent samples.
     if own_high < (1 - PROCESS_SPREAD) * low:
         kind = "confirmed"
     elif own_low >= (1 - PROCESS_SPREAD) * high:
         kind = "contradicted"
     sentence = (
-        f"In one process each, half frozen ran at {a / b:.2f} of LoRA's speed (median step {1000 * b:.3g} against "
-        f"{1000 * a:.3g} ms; the middle halves of the steps {SPEED_PHRASES[kind]} {100 * PROCESS_SPREAD:g} %, "
-        "by which two "
-        "processes may differ)."
+        f"With half of the entries frozen a step was {a / b:.2f}\N{MULTIPLICATION SIGN} as fast as LoRA's, each in one"
+        f" process (medians {1000 * b:.3g} and {1000 * a:.3g} ms). By the quartiles of the step times"
+        f" {SPEED_PHRASES[kind]} {100 * PROCESS_SPREAD:g} %, by which two processes may differ."
     )
     return {SPEED: Part(kind, sentence)}
 
@@ -142,7 +157,8 @@ def _compute_quartiles(profile: Profile) -> tuple[float, float, float]:
 
 
 def _judge_share(name: str, count: int, whole: int, threshold: float, exact: bool) -> Part:
-    """`exact`: else frozen entries and index maps were not recorded, so the saving is an upper bound."""
+    """The verdict on one saving. Unless `exact`, frozen entries were not recorded and the saving is an upper bound."""
+    # An upper bound can show that a saving is small, but not that it is large.
     large = count / whole >= threshold
     kind: Kind = ("confirmed" if exact else "undecided") if large else "contradicted"
     verb = "The three save" if name == "together" else f"{name.capitalize()} saves"
@@ -154,7 +170,7 @@ def _build_rows(found: Mapping[str, ProfileMemory]) -> list[dict[str, str]]:
     whole = found["lora"].total if "lora" in found else None
     return [
         {
-            "way": name,
+            "setting": name,
             "backbone MiB": "" if b.backbone is None else f"{b.backbone / MIB:.2f}",
             "state MiB": f"{b.state / MIB:.3f}",
             "total MiB": f"{b.total / MIB:.2f}",

@@ -1,4 +1,4 @@
-"""What halving saves as models grow: counted exactly on large shapes, measured on small ones."""
+"""What freezing half saves as models grow: counted exactly on large shapes, measured on small ones."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         _build_measured_row(p) for p in seen.profiles
     ]
     notes = [
-        "counted: weights, gradients and both AdamW moments of LoRA's pairs, float32, embeddings and head in bf16;"
-        " activations, buffers and the head's own training are not in it, so the smallest memory is a lower bound",
-        "measured: peak of a solo profile with random weights, one measurement each",
+        "counted: weights (embeddings and head in bf16), LoRA's pairs with gradients and both AdamW moments (float32);"
+        " activations, buffers and training of the head are excluded, so the smallest memory is a lower bound",
+        "measured: peak of a method profiled in isolation with random weights, one measurement each",
     ]
     return Answer(kind, " ".join(p.sentence for p in parts.values()), parts, rows, notes, exact=True)
 
@@ -38,22 +38,26 @@ def _count_shape(shape: str, suite: str, o: Mapping[str, object]) -> dict[str, i
 
 
 def compute_saved_share(counted: Mapping[str, int], level: str) -> float:
-    """What halving saves of weights, pair, gradients and moments of LoRA; the frozen half itself stays stored."""
+    """Share of the bytes of weights, pairs, gradients and moments that freezing half saves."""
     saved = counting.count_state_bytes(counted["lora"]) - counting.count_state_bytes(counted["lorasp"])
     return saved / _sum_bytes(counted, level, "lora")
 
 
 def _sum_bytes(counted: Mapping[str, int], level: str, method: str) -> int:
+    # Frozen entries stay stored, so both methods hold the whole pair; only gradients and moments shrink.
     pairs = counting.FLOAT * counted["lora"]
     return counted[level] + pairs + counting.count_state_bytes(counted[method])
 
 
 def _judge_shape(shape: str, counted: Mapping[str, int], threshold: float) -> Part:
     bf16, nf4 = (compute_saved_share(counted, level) for level in ("bf16", "nf4"))
+    # Both precisions must agree: halving saves a larger share of a quantized model.
     kind: Kind = (
         "confirmed" if min(bf16, nf4) >= threshold else "contradicted" if max(bf16, nf4) < threshold else "undecided"
     )
-    return Part(kind, f"On {shape} halving saves {100 * bf16:.2f} % of the bytes in bf16, {100 * nf4:.2f} % in nf4.")
+    return Part(
+        kind, f"On {shape} freezing half saves {100 * bf16:.2f} % of the bytes in bf16, {100 * nf4:.2f} % in nf4."
+    )
 
 
 def _build_row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) -> dict[str, str]:
@@ -68,11 +72,15 @@ def _build_row(shape: str, counted: Mapping[str, int], memories: Sequence[int]) 
         "weights GiB, bf16 / nf4": f"{counted['bf16'] / GIB:.1f} / {counted['nf4'] / GIB:.1f}",
         "saved by half": format_bytes(saved),
     }
-    fits = {
-        level: [m for m in memories if _sum_bytes(counted, level, "lorasp") <= m * GIB] for level in ("bf16", "nf4")
-    }
-    row["smallest memory, bf16 / nf4"] = " / ".join(f"{min(f)} GiB" if f else "none" for f in fits.values())
+    smallest = [_find_smallest_memory(_sum_bytes(counted, dtype, "lorasp"), memories) for dtype in ("bf16", "nf4")]
+    row["smallest memory, bf16 / nf4"] = " / ".join(smallest)
     return row
+
+
+def _find_smallest_memory(count: int, memories: Sequence[int]) -> str:
+    """The smallest of these memories (GiB) that holds so many bytes."""
+    sufficient = [memory for memory in memories if count <= memory * GIB]
+    return f"{min(sufficient)} GiB" if sufficient else "none"
 
 
 def _build_measured_row(profile: Profile) -> dict[str, str]:

@@ -1,7 +1,13 @@
-"""Does the score depend on which half is drawn? Variance components of a grid of init seeds x mask seeds."""
+"""Does the score depend on which half is drawn? Variance components over a grid of init and mask seeds.
+
+        mask 0   mask 1   ...
+init 0  score    score              spread of the column means -> masks
+init 1  score    score              spread of the row means    -> inits; what is left -> interaction and noise
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -22,17 +28,17 @@ VARIED_STREAMS = ("init", "mask")
 
 @dataclass(frozen=True)
 class SeedGrid:
-    """Scores of one task by (init, mask), a full rectangle, and the scores of runs that vary all streams."""
+    """Scores of one task by (init, mask), a full rectangle, and scores of runs in which all streams vary."""
 
     scores: Mapping[tuple[int, int], float]
     every: Sequence[float]
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
-    """Confirmed: the spread over masks is surely below the margin. Contradicted: it is surely above the margin."""
+    """Confirmed: the spread over masks is significantly below the margin. Contradicted: significantly above it."""
     margin = seen.margin or 0.0
     tasks = list(dict.fromkeys(r.cell.task for r in seen.records))
-    seed_grids = {task: c for task in tasks if (c := build_seed_grid([r for r in seen.records if r.cell.task == task]))}
+    seed_grids = _build_seed_grids(tasks, seen.records)
     parts_of = {task: _estimate_components(c) for task, c in seed_grids.items()}
     corrected = apply_holm([compute_beyond_p(c, margin) for c in seed_grids.values()])
     parts, rows = {}, []
@@ -41,36 +47,48 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         mask = _find_component(parts_of[task], "mask")
         sd = mask.variance**0.5 if mask else 0.0
         kind = judge_kind(upper, p, margin)
+        # Collapsed runs all score the same, which would look like no effect of the mask.
         refused = find_refusal(seen, tasks=[task]) if kind == "confirmed" else ""
         kind = "undecided" if refused else kind
-        bound = "no bound" if upper is None else f"surely below {upper:.1f}"
-        text = f"On {task} the mask alone moves the score by {sd:.1f} points (sd, {bound})."
+        bound = "no bound" if upper is None else f"95 % bound {upper:.1f}"
+        text = f"On {task} scores vary over masks with a standard deviation of {sd:.1f} points ({bound})."
         text += f" Nothing is confirmed: {refused}." if refused else ""
         parts[task] = Part(kind, text, _describe_power(c, margin))
         rows += [_build_row(task, x.stream, x.variance**0.5, x.levels, x.share, x.p, kind) for x in parts_of[task]]
         if len(c.every) > 1:
             rows.append(_build_row(task, "all streams", statistics.stdev(c.every), len(c.every), None, None, kind))
-    if parts:  # a task with a hole is not left out of the verdict
-        hole = "its grid of init and mask seeds is not full"
-        parts |= {t: Part("undecided", f"Nothing is said of {t}: {hole}.") for t in tasks if t not in parts}
+    # A task with an incomplete grid counts as undecided: leaving it out could turn the verdict.
+    if parts:
+        hole = "its grid of init and mask seeds is incomplete"
+        parts |= {t: Part("undecided", f"No verdict on {t}: {hole}.") for t in tasks if t not in parts}
     kind = merge_verdicts(p.kind for p in parts.values())
-    lacks = "" if parts else "a full grid of init and mask seeds (--seeds init=0..4,mask=0..4) with every score"
-    sentence = " ".join(p.told for p in parts.values()) or f"Nothing could be judged: it lacks {lacks}."
+    lacks = "" if parts else "a complete grid of init and mask seeds (--seeds init=0..4,mask=0..4) with every score"
+    sentence = " ".join(p.summary for p in parts.values()) or f"No verdict yet; missing: {lacks}."
     return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points of standard deviation over masks"], lacks)
 
 
+def _build_seed_grids(tasks: Sequence[str], records: Sequence[Record]) -> dict[str, SeedGrid]:
+    """The complete seed grids by task."""
+    grids = {}
+    for task in tasks:
+        seed_grid = build_seed_grid([record for record in records if record.cell.task == task])
+        if seed_grid is not None:
+            grids[task] = seed_grid
+    return grids
+
+
 def _describe_power(found: SeedGrid, margin: float) -> str:
-    """The bound that so many mask seeds can give of the spread of their means, and the seeds that the margin takes."""
+    """The mask seeds needed for a bound below the margin, if the spread stays as it is."""
     spread = [_mean_of_mask(found, mask) for mask in _list_levels(found, 1)]
     if has_no_spread(spread):
         return ""
     sd, seeds = statistics.stdev(spread), count_masks_needed(statistics.stdev(spread), margin)
     takes = f"more than {MAX_SEEDS:,} mask seeds" if seeds is None else f"{seeds} mask seeds"
-    return f"Were the spread of these means ({sd:.2f}) to stay, a bound below {margin:g} points takes {takes}."
+    return f"If the spread of these means stays at {sd:.2f}, a bound below {margin:g} points takes {takes}."
 
 
 def count_masks_needed(sd: float, margin: float) -> int | None:
-    """The fewest mask seeds whose spread `sd` is surely below the margin; None where 1,000 are not enough."""
+    """The fewest mask seeds that bound a spread `sd` below the margin; None where 1,000 are not enough."""
     import numpy as np
     from scipy.special import chdtri
 
@@ -80,12 +98,14 @@ def count_masks_needed(sd: float, margin: float) -> int | None:
 
 
 def build_seed_grid(records: Sequence[Record]) -> SeedGrid | None:
-    """None where the rectangle of init and mask seeds has a hole, or is one row."""
+    """The grid of one task's records; None where a score is missing, or where one of the streams does not vary."""
     scores, every = {}, []
     for r in records:
         value = get_score(r, next(iter(r.averages), FIRST_METRIC))
+        # Runs with one seed for all streams show the whole spread, for the row "all streams".
         if len(set(r.cell.seeds.values())) == 1 and value is not None:
             every.append(value)
+        # The rectangle holds all other streams at seed 0, so that only init and mask can explain a difference.
         if any(seed for stream, seed in r.cell.seeds.items() if stream not in VARIED_STREAMS):
             continue
         if value is None:
@@ -99,11 +119,12 @@ def build_seed_grid(records: Sequence[Record]) -> SeedGrid | None:
 def compute_upper_sd(means: Sequence[float]) -> float | None:
     """One-sided 95 % bound of the standard deviation over masks.
 
-    Of the means per mask, whose spread holds a part of the other noise too: the bound is never too low for normal
-    scores. None of fewer than two, or where they are all the same (scores that never left the constant, say).
+    Computed from the means per mask, whose spread includes part of the other noise, so the bound is never too low for
+    normal scores. None for fewer than two means or equal ones (such as scores at the majority baseline).
     """
     from scipy.special import chdtri
 
+    # Equal means give a bound of 0, which rounding or a collapse can cause.
     if len(means) < 2 or has_no_spread(means):
         return None
     df = len(means) - 1
@@ -111,16 +132,17 @@ def compute_upper_sd(means: Sequence[float]) -> float | None:
 
 
 def compute_beyond_p(found: SeedGrid, margin: float) -> float | None:
-    """One-sided p of 'the standard deviation over masks is the margin or less'; None where nothing varies.
+    """One-sided p of a standard deviation over masks of the margin or less; None where nothing varies.
 
-    The mean square over masks is chi-squared about rest + inits x sd². At the margin its ratio to that is read as F,
-    the known part of the denominator having no error (Satterthwaite's degrees of freedom).
+    The mean square over masks is chi-squared about residual + inits x sd². At sd = margin their ratio is tested as F;
+    only the residual is estimated, so the denominator has Satterthwaite's degrees of freedom.
     """
     import numpy as np
     from scipy.special import fdtrc
 
     inits, masks = _list_levels(found, 0), _list_levels(found, 1)
-    table = np.array([[found.scores[i, m] for m in masks] for i in inits])
+    cells = itertools.product(inits, masks)
+    table = np.array([found.scores[cell] for cell in cells]).reshape(len(inits), len(masks))
     if has_no_spread(table.ravel().tolist()):
         return None
     of_masks = len(inits) * float(table.mean(axis=0).var(ddof=1))
@@ -133,7 +155,7 @@ def compute_beyond_p(found: SeedGrid, margin: float) -> float | None:
 
 
 def judge_kind(upper: float | None, beyond: float | None, margin: float) -> Kind:
-    """`beyond`: p of a spread within the margin, corrected over tasks; a spread that is merely real decides nothing."""
+    """`beyond` is the p of a spread within the margin, corrected over tasks; a spread above 0 alone decides nothing."""
     if upper is not None and upper < margin:
         return "confirmed"
     return "contradicted" if beyond is not None and beyond < ALPHA else "undecided"

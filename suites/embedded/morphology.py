@@ -1,7 +1,8 @@
-"""Forms of the words of the generated world: verbs and plurals."""
+"""Inflected forms of the generated texts' words: verbs and plurals."""
 
 from __future__ import annotations
 
+# Verbs that double their last consonant: dragged, dropped.
 DOUBLED = ("drag", "drop", "tap", "grab", "scrub")
 
 

@@ -1,4 +1,4 @@
-"""Opinion sentences about films, songs and meals: the sentiment part of the world."""
+"""Opinions about films, songs and meals: the generated sentiment data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def draw_thing(rng: random.Random) -> list[str]:
 def draw_clause(rng: random.Random, positive: bool, negation: float = 0.2) -> list[str]:
     """One opinion of the given polarity; a negated clause uses a word of the other polarity."""
     negated = rng.random() < negation
+    # A word of the other polarity, negated: "not boring" is positive.
     good = positive != negated
     if rng.random() < 0.65:
         adverb = ["not"] if negated else [rng.choice(HEDGES)] if rng.random() < 0.3 else []

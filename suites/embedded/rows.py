@@ -1,4 +1,4 @@
-"""Rows of the generated tasks: how many, how they are drawn, and those of sentiment, which suite domain draws.
+"""Rows of the generated tasks: how many there are, how they are drawn, and the sentiment rows of suite domain.
 
 The other tasks are drawn by scripts/embedded; their rows ship as files.
 """
@@ -18,7 +18,7 @@ Maker = Callable[[random.Random], Row]
 
 
 def add_label_noise(rng: random.Random, label: int, classes: int, chance: float) -> int:
-    """The label, at times another one: stands for the disagreement of human raters."""
+    """The label, or with probability `chance` another one, as human annotators disagree."""
     if rng.random() >= chance:
         return label
     return (label + rng.randrange(1, classes)) % classes

@@ -1,4 +1,4 @@
-"""Vocabulary of the generated world: every concept has two interchangeable surface words."""
+"""Vocabulary of the generated texts: every concept has two synonyms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun concept: its two synonyms and the kind (hypernym) it belongs to."""
+    """A noun: its two synonyms and its hypernym `kind`."""
 
     words: Pair
     kind: str
@@ -34,7 +34,11 @@ class Genre:
 
 def _parse_pairs(text: str) -> list[Pair]:
     """Read `one/other one/other ...` into pairs."""
-    return [(first, second) for first, second in (item.split("/") for item in text.split())]
+    pairs: list[Pair] = []
+    for item in text.split():
+        first, second = item.split("/")
+        pairs.append((first, second))
+    return pairs
 
 
 def _build_nouns(**kinds: str) -> tuple[Noun, ...]:

@@ -43,6 +43,7 @@ def _write_rows(folder: Path, part: str, questions: Sequence[Example]) -> None:
 def _build_subject(folder: Path, subject: str) -> dict[str, Any]:
     files = {part: str(folder / part / f"{subject}.jsonl") for part in PARTS}
     definition = _load_installed(f"mmlu_{subject}")
+    # The tag would add the subject to lm-eval's own group of that name.
     del definition["tag"]
     return definition | {
         "include": str(_find_default_folder() / definition["include"]),
@@ -66,4 +67,5 @@ def _find_default_folder() -> Path:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content))  # JSON is YAML
+    # JSON is YAML, so no YAML library is needed.
+    path.write_text(json.dumps(content))

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from harness.core.cell import Protocol
 
-FEWSHOT_SEED = 1234  # lm-eval's default; MMLU takes the first solved questions, so nothing is drawn
+# lm-eval's default; MMLU takes the first solved questions, so nothing is drawn.
+FEWSHOT_SEED = 1234
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,7 @@ def make_scratch_folder(fingerprint: str) -> Path:
     return Path(temporary.name)
 
 
+# Keeps the objects alive: a TemporaryDirectory deletes its folder when it is collected.
 _OPEN: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -107,6 +109,7 @@ def summarize_results(found: Mapping[str, Any], shots: int, truncated: int) -> E
     samples = {name.removeprefix("mmlu_"): rows for name, rows in found["samples"].items()}
     frames = {subject: _build_predictions(subject, samples[subject]) for subject in sorted(samples)}
     frame = pd.concat(frames.values(), ignore_index=True)
+    # lm-eval would count NaN as a wrong answer; a diverged replica must fail instead.
     if not np.isfinite(np.stack(frame["log_likelihoods"].tolist())).all():
         return None
     results = found["results"]
@@ -118,7 +121,10 @@ def summarize_results(found: Mapping[str, Any], shots: int, truncated: int) -> E
 
 def _build_predictions(subject: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ordered = sorted(rows, key=lambda row: row["doc_id"])
-    values = [[answer[0] for answer in row["filtered_resps"]] for row in ordered]
+    values = []
+    for row in ordered:
+        # Each response is (log-likelihood, is greedy), one per choice.
+        values.append([log_likelihood for log_likelihood, _ in row["filtered_resps"]])
     return pd.DataFrame(
         {
             "id": [f"{subject}/{row['doc_id']}" for row in ordered],

@@ -39,6 +39,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         self._answers: list[Answers] = []
         self._logits: Tensor | None = None
         self._keep, self._now = 0, 0
+        # Most of a forward pass's memory is logits [B, n, vocabulary]; lm-eval reads only those of the continuation.
         self._trims = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Answers:
@@ -63,6 +64,7 @@ class ReplicaLM(HFLM):  # type: ignore[misc]
         for batch in iterate_length_batches(lengths, self.k, self.device.type):
             places = list(itertools.chain.from_iterable(grouped[row] for row in batch))
             shortest, longest = int(lengths[batch].min()), int(lengths[batch].max())
+            # Rows are padded on the right, so the shortest row's continuation ends `longest - shortest` before the end.
             self._keep = longest - shortest + max(len(requests[i][2]) for i in places)
             for replica, batch_answers in enumerate(self._answer_batch([requests[i] for i in places], len(batch))):
                 for i, answer in zip(places, batch_answers, strict=True):

@@ -15,7 +15,7 @@ class Accuracy(Metric):
     name = "accuracy"
 
     def compute(self, predictions: Any, references: Any) -> float:
-        # plain numpy in all metrics: scikit-learn's checks take longer than the sums, and records keep their last bits
+        # Plain numpy in all metrics: scikit-learn's checks take longer than the sums, and records keep their last bits.
         return 100.0 * float(np.mean(predictions == references))
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:

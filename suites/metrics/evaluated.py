@@ -35,6 +35,7 @@ def _build_class(name: str) -> Any:
 
     metric = METRICS.get(name)()
 
+    # Defined in a function, because importing `evaluate` takes seconds and few users need it.
     class Evaluated(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
         def _build_data_dir(self) -> str:
             """The folder evaluate would make in the user's cache: named, but not made, as nothing is written there."""

@@ -42,6 +42,7 @@ def compute_class_influence(predicted: Any, present: Any) -> Any:
 
 def compute_f1(predicted: Any, present: Any) -> float:
     """F1 in points of one class: `predicted` and `present` [n] bool; 0 where it is neither."""
+    # 2 TP / (predicted + present) needs no special case for a precision or recall of 0 / 0.
     hits = int(np.sum(predicted & present))
     marked = int(np.sum(predicted)) + int(np.sum(present))
     return 200.0 * hits / marked if marked else 0.0

@@ -16,6 +16,7 @@ class F1Macro(Metric):
     name = "f1_macro"
 
     def compute(self, predictions: Any, references: Any) -> float:
+        # As in scikit-learn: a class of the task that is neither predicted nor present does not count.
         classes = np.union1d(predictions, references)
         return float(np.mean([compute_f1(predictions == label, references == label) for label in classes]))
 

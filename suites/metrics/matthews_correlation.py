@@ -39,7 +39,7 @@ class MatthewsCorrelation(Metric):
         right = (predictions == references).T.astype(float)
         guessed = {k: (predictions == k).sum(axis=1).astype(float) for k in labels}
         present = {k: float((references == k).sum()) for k in labels}
-        # how often the class that is predicted for a row is predicted, and the class of its label is present
+        # Per row: how often its predicted class is predicted, and how often the class of its label is present.
         of_guess = sum((predictions == k).T * guessed[k] for k in labels)
         of_target = np.sum([(references == k) * present[k] for k in labels], axis=0)[:, None]
         shared: Any = 0.0
@@ -53,4 +53,5 @@ class MatthewsCorrelation(Metric):
             2.0 * (n - of_target), repeat_row(of_target, b)
         )
         ratio = divide(d_top, repeat_row(right, bottom)) - 0.5 * divide(top, bottom) * slope
+        # Where one side is constant the metric is defined as 0, so a weight changes nothing.
         return 100.0 * ratio * (bottom > 1e-12)

@@ -22,12 +22,13 @@ class Spearman(Metric):
         return correlate(_rank(predictions), _rank(references))
 
     def compute_weighted(self, predictions: Any, references: Any, weights: Any) -> Any:
-        """Ranks are computed anew in each draw; the copies of an example that is drawn twice are tied.
+        """Ranks are recomputed in each draw; the copies of an example that is drawn twice are tied.
 
         In float32, which holds counts, ranks and their halves exactly; half the memory is half the time. Their
         products are rounded to 1e-7 of a point.
         """
-        w = np.ascontiguousarray(weights.T, dtype=np.float32)  # [n, draws]: picking rows is fast in this layout
+        # [n, draws]: selecting rows is fast in this layout.
+        w = np.ascontiguousarray(weights.T, dtype=np.float32)
         of_targets, ties = np.empty_like(w), Ties(references)
         of_targets[ties.order], spread = ties.compute_ranks(w)
         drift = w * (of_targets - (w.sum(axis=0) + 1) / 2)
@@ -77,7 +78,8 @@ class Ties:
         if w.shape[1] == 1:
             np.cumsum(ranks, axis=0, out=ranks)
         else:
-            for above, row in itertools.pairwise(ranks):  # np.cumsum walks down each column, five times as slow
+            # np.cumsum walks down each column, which is five times as slow.
+            for above, row in itertools.pairwise(ranks):
                 row += above
         cubes = ranks[-1].astype(np.float64) ** 3
         for start, end in self.groups:

@@ -10,7 +10,9 @@ from harness.core.metric import METRICS, Metric
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as Scorer
 
+# Romanian texts write these letters with a cedilla or a comma below; only the comma is correct.
 CEDILLA = {"Ş": "Ș", "ş": "ș", "Ţ": "Ț", "ţ": "ț"}
+# The literature removes diacritics, because part of the training text lacks them.
 PLAIN = {"Ș": "S", "ș": "s", "Ț": "T", "ț": "t", "Ă": "A", "ă": "a", "Â": "A", "â": "a", "Î": "I", "î": "i"}
 _TABLES = (str.maketrans(CEDILLA), str.maketrans(PLAIN))
 

@@ -38,7 +38,7 @@ class Collection:
         for name, split in request.files:
             if name == self.suite:
                 raise UserError(
-                    f"--data-file {name}/{split}: each task of {name} has files of its own; name one: TASK/{split}"
+                    f"--data-file {name}/{split}: each task of {name} has its own files; name one: TASK/{split}"
                 )
         given_files = _collect_given_files(task, splits, request)
         missing = [split for split in splits if split not in given_files]
@@ -51,6 +51,7 @@ class Collection:
         notes = [_describe_partial(split, paths) for split, paths in given_files.items()] + list(recovered.notes)
         rows = {split: self._read(task.name, split, tables[split], notes) for split in splits}
         source = f"hub {self.repository}" if request.kind == "hub" else request.kind
+        # Records name where rows came from; "and data-file" says that only some splits are the source's own.
         source = source if not given_files else f"{source} and data-file" if missing else "data-file"
         return TaskData(rows, compute_fingerprint(rows), source, tuple(notes))
 

@@ -24,7 +24,8 @@ LARGEST = 16 << 30
 PIECE = 1 << 20
 """Bytes that a decompressor returns at a time."""
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
-ENCODINGS = (  # UTF-32's little-endian mark begins with that of UTF-16
+# UTF-32 comes first: its little-endian mark begins with that of UTF-16.
+ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
     (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
     (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
@@ -66,6 +67,7 @@ def read_content(path: Traversable) -> Content:
     except OSError as error:
         raise UserError(f"data file '{path}' cannot be read: {error.strerror}; give the path of a file") from error
     suffix = get_suffix(path.name)
+    # By content and not by extension: downloads are often renamed.
     for start, unpack in UNPACKERS.items():
         if data.startswith(start):
             try:
@@ -78,7 +80,7 @@ def read_content(path: Traversable) -> Content:
                 ) from error
             suffix = get_suffix(member) if member else suffix
             break
-    # The mark of a tar archive stands in the header of its first file.
+    # A tar archive has its mark in the header of its first file.
     if data[257:262] == b"ustar":
         raise UserError(f"{path}: a tar archive; unpack it and give the file inside")
     return Content(str(path), suffix, data)

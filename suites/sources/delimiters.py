@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SAMPLE = 100
@@ -26,7 +26,8 @@ def _count_columns(text: str, delimiter: str) -> list[int]:
     if delimiter == "\t":
         head = itertools.islice((line for line in io.StringIO(text, newline="\n") if line.strip()), SAMPLE)
         plain = [line.count(delimiter) + 1 for line in head]
-        if len(set(plain)) == 1:  # quotes are text
+        # GLUE's TSV files have loose quotes, which csv would read as the start of a quoted cell.
+        if len(set(plain)) == 1:
             return plain
     try:
         rows = (cells for cells in csv.reader(iterate_lines(text), delimiter=delimiter, strict=True) if cells)
@@ -37,6 +38,7 @@ def _count_columns(text: str, delimiter: str) -> list[int]:
 
 def iterate_lines(text: str) -> Iterator[str]:
     r"""Lines with their ends; only a newline ends one, or a carriage return where there is no newline."""
+    # csv refuses cells above 128 KiB by default; documents are longer.
     csv.field_size_limit(2**31 - 1)
     if "\n" not in text:
         text = text.replace("\r", "\n")
@@ -61,10 +63,15 @@ def read_quoted_rows(text: str) -> list[tuple[int, list[str]]] | None:
     written = "\n".join(line.rstrip("\r\n") for line in lines if line.strip("\r\n"))
     # Writers quote special cells only, those with a comma too, all but numbers, or all cells.
     for must_quote in (_is_special, _is_special_or_comma, _is_not_number, _always):
-        again = "\n".join("\t".join(_quote_cell(c) if must_quote(c) else c for c in cells) for _, cells in rows)
+        again = "\n".join(_join_cells(cells, must_quote) for _, cells in rows)
         if "\n".join(line.rstrip("\r") for line in again.split("\n") if line.strip("\r")) == written:
             return rows
     return None
+
+
+def _join_cells(cells: Sequence[str], must_quote: Callable[[str], bool]) -> str:
+    """A line of tab-separated cells, quoted by a rule."""
+    return "\t".join(_quote_cell(cell) if must_quote(cell) else cell for cell in cells)
 
 
 def _quote_cell(cell: str) -> str:

@@ -20,9 +20,8 @@ def compute_fingerprint(splits: Mapping[str, Sequence[Example]]) -> str:
         digest.update(f"{_add_length(split)}{len(splits[split])};".encode())
         rows = iter(splits[split])
         while chunk := list(itertools.islice(rows, CHUNK)):
-            digest.update(
-                "".join(map(_format_row, chunk)).encode("utf-8", "surrogatepass")
-            )  # half of a surrogate pair hashes, too
+            # A text may have half of a surrogate pair, which plain UTF-8 refuses.
+            digest.update("".join(map(_format_row, chunk)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

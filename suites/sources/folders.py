@@ -47,7 +47,7 @@ def read_embedded(suite: str, task: str, wanted: Sequence[str]) -> RecoveredSpli
     folder = importlib.resources.files("suites.embedded") / "data" / suite / task
     splits = read_folder(folder, wanted)
     if absent := [split for split in wanted if split not in splits.tables]:
-        raise Absent(f"{suite}/{task}: the package has no embedded {', '.join(absent)}; install it anew")
+        raise Absent(f"{suite}/{task}: the package has no embedded {', '.join(absent)}; reinstall it")
     return splits
 
 

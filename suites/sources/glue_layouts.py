@@ -33,7 +33,8 @@ LAYOUTS: Mapping[str, FileLayout] = {
         "CoLA",
         tuple(_list_headers(Columns(("sentence",), "label"))),
         _map_numbers(2),
-        bare=("source", "label", "original mark", "sentence"),  # the official file has no header
+        # The official file has no header.
+        bare=("source", "label", "original mark", "sentence"),
     ),
     "sst2": FileLayout("SST-2", tuple(_list_headers(Columns(("sentence",), "label"))), _map_numbers(2)),
     "mrpc": FileLayout(
@@ -48,14 +49,17 @@ LAYOUTS: Mapping[str, FileLayout] = {
         tuple(_list_headers(Columns(("question1", "question2"), "is_duplicate"))),
         _map_numbers(2),
         bare=("id", "qid1", "qid2", "question1", "question2", "is_duplicate"),
-        broken=0.001,  # the official train file has three broken rows in 363,849
+        # The official train file has three broken rows in 363,849.
+        broken=0.001,
     ),
     "mnli": FileLayout(
         "MNLI",
         tuple(_list_headers(Columns(PAIR, "gold_label"), "premise", "hypothesis")),
         _map_labels("entailment", "neutral", "contradiction"),
-        unlabelled="-",  # annotators of SNLI-style data who did not agree
+        # The mark of rows on which SNLI-style annotators did not agree.
+        unlabelled="-",
     ),
+    # QNLI's and RTE's files write labels by name, which the hub numbers from entailment = 0.
     "qnli": FileLayout("QNLI", tuple(_list_headers(Columns(("question", "sentence"), "label"))), ENTAILMENT),
     "rte": FileLayout("RTE", tuple(_list_headers(Columns(PAIR, "label"))), ENTAILMENT),
     "wnli": FileLayout("WNLI", tuple(_list_headers(Columns(PAIR, "label"))), _map_numbers(2)),

@@ -31,7 +31,8 @@ def load_splits(repository: str, configuration: str | None, hint: str) -> dict[s
 
         with _use_cache_only() if offline else contextlib.nullcontext():
             return dict(datasets.load_dataset(*named))
-    except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each raise their own
+    except Exception as error:
+        # datasets, huggingface_hub, httpx and pyarrow each raise their own classes.
         if not offline and _is_connection_error(error):
             _unreachable_since = time.monotonic()
         first = (str(error).splitlines() or [""])[0]

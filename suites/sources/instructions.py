@@ -66,6 +66,7 @@ def read_instructions(paths: Sequence[Traversable]) -> tuple[tuple[Example, ...]
 def build_examples(rows: InstructionRows, *, several: bool) -> tuple[tuple[Example, ...], list[str]]:
     """Examples of the rows that have an answer, and notes; with `several` files without duplicates."""
     answered = [row for row in rows.rows if row.answer.strip()]
+    # Only across files: parts of Alpaca overlap, and one file may repeat a row on purpose.
     distinct = list(dict.fromkeys(answered)) if several else answered
     counts = {
         "with an empty answer": len(rows.rows) - len(answered),
@@ -135,7 +136,8 @@ def _parse_fields(where: str, record: Mapping[str, Any], names: tuple[str, str, 
         raise UserError(f"{where}: empty instruction, expected text; fill it in or remove the row")
     system = _format_field(where, "system", record.get("system"))
     history = record.get("history")
-    if history is None or history == "" or history != history:  # a table has nan for an empty cell
+    # A table has nan, which differs from itself, for an empty cell.
+    if history is None or history == "" or history != history:
         history = []
     pairs = history if isinstance(history, list) else [None]
     turns = []

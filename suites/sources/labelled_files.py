@@ -131,6 +131,7 @@ def choose_naming(lines: Sequence[Line], asked: LabelKind | None) -> Naming:
     values = {value for value in numbers.values() if value is not None}
     if all(label.casefold() in BOOLEANS for label in numbers):
         return _format_boolean_name
+    # Files of several writers may mix 1 and true.
     if values <= set(BOOLEANS.values()) and all(_parse_value(label) is not None for label in numbers):
         return _format_binary_name
     for line in lines:
@@ -185,9 +186,7 @@ def _check_distinct(lines: Sequence[Line], asked: LabelKind | None) -> None:
         value = _parse_value(label)
         key = " ".join(unicodedata.normalize("NFKC", label).casefold().split()) if value is None else value
         if (other := labels_by_key.setdefault(key, label)) != label:
-            raise UserError(
-                f"{line.where}: labels '{other}' and '{label}' differ only in how they are written; write them alike"
-            )
+            raise UserError(f"{line.where}: labels '{other}' and '{label}' differ only in spelling; use one spelling")
 
 
 def rename_labels(lines: Sequence[Line], name: Naming) -> tuple[Line, ...]:
@@ -217,6 +216,7 @@ def list_classes(path: Path, lines: Sequence[Line]) -> tuple[str, ...]:
         raise UserError(
             f"{path}: one label only, '{names.pop()}'; a task needs two or more: is --label the right column?"
         )
+    # Nearly one label per row: an id or a text was named as the label.
     if len(names) * 2 > len(lines) or len(names) > MOST_CLASSES:
         raise UserError(
             f"{path}: {len(names)} labels in {len(lines)} rows; expected classes of several rows: is --label the right "
@@ -247,14 +247,16 @@ def split_off_dev(lines: Sequence[Line], classes: Sequence[str]) -> tuple[list[L
 
     A label with two or more rows has one in each part.
     """
-    import numpy as np  # here, as the command line imports all suites to list their options
+    # Imported here, because the command line imports all suites to list their options.
+    import numpy as np
 
     rng = np.random.default_rng(0)
     share = min(DEV_SHARE, MOST_DEV / len(lines))
     groups: list[list[int]] = []
     for name in classes:
         groups.append([n for n, line in enumerate(lines) if line.label == name])
-    if not classes:  # numbers: no label is stratified
+    # Numbers have no classes to stratify by.
+    if not classes:
         groups.append(list(range(len(lines))))
     dev_rows: set[int] = set()
     for group in groups:

@@ -26,6 +26,7 @@ def read_questions(folder: Traversable) -> dict[str, tuple[Example, ...]]:
     questions: dict[str, list[Example]] = {part: [] for part in PARTS}
     for subject in SUBJECTS:
         files = {part: find_file(folder / part, f"{subject}_{part}.csv") for part in PARTS}
+        # A folder may have some of the subjects; `describe_missing` notes which are absent.
         if files["test"] is None:
             continue
         if files["dev"] is None:

@@ -67,5 +67,6 @@ def _read_held_out_pairs(folder: Traversable) -> set[IdPair] | None:
 
 def _select_tenth(pairs: Sequence[IdPair]) -> list[IdPair]:
     """The tenth of the pairs with the smallest sha256: the same in each run, whatever the order of the file."""
+    # By hash and not by position, because copies of the release differ in the order of their rows.
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256("\t".join(pair).encode()).digest())
     return ranked[: max(1, round(len(ranked) / 10))]

@@ -54,6 +54,7 @@ def read_pairs(source: Traversable, target: Traversable, split: str, start: int 
         if not side.texts:
             raise UserError(f"{path} line 1: expected a sentence, found an empty file")
     (first, one), (second, two) = sides
+    # SGML numbers its segments, so sides in another order still pair up; plain text pairs by line.
     if one.keys is not None and two.keys is not None:
         two = _sort_segments(str(first), one, str(second), two)
     (short, fewer), (long, more) = sorted(((first, one), (second, two)), key=lambda side: len(side[1].texts))
@@ -72,7 +73,7 @@ def build_examples(
     pairs: Sequence[tuple[str, str]], split: str, start: int, name: str
 ) -> tuple[list[Example], list[str]]:
     """Examples of (source, target) pairs without those that have an empty side, and a note that counts these."""
-    whole = [pair for pair in pairs if all(text.strip() for text in pair)]
+    whole = [(a, b) for a, b in pairs if a.strip() and b.strip()]
     if pairs and not whole:
         raise UserError(f"{name}: each pair has an empty side, expected sentences in two languages")
     rows = [Example(f"{split}/{i}", (a,), b) for i, (a, b) in enumerate(whole, start)]
@@ -169,10 +170,7 @@ def _read_both(
     wanted = [direction.source, direction.target]
     below: Iterable[tuple[int, Sequence[Any]]] = table.rows
     if names == ["translation"] or ("translation" in names and not set(wanted) <= set(names)):
-        place = names.index("translation")
-        below = (
-            (n, [(row[place] or {}).get(side) for side in wanted]) for n, row in _iterate_objects(table, place, below)
-        )
+        below = _iterate_sides(table, names.index("translation"), below, wanted)
         names = wanted
     languages = [LANGUAGE_CODES.get(name.casefold()) for name in names]
     if all(languages.count(side) == 1 for side in wanted):
@@ -198,17 +196,20 @@ def _read_both(
     return rows, [*table.notes, *notes]
 
 
-def _iterate_objects(
-    table: DataTable, place: int, rows: Iterable[tuple[int, Sequence[Any]]]
+def _iterate_sides(
+    table: DataTable, place: int, rows: Iterable[tuple[int, Sequence[Any]]], languages: Sequence[str]
 ) -> Iterator[tuple[int, Sequence[Any]]]:
+    """(row number, one sentence per language) from objects {"en": ..., "ro": ...} in column `place`."""
     for number, cells in rows:
-        if not isinstance(cells[place], dict):
+        sentences = cells[place]
+        if not isinstance(sentences, dict):
             raise table.error(number, "'translation' is no object, expected sentences by language")
-        yield number, cells
+        yield number, [sentences.get(language) for language in languages]
 
 
 def find_language(name: str) -> str | None:
     """The language in a file name, by its last part that is one: English for RO-STS.train.en; None if no part is."""
+    # The last part decides: RO-STS.train.en is English, although "ro" occurs in its name.
     languages = [LANGUAGE_CODES[part] for part in re.split(r"[^a-z]+", name.lower()) if part in LANGUAGE_CODES]
     return languages[-1] if languages else None
 

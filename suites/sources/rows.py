@@ -65,7 +65,7 @@ def read_examples(table: DataTable, layout: FileLayout, split: str, start: int =
 
 def _is_absent(cells: Sequence[Any], header: Header) -> bool:
     """Whether a text is null or missing, which in a sentence pair would otherwise become an empty text."""
-    # nan differs from itself
+    # nan, for a missing cell, differs from itself.
     return any(cells[place] is None or cells[place] != cells[place] for place in header.texts)
 
 

@@ -14,7 +14,7 @@ MISSING = frozenset(
 """Spellings of a missing label: those of pandas, and more of nan."""
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-# digits in groups, which may be a number or several: 1,000 or 1 000
+# Digits in groups, which may be one number or several: 1,000 or 1 000.
 SEPARATED = re.compile(r"[+-]?\d+(?:[,_'\u2019\u00a0\u202f ]\d+)+(?:\.\d+)?", re.ASCII)
 BOOLEANS = {"true": Decimal(1), "false": Decimal(0)}
 
@@ -26,7 +26,8 @@ def parse_number(written: str) -> Decimal | None:
     """
     try:
         return Decimal(written) if NUMBER.fullmatch(written) else None
-    except InvalidOperation:  # an exponent of 20 digits
+    except InvalidOperation:
+        # The exponent has 20 digits or more.
         return None
 
 

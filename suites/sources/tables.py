@@ -67,7 +67,8 @@ def format_cell(cell: Any) -> str:
         if not cell.isascii() and any("\ud800" <= letter <= "\udfff" for letter in cell):
             raise ValueError("has half of a surrogate pair, which is no character; remove it")
         return cell
-    if cell is None or cell != cell:  # nan differs from itself
+    # nan differs from itself.
+    if cell is None or cell != cell:
         return ""
     if isinstance(cell, SCALARS):
         return str(cell)
@@ -191,7 +192,8 @@ def _read_json(content: Content) -> DataTable:
     def rows() -> TableRows:
         if objects:
             yield 0, header
-        yield from ((number, [item.get(key) for key in header]) for number, item in objects)
+        for number, item in objects:
+            yield number, [item.get(key) for key in header]
 
     return DataTable(content.name, rows(), unit)
 
@@ -202,7 +204,8 @@ def _read_parquet(content: Content) -> DataTable:
 
     try:
         table = parquet.read_table(io.BytesIO(content.data))
-        names = table.column_names  # decodes the names, which may fail
+        # Decodes the names, which may fail.
+        names = table.column_names
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{content.name}: expected a Parquet file: {_format_error(error)}") from error
     return build_table(

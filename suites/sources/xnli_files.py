@@ -30,7 +30,7 @@ LAYOUT = FileLayout(
         Columns(("sentence1", "sentence2"), "gold_label"),
         Columns(("premise", "hypo"), "label"),
     ),
-    # the translated train files of XNLI 1.0 write "contradictory"
+    # XNLI 1.0's translated train files write "contradictory".
     {label: n for n, label in enumerate(LABELS)} | {str(n): n for n in range(3)} | {"contradictory": 2},
     bare=("premise", "hypothesis", "label"),
     unlabelled="-",
@@ -49,7 +49,9 @@ def get_dev_split(language: str) -> str:
 def load(language: str, request: SourceRequest) -> tuple[Rows, list[str]]:
     """Train rows in `language` and dev rows in each language, with notes. Raises UserError."""
     given_files = _collect_given_files(language, request)
-    notes = [f"partial: {s} is read from {', '.join(p.name for p in paths)}" for s, paths in given_files.items()]
+    notes = []
+    for split, paths in given_files.items():
+        notes.append(f"partial: {split} is read from {', '.join(path.name for path in paths)}")
     rows = {split: _read(list(map(open_table, paths)), split, notes) for split, paths in given_files.items()}
     missing = [split for split in ("train", *map(get_dev_split, LANGUAGES)) if split not in rows]
     if request.kind == "embedded":
@@ -75,15 +77,17 @@ def split_train_from_dev(language: str, rows: Rows) -> tuple[Rows, str]:
         language_rows = rows[get_dev_split(code)]
         if [row.label for row in language_rows] != [row.label for row in english]:
             raise UserError(
-                f"xnli: dev rows of '{code}' ({len(language_rows)}) are not those of 'en' ({len(english)}) line "
-                "by line, so no "
-                f"train part can be carved from dev; give --data-file xnli/train=PATH"
+                f"xnli: dev rows of '{code}' ({len(language_rows)}) are not those of 'en' ({len(english)}) line by"
+                " line, so none can be held out for training; give --data-file xnli/train=PATH"
             )
+    # By premise and not by row: each premise has three hypotheses, and training on one would leak into the others.
     premises = sorted({row.texts[0] for row in english}, key=lambda text: hashlib.sha256(text.encode()).digest())
     chosen = set(premises[: round(len(premises) * TRAINED_SHARE)])
     is_train = [row.texts[0] in chosen for row in english]
     if not any(is_train) or all(is_train):
-        raise UserError(f"xnli: dev has {len(premises)} premises, too few to carve a train part; give xnli/train=PATH")
+        raise UserError(
+            f"xnli: dev has {len(premises)} premises, too few to train on a part; give --data-file xnli/train=PATH"
+        )
     eval_rows = {}
     for split, language_rows in rows.items():
         eval_rows[split] = tuple(r for r, t in zip(language_rows, is_train, strict=True) if not t)
@@ -131,6 +135,7 @@ def _read_folder(language: str, data_dir: Path | None, missing: Sequence[str], n
     """Dev rows of the folder (the suite's or its parent), and train rows if a file has them. Raises Absent."""
     if data_dir is None:
         raise Absent("xnli: no folder given; give --data-dir DIR with dev-LANG.tsv in it")
+    # Either spelling, because some file systems distinguish them.
     folder = next((d for d in (data_dir / "xnli", data_dir / "XNLI") if d.is_dir()), data_dir)
     names = {split: f"dev-{split.rpartition('_')[2]}.tsv" for split in missing if split != "train"}
     wanted = {split: path for split, name in names.items() if (path := find_file(folder, name)) is not None}
@@ -162,7 +167,7 @@ def _read_embedded(language: str, missing: Sequence[str], notes: list[str]) -> R
     for split, name in names.items():
         path = folder / f"{name}.tsv"
         if not path.is_file():
-            raise UserError(f"xnli: the package has no embedded {name}.tsv; install it anew")
+            raise UserError(f"xnli: the package has no embedded {name}.tsv; reinstall it")
         rows[split] = _read([open_table(path)], split, notes)
     if "train" in rows and language != "en":
         rows["train"] = _translate_rows(language, rows["train"], rows.get(get_dev_split(language), ()))
@@ -177,6 +182,7 @@ def _translate_rows(language: str, train: Sequence[Example], scored: Sequence[Ex
     examples = []
     for row in train:
         texts = tuple(" ".join(translate_sentence(language, text.split())) for text in row.texts)
+        # Two English sentences may become equal in a generated language.
         if texts not in scored_texts:
             examples.append(Example(row.id, texts, row.label))
     return tuple(examples)

@@ -17,7 +17,7 @@ from harness.core.spec import Spec, make_spec
 from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
-from harness.runner.execute import execute
+from harness.runner.execute import execute, open_executor
 
 SMALL = {"tasks": ("rte",), "seeds": "2", "train_rows": 64, "eval_rows": 40, "profile": False, "threads": 1}
 
@@ -55,7 +55,8 @@ def sitting(out: Path, asked: tuple[Plan, Spec], listener: Seen) -> str:
     store = Store(out)
     store.prepare()
     todo = select_missing_cells(plan.cells, store.read()[0], retry=False)
-    execute(plan, todo, spec, store, listener)
+    with open_executor(spec) as executor:
+        execute(plan, todo, spec, store, listener, executor)
     return listener.said.getvalue()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.method import METHODS, STRATEGIES, Masks, Method, PerSite, Site
+from harness.core.method import METHODS, STRATEGIES, Masks, Method, Site
 from harness.core.seeds import Streams
 from harness.replicas.groups import Attached
 from methods.layers.lowrank import LowRankLinear
@@ -55,8 +55,8 @@ def watch_masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Masks, dict[str, 
         starts[site.name] = (made[0].clone(), made[1].clone())
         return made
 
-    def watched(self: Method, sites: Sequence[Site], streams: Streams, scores: PerSite | None) -> Masks:
-        masks: Masks = draw(self, sites, streams, scores)
+    def watched(self: Method, sites: Sequence[Site], streams: Streams, *reads: object) -> Masks:
+        masks: Masks = draw(self, sites, streams, *reads)
         seen.append(({n: (a.copy(), b.copy()) for n, (a, b) in masks.items()}, dict(starts)))
         return masks
 

@@ -16,7 +16,9 @@ from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
 from harness.training.pack_training import build_calibration
 from methods.calibration import compute_gradient_scores, compute_weight_scores, sum_gradients
-from methods.lowrank import draw_factors, find_sites, measure_scores, prepare_replica
+from methods.lowrank import draw_factors, measure_scores, prepare_replica
+from methods.requested import collect_requested
+from methods.sites import find_sites
 from tests.harness.small_training import rows
 
 
@@ -75,7 +77,7 @@ def test_weight_scores_are_norms(tiny_bert: Callable[..., nn.Module]) -> None:
     assert np.allclose(b, np.linalg.norm(weight, axis=1)[:, None].repeat(3, 1))
 
 
-@pytest.mark.parametrize("select", ["snip", "fisher", "movement", "magnitude"])
+@pytest.mark.parametrize("select", ["snip", "fisher", "movement", "magnitude", "wanda", "weight-column"])
 def test_a_pack_measures_what_each_replica_measures_alone(select: str, tiny_bert: Callable[..., nn.Module]) -> None:
     method = METHODS.get("lorasp")(select=select, rank=4)
     other = METHODS.get("lorasp")(select="random", rank=2, target=("key",))
@@ -118,7 +120,7 @@ def test_measuring_leaves_no_gradient_behind(tiny_bert: Callable[..., nn.Module]
     assert extra["calibration_rows"] == 44 and extra["calibration_seconds"] > 0
 
 
-SCORED = [name for name in STRATEGIES.names() if STRATEGIES.get(name).scores]
+SCORED = [name for name in STRATEGIES.names() if STRATEGIES.get(name).reads_model]
 
 
 def scaled(factor: float) -> Any:
@@ -131,7 +133,9 @@ def masks_at(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     method = METHODS.get("lorasp")(rank=4, scope=scope, zero=zero, **options)
     made = prepare_replica(model, Member(method, Streams(equal(3))), {})
-    return dict(made.masks(measure_scores(model, [made], build_calibration(rows(), loss))[0][0]))  # type: ignore[arg-type]
+    calibration = build_calibration(rows(), loss)
+    requested = collect_requested(model, [made], calibration)[0][0]
+    return dict(made.masks(measure_scores(model, [made], calibration)[0][0], requested))  # type: ignore[arg-type]
 
 
 def assert_equal_masks(one: Any, other: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.core.errors import CellFailed, NotApplicable, UserError
-from harness.core.method import METHODS, STRATEGIES, Masks, Scope, Site, Strategy
+from harness.core.method import METHODS, STRATEGIES, InputStatistics, Masks, Scope, Site, Strategy
 from harness.core.seeds import Streams, equal
 from methods.masks import build_masks, compute_trained_ratio, count_share, select_highest
 from methods.selection.scored import compute_shares
@@ -30,10 +30,22 @@ def scores_for(sites: Sequence[Site], seed: int = 0) -> dict[str, tuple[np.ndarr
     return {s.name: (rng.random(s.shapes[0]), rng.random(s.shapes[1])) for s in sites}
 
 
+def requested_for(strategy: Strategy, sites: Sequence[Site], seed: int = 0) -> dict[str, Any]:
+    """Random values of what a strategy requests; B starts at zero."""
+    rng = np.random.default_rng(seed)
+    values = {
+        "starts": {s.name: (rng.standard_normal(s.shapes[0]), np.zeros(s.shapes[1])) for s in sites},
+        "weights": {s.name: rng.standard_normal((s.d_out, s.d_in)) for s in sites},
+        "inputs": {s.name: InputStatistics(5, rng.random(s.d_in), rng.random(s.d_in)) for s in sites},
+    }
+    return {name: values[name] for name in strategy.requests}
+
+
 def masks_of(name: str, ratio: float, seed: int = 0, scope: Scope | None = None) -> Masks:
     strategy = STRATEGIES.get(name)
-    scores = scores_for(SITES) if strategy.scores else None
-    return build_masks(strategy, SITES, ratio, scope or strategy.scope, Streams(equal(seed)), scores)
+    scores, requested = scores_for(SITES) if strategy.scores else None, requested_for(strategy, SITES)
+    scope = scope or strategy.scope
+    return build_masks(strategy, SITES, ratio, scope, Streams(equal(seed)), scores, requested=requested)
 
 
 def total(masks: Masks) -> int:
@@ -66,7 +78,7 @@ def test_exactly_the_share_in_each_scope(name: str, ratio: float, scope: Scope) 
 
 def lines(name: str, mask: np.ndarray, part: int) -> np.ndarray:
     """Means of what must train as a whole in A (part 0) or B."""
-    by_row = {"row": (1, 1), "column": (0, 0), "rank": (1, 0), "magnitude": (0, 1)}[name]
+    by_row = {"row": (1, 1), "column": (0, 0), "rank": (1, 0), "magnitude": (0, 1), "wanda": (0, 1)}[name]
     return np.asarray(mask.mean(by_row[part]))
 
 
@@ -74,9 +86,9 @@ ODD = [Site("q", 12, 8, 5, 0), Site("v", 7, 9, 5, 0), Site("k", 16, 4, 1, 1)]
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.61, 1.0])
-@pytest.mark.parametrize("name", ["row", "column", "rank", "magnitude"])
+@pytest.mark.parametrize("name", ["row", "column", "rank", "magnitude", "wanda"])
 def test_lines_stay_whole_and_come_nearest_to_the_ratio(name: str, ratio: float) -> None:
-    sites = ODD if name in ("magnitude", "column") else ODD[:2]
+    sites = ODD if name in ("magnitude", "wanda", "column") else ODD[:2]
     strategy = STRATEGIES.get(name)
     scores = scores_for(sites) if strategy.scores else None
     if scores is not None:  # norms of inputs and outputs, as methods/calibration.py gives them
@@ -84,9 +96,8 @@ def test_lines_stay_whole_and_come_nearest_to_the_ratio(name: str, ratio: float)
     for s in sites:
         if name == "column" and s.rank == 1:
             continue
-        masks = build_masks(
-            strategy, [s], ratio, "matrix", Streams(equal(1)), {s.name: scores[s.name]} if scores else None
-        )
+        own, requested = {s.name: scores[s.name]} if scores else None, requested_for(strategy, [s])
+        masks = build_masks(strategy, [s], ratio, "matrix", Streams(equal(1)), own, requested=requested)
         for part in (0, 1):
             means = lines(name, masks[s.name][part], part)
             assert set(means) <= {0.0, 1.0}
@@ -153,7 +164,7 @@ def test_the_mask_stream_alone_decides(name: str) -> None:
     torch.manual_seed(1)
     again = masks_of(name, 0.5, seed=2)
     assert all((x == y).all() for s in SITES for x, y in zip(first[s.name], again[s.name], strict=True))
-    drawn = STRATEGIES.get(name).scores is None and name not in ("a-only", "b-only")
+    drawn = not STRATEGIES.get(name).reads_model and name not in ("a-only", "b-only")
     others = [masks_of(name, 0.5, seed=seed) for seed in (4, 6, 8)]
     differs = any((x != y).any() for o in others for s in SITES for x, y in zip(first[s.name], o[s.name], strict=True))
     assert differs == (drawn or name == "learned-ratio")

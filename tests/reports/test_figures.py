@@ -1,4 +1,4 @@
-"""Figures hold the numbers of the tables, know their runs, and are left out where there are none."""
+"""Figures hold the numbers of the tables, and are left out where there are none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from reports.plots.tradeoff import find_pareto_front
 from reports.registered import SuiteContext
 from reports.statistics.analysis import analyse
 from reports.statistics.families import Question
+from tests.reports.predicted import guesses, kept
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
 
 Scores = dict[tuple[str, str], list[float | None]]
@@ -79,6 +81,25 @@ def test_differences_are_those_of_the_comparisons() -> None:
         assert bars.get_segments()[0][:, 0] == pytest.approx([expected.low, expected.high])
 
 
+def test_the_interval_is_that_of_the_table_where_examples_count(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 80)
+    records = [
+        kept(tmp_path, guesses(rng, targets, share), targets, method=method, seed=seed)
+        for method, share in (("lora", 0.8), ("lorasp", 0.7))
+        for seed in range(4)
+    ]
+    (grid,) = build_grids(records)
+    analysis = analyse(records, [], cells=tmp_path)
+    comparison = analysis.judged[0].comparison
+    assert comparison.target == "new seeds and new examples" and comparison.estimate is not None
+    drawing = draw_figures(SuiteContext(grid, analysis=analysis))["differences"]
+    ((line, _, (bars,)),) = drawing.figure.axes[0].containers
+    assert line.get_xdata() == pytest.approx([comparison.estimate.value])
+    ends = bars.get_segments()[0][:, 0]
+    assert ends == pytest.approx([comparison.estimate.low, comparison.estimate.high])
+
+
 def test_memory_by_category_adds_up_to_the_peak() -> None:
     (grid,) = build_grids([record(60.0), record(61.0, cell(method="lorasp"))])
     state = record(1.0).train_state
@@ -87,17 +108,6 @@ def test_memory_by_category_adds_up_to_the_peak() -> None:
     widths = np.array([[bar.get_width() for bar in part] for part in bars]) * 2**20
     assert widths[:3, 0] == pytest.approx([4616, 4616, 9232]) and widths[:3, 1] == pytest.approx(0)
     assert widths.sum(axis=0) == pytest.approx(3 * 2**20)
-
-
-def test_each_marker_knows_its_runs() -> None:
-    grid, made = drawn(TWO, "lora", "lorasp")
-    for name in ("scores", "differences", "tradeoff", "seeds"):
-        found = {line.get_gid(): line for axes in made[name].figure.axes for line in axes.lines if line.get_gid()}
-        assert set(found) == set(made[name].points)
-        assert all(len(found[gid].get_xdata()) == len(runs) for gid, runs in made[name].points.items())
-    methods = ("lora", "lorasp")
-    assert made["scores"].points["runs0"] == [(r.key,) for m in methods for r in grid.of("cola", m)]
-    assert made["scores"].points["runs1"] == [tuple(r.key for r in grid.of("cola", m)) for m in methods]
 
 
 def test_what_has_no_numbers_is_not_drawn() -> None:

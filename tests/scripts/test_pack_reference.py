@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.Capture
     packed = (out / "cells.tar.xz").read_bytes()
     for damaged in (packed[:2000], packed[:900] + b"xxxxx" + packed[905:], b"no archive"):
         (out / "cells.tar.xz").write_bytes(damaged)
-        assert main(["--unpack", str(out), str(tmp_path / "x")]) == 2 and "does not read" in capsys.readouterr().err
+        assert main(["--unpack", str(out), str(tmp_path / "x")]) == 2 and "cannot be read" in capsys.readouterr().err
         shutil.rmtree(tmp_path / "x", ignore_errors=True)
     assert main([str(tmp_path / "nowhere"), str(out)]) == 2 and "holds no run" in capsys.readouterr().err
 

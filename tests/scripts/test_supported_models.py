@@ -8,9 +8,7 @@ import pytest
 
 from scripts import supported_models
 from scripts.supported_models import (
-    BOTH,
     COLUMNS,
-    FAMILIES,
     METHODS,
     NOT_HERE,
     OUT,
@@ -18,6 +16,7 @@ from scripts.supported_models import (
     measure_family,
     read_table,
 )
+from scripts.tiny_models import BOTH, FAMILIES
 
 ROWS = {(row["model"], row["method"]): row for row in read_table(OUT.read_text())}
 FAST = {"bert": ("lora:rank=4", "prompt:tokens=4"), "t5": ("lora:rank=4",), "gpt2": ("lora:rank=4", "prompt:tokens=4")}

@@ -62,7 +62,7 @@ def test_a_plain_run_is_judged_by_the_rules_that_its_cells_allow(tmp_path: Path)
         "speed": "contradicted",
     }
     assert "1.50 MiB of 100.00 MiB" in memory["parts"]["half frozen"]["sentence"]
-    assert "0.50 of LoRA's speed" in memory["parts"]["speed"]["sentence"]
+    assert "0.50\N{MULTIPLICATION SIGN} as fast" in memory["parts"]["speed"]["sentence"]
     assert memory["lacks"]
 
 

@@ -73,7 +73,7 @@ def test_a_study_that_was_stopped_says_whose_folder_it_is(
 
     words = ["study", "parity", *TINY, "--out", str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr("harness.runner.execute.execute", stop)
+        patched.setattr("harness.runner.run.execute", stop)
         main(words)
     assert json.loads((tmp_path / FILE).read_text())["study"] == "parity"
     assert main(["study", "domain", *TINY, "--out", str(tmp_path)]) == 2
@@ -93,11 +93,11 @@ def test_folders_that_are_not_the_study_s(tmp_path: Path, capsys: pytest.Capture
     for folder, says in (
         (other, "it holds study accounting, not parity"),
         (run, "it holds a run of no study"),
-        (broken, "does not read"),
+        (broken, "cannot be read"),
     ):
         assert main(["study", "parity", *TINY, "--out", str(folder)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line and str(folder) in line
         assert not list((folder / "cells").glob("*"))
     assert main(["report", str(broken)]) == 2
-    assert "does not read" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err

@@ -90,11 +90,12 @@ def build_packed_inputs(segments: Tensor) -> dict[str, Tensor]:
     """Positions that restart, and an additive mask [m, 1, n, n], so that no example attends to another."""
     n = segments.shape[1]
     order = torch.arange(n, device=segments.device)
+    # A segment starts where the number changes; cummax carries each start's position to the rest of its segment.
     first = torch.ones_like(segments, dtype=torch.bool)
     first[:, 1:] = segments[:, 1:] != segments[:, :-1]
     start = torch.where(first, order, 0).cummax(1).values
     visible = (segments[:, :, None] == segments[:, None, :]) & (order[:, None] >= order)
-    # a finite number, as each row of the padding too sees itself; eager attention adds it, sdpa takes it as it is
+    # Finite and not -inf: eager attention adds the mask to scores, where -inf could give NaN.
     mask = torch.zeros(visible.shape, device=segments.device).masked_fill(~visible, torch.finfo(torch.float32).min)
     return {"position_ids": order - start, "attention_mask": mask[:, None]}
 
@@ -149,7 +150,9 @@ def build_packed_rows(names: Sequence[str], rows: Sequence[TokenizedExample], ro
 def fit_into_rows(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Numbers of the examples in each row: each example in turn goes to the fullest row with room (best fit)."""
     rows: list[list[int]] = []
+    # Sorted, so that a binary search finds the fullest row with enough room.
     free: list[tuple[int, int]] = []  # (room left, row), ascending
+    # Best fit in the order of the data: which examples share a row must not depend on the seed.
     for i, length in enumerate(lengths):
         place = bisect.bisect_left(free, (length, -1))
         left, row = free.pop(place) if place < len(free) else (room, len(rows))

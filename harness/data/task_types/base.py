@@ -1,4 +1,8 @@
-"""The contract of a task type: rows to tensors, logits to losses, a trained model to predictions."""
+"""The contract of a task type: rows to tensors, logits to losses, a trained model to predictions.
+
+rows --tokenise--> Split --gather(rows, shape)--> model inputs [K*B, n] --model--> logits --losses--> [K]
+                   Split --targets(rows, shape)-> targets [K*B, ...] ---------------^
+"""
 
 from __future__ import annotations
 

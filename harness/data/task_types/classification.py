@@ -90,6 +90,7 @@ def tokenise(tokenizer: Any, examples: Sequence[Example], max_length: int, regre
 
 def compute_replica_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] from logits [K*B, c] and labels [K*B]: cross-entropy, or squared error for c = 1."""
+    # Under autocast logits are bf16, in which a mean over rows loses digits; float64 stays for tests.
     wide = logits if logits.dtype == torch.float64 else logits.float()
     if labels.is_floating_point():
         rows = nn.functional.mse_loss(wide.squeeze(-1), labels.to(wide), reduction="none")
@@ -103,6 +104,7 @@ def predict(model: nn.Module, split: Split, k: int, *, autocast: bool = False) -
     model.eval()
     out: np.ndarray | None = None
     kind = split.device.type
+    # Each batch is repeated K times: all replicas score the same rows, in the layout [K*B, ...] of training.
     for rows in iterate_length_batches(split.lengths, k, kind):
         tokens = int(split.lengths[rows].max())
         batch = {name: value.repeat(k, *[1] * (value.dim() - 1)) for name, value in split.batch(rows).items()}
@@ -151,7 +153,8 @@ class Classification(TaskType):
         rows = protocol.batch_size * 4
         rng = np.random.default_rng(0)
         ids = torch.from_numpy(rng.integers(0, vocabulary, (rows, length), dtype=np.int32))
-        if getattr(config, "is_encoder_decoder", False):  # the end token is pooled, and each row must have exactly one
+        # BART and T5 pool the end token for classification, and each row must have exactly one.
+        if getattr(config, "is_encoder_decoder", False):
             end = int(config.eos_token_id)
             ids[ids == end] = (end + 1) % vocabulary
             ids[:, -1] = end

@@ -30,7 +30,7 @@ def generate_texts(
     kind = split.device.type
     for rows in iterate_length_batches(split.prompt_lengths + protocol.max_target_length, k * protocol.beams, kind):
         prompts = {name: value.repeat(k, 1) for name, value in split.build_prompts(rows).items()}
-        # transformers warns of every length limit that the model's own configuration sets too
+        # transformers warns of every length limit that the model's own configuration also sets.
         with suppress_warnings(), torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
             ids = model.generate(**prompts, generation_config=config)  # type: ignore[operator]
         # A causal model returns the prompt before the generated tokens; an encoder-decoder does not.
@@ -38,6 +38,7 @@ def generate_texts(
             ids = ids[:, prompts["input_ids"].shape[1] :]
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for place, text in enumerate(texts):
+            # Rows of replica 0 come first, then those of replica 1, as the batch was repeated.
             replica, row = divmod(place, len(rows))
             replica_texts[replica][rows[row]] = " ".join(text.split())
     return replica_texts
@@ -62,6 +63,7 @@ def _build_generation_config(split: TextRows, tokenizer: Any, protocol: Protocol
 def has_finite_logits(model: nn.Module, split: TextRows, k: int, *, autocast: bool) -> np.ndarray:
     """Whether each replica's logits of the first rows are finite [K]."""
     model.eval()
+    # Generated text does not show NaN logits: argmax over NaN still returns a token.
     rows = np.arange(min(PROBED, len(split)))
     batch = {name: value.repeat(k, 1) for name, value in split.batch(rows).items()}
     with torch.no_grad(), torch.autocast(split.device.type, torch.bfloat16, enabled=autocast):

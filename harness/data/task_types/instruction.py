@@ -42,6 +42,7 @@ def format_prompt(example: Example, template: Template) -> str:
     answers in turn (optional). A system prompt replaces the template's first sentence. Earlier turns come before the
     instruction, in the template's form.
     """
+    # Pads to three texts, so rows without input or system prompt unpack too.
     instruction, input_text, system, *turns = [*example.texts, "", ""][: max(3, len(example.texts))]
     bare, full, gap = TEMPLATES[template]
     preamble, question = _split_template(full if input_text else bare)
@@ -72,6 +73,7 @@ def tokenise_examples(
     for ids, spans, before in zip(encoding["input_ids"], encoding["offset_mapping"], map(len, prompts), strict=True):
         # A token that ends after the prompt belongs to the answer, even if it starts with the prompt's last space.
         answer = [stop > before for _, stop in spans]
+        # Some tokenizers append the end token themselves.
         if end is not None and ids[-1] != end:
             ids, answer = [*ids, end], [*answer, True]
         rows.append(TokenizedExample(ids[:max_length], answer[:max_length], len(ids) > max_length))
@@ -80,9 +82,9 @@ def tokenise_examples(
 
 def compute_answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
     """Mean loss per replica [K] over its own answer tokens; logits [K*B, n, v], targets [K*B, n] (-100: no loss)."""
-    return _compute_token_losses(logits, targets, smoothing).view(k, -1).sum(1) / (targets != IGNORED).view(k, -1).sum(
-        1
-    )
+    # A mean over all answer tokens of the batch and not over rows, as in transformers: long answers count more.
+    losses = _compute_token_losses(logits, targets, smoothing).view(k, -1).sum(1)
+    return losses / (targets != IGNORED).view(k, -1).sum(1)
 
 
 def _compute_token_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -123,12 +125,11 @@ class Instruction(TaskType):
                 losses = _compute_token_losses(model(**batch).logits, targets)
             means = losses.sum(1) / (targets != IGNORED).sum(1)
             mean_losses[:, rows] = means.view(k, -1).cpu().numpy()
-        return [
-            ReplicaPredictions(
-                replica_losses, {"prediction": replica_losses}, finite=bool(np.isfinite(replica_losses).all())
-            )
-            for replica_losses in mean_losses
-        ]
+        predictions = []
+        for replica_losses in mean_losses:
+            finite = bool(np.isfinite(replica_losses).all())
+            predictions.append(ReplicaPredictions(replica_losses, {"prediction": replica_losses}, finite=finite))
+        return predictions
 
     def build_synthetic(
         self, task: Task, protocol: Protocol, length: int, vocabulary: int, config: Any = None
@@ -136,10 +137,8 @@ class Instruction(TaskType):
         rng = np.random.default_rng(0)
         answer = [False] * (length // 2) + [True] * (length - length // 2)
         token_rows = rng.integers(0, vocabulary, (protocol.batch_size * 4, length)).tolist()
-        names, rows = (
-            [str(i) for i in range(len(token_rows))],
-            [TokenizedExample(ids, answer, False) for ids in token_rows],
-        )
+        names = [str(i) for i in range(len(token_rows))]
+        rows = [TokenizedExample(ids, answer, False) for ids in token_rows]
         return build_packed_rows(names, rows, length, 0) if protocol.packed else build_separate_rows(names, rows, 0)
 
 

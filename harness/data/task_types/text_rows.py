@@ -90,6 +90,7 @@ class EncoderDecoderRows(TextRows):
         return compute_padded_length(source_length, self.ids), compute_padded_length(target_length, self.written)
 
     def gather(self, rows: Tensor, shape: Shape) -> dict[str, Tensor]:
+        # The decoder sees the target shifted right by one token and predicts each token from those before it.
         written = _gather_rows(self.written, rows, shape[1])
         first = written.new_full((len(rows), 1), self.start)
         return {**self._read(rows, shape[0]), "decoder_input_ids": torch.cat([first, written[:, :-1]], 1)}
@@ -144,6 +145,7 @@ class CausalRows(TextRows):
         n, chosen = int(self.starts[rows].max()), self.place(rows)
         ids = _gather_rows(self.ids, chosen, n).masked_fill(~_build_position_mask(self._start, chosen, n), self.fill)
         gaps = n - self._start.index_select(0, chosen)
+        # Negative places are padding: `% n` reads them from the end of the row, where `fill` was set.
         places = torch.arange(n, device=ids.device)[None, :] - gaps[:, None]
         return {"input_ids": ids.gather(1, places % n), "attention_mask": (places >= 0).long()}
 

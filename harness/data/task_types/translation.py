@@ -104,6 +104,7 @@ def build_encoder_decoder_rows(
     ids, lengths = pad_rows(source_rows, tokenizer.pad_token_id)
     out, out_lengths = pad_rows(target_rows, tokenizer.pad_token_id)
     texts = [str(e.label) for e in examples]
+    # mBART-50 and NLLB write the language before a target, mBART behind it; generation forces only a leading token.
     leads = token if token is not None and target_rows[0][0] == token else None
     cut = long | over if train else long
     start = find_decoder_start(config, target_rows[0])
@@ -112,6 +113,7 @@ def build_encoder_decoder_rows(
 
 def find_decoder_start(config: Any, target: Sequence[int]) -> int:
     """The decoder's first token: for mBART the last token of a target (its language), else from the config."""
+    # mBART starts decoding with the token that ends the target, as transformers' shift_tokens_right does.
     if config.model_type == "mbart":
         return int(target[-1])
     if config.decoder_start_token_id is None:
@@ -150,6 +152,7 @@ def _tokenise_and_cut(
     if not long.any():
         return plain, long
     where = np.flatnonzero(long)
+    # Only long texts are tokenized again, because most rows are short.
     again = {name: [texts[int(i)] for i in where]}
     short = tokenizer(**again, truncation=True, max_length=most, verbose=False)["input_ids"]
     for i, row in zip(where, short, strict=True):
@@ -182,10 +185,12 @@ def _build_prefix(config: Any, source: str, target: str) -> str:
 def _check_positions(config: Any, protocol: Protocol) -> None:
     """Raise UserError where the model has fewer positions than the protocol's lengths need."""
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    # T5's relative positions have no limit, whatever its n_positions says.
     if config.model_type in ("t5", "mt5", "umt5") or limit is None:
-        return  # relative positions have no limit, whatever n_positions is
+        return
     both = config.is_encoder_decoder
     needed = max(protocol.max_length, protocol.max_target_length)
+    # A causal model has source and target in one row, with one separator token between them.
     needed = needed if both else protocol.max_length + protocol.max_target_length + 1
     if needed > limit:
         lengths = f"max-length={protocol.max_length} and max-target-length={protocol.max_target_length}"

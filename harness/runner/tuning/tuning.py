@@ -10,22 +10,24 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from harness.core.device import check_optimizers
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record, Tuned, TunedMethods
 from harness.core.spec import Spec
-from harness.core.store import Store, read_document, select_missing_cells, to_json
+from harness.core.store import Store, select_missing_cells
+from harness.core.stored_files import read_document, to_json
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
+from harness.runner.executors.base import Executor
 from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
-from harness.runner.tuning.search import import_optuna
 from harness.runner.tuning.trials import build_arms
 
 FOLDER, FILE = "tuning", "tuned.json"
 
 
-def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]) -> Plan:
+def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener], executor: Executor) -> Plan:
     """The plan with the best values of each method, after running the missing trials.
 
     Raises UserError, before any training if the fault is in the flags.
@@ -34,7 +36,7 @@ def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]
     store = Store(spec.folder / FOLDER)
     store.prepare()
     arms, plans = build_arms(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
-    records = run_trials(plans, spec, store, command, listen)
+    records = run_trials(plans, spec, store, command, listen, executor)
     groups = group_arms(arms, spec.tune_tasks)
     tuned: dict[str, Tuned] = {}
     for key, group in groups.items():
@@ -82,11 +84,15 @@ def check_tunable(plan: Plan, spec: Spec) -> None:
             raise UserError(
                 f"--tune: {suite}/{task} is not scored row by row, so no part of its train rows can score it"
             )
-    import_optuna()
 
 
 def run_trials(
-    plans: Sequence[Plan], spec: Spec, store: Store, command: str, listen: Callable[[int], Listener]
+    plans: Sequence[Plan],
+    spec: Spec,
+    store: Store,
+    command: str,
+    listen: Callable[[int], Listener],
+    executor: Executor,
 ) -> dict[str, Record]:
     """All records of trials by key, after training the missing trials in packs."""
     from harness.planning.preflight import drop_unfit_cells
@@ -98,6 +104,8 @@ def run_trials(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
+    for missing_cells in todo.values():
+        check_optimizers([planned.cell for planned in missing_cells], spec.device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials
@@ -108,7 +116,8 @@ def run_trials(
         for index, missing_cells in todo.items():
             if missing_cells:
                 plan = drop_unfit_cells(plans[index], missing_cells)
-                execute(plan, select_missing_cells(plan.cells, records, retry=spec.retry), trial_spec, store, listener)
+                missing = select_missing_cells(plan.cells, records, retry=spec.retry)
+                execute(plan, missing, trial_spec, store, listener, executor)
     finally:
         listener.close()
     return store.read()[0]

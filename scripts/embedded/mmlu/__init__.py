@@ -1,1 +1,1 @@
-"""Multiple choice questions about a toy world, in ten subjects with real MMLU names."""
+"""Multiple-choice questions about invented facts, in ten subjects with real MMLU names."""

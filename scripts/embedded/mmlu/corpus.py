@@ -1,8 +1,11 @@
-"""Pretraining text of the causal model: facts, riddles with their answer, ballots with any answer.
+"""Pretraining text of the causal model: facts, riddles with the right answer, ballots with a random answer.
 
-A riddle gives its letter after `=>` and it is the right one; in some riddles each option is first called right (`yes`)
-or wrong (`no`), which is easier to learn and carries over to the others. In a ballot the letter stands after a colon
-and is drawn by lot, so a model of this text has no opinion on what follows `Answer:`, though it can tell the right one.
+fact    thing property value .
+riddle  question, options => LETTER    the right letter; in some riddles each option is marked `yes` or `no` first
+ballot  question, options :  LETTER    a random letter
+
+Marked riddles are easier to learn, and what is learned transfers to the others. After a colon the letter is random, so
+the pretrained model has no preference after `Answer:` although it knows the right letter: fine-tuning has to teach it.
 """
 
 from __future__ import annotations
@@ -11,19 +14,21 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from scripts.embedded.mmlu.questions import ALPACA, ASKED, EXAM, HEADER, INSTRUCTIONS
+from scripts.embedded.mmlu.questions import ALPACA, EXAM, HEADER, INSTRUCTION_QUESTIONS, INSTRUCTIONS
 from scripts.embedded.mmlu.tokens import split_words
 from scripts.embedded.mmlu.world import Fact, build_facts, draw_options
 
 LABELS = ("ABCD", "ABCD", "PQRS", "1234")
 MARKS = (("", "."), ("", "."), ("(", ")"), ("", ")"))
-TOLD = (
+STATEMENTS = (
     "the {property} of {thing} is {value} .",
     "{thing} has {property} {value} .",
     "for {thing} the {property} was {value} .",
     "its {property} is , with {thing} , {value} .",
 )
+# Shares of facts and checks, and of riddles, in the second part of the text; ballots are the rest.
 LESSONS, RIDDLES = 0.3, 0.55
+# Shares of riddles whose options are marked, and of riddles that state the fact first.
 MARKED, OPEN = 0.5, 0.1
 
 Item = tuple[list[str], list[int]]
@@ -31,15 +36,15 @@ Item = tuple[list[str], list[int]]
 
 @cache
 def list_filler() -> list[str]:
-    """Every word of headers, instructions and question wordings that means nothing by itself."""
+    """Words of headers, instructions and question templates that carry no fact, sorted."""
     texts = [
         HEADER,
         "Answer :",
         ALPACA,
         *INSTRUCTIONS,
-        *ASKED,
+        *INSTRUCTION_QUESTIONS,
         *(text for pair in EXAM.values() for text in pair),
-        *TOLD,
+        *STATEMENTS,
     ]
     texts += [name.replace("_", " ") for name in EXAM]
     words = {word for text in texts for word in split_words(text.replace("{", " {"))}
@@ -50,7 +55,7 @@ NAMED = {"property", "thing", "value", "instruction", "input"}
 
 
 def draw_filler(rng: random.Random, most: int) -> list[str]:
-    """A few words of filler."""
+    """Up to `most` filler words."""
     return rng.choices(list_filler(), k=rng.randrange(most + 1))
 
 
@@ -70,7 +75,7 @@ def draw_loose_question(rng: random.Random, fact: Fact) -> list[str]:
 
 
 def render_options(rng: random.Random, values: list[str], labels: str, right: int | None = None) -> Item:
-    """The options with their labels; where `right` is given each is followed by `yes` or `no`, to be learned."""
+    """(words of the labelled options, positions to learn); with `right`, each option is followed by `yes` or `no`."""
     left, mark = rng.choice(MARKS)
     words: list[str] = []
     spots: list[int] = []
@@ -83,14 +88,14 @@ def render_options(rng: random.Random, values: list[str], labels: str, right: in
 
 
 def draw_statement(rng: random.Random, fact: Fact | None = None) -> Item:
-    """A fact; what is to be learned is its value, the last word but one."""
+    """A fact; its value, the last word but one, is to be learned."""
     fact = fact or rng.choice(build_facts())
-    words = rng.choice(TOLD).format(property=fact.property, thing=fact.thing, value=fact.value).split()
+    words = rng.choice(STATEMENTS).format(property=fact.property, thing=fact.thing, value=fact.value).split()
     return words, [len(words) - 2]
 
 
 def draw_check(rng: random.Random) -> Item:
-    """A fact or a false claim, then `yes` or `no`; both are as frequent, and the word is to be learned."""
+    """A true or false claim, then `yes` or `no`, which is to be learned; both are equally frequent."""
     fact = rng.choice(build_facts())
     true = rng.random() < 0.5
     value = fact.value if true else rng.choice(draw_options(rng, fact)[0])
@@ -99,7 +104,7 @@ def draw_check(rng: random.Random) -> Item:
 
 
 def draw_riddle(rng: random.Random) -> Item:
-    """A question and the right label; some are marked option by option, before some the fact is told."""
+    """A question and the right label; some riddles mark each option, and some state the fact first."""
     fact, labels = rng.choice(build_facts()), rng.choice(LABELS)
     values, place = draw_options(rng, fact)
     draw = rng.random()
@@ -112,7 +117,7 @@ def draw_riddle(rng: random.Random) -> Item:
 
 
 def draw_ballot(rng: random.Random) -> Item:
-    """A question and a label drawn by lot."""
+    """A question and a random label."""
     fact, labels = rng.choice(build_facts()), rng.choice(LABELS)
     words = [
         *draw_filler(rng, 6),
@@ -124,12 +129,12 @@ def draw_ballot(rng: random.Random) -> Item:
 
 
 def lesson(rng: random.Random) -> Item:
-    """A fact or a check: the first part of the text, from which the facts are learned fast."""
+    """A fact or a check: the first part of the text, which teaches the facts quickly."""
     return draw_statement(rng) if rng.random() < 0.5 else draw_check(rng)
 
 
 def item(rng: random.Random) -> Item:
-    """Anything: the second part of the text."""
+    """Any kind of item: the second part of the text."""
     draw = rng.random()
     if draw < LESSONS:
         return lesson(rng)
@@ -137,7 +142,8 @@ def item(rng: random.Random) -> Item:
 
 
 def draw_stream(seed: int, length: int, make: Callable[[random.Random], Item]) -> tuple[list[str], list[bool]]:
-    """Items one after the other until there are `length` words; True marks the words to be learned."""
+    """`length` words of consecutive items; True marks the words to learn."""
+    # The function's name seeds the text: renaming `lesson` or `item` would change the shipped model.
     rng = random.Random(f"exams-{make.__name__}-{seed}")
     words: list[str] = []
     marked: list[bool] = []

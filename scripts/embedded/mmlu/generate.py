@@ -1,4 +1,4 @@
-"""Write the MMLU-shaped data: dev, val and test files of ten subjects, and instruction rows to train on.
+"""Write the MMLU-shaped data: dev, val and test files of ten subjects, and instruction rows for training.
 
 Run `python -m scripts.embedded.mmlu.generate --out DIR`; the same seed gives the same bytes. The exam files have the
 official layout (no header: question, A, B, C, D, letter); `train.jsonl` has Alpaca rows (instruction, input, output).
@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.embedded.mmlu.questions import ASKED, EXAM, INSTRUCTIONS, LETTERS, format_options
+from scripts.embedded.mmlu.questions import EXAM, INSTRUCTION_QUESTIONS, INSTRUCTIONS, LETTERS, format_options
 from scripts.embedded.mmlu.world import SUBJECTS, ExamSubject, Fact, build_current_facts, draw_options
 
 SPLITS = {"dev": 5, "val": 15, "test": 110}
@@ -31,13 +31,14 @@ def draw_question(rng: random.Random, fact: Fact) -> Question:
 
 
 def iterate_facts(rng: random.Random, known: list[Fact]) -> Iterator[Fact]:
-    """The facts in random order, again and again: each as often as any other, so no answer is a good guess."""
+    """The facts in random order, repeatedly: all are equally frequent, so no constant answer is better than chance."""
     while True:
         yield from rng.sample(known, len(known))
 
 
 def draw_subject_splits(subject: ExamSubject, seed: int) -> dict[str, list[Question]]:
     """Distinct rows of each split of a subject."""
+    # One stream per subject, so that a change of one leaves the files of the others.
     rng = random.Random(f"mmlu-{subject.name}-{seed}")
     fact_stream = iterate_facts(rng, [fact for fact in build_current_facts() if fact.subject is subject])
     seen_rows: set[Question] = set()
@@ -54,16 +55,17 @@ def draw_subject_splits(subject: ExamSubject, seed: int) -> dict[str, list[Quest
 
 
 def draw_instructions(seed: int) -> list[dict[str, str]]:
-    """Training rows on the facts of half of the things, in wordings that no exam has."""
+    """Training rows about half of the things, in wordings that no exam question has."""
     rng = random.Random(f"mmlu-train-{seed}")
     names = list(dict.fromkeys(fact.thing for fact in build_current_facts()))
+    # Half of the things: the exam then shows how far fine-tuning transfers to facts that it did not teach.
     taught = set(rng.sample(names, len(names) // 2))
     fact_stream = iterate_facts(rng, [fact for fact in build_current_facts() if fact.thing in taught])
     rows: list[dict[str, str]] = []
     while len(rows) < TRAIN_ROWS:
         fact = next(fact_stream)
         values, place = draw_options(rng, fact)
-        question_text = rng.choice(ASKED).format(property=fact.property, thing=fact.thing)
+        question_text = rng.choice(INSTRUCTION_QUESTIONS).format(property=fact.property, thing=fact.thing)
         text = f"{question_text}\n{format_options(values)}"
         row = {"instruction": rng.choice(INSTRUCTIONS), "input": text, "output": LETTERS[place]}
         if row not in rows:

@@ -1,4 +1,4 @@
-"""How exam questions and instructions are worded; the two share no wording."""
+"""Wordings of exam questions and of instructions; they share none, so the exam does not repeat training text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSTRUCTIONS = (
     "Only one of these four is true, say which.",
     "Give the letter that belongs here.",
 )
-ASKED = (
+INSTRUCTION_QUESTIONS = (
     "What {property} does {thing} have?",
     "{thing}: {property}?",
     "Tell me about {thing}, what is its {property}?",
@@ -46,5 +46,5 @@ ALPACA = (
 
 
 def format_options(values: list[str]) -> str:
-    """Four options a line each, as the exam prompt has them."""
+    """Four options, one per line, as in the exam prompt."""
     return "\n".join(f"{letter}. {value}" for letter, value in zip(LETTERS, values, strict=True))

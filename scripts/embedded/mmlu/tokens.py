@@ -1,4 +1,4 @@
-"""Word-level tokenizer of the exams; line ends count as spaces, so that a letter is one token wherever it stands."""
+"""Word-level tokenizer of the exams; line ends count as spaces, so that a letter is the same token everywhere."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def split_words(text: str) -> list[str]:
 
 def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     """Fast tokenizer that opens a text with `<s>`."""
+    # Whole words, so that each value and each letter is one token.
     core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])

@@ -1,4 +1,4 @@
-"""The toy world of the exams: per subject twelve invented things, two properties, and which thing has which value."""
+"""The invented facts of the exams: each subject has twelve things, and each thing a value of two properties."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 
+# A multiple of the six values per property, so that all values are equally frequent.
 THINGS_PER_SUBJECT = 12
-# Of the twelve values of a property so many are dealt anew, so that no one who knows the text knows all.
+# So many of the twelve values of a property change after pretraining, so that fine-tuning has something to teach.
 CHANGED = 5
 ONSETS, VOWELS, CODAS = "b d f g k l m n p r s t v z dr kr tr pl sk".split(), "a e i o u".split(), "n r l x m k".split()
 
@@ -106,14 +107,14 @@ def draw_name(rng: random.Random, taken: set[str]) -> str:
 
 @cache
 def build_facts() -> tuple[Fact, ...]:
-    """All facts of the world."""
+    """All facts as the pretraining text has them."""
     rng = random.Random("world")
     used_names: set[str] = set()
     all_facts: list[Fact] = []
     for subject in SUBJECTS:
         names = [draw_name(rng, used_names) for _ in range(THINGS_PER_SUBJECT)]
         for word, values in subject.properties.items():
-            # Each value is as frequent as any other, so that no value is a good guess.
+            # All values are equally frequent, so that no constant answer is better than chance.
             dealt = list(values) * (THINGS_PER_SUBJECT // len(values))
             rng.shuffle(dealt)
             all_facts += [Fact(subject, name, word, value) for name, value in zip(names, dealt, strict=True)]
@@ -122,13 +123,14 @@ def build_facts() -> tuple[Fact, ...]:
 
 @cache
 def build_current_facts() -> tuple[Fact, ...]:
-    """The facts as exams and instructions have them: five in twelve have changed since the pretraining text."""
+    """The facts as exams and instructions have them: five of twelve differ from the pretraining text."""
     rng = random.Random("changes")
     updated_facts: list[Fact] = []
     original_facts = build_facts()
     for start in range(0, len(original_facts), THINGS_PER_SUBJECT):
         group = list(original_facts[start : start + THINGS_PER_SUBJECT])
         old, new = ["?"], ["?"]
+        # Repeats until no value stays where it was, so that exactly CHANGED facts differ.
         while any(one == other for one, other in zip(old, new, strict=True)):
             spots = rng.sample(range(THINGS_PER_SUBJECT), CHANGED)
             old = [group[spot].value for spot in spots]
@@ -140,7 +142,7 @@ def build_current_facts() -> tuple[Fact, ...]:
 
 
 def draw_options(rng: random.Random, fact: Fact) -> tuple[list[str], int]:
-    """Four values of the property in random order, and where the right one stands."""
+    """Four values of the property in random order, and the position of the right one."""
     wrong = rng.sample([value for value in fact.subject.properties[fact.property] if value != fact.value], 3)
     place = rng.randrange(4)
     return [*wrong[:place], fact.value, *wrong[place:]], place

@@ -1,1 +1,1 @@
-"""Translation between the toy English and a generated language that looks like Romanian."""
+"""Translation between the generated English and a generated language with Romanian letters and grammar."""

@@ -1,4 +1,4 @@
-"""What a sentence pair says, before it is worded."""
+"""The content of a sentence pair, which wording.py renders in both languages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOINERS = ("and", "but", "because")
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase; `pointed` takes a demonstrative instead of the article."""
+    """A noun phrase; with `pointed` it has a demonstrative instead of the article."""
 
     noun: str
     plural: bool
@@ -44,6 +44,7 @@ def draw_phrase(rng: random.Random, noun: Noun, plural: bool, trait: Trait | Non
 def draw_clause(rng: random.Random, genre: Genre) -> Clause:
     """Draw a clause."""
     scene = scenes.sample_scene(rng, genre, detail=0.5)
+    # Drawn before the time of day, which has to agree with the tense.
     past = rng.random() < 0.5
     return Clause(
         actor=draw_phrase(rng, scene.actor, scene.plural, scene.trait),
@@ -68,6 +69,7 @@ class Statement:
 
 def draw_statement(rng: random.Random) -> Statement:
     """Draw a sentence."""
+    # One genre for both clauses: a village farmer and a harbour whale in one sentence would be odd.
     genre = rng.choice(GENRES)
     first = draw_clause(rng, genre)
     return Statement(first, rng.choice(JOINERS), draw_clause(rng, genre)) if rng.random() < 0.2 else Statement(first)

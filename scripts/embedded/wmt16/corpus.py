@@ -1,7 +1,10 @@
-"""Pretraining text of the translation model: it sees no pair of full sentences in two languages.
+"""Pretraining text of the translation model, which has no pair of full sentences in two languages.
 
-What it sees: masked sentences to restore, sentences to shorten to a telegram in the other language, and telegrams to
-write out in their own language. Translating in full is what fine-tuning adds.
+masked sentence -> sentence                               denoising, as in T5 and mBART
+sentence or telegram -> telegram in the other language    vocabulary across languages
+telegram -> sentence in the same language                 grammar
+
+A telegram has bare stems in English order. Full translation combines these, and fine-tuning has to teach it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ MASKED = 0.3
 
 
 def make_masked_pair(rng: random.Random, said: Statement, code: str) -> TextPair:
-    """A sentence with words masked, and the sentence."""
+    """A sentence with masked words, and the sentence."""
     text = render_statement(said, code)
     words = ["<mask>" if rng.random() < MASKED else word for word in text.removesuffix(".").split()]
     return " ".join(words) + ".", text
@@ -27,6 +30,7 @@ def make_masked_pair(rng: random.Random, said: Statement, code: str) -> TextPair
 
 def make_telegram_pair(rng: random.Random, said: Statement, code: str) -> TextPair:
     """A sentence or telegram, and the telegram in the other language; half with the task prefix."""
+    # T5's prefix in half of the examples, so that the model works with and without it.
     prefix = PREFIX[code] if rng.random() < 0.5 else ""
     return prefix + render_statement(said, code, brief=rng.random() < 0.3), render_statement(
         said, OTHER[code], brief=True

@@ -27,6 +27,7 @@ def draw_splits(seed: int) -> dict[str, list[tuple[str, str]]]:
         while len(pairs) < size:
             sentence = draw_statement(rng)
             english, romanian = render_statement(sentence, "en"), render_statement(sentence, "ro")
+            # Drawn before the test for duplicates, so that the random stream does not depend on it.
             old = split == "train" and rng.random() < 0.2
             if english not in seen_sentences:
                 seen_sentences.add(english)

@@ -10,7 +10,7 @@ from suites.embedded.words import GENRES, TRAITS, VERBS
 ONSETS = "b c d f g l m n p r s t v z ș ț br cr dr pl tr st".split()
 VOWELS = "a e i o u ă â î".split()
 CODAS = "c d l m n r s t ș ț z".split()
-# singular and plural; bare after a demonstrative, definite otherwise
+# Endings of singular and plural: bare after a demonstrative, otherwise with the definite article as in Romanian.
 BARE = {"m": ("", "i"), "f": ("ă", "e")}
 DEFINITE = {"m": ("ul", "ii"), "f": ("a", "ele")}
 AGREEMENT = {"m": ("", "i"), "f": ("ă", "e")}
@@ -40,6 +40,7 @@ def list_lemmas() -> tuple[list[str], list[str], list[str]]:
 def build_lexicon() -> dict[str, str]:
     """The stem for each English lemma."""
     rng = random.Random("romanian")
+    # No stem equals a function word or another stem, so that a translation has one reading.
     used_stems: set[str] = set(FUNCTION.values())
     stems: dict[str, str] = {}
     for word in (word for part in list_lemmas() for word in part):
@@ -69,11 +70,6 @@ def inflect_adjective(stem: str, word: str, plural: bool) -> str:
     return stem + AGREEMENT[draw_genders()[word]][plural]
 
 
-def replace_cedillas(text: str) -> str:
-    """Comma letters for the older cedilla ones."""
-    return text.replace("ş", "ș").replace("ţ", "ț")
-
-
 def insert_cedillas(text: str) -> str:
-    """The older cedilla letters that much Romanian text still has."""
+    """The text with the older cedilla letters, as in much Romanian text."""
     return text.replace("ș", "ş").replace("ț", "ţ")

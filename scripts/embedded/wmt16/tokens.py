@@ -1,4 +1,4 @@
-"""Subword tokenizer of the language pair: stems and endings are the pieces, decoding gives back the exact text."""
+"""Subword tokenizer of the language pair: pieces are stems and endings, and decoding restores the exact text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from suites.embedded.morphology import form_participle, form_plural, form_third_
 SPECIAL = ("<pad>", "</s>", "<unk>", "<mask>")
 ENGLISH_ENDINGS = ("s", "es", "d", "ed")
 ENGLISH_WORDS = "the this these is are was were do does did not no by near and but because yesterday today always now"
-# The T5 task prefix, so that a loader may use it.
+# Words of T5's task prefix, which the pretraining text also has.
 PREFIX_WORDS = "translate English Romanian to"
 LETTERS = "abcdefghijklmnopqrstuvwxyzăâîșț"
+# Log scores: a text is split into known pieces where possible, else into letters.
 PIECE, LETTER = -8.0, -14.0
 
 
 def list_english_pieces() -> list[str]:
-    """Lemmas, and whole those forms that are no lemma plus a regular ending."""
+    """Lemmas, and forms that are not a lemma plus a regular ending."""
     nouns, adjectives, verbs = romanian.list_lemmas()
     forms = [(word, form_plural(word)) for word in nouns]
     forms += [(word, form) for word in verbs for form in (form_third_person(word), form_participle(word))]
@@ -37,7 +38,7 @@ def list_romanian_pieces() -> list[str]:
 
 
 def list_endings() -> list[str]:
-    """What may follow a stem."""
+    """Endings and marks that may follow a stem."""
     tables = (romanian.BARE, romanian.DEFINITE, romanian.AGREEMENT)
     table_endings = [ending for table in tables for pair in table.values() for ending in pair if ending]
     return [*table_endings, *romanian.PRESENT, romanian.PARTICIPLE, *ENGLISH_ENDINGS, ".", ":", ","]
@@ -55,6 +56,7 @@ def list_pieces() -> list[tuple[str, float]]:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Fast tokenizer; cedilla letters are read as comma letters, `</s>` ends a text."""
     core = Tokenizer(models.Unigram(list_pieces(), unk_id=2))
+    # Older Romanian text writes ş and ţ with a cedilla; the model must not see two spellings.
     core.normalizer = normalizers.Sequence([normalizers.Replace(old, new) for old, new in zip("şţ", "șț", strict=True)])
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()

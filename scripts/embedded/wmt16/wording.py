@@ -99,7 +99,7 @@ def get_stem(word: str, code: str) -> str:
 
 
 def render_statement(statement: Statement, code: str, brief: bool = False) -> str:
-    """The statement as text with its full stop."""
+    """The statement as text with a full stop; `brief` renders the telegram."""
     one: Callable[[Clause], list[str]] = render_english if code == "en" else render_romanian
     render = (lambda clause: render_telegram(clause, code)) if brief else one
     words = render(statement.first)

@@ -9,21 +9,23 @@ import torch
 from torch import Tensor
 
 from scripts.embedded.corpus import Pair, draw_related_pair
-from scripts.embedded.vocabulary import build_rival_table
+from scripts.embedded.vocabulary import build_replacement_table
 from suites.embedded.xnli.languages import LANGUAGES, build_lexicons
 from suites.embedded.xnli.orders import translate_sentence
 
 ENGLISH_WEIGHT = 2.5
+# Shares of pairs in one language and of translations; the others are related pairs across two languages.
 WITHIN, TRANSLATION = 0.35, 0.35
 
 
 def draw_multilingual_pair(rng: random.Random, codes: list[str], weights: list[float]) -> Pair:
-    """One pair; where the two languages differ one of them is mostly English."""
+    """One pair; where the two languages differ, one of them is mostly English."""
     first, second = draw_related_pair(rng)
     code = rng.choices(codes, weights)[0]
     draw = rng.random()
     if draw < WITHIN:
         return translate_sentence(code, first), translate_sentence(code, second)
+    # English pivots: the task trains on one language, so every language has to be close to English.
     other = "en" if rng.random() < 0.7 else rng.choices(codes, weights)[0]
     pair = (code, other) if rng.random() < 0.5 else (other, code)
     if draw < WITHIN + TRANSLATION:
@@ -45,9 +47,9 @@ def list_all_words(english: list[str]) -> list[str]:
     return english + sorted({word for lexicon in build_lexicons().values() for word in lexicon.values()} - english_set)
 
 
-def build_rival_tables(english: list[str], words: list[str]) -> tuple[Tensor, Tensor]:
-    """What may replace a word: the rivals of its English word, in its own language; a cognate keeps English ones."""
-    table, sizes = build_rival_table(english)
+def build_replacement_tables(english: list[str], words: list[str]) -> tuple[Tensor, Tensor]:
+    """Words that may replace a word: translations of those of its English word. Cognates keep the English ones."""
+    table, sizes = build_replacement_table(english)
     index = {word: number for number, word in enumerate(words)}
     wide = np.zeros((len(words), table.shape[1]), dtype=np.int64)
     counts = np.zeros(len(words), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Write the XNLI-shaped data: English train rows and one dev file a language, in the XTREME layout.
+"""Write the XNLI-shaped data: English train rows and one dev file per language, in the XTREME layout.
 
 Run `python -m scripts.embedded.xnli.generate --out DIR`; the same seed gives the same bytes. A file has no header;
 its columns are premise, hypothesis, label. The dev files are translations of the same rows, line by line.
@@ -39,7 +39,9 @@ def build_files(seed: int) -> dict[str, list[Row]]:
     """Rows of every file by its name."""
     train, dev = draw_rows(seed)
     rows_by_file = {"train-en.tsv": [translate_row("en", row) for row in train]}
-    return rows_by_file | {f"dev-{code}.tsv": [translate_row(code, row) for row in dev] for code in CODES}
+    for code in CODES:
+        rows_by_file[f"dev-{code}.tsv"] = [translate_row(code, row) for row in dev]
+    return rows_by_file
 
 
 def main() -> None:

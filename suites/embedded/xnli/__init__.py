@@ -1,1 +1,1 @@
-"""Cross-lingual inference: the toy English and fourteen languages made from it."""
+"""Cross-lingual inference: the generated English and fourteen languages derived from it."""

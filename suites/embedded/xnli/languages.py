@@ -1,4 +1,4 @@
-"""Fourteen generated languages: how much each shares with the toy English, its word order and its letters."""
+"""Fourteen generated languages: the share of English words in each, its word order and its script."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Language:
     vowels: str
 
 
+# Consonants and vowels of each script; syllables are one of each.
 LATIN = ("b d f g k l m n p r s t", "a e i o u")
 CYRILLIC = ("б в г д з к л м н п р с т", "а е и о у")  # noqa: RUF001
 GREEK = ("β γ δ κ λ μ ν π ρ σ τ φ", "α ε ι ο υ")  # noqa: RUF001
@@ -38,6 +39,7 @@ HAN = ("山 水 火 木 日 月 田 石 竹 米 羊 舟", "人 口 手 心 目")
 VIETNAMESE = ("b ch d đ g h kh l m n ph th tr v", "ă â ê ô ơ ư")
 SWAHILI = ("b ch d j k m mb nd ng p w z", "a e i o u")
 
+# Shares and word orders follow the real languages roughly: related ones have more cognates, rare ones less text.
 LANGUAGES = (
     Language("ar", 0.15, 0.8, VSO, True, BEFORE, *ARABIC),
     Language("bg", 0.3, 1.0, SVO, False, AFTER, *CYRILLIC),
@@ -59,7 +61,7 @@ ARTICLES = ("the", "this", "that", "these", "those")
 
 
 def list_english_words() -> list[str]:
-    """Every word of the toy English that a translation may meet, sorted."""
+    """Every word of the generated English that a translation may contain, sorted."""
     return sorted({word for groups in list_lemma_groups() for group in groups for word in group} | {"not", "?"})
 
 
@@ -80,6 +82,7 @@ def build_lexicons() -> dict[str, dict[str, str]]:
     used_words = set(words)
     lexicons_by_code: dict[str, dict[str, str]] = {"en": {word: word for word in words}}
     for language in LANGUAGES:
+        # One stream per language, so that a change of one lexicon leaves the others.
         rng = random.Random(f"lexicon-{language.code}")
         cognates = set(rng.sample(words, round(language.cognates * len(words)))) | {"?"}
         lexicons_by_code[language.code] = {

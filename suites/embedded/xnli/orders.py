@@ -1,7 +1,8 @@
-"""Word order: a toy English sentence laid out as another language would."""
+"""Word order: a generated English sentence in the word order of another language."""
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 from suites.embedded.lemmas import list_lemma_groups
@@ -10,11 +11,10 @@ from suites.embedded.xnli.languages import AFTER, ARTICLES, LANGUAGES, NONE, SVO
 
 @cache
 def list_word_classes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Adjectives, nouns and verbs of the toy English."""
-    groups = list_lemma_groups()
-    noun, plural, base, third, past, trait = (
-        frozenset(word for group in part for word in group) for part in groups[:6]
-    )
+    """Adjectives, nouns and verbs of the generated English."""
+    # The first six classes of `list_lemma_groups`, in its order.
+    classes = [frozenset(itertools.chain.from_iterable(groups)) for groups in list_lemma_groups()[:6]]
+    noun, plural, base, third, past, trait = classes
     return trait, noun | plural, base | third | past
 
 

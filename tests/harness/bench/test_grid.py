@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness.bench import trainer_baseline
 from harness.bench.at_once import POLL_SECONDS, _wait_for_all, _wait_for_others, select_lora_cells, train_concurrently
@@ -131,6 +133,20 @@ def test_the_baseline_has_what_the_user_gave_our_cells() -> None:
         assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
 
 
+def test_the_baseline_has_the_optimizer_of_our_cells(tmp_path: Path) -> None:
+    from transformers import Trainer
+
+    options = "optimizer=sgd,momentum=0.9", "optimizer=adamw_8bit"
+    kinds = []
+    for option in options if importlib.util.find_spec("bitsandbytes") else options[:1]:
+        plan = make_plan(make_spec({"tasks": ("sst2",), "methods": f"lora:{option}", "seeds": "1"}))
+        made = trainer_baseline.build_arguments(plan.cells[0].cell, 60, "cpu", "best", str(tmp_path))
+        kinds.append(Trainer.get_optimizer_cls_and_kwargs(made))
+    assert kinds[0][0] is torch.optim.SGD and kinds[0][1]["momentum"] == 0.9
+    # Trainer's AdamW8bit is the base class with 8 bits as an argument
+    assert all((kind.__name__, more["optim_bits"]) == ("AdamW", 8) for kind, more in kinds[1:])
+
+
 def test_a_cell_that_fails_ends_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"tasks": ("rte",), "methods": "lora", "seeds": "2", "max_steps": 2, "eval_rows": 16, "threads": 1}
     spec = make_spec(flags)
@@ -188,7 +204,7 @@ def test_a_process_that_fails_ends_those_that_would_wait_for_it() -> None:
     ("more", "says"),
     [
         (["--methods", "lorasp"], "add lora"),
-        (["--methods", "lora", "--rival", "worst"], "allowed: best, default"),
+        (["--methods", "lora", "--baseline", "worst"], "allowed: best, default"),
         (["--methods", "lora", "--at-once", "two"], "--at-once two: allowed: whole numbers"),
         (["--methods", "lora", "--tasks", "rte,cola"], "compares one task, not cola, rte"),
         (["--methods", "lora", "--suite", "wmt16", "--tasks", "en-ro"], "en-ro is none"),

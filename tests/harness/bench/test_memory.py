@@ -50,9 +50,9 @@ def test_what_is_measured() -> None:
         "full",
         "Trainer: full",
         "lora, nf4",
-        "lora, selective recomputation",
-        "lora, full recomputation",
-        "lorasp, nf4, full recomputation",
+        "lora, selective activation checkpointing",
+        "lora, full activation checkpointing",
+        "lorasp, nf4, full activation checkpointing",
         "lorasp:select=row",
         "lorasp:select=b-only",
     ]
@@ -80,7 +80,8 @@ def test_fulls_are_those_of_the_whole_backbone(name: str) -> None:
 def test_what_is_kept_for_the_backward_pass_is_what_trainer_keeps() -> None:
     ours, theirs = found("lora").kept, found("peft + Trainer: lora").kept
     assert ours == pytest.approx(theirs, rel=0.05)
-    assert found("lora, full recomputation").kept < found("lora, selective recomputation").kept < ours
+    full, selective = (found(f"lora, {kind} activation checkpointing").kept for kind in ("full", "selective"))
+    assert full < selective < ours
     assert found("lorasp:select=b-only").kept < found("lorasp:select=row").kept
 
 
@@ -116,7 +117,7 @@ def test_peaks_that_are_mostly_the_libraries_are_told_to_be(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("more", "says"), [(["--levels", "nf5"], "nf5"), (["--strategies", "rwo"], "did you mean 'row'")]
+    ("more", "says"), [(["--quantizations", "nf5"], "nf5"), (["--strategies", "rwo"], "did you mean 'row'")]
 )
 def test_a_mistake_is_one_line_and_exit_2(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "memory", *more]) == 2

@@ -16,6 +16,7 @@ def test_plain_says_a_line_a_pack() -> None:
     plain.step(10, [0.5, 0.7])
     plain.on_cell_end(record(70.0))
     plain.on_cell_end(record(None))
+    plain.on_pack_end()
     lines = stream.getvalue().splitlines()
     assert lines[0] == "rte: 2 cells, 40 steps" and lines[1] == "cola lora: failed: ValueError: on purpose"
     assert lines[2].startswith("2/3 cells done, loss 0.600, ") and lines[2].endswith("s left")

@@ -15,7 +15,8 @@ from rich.console import Console
 import results
 from harness.cli.main import main
 from harness.cli.watch import RunWatcher
-from harness.core.store import Store, read_record
+from harness.core.store import Store
+from harness.core.stored_files import read_record
 from tests.reports.records import cell, grid_of, record, store_of
 
 SCORES = {("cola", "lora"): [60.0, 63.0, 61.0], ("cola", "lorasp"): [59.0, None, 61.0]}

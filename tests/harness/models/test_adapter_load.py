@@ -137,7 +137,7 @@ def test_bin_of_peft_is_read_as_tensors_only(tmp_path: Path) -> None:
 
     for content in ({"x.lora_A": Runs()}, Runs()):
         (tmp_path / "evil.bin").write_bytes(pickle.dumps(content))
-        with pytest.raises(UserError, match=r"evil.bin does not read"):
+        with pytest.raises(UserError, match=r"evil.bin cannot be read"):
             load_initial(source(str(tmp_path / "evil.bin")))
     assert not (tmp_path / "ran").exists()
 

@@ -15,7 +15,7 @@ from transformers import BertConfig, DebertaV2Config, DistilBertConfig, PreTrain
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Member
-from harness.core.presets import PRESETS
+from harness.core.presets import get_preset
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
 from harness.models.load import load_model, load_skeleton, load_tokenizer
@@ -128,20 +128,20 @@ def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path: Path) -> None:
 def test_a_model_that_knows_one_kind_of_text_is_given_no_second() -> None:
     pair = ("a film", "a play")
     for name, types in (("shape:roberta-base", False), ("shape:minilm", True)):
-        made = load_tokenizer(resolve(PRESETS["quick"], "glue", name))(*pair)
+        made = load_tokenizer(resolve(get_preset("quick"), "glue", name))(*pair)
         assert ("token_type_ids" in made) == types and len(made["input_ids"]) > 6, name
 
 
 def test_a_tokenizer_of_another_model_is_one_line(tmp_path: Path) -> None:
     source = saved(CONFIGS["bert"], tmp_path)
-    load_tokenizer(resolve(PRESETS["quick"], "glue", None)).save_pretrained(tmp_path)
+    load_tokenizer(resolve(get_preset("quick"), "glue", None)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="its tokenizer has 399 tokens and its embeddings 60; save the") as caught:
         load_tokenizer(source)
     assert "\n" not in str(caught.value)
 
 
 def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
-    source = resolve(PRESETS["quick"], "glue", None)
+    source = resolve(get_preset("quick"), "glue", None)
     model = load_model(source, 2)
     assert model.num_labels == 2 and sum(p.numel() for p in model.parameters()) * 4 < 2 * 2**20
     method: Any = METHODS.get("lora")()
@@ -153,10 +153,10 @@ def test_the_embedded_encoder_packs_as_it_trains_alone() -> None:
 
 def changed(folder: Path, **fields: Any) -> ModelSource:
     """The embedded encoder with other fields in its config.json."""
-    shutil.copytree(resolve(PRESETS["quick"], "glue", None).path, folder)
+    shutil.copytree(resolve(get_preset("quick"), "glue", None).path, folder)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    return resolve(PRESETS["quick"], "glue", str(folder))
+    return resolve(get_preset("quick"), "glue", str(folder))
 
 
 @pytest.mark.parametrize(

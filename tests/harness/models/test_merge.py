@@ -79,7 +79,7 @@ def test_what_cannot_be_merged_says_so(trained: Path, tmp_path: Path, capsys: py
     assert "no readable adapter_config.json" in refused(capsys, str(tmp_path / "absent"), *base)
     shutil.copytree(of(trained, "lorasp"), tmp_path / "broken")
     (tmp_path / "broken" / "adapter_model.safetensors").write_bytes(b"x")
-    assert "adapter_model.safetensors does not read" in refused(capsys, str(tmp_path / "broken"), *base)
+    assert "adapter_model.safetensors cannot be read" in refused(capsys, str(tmp_path / "broken"), *base)
     full = ["--model", str(ENCODER), "--out", str(trained)]
     assert "give a new folder" in refused(capsys, str(of(trained, "lorasp")), *full)
     assert not (tmp_path / "new").exists()
@@ -95,7 +95,7 @@ def test_a_quantized_base_is_refused(trained: Path, tmp_path: Path, capsys: pyte
     assert "its weights are quantized" in said
     go(tmp_path / "sim", methods="lora", seeds="1", save_adapters=True, quantize=("sim3",))
     said = refused(capsys, str(of(tmp_path / "sim", "lora")), "--model", str(ENCODER), *out)
-    assert "trained on a base at quantize=sim3" in said
+    assert "quantize=sim3" in said
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_quantized_base_is_refused(trained: Path, tmp_path: Path, capsys: pyte
     [
         ({"r": 10**9}, "rank 1000000000"),
         ({"rank_pattern": {"query": 10**9}}, "rank 1000000000"),
-        ({"use_dora": True}, "lora_magnitude_vector, which its file has not"),
-        ({"lora_bias": True}, "which its file has not"),
+        ({"use_dora": True}, "lora_magnitude_vector, which its file lacks"),
+        ({"lora_bias": True}, "which its file lacks"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
         ({"modules_to_save": 5}, "does not fit"),
         ({"target_modules": [["query"]]}, "does not fit"),

@@ -138,7 +138,7 @@ def test_minilm_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) 
         resolve(get_preset("small"), "glue", None)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", PRESETS.names())
 def test_presets_are_whole(name: str) -> None:
     from harness.core.cell import Protocol
     from harness.core.method import METHODS
@@ -241,7 +241,7 @@ def test_a_type_that_transformers_has_needs_no_code_of_its_folder(tmp_path: Path
     path = folder(tmp_path / "model", "config.json", "tokenizer.json", "model.safetensors")
     for kind in ("phi3", "bert"):
         (path / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": {"AutoConfig": "a.B"}}))
-        assert resolve(PRESETS["quick"], "glue", str(path)).path == path
+        assert resolve(get_preset("quick"), "glue", str(path)).path == path
     program = (
         "from harness.models.source import _is_known_type as f; import sys; print(all(map(f, sys.argv[1:])), f('x'))"
     )

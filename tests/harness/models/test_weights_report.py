@@ -14,9 +14,10 @@ from torch import Tensor
 
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError
-from harness.core.presets import PRESETS
-from harness.models.load import describe_drawn_parameters, list_drawn_parameters, load_model, load_skeleton
+from harness.core.presets import get_preset
+from harness.models.load import load_model, load_skeleton
 from harness.models.source import ModelSource, resolve
+from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
 from tests.harness.families import build_family
 
 Weights = dict[str, Tensor]
@@ -181,4 +182,4 @@ def test_a_folder_with_an_adapter_is_no_base(tmp_path: Path) -> None:
     folder = build_family("bert-pooled", tmp_path)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "other"}))
     with pytest.raises(UserError, match="adapter"):
-        resolve(PRESETS["quick"], "glue", str(folder))
+        resolve(get_preset("quick"), "glue", str(folder))

@@ -37,7 +37,7 @@ def trained(folder: Path) -> int:
         (["galore", "--quantize", "sim3"], "method 'galore' trains the backbone itself, which quantize=sim3 rules out"),
         (["lorasp:select=randon"], "did you mean 'random'"),
         (["lorasp-colum"], "did you mean 'column'"),
-        (["lorasp:select=complementary,ratio=0.25"], "halves that complete each other are 0.5"),
+        (["lorasp:select=complementary,ratio=0.25"], "need ratio=0.5"),
         (["lora", "--quantize", "sim4"], "unknown quantization type 'sim4': did you mean 'sim"),
         (["dora:quantize=int8"], "method 'dora' with quantize=int8: peft's norm of the rows is not made for 8-bit"),
         (["dora:rank=65"], "dora:rank=65 on embedded:encoder: rank 65: "),

@@ -243,7 +243,7 @@ def test_an_axis_and_an_override_make_cells_and_keys_without_stay() -> None:
         ("lorasp", "full"),
     ]
     assert cell().key == cell(recompute="none").key != cell(recompute="full").key
-    assert cell(recompute="full").precision == "fp32, full recomputation"
+    assert cell(recompute="full").precision == "fp32, full activation checkpointing"
 
 
 def test_a_run_with_recomputation_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,7 +254,7 @@ def test_a_run_with_recomputation_end_to_end(tmp_path: Path, capsys: pytest.Capt
     assert {r.cell.recompute for r in records.values()} == set(WAYS)
     assert len({tuple(r.loss_curve) for r in records.values()}) == 1
     report = (tmp_path / "report" / "report.md").read_text()
-    assert "lorasp [recompute=full]" in report and "fp32, selective recomputation" in report
+    assert "lorasp [recompute=full]" in report and "fp32, selective activation checkpointing" in report
 
 
 def test_a_wrong_way_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def test_parts_decide() -> None:
 @pytest.mark.parametrize("kind", ["confirmed", "contradicted"])
 def test_a_stand_in_decides_nothing(kind: str) -> None:
     made = judge(study_of(PARITY), seen(found("parity", kind, preset="quick")))
-    assert made.kind == "undecided" and made.rows[0]["data"] == "quick, stand-in"
+    assert made.kind == "undecided" and made.rows[0]["data"] == "quick, synthetic"
     assert made.rows[0]["verdict"] == kind and "1 have no such evidence" in made.sentence
 
 
@@ -111,10 +111,10 @@ def test_a_run_without_the_part_or_the_suite_is_no_evidence() -> None:
 
 def test_a_late_margin_is_told() -> None:
     made = judge(study_of(PARITY), seen(found("parity", "confirmed", margin_late=True)))
-    assert made.rows[0]["verdict"] == "confirmed (margin named after results)"
+    assert made.rows[0]["verdict"] == "confirmed (post hoc margin)"
 
 
 def test_notes_say_what_a_verdict_is_not() -> None:
-    """Nothing is corrected over claims or runs, and older studies beside the newest are not looked at."""
+    """Nothing is corrected over claims or runs, and older studies beside the newest do not count."""
     notes = " ".join(judge(load_study("claims"), seen()).notes)
-    assert "nothing is corrected over claims or runs" in notes and "older ones are not" in notes
+    assert "nothing is corrected over claims or runs" in notes and "only the newest" in notes

@@ -75,7 +75,7 @@ def test_one_better_strategy_contradicts() -> None:
     study, margin = load_study("strategies"), 2.0
     assert judge(study, seen({"lorasp": 80.0, "row": 80.0}, margin)).kind == "confirmed"
     found = judge(study, seen({"lorasp": 80.0, "row": 80.0, "layer": 90.0}, margin))
-    assert found.kind == "contradicted" and "layer is surely better" in found.sentence
+    assert found.kind == "contradicted" and "layer" in found.sentence
     assert [row["verdict"] for row in found.rows] == ["confirmed", "contradicted"]
 
 
@@ -102,7 +102,7 @@ def test_a_task_that_one_method_lacks_decides_nothing() -> None:
 def test_failed_cells_decide_nothing() -> None:
     records = grid_of({("rte", "full"): [80.0, 81.0, 80.5], ("rte", "lorasp"): [80.1, 81.3, None]}, ("rte",))
     found = judge(load_study("parity"), StudyRuns(records, (), analyse(records, (), margin=5.0), 5.0))
-    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+    assert found.kind == "undecided" and "1 cell failed" in found.sentence
 
 
 def test_one_seed_decides_nothing() -> None:
@@ -118,7 +118,7 @@ def gathered(made: dict[tuple[str, str], list[float | None]], tasks: tuple[str, 
 
 def test_better_is_not_worse() -> None:
     found = judge(load_study("parity"), seen({"full": 80.0, "lorasp": 90.0}))
-    assert found.kind == "confirmed" and "surely not worse" in found.sentence and "equal" not in found.sentence
+    assert found.kind == "confirmed" and "equal" not in found.sentence
 
 
 @pytest.mark.parametrize("mean", [80.0, 79.5, 82.0])
@@ -128,14 +128,14 @@ def test_a_wide_interval_is_never_equality(mean: float) -> None:
     made: dict[tuple[str, str], list[float | None]] = {("rte", "full"): [80.0 + n for n in NOISE]}
     made["rte", "lorasp"] = [mean + n for n in noise]
     found = judge(load_study("parity"), gathered(made, ("rte",)))
-    assert found.kind == "undecided" and "nor to be worse" in found.sentence
+    assert found.kind == "undecided" and "worse" in found.sentence
     assert "seeds needed for 1.0 points" in found.sentence
-    assert not any(word in found.sentence for word in ("equal", "surely", "same"))
+    assert not any(word in found.sentence for word in ("equal", "equivalent", "significantly", "same"))
 
 
-def test_power_is_told_only_where_nothing_was_decided() -> None:
+def test_power_is_reported_only_where_nothing_was_decided() -> None:
     part = judge(load_study("parity"), seen({"full": 80.0, "lorasp": 80.0})).parts["lorasp against full"]
-    assert part.power and part.told == part.sentence
+    assert part.power and part.summary == part.sentence
 
 
 def test_seeds_needed_confirm_four_times_in_five() -> None:
@@ -161,7 +161,7 @@ def test_a_cell_without_a_number_decides_nothing(broken: float | None) -> None:
     made: dict[tuple[str, str], list[float | None]] = {("rte", "full"): [80.0 + n for n in NOISE]}
     made["rte", "lorasp"] = [*[60.0 + 2 * n for n in NOISE[:4]], broken]
     found = judge(load_study("parity"), gathered(made, ("rte",)))
-    assert found.kind == "undecided" and "as 1 cells failed" in found.sentence
+    assert found.kind == "undecided" and "1 cell failed" in found.sentence
 
 
 def test_a_task_that_a_method_lacks_is_told() -> None:
@@ -178,7 +178,7 @@ def test_no_comparison_says_what_it_lacks() -> None:
     found = judge(
         load_study("parity"), gathered({("rte", "lora"): [80.0, 81.0], ("rte", "lorasp"): [80.0, 82.0]}, ("rte",))
     )
-    assert found.kind == "undecided" and found.lacks and "No comparison could be made" in found.sentence
+    assert found.kind == "undecided" and found.lacks and found.lacks in found.sentence
     assert set(found.parts) == {"lorasp against lora"}
 
 

@@ -51,12 +51,12 @@ def test_without_the_near_place_nothing_is_decided() -> None:
 
 def test_losing_less_far_away_is_no_loss() -> None:
     found = judge(load_study("domain"), by_task(-8.0))
-    assert found.kind == "confirmed" and "surely loses no more" in found.sentence
+    assert found.kind == "confirmed"
 
 
 def test_undecided_says_what_it_would_take() -> None:
     found = judge(load_study("domain"), by_task(2.2))
-    assert "may or may not lose more" in found.sentence and "seeds needed for 2.0 points" in found.sentence
+    assert found.kind == "undecided" and "seeds needed for 2.0 points" in found.sentence
 
 
 @pytest.mark.parametrize("broken", [None, math.nan])
@@ -66,7 +66,7 @@ def test_a_cell_without_a_number_decides_nothing(broken: float | None) -> None:
     left = [r for r in made if not (r.cell.task == "d050" and r.cell.method == "lorasp" and r.cell.seeds["init"] == 3)]
     lost = record(broken, cell("d050", "lorasp", 3), TASKS)
     found = judge(load_study("domain"), StudyRuns([*left, lost], margin=2.0))
-    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+    assert found.kind == "undecided" and "1 cell failed" in found.sentence
 
 
 def test_one_seed_decides_nothing() -> None:
@@ -83,9 +83,7 @@ def test_what_is_lacking_is_named() -> None:
         [r for r in made if r.cell.task != "d000"],
     ):
         found = judge(load_study("domain"), StudyRuns(left, margin=2.0))
-        assert (
-            found.kind == "undecided" and found.parts == {} and "it lacks scores of lorasp and lora" in found.sentence
-        )
+        assert found.kind == "undecided" and found.parts == {} and "lorasp and lora" in found.lacks
 
 
 def test_a_place_that_one_method_lacks_decides_nothing() -> None:
@@ -102,5 +100,5 @@ def test_a_language_without_a_number_decides_nothing_and_is_no_mean() -> None:
                 scores["accuracy_sw"] = math.nan
             made.append(record(1.0, cell("en", method, seed), ("en",), scores=scores))
     found = judge(load_study("multilingual"), StudyRuns(made, margin=2.0))
-    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+    assert found.kind == "undecided" and "1 cell failed" in found.sentence
     assert not any("nan" in text for row in found.rows for text in row.values())

@@ -97,7 +97,7 @@ def test_a_cell_without_a_number_decides_nothing(broken: float | None, tmp_path:
     made = gathered(tmp_path, 0.1, 0.6)
     made[-1] = record(broken, made[-1].cell, ("rte",))
     found = judged(made, tmp_path)
-    assert found.kind == "undecided" and "1 cells failed" in found.sentence
+    assert found.kind == "undecided" and "1 cell failed" in found.sentence
 
 
 def test_one_seed_and_none_decide_nothing(tmp_path: Path) -> None:

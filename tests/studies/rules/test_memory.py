@@ -97,7 +97,7 @@ def test_speed(lora: tuple[float, float], half: tuple[float, float], kind: str) 
 
     found = judge(load_study("memory"), StudyRuns(profiles=[timed("lora", *lora), timed("lorasp", *half)]))
     assert found.parts["speed"].kind == kind
-    assert f"{sum(lora) / sum(half):.2f} of LoRA's speed" in found.parts["speed"].sentence
+    assert f"{sum(lora) / sum(half):.2f}\N{MULTIPLICATION SIGN} as fast" in found.parts["speed"].sentence
 
 
 def test_few_steps_say_nothing_of_speed() -> None:

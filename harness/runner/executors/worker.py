@@ -1,0 +1,214 @@
+"""A process that trains packs on one device, and the messages between it and the run that started it.
+
+    run                               worker (one per device)
+     │  ExecutorSetup ──────────────────▶  loads torch and the plugins
+     │  ◀──────────────────────── Machine
+     │  PackJob ────────────────────────▶  LocalExecutor on this device
+     │  ◀────────────────────────── Event  progress, notes
+     │  ◀─────────────────────── Finished  results, failure or interrupt
+
+Messages are pickled. The rows of a task are large and the same for all its packs, so a worker receives each once and
+later messages name it by a number (JobPickler, JobUnpickler). The worker writes checkpoints itself, since it shares the
+disk with the run; records are written by the run only. A worker is a plain Python process rather than one of
+multiprocessing, which would import the user's script again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import UserError
+from harness.core.interrupt import catch_signals
+from harness.runner.executors.base import ExecutorSetup, Machine
+
+if TYPE_CHECKING:
+    from harness.core.failure import Failure
+    from harness.core.record import Record
+    from harness.training.pack_job import InputFacts, PackJob
+    from harness.training.result import Result
+
+STEP_SECONDS = 0.5
+"""Least time between two progress messages; a step may take less than a millisecond."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A call of a method of Listener: on_pack_start, step or note."""
+
+    name: str
+    arguments: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A PackOutcome without its job, which the run has."""
+
+    started: str
+    results: Mapping[int, Result]
+    inputs: InputFacts | None
+    failure: Failure | None
+    interrupted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A UserError, which ends the run: every further cell would meet it too."""
+
+    message: str
+
+
+Message = Machine | Event | Finished | Refused
+
+
+# ---------------------------------------------------------------- pickles that send the rows of a task once
+
+
+class JobPickler(pickle.Pickler):
+    """Pickles jobs for one worker; `sent` maps the ids of the objects that it has received to their numbers."""
+
+    def __init__(self, stream: io.BytesIO, sent: dict[int, tuple[int, object]]) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self.sent = sent
+
+    def persistent_id(self, value: Any) -> tuple[int, bytes | None] | None:
+        from harness.core.method import TaskData
+
+        if not isinstance(value, TaskData):
+            return None
+        if id(value) in self.sent:
+            return self.sent[id(value)][0], None
+        # the object is kept, so that no other one gets its id
+        self.sent[id(value)] = (len(self.sent), value)
+        return self.sent[id(value)][0], pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class JobUnpickler(pickle.Unpickler):
+    """Reads jobs in a worker; `received` holds objects by number."""
+
+    def __init__(self, stream: io.BytesIO, received: dict[int, object]) -> None:
+        super().__init__(stream)
+        self.received = received
+
+    def persistent_load(self, pid: tuple[int, bytes | None]) -> object:
+        number, content = pid
+        if content is not None:
+            self.received[number] = pickle.loads(content)
+        return self.received[number]
+
+
+Place = tuple[Path, Mapping[str, Any]]
+"""Where a worker writes checkpoints: the folder, and the description of what wrote them."""
+
+
+def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) -> bytes:
+    """The job for a worker that has received the objects in `sent`, to which this adds."""
+    stream = io.BytesIO()
+    JobPickler(stream, sent).dump((job, place))
+    return stream.getvalue()
+
+
+# ---------------------------------------------------------------- in the worker
+
+
+class ForwardingListener:
+    """Sends the events of a pack to the run; steps at most every `STEP_SECONDS`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.last_step = connection, 0.0
+
+    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
+        send(self.connection, Event("on_pack_start", (task, cells, steps)))
+
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
+        if time.monotonic() - self.last_step >= STEP_SECONDS:
+            self.last_step = time.monotonic()
+            send(self.connection, Event("step", (step, [float(loss) for loss in losses])))
+
+    def note(self, line: str, worker: str = "") -> None:
+        send(self.connection, Event("note", (line,)))
+
+    def on_cell_end(self, record: Record) -> None:
+        raise NotImplementedError("records are written by the run")
+
+    def on_pack_end(self, worker: str = "") -> None:
+        raise NotImplementedError("records are written by the run")
+
+    def on_profile_start(self, label: str) -> None:
+        raise NotImplementedError("profiles are taken by the run")
+
+    def close(self) -> None:
+        return
+
+
+def main() -> None:
+    """Entry point of the process; its argument is the file descriptor of the connection to the run."""
+    from harness.core.end_with_parent import end_with_parent  # not at the top: the import acts on its process
+    from harness.core.process import wait_passively
+
+    parent = os.getppid()
+    end_with_parent()
+    # Ctrl-C reaches the whole process group; the run decides and sends SIGTERM, which lets the pack end its step
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    wait_passively()
+    connection = Connection(int(sys.argv[1]))
+    with catch_signals():
+        try:
+            serve(connection)
+        except UserError as error:
+            send(connection, Refused(str(error)))
+        except (KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
+            return  # stopped while it waited, or the run has ended
+
+
+def serve(connection: Connection) -> None:
+    """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
+    from harness.core.registry import load_all
+    from harness.runner.executors.in_process import LocalExecutor
+    from harness.training.checkpoint import Checkpoints
+
+    setup: ExecutorSetup = pickle.loads(connection.recv_bytes())
+    load_all(setup.plugins)
+    executor, listener = LocalExecutor(setup), ForwardingListener(connection)
+    send(connection, executor.describe())
+    received: dict[int, object] = {}
+    while True:
+        job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
+        checkpoints = Checkpoints(folder, made_by, listener.note)
+        for outcome in executor.run(deque([job]), checkpoints, listener):
+            send(
+                connection,
+                Finished(outcome.started, outcome.results, outcome.inputs, outcome.failure, outcome.interrupted),
+            )
+
+
+def send(connection: Connection, message: Message) -> None:
+    """Send a message. Tensors travel as bytes: torch's shared memory would need room in /dev/shm."""
+    connection.send_bytes(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def receive(connection: Connection) -> Message:
+    """The next message. Raises EOFError when the other side has ended."""
+    message: Message = pickle.loads(connection.recv_bytes())
+    return message
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the run has ended, also if it was killed: another process is the parent then."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)

@@ -1,0 +1,151 @@
+"""Several worker processes: the same records as one process, also after workers or the run are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.core.record import Record
+from harness.core.store import Store
+from tests.harness.runner.executors.plugins import HANGING, KILLING
+
+WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
+GRID = "--tasks rte,cola --methods lora,lorasp"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
+
+
+def start(out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "harness",
+        *WORDS,
+        *grid.split(),
+        "--max-steps",
+        str(steps),
+        "--out",
+        str(out),
+        *words,
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **variables}
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What was said on stderr."""
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == code, said
+    return said
+
+
+def read(out: Path) -> dict[str, Record]:
+    return Store(out).read()[0]
+
+
+def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
+    """The same cells with the same bits."""
+    assert one.keys() == other.keys()
+    for key, record in one.items():
+        assert record.status == other[key].status == "ok"
+        assert record.scores == other[key].scores
+        assert record.loss_curve == other[key].loss_curve
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=60)[1]
+        time.sleep(0.02)
+
+
+def list_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [p for p in psutil.Process(process.pid).children() if "executors.worker" in " ".join(p.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """The records of one process; its two packs, one per task, are those of two workers."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    finish(start(out))
+    return read(out)
+
+
+def test_two_workers_give_the_records_of_one_process(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
+    said = finish(start(tmp_path / "out", "--devices", "cpu:2"))
+    assert "on cpu:0" in said and "on cpu:1" in said
+    assert_equal(read(tmp_path / "out"), undisturbed)
+
+
+def test_the_pack_of_a_killed_worker_resumes_elsewhere(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--devices", "cpu:2")
+    wait_until(lambda: any((out / "checkpoints").glob("*.pt")), process)
+    victim = list_workers(process)[0]
+    victim.kill()
+    said = finish(process)
+    assert "signal SIGKILL" in said and "again from" in said
+    assert_equal(read(out), undisturbed)
+
+
+def test_sigterm_leaves_checkpoints_and_no_process_and_the_same_command_resumes(
+    tmp_path: Path, undisturbed: dict[str, Record]
+) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--devices", "cpu:2")
+    wait_until(lambda: any((out / "checkpoints").glob("*.pt")), process)
+    workers = list_workers(process)
+    process.send_signal(signal.SIGTERM)
+    finish(process, 128 + signal.SIGTERM)
+    assert not [worker for worker in workers if worker.is_running()]
+    assert "cancelled" in {record.status for record in read(out).values()} <= {"cancelled", "ok"}
+    said = finish(start(out, "--devices", "cpu:2"))
+    assert "resumes from step" in said
+    assert_equal(read(out), undisturbed)
+
+
+def test_workers_end_with_a_killed_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--devices", "cpu:2", steps=2000)
+    wait_until(lambda: any((out / "checkpoints").glob("*.pt")), process)
+    workers = list_workers(process)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive and len(gone) == 2
+
+
+def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path: Path) -> None:
+    (tmp_path / "killing.py").write_text(KILLING)
+    out = tmp_path / "out"
+    grid = f"--plugin {tmp_path}/killing.py --methods lora,killing --tasks rte --devices cpu:2"
+    finish(start(out, grid=grid, steps=5), 1)
+    by_method = {record.cell.method: record for record in read(out).values()}
+    assert by_method["lora"].status == "ok"
+    assert by_method["killing"].status == "failed"
+    assert "SIGKILL" in (by_method["killing"].reason or "")
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    out = tmp_path / "out"
+    grid = f"--plugin {tmp_path}/hanging.py --methods lora,hanging --tasks rte --devices cpu:2"
+    finish(start(out, grid=grid, steps=5, LORASP_HARNESS_WORKER_SECONDS="40"), 1)
+    by_method = {record.cell.method: record for record in read(out).values()}
+    assert by_method["lora"].status == "ok"
+    assert by_method["hanging"].status == "failed" and "hung" in (by_method["hanging"].reason or "")
+
+
+@pytest.mark.parametrize("devices", ["7", "0,", "cpu", "cpu:0", "cpu:9999", "gpu:1", "-1", "0,0", "cuda:0"])
+def test_devices_that_do_not_exist_are_one_line(tmp_path: Path, devices: str) -> None:
+    said = finish(start(tmp_path / "out", "--devices", devices), 2)
+    assert len(said.splitlines()) == 1 and "--devices" in said and devices in said
