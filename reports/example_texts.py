@@ -47,7 +47,8 @@ def add_example_texts(
                 rows += [place | _build_row(one, task_texts) for one in changes.examples[:MOST_EXAMPLES]]
     if not rows:
         return findings
-    return dataclasses.replace(findings, detail=[*findings.detail, ("Examples that change most", rows, NOTES, "examples")])
+    table = ("Examples that change most", rows, NOTES, "examples")
+    return dataclasses.replace(findings, detail=[*findings.detail, table])
 
 
 def _build_row(one: ChangedExample, texts: Texts) -> dict[str, Any]:
