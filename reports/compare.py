@@ -34,7 +34,7 @@ class Coverage:
     def label(self) -> str:
         if self.full:
             return f"average of {len(self.tasks)} task{'s' * (len(self.tasks) > 1)}"
-        return f"mean of {len(self.tasks)} named task{'' if len(self.tasks) == 1 else 's'}"
+        return f"mean of {len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
 
 
 @cache_in_grid

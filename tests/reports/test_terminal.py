@@ -15,7 +15,7 @@ def test_a_pipe_and_a_terminal_have_scores_and_cost(capsys: pytest.CaptureFixtur
     records, profiles = grid_of(SCORES), [profile("lora"), profile("lorasp")]
     print_tables(records, profiles)
     for text in (capsys.readouterr().out, run_on_terminal(lambda: print_tables(records, profiles), 200)):
-        assert "62.0 ± 5.0" in text and "3.00 MiB" in text and "mean of 1 named task" in text
+        assert "62.0 ± 5.0" in text and "3.00 MiB" in text and "mean of 1 task" in text
 
 
 def test_columns_for_a_pipe_line_up(capsys: pytest.CaptureFixture[str]) -> None:
