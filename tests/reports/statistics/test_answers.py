@@ -61,8 +61,9 @@ def test_one_comparison_is_told_with_its_numbers(method: str, answer: str) -> No
 def test_several_comparisons_are_counted_by_verdict() -> None:
     records = [*runs(list(TRUTH)), *(record(None, cell(task, "broken", s)) for task in TASKS for s in range(5))]
     assert rank(records).answer == (
-        "Compared with lora on the average of 2 tasks: better is better; worse is worse; equivalent is equivalent within "
-        "1 point; non-inferior is not worse by 1 point; undecided shows no significant difference; broken has no verdict."
+        "Compared with lora on the average of 2 tasks: better is better; worse is worse; equivalent is "
+        "equivalent within 1 point; non-inferior is not worse by 1 point; undecided shows no significant difference; "
+        "broken has no verdict."
     )
 
 
@@ -127,6 +128,6 @@ def test_rows_stand_by_their_means_and_those_without_one_last() -> None:
 def test_each_task_is_told_where_a_suite_has_no_average() -> None:
     records = [r.model_copy(update={"averages": {}}) for r in runs(["lora", "better", "worse"])]
     assert rank(records).answer == (
-        "Compared with lora on cola: better is better; worse is worse. Compared with lora on rte: better is better; worse is "
-        "worse."
+        "Compared with lora on cola: better is better; worse is worse. Compared with lora on rte: better is "
+        "better; worse is worse."
     )
