@@ -159,7 +159,7 @@ def main() -> None:
 
     parent = os.getppid()
     end_with_parent()
-    # Ctrl-C reaches the whole process group; the run decides and sends SIGTERM, which lets the pack end its step
+    # the run decides, and sends SIGTERM, which lets the pack end its step
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
