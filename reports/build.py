@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.file_names import make_file_name, make_file_names
 from harness.core.record import Profile, Record
 from harness.core.registry import load_package
-from reports.document import MAX_ROWS, Findings, LinkedText, Report, Section, Table
+from reports.charts import build_chart_data
+from reports.document import MAX_ROWS, Findings, LinkedText, RankingView, Report, Section, Table
 from reports.figures import draw_figures
+from reports.first_screen import build_first_screen
 from reports.frames import Grid, build_grids, format_seeds, get_score
-from reports.registered import SuiteContext, build_tables
+from reports.registered import SuiteContext, build_sections, build_tables
 
 SYNTHETIC_NOTE = "generated stand-in, no evidence about GLUE"
 
@@ -28,30 +30,51 @@ def build_report(
     """`published` are rows of results/published.tsv."""
     if any(r.stand_in for r in records):
         title = f"{title} ({SYNTHETIC_NOTE})"
-    suite_grids = build_grids(records)
+    analysis = findings.analysis
+    suite_grids = list(analysis.grids) if analysis else build_grids(records)
     names = make_file_names(grid.suite for grid in suite_grids)
+    rankings = {one.suite: one for one in analysis.rankings} if analysis else {}
+    views = [build_first_screen(rankings[grid.suite], grid) for grid in suite_grids if grid.suite in rankings]
     return Report(
         title=title,
         command=command,
         facts=list_facts(records),
         dropped=dropped,
-        summary=findings.sentences,
+        summary=_drop_repeated(findings.sentences, views),
         extra=[Table.of(*extra) for extra in findings.tables],
         sections=[
-            build_section(SuiteContext(grid, profiles, published, findings.tuned, findings.analysis), names[grid.suite])
+            build_section(SuiteContext(grid, profiles, published, findings.tuned, analysis), names[grid.suite])
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
         detail=[Table.of(*extra) for extra in findings.detail],
+        lead=findings.lead,
+        rankings=views,
+        provenance=describe_provenance(records),
+        charts={
+            grid.suite: build_chart_data(grid, profiles, findings.tuned, analysis, rankings.get(grid.suite))
+            for grid in suite_grids
+        },
     )
+
+
+def _drop_repeated(sentences: Sequence[str], views: Sequence[RankingView]) -> list[str]:
+    """The sentences that no ranking says already; where there are several suites they begin with its name."""
+    said = {sentence for view in views for sentence in (view.answer, *view.caveats)}
+    said |= {f"{view.suite}: {sentence}" for view in views for sentence in (view.answer, *view.caveats)}
+    return [sentence for sentence in sentences if sentence not in said]
 
 
 def build_section(context: SuiteContext, name: str = "") -> Section:
     """The tables and figures of a suite; `name` begins the names of its figures' files."""
     load_package("reports.tables")
     name = name or make_file_name(context.grid.suite)
+    contents = build_sections(context)
     drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(context).items()}
-    return Section(context.grid.suite, build_tables(context), drawings)
+    for content in contents.values():
+        drawings |= {f"{name}-{kind}": drawing for kind, drawing in content.figures.items()}
+    tables = [*build_tables(context), *(table for content in contents.values() for table in content.tables)]
+    return Section(context.grid.suite, tables, drawings, {key: one.texts for key, one in contents.items()})
 
 
 def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:
@@ -67,7 +90,12 @@ def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:
                 value = get_score(r, grid.averages[0])
                 score_text = "-" if value is None else f"{value:.1f}"
                 metrics = ", ".join(f"{name} {points:.1f}" for name, points in r.scores.items())
-                names = (grid.suite, LinkedText(task, task=task), LinkedText(method, method=method), r.cell.preset)
+                names = (
+                    grid.suite,
+                    LinkedText(task, task=task),
+                    LinkedText(method, method=method),
+                    LinkedText(r.cell.preset, preset=r.cell.preset),
+                )
                 rows.append(
                     (LinkedText(r.key, runs=[r.key]), *names, format_seeds(r.cell.seeds), r.status, score_text, metrics)
                 )
@@ -77,6 +105,28 @@ def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:
         return Table("Every run", head, rows, notes)
     note = f"The first {each:,} of each task and method, of {total:,} runs; cells.csv has all (--formats csv)."
     return Table("Runs", head, rows[:most], [note, *notes], total=total, file="cells.csv")
+
+
+def describe_provenance(records: Sequence[Record]) -> str:
+    """One line: cells, backbone, data, machine, commit, last end."""
+    status = Counter(r.status for r in records)
+    counts = ", ".join(f"{status[s]} {s}" for s in ("ok", "failed", "oom", "cancelled") if status[s])
+    environments = [r.environment for r in records if r.environment]
+    parts = [
+        f"{len(records)} {'cell' if len(records) == 1 else 'cells'} ({counts})",
+        _list_few(r.cell.model.name for r in records),
+        _list_few(r.data_source for r in records),
+        _list_few(e.machine for e in environments),
+        _list_few(f"commit {e.commit[:12]}" for e in environments if e.commit),
+        max(r.finished for r in records)[:10],
+    ]
+    return " \u00b7 ".join(part for part in parts if part)
+
+
+def _list_few(values: Iterable[str]) -> str:
+    """The first value, and how many others there are."""
+    first, *others = list(dict.fromkeys(values)) or [""]
+    return f"{first} and {len(others)} more" if others else first
 
 
 def list_facts(records: Sequence[Record]) -> list[str]:

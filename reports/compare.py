@@ -122,17 +122,6 @@ def compute_differences(grid: Grid, task: str, method: str, first: str, average:
     }
 
 
-@cache_in_grid
-def estimate_task_gap(grid: Grid, task: str, method: str, first: str, average: str) -> Estimate | None:
-    return estimate_interval(compute_differences(grid, task, method, first, average))
-
-
-@cache_in_grid
-def estimate_average_gap(grid: Grid, method: str, first: str, cover: Coverage) -> Estimate | None:
-    per_task = [compute_differences(grid, t, method, first, cover.average) for t in cover.tasks]
-    return estimate_interval(mean_by_seed(per_task))
-
-
 # ---------------------------------------------------------------- what the headline is
 
 

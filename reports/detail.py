@@ -33,7 +33,7 @@ def build_pair_tables(rows: Rows) -> list[Extra]:
         SINGLE_PAIR_NOTE,
         "Interval: t-interval over examples (infinitesimal jackknife). McNemar: exact, where predictions are classes.",
     ]
-    return [("Seed pairs", display_rows, notes + _describe_omitted("pairs", rows))] if display_rows else []
+    return [("Seed pairs", display_rows, notes + _describe_omitted("pairs", rows), "examples")] if display_rows else []
 
 
 def build_translation_tables(rows: Rows) -> list[Extra]:
@@ -60,6 +60,7 @@ def build_translation_tables(rows: Rows) -> list[Extra]:
             "Seed pairs of translations",
             display_rows,
             notes + _describe_omitted("translations", [r for r in rows if "why" not in r]),
+            "examples",
         )
     ]
 

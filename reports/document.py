@@ -14,26 +14,45 @@ if TYPE_CHECKING:
 
 
 Rows = Sequence[Mapping[str, Any]]
-Extra = tuple[str, Rows, Sequence[str]]
-"""Title, rows and notes of a table."""
+Extra = tuple[str, Rows, Sequence[str]] | tuple[str, Rows, Sequence[str], str]
+"""Title, rows and notes of a table, and the section it belongs to."""
+TASK_COLUMNS, METHOD_COLUMNS, PRESET_COLUMN = ("task", "on"), ("method",), "preset"
+"""Columns of plain rows whose cells name a task, a method or a preset: the page filters by them."""
 
 
 class LinkedText(str):
-    """A table cell that knows the keys of the runs it is made of, or the task or method that it names.
+    """A table cell that knows the keys of the runs it is made of, or the task, method or preset that it names.
 
-    `total` marks the first cell of a row that sums up the others: sorting leaves it at the end.
+    `total` marks the first cell of a row that sums up the others: sorting leaves it at the end. `label`: the
+    first cell of a row that explains the columns. `best`: the best value of its column. `mark`: the verdict whose word
+    ends the text; the page shows it as a sign.
     """
 
     runs: tuple[str, ...]
     task: str
     method: str
+    preset: str
     total: bool
+    label: bool
+    best: bool
+    mark: str
 
     def __new__(
-        cls, text: str, *, runs: Iterable[str] = (), task: str = "", method: str = "", total: bool = False
+        cls,
+        text: str,
+        *,
+        runs: Iterable[str] = (),
+        task: str = "",
+        method: str = "",
+        preset: str = "",
+        total: bool = False,
+        label: bool = False,
+        best: bool = False,
+        mark: str = "",
     ) -> LinkedText:
         instance = super().__new__(cls, text)
-        instance.runs, instance.task, instance.method, instance.total = tuple(runs), task, method, total
+        instance.runs, instance.task, instance.method, instance.preset = tuple(runs), task, method, preset
+        instance.total, instance.label, instance.best, instance.mark = total, label, best, mark
         return instance
 
 
@@ -42,7 +61,7 @@ class Table:
     """A titled table with notes below it. One that must give no ranking is not sortable.
 
     `total`: how many rows there are where `rows` are some of them; the CSV file `file` has all. `data`: the rows in
-    full, where they are written to a CSV file too, which is called `name`.
+    full, where they are written to a CSV file too, which is called `name`. `topic`: the section of the page.
     """
 
     title: str
@@ -54,13 +73,14 @@ class Table:
     file: str = ""
     data: Rows = ()
     name: str = ""
+    topic: str = "more"
 
     @classmethod
-    def of(cls, title: str, rows: Rows, notes: Sequence[str] = ()) -> Table:
+    def of(cls, title: str, rows: Rows, notes: Sequence[str] = (), topic: str = "more") -> Table:
         """Rows of the same keys as they stand; numbers to four figures, what is missing as '-'."""
         head = tuple(rows[0])
-        texts = [tuple(_format_value(row[name]) for name in head) for row in rows]
-        return cls(title, head, texts, list(notes), data=rows)
+        texts = [tuple(_link_cell(name, _format_value(row[name])) for name in head) for row in rows]
+        return cls(title, head, texts, list(notes), data=rows, topic=topic)
 
 
 MAX_ROWS = 1000
@@ -78,6 +98,14 @@ def truncate_table(table: Table, file: str, most: int = MAX_ROWS) -> Table:
     return replace(table, rows=table.rows[:most], notes=notes, total=len(table.rows), file=f"{file}.csv")
 
 
+def _link_cell(column: str, text: str) -> str:
+    if column in TASK_COLUMNS:
+        return LinkedText(text, task=text)
+    if column in METHOD_COLUMNS:
+        return LinkedText(text, method=text)
+    return LinkedText(text, preset=text) if column == PRESET_COLUMN else text
+
+
 def _format_value(value: Any) -> str:
     if value is None or value != value:
         return "-"
@@ -88,16 +116,22 @@ def transpose_table(table: Table, labels: int, corner: str) -> Table:
     """The table with its rows as columns: the first `labels` columns become the first rows below the new head."""
     columns = list(zip(table.head, *table.rows, strict=True))
     head = (corner, *columns[0][1:])
-    return Table(table.title, head, [*columns[1:labels], *columns[labels:]], table.notes, table.sortable)
+    explanations = [(LinkedText(name, label=True), *cells) for name, *cells in columns[1:labels]]
+    return replace(table, head=head, rows=[*explanations, *columns[labels:]])
 
 
 @dataclass
 class Drawing:
-    """A figure with what it says in words. `points` maps the id of an artist to the run keys of each of its points."""
+    """A figure with what it says in words. `points` maps the id of an artist to the run keys of each of its points.
+
+    `topic`: the section of the page. `chart`: the name of the page's own chart of the same numbers, '' if it has none.
+    """
 
     figure: Figure
     caption: str
     alt: str
+    topic: str = "more"
+    chart: str = ""
     points: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
 
     def trace(self, artist: Any, runs: Sequence[Sequence[str]]) -> None:
@@ -111,6 +145,8 @@ class Drawing:
 class Findings:
     """What the statistics say: sentences and tables at the top of a report, tables of detail at its end.
 
+    `lead`: sentences that answer a declared question, before all others.
+
     `flat` are rows in full, by the name of their file. `tuned` says how methods were tuned, for the figure. `analysis`
     is what they were made from, for registered tables.
     """
@@ -121,20 +157,36 @@ class Findings:
     detail: Sequence[Extra] = ()
     flat: Mapping[str, Rows] = field(default_factory=dict)
     analysis: Analysis | None = None
+    lead: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One suite."""
+    """One suite. `texts`: paragraphs of a plugin's section, by its name."""
 
     title: str
     tables: Sequence[Table]
     figures: Mapping[str, Drawing]
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RankingView:
+    """The first screen of one suite: the answer, at most two caveats, and the table of methods by mean score."""
+
+    suite: str
+    answer: str
+    caveats: Sequence[str]
+    table: Table
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says; `runs` has one row per cell and is written where a reader can filter it."""
+    """All that a report says; `runs` has one row per cell and is written where a reader can filter it.
+
+    `rankings`: one table per suite, for the first screen. `provenance`: one line about cells, model, machine and
+    commit. `charts`: suite -> the numbers that the page's charts are drawn from, as JSON.
+    """
 
     title: str
     command: str
@@ -145,6 +197,10 @@ class Report:
     sections: Sequence[Section]
     runs: Table
     detail: Sequence[Table] = ()
+    lead: Sequence[str] = ()
+    rankings: Sequence[RankingView] = ()
+    provenance: str = ""
+    charts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, Drawing]:

@@ -102,10 +102,10 @@ def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]
         contents = {
             kind: render_image(drawing, kind)
             for kind in IMAGES
-            if kind in images or (kind == "svg" and "html" in formats)
+            if kind in images or (kind == "svg" and "html" in formats and not drawing.chart)
         }
         files |= {f"{FIGURES}{name}.{kind}": content for kind, content in contents.items() if kind in images}
-        if "html" in formats:
+        if "html" in formats and not drawing.chart:
             files[f"vector/{name}"] = contents["svg"]
     return files
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.document import MOST_KEYS, LinkedText, Report
+from reports.document import LinkedText, Report
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, flatten_text, format_markdown_code
-from reports.latex import build_column_spec, is_numeric
+from reports.latex import build_column_spec
+from reports.page import (
+    TEMPLATES,
+    build_page_context,
+    list_attributes,
+    list_number_columns,
+    split_aside,
+    split_long_text,
+)
 from reports.plots.style import INK, PAPER
+from reports.registered import SECTIONS
+from reports.statistics.verdicts import WORDS
 
 if TYPE_CHECKING:
     import jinja2
 
-TEMPLATES = Path(__file__).parent / "templates"
 BRACKETS = {
     "block_start_string": "<%",
     "block_end_string": "%>",
@@ -49,20 +54,22 @@ def render_template(
     environment = {"report.md": _build_markdown, "report.tex": _build_latex, "report.html": _build_html}[name]()
     context: dict[str, Any] = {"image": image}
     if vectors is not None:
-        context = _build_page(report, vectors) | {"formats": formats, "most_keys": MOST_KEYS}
+        context = _build_page(report, vectors) | {"formats": formats}
     return environment.get_template(f"{name}.j2").render(report=report, **context).encode(errors="replace")
 
 
 def _create_environment(**options: Any) -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         **options,
     )
+    environment.filters["section_title"] = lambda name: SECTIONS.get(name).title
+    return environment
 
 
 def _build_markdown() -> jinja2.Environment:
@@ -94,42 +101,20 @@ def _escape_unless_safe(value: Any, escape: Any) -> str:
 def _build_html() -> jinja2.Environment:
     # without control characters, which HTML forbids; Markup is text that is HTML already
     environment = _create_environment(autoescape=True, finalize=lambda value: _escape_unless_safe(value, flatten_text))
-    environment.filters["numeric"] = lambda table: [is_numeric(table, i) for i in range(len(table.head))]
+    environment.filters["numeric"] = list_number_columns
     environment.filters["texts"] = lambda row: [
         cell if isinstance(cell, LinkedText) else LinkedText(cell) for cell in row
     ]
+    environment.globals["list_attributes"] = list_attributes
+    environment.globals |= {"split_aside": split_aside, "split_long_text": split_long_text}
+    environment.globals["words"] = WORDS
     return environment
 
 
 def _build_page(report: Report, vectors: Mapping[str, str]) -> dict[str, Any]:
-    """What the page holds beside the report: its style, its one script with the hash of it, figures, their points."""
-    script = (TEMPLATES / "report.js").read_text()
-    return {
-        "style": (TEMPLATES / "report.css").read_text(),
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "vectors": {k: apply_theme(k, element, report.figures[k].alt) for k, element in vectors.items()},
-        "points": _dump_points(report),
-    }
-
-
-def _dump_points(report: Report) -> str:
-    """JSON of {id of an artist: [keys of each of its markers]}; the signs that could end the element are escaped.
-
-    Of more than MOST_KEYS keys the first, and a number: how many more there are.
-    """
-    runs_by_artist = {
-        f"{name}-{gid}": [_first_keys(keys) for keys in runs]
-        for name, drawing in report.figures.items()
-        for gid, runs in drawing.points.items()
-    }
-    text = json.dumps(runs_by_artist, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _first_keys(keys: Sequence[str]) -> list[str | int]:
-    more = len(keys) - MOST_KEYS
-    return [*keys[:MOST_KEYS], more] if more > 0 else list(keys)
+    """What the page holds beside the report; `vectors` are the figures without a chart of the page."""
+    themed = {name: apply_theme(name, element, report.figures[name].alt) for name, element in vectors.items()}
+    return build_page_context(report) | {"vectors": themed}
 
 
 def apply_theme(name: str, element: str, alt: str) -> str:

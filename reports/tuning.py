@@ -16,8 +16,8 @@ def add_tuning(findings: Findings, records: Sequence[Record], tuned: Sequence[Tu
     """The findings with the tables of tuning, and what the figure needs, where the records were tuned."""
     if not tuned or not any(r.cell.protocol.name == "tuned" for r in records):
         return findings
-    tables = [*findings.tables, ("Tuning", build_chosen_table(tuned), _list_notes(tuned))]
-    tables.append(("Best validation score to expect, by trials", build_budget_table(tuned), [BUDGET_NOTE]))
+    tables = [*findings.tables, ("Tuning", build_chosen_table(tuned), _list_notes(tuned), "tuning")]
+    tables.append(("Best validation score to expect, by trials", build_budget_table(tuned), [BUDGET_NOTE], "tuning"))
     return dataclasses.replace(findings, tables=tables, tuned=tuple(tuned))
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.record import Profile, Record, Tuned
 from harness.core.registry import load_entry_points, load_package, load_plugin
-from harness.core.spec import Spec
+from harness.core.spec import DECLARED_FIELDS, Spec
 from harness.core.store import Store, truncate_lines
 from harness.runner.run import build_no_records_error, load_run
 
 if TYPE_CHECKING:
     from reports.document import Findings
+    from reports.statistics.families import Question
 
 
 def check_formats(spec: Spec) -> None:
@@ -54,6 +56,7 @@ def write_report(
     from reports.tuning import add_tuning
 
     run_info = store.read_run()
+    question = read_question(run_info, spec)
     tuned, about_tuning = _read_tuned(store.out)
     # An interrupted run has a report too; the note says what it lacks.
     absent = len(set(run_info["order"]) - {r.key for r in records})
@@ -67,7 +70,7 @@ def write_report(
         run_info["title"],
         run_info["command"],
         [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
-        findings=add_tuning(found or _build_findings(store, records, profiles), records, tuned),
+        findings=add_tuning(found or _build_findings(store, records, profiles, question), records, tuned),
         published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -89,13 +92,47 @@ def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
         return [], [str(error)]
 
 
-def _build_findings(store: Store, records: tuple[Record, ...], profiles: list[Profile]) -> Findings:
+def _build_findings(store: Store, records: tuple[Record, ...], profiles: list[Profile], question: Question) -> Findings:
     from reports.findings import build_findings
     from reports.statistics.analysis import analyse
 
     run_info = store.read_run()
-    late = bool(run_info.get("margin_late"))
-    return build_findings(analyse(records, profiles, margin=run_info.get("margin"), cells=store.cells, late=late))
+    analysis = analyse(
+        records,
+        profiles,
+        margin=run_info["margin"],
+        cells=store.cells,
+        late=run_info["margin_late"],
+        question=question,
+    )
+    return build_findings(analysis)
+
+
+def read_question(run_info: Mapping[str, Any], spec: Spec) -> Question:
+    """What the stored run declared, and in its place what the spec of a report declares: that is post hoc."""
+    from reports.statistics.families import Question
+
+    stored = {name: run_info[name] for name in (field.name for field in dataclasses.fields(Question))}
+    changed = {
+        name: value
+        for name in sorted(DECLARED_FIELDS)
+        if (value := getattr(spec, name)) is not None and value != stored[name]
+    }
+    return Question(**stored | changed | {f"{name}_late": True for name in changed})
+
+
+def _store_question(store: Store, records: Sequence[Record], spec: Spec) -> None:
+    """Keep in run.json what the report declares, flagged as post hoc. Raises UserError for a method that is missing."""
+    from reports.frames import build_grids
+    from reports.statistics.families import resolve_primary
+
+    run_info = store.read_run()
+    question = read_question(run_info, spec)
+    resolve_primary(question.primary, build_grids(records))
+    declared = dataclasses.asdict(question)
+    if declared != {name: run_info[name] for name in declared}:
+        with store.lock():
+            store.declare(declared)
 
 
 def _read_published() -> list[dict[str, str]]:
@@ -115,5 +152,7 @@ def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) 
     for plugin in spec.plugin:
         load_plugin(plugin)
     check_formats(spec)
+    if to is None and any(getattr(spec, name) is not None for name in DECLARED_FIELDS):
+        _store_question(Store(out), records, spec)
     path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to)
     return path, [*lines, *_read_tuned(out)[1]]

@@ -24,11 +24,9 @@ def build_findings(study: Study, answer: Answer, seen: StudyRuns, ordinary: Find
     ]
     quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
     notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
-    evidence = ("Evidence of the study", answer.rows, notes)
+    evidence = ("Evidence of the study", answer.rows, notes, "evidence")
     tables = [evidence] if answer.rows else []
-    return dataclasses.replace(
-        ordinary, sentences=[*sentences, *ordinary.sentences], tables=[*tables, *ordinary.tables]
-    )
+    return dataclasses.replace(ordinary, lead=sentences, tables=[*tables, *ordinary.tables])
 
 
 def build_page(study: Study, found: Findings, command: str) -> Report:
@@ -39,6 +37,7 @@ def build_page(study: Study, found: Findings, command: str) -> Report:
         facts=["Nothing was trained for this report."],
         dropped=[],
         summary=found.sentences,
+        lead=found.lead,
         extra=[Table.of(*extra) for extra in found.tables],
         sections=[],
         runs=Table("Every run", ("key",), []),

@@ -13,7 +13,7 @@ from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
 from harness.cli.flags import with_flags
 from harness.core.errors import UserError, shorten
-from harness.core.spec import REPORT_FIELDS, Spec
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -235,7 +235,10 @@ def grid(baselines: int, baseline: str, at_once: str, steps: int, out: Path | No
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
 # `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
 EXCLUDED_FIELDS = (
-    {"out", "executor", "profile", "retry", "margin", "save_adapters", "init_from"} | TUNING | REPORT_FIELDS
+    {"out", "executor", "profile", "retry", "margin", "save_adapters", "init_from"}
+    | TUNING
+    | REPORT_FIELDS
+    | DECLARED_FIELDS
 )
 GRID = {
     "baselines": (

@@ -20,7 +20,7 @@ from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
 from harness.core.errors import UserError, shorten
 from harness.core.interrupt import SignalHandler, catch_signals, is_interrupted
-from harness.core.spec import REPORT_FIELDS, Spec, check_text
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec, check_text
 from harness.core.terminal import print_lines
 from harness.core.version import DISTRIBUTION
 
@@ -71,7 +71,11 @@ app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
     app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
 app.command("report")(
-    with_flags(stored.report, REPORT_FIELDS | {"plugin"}, {"out": (Folder, inspect.Parameter.empty), "to": (To, None)})
+    with_flags(
+        stored.report,
+        REPORT_FIELDS | DECLARED_FIELDS | {"plugin"},
+        {"out": (Folder, inspect.Parameter.empty), "to": (To, None)},
+    )
 )
 PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
     *(stored.show, stored.compare, stored.watch, stored.merge),

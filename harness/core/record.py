@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from harness.core.cell import Cell, Precision, Recompute
+from harness.core.primary import DEFAULT_COLLAPSE_MARGIN
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
@@ -245,6 +246,15 @@ class Run(Stored):
     dropped: list[str] = Field(description="one line for each combination that was left out")
     margin: float | None = Field(default=None, description="equivalence margin in points; null: no equivalence test")
     margin_late: bool = Field(default=False, description="whether the margin is post hoc: set when results existed")
+    primary: str | None = Field(
+        default=None, description="declared primary comparisons; null: every method against the first"
+    )
+    primary_late: bool = Field(default=False, description="whether the primary comparisons are post hoc")
+    collapse_margin: float = Field(
+        default=DEFAULT_COLLAPSE_MARGIN,
+        description="points above the majority baseline up to which a run counts as collapsed",
+    )
+    collapse_margin_late: bool = Field(default=False, description="whether the margin of collapses is post hoc")
 
 
 Edge = Literal["lowest", "highest", "only"]
@@ -308,6 +318,19 @@ class PhaseMemory(Strict):
     device: int | None = Field(default=None, description="bytes used on the whole GPU at the end of the phase, by NVML")
 
 
+class MachineLoad(Strict):
+    """How busy the machine was while a profile was taken; null where the system does not report it."""
+
+    before: float | None = Field(
+        description="load average of the last minute per processor when the profile began; a run's own training, which "
+        "ends just before, is part of it"
+    )
+    after: float | None = Field(description="load average of the last minute per processor when it ended")
+    others: float | None = Field(
+        description="share of the processors' time that other processes used meanwhile, 0 to 1"
+    )
+
+
 class Profile(Stored):
     """Memory and throughput of one (method, model, batch shape), profiled in isolation in a separate process."""
 
@@ -350,6 +373,11 @@ class Profile(Stored):
     ceiling_flops: float | None = Field(default=None, description="FLOP/s of a large matrix product in this process")
     ceiling_share: float | None = Field(default=None, description="FLOP/s of a step over ceiling_flops, 0 to 1")
     joules_per_1000: float | None = Field(default=None, description="energy of the GPU for 1,000 samples, in joules")
-    shared_with: list[int] = Field(default_factory=list, description="other processes seen on the GPU")
+    shared_with: list[int] = Field(
+        default_factory=list, description="other processes seen on the GPU when the profile began or ended"
+    )
+    load: MachineLoad | None = Field(
+        default=None, description="load of the machine; null in profiles of earlier versions"
+    )
     environment: Environment | None = None
     measured: str = Field(description="UTC, ISO 8601")

@@ -15,12 +15,15 @@ from harness.core.cell import LIMITS, Precision, Recompute, check_warmup
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.file_names import make_file_name
 from harness.core.method import SUITES
+from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, parse_primary
 from harness.core.quantization import QUANTIZATIONS, describe_quantizations
 from harness.core.registry import load_all, load_package
 from harness.core.suite_options import split_option
 
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 """Fields of what is written beside the records."""
+DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
+"""Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
     frozenset(
         {
@@ -38,6 +41,7 @@ MACHINE_FIELDS = (
         }
     )
     | REPORT_FIELDS
+    | DECLARED_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
 PATH_FLAGS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
@@ -290,6 +294,23 @@ class Spec(BaseModel):
             " flagged as post hoc; default: no test of equivalence"
         ),
     )
+    primary: str | None = Field(
+        default=None,
+        description=(
+            'the comparisons that answer your question, as in "lorasp vs lora, lorasp vs lora:rank=8": only these are'
+            " corrected together (Holm), on the suite's average; declare them before the run, for later ones are"
+            " flagged as post hoc; default: every method against the first"
+        ),
+    )
+    collapse_margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description=(
+            "a run that ends at most this many points above the majority baseline has collapsed, on a task that some"
+            f" method learned; default: {DEFAULT_COLLAPSE_MARGIN:g}"
+        ),
+    )
     cache: bool = Field(
         default=True,
         description="cache tokenised rows and the memory estimates of `plan` in ~/.cache/lorasp-harness; default: on",
@@ -327,6 +348,14 @@ class Spec(BaseModel):
     @classmethod
     def _check_warmup(cls, value: float | None) -> float | None:
         return value if value is None else check_warmup(value)
+
+    @field_validator("primary")
+    @classmethod
+    def _check_primary(cls, value: str | None) -> str | None:
+        """Raise UserError for a text that names no comparisons."""
+        if value is not None:
+            parse_primary(value)
+        return value
 
     @field_validator("out", "data_dir", mode="before")
     @classmethod

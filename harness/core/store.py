@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -209,15 +209,28 @@ class Store:
         dropped: Sequence[str],
         margin: float | None = None,
         late: bool = False,
+        declared: Mapping[str, Any] | None = None,
     ) -> None:
         """Write run.json, so that a report can be written from the folder alone. Raises UserError.
 
         `order` are the keys of the run's cells, `dropped` a line per combination that was left out. `late`: the margin
-        is post hoc, set or changed when results existed.
+        is post hoc, set or changed when results existed. `declared`: fields of `Run` about the primary comparisons and
+        the margin of collapses.
         """
         run = Run(
-            command=command, title=title, order=list(order), dropped=list(dropped), margin=margin, margin_late=late
+            command=command,
+            title=title,
+            order=list(order),
+            dropped=list(dropped),
+            margin=margin,
+            margin_late=late,
+            **(declared or {}),
         )
+        write_atomically(self.out / "run.json", to_json(run))
+
+    def declare(self, declared: Mapping[str, Any]) -> None:
+        """Replace fields of run.json. The caller must hold the lock. Raises UserError."""
+        run = Run.model_validate(self.read_run() | dict(declared))
         write_atomically(self.out / "run.json", to_json(run))
 
     def read_run(self) -> dict[str, Any]:

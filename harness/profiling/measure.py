@@ -24,6 +24,7 @@ from harness.profiling.clocks import (
     time_steps,
 )
 from harness.profiling.detail import measure_in_detail
+from harness.profiling.load import LoadMeter
 from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import trace
 from harness.training.pack_training import count_parameters
@@ -31,8 +32,10 @@ from harness.training.pack_training import count_parameters
 
 def measure(question: ProfileRequest) -> Profile:
     """The profile of a cell; out of memory and other errors become its status, with the reason."""
+    meter = LoadMeter()
     with disable_gc():  # so that repeated profiles have the same peak
-        return _measure_safely(question)
+        profile = _measure_safely(question)
+    return profile.model_copy(update={"load": meter.read()})
 
 
 def _measure_safely(question: ProfileRequest) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
+from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
 from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
@@ -36,24 +38,51 @@ class RunResult:
         return sum(r.status != "ok" for r in self.records)
 
 
+def list_method_names(plan: Plan) -> list[str]:
+    """What the methods of a plan may be called: their labels, and their short names (qlora)."""
+    names = [name for planned in plan.cells for name in (planned.cell.title, planned.cell.label)]
+    return list(dict.fromkeys(names))
+
+
 def format_title(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
 
 
-def is_margin_late(store: Store, margin: float | None, results: bool) -> bool:
-    """Whether an equivalence margin is named or changed after results exist, so that it may depend on them.
+def is_late(store: Store, field: str, value: object, results: bool) -> bool:
+    """Whether `field` of run.json (margin, primary, collapse_margin) is set or changed after results exist.
 
-    The report flags such a margin as post hoc.
+    It may then depend on them, so the report flags it as post hoc.
     """
-    if margin is None or not results:
+    if not results:
         return False
     try:
         previous_run = store.read_run()
     except UserError:
-        return True
-    return bool(previous_run.get("margin_late")) if previous_run.get("margin") == margin else True
+        return value not in (None, DEFAULT_COLLAPSE_MARGIN)
+    return bool(previous_run[f"{field}_late"]) if previous_run[field] == value else True
+
+
+def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bool) -> dict[str, object]:
+    """The fields of run.json that say what the run asks; those not given are as an earlier run of the folder had them.
+
+    Primary comparisons of an earlier run hold only if `names`, the methods of this one, still have them all.
+    """
+    primary, collapse_margin = spec.primary, spec.collapse_margin
+    with contextlib.suppress(UserError):  # a new folder has no run.json
+        previous_run = store.read_run()
+        collapse_margin = previous_run["collapse_margin"] if collapse_margin is None else collapse_margin
+        if primary is None and previous_run["primary"] is not None:
+            check_primary(previous_run["primary"], names)
+            primary = previous_run["primary"]
+    collapse_margin = DEFAULT_COLLAPSE_MARGIN if collapse_margin is None else collapse_margin
+    return {
+        "primary": primary,
+        "primary_late": is_late(store, "primary", primary, results),
+        "collapse_margin": collapse_margin,
+        "collapse_margin_late": is_late(store, "collapse_margin", collapse_margin, results),
+    }
 
 
 def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
@@ -68,6 +97,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
     # two runs in one folder would train the same cells; workers load torch while the cells are planned
     with store.lock(), open_executor(spec) as executor:
         plan = make_plan(spec)
+        names = list_method_names(plan)
+        if spec.primary is not None:
+            check_primary(spec.primary, names)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
@@ -87,9 +119,15 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-        is_late = is_margin_late(store, spec.margin, any(c.key in records for c in plan.cells))
+        has_results = any(c.key in records for c in plan.cells)
         store.write_run(
-            command, format_title(plan, spec), [c.key for c in plan.cells], plan.dropped, spec.margin, is_late
+            command,
+            format_title(plan, spec),
+            [c.key for c in plan.cells],
+            plan.dropped,
+            spec.margin,
+            spec.margin is not None and is_late(store, "margin", spec.margin, has_results),
+            declare_question(store, spec, names, has_results),
         )
         listener = listen(len(todo))
         try:

@@ -93,11 +93,11 @@ def draw_performance_profiles(grid: Grid) -> Drawing | None:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("profiles", place=50)
+@report_figure("profiles", place=50, topic="scores")
 def _draw_profiles(context: SuiteContext) -> Drawing | None:
     return draw_performance_profiles(context.grid)
 
 
-@report_figure("loss", place=70)
+@report_figure("loss", place=70, topic="curves", chart="loss")
 def _draw_loss(context: SuiteContext) -> Drawing | None:
     return draw_losses(context.grid)

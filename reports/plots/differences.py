@@ -1,10 +1,10 @@
-"""Paired differences to the first method: a forest plot, and a heat map where there are many."""
+"""Paired differences to the baseline: a forest plot, and a heat map where there are many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.compare import estimate_average_gap, estimate_task_gap, find_coverage
+from reports.compare import find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.style import (
@@ -19,17 +19,30 @@ from reports.plots.style import (
     list_half_widths,
 )
 from reports.registered import SuiteContext, report_figure
-from reports.statistics.student import Estimate
+from reports.statistics.analysis import Analysis
+from reports.statistics.student import Estimate, Student
 
 MIN_OTHER_METHODS = 3
 """Methods beside the first, from which a map says more than a list."""
 
 
-def _estimate_gaps(grid: Grid, method: str) -> list[Estimate | None]:
-    """One a task, and that of the mean over tasks at the end."""
-    average = grid.averages[0]
-    gaps = [estimate_task_gap(grid, task, method, grid.methods[0], average) for task in grid.tasks]
-    return [*gaps, estimate_average_gap(grid, method, grid.methods[0], find_coverage(grid, average))]
+def _collect_gaps(grid: Grid, analysis: Analysis) -> tuple[str, dict[str, list[Estimate | None]]]:
+    """The baseline, and method -> its differences: one a task, and that of the mean over tasks at the end.
+
+    They are those of the table of comparisons.
+    """
+    baseline, label = analysis.baselines[grid.suite], find_coverage(grid, grid.averages[0]).label
+    gaps: dict[tuple[str, str], Estimate] = {}
+    for c in (judged.comparison for judged in analysis.judged):
+        if c.suite != grid.suite or baseline not in (c.method, c.first) or c.difference is None:
+            continue
+        sign = 1 if c.first == baseline else -1
+        interval = c.estimate and Student(sign * c.estimate.value, c.estimate.se, c.estimate.df)
+        other = c.method if c.first == baseline else c.first
+        is_constant = interval is None and c.pairs > 1
+        gaps[c.place, other] = Estimate(sign * c.difference, c.pairs, interval, is_constant)
+    methods = [method for method in grid.methods if method != baseline]
+    return baseline, {m: [gaps.get((place, m)) for place in (*grid.tasks, label)] for m in methods}
 
 
 def _list_run_keys(grid: Grid, method: str, row: int) -> list[str]:
@@ -37,19 +50,20 @@ def _list_run_keys(grid: Grid, method: str, row: int) -> list[str]:
     return [record.key for task in tasks for record in grid.of(task, method)]
 
 
-def draw_forest(grid: Grid) -> Drawing | None:
+def draw_forest(grid: Grid, analysis: Analysis) -> Drawing | None:
     """Tasks down the side; with more methods than colours, methods down the side and the mean over tasks only."""
     if len(grid.methods) > MAX_COLOURS:
-        return _draw_forest_of_means(grid)
-    first, *other_methods = grid.methods
+        return _draw_forest_of_means(grid, analysis)
+    first, gaps = _collect_gaps(grid, analysis)
+    other_methods = list(gaps)
     rows = [*grid.tasks, find_coverage(grid, grid.averages[0]).label]
     figure = create_figure(5.6, 0.8 + 0.32 * len(rows) * max(1, len(other_methods) * 0.6))
     axes = figure.subplots()
     alt = f"Forest plot of {join_names(other_methods)} less {first}; the numbers are in the table of comparisons."
-    drawing = Drawing(figure, "Paired differences to the first method", alt)
+    drawing = Drawing(figure, "Paired differences to the baseline", alt)
     for i, method in enumerate(other_methods):
         shift = (i - (len(other_methods) - 1) / 2) * 0.7 / len(other_methods)
-        points = [(y, gap) for y, gap in enumerate(_estimate_gaps(grid, method)) if gap]
+        points = [(y, gap) for y, gap in enumerate(gaps[method]) if gap]
         if points:
             means, spread = [gap.mean for _, gap in points], list_half_widths([gap for _, gap in points])
             heights = [y + shift for y, _ in points]
@@ -66,15 +80,15 @@ def draw_forest(grid: Grid) -> Drawing | None:
     return drawing
 
 
-def _draw_forest_of_means(grid: Grid) -> Drawing | None:
-    first, *other_methods = grid.methods
+def _draw_forest_of_means(grid: Grid, analysis: Analysis) -> Drawing | None:
+    first, gaps_by_method = _collect_gaps(grid, analysis)
     cover = find_coverage(grid, grid.averages[0])
-    gaps = [(m, gap) for m in other_methods if (gap := estimate_average_gap(grid, m, first, cover))]
+    gaps = [(method, gap) for method, (*_, gap) in gaps_by_method.items() if gap]
     if not gaps:
         return None
     figure = create_figure(max(5.6, _compute_width(first, [m for m, _ in gaps])), 0.9 + 0.2 * len(gaps))
     axes = figure.subplots()
-    caption = f"Paired differences to the first method, {cover.label}"
+    caption = f"Paired differences to the baseline, {cover.label}"
     drawing = Drawing(figure, caption, f"Forest plot of {len(gaps)} methods less {first}, {cover.label}.")
     means, spread = [gap.mean for _, gap in gaps], list_half_widths([gap for _, gap in gaps])
     bars = axes.errorbar(means, range(len(gaps)), xerr=spread, color=get_colour(0), **POINT)
@@ -91,15 +105,10 @@ def _compute_width(first: str, methods: Sequence[str]) -> float:
     return 0.5 + CHARACTER * (max(map(len, methods)) + len(f"points above {first},"))
 
 
-def draw_heat_map(grid: Grid) -> Drawing | None:
+def draw_heat_map(grid: Grid, analysis: Analysis) -> Drawing | None:
     """Method x task: the paired difference to the first method, in a scale that is white at no difference."""
-    first, *other_methods = grid.methods
-    rows = (
-        [(method, _estimate_gaps(grid, method)[:-1]) for method in other_methods]
-        if len(other_methods) >= MIN_OTHER_METHODS
-        else []
-    )
-    rows = [(method, gaps) for method, gaps in rows if any(gaps)]
+    first, gaps_by_method = _collect_gaps(grid, analysis)
+    rows = [(method, gaps[:-1]) for method, gaps in gaps_by_method.items() if any(gaps[:-1])]
     if len(rows) < MIN_OTHER_METHODS or len(grid.tasks) < 2:
         return None
     values = [[gap.mean if gap else float("nan") for gap in gaps] for _, gaps in rows]
@@ -126,11 +135,11 @@ def draw_heat_map(grid: Grid) -> Drawing | None:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("differences", place=20)
+@report_figure("differences", place=20, topic="comparisons", chart="differences")
 def _draw_differences(context: SuiteContext) -> Drawing | None:
-    return draw_forest(context.grid)
+    return draw_forest(context.grid, context.analysis) if context.analysis else None
 
 
-@report_figure("heatmap", place=30)
+@report_figure("heatmap", place=30, topic="comparisons", chart="heatmap")
 def _draw_heatmap(context: SuiteContext) -> Drawing | None:
-    return draw_heat_map(context.grid)
+    return draw_heat_map(context.grid, context.analysis) if context.analysis else None

@@ -152,11 +152,11 @@ def list_scores(grid: Grid, task: str, method: str) -> Sequence[float]:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("scores", place=10)
+@report_figure("scores", place=10, topic="scores", chart="scores")
 def _draw_scores(context: SuiteContext) -> Drawing | None:
     return draw_scores(context.grid)
 
 
-@report_figure("seeds", place=60)
+@report_figure("seeds", place=60, topic="stability", chart="seeds")
 def _draw_seeds(context: SuiteContext) -> Drawing | None:
     return draw_seed_spread(context.grid)

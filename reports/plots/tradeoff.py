@@ -162,11 +162,11 @@ def _split_memory(profile: Profile) -> tuple[float, ...]:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("tradeoff", place=40)
+@report_figure("tradeoff", place=40, topic="cost", chart="tradeoff")
 def _draw_tradeoff(context: SuiteContext) -> Drawing | None:
     return draw_tradeoff(context.grid, context.profiles)
 
 
-@report_figure("cost", place=80)
+@report_figure("cost", place=80, topic="cost", chart="cost")
 def _draw_cost(context: SuiteContext) -> Drawing | None:
     return draw_cost(context.grid, context.profiles)

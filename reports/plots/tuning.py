@@ -49,6 +49,6 @@ def draw_budgets(suite: str, tuned: Sequence[Tuned]) -> Drawing | None:
 # ---------------------------------------------------------------- registration
 
 
-@report_figure("budgets", place=90)
+@report_figure("budgets", place=90, topic="tuning", chart="budgets")
 def _draw_budgets(context: SuiteContext) -> Drawing | None:
     return draw_budgets(context.grid.suite, context.tuned)

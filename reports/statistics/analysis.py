@@ -10,18 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.cell import Cell
 from harness.core.record import Profile, Record
-from reports.compare import find_coverage
+from reports.compare import Coverage, find_coverage
 from reports.document import Rows
 from reports.frames import Grid, build_grids
 from reports.statistics import score_frames as frames
+from reports.statistics.best_group import BestGroup, find_best_group, pick_best
 from reports.statistics.collapse import TaskCollapses, find_collapses
-from reports.statistics.comparisons import Comparison, PairedCells, compare_on_average, compare_on_task, match_cells
+from reports.statistics.comparisons import (
+    Comparison,
+    PairedCells,
+    compare_on_average,
+    compare_on_task,
+    estimate_paired,
+    match_cells,
+)
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
-from reports.statistics.savings import Saving, compute_saving, describe_saving
+from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
+from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
+from reports.statistics.savings import Saving, compute_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
 from reports.statistics.signatures import REFERENCES, SUBJECT, FailureCheck, check_failure_modes
+from reports.statistics.stability import STABILITY_COLUMNS, Domination, build_stability_rows, find_dominations
 from reports.statistics.testing import Tests, compute_tests
 from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, build_translation_rows
 from reports.statistics.verdicts import Verdict, build_verdict
@@ -47,7 +57,9 @@ class Analysis:
     `judged`: each method against the first, and lorasp against lora and full, per task and on the mean over tasks.
     `rows` holds the rows of the frames below by name. `signatures`: suite -> checks of the paper's failures. `margin`
     in points. `seed`: of the bands of the performance profiles, the only thing that is resampled beside sacrebleu's
-    tests. `collapses`: suite -> task -> its collapsed runs.
+    tests. `collapses`: suite -> task -> its collapsed runs. `primary`: suite -> its primary pairs. `best`: suite -> the
+    methods tied with the best. `dominations`: suite -> differences of means whose variance comes from collapsed runs.
+    `rankings`: what a reader sees first, one per suite.
     """
 
     judged: tuple[ComparisonResult, ...]
@@ -57,6 +69,16 @@ class Analysis:
     seed: int
     grids: Sequence[Grid] = dataclasses.field(compare=False, repr=False)
     collapses: Mapping[str, Mapping[str, TaskCollapses]] = dataclasses.field(default_factory=dict)
+    primary: Mapping[str, Sequence[Pair]] = dataclasses.field(default_factory=dict)
+    best: Mapping[str, BestGroup | None] = dataclasses.field(default_factory=dict)
+    dominations: Mapping[str, Sequence[Domination]] = dataclasses.field(default_factory=dict)
+    question: Question = DEFAULT_QUESTION
+    rankings: tuple[Ranking, ...] = ()
+
+    @property
+    def baselines(self) -> Mapping[str, str]:
+        """Suite -> the method that the others are compared with."""
+        return {grid.suite: find_baseline(grid, self.primary.get(grid.suite, ())) for grid in self.grids}
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
@@ -87,6 +109,13 @@ class Analysis:
         return _build_frame(self.rows["translations"], TRANSLATION_COLUMNS)
 
     @functools.cached_property
+    def stability(self) -> pd.DataFrame:
+        """One row per task and method: collapsed runs with their rate (Wilson interval), the exact McNemar test against
+        the baseline paired by seed, and the mean with and without collapsed runs.
+        """
+        return _build_frame(self.rows["stability"], STABILITY_COLUMNS)
+
+    @functools.cached_property
     def profiles(self) -> pd.DataFrame:
         """suite, method, score, share, low, high."""
         import pandas as pd
@@ -102,6 +131,9 @@ class _SuiteAnalysis:
     pairs: Rows
     translations: Rows
     collapses: Mapping[str, TaskCollapses]
+    best: BestGroup | None
+    stability: Rows
+    dominations: Sequence[Domination]
 
 
 def analyse(
@@ -112,19 +144,23 @@ def analyse(
     seed: int = 0,
     cells: Path | None = None,
     late: bool = False,
+    question: Question = DEFAULT_QUESTION,
 ) -> Analysis:
     """Everything from the records of a run; the same bits for the same arguments.
 
     `cells` is the folder of kept predictions (the run's cells/): with it, estimates hold for new examples too. `late`:
-    the margin was named after there were results. Raises UserError where cells of one comparison differ in protocol,
-    model, data or version of the suite.
+    the margin was named after there were results. `question`: what the run declared. Raises UserError where cells of
+    one comparison differ in protocol, model, data or version of the suite, and for a declared method that is missing.
     """
-    suites = [_analyse_suite(grid, cells) for grid in build_grids(records)]
+    grids = build_grids(records)
+    primary = resolve_primary(question.primary, grids)
+    suites = [_analyse_suite(grid, cells, primary[grid.suite], question.collapse_margin) for grid in grids]
     every = [c for suite in suites for c in suite.comparisons]
-    tests = compute_tests(every, margin)
+    tests = compute_tests(every, margin, primary)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(
-        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late) for c, t in zip(every, tests, strict=True)
+        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question.primary_late)
+        for c, t in zip(every, tests, strict=True)
     )
     parts = [frames.collect_components(suite.grid) for suite in suites]
     rows: dict[str, Rows] = {
@@ -133,13 +169,17 @@ def analyse(
         "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.build_component_rows(s.grid, p)],
         "pairs": [row for suite in suites for row in suite.pairs],
         "translations": [row for suite in suites for row in suite.translations],
+        "stability": [row for suite in suites for row in suite.stability],
     }
     signs = {
         s.grid.suite: check_failure_modes(s.grid, _select_suite(judged, s.grid.suite), profiles, p, s.collapses)
         for s, p in zip(suites, parts, strict=True)
     }
     collapses = {s.grid.suite: s.collapses for s in suites}
-    return Analysis(judged, rows, signs, margin, seed, [suite.grid for suite in suites], collapses)
+    best = {s.grid.suite: s.best for s in suites}
+    dominations = {s.grid.suite: s.dominations for s in suites}
+    analysis = Analysis(judged, rows, signs, margin, seed, grids, collapses, primary, best, dominations, question)
+    return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
 
 
 def _select_suite(judged: Sequence[ComparisonResult], suite: str) -> list[tuple[Comparison, Verdict]]:
@@ -152,37 +192,39 @@ def _build_frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def list_opponents(grid: Grid) -> list[tuple[str, str]]:
-    """(method, first): all against the first; lorasp against lora and full of the same precision and protocol too."""
-
-    def of(name: str) -> Cell:
-        return grid.select_method(name)[0].cell
-
-    def alike(a: Cell, b: Cell) -> bool:
-        return (a.dtype, a.quantize, a.protocol.name) == (b.dtype, b.quantize, b.protocol.name)
-
-    matchups = [(method, grid.methods[0]) for method in grid.methods[1:]]
-    for method, first in itertools.permutations(grid.methods, 2):
-        is_listed = (method, first) in matchups or (first, method) in matchups
-        if (
-            not is_listed
-            and of(method).method == SUBJECT
-            and of(first).method in REFERENCES
-            and alike(of(method), of(first))
-        ):
+def list_opponents(grid: Grid, primary: Sequence[Pair] = ()) -> list[Pair]:
+    """(method, first): the primary pairs; all methods against the baseline; lorasp against lora and full like it."""
+    matchups = list(primary)
+    baseline = find_baseline(grid, primary)
+    candidates = [(method, baseline) for method in grid.methods if method != baseline]
+    candidates += [
+        (method, first)
+        for method, first in itertools.permutations(grid.methods, 2)
+        if grid.select_method(method)[0].cell.method == SUBJECT
+        and grid.select_method(first)[0].cell.method in REFERENCES
+        and is_alike(grid, method, first)
+    ]
+    for method, first in candidates:
+        if (method, first) not in matchups and (first, method) not in matchups:
             matchups.append((method, first))
     return matchups
 
 
-def _analyse_suite(grid: Grid, cells: Path | None) -> _SuiteAnalysis:
+def find_baseline(grid: Grid, primary: Sequence[Pair]) -> str:
+    """What the methods are compared with: the opponent of the first primary pair, else the first method."""
+    return primary[0][1] if primary else grid.methods[0]
+
+
+def _analyse_suite(grid: Grid, cells: Path | None, primary: Sequence[Pair], collapse_margin: float) -> _SuiteAnalysis:
     average = grid.averages[0]
     cover = find_coverage(grid, average)
     evidence_by_task = collect_evidence(grid, average, cells)
-    collapses = find_collapses(grid, average, find_constant_runs(grid, evidence_by_task, cells))
+    constant = find_constant_runs(grid, evidence_by_task, cells)
+    collapses = find_collapses(grid, average, constant, collapse_margin)
     comparisons: list[Comparison] = []
     rows: list[dict[str, Any]] = []
     texts: list[Pairing] = []
-    for method, first in list_opponents(grid):
+    for method, first in list_opponents(grid, primary):
         parts = {task: match_cells(grid, task, method, first, average, evidence_by_task[task]) for task in grid.tasks}
         comparisons += [compare_on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
         if len(grid.list_tasks(average)) > 1:
@@ -193,7 +235,32 @@ def _analyse_suite(grid: Grid, cells: Path | None) -> _SuiteAnalysis:
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
             rows += [names | row for row in _build_pair_rows(one, evidence_by_task[task])]
             texts += [(names, pair) for pair in one.cells.values()]
-    return _SuiteAnalysis(grid, evidence_by_task, comparisons, rows, build_translation_rows(texts, cells), collapses)
+    best = _find_best(grid, cover, evidence_by_task, comparisons)
+    stability = build_stability_rows(grid, find_baseline(grid, primary), average, collapses)
+    dominations = find_dominations(comparisons, grid, average)
+    translations = build_translation_rows(texts, cells)
+    return _SuiteAnalysis(
+        grid, evidence_by_task, comparisons, rows, translations, collapses, best, stability, dominations
+    )
+
+
+def _find_best(
+    grid: Grid, cover: Coverage, evidence: Mapping[str, Evidence | str], comparisons: Sequence[Comparison]
+) -> BestGroup | None:
+    """The methods tied with the best on the average, by the estimates of the comparisons where there are such."""
+    means = {m: e.mean for m in grid.methods if (e := estimate_overall(grid, m, cover)) is not None}
+    if not means:
+        return None
+    best, tasks = pick_best(means), list_ranked_tasks(grid, cover)
+    known = {c.method: c.estimate for c in comparisons if c.first == best and c.tasks == tasks}
+    below_best = {}
+    for method in (m for m in means if m != best):
+        if method in known:
+            below_best[method] = known[method]
+        else:
+            parts = [match_cells(grid, task, method, best, cover.average, evidence[task]) for task in tasks]
+            below_best[method] = estimate_paired(parts).estimate
+    return find_best_group(means, below_best)
 
 
 def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterator[dict[str, Any]]:
@@ -205,10 +272,14 @@ def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterator[dict[s
 
 
 def _judge_comparison(
-    grid: Grid, c: Comparison, tests: Tests, profiles: Sequence[Profile], margin: float | None, late: bool
+    grid: Grid,
+    c: Comparison,
+    tests: Tests,
+    profiles: Sequence[Profile],
+    margin: float | None,
+    late: bool,
+    primary_late: bool,
 ) -> ComparisonResult:
     place = c.tasks[0] if c.tasks else ""
     saved = compute_saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
-    # Said once for two methods: with their mean over tasks, or with their only task.
-    words = describe_saving(saved, c.method, c.first) if c.whole or len(grid.tasks) == 1 else ""
-    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, words, late))
+    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, late, primary_late))

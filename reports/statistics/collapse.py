@@ -3,11 +3,12 @@
 A run has collapsed if its loss or score is not finite, or if on a task that is learned one of these holds:
 
 1. It gives the same prediction for every example.
-2. It gains at most `LEAST_SHARE` of what the task's best method gains over the majority baseline, and so do all runs of
-   its method, or the method's best run gains at least twice as much.
-3. It lies `FAR_BELOW` points or more below the median of its own method, has lost at least `LARGE_LOSS` of that
+2. It ends at most the declared margin (`--collapse-margin`, 2 points by default) above the majority baseline.
+3. It lies far below the best run of its method: it gains at most `LEAST_SHARE` of what the task's best method gains
+   over the majority baseline, and the method's best run gains more than that and at least twice as much as it.
+4. It lies `FAR_BELOW` points or more below the median of its own method, has lost at least `LARGE_LOSS` of that
    median's gain over the baseline, and lies `FAR_OUT` standard deviations below or more. The standard deviation is that
-   of the better half: its median less that of all, over the normal distribution's.
+   of the better half: its median less that of all, over the normal distribution's. This holds on any task.
 
 The best method is the one with the highest median; the best run less `BY_LUCK` points counts where that is more. A task
 is learned if the best method gains `LEAST_GAIN` points or more. A task that records no majority baseline
@@ -17,11 +18,13 @@ is no chance of its seeds.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.core.primary import DEFAULT_COLLAPSE_MARGIN
 from harness.core.record import Record
 from reports.frames import Grid, format_seeds, get_score
 
@@ -36,7 +39,8 @@ QUARTILE = 0.6745
 """The upper quartile of the standard normal distribution."""
 NOT_FINITE = "loss or score is not finite"
 CONSTANT = "the same prediction for every example"
-AT_BASELINE = "hardly above the majority baseline"
+AT_BASELINE = "no better than the majority baseline plus the margin"
+BELOW_BEST = "far below the best run of its method"
 DROPPED = "far below the median of its method"
 
 
@@ -51,6 +55,11 @@ class CollapseCount:
     def is_never_learned(self) -> bool:
         """Every run of two or more collapsed."""
         return 2 <= self.runs == self.collapsed
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The two-sided 95 % interval of the rate of collapses (Wilson 1927), 0 to 1."""
+        return compute_rate_interval(self.collapsed, self.runs)
 
     @property
     def upper(self) -> float:
@@ -105,14 +114,31 @@ def compute_upper_rate(collapsed: int, runs: int, level: float = 0.95) -> float:
     return 1.0 if collapsed >= runs else float(betaincinv(collapsed + 1, runs - collapsed, level))
 
 
+@functools.lru_cache(maxsize=4096)  # a report has the same few counts many times
+def compute_rate_interval(collapsed: int, runs: int) -> tuple[float, float]:
+    """The two-sided 95 % interval of a rate of which `collapsed` of `runs` were seen (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(collapsed, runs).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
+
+
 def find_collapses(
-    grid: Grid, average: str, constant: Mapping[str, Collection[str]] | None = None
+    grid: Grid,
+    average: str,
+    constant: Mapping[str, Collection[str]] | None = None,
+    margin: float = DEFAULT_COLLAPSE_MARGIN,
 ) -> dict[str, TaskCollapses]:
-    """Task -> its collapsed runs; `constant`: task -> keys of runs that predict one value for all examples."""
-    return {task: find_task_collapses(grid, task, average, (constant or {}).get(task, ())) for task in grid.tasks}
+    """Task -> its collapsed runs.
+
+    `constant`: task -> keys of runs that predict one value for all examples. `margin`: points above the majority
+    baseline up to which a run has collapsed.
+    """
+    keys = constant or {}
+    return {task: find_task_collapses(grid, task, average, keys.get(task, ()), margin) for task in grid.tasks}
 
 
-def find_task_collapses(grid: Grid, task: str, average: str, constant: Collection[str] = ()) -> TaskCollapses:
+def find_task_collapses(grid: Grid, task: str, average: str, constant: Collection[str], margin: float) -> TaskCollapses:
     """The collapsed runs of one task."""
     scores = {r.key: value for r in grid.select_task(task) if (value := get_score(r, average)) is not None}
     baselines = [r.majority for r in grid.select_task(task) if r.majority is not None]
@@ -126,15 +152,17 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
     shares: dict[str, CollapseCount] = {}
     for method in grid.methods:
         runs = [r for r in grid.of(task, method) if r.key in scores or has_diverged(r)]
-        weak = _compute_weak_limit(values[method], baseline, line) if values[method] else line
+        weak = _compute_weak_limit(values[method], baseline, line) if values[method] else None
         far_below = _compute_drop_limit(values[method], baseline) if values[method] else line
         for run in runs:
             if run.key not in scores:
                 reasons[run.key] = NOT_FINITE
             elif learned and run.key in constant:
                 reasons[run.key] = CONSTANT
-            elif learned and scores[run.key] <= weak:
+            elif learned and scores[run.key] <= baseline + margin:
                 reasons[run.key] = AT_BASELINE
+            elif learned and weak is not None and scores[run.key] <= weak:
+                reasons[run.key] = BELOW_BEST
             elif scores[run.key] <= far_below:
                 reasons[run.key] = DROPPED
         if runs:
@@ -142,17 +170,18 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
     return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
 
 
-def _compute_weak_limit(values: Sequence[float], baseline: float, line: float) -> float:
-    """The score at or below which a run of the method is hardly above the baseline (rule 2); `line`: that of the task.
+def _compute_weak_limit(values: Sequence[float], baseline: float, line: float) -> float | None:
+    """The score at or below which a run lies far below the best of its method (rule 3); `line`: that of the task.
 
-    A weak method has runs on both sides of the line that differ by little: no seed of it has collapsed.
+    None for a weak method: where all of its runs lie below the line, none of its seeds differs from the others. Where
+    they lie on both sides of it but differ by little, none has collapsed either.
     """
     best = max(values)
-    return line if best <= line else min(line, baseline + (1 - LOST_OF_BEST) * (best - baseline))
+    return None if best <= line else min(line, baseline + (1 - LOST_OF_BEST) * (best - baseline))
 
 
 def _compute_drop_limit(values: Sequence[float], baseline: float) -> float:
-    """The score at or below which a run of the method has dropped far below the others (rule 3)."""
+    """The score at or below which a run of the method has dropped far below the others (rule 4)."""
     median = statistics.median(values)
     better_half = sorted(values)[len(values) // 2 :]
     spread = (statistics.median(better_half) - median) / QUARTILE

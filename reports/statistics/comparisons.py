@@ -140,12 +140,8 @@ def _build_comparison(
     collapses: Collapses,
     cover: Coverage | None = None,
 ) -> Comparison:
-    common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
-    gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
-    both = _estimate_crossed(gaps, common, parts)
-    seeds_only = both.seeds if both else estimate_over_seeds(dict(zip(common, gaps, strict=True)))
-    if seeds_only is None and len(common) < 2 and len(parts) > 1:
-        seeds_only = _merge_unmatched(parts)
+    paired = estimate_paired(parts)
+    common, gaps, both, seeds_only = paired.common, paired.gaps, paired.crossed, paired.seeds
     concerned = cover.tasks + tuple(cover.missing) if cover else tasks
     cell_counts = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
@@ -160,7 +156,7 @@ def _build_comparison(
         pairs=len(common),
         asked=max(cell_counts),
         difference=difference,
-        estimate=both.both if both else seeds_only,
+        estimate=paired.estimate,
         target=NEW_BOTH if both else NEW_SEEDS,
         seeds=seeds_only,
         examples=both.examples if both else None,
@@ -173,6 +169,32 @@ def _build_comparison(
         sign_flip=compute_sign_flip_p(gaps) if gaps and not is_crossed(common) else None,
         collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
+
+
+@dataclass(frozen=True)
+class PairedEstimate:
+    """The difference of two methods on the mean over tasks: `gaps` by the seeds that all tasks have in `common`."""
+
+    common: list[Seeds]
+    gaps: list[float]
+    crossed: CrossedEstimate | None
+    seeds: Student | None
+
+    @property
+    def estimate(self) -> Student | None:
+        """For new seeds and examples where predictions are stored, else for new seeds; every table shows this one."""
+        return self.crossed.both if self.crossed else self.seeds
+
+
+def estimate_paired(parts: Sequence[PairedCells]) -> PairedEstimate:
+    """The difference on the mean over the tasks of `parts`."""
+    common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
+    gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
+    crossed = _estimate_crossed(gaps, common, parts)
+    seeds_only = crossed.seeds if crossed else estimate_over_seeds(dict(zip(common, gaps, strict=True)))
+    if seeds_only is None and len(common) < 2 and len(parts) > 1:
+        seeds_only = _merge_unmatched(parts)
+    return PairedEstimate(common, gaps, crossed, seeds_only)
 
 
 def _estimate_crossed(

@@ -1,16 +1,14 @@
-"""What a method saves beside another: trained numbers, training state, memory and speed."""
+"""What a method costs beside another: trainable parameters, training state, memory and speed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from harness.core.record import Profile, Record, TrainState
-from harness.core.text import format_bytes
 from reports.solo import find_profile
+from reports.statistics.costs import SpeedRatio, compare_speeds, count_trainable
 
-Number = TypeVar("Number", int, float)
 STATE_PARTS = "trained weights, gradients, optimizer state, frozen adapter entries and index maps"
 """What the bytes of a method's state are made of; the frozen backbone is not among them."""
 
@@ -19,14 +17,15 @@ STATE_PARTS = "trained weights, gradients, optimizer state, frozen adapter entri
 class Saving:
     """(method, first) of each figure; None where either was not measured.
 
-    `trained`: numbers without the head. `state`: bytes of `STATE_PARTS`. `peak`: bytes, and `speed`: samples a second,
-    from profiles of each method alone.
+    `trained`: trainable parameters, head excluded. `state`: bytes of `STATE_PARTS`. `peak`: bytes of the kind
+    `peak_kind`, and `speed`, from profiles in isolation; no peaks of two kinds.
     """
 
     trained: tuple[int, int] | None
     state: tuple[int, int] | None
     peak: tuple[int, int] | None
-    speed: tuple[float, float] | None
+    peak_kind: str
+    speed: SpeedRatio | None
 
 
 def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
@@ -36,24 +35,21 @@ def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: 
         ((a, first_by_task[a.cell.task]) for a in method if a.parameters and a.cell.task in first_by_task), None
     )
     if pair is None:
-        return Saving(None, None, None, None)
+        return Saving(None, None, None, "", None)
     a, b = pair
     profile, other = (find_profile(r, profiles, finished=True) for r in (a, b))
+    is_same_kind = profile is not None and other is not None and profile.peak_kind == other.peak_kind
     return Saving(
-        trained=_join_pair(_count_trained(a), _count_trained(b)),
+        trained=_join_pair(count_trainable(a), count_trainable(b)),
         state=_compare_states(a, b, profile, other),
-        peak=_join_pair(profile.peak_bytes, other.peak_bytes) if profile and other else None,
-        speed=_join_pair(profile.samples_per_second, other.samples_per_second) if profile and other else None,
+        peak=_join_pair(profile.peak_bytes, other.peak_bytes) if profile and other and is_same_kind else None,
+        peak_kind=profile.peak_kind if profile else "",
+        speed=compare_speeds(profile, other) if profile and other else None,
     )
 
 
-def _join_pair(a: Number | None, b: Number | None) -> tuple[Number, Number] | None:
+def _join_pair(a: int | None, b: int | None) -> tuple[int, int] | None:
     return None if a is None or b is None else (a, b)
-
-
-def _count_trained(record: Record) -> int | None:
-    p = record.parameters
-    return p.adapter_trained + p.backbone_trained if p else None
 
 
 def _compare_states(a: Record, b: Record, profile: Profile | None, other: Profile | None) -> tuple[int, int] | None:
@@ -77,20 +73,3 @@ def sum_state_bytes(state: TrainState, frozen_entries: int | None = None) -> int
     """Bytes of `STATE_PARTS`; None where frozen entries take memory that was not recorded."""
     frozen = 0 if state.frozen is None and frozen_entries == 0 else state.frozen
     return None if frozen is None else state.weights + state.gradients + state.optimizer + frozen
-
-
-def describe_saving(found: Saving, method: str, first: str) -> str:
-    """What was measured, in plain words; '' of nothing."""
-    parts = []
-    if found.trained and found.trained[1]:
-        parts.append(f"trains {found.trained[0]:,} parameters, head excluded ({first}: {found.trained[1]:,})")
-    if found.state:
-        parts.append(f"holds {format_bytes(found.state[0])} of {STATE_PARTS} ({first}: {format_bytes(found.state[1])})")
-    if found.peak:
-        peaks = (
-            f"{format_bytes(found.peak[0])} of memory, profiled in isolation ({first}: {format_bytes(found.peak[1])})"
-        )
-        parts.append(f"peaks at {peaks}")
-    if found.speed:
-        parts.append(f"is {found.speed[0] / found.speed[1]:.2f}\N{MULTIPLICATION SIGN} as fast as {first}")
-    return f"{method} {', '.join(parts)}." if parts else ""

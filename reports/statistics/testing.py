@@ -1,4 +1,4 @@
-"""The tests of a report's comparisons, corrected together."""
+"""The tests of a report's comparisons, corrected within the family of their role (see families)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ from dataclasses import dataclass
 
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import compute_equivalence_p, compute_non_inferiority_p
-from reports.statistics.holm import apply_holm
+from reports.statistics.families import CORRECTIONS, ROLES, Pairs, Role, assign_roles, correct_family, find_twin
 from reports.statistics.power import DetectableRange, SeedRange, compute_detectable_range, compute_seed_range
 
 
 @dataclass(frozen=True)
 class Tests:
-    """p and what Holm makes of it over `family` comparisons; None where there is nothing to test.
+    """p, and p adjusted over the `family` comparisons of the same `role`; None where there is nothing to test.
 
-    Equivalence and non-inferiority have no p where collapsed runs rule out such claims (see collapse), though they
-    count in their families. `power`: the minimum detectable difference in points. `seeds`: those needed to find
-    `effect` (the margin, else the difference seen).
+    Equivalence and non-inferiority (both adjusted likewise) have no p where collapsed runs rule out such claims (see
+    collapse), though they count in their families. `power`: the minimum detectable difference in points. `seeds`:
+    those needed to find `effect` (the margin, else the difference seen).
     """
 
     __test__ = False  # for pytest: no class of tests
 
     p: float | None
-    holm: float | None
-    equivalence_holm: float | None
-    non_inferiority_holm: float | None
+    adjusted_p: float | None
+    equivalence_p: float | None
+    non_inferiority_p: float | None
     power: DetectableRange | None
     effect: float | None
     seeds: SeedRange | None
     family: int
+    role: Role
+
+    @property
+    def correction(self) -> str:
+        """Holm or Benjamini-Hochberg."""
+        return CORRECTIONS[self.role]
 
     @property
     def detectable(self) -> float | None:
@@ -41,41 +47,38 @@ class Tests:
         return self.seeds.value if self.seeds else None
 
 
-def compute_tests(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
-    """Tests of all comparisons in the same order; differences, equivalence, non-inferiority are a Holm family each.
+def compute_tests(comparisons: Sequence[Comparison], margin: float | None, pairs: Pairs) -> list[Tests]:
+    """Tests of all comparisons in the same order; `pairs` are the primary ones of each suite.
 
-    A mean over one task is that task's comparison: it counts once and has its tests.
+    Differences, equivalence and non-inferiority are families of their own in each role. A mean over one task is that
+    task's comparison: it counts once and has its tests.
     """
-    twins = [_find_twin(c, comparisons) for c in comparisons]
-    family = select_distinct(comparisons)
-    tests_by_id = {id(c): result for c, result in zip(family, _test_family(family, margin), strict=True)}
+    twins = [find_twin(c, comparisons) for c in comparisons]
+    roles = dict(zip(map(id, comparisons), assign_roles(comparisons, pairs), strict=True))
+    tests_by_id: dict[int, Tests] = {}
+    for role in ROLES:
+        family = [c for c, twin in zip(comparisons, twins, strict=True) if twin is None and roles[id(c)] == role]
+        tests_by_id |= {id(c): t for c, t in zip(family, _test_family(family, margin, role), strict=True)}
     return [tests_by_id[id(c if twin is None else twin)] for c, twin in zip(comparisons, twins, strict=True)]
 
 
 def select_distinct(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The family that tests are corrected over: each comparison once."""
-    return [c for c in comparisons if _find_twin(c, comparisons) is None]
+    """Each comparison once: without means over one task, which are that task's comparison."""
+    return [c for c in comparisons if find_twin(c, comparisons) is None]
 
 
-def _find_twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The comparison on the one task that the mean is over; None of any other, and where a cell failed."""
-    if not c.whole or len(c.tasks) != 1 or c.failed:
-        return None
-    place = (c.suite, c.method, c.first, c.tasks)
-    return next((o for o in comparisons if not o.whole and (o.suite, o.method, o.first, o.tasks) == place), None)
-
-
-def _test_family(comparisons: Sequence[Comparison], margin: float | None) -> list[Tests]:
+def _test_family(comparisons: Sequence[Comparison], margin: float | None, role: Role) -> list[Tests]:
     estimates = [None if c.failed else c.estimate for c in comparisons]
     differ = [e.p if e else None for e in estimates]
-    equal = apply_holm([compute_equivalence_p(e, margin) if e and margin else None for e in estimates])
-    no_worse = apply_holm([compute_non_inferiority_p(e, margin) if e and margin else None for e in estimates])
+    equal = [compute_equivalence_p(e, margin) if e and margin else None for e in estimates]
+    no_worse = [compute_non_inferiority_p(e, margin) if e and margin else None for e in estimates]
+    adjusted = [correct_family(role, values) for values in (differ, equal, no_worse)]
     family = sum(p is not None for p in differ)
     tests = []
-    for c, p, h, e, n in zip(comparisons, differ, apply_holm(differ), equal, no_worse, strict=True):
-        claims = (None, None) if c.equivalence_refusal else (e, n)
+    for c, p, adjusted_p, e, n in zip(comparisons, differ, *adjusted, strict=True):
+        equal_p, no_worse_p = (None, None) if c.equivalence_refusal else (e, n)
         power, effect, seeds = _compute_power(c, margin)
-        tests.append(Tests(p, h, *claims, power, effect, seeds, family))
+        tests.append(Tests(p, adjusted_p, equal_p, no_worse_p, power, effect, seeds, family, role))
     return tests
 
 

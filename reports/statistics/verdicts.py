@@ -1,101 +1,107 @@
-"""Plain sentences: what a comparison shows, and what it does not."""
+"""What each comparison shows: one claim as a short sentence, and notes of what else a reader must know."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA
-from reports.statistics.power import ALPHA, describe_power
+from reports.statistics.power import ALPHA
 from reports.statistics.testing import Tests
 
 MAX_CHARACTERS = 120
-"""Characters of a failed cell and its reason in a sentence."""
+"""Characters of a failed cell and its reason in a note."""
+MAX_FAILED = 3
+"""Failed cells that a note names."""
 Kind = Literal[
     "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
 ]
 NOT_SIGNIFICANT = "no significant difference"
 WORDS: dict[Kind, str] = {"undecided": NOT_SIGNIFICANT}
 """How tables write a kind that is not its own word."""
+LATE_MARGIN = "The margin was named after there were results: read it as a guess."
+LATE_PRIMARY = "Post hoc: this comparison was declared primary after there were results."
+NO_CLAIM: Mapping[Kind, str] = {
+    "unpaired": "no two cells have the same seeds, data and scored rows",
+    "one seed": "one paired seed has no spread",
+    "no spread": "all paired seeds give the same difference",
+}
+"""Why there is no verdict; of failed cells see `format_claim`."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` for machines, `sentence` for people."""
+    """`kind` for machines, `sentence` for people: one claim. `notes` are further short sentences, each one fact."""
 
     kind: Kind
     sentence: str
+    notes: tuple[str, ...] = ()
 
 
-def build_verdict(c: Comparison, tests: Tests, margin: float | None, saved: str = "", late: bool = False) -> Verdict:
-    """The verdict of one comparison; `saved`: the sentence of savings; `late`: the margin was named after results."""
+def build_verdict(
+    c: Comparison, tests: Tests, margin: float | None, late: bool = False, primary_late: bool = False
+) -> Verdict:
+    """The verdict of one comparison.
+
+    `late`: the margin was named after results. `primary_late`: so were the primary comparisons.
+    """
     kind = judge_kind(c, tests)
-    parts = [_format_claim(kind, c, tests, margin), _describe_missing(c)]
-    if kind in ("better", "worse", "equivalent", "non-inferior", "undecided"):
-        parts += [
-            _describe_unadjusted(c, tests),
-            _describe_margin(kind, tests, margin, late),
-            _describe_collapses(kind, c, margin),
-        ]
-        parts += [_describe_power(tests) if kind == "undecided" else "", _describe_unseen(c), saved]
-    return Verdict(kind, " ".join(part for part in parts if part))
+    notes = [LATE_PRIMARY] if primary_late and tests.role == "primary" else []
+    notes += [*_list_missing_notes(kind, c), *_list_margin_notes(kind, c, tests, margin, late)]
+    return Verdict(kind, format_claim(kind, c, margin), tuple(notes))
 
 
 def judge_kind(c: Comparison, tests: Tests) -> Kind:
-    """A cell that failed rules out any claim; then come difference, equivalence and non-inferiority, Holm-corrected."""
+    """A cell that failed rules out any claim; then come difference, equivalence and non-inferiority, each adjusted."""
     if c.failed:
         return "failed"
     if c.estimate is None:
         return "unpaired" if c.pairs == 0 else "one seed" if c.pairs == 1 else "no spread"
-    if tests.holm is not None and tests.holm < ALPHA:
+    if _is_below(tests.adjusted_p, ALPHA):
         return "better" if c.estimate.value > 0 else "worse"
-    if _is_below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
+    if _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA):
         return "equivalent"
-    return "non-inferior" if _is_below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA) else "undecided"
+    return "non-inferior" if _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA) else "undecided"
 
 
 def _is_below(p: float | None, alpha: float) -> bool:
     return p is not None and p < alpha
 
 
-def _format_claim(kind: Kind, c: Comparison, tests: Tests, margin: float | None) -> str:
+def format_claim(kind: Kind, c: Comparison, margin: float | None) -> str:
+    """One claim with its difference and interval, as a sentence."""
     place = f"the {c.place}" if c.whole else c.place
-    who, numbers = f"{c.method} and {c.first} on {place}", _format_numbers(kind, c, tests)
-    claims = {
-        "better": f"{c.method} is better than {c.first} on {place}: {numbers}.",
-        "worse": f"{c.method} is worse than {c.first} on {place}: {numbers}.",
-        "equivalent": f"{who} are equivalent within the margin of {_format_points(margin)}: {numbers}.",
-        "non-inferior": (
-            f"{c.method} is not worse than {c.first} on {place} by the margin of {_format_points(margin)}: {numbers}."
-        ),
-        "undecided": f"{who}: {NOT_SIGNIFICANT} (equivalence not shown): {numbers}.",
-    }
-    return claims[kind] if kind in claims else _format_no_verdict(kind, c, who)
-
-
-def _format_no_verdict(kind: Kind, c: Comparison, who: str) -> str:
-    difference_note = (
-        ""
-        if c.difference is None
-        else f" The {_format_count(c)} that {_pick_have(c)} a score differ by {c.difference:+.1f} points."
-    )
-    if kind == "failed":
-        more = f" and {len(c.failed) - 3} more" if len(c.failed) > 3 else ""
-        few = "; ".join(_truncate(cell_text) for cell_text in c.failed[:3])
+    if c.estimate is None or kind == "failed":
         count = f"{len(c.failed)} cell{'' if len(c.failed) == 1 else 's'} failed"
-        return f"No verdict on {who}: {count} ({few}{more}).{difference_note}"
-    if kind == "unpaired":
-        return f"No verdict on {who}: no two cells have the same seeds, data and scored rows."
-    if kind == "one seed":
-        return (
-            f"No verdict on {who}: {_format_gap(c)} with one paired seed, and one value has no spread to "
-            "make an interval of."
-        )
-    return (
-        f"No verdict on {who}: {_format_gap(c)} with each of {c.pairs} paired seeds; without spread there is "
-        "no interval."
-    )
+        return f"No verdict on {c.method} against {c.first} on {place}: {NO_CLAIM.get(kind, count)}."
+    claims: Mapping[Kind, str] = {
+        "better": f"{c.method} is better than {c.first} on {place}",
+        "worse": f"{c.method} is worse than {c.first} on {place}",
+        "equivalent": f"{c.method} is equivalent to {c.first} within {margin or 0.0:g} points on {place}",
+        "non-inferior": f"{c.method} is not worse than {c.first} by {margin or 0.0:g} points on {place}",
+        "undecided": f"{c.method} shows {NOT_SIGNIFICANT} to {c.first} on {place}",
+    }
+    # two one-sided tests of 5 % go by the 90 % interval: the 95 % interval may reach beyond the margin
+    level = 0.9 if kind == "equivalent" else 0.95
+    low, high = c.estimate.compute_interval(level)
+    interval = f"{100 * level:.0f} % interval {low:+.1f} to {high:+.1f}"
+    return f"{claims[kind]}: {c.estimate.value:+.1f} points ({interval})."
+
+
+def _list_missing_notes(kind: Kind, c: Comparison) -> Iterator[str]:
+    """What the estimate lacks: failed cells, seeds, tasks, new examples."""
+    if kind == "failed":
+        more = f" and {len(c.failed) - MAX_FAILED} more" if len(c.failed) > MAX_FAILED else ""
+        yield f"Failed: {'; '.join(map(_truncate, c.failed[:MAX_FAILED]))}{more}."
+    if c.pairs < c.asked and c.pairs > 0:
+        yield f"{c.counted[0].upper()}{c.counted[1:]}."
+    if c.missing:
+        why = "; ".join(f"{task}: {reason}" for task, reason in c.missing.items())
+        yield f"The mean is over {', '.join(c.tasks) or 'no task'} only ({why})."
+    if c.why and c.estimate is not None:
+        yield f"New examples are not in the interval: {c.why}."
 
 
 def _truncate(told: str) -> str:
@@ -103,90 +109,29 @@ def _truncate(told: str) -> str:
     return told if len(told) <= MAX_CHARACTERS else f"{told[:MAX_CHARACTERS].rstrip()}…"
 
 
-def _format_gap(c: Comparison) -> str:
-    return f"a difference of {c.difference or 0.0:+.1f} points"
-
-
-def _format_count(c: Comparison) -> str:
-    return f"{c.pairs} of {c.asked} pairs"
-
-
-def _pick_have(c: Comparison) -> str:
-    return "has" if c.pairs == 1 else "have"
-
-
-def _format_numbers(kind: Kind, c: Comparison, tests: Tests) -> str:
-    """The p shown is that of the claim: of a difference, of equivalence or of non-inferiority."""
-    if c.estimate is None:
-        return ""
-    e = c.estimate
-    interval = f"95 % interval {e.low:+.1f} to {e.high:+.1f} for {c.target}"
-    if kind == "equivalent":  # what the two one-sided tests of 5 % go by; the wider one may reach beyond the margin
-        low, high = e.compute_interval(0.9)
-        interval = f"90 % interval {low:+.1f} to {high:+.1f}, {interval}"
-    p = {"equivalent": tests.equivalence_holm, "non-inferior": tests.non_inferiority_holm}.get(kind, tests.holm)
-    p_text = f"adjusted {_format_p(p)} (Holm, {tests.family} comparisons)" if tests.family > 1 else _format_p(p)
-    flips = "" if c.sign_flip is None else f"; sign-flip test {_format_p(c.sign_flip)}, not adjusted"
-    return f"{e.value:+.1f} points ({interval}; {c.counted}; {p_text}{flips})"
-
-
-def _format_p(p: float | None) -> str:
-    return "p < 0.001" if p is not None and p < 0.001 else f"p = {1.0 if p is None else p:.3f}"
-
-
-def _format_points(margin: float | None) -> str:
-    return f"{margin or 0.0:g} points"
-
-
-def _describe_unadjusted(c: Comparison, tests: Tests) -> str:
-    """Where an interval by itself excludes 0 and the corrected test does not."""
-    if tests.p is None or tests.holm is None or not tests.p < ALPHA <= tests.holm:
-        return ""
-    return f"By itself the interval excludes 0; among {tests.family} comparisons that is not enough."
-
-
-def _describe_collapses(kind: Kind, c: Comparison, margin: float | None) -> str:
-    """How many runs collapsed, what that allows, and why no equivalence is claimed where it was tested."""
-    tested = kind == "undecided" and margin is not None
-    refused = (
-        f"Neither equivalence nor non-inferiority is claimed: {c.equivalence_refusal}."
-        if tested and c.equivalence_refusal
-        else ""
-    )
-    if kind in ("equivalent", "non-inferior"):
-        refused = "The claim is for runs that do not collapse."
-    return f"{refused} {c.collapsed}".strip()
-
-
-def _describe_margin(kind: Kind, tests: Tests, margin: float | None, late: bool) -> str:
-    """What else the margin says, and that there is none."""
+def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | None, late: bool) -> Iterator[str]:
+    """What correction, margin and collapses add to the claim."""
+    if c.estimate is None or kind == "failed":
+        return
+    if tests.p is not None and tests.adjusted_p is not None and tests.p < ALPHA <= tests.adjusted_p:
+        yield f"The interval excludes 0, but not after correction over {tests.family} comparisons ({tests.correction})."
     if margin is None:
-        return "" if kind in ("better", "worse") else "No margin was named (--margin), so equivalence was not tested."
-    late_note = "The margin was named after there were results: read it as a guess." if late else ""
-    if kind in ("better", "worse") and _is_below(tests.equivalence_holm, EQUIVALENCE_ALPHA):
-        return f"The difference is smaller than the margin of {_format_points(margin)}. {late_note}".strip()
-    if kind == "worse" and _is_below(tests.non_inferiority_holm, NON_INFERIORITY_ALPHA):
-        return f"It is worse by less than the margin of {_format_points(margin)}. {late_note}".strip()
-    return late_note if kind in ("equivalent", "non-inferior") else ""
-
-
-def _describe_power(tests: Tests) -> str:
-    words = describe_power(tests.power, tests.effect, tests.seeds)
-    return f"{words[0].upper()}{words[1:]}{describe_uncorrected(tests.family)}." if words else ""
+        return
+    is_within = _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA)
+    if kind in ("better", "worse") and is_within:
+        yield f"The difference is smaller than the margin of {margin:g} points."
+    elif kind == "worse" and _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA):
+        yield f"It is worse by less than the margin of {margin:g} points."
+    elif kind in ("equivalent", "non-inferior"):
+        yield "The claim is for runs that do not collapse."
+        yield c.collapsed
+    elif kind == "undecided" and c.equivalence_refusal:
+        yield f"Neither equivalence nor non-inferiority is claimed: {c.equivalence_refusal}."
+        yield c.collapsed
+    if late and kind != "undecided" and (is_within or kind in ("equivalent", "non-inferior")):
+        yield LATE_MARGIN
 
 
 def describe_uncorrected(family: int) -> str:
     """What a sentence of power must add where its test is one of several: they need more seeds."""
     return " (for one test; Holm needs more)" if family > 1 else ""
-
-
-def _describe_missing(c: Comparison) -> str:
-    if not c.missing:
-        return ""
-    why = "; ".join(f"{task}: {reason}" for task, reason in c.missing.items())
-    return f"The mean is over {', '.join(c.tasks) or 'no task'} only ({why})."
-
-
-def _describe_unseen(c: Comparison) -> str:
-    """Why the interval knows nothing of new examples."""
-    return f"New examples are not in the interval: {c.why}." if c.why else ""

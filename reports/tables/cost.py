@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from harness.core.record import Profile
@@ -11,17 +10,17 @@ from reports.document import LinkedText, Table
 from reports.frames import Grid
 from reports.registered import SuiteContext, report_table
 from reports.solo import find_profile
+from reports.statistics.costs import compute_speed, describe_load
 
 
-@report_table("cost", place=30)
+@report_table("cost", place=30, topic="cost")
 def build(context: SuiteContext) -> Table:
     return build_cost_table(context.grid, context.profiles)
 
 
 def build_cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
-    """Trained parameters and training state per method; memory and speed from solo profiles only."""
+    """Trainable parameters and training state per method; memory and speed from profiles in isolation only."""
     rows = []
-    first_rate: float | None = None
     for method in grid.methods:
         record = next((r for r in grid.select_method(method) if r.parameters), None)
         profile = find_profile(record or next(iter(grid.select_method(method))), profiles)
@@ -32,38 +31,29 @@ def build_cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
             else [""] * 4
         )
         state_size = format_bytes(s.gradients + s.optimizer) if s else ""
-        rate = profile.samples_per_second if profile else None
-        first_rate = first_rate or rate
-        rows.append(
-            (
-                LinkedText(method, method=method),
-                *counts,
-                state_size,
-                *_format_profile(profile),
-                f"{rate / first_rate:.2f}" if rate and first_rate else "",
-            )
-        )
+        rows.append((LinkedText(method, method=method), *counts, state_size, *_format_profile(profile)))
     head = ("method", "adapter trained", "adapter frozen", "head", "backbone trained", "gradients + moments")
     kinds = sorted({p.peak_kind for p in profiles})
     peak = f"peak memory ({', '.join(kinds)})" if kinds else "peak memory"
     notes = [
         "Counts are numbers, of the first task's cells (the head's width differs from task to task).",
-        "Memory and speed come from runs alone in a process of their own, never from a pack; empty: not measured.",
-        "samples/s: median over the timed steps, with the 10th and 90th percentile.",
+        "Memory and speed come from profiles in isolation, never from a pack; empty: not measured.",
+        "samples/s: median over the timed steps, with the 10th and 90th percentile. Load: what else ran meanwhile "
+        "(others: share of the processors' time). Methods are compared in the table of cost, method against method.",
     ]
     levels = sorted({r.cell.quantize for r in grid.records if r.cell.is_simulated})
     if levels:
         notes.append(
             f"{', '.join(levels)}: simulated in floating point, scores only; memory and speed are not measured."
         )
-    return Table("Cost", (*head, peak, "samples/s", f"speed / {grid.methods[0]}"), rows, notes)
+    return Table("Cost", (*head, peak, "samples/s", "load"), rows, notes)
 
 
-def _format_profile(profile: Profile | None) -> tuple[str, str]:
+def _format_profile(profile: Profile | None) -> tuple[str, str, str]:
+    """Peak memory, speed with its spread, and load."""
     if profile is None:
-        return "", ""
-    if profile.status != "ok" or profile.samples_per_second is None or len(profile.step_seconds) < 2:
-        return profile.status, ""
-    tenths = statistics.quantiles(profile.step_seconds, n=10)
-    low, high = profile.batch_size / tenths[-1], profile.batch_size / tenths[0]
-    return format_bytes(profile.peak_bytes), f"{profile.samples_per_second:.0f} ({low:.0f} to {high:.0f})"
+        return "", "", ""
+    if profile.status != "ok" or profile.peak_bytes is None:
+        return profile.status, "", ""
+    speed = compute_speed(profile)
+    return format_bytes(profile.peak_bytes), str(speed) if speed else "", describe_load(profile)

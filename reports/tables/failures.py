@@ -7,7 +7,7 @@ from reports.frames import Grid, format_seeds
 from reports.registered import SuiteContext, report_table
 
 
-@report_table("failures", place=10)
+@report_table("failures", place=10, topic="stability")
 def build(context: SuiteContext) -> Table | None:
     """The first of them; cells.csv has all."""
     table = build_failure_table(context.grid)

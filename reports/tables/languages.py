@@ -13,7 +13,7 @@ from reports.statistics.shared_seeds import estimate_interval
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
 
 
-@report_table("languages", place=60)
+@report_table("languages", place=60, topic="scores")
 def build(context: SuiteContext) -> Table | None:
     return build_language_table(context.grid)
 

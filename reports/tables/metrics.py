@@ -8,7 +8,7 @@ from reports.frames import Grid
 from reports.registered import SuiteContext, report_table
 
 
-@report_table("metrics", place=70)
+@report_table("metrics", place=70, topic="scores")
 def build(context: SuiteContext) -> Table:
     return build_metric_table(context.grid)
 

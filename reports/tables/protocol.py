@@ -10,7 +10,7 @@ from reports.frames import Grid, format_seeds
 from reports.registered import SuiteContext, report_table
 
 
-@report_table("protocol", place=80)
+@report_table("protocol", place=80, topic="protocol")
 def build(context: SuiteContext) -> Table:
     return build_protocol_table(context.grid)
 

@@ -19,7 +19,7 @@ Column = tuple[str, str]
 """(task, metric of our records); of an average its name in our records."""
 
 
-@report_table("published", place=50)
+@report_table("published", place=50, topic="scores")
 def build(context: SuiteContext) -> Table | None:
     return build_published_table(context.grid, context.published)
 

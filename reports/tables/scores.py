@@ -14,13 +14,13 @@ from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.shared_seeds import describe_streams
 
 
-@report_table("scores", place=20)
+@report_table("scores", place=20, topic="scores")
 def build_first_average(context: SuiteContext) -> Table:
     """The scores of the suite's first average."""
     return build_score_table(context.grid, context.grid.averages[0])
 
 
-@report_table("scores of other averages", place=40)
+@report_table("scores of other averages", place=40, topic="scores")
 def build_other_averages(context: SuiteContext) -> list[Table]:
     """The scores of each further average."""
     return [build_score_table(context.grid, name) for name in context.grid.averages[1:]]
