@@ -78,8 +78,9 @@ def build_check_findings(records: Sequence[Record], profiles: Sequence[Profile])
 
 
 def _select_distinct(analysis: Analysis) -> list[ComparisonResult]:
-    """Less the means over one task, which say what the task says."""
-    return [j for j in analysis.judged if len(j.comparison.tasks) > 1 or not j.comparison.whole]
+    """Less the means over one task, which say what the task says; the primary ones first."""
+    distinct = [j for j in analysis.judged if len(j.comparison.tasks) > 1 or not j.comparison.whole]
+    return sorted(distinct, key=lambda j: ROLES.index(j.tests.role))
 
 
 def _build_comparison_table(analysis: Analysis) -> list[Extra]:
@@ -87,8 +88,7 @@ def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     if not analysis.judged:
         return []
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
-    ordered = sorted(_select_distinct(analysis), key=lambda j: ROLES.index(j.tests.role))
-    rows = [_build_row(j) for j in ordered]
+    rows = [_build_row(j) for j in _select_distinct(analysis)]
     if len({row["suite"] for row in rows}) == 1:
         rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
     return [
@@ -100,7 +100,6 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
     comparison, tests = judged.comparison, judged.tests
     return {
         "suite": comparison.suite,
-        "role": tests.role,
         "on": comparison.place,
         "method": comparison.method,
         "against": comparison.first,
@@ -115,6 +114,7 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
         "adjusted p": format_p(tests.adjusted_p),
         "sign-flip p": format_p(comparison.sign_flip),
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
+        "role": tests.role,
         "collapsed": comparison.collapse_counts,
         "minimum detectable difference (80 % power)": ""
         if tests.power is None

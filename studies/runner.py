@@ -15,7 +15,7 @@ from harness.core.files import append_digest, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record
 from harness.core.registry import load_all
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import DECLARED_FIELDS, Spec, make_spec
 from harness.core.store import Store
 from harness.runner.run import build_no_records_error, load_run as stored_run, run
 from reports.document import Findings
@@ -159,6 +159,10 @@ def rewrite_study_report(out: Path, spec: Spec, to: Path | None = None) -> tuple
     content = stored.read_content(out)
     # The declaration as it was when the study ran, so that a later edit cannot change its margin.
     study = stored.load_declared(content)
+    if any(getattr(spec, name) is not None for name in DECLARED_FIELDS):
+        raise UserError(
+            f"{out} is study {study.name}, which declares its question itself; leave out --primary, --collapse-margin"
+        )
     check_request(study, ())
     study_runs, lines = load_folder(study, out) if study.grids else (StudyRuns(), [])
     answer = RULES[study.rule](study, study_runs) if study.grids else stored.load_answer(content)

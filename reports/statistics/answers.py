@@ -33,8 +33,8 @@ def build_answer(judged: Sequence[ComparisonResult], rows: Sequence[RankingRow],
     if not primary:
         return "No primary comparison is declared for this suite."
     if len(primary) <= MAX_CLAIMS:
-        claims = [one.verdict.sentence.removesuffix(".") for one in primary]
-        return f"{'; '.join(claims)}."
+        claims = "; ".join(one.verdict.sentence.removesuffix(".") for one in primary)
+        return f"{claims.replace('; No verdict', '; no verdict')}."
     return f"{'; '.join(_count_verdicts(primary, margin))}."
 
 

@@ -50,7 +50,7 @@ def build_verdict(
     kind = judge_kind(c, tests)
     notes = [LATE_PRIMARY] if primary_late and tests.role == "primary" else []
     notes += [*_list_missing_notes(kind, c), *_list_margin_notes(kind, c, tests, margin, late)]
-    return Verdict(kind, format_claim(kind, c, margin), tuple(notes))
+    return Verdict(kind, format_claim(kind, c, margin), tuple(filter(None, notes)))
 
 
 def judge_kind(c: Comparison, tests: Tests) -> Kind:
@@ -120,8 +120,6 @@ def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | 
     is_within = _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA)
     if kind in ("better", "worse") and is_within:
         yield f"The difference is smaller than the margin of {margin:g} points."
-    elif kind == "worse" and _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA):
-        yield f"It is worse by less than the margin of {margin:g} points."
     elif kind in ("equivalent", "non-inferior"):
         yield "The claim is for runs that do not collapse."
         yield c.collapsed

@@ -12,13 +12,12 @@ from scipy import stats
 from harness.core.record import AverageInfo
 from reports.compare import (
     estimate_average,
-    estimate_average_gap,
     estimate_task,
-    estimate_task_gap,
     find_coverage,
     find_headline_metrics,
 )
 from reports.frames import build_grids
+from reports.statistics.analysis import analyse
 from tests.reports.records import cell, grid_of, record
 
 SCORES = {
@@ -49,13 +48,13 @@ def test_task_and_average_are_those_of_pandas() -> None:
 
 
 def test_differences_are_those_of_ttest_rel() -> None:
-    (grid,) = build_grids(grid_of(SCORES))
-    gap = estimate_task_gap(grid, "cola", "lorasp", "lora", "glue")
+    found = {j.comparison.place: j.comparison.estimate for j in analyse(grid_of(SCORES), []).judged}
     expected = stats.ttest_rel(SCORES["cola", "lorasp"], SCORES["cola", "lora"]).confidence_interval()
+    gap = found["cola"]
     assert gap is not None and (gap.low, gap.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     means = [np.mean([SCORES[task, m] for task in ("cola", "rte")], axis=0) for m in ("lorasp", "lora")]
     expected = stats.ttest_rel(*means).confidence_interval()
-    gap = estimate_average_gap(grid, "lorasp", "lora", find_coverage(grid, "glue"))
+    gap = found["average of 2 tasks"]
     assert gap is not None and (gap.low, gap.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
@@ -76,15 +75,13 @@ def test_a_task_that_one_method_lacks_is_left_out_for_all() -> None:
 def test_seeds_that_only_one_method_has_are_not_paired() -> None:
     records = [record(v, cell(method="lora", seed=s)) for s, v in ((0, 60.0), (1, 62.0), (2, 90.0))]
     records += [record(v, cell(method="lorasp", seed=s)) for s, v in ((1, 63.0), (2, 91.0), (3, 10.0))]
-    (grid,) = build_grids(records)
-    gap = estimate_task_gap(grid, "cola", "lorasp", "lora", "glue")
-    assert gap is not None and (gap.mean, gap.n) == (pytest.approx(1.0), 2)
+    comparison = analyse(records, []).judged[0].comparison
+    assert (comparison.difference, comparison.pairs) == (pytest.approx(1.0), 2)
 
 
 def test_other_rows_are_not_paired() -> None:
     records = [record(60.0), record(61.0, cell(method="lorasp", protocol={"eval_rows": 10}))]
-    (grid,) = build_grids(records)
-    assert estimate_task_gap(grid, "cola", grid.methods[1], grid.methods[0], "glue") is None
+    assert analyse(records, []).judged[0].comparison.pairs == 0
 
 
 def two_metrics(accuracy: float, f1: float, names: list[str] | None) -> dict[str, object]:

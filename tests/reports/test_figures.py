@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from harness.core.record import Trial, Tuned
+from harness.core.record import Profile, Trial, Tuned
 from reports.compare import estimate_task
 from reports.document import Drawing
 from reports.figures import draw_figures, render_image
@@ -19,6 +21,8 @@ from reports.plots.curves import compute_gaps_to_best
 from reports.plots.style import MIN_FONT_SIZE, PALETTE
 from reports.plots.tradeoff import find_pareto_front
 from reports.registered import SuiteContext
+from reports.statistics.analysis import analyse
+from tests.reports.predicted import guesses, kept
 from tests.reports.records import EIGHT, cell, grid_of, many, profile, record
 
 TWO = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61.0]}
@@ -26,7 +30,12 @@ TWO = {("cola", "lora"): [60.0, 62.0, 64.0], ("cola", "lorasp"): [59.0, 62.0, 61
 
 def drawn(scores: dict[tuple[str, str], list[float]], *profiled: str) -> tuple[Grid, dict[str, Drawing]]:
     (grid,) = build_grids(grid_of(scores))
-    return grid, draw_figures(SuiteContext(grid, [profile(name) for name in profiled]))
+    return grid, draw_all(grid, [profile(name) for name in profiled])
+
+
+def draw_all(grid: Grid, profiles: Sequence[Profile] = (), tuned: Sequence[Tuned] = ()) -> dict[str, Drawing]:
+    """The figures of a suite, with those that show differences."""
+    return draw_figures(SuiteContext(grid, profiles, tuned=tuned, analysis=analyse(grid.records, profiles)))
 
 
 def test_points_and_bars_are_the_estimates() -> None:
@@ -41,6 +50,25 @@ def test_points_and_bars_are_the_estimates() -> None:
     dots = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "."]
     assert dots == [[60.0, 62.0, 64.0], [59.0, 62.0, 61.0]]
     assert [bar.get_width() for bar in made["cost"].figure.axes[1].patches] == [80.0, 80.0]
+
+
+def test_differences_are_those_of_the_comparisons(tmp_path: Path) -> None:
+    """Also where examples count: the figure and the table have one interval."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 80)
+    records = [
+        kept(tmp_path, guesses(rng, targets, share), targets, method=method, seed=seed)
+        for method, share in (("lora", 0.8), ("lorasp", 0.7))
+        for seed in range(4)
+    ]
+    (grid,) = build_grids(records)
+    analysis = analyse(records, [], cells=tmp_path)
+    comparison = analysis.judged[0].comparison
+    assert comparison.target == "new seeds and new examples" and comparison.estimate is not None
+    drawing = draw_figures(SuiteContext(grid, analysis=analysis))["differences"]
+    _, _, bars = drawing.figure.axes[0].containers[0]
+    ends = bars[0].get_segments()[0][:, 0]
+    assert ends == pytest.approx([comparison.estimate.low, comparison.estimate.high])
 
 
 def test_memory_by_category_adds_up_to_the_peak() -> None:
@@ -72,7 +100,7 @@ def test_what_has_no_numbers_is_not_drawn() -> None:
 
 def test_many_methods_get_a_line_each() -> None:
     (grid,) = build_grids(grid_of({("cola", f"lora{i}"): [60.0 + i, 61.0 + i] for i in range(12)}))
-    made = draw_figures(SuiteContext(grid))
+    made = draw_all(grid)
     assert list(made) == ["scores", "differences", "tradeoff", "loss"]
     axes = made["scores"].figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == list(grid.methods)
@@ -113,7 +141,7 @@ def test_front_is_that_of_a_brute_force_search() -> None:
 def test_text_is_large_enough_and_a_method_keeps_its_colour() -> None:
     records = grid_of({(t, f"lora{m}"): [60.0 + m, 61.5 + m, 63.0] for t in EIGHT[:3] for m in range(4)})
     (grid,) = build_grids(records)
-    made = draw_figures(SuiteContext(grid, [profile(m) for m in grid.methods]))
+    made = draw_all(grid, [profile(m) for m in grid.methods])
     assert len(made) == 8
     for drawing in made.values():
         texts = [t for t in drawing.figure.findobj(Text) if t.get_text()]
@@ -164,9 +192,7 @@ def test_no_text_is_cut_off_and_no_two_overlap(methods: list[str]) -> None:
     scores = {(t, m): [60.0 + i, 62.5 + i, 63.0] for t in EIGHT[:6] for i, m in enumerate(methods)}
     (grid,) = build_grids(grid_of(scores, EIGHT[:6]))
     own = [tuned(t, m) for t in EIGHT[:6] for m in methods]
-    made = draw_figures(
-        SuiteContext(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], tuned=own)
-    )
+    made = draw_all(grid, [profile(m, peak_bytes=2**28 + i * 2**22) for i, m in enumerate(methods)], own)
     assert len(made) == (9 if len(methods) > 3 else 7)
     for name, drawing in made.items():
         canvas = FigureCanvasAgg(drawing.figure)
@@ -198,5 +224,5 @@ def tuned(task: str, method: str) -> Tuned:
 
 def test_many_methods_and_seeds_stay_readable() -> None:
     (grid,) = build_grids(many(methods=12, seeds=3))
-    width, height = draw_figures(SuiteContext(grid))["heatmap"].figure.get_size_inches()
+    width, height = draw_all(grid)["heatmap"].figure.get_size_inches()
     assert height / 12 > 0.2 and width < 12

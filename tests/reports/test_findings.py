@@ -11,7 +11,7 @@ from statsmodels.api import OLS
 from statsmodels.stats.contingency_tables import mcnemar
 
 from reports.detail import MAX_ROWS as MOST_ROWS
-from reports.findings import MAX_SENTENCES, build_findings
+from reports.findings import build_findings
 from reports.render import write_report
 from reports.statistics.analysis import analyse
 from tests.reports.predicted import guesses, kept
@@ -27,33 +27,23 @@ RUNS = [
 ]
 
 
-def test_means_over_tasks_are_told_and_every_comparison_is_in_the_table() -> None:
+def test_the_answer_comes_first_and_every_comparison_is_in_the_table() -> None:
     found = build_findings(analyse(RUNS, [], margin=1.0))
-    assert found.sentences and all("average of 2 tasks" in s for s in found.sentences)
+    assert found.sentences[0].startswith("lorasp is worse than lora on the average of 2 tasks: -5.1 points")
     title, rows, notes = found.tables[0]
     frame = pd.DataFrame(rows)
     assert title.startswith("Comparisons") and set(frame["on"]) == {*TASKS, "average of 2 tasks"}
     assert any("margin is 1 points" in n for n in notes)
     lorasp = frame[(frame["method"] == "lorasp") & (frame["on"] == "rte")].iloc[0]
-    assert lorasp["difference"] == "-5.1"
+    assert (lorasp["difference"], lorasp["role"]) == ("-5.1", "secondary")
+    assert list(frame["role"]) == sorted(frame["role"], key=("primary", "secondary", "exploratory").index)
 
 
-def test_comparisons_with_a_verdict_come_before_those_without() -> None:
-    broken = [record(None, cell("rte", "bitfit", seed)) for seed in range(4)]
-    runs = [r for r in RUNS if r.cell.task == "rte" and r.cell.method in ("lora", "lorasp")]
-    first = [r for r in runs if r.cell.method == "lora"]
-    found = build_findings(analyse([*first, *broken, *(r for r in runs if r.cell.method == "lorasp")], [])).sentences
-    assert found[0].startswith("lorasp is worse than lora") and found[1].startswith("No verdict on bitfit")
-
-
-def test_more_verdicts_than_fit_are_counted() -> None:
-    many = [
-        record(50.0 + rank + seed / 10 + 3 * (seed * rank % 3), cell(options={"rank": rank}, seed=seed))
-        for rank in range(1, 13)
-        for seed in range(3)
-    ]
-    found = build_findings(analyse(many, []))
-    assert len(found.sentences) == MAX_SENTENCES + 1 and "3 more verdicts" in found.sentences[-1]
+def test_two_suites_are_told_apart() -> None:
+    other = [r.model_copy(update={"cell": r.cell.model_copy(update={"suite": "other"})}) for r in RUNS]
+    other = [r.model_copy(update={"key": r.cell.key}) for r in other]
+    sentences = build_findings(analyse([*RUNS, *other], [])).sentences
+    assert {s.partition(":")[0] for s in sentences} == {"glue", "other"}
 
 
 def test_they_stand_in_the_report(tmp_path: Path) -> None:
@@ -76,8 +66,6 @@ def test_what_is_undecided_says_what_would_be_found_and_how_many_seeds_it_takes(
     rows = [row for row in build_findings(analysis).tables[0][1] if row["verdict"] == "no significant difference"]
     power = ("minimum detectable difference (80 % power)", "seeds needed")
     assert len(rows) >= 5 and all(row[name] for row in rows for name in power)
-    undecided = [j for j in analysis.judged if j.verdict.kind == "undecided"]
-    assert all("Minimum detectable difference (80 % power)" in j.verdict.sentence for j in undecided)
 
 
 def test_means_over_all_tasks_are_scipys() -> None:

@@ -186,9 +186,9 @@ def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[s
             assert row[:4] == [line["suite"], line["on"], line["method"], line["against"]]
             assert row[4:6] == [line["pairs"], f"{float(line['difference']):+.1f}"] and row[10] == line["verdict"]
             assert row[6] == f"{float(line['low']):+.1f} to {float(line['high']):+.1f}"
-            assert row[12].startswith(f"{float(line['detectable']):.1f} (")
-            assert row[13].endswith(f"for {float(line['effect']):.1f}")
-            assert row[13].startswith(line["seeds_needed"] or "more than 1,000")
+            assert row[13].startswith(f"{float(line['detectable']):.1f} (")
+            assert row[14].endswith(f"for {float(line['effect']):.1f}")
+            assert row[14].startswith(line["seeds_needed"] or "more than 1,000")
         _, *rows = tables["Over all tasks"]
         shown = {row[1]: row[4] for row in rows}
         iqm = {line["method"]: line for line in means if line["measure"] == "interquartile mean"}

@@ -17,7 +17,7 @@ from reports.render import FORMATS, write_report
 from tests.reports.records import EIGHT, cell, grid_of, many, profile, record
 
 SCORES = {("cola", "lora"): [60.0, 62.0, 61.0], ("cola", "lorasp"): [59.0, None, 61.0]}
-DRAWN = ("scores", "differences", "tradeoff", "seeds", "loss", "cost")
+DRAWN = ("scores", "tradeoff", "seeds", "loss", "cost")
 
 
 def written(folder: Path, records: list[Record]) -> str:

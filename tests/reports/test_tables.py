@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from harness.core.record import MachineLoad
 from reports.cells import format_estimate
 from reports.document import LinkedText
 from reports.flat import build_cell_rows, build_score_rows, to_csv
@@ -45,9 +48,12 @@ def test_one_seed_gives_a_value_and_says_why_there_is_no_interval() -> None:
 
 def test_cost_comes_from_profiles_of_the_same_shape_only() -> None:
     (grid,) = build_grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
-    rows = build_cost_table(grid, [profile("lora"), profile("lorasp", (0.2, 0.4, 0.6))]).rows
+    quiet = MachineLoad(before=1.0, after=1.0, others=0.02)
+    rows = build_cost_table(grid, [profile("lora"), profile("lorasp", (0.2, 0.4, 0.6), load=quiet)]).rows
     assert rows[0][:2] == ("lora", "1,024") and rows[0][6] == "3.00 MiB"
-    assert rows[0][7].startswith("80 (") and (rows[0][8], rows[1][8]) == ("1.00", "0.50")
+    low, median, high = 16 / np.quantile([0.1, 0.2, 0.3], [0.9, 0.5, 0.1])
+    assert rows[0][7] == f"{median:.0f} ({low:.0f} to {high:.0f})"
+    assert (rows[0][8], rows[1][8]) == ("load unknown", "others 2 %")
     other = build_cost_table(grid, [profile("lora", length=64), profile("lorasp", model_revision="b" * 64)]).rows
     assert [row[6:] for row in other] == [("", "", ""), ("", "", "")]
     failed = build_cost_table(grid, [profile("lora", status="oom", step_seconds=[], samples_per_second=None)]).rows

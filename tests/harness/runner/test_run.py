@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
+from harness.core.errors import UserError
 from harness.core.listener import PlainListener
 from harness.core.method import METHODS
 from harness.core.seeds import Streams
@@ -169,3 +170,40 @@ def test_a_report_says_how_many_cells_have_no_record(tmp_path: Path) -> None:
     for _ in range(2):
         path, _ = report(tmp_path, make_spec({"formats": "md", "figures": ""}))
         assert "1 of 2 cells have no record" in path.read_text()
+
+
+def test_declared_comparisons_are_stored_and_late_ones_flagged(tmp_path: Path) -> None:
+    def ask(**flags: Any) -> tuple[object, ...]:
+        go(tmp_path, **flags)
+        stored = Store(tmp_path).read_run()
+        names = ("primary", "primary_late", "collapse_margin", "collapse_margin_late")
+        return tuple(stored[name] for name in names)
+
+    assert ask(primary="lorasp vs lora") == ("lorasp vs lora", False, 2.0, False)
+    assert ask() == ("lorasp vs lora", False, 2.0, False)  # the same command without the flag keeps it
+    assert ask(primary="lora vs lorasp", collapse_margin=5.0) == ("lora vs lorasp", True, 5.0, True)
+    # another run in this folder lacks a method of the pair
+    assert ask(methods="lora")[0] is None
+
+
+def test_a_missing_primary_method_stops_before_any_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--primary: this run has no method 'dora'; name one of its methods: lora, lor"):
+        go(tmp_path, primary="lorasp vs dora")
+    assert not list((tmp_path / "cells").iterdir())
+
+
+def test_a_report_declares_late_and_stores_it(tmp_path: Path) -> None:
+    go(tmp_path)
+    spec = make_spec({"primary": "lora vs lorasp", "collapse_margin": 4.0, "formats": "md", "figures": ("svg",)})
+    report(tmp_path, spec, tmp_path / "elsewhere")
+    assert "Post hoc" in (tmp_path / "elsewhere" / "report.md").read_text()
+    assert Store(tmp_path).read_run()["primary"] is None  # a report written elsewhere leaves the run as it is
+    report(tmp_path, spec)
+    stored = Store(tmp_path).read_run()
+    assert (stored["primary"], stored["primary_late"]) == ("lora vs lorasp", True)
+    assert (stored["collapse_margin"], stored["collapse_margin_late"]) == (4.0, True)
+    report(tmp_path, make_spec({"formats": "md"}))
+    assert "Post hoc" in (tmp_path / "report" / "report.md").read_text()
+    with pytest.raises(UserError, match="no method 'dora'"):
+        report(tmp_path, make_spec({"primary": "dora vs lora"}))
+    assert Store(tmp_path).read_run() == stored

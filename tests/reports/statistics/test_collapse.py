@@ -18,7 +18,8 @@ from reports.findings import build_findings
 from reports.frames import build_grids
 from reports.render import write_report
 from reports.statistics.analysis import Analysis, analyse
-from reports.statistics.collapse import TaskCollapses, compute_upper_rate, find_collapses, join_refusals
+from reports.statistics.collapse import CollapseCount, TaskCollapses, compute_upper_rate, find_collapses, join_refusals
+from reports.statistics.families import Question
 from studies.answer import StudyRuns
 from studies.rules import compared, contrast, streams
 from studies.study import load_study
@@ -74,6 +75,24 @@ def test_runs_of_one_method(bad: list[float], majority: float | None, collapsed:
     assert found.is_learned and counts(found) == {"lora": 0, "lorasp": collapsed}
 
 
+@pytest.mark.parametrize(("margin", "collapsed"), [(0.0, 1), (2.0, 2), (6.0, 3)])
+def test_the_declared_margin_decides(margin: float, collapsed: int) -> None:
+    """A weak method, all of whose runs are near the baseline of a task that others learned."""
+    records = [
+        record(value, cell("rte", method, seed), ["rte"])
+        for method, values in (("lora", GOOD), ("head", [49.0, 51.5, 55.0]))
+        for seed, value in enumerate(values)
+    ]
+    found = analyse(records, [], question=Question(collapse_margin=margin)).collapses["glue"]["rte"]
+    assert counts(found) == {"lora": 0, "head": collapsed}
+
+
+@pytest.mark.parametrize(("collapsed", "runs"), [(0, 5), (1, 10), (3, 10), (10, 10)])
+def test_the_interval_of_the_rate_is_wilsons(collapsed: int, runs: int) -> None:
+    expected = proportion_confint(collapsed, runs, method="wilson")
+    assert CollapseCount(collapsed, runs).interval == pytest.approx(expected)
+
+
 def test_most_seeds_of_the_only_method() -> None:
     """The median has collapsed as well; one run shows what can be learned."""
     found = collapses({"rslora": [7.6, 0.1, 11.4, 7.4, 76.1]}, 0.0)
@@ -87,7 +106,7 @@ def test_a_task_that_nobody_learned_has_no_collapsed_runs() -> None:
 
 
 def test_a_method_that_never_learns_says_nothing_of_others() -> None:
-    found = collapses({"lora": GOOD, "lorasp": GOOD, "head": [54.0, 53.8, 54.2]})
+    found = collapses({"lora": GOOD, "lorasp": GOOD, "head": [51.0, 50.8, 51.2]})
     assert found.shares["head"].is_never_learned
     assert not found.describe_refusal("lora", "lorasp") and found.describe_refusal("lora", "head")
 
@@ -153,7 +172,8 @@ def test_without_collapses_all_are_equivalent_and_the_rate_left_open_is_named() 
     analysis = analyse(close(), [], margin=1.0)
     assert set(kinds(analysis).values()) == {"equivalent"}
     for judged in analysis.judged:
-        assert judged.comparison.place == "average of 2 tasks" or "0 of 10 (at most 26 %)" in judged.verdict.sentence
+        notes = " ".join(judged.verdict.notes)
+        assert judged.comparison.place == "average of 2 tasks" or "0 of 10 (at most 26 %)" in notes
 
 
 @pytest.mark.parametrize("method", ["lora", "lorasp", "full"])
@@ -164,18 +184,20 @@ def test_a_collapsed_run_of_any_method_refuses_equivalence_on_its_task(method: s
     analysis = analyse(records, [], margin=1.0)
     for (place, *_), kind in kinds(analysis).items():
         assert (kind == "equivalent") == (place == "sst2")
-    assert all(j.tests.equivalence_holm is None for j in analysis.judged if j.comparison.place != "sst2")
+    assert all(j.tests.equivalence_p is None for j in analysis.judged if j.comparison.place != "sst2")
     found = build_findings(analysis)
     comparisons = next(rows for title, rows, _ in found.tables if title.startswith("Comparisons"))
     assert {row["verdict"] for row in comparisons if row["on"] == "rte"} <= {"no significant difference", "better"}
-    assert any(method in row["methods"] and row["collapsed runs"] == "1 of 10" for row in found.tables[1][1])
+    stability = next(rows for title, rows, _ in found.tables if title == "Stability")
+    collapsed = {(row["task"], row["method"]): row["collapsed"] for row in stability}
+    assert collapsed.pop(("rte", method)) == "1 of 10" and set(collapsed.values()) == {"0 of 10"}
     for row in found.flat["comparisons"]:
         assert (row["verdict"] == "equivalent") == (row["on"] == "sst2")
-        assert (row["p_equivalence_holm"] is None) == (row["on"] != "sst2")
+        assert (row["p_equivalence_adjusted"] is None) == (row["on"] != "sst2")
     write_report(records, [], tmp_path, "t", "c", findings=found, formats=("md", "html", "latex", "csv"), images=())
     texts = [path.read_text() for path in tmp_path.iterdir() if path.suffix in (".md", ".html", ".tex")]
     assert len(texts) == 3
-    assert all("on rte are equivalent" not in text and "1 of 10" in text for text in texts)
+    assert all("within 1 points on rte" not in text and "1 of 10" in text for text in texts)
 
 
 def test_a_small_difference_is_not_called_smaller_than_the_margin_either() -> None:
@@ -185,7 +207,8 @@ def test_a_small_difference_is_not_called_smaller_than_the_margin_either() -> No
     made["rte", "full"] = [*GOOD[:4], 50.0]
     collapsed = analyse(grid_of(made, ["rte"]), [], margin=1.0).judged[0].verdict
     assert (clean.kind, collapsed.kind) == ("better", "better")
-    assert "smaller than the margin" in clean.sentence and "smaller than the margin" not in collapsed.sentence
+    note = "The difference is smaller than the margin of 1 points."
+    assert note in clean.notes and note not in collapsed.notes
 
 
 def test_studies_confirm_nothing_where_runs_collapsed() -> None:
