@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
+
+if TYPE_CHECKING:
+    from reports.statistics.analysis import Analysis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,8 @@ class FinishedRun:
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     seconds: float
+    analysis: Analysis
+    """The estimates, tests and rankings that the report is made of."""
 
     @property
     def failed(self) -> int:
@@ -42,22 +47,27 @@ def run(**fields: Any) -> FinishedRun:
     return run_spec(make_spec(settings), command, lambda total: PlainListener(sys.stderr, total))
 
 
-def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> FinishedRun:
+def run_spec(
+    spec: Spec, command: str, listen: Callable[[int], Listener], on_report: Callable[[], object] = lambda: None
+) -> FinishedRun:
     """Train the missing cells of a spec and write the report.
 
-    The report names `command` as its origin; `listen` makes a listener for a number of cells. Raises UserError. After
-    KeyboardInterrupt the same call resumes.
+    The report names `command` as its origin; `listen` makes a listener for a number of cells; `on_report` is called
+    when training and profiles are over. Raises UserError. After KeyboardInterrupt the same call resumes.
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
-    from results.report import check_formats, write_report
+    from results.report import analyse_run, check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
     outcome = run_cells(spec, command, listen)
+    on_report()
+    store = Store(outcome.out)
+    analysis = analyse_run(store, outcome.records, outcome.profiles, spec)
     report = write_report(
-        Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
+        store, outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped), analysis=analysis
     )
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started)
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, analysis)

@@ -17,6 +17,7 @@ from harness.runner.run import build_no_records_error, load_run
 
 if TYPE_CHECKING:
     from reports.document import Findings
+    from reports.statistics.analysis import Analysis
     from reports.statistics.families import Question
 
 
@@ -46,17 +47,19 @@ def write_report(
     *,
     notes: Sequence[str] = (),
     folder: Path | None = None,
+    analysis: Analysis | None = None,
 ) -> Path:
     """Write the report of a folder in the formats of the spec; returns its path.
 
     `found` replaces the findings of the statistics. `notes` are lines about skipped files; `folder` is used instead of
-    OUT/report.
+    OUT/report. `analysis`: that of the records, if the caller has it (see analyse_run).
     """
+    from reports.findings import build_findings
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
+    found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
     run_info = store.read_run()
-    question = read_question(run_info, spec)
     tuned, about_tuning = _read_tuned(store.out)
     # An interrupted run has a report too; the note says what it lacks.
     absent = len(set(run_info["order"]) - {r.key for r in records})
@@ -70,7 +73,7 @@ def write_report(
         run_info["title"],
         run_info["command"],
         [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
-        findings=add_tuning(found or _build_findings(store, records, profiles, question), records, tuned),
+        findings=add_tuning(found, records, tuned),
         published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -92,20 +95,20 @@ def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
         return [], [str(error)]
 
 
-def _build_findings(store: Store, records: tuple[Record, ...], profiles: list[Profile], question: Question) -> Findings:
-    from reports.findings import build_findings
+@pause_collection()
+def analyse_run(store: Store, records: Sequence[Record], profiles: Sequence[Profile], spec: Spec) -> Analysis:
+    """The statistics of a run's records, with the margin and the question that the run or the spec declares."""
     from reports.statistics.analysis import analyse
 
     run_info = store.read_run()
-    analysis = analyse(
+    return analyse(
         records,
         profiles,
         margin=run_info["margin"],
         cells=store.cells,
         late=run_info["margin_late"],
-        question=question,
+        question=read_question(run_info, spec),
     )
-    return build_findings(analysis)
 
 
 def read_question(run_info: Mapping[str, Any], spec: Spec) -> Question:

@@ -121,8 +121,8 @@ class PhaseDisplay:
         """Show `what` until the next call, or until `close`."""
         self.close()
         if self.stream.isatty():
-            started = time.monotonic()
-            self.display = Display(self.stream, lambda: make_text(f"{what}  {format_clock(time.monotonic() - started)}"))
+            start = time.monotonic()
+            self.display = Display(self.stream, lambda: make_text(f"{what}  {format_clock(time.monotonic() - start)}"))
 
     def close(self) -> None:
         """Remove the line."""

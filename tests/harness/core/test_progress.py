@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from harness.core.progress import PlannedPack, RunProgress, format_duration, format_time_left
@@ -56,7 +58,7 @@ def test_the_estimate_never_climbs_far_and_the_share_never_falls() -> None:
     clock = Clock()
     seen = play(RunProgress(6, clock), clock, PACKS)
     lefts = [left for _, left, _ in seen if left is not None]
-    assert max(b - a for a, b in zip(lefts, lefts[1:], strict=False)) < 0.5
+    assert max(b - a for a, b in itertools.pairwise(lefts)) < 0.5
     shares = [share for _, _, share in seen]
     assert shares == sorted(shares) and 0 < shares[0] < 0.01 and shares[50] == pytest.approx(51 / 330)
 
