@@ -12,6 +12,7 @@ import typer
 from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
 from harness.cli.flags import with_flags
+from harness.cli.panels import PanelCommand
 from harness.core.errors import UserError, shorten
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 
@@ -262,4 +263,4 @@ GRID = {
     "steps": (Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")], 100),
     "out": (Out, None),
 }
-bench.command("grid")(with_flags(grid, Spec.model_fields.keys() - EXCLUDED_FIELDS, GRID))
+bench.command("grid", cls=PanelCommand)(with_flags(grid, Spec.model_fields.keys() - EXCLUDED_FIELDS, GRID))

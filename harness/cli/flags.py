@@ -94,7 +94,9 @@ def build_option_parameters() -> list[inspect.Parameter]:
         # Suites read their options from text, so that flag, --option and file give the same message.
         flag_type = bool if option.kind is bool else str
         declared = [f"--{option.flag}/--no-{option.flag}"] if flag_type is bool else [f"--{option.flag}"]
-        text = f"{option.help} (suite {', '.join(owners[name])})"
+        default = "+".join(option.default) if isinstance(option.default, tuple) else option.default
+        default_text = "" if default is None else f"; default: {default}"
+        text = f"{option.help} (suite {', '.join(owners[name])}){default_text}"
         annotation = Annotated[flag_type | None, typer.Option(*declared, help=text, show_default=False)]  # type: ignore[valid-type]
         flag_parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -18,6 +18,7 @@ import harness
 from harness.cli import machine, measured, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
+from harness.cli.panels import PanelCommand
 from harness.core.errors import UserError, shorten
 from harness.core.interrupt import SignalHandler, catch_signals, is_interrupted
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec, check_text
@@ -65,12 +66,12 @@ def root(
     """
 
 
-app.command("run")(with_flags(running.run, Spec.model_fields, SPEC))
+app.command("run", cls=PanelCommand)(with_flags(running.run, Spec.model_fields, SPEC))
 STUDY = {"name": (studying.Name, inspect.Parameter.empty), "as_json": (Json, False), "runs": (studying.Runs, None)}
-app.command("study")(with_flags(studying.study, studying.FLAGS, STUDY))
+app.command("study", cls=PanelCommand)(with_flags(studying.study, studying.FLAGS, STUDY))
 for ahead, option in ((measured.plan, measured.MEMORY), (measured.profile, measured.REPEATS)):
-    app.command(ahead.__name__)(with_flags(ahead, Spec.model_fields, SPEC | option))
-app.command("report")(
+    app.command(ahead.__name__, cls=PanelCommand)(with_flags(ahead, Spec.model_fields, SPEC | option))
+app.command("report", cls=PanelCommand)(
     with_flags(
         stored.report,
         REPORT_FIELDS | DECLARED_FIELDS | {"plugin"},

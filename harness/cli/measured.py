@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.running import make_listener
+from harness.cli.running import make_listener, show_phases
 from harness.core.spec import make_spec
 from harness.core.terminal import print_lines
 
@@ -18,26 +18,35 @@ MEMORY = {
             str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
         ],
         None,
-    )
+    ),
+    "detail": (
+        Annotated[bool, typer.Option("--detail", help="also list the packs with their memory by category")],
+        False,
+    ),
 }
 REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")], 3)}
 
 
-def plan(spec_file: Path | None, as_json: bool, memory: str | None, flags: dict[str, Any]) -> None:
-    """Estimate packs, memory and time before a run.
+def plan(spec_file: Path | None, as_json: bool, memory: str | None, detail: bool, flags: dict[str, Any]) -> None:
+    """Estimate memory and time before a run.
 
-    Trains nothing. Exit code 1 if a method does not fit in memory.
+    Shows for each method whether it fits in memory, and what would make it fit. Trains nothing. Exit code 1 if a method
+    does not fit.
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
-    from harness.cli.forecast_text import format_forecast
+    from harness.cli.forecast_text import print_forecast
     from harness.core.registry import load_all
     from harness.runner.forecast import forecast_run
 
     spec = make_spec(flags, spec_file)
     load_all(spec.plugin)
-    result = forecast_run(spec, memory)
-    print_lines([json.dumps(result)] if as_json else format_forecast(result).split("\n"))
+    with show_phases(as_json):
+        result = forecast_run(spec, memory)
+    if as_json:
+        print_lines([json.dumps(result)])
+    else:
+        print_forecast(result, detail=detail)
     raise typer.Exit(1 if result["too_large"] else 0)
 
 
