@@ -130,7 +130,22 @@ def print_table(
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    Console(highlight=False).print(fit_table(rows, left, title, caption, drop=drop, choose_style=choose_style))
+
+
+def fit_table(
+    rows: Sequence[Sequence[str]],
+    left: Collection[int],
+    title: str | None = None,
+    caption: str | None = None,
+    *,
+    drop: Sequence[str] = (),
+    choose_style: Callable[[str], str] = lambda cell: "",
+) -> Table | Text:
+    """What print_table draws on a terminal of this width."""
+    from rich.console import Console
+
+    console = Console()
     dropped = [name for name in drop if name in rows[0]]
     for count in range(len(dropped) + 1):
         kept = [i for i, name in enumerate(rows[0]) if name not in dropped[:count]]
@@ -138,9 +153,17 @@ def print_table(
         note = _add_dropped(caption or "", dropped[:count])
         table = make_table(parts, {kept.index(i) for i in left if i in kept}, title, note or None, choose_style)
         if _measure_width(table, console) <= console.width:
-            console.print(table)
-            return
-    print_wrapped([*([] if title is None else [title]), *stack_rows(rows), *([] if caption is None else [caption])])
+            return table
+    lines = [*([] if title is None else [title]), *stack_rows(rows), *([] if caption is None else [caption])]
+    wrapped = [part for line in lines for part in _wrap_line(escape_text(line), console.width)]
+    return make_lines(wrapped)
+
+
+def make_lines(lines: Iterable[object]) -> Text:
+    """Lines as one text that rich prints verbatim."""
+    from rich.text import Text
+
+    return Text("\n".join(escape_text(line) for line in lines))
 
 
 def _add_dropped(caption: str, names: Sequence[str]) -> str:
@@ -188,6 +211,8 @@ def _wrap_line(line: str, width: int) -> list[str]:
     # two spaces separate columns: what follows the last such gap is the text that wraps
     gaps = [match.end() for match in re.finditer(r"\S {2,}(?=\S)", line) if match.end() <= width // 2]
     indent = gaps[-1] if gaps else min(len(line) - len(line.lstrip()) + 2, width // 2)
+    # a long word, such as a digest, stands whole on its line if it can
+    indent = min(indent, max(0, width - max(map(len, line.split()))))
     return textwrap.wrap(
         line,
         width,
