@@ -53,19 +53,31 @@ class Gap:
 
     @property
     def reading(self) -> str:
-        n, (a, b) = self.difference.n, self.collapsed
-        return f"{self._noise}; collapsed: {a} of {n} in A, {b} of {n} in B" if a or b else self._noise
+        interval = self.difference.interval
+        noise = self.noise
+        if interval is not None and self.within_noise:
+            noise = f"{noise}; {describe_reach(interval, abs(interval.value))}"
+        return f"{noise}{self._collapses}"
 
     @property
-    def _noise(self) -> str:
+    def short_reading(self) -> str:
+        """The reading without the minimum detectable difference."""
+        return f"{self.noise}{self._collapses}"
+
+    @property
+    def _collapses(self) -> str:
+        n, (a, b) = self.difference.n, self.collapsed
+        return f"; collapsed: {a} of {n} in A, {b} of {n} in B" if a or b else ""
+
+    @property
+    def noise(self) -> str:
+        """Whether the difference is within seed noise, as text."""
         interval = self.difference.interval
         if interval is None:
             if self.difference.mean == 0:
                 return "the same"
             return "no spread over seeds: no interval" if self.difference.constant else "one paired seed: no interval"
-        if not self.within_noise:
-            return "interval excludes 0"
-        return f"within seed noise; {describe_reach(interval, abs(interval.value))}"
+        return "within seed noise" if self.within_noise else "interval excludes 0"
 
 
 @dataclass(frozen=True)
@@ -239,8 +251,28 @@ def _collect_values(records: Sequence[Record], facts: Facts) -> dict[str, set[st
 # ---------------------------------------------------------------- scores
 
 
-def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
-    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+@dataclass(frozen=True)
+class RunFacts:
+    """What a comparison needs of each run: names of methods by record key, and the keys of runs that collapsed."""
+
+    names: Mapping[str, str]
+    collapsed: frozenset[str]
+
+
+def collect_facts(records: Sequence[Record]) -> RunFacts:
+    """The facts of a run, for comparisons with several others."""
+    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
+    return RunFacts(build_method_names(records), frozenset(key for one in every for key in one.reasons))
+
+
+def compare_runs(
+    a: Sequence[Record], b: Sequence[Record], facts: tuple[RunFacts, RunFacts] | None = None
+) -> RunComparison:
+    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it.
+
+    `facts` of both runs, if the caller has them.
+    """
+    of_a, of_b = facts or (collect_facts(a), collect_facts(b))
     several = {place for run in (a, b) for place in _find_several_rates(run)}
 
     def with_rate(identity: Callable[[Cell], str]) -> Callable[[Cell], str]:
@@ -254,9 +286,9 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
         ),
         (NO_PAIRING, []),
     )
-    names = build_method_names(a)
+    names = of_a.names
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
-    collapsed_keys = [_find_collapsed_keys(side) for side in (a, b)]
+    collapsed_keys = [of_a.collapsed, of_b.collapsed]
     collapsed: dict[Place, list[int]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
@@ -317,12 +349,6 @@ def _find_lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mappi
     return lost_scores
 
 
-def _find_collapsed_keys(records: Sequence[Record]) -> set[str]:
-    """Keys of the runs that collapsed."""
-    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
-    return {key for one in every for key in one.reasons}
-
-
 def _build_gap(place: Place, values: Mapping[Seeds, tuple[float, float]], collapsed: Sequence[int]) -> Gap:
     difference = estimate_interval({seeds: right - left for seeds, (left, right) in values.items()})
     means = [sum(side) / len(values) for side in zip(*values.values(), strict=True)]
@@ -344,7 +370,8 @@ def _select_unique(records: Sequence[Record], identity: Callable[[Cell], str]) -
     return {name: record for name, record in zip(names, records, strict=True) if counts[name] == 1}
 
 
-def _build_identity(cell: Cell) -> str:
+def identify_cell(cell: Cell) -> str:
+    """All that a cell is apart from the versions of the code: equal for the same cell at another commit."""
     versionless = cell.model_copy(update=dict.fromkeys(VERSION_FIELDS, 0))
     return versionless.key
 
@@ -354,7 +381,7 @@ def _build_loose_identity(cell: Cell) -> str:
 
 
 IDENTITIES: Mapping[str, Callable[[Cell], str]] = {
-    "cell, versions of the code apart": _build_identity,
+    "cell, versions of the code apart": identify_cell,
     "task, method, precision and seeds": lambda cell: f"{_build_loose_identity(cell)}/{cell.precision}",
     "task, method and seeds": _build_loose_identity,
 }

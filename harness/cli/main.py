@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import harness
-from harness.cli import machine, measured, registered, running, stored, studies as studying
+from harness.cli import board as boards, machine, measured, registered, running, stored, studies as studying
 from harness.cli.bench import bench
 from harness.cli.flags import Json, with_flags
 from harness.cli.panels import PanelCommand
@@ -79,7 +79,7 @@ app.command("report", cls=PanelCommand)(
     )
 )
 PLAIN_COMMANDS: tuple[Callable[..., None], ...] = (
-    *(stored.show, stored.compare, stored.watch, stored.merge),
+    *(stored.show, stored.compare, stored.watch, stored.merge, boards.board),
     *(registered.methods, registered.strategies, registered.suites, registered.new),
     *(machine.schema, machine.doctor),
     studying.studies,
