@@ -56,7 +56,7 @@ def build_method_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
     tasks = {task for entry in forecast["methods"] for task in entry["tasks"]}
     rows: list[tuple[str, ...]] = [("method", "precision", "peak", "fits", "what makes it fit", "on")]
     for entry in forecast["methods"]:
-        fits = "not predicted" if entry["peak"] is None else "yes" if entry["fits"] else "no"
+        fits = "unknown" if entry["peak"] is None else "yes" if entry["fits"] else "no"
         ways = "; ".join(f"{way['flags']} ({format_size(way['peak'])})" for way in entry["ways"])
         if not entry["fits"] and not ways:
             ways = "no option does"
