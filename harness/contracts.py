@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.core.cell import Protocol
 from harness.core.errors import Absent, CellFailed, NotApplicable, UserError
 from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
@@ -42,19 +43,22 @@ from harness.core.method import (
     option,
     strategy,
 )
+from harness.core.optimizer import OPTIMIZERS, Optimizer
 from harness.core.presets import PRESETS, Preset, register_preset
 from harness.core.quantization import QUANTIZATIONS, Quantization, register_quantization
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.models.quantization.simulated import Simulated
-from harness.runner.executors.base import Executor
-from harness.runner.executors.local import LocalExecutor
+from harness.planning.schedule import compute_learning_rates
+from harness.runner.executors.base import Executor, ExecutorSetup, Machine
+from harness.runner.executors.in_process import LocalExecutor
 from harness.training.pack_job import PackJob, PackOutcome
 
 __all__ = [
     "EXECUTORS",
     "METHODS",
     "METRICS",
+    "OPTIMIZERS",
     "PRESETS",
     "QUANTIZATIONS",
     "SCHEDULES",
@@ -68,20 +72,24 @@ __all__ = [
     "Evaluator",
     "Example",
     "Executor",
+    "ExecutorSetup",
     "Exported",
     "Initial",
     "InputStatistics",
     "Label",
     "LocalExecutor",
+    "Machine",
     "Masks",
     "Member",
     "Method",
     "Metric",
     "NotApplicable",
+    "Optimizer",
     "PackJob",
     "PackOutcome",
     "PerSite",
     "Preset",
+    "Protocol",
     "Quantization",
     "Range",
     "Simulated",
@@ -96,6 +104,7 @@ __all__ = [
     "Task",
     "TaskData",
     "UserError",
+    "compute_learning_rates",
     "equal",
     "load_all",
     "option",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from annotated_types import Ge
+
+from harness.core.bounds import Count, DropoutRate, LayerNames, Positive
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Member, Sourced, option
 from methods.from_peft import FromPeft
@@ -21,12 +24,12 @@ if TYPE_CHECKING:
 class AdaLora(FromPeft):
     """Starts at `start_rank` a site and prunes to `rank` on average, from 10 % to 70 % of the steps."""
 
-    rank: int = option(16, "mean rank of the sites at the end", "1 or more")
-    start_rank: int = option(24, "rank of each site at the start", "rank up to the layer's width")
-    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
-    orthogonal: float = option(0.5, "weight of the penalty that keeps both factors orthogonal", "0 or more")
+    rank: Count = option(16, "mean rank of the sites at the end")
+    start_rank: Count = option(24, "rank of each site at the start", "rank up to the layer's width")
+    alpha: Positive = option(16.0, "the product B A is scaled by alpha / rank")
+    dropout: DropoutRate = option(0.0, "dropout on the LoRA input")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    orthogonal: Annotated[float, Ge(0)] = option(0.5, "weight of the penalty that keeps both factors orthogonal")
 
     name: ClassVar[str] = "adalora"
     paper: ClassVar[str | None] = "arXiv 2303.10512"
@@ -38,8 +41,7 @@ class AdaLora(FromPeft):
     }
 
     def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
+        super().check()
         if self.start_rank < self.rank:
             raise UserError(f"start_rank={self.start_rank}: allowed: rank ({self.rank}) or more")
 

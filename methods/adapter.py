@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.core.bounds import Count
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Calibration, Member, Method, Sourced, option
 
@@ -29,7 +30,7 @@ FEED_FORWARD_OUTPUT = re.compile(
 class Adapter(Method):
     """`size` is the width of the bottleneck; its up-projection starts at zero, so training starts from the backbone."""
 
-    size: int = option(16, "width of the bottleneck", "1 or more")
+    size: Count = option(16, "width of the bottleneck")
 
     name: ClassVar[str] = "adapter"
     paper: ClassVar[str | None] = "arXiv 1902.00751"
@@ -40,10 +41,6 @@ class Adapter(Method):
         "small": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
         "paper": Sourced(1e-3, "arXiv 1902.00751, within its grid"),
     }
-
-    def check(self) -> None:
-        if self.size < 1:
-            raise UserError(f"size={self.size}: allowed: a whole number of 1 or more (width of the bottleneck)")
 
     def pack_key(self) -> str:
         return f"adapter of size {self.size}"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.core.errors import UserError
+from harness.core.bounds import Count, DropoutRate, LayerNames, Positive
 from harness.core.method import METHODS, Member, Sourced, option
 from methods.from_peft import FromPeft
 
@@ -16,10 +16,10 @@ from methods.from_peft import FromPeft
 class Dora(FromPeft):
     """A low-rank pair for the direction of each row of the weight, and a trained magnitude."""
 
-    rank: int = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
-    alpha: float = option(16.0, "the product B A is scaled by alpha / rank", "above 0")
-    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(16, "LoRA rank at each target layer", "1 up to the layer's width")
+    alpha: Positive = option(16.0, "the product B A is scaled by alpha / rank")
+    dropout: DropoutRate = option(0.0, "dropout on the LoRA input")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "dora"
     paper: ClassVar[str | None] = "arXiv 2402.09353"
@@ -32,10 +32,6 @@ class Dora(FromPeft):
         "small": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
         "paper": Sourced(5e-4, "arXiv 2106.09685, RoBERTa-base on GLUE (5e-4)"),
     }
-
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
 
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:

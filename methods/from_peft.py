@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.errors import CellFailed, UserError
 from harness.core.method import Calibration, Exported, Member, Method, Site
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.core.bounds import Count, LayerNames, Positive
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Calibration, Member, Method, Site, Sourced, option
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,10 +26,10 @@ class GaLore(Method):
     `all-linear` means the linear layers of attention and feed-forward part of every block.
     """
 
-    rank: int = option(4, "rank of the subspace of gradients and moments", "1 up to the layer's width")
-    update_every: int = option(200, "steps after which the subspace is recomputed", "1 or more")
-    scale: float = option(4.0, "factor on the projected update", "above 0")
-    target: tuple[str, ...] = option(("all-linear",), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(4, "rank of the subspace of gradients and moments", "1 up to the layer's width")
+    update_every: Count = option(200, "steps after which the subspace is recomputed")
+    scale: Positive = option(4.0, "factor on the projected update")
+    target: LayerNames = option(("all-linear",), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "galore"
     paper: ClassVar[str | None] = "arXiv 2403.03507"
@@ -41,15 +42,6 @@ class GaLore(Method):
         "small": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
         "paper": Sourced(3e-5, "arXiv 2403.03507, its code's RoBERTa-base GLUE run (3e-5)"),
     }
-
-    def check(self) -> None:
-        for name, value in (("rank", self.rank), ("update_every", self.update_every)):
-            if value < 1:
-                raise UserError(f"{name}={value}: allowed: a whole number of 1 or more")
-        if not self.scale > 0:
-            raise UserError(f"scale={self.scale}: allowed: a number above 0")
-        if not self.target:
-            raise UserError("target is empty: name linear layers, e.g. target=all-linear")
 
     def fits(self, model: nn.Module) -> None:
         for site in find_sites(model, self.target, self.rank):

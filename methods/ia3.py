@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.core.errors import UserError
+from harness.core.bounds import LayerNames
 from harness.core.method import METHODS, Member, Sourced, option
 from methods.from_peft import FromPeft
 
@@ -16,7 +16,7 @@ from methods.from_peft import FromPeft
 class IA3(FromPeft):
     """Keys and values are scaled at their output, the feed-forward part at the input of its second layer."""
 
-    target: tuple[str, ...] = option(("key", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    target: LayerNames = option(("key", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "ia3"
     paper: ClassVar[str | None] = "arXiv 2205.05638"
@@ -26,10 +26,6 @@ class IA3(FromPeft):
         "small": Sourced(3e-3, "arXiv 2205.05638 (3e-3)"),
         "paper": Sourced(3e-3, "arXiv 2205.05638 (3e-3)"),
     }
-
-    def check(self) -> None:
-        if not self.target:
-            raise UserError("target is empty: name linear layers, e.g. target=key+value")
 
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:

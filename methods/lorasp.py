@@ -6,21 +6,23 @@ import dataclasses
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES, Masks, PerSite, Scope, ScoreKind, Site, Strategy, option
 from harness.core.quantization import build_quantization_part, list_vector_types
 from harness.core.seeds import Streams
-from methods.lowrank import LowRank, Memo, draw_factors, find_sites
+from methods.lowrank import LowRank, Memo, draw_factors
 from methods.masks import build_masks, count_share, select_highest
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.layers.lowrank import Pair
+    from methods.layers.pair import Pair
 
 
 @METHODS.register("lorasp")
@@ -34,7 +36,7 @@ class LoraSP(LowRank):
     """
 
     select: str = option("random", "strategy that selects the trained entries", STRATEGIES.names)
-    ratio: float = option(0.5, "share of the entries of A and B that train", "above 0, at most 1")
+    ratio: Annotated[float, Interval(gt=0, le=1)] = option(0.5, "share of the entries of A and B that train")
     scope: Literal["auto", "matrix", "pair", "model"] = option(
         "auto", "where the share is exact: each matrix, each pair or the whole model; auto: the strategy's"
     )
@@ -42,7 +44,7 @@ class LoraSP(LowRank):
         "auto", "the matrix that starts at zero (the other starts random); auto: the strategy's"
     )
     frozen: str = option("none", "quantization type of the frozen entries", list_vector_types)
-    resample: int = option(0, "resample the mask every so many steps; 0: never", "0 or more")
+    resample: Annotated[int, Ge(0)] = option(0, "resample the mask every so many steps; 0: never")
 
     name: ClassVar[str] = "lorasp"
     paper: ClassVar[str | None] = "arXiv 2403.08822"
@@ -51,8 +53,6 @@ class LoraSP(LowRank):
 
     def check(self) -> None:
         super().check()
-        if not 0 < self.ratio <= 1:
-            raise UserError(f"ratio={self.ratio}: allowed: above 0, at most 1 (the share of entries that train)")
         if self.strategy.twins and self.ratio != 0.5:
             raise NotApplicable(f"select={self.select} with ratio={self.ratio}: complementary masks need ratio=0.5")
         if self.strategy.half_only and (self.ratio != 0.5 or self.effective_scope != self.strategy.scope):
@@ -69,8 +69,6 @@ class LoraSP(LowRank):
             )
         if self.frozen not in list_vector_types():
             raise UserError(f"frozen={self.frozen}: allowed: {', '.join(list_vector_types())}")
-        if self.resample < 0:
-            raise UserError(f"resample={self.resample}: allowed: a number of steps, or 0 for never")
         # Packed storage has a fixed number of trained entries per matrix, and scores and what strategies request exist
         # for the start values only.
         if self.resample and (self.strategy.reads_model or self.effective_scope != "matrix"):

@@ -15,7 +15,7 @@ from methods.lowrank import LowRank, Memo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.layers.lowrank import Pair
+    from methods.layers.pair import Pair
 
 
 @METHODS.register("pissa")

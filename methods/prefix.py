@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Calibration, Exported, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Prefix(Method):
     """`tokens` keys and values per layer, drawn from N(0, 1) as in peft, without reparametrization."""
 
-    tokens: int = option(10, "virtual tokens: trained keys and values per layer", "1 or more")
+    tokens: Count = option(10, "virtual tokens: trained keys and values per layer")
 
     name: ClassVar[str] = "prefix"
     paper: ClassVar[str | None] = "arXiv 2101.00190"
@@ -34,10 +35,6 @@ class Prefix(Method):
         "small": Sourced(1e-2),
         "paper": Sourced(1e-2),
     }
-
-    def check(self) -> None:
-        if self.tokens < 1:
-            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
 
     def fits(self, model: nn.Module) -> None:
         from methods.layers.replica_linear import find_head_linears

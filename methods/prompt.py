@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Calibration, Exported, Member, Method, Sourced, option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """`tokens` vectors that start from embeddings of random words; the input grows by as many positions."""
 
-    tokens: int = option(10, "virtual tokens: trained vectors before the input", "1 or more")
+    tokens: Count = option(10, "virtual tokens: trained vectors before the input")
 
     name: ClassVar[str] = "prompt"
     paper: ClassVar[str | None] = "arXiv 2104.08691"
@@ -34,10 +35,6 @@ class Prompt(Method):
         "small": Sourced(1e-2),
         "paper": Sourced(1e-2),
     }
-
-    def check(self) -> None:
-        if self.tokens < 1:
-            raise UserError(f"tokens={self.tokens}: allowed: a whole number of 1 or more")
 
     def fits(self, model: nn.Module) -> None:
         if getattr(model.config, "is_encoder_decoder", False):

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.errors import NotApplicable, UserError
+from harness.core.bounds import Count, LayerNames
+from harness.core.errors import NotApplicable
 from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class Shira(FromPeft):
     """Random entries of each target weight train, as many as LoRA of this rank has parameters."""
 
-    rank: int = option(16, "train as many entries as LoRA of this rank has", "1 or more")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(16, "train as many entries as LoRA of this rank has")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "shira"
     paper: ClassVar[str | None] = "arXiv 2406.13175"
@@ -31,10 +32,6 @@ class Shira(FromPeft):
         "small": Sourced(1e-3),
         "paper": Sourced(1e-3),
     }
-
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
 
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:

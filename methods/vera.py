@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.core.errors import UserError
+from harness.core.bounds import Count, DropoutRate, LayerNames
 from harness.core.method import METHODS, Member, Site, Sourced, option
 from methods.from_peft import FromPeft
 
@@ -16,9 +16,9 @@ from methods.from_peft import FromPeft
 class Vera(FromPeft):
     """One frozen random pair for all sites; at each site a vector [rank] and a vector [d_out] train."""
 
-    rank: int = option(64, "rank of the shared random pair", "1 or more")
-    dropout: float = option(0.0, "dropout on the LoRA input", "0 up to, not including, 1")
-    target: tuple[str, ...] = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
+    rank: Count = option(64, "rank of the shared random pair")
+    dropout: DropoutRate = option(0.0, "dropout on the LoRA input")
+    target: LayerNames = option(("query", "value"), "linear layers, joined with +", "names, attention, all-linear")
 
     name: ClassVar[str] = "vera"
     paper: ClassVar[str | None] = "arXiv 2310.11454"
@@ -28,10 +28,6 @@ class Vera(FromPeft):
         "small": Sourced(1e-2, "arXiv 2310.11454, upper end of its GLUE rates"),
         "paper": Sourced(1e-2, "arXiv 2310.11454, upper end of its GLUE rates"),
     }
-
-    def check(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"rank={self.rank}: allowed: a whole number of 1 or more")
 
     @property
     def sites(self) -> tuple[tuple[str, ...], int]:

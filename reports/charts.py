@@ -1,6 +1,7 @@
 """The numbers behind the page's charts: one JSON object per suite, read by templates/charts.js.
 
     methods, tasks, presets   names; every other entry refers to them by index, -1 for the mean over tasks
+    total                     runs of the suite
     runs                      [task, method, preset, seeds, score or null, key, status, collapsed (0 or 1)]
     means                     [task, method, mean, low, high]
     ranking                   one object per method, in the order of the table
@@ -28,6 +29,8 @@ from reports.statistics.student import Estimate, Student
 from reports.statistics.verdicts import WORDS
 from reports.tuning import compute_budget_curve
 
+MAX_RUNS = 2500
+"""Runs of a suite that the page holds at most, so that its size is bounded."""
 MAX_CURVE_POINTS = 60
 """Points of one training curve; a chart of some hundred pixels shows no more."""
 MEMORY_CATEGORIES = ("weights", "gradients", "optimizer")
@@ -50,6 +53,7 @@ def build_chart_data(
         "baseline": grid.methods.index(ranking.baseline) if ranking and ranking.baseline in grid.methods else 0,
         "majority": [_find_majority(grid, task) for task in grid.tasks],
         "ranking": [_build_row(row, grid) for row in ranking.rows] if ranking else [],
+        "total": len(grid.records),
         "runs": _list_runs(grid, presets, analysis),
         "means": _list_means(grid),
         "differences": _list_differences(grid, analysis),
@@ -96,6 +100,8 @@ def _find_majority(grid: Grid, task: str) -> float | None:
 
 
 def _list_runs(grid: Grid, presets: Sequence[str], analysis: Analysis | None) -> list[list[Any]]:
+    """The runs of the suite; of more than `MAX_RUNS` the first of each task and method."""
+    most = max(1, MAX_RUNS // max(1, len(grid.cells))) if len(grid.records) > MAX_RUNS else MAX_RUNS
     collapses = analysis.collapses.get(grid.suite, {}) if analysis else {}
     collapsed_keys = {key for task in collapses.values() for key in task.reasons}
     return [
@@ -110,7 +116,7 @@ def _list_runs(grid: Grid, presets: Sequence[str], analysis: Analysis | None) ->
             int(record.key in collapsed_keys),
         ]
         for (task, method), group in grid.cells.items()
-        for record in group
+        for record in group[:most]
     ]
 
 

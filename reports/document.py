@@ -24,8 +24,8 @@ class LinkedText(str):
     """A table cell that knows the keys of the runs it is made of, or the task, method or preset that it names.
 
     `total` marks the first cell of a row that sums up the others: sorting leaves it at the end. `label`: the
-    first cell of a row that explains the columns. `best`: the best value of its column. `mark`: the verdict whose word
-    ends the text; the page shows it as a sign.
+    first cell of a row that explains the columns. `best`: the best value of its column. `mark`: the verdict that the
+    page shows as a sign in place of `word`, the end of the text.
     """
 
     runs: tuple[str, ...]
@@ -36,6 +36,7 @@ class LinkedText(str):
     label: bool
     best: bool
     mark: str
+    word: str
 
     def __new__(
         cls,
@@ -49,11 +50,18 @@ class LinkedText(str):
         label: bool = False,
         best: bool = False,
         mark: str = "",
+        word: str = "",
     ) -> LinkedText:
         instance = super().__new__(cls, text)
         instance.runs, instance.task, instance.method, instance.preset = tuple(runs), task, method, preset
-        instance.total, instance.label, instance.best, instance.mark = total, label, best, mark
+        instance.total, instance.label, instance.best = total, label, best
+        instance.mark, instance.word = mark, word
         return instance
+
+    @property
+    def value(self) -> str:
+        """The text before its word."""
+        return self.removesuffix(self.word)
 
 
 @dataclass(frozen=True)

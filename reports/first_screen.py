@@ -53,7 +53,7 @@ def _build_row(row: RankingRow, ranking: Ranking, grid: Grid, best_by_task: dict
     mean = LinkedText(format_estimate(row.mean), runs=list_run_keys(grid, row.method, ranking.tasks), best=is_best)
     return (
         LinkedText(row.method, method=row.method),
-        LinkedText("tied", mark="tied") if row.is_tied else "",
+        LinkedText("tied", mark="tied", word="tied") if row.is_tied else "",
         mean,
         _format_difference(row, ranking.baseline),
         *tail,
@@ -63,12 +63,12 @@ def _build_row(row: RankingRow, ranking: Ranking, grid: Grid, best_by_task: dict
 def _format_difference(row: RankingRow, baseline: str) -> str:
     """The difference to the baseline with its verdict as a word, which the page shows as a sign."""
     if row.method == baseline:
-        return LinkedText("baseline", mark="baseline")
+        return LinkedText("baseline", mark="baseline", word="baseline")
     if row.verdict is None:
         return NO_VALUE
     word = WORDS.get(row.verdict, row.verdict)
     text = word if row.difference is None else f"{row.difference.value:+.1f} {word}"
-    return LinkedText(text, mark=row.verdict)
+    return LinkedText(text, mark=row.verdict, word=word)
 
 
 def _find_best(ranking: Ranking, task: str) -> str:

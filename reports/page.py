@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +15,17 @@ from typing import Any
 from harness.core.file_names import make_file_name
 from reports.document import MOST_KEYS, Drawing, LinkedText, Report, Table
 from reports.registered import SECTIONS
-from reports.statistics.verdicts import WORDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARIES = ("d3", "plot", "datatables")
 """Files of templates/vendor/, in the order in which they load."""
-SCRIPTS = ("page", "charts", "tables", "start")
+SCRIPTS = ("page", "chart_tools", "first_chart", "section_charts", "charts", "tables", "start")
 """Files of templates/, joined to one script."""
 PRINTED = frozenset({"evidence", "scores", "comparisons", "stability", "cost", "protocol"})
 """Sections that are printed with the first screen; the others are for a screen."""
 MAX_PRINTED_ROWS = 40
 """Rows of a table that is printed; a longer one is left to the screen and to its CSV file."""
-MAX_CELL_CHARACTERS = 200
+MAX_CELL_CHARACTERS = 120
 """Characters of a cell that are shown at once."""
 SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 NUMBER = re.compile(r"(?:[<>] |more than )?([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?!\w)(?: (KiB|MiB|GiB))?")
@@ -127,15 +127,13 @@ def list_attributes(cell: str, is_number: bool, run_numbers: Mapping[str, int]) 
     """The data attributes of a cell: its sort key, the runs behind it, and what filters go by."""
     attributes: dict[str, str] = {}
     if is_number:
-        value = parse_number(
-            cell.removesuffix(WORDS.get(cell.mark, cell.mark)) if isinstance(cell, LinkedText) else cell
-        )
+        value = parse_number(cell.value if isinstance(cell, LinkedText) else cell)
         if value is None and isinstance(cell, LinkedText) and cell.mark == "baseline":
             value = 0.0  # its difference to itself
         attributes["order"] = "" if value is None else f"{value:.12g}"
     if isinstance(cell, LinkedText):
         numbers = [str(run_numbers[key]) for key in cell.runs[:MOST_KEYS] if key in run_numbers]
-        more = len(cell.runs) - MOST_KEYS
+        more = len(cell.runs) - len(numbers)
         attributes |= {"runs": " ".join(numbers)} if numbers else {}
         attributes |= {"more": str(more)} if numbers and more > 0 else {}
         attributes |= {kind: value for kind in ("task", "method", "preset") if (value := getattr(cell, kind))}
@@ -168,6 +166,14 @@ def compute_policy_hash(script: str) -> str:
 
 
 def dump_json(value: Any) -> str:
-    """JSON without the signs that could end the element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON without the signs that could end the element that holds it; a number that is not finite is null."""
+    text = json.dumps(_replace_non_finite(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _replace_non_finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _replace_non_finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replace_non_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -68,6 +68,9 @@ def _create_environment(**options: Any) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         **options,
     )
+    environment.filters["texts"] = lambda row: [
+        cell if isinstance(cell, LinkedText) else LinkedText(cell) for cell in row
+    ]
     environment.filters["section_title"] = lambda name: SECTIONS.get(name).title
     return environment
 
@@ -102,9 +105,6 @@ def _build_html() -> jinja2.Environment:
     # without control characters, which HTML forbids; Markup is text that is HTML already
     environment = _create_environment(autoescape=True, finalize=lambda value: _escape_unless_safe(value, flatten_text))
     environment.filters["numeric"] = list_number_columns
-    environment.filters["texts"] = lambda row: [
-        cell if isinstance(cell, LinkedText) else LinkedText(cell) for cell in row
-    ]
     environment.globals["list_attributes"] = list_attributes
     environment.globals |= {"split_aside": split_aside, "split_long_text": split_long_text}
     environment.globals["words"] = WORDS

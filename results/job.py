@@ -29,6 +29,8 @@ class FinishedRun:
     seconds: float
     analysis: Analysis
     """The estimates, tests and rankings that the report is made of."""
+    notes: tuple[str, ...] = ()
+    """One line for each tracker of --log that did not get all cells."""
 
     @property
     def failed(self) -> int:
@@ -57,12 +59,14 @@ def run_spec(
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
+    from results.loggers.base import check_loggers, log_records
     from results.report import analyse_run, check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
+    check_loggers(spec.log)
     outcome = run_cells(spec, command, listen)
     on_report()
     store = Store(outcome.out)
@@ -70,4 +74,10 @@ def run_spec(
     report = write_report(
         store, outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped), analysis=analysis
     )
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, analysis)
+    if spec.save_adapters:
+        from results.model_card import write_cards
+
+        write_cards(outcome.out, outcome.records, command)
+    notes = tuple(log_records(spec.log, outcome.records, outcome.out))
+    seconds = time.monotonic() - started
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes)

@@ -48,19 +48,28 @@ def write_report(
     notes: Sequence[str] = (),
     folder: Path | None = None,
     analysis: Analysis | None = None,
+    with_text: bool = False,
 ) -> Path:
     """Write the report of a folder in the formats of the spec; returns its path.
 
     `found` replaces the findings of the statistics. `notes` are lines about skipped files; `folder` is used instead of
-    OUT/report. `analysis`: that of the records, if the caller has it (see analyse_run).
+    OUT/report. `analysis`: that of the records, if the caller has it (see analyse_run). `with_text`: show texts of
+    examples, read from the source that the spec names. Raises UserError if their source has changed.
     """
     from reports.findings import build_findings
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
-    found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
     run_info = store.read_run()
+    # before the statistics, which take longer: a source that has changed ends the command
+    texts = _read_texts(records, spec) if with_text else {}
     tuned, about_tuning = _read_tuned(store.out)
+    found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
+    findings = add_tuning(found, records, tuned)
+    if with_text:
+        from reports.example_texts import add_example_texts
+
+        findings = add_example_texts(findings, records, store.cells, texts)
     # An interrupted run has a report too; the note says what it lacks.
     absent = len(set(run_info["order"]) - {r.key for r in records})
     missing_notes = (
@@ -73,7 +82,7 @@ def write_report(
         run_info["title"],
         run_info["command"],
         [*run_info["dropped"], *missing_notes, *truncate_lines(notes), *about_tuning],
-        findings=add_tuning(found, records, tuned),
+        findings=findings,
         published=_read_published() if spec.published else [],
         formats=spec.formats,
         images=spec.figures,
@@ -83,6 +92,16 @@ def write_report(
 
         write_events(records, (folder or store.out) / "tensorboard")
     return path
+
+
+def _read_texts(records: Sequence[Record], spec: Spec) -> dict[tuple[str, str], Mapping[tuple[str, str], Any]]:
+    """Suite and task -> the texts of its examples by split and id."""
+    from harness.runner.example_texts import read_example_texts
+
+    tasks: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        tasks.setdefault((record.cell.suite, record.cell.task), []).append(record)
+    return {place: read_example_texts(group, spec).texts for place, group in tasks.items()}
 
 
 def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
@@ -144,8 +163,13 @@ def _read_published() -> list[dict[str, str]]:
     return read_published()
 
 
-def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files."""
+def rewrite_report(
+    out: Path, spec: Spec | None = None, to: Path | None = None, *, with_text: bool = False
+) -> tuple[Path, list[str]]:
+    """Write the report again from a run's folder, into `to` if given; where it is, and lines about skipped files.
+
+    `with_text`: show texts of examples, read from the source that the spec names.
+    """
     records, profiles, lines = load_run(out)
     if not records:
         raise build_no_records_error(out, lines)
@@ -157,5 +181,5 @@ def rewrite_report(out: Path, spec: Spec | None = None, to: Path | None = None) 
     check_formats(spec)
     if to is None and any(getattr(spec, name) is not None for name in DECLARED_FIELDS):
         _store_question(Store(out), records, spec)
-    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to)
+    path = write_report(Store(out), records, profiles, spec, notes=lines, folder=to, with_text=with_text)
     return path, [*lines, *_read_tuned(out)[1]]

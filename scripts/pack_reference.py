@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import re
 import shutil
 import sys
@@ -28,8 +27,10 @@ import pyarrow
 import pyarrow.parquet
 
 from harness.core.errors import UserError
+from harness.core.files import replace_folder
 from harness.core.spec import make_spec
-from harness.core.store import Store, parse_record, read_record, to_json
+from harness.core.store import Store
+from harness.core.stored_files import parse_record, read_record, to_json
 from harness.runner.tuning.tuning import FILE, FOLDER
 from results.report import rewrite_report as report
 
@@ -125,15 +126,12 @@ def unpack(out: Path, run: Path) -> None:
         content = lzma.decompress((out / ARCHIVE).read_bytes())
         run.parent.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=run.parent, prefix=f".{run.name}.") as scratch,
+            replace_folder(run) as whole,
             tarfile.open(fileobj=io.BytesIO(content)) as archive,
         ):
-            whole = Path(scratch) / run.name
             archive.extractall(whole, filter="data")
             for line in find_damaged(whole):
                 raise UserError(f"{line}: the archive is not what was packed")
-            # Only a complete and verified run appears under its name.
-            os.replace(whole, run)
     except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{out / ARCHIVE} cannot be read ({error}); give a folder that pack_reference wrote") from error
 

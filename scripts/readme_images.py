@@ -1,13 +1,15 @@
 """Make the pictures of README.md and docs/getting-started.md.
 
-usage: python -m scripts.readme_images [RUN]
+usage: python -m scripts.readme_images [--demo RUN] [--reference RUN]
 
-Without RUN: docs/images/tuned-scores.svg, from the scores of the reference run on real data.
-With the folder of a run of `make demo`: its scores, and the top of its HTML report if there is Chromium.
+Always docs/images/tuned-scores.svg, from the scores of the reference run on real data. With the folder of a run of
+`make demo`: its scores. With the folder of the reference run (unpacked cells.tar.xz): the first screen of its report,
+if there is Chromium.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ METHODS = ("full", "lora", "lora:rank=8", "lorasp", "lorasp:select=rank", "loras
 """Rows of the picture; the report has all methods of the run."""
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --hide-scrollbars --window-size=1000,620"
+    "--disable-sync --hide-scrollbars --window-size=1400,900"
 ).split()
 
 
@@ -60,27 +62,35 @@ def draw_means(means: pd.DataFrame, target: Path) -> None:
 
 
 def capture_report(run: Path) -> None:
-    """Take a picture of the top of the HTML report; without Chromium the old picture stays."""
+    """Take a picture of the first screen of the HTML report; without Chromium the old picture stays."""
     # The picture is optional, so a machine without Chromium can still update the figures.
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        print("no Chromium: docs/images/quick-report.png is not changed", file=sys.stderr)
+        print("no Chromium: docs/images/reference-report.png is not changed", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as profile:
         page = (run / "report" / "report.html").resolve().as_uri()
-        screenshot = f"--screenshot={IMAGES / 'quick-report.png'}"
+        screenshot = f"--screenshot={IMAGES / 'reference-report.png'}"
         command = [browser, *FLAGS, f"--user-data-dir={profile}", screenshot, page]
         subprocess.run(command, check=True, capture_output=True)
 
 
-def main() -> None:
-    if len(sys.argv) == 1:
-        draw_means(read_means(), IMAGES / "tuned-scores.svg")
-        return
-    run = Path(sys.argv[1])
+def write_report(run: Path) -> None:
     subprocess.run([sys.executable, "-m", "harness", "report", str(run)], check=True)
-    shutil.copyfile(run / "report" / "figures" / "glue-scores.svg", IMAGES / "quick-scores.svg")
-    capture_report(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the pictures of the README and of docs/.")
+    parser.add_argument("--demo", type=Path, metavar="RUN", help="folder of a run of `make demo`")
+    parser.add_argument("--reference", type=Path, metavar="RUN", help="folder of the reference run")
+    arguments = parser.parse_args()
+    draw_means(read_means(), IMAGES / "tuned-scores.svg")
+    if arguments.demo:
+        write_report(arguments.demo)
+        shutil.copyfile(arguments.demo / "report" / "figures" / "glue-scores.svg", IMAGES / "quick-scores.svg")
+    if arguments.reference:
+        write_report(arguments.reference)
+        capture_report(arguments.reference)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def build_skeleton(shape: str, suite: str) -> Any:
 
 def count_trained(shape: str, suite: str, target: Sequence[str], rank: int, ratio: float) -> int:
     """Trainable parameters in A and B where `ratio` is exact in each matrix."""
-    from methods.lowrank import find_sites
     from methods.masks import count_share
+    from methods.sites import find_sites
 
     sites = find_sites(build_skeleton(shape, suite), target, rank)
     return sum(count_share(m * n, ratio) for site in sites for m, n in site.shapes)

@@ -15,7 +15,7 @@ from harness.core.files import append_digest, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record
 from harness.core.registry import load_all
-from harness.core.spec import DECLARED_FIELDS, Spec, make_spec
+from harness.core.spec import DECLARED_FIELDS, RUNS, Spec, make_spec
 from harness.core.store import Store
 from harness.runner.run import build_no_records_error, load_run as stored_run, run
 from reports.document import Findings
@@ -25,7 +25,7 @@ from studies.answer import Answer, StudyRuns
 from studies.collected import collect_contents
 from studies.page import build_findings, build_page
 from studies.rulebook import RULES, check_study as check_rule
-from studies.specs import RUNS, build_specs, resolve_folder
+from studies.specs import build_specs, resolve_folder
 from studies.study import Study
 
 RUN_ROOTS = (RUNS, Path("results/reference"))

@@ -11,11 +11,10 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.file_names import make_file_name
 from harness.core.method import STRATEGIES
-from harness.core.spec import MACHINE_FIELDS, Spec, make_spec
+from harness.core.spec import MACHINE_FIELDS, RUNS, Spec, make_spec
 from studies.study import Study
 
 STUDY_FIELDS = frozenset({"quick"})
-RUNS = Path("results/runs")
 
 
 def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import runpy
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from sklearn.metrics import balanced_accuracy_score
 
 import results
 from harness.cli.main import main
-from harness.cli.new import BODIES, TESTS
-from harness.core.registry import load_package
+from harness.cli.plugin_templates import BODIES, TESTS
+from harness.core.cell import Protocol
+from harness.core.registry import load_all, load_package
 from harness.core.spec import make_spec
+from harness.core.store import Store
 from harness.planning.plan import make_plan
+from harness.planning.schedule import compute_learning_rates
+from harness.replicas.groups import ParameterGroup
+from harness.replicas.optimizer import build_optimizer
 from reports.registered import TABLES
 from tests.harness.test_plugins import registered
 
@@ -41,17 +47,13 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def find_command(start: str) -> list[str]:
     """The words behind `python -m harness` of the page's command that starts so."""
     (line,) = re.findall(rf"^    python -m harness ({re.escape(start)}.*)$", PAGE, re.M)
-    return str(line).split()
+    return shlex.split(str(line))
 
 
 def test_every_block_of_the_page_is_used_here() -> None:
     assert set(BLOCKS) == {
-        "first.py",
-        "norm_scale.py",
-        "reviews.py",
-        "best_seed.py",
-        "short.py",
-        "largest_first.py",
+        *("first.py", "norm_scale.py", "reviews.py", "best_seed.py"),
+        *("short.py", "largest_first.py", "halves.py", "lion.py"),
     }
     assert PAGE.count("```python") == len(BLOCKS)
 
@@ -170,3 +172,48 @@ def test_everything_of_the_harness_is_imported_from_its_contracts(source: str) -
     for text in texts:
         lines = re.findall(r"^(?:from|import) harness\b.*", text, re.M)
         assert all(line.startswith("from harness.contracts import") for line in lines), lines
+
+
+def test_schedule_halves_the_rate_and_trains() -> None:
+    assert main([*find_command("run --plugin halves.py"), *SHORT, "--out", "out"]) == 0
+    assert main(find_command("plan --plugin halves.py")) == 0
+    (record, *_) = Store(Path("out")).read()[0].values()
+    assert record.status == "ok" and record.cell.protocol.schedule == "halves" and record.cell.parts["schedule halves"]
+    assert compute_learning_rates(Protocol(lr=2.0, schedule="halves", warmup=0), 4) == [2.0, 2.0, 1.0, 1.0]
+
+
+def test_optimizer_is_bitsandbytes_lion_for_each_replica() -> None:
+    import torch
+
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    load_all([Path("lion.py")])
+    betas, decays = ((0.9, 0.99), (0.8, 0.7)), (0.1, 0.0)
+    protocols = [
+        Protocol(lr=1.0, optimizer="lion", beta1=betas[k][0], beta2=betas[k][1], weight_decay=decays[k], clip=1e6)
+        for k in range(2)
+    ]
+    values = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+    group = ParameterGroup("adapter", [("weight", values.clone())], [50, 50])
+    ours = build_optimizer([group], protocols, [[0.1, 0.2, 0.05, 0.1]] * 2)
+    theirs = [torch.nn.Parameter(row.clone()) for row in values]
+    optimizers = [
+        bitsandbytes.optim.Lion([parameter], betas=betas[k], weight_decay=decays[k])
+        for k, parameter in enumerate(theirs)
+    ]
+    for step, rate in enumerate(ours.rates[0]):
+        gradients = torch.randn(2, 50, generator=torch.Generator().manual_seed(1 + step))
+        group.grad.copy_(gradients)
+        ours.step()
+        for k, parameter in enumerate(theirs):
+            parameter.grad = gradients[k].clone()
+            optimizers[k].param_groups[0]["lr"] = rate
+            optimizers[k].step()
+    torch.testing.assert_close(group.theta.detach(), torch.stack([p.detach() for p in theirs]))
+
+
+def test_optimizer_trains() -> None:
+    assert main([*find_command("run --plugin lion.py"), *SHORT, "--out", "out"]) == 0
+    assert main(find_command("plan --plugin lion.py")) == 0
+    (record, *_) = Store(Path("out")).read()[0].values()
+    assert record.status == "ok" and record.cell.protocol.optimizer == "lion" and record.cell.parts["optimizer lion"]
+    assert record.train_state is not None and record.train_state.optimizer == record.train_state.weights

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from scipy import stats
 from harness.bench import memory, startup, startup_process
 from harness.bench.memory_process import measure_jobs
 from harness.cli.main import main
+from harness.core.store import Store
+from results.loggers.base import LOGGERS
 from scripts import readme_images
-from tests.reports.records import record, store_of
+from tests.reports.records import cell, record, store_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,6 +53,17 @@ def in_this_process(words: Sequence[str]) -> dict[str, float]:
     return {"process": 1.0} | json.loads(said.getvalue())
 
 
+def store_examples(folder: Path) -> Path:
+    """A run of rte with predictions: two methods, two seeds."""
+    made = [record(50.0, cell("rte", method, seed)) for method in ("lora", "lorasp") for seed in range(2)]
+    store_of(folder, made)
+    for number, one in enumerate(made):
+        ids = [f"validation/{i}" for i in range(4)]
+        columns = {"id": ids, "split": "validation", "target": [0, 1, 0, 1], "prediction": [0, 1, 1, number % 2]}
+        Store(folder).write(one, pd.DataFrame(columns))
+    return folder
+
+
 def test_commands_are_found() -> None:
     assert len(COMMANDS) >= 30
     assert len(README.splitlines()) < 120  # the first minute of a reader; all else is in the pages
@@ -64,14 +78,18 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run = store_of(tmp_path / "stored", [record(60.0)])
     places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}
     words = [places.get(word, word) for word in shlex.split(command)[3:]]
+    if words[0] == "examples":
+        words[1] = str(store_examples(tmp_path / "examples"))
+    for _, logger in LOGGERS:
+        monkeypatch.setattr(logger, "load", MagicMock())  # their packages are optional
     if words[0] == "run":
         words += [*SHORT, "--out", "out"]
     if words[:2] == ["bench", "grid"]:
         words += [*SHORT[:-1], "--threads", "1"]
     words += SHORT_BENCH.get(words[1], []) if words[0] == "bench" else []
     code = main([w for w in words])
-    if any(word.startswith(("DATA", "RUN")) for word in words):
-        assert code == 2  # the reader's own folder
+    if any(word.startswith(("DATA", "RUN", "USER/", "--with-text")) for word in words):
+        assert code == 2  # the reader's own folder, account on the hub or rows
     else:
         assert code == 0
         assert words[0] != "run" or (tmp_path / "out" / "report" / "report.html").is_file()

@@ -24,7 +24,8 @@ from harness.core.spec import Spec
 from harness.core.store import Store
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
-from harness.runner.execute import execute, open_executor
+from harness.runner.execute import build_setup, execute
+from harness.runner.executors.in_process import LocalExecutor
 
 MARGIN = 1.0
 """Equivalence margin in points for the mean scores of ours and of the baseline."""
@@ -114,8 +115,9 @@ def run_harness(plan: Plan, spec: Spec) -> HarnessRuns:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.prepare()
-        with open_executor(spec) as executor:
-            execute(plan, plan.cells, spec, store, SilentListener(io.StringIO()), executor)
+        # one device, as for the baseline, also where the machine has several
+        executor = LocalExecutor(build_setup(spec))
+        execute(plan, plan.cells, spec, store, SilentListener(io.StringIO()), executor)
         records_by_key, _ = store.read()
     records = [records_by_key[c.key] for c in plan.cells]
     if unfinished := [r for r in records if r.phases is None]:

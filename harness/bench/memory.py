@@ -13,6 +13,7 @@ from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.record import MemoryShares
 from harness.core.spec import Spec
+from harness.core.text import format_bytes
 from harness.profiling.worker import WorkerKilled, call_alone
 
 if TYPE_CHECKING:
@@ -122,20 +123,16 @@ def _build_row(measured: MemoryMeasurement, base: MemoryMeasurement) -> dict[str
     shares = {name: f"{100 * parts[name] / total:.1f} %" if total else "" for name in PARTS}
     return {
         "what": measured.name,
-        "peak": _format_mib(measured.peak),
+        "peak": format_bytes(measured.peak),
         "saved": _format_percent(compute_saving(measured.peak, base.peak)),
-        "predicted": _format_mib(total),
+        "predicted": format_bytes(total),
         "saved of it": _format_percent(compute_saving(total, base.predicted_peak)),
         **shares,
         "gradient bytes": str(measured.gradients),
         "moment bytes": str(measured.moments),
-        "kept for backward": _format_mib(measured.kept),
+        "kept for backward": format_bytes(measured.kept),
         "kept / lora's": f"{measured.kept / base.kept:.2f}",
     }
-
-
-def _format_mib(count: int | None) -> str:
-    return "" if count is None else f"{count / 2**20:.2f} MiB"
 
 
 def _format_percent(share: float | None) -> str:

@@ -13,6 +13,7 @@ from harness.core.cell import Recompute
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.spec import Spec
+from harness.core.text import format_bytes
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
 from harness.profiling.clocks import time_steps
@@ -102,7 +103,7 @@ def _build_row(subject: RecomputeCase, plain: RecomputeCase) -> dict[str, str]:
     return {
         "method": subject.method,
         "recompute": subject.name,
-        "kept for backward": f"{subject.saved_bytes / 2**20:.2f} MiB",
+        "kept for backward": format_bytes(subject.saved_bytes),
         "of none's": f"{subject.saved_bytes / plain.saved_bytes:.2f}",
         "step": f"{1000 * np.median(subject.seconds):.1f} ms",
         "time / none's (10 % to 90 %)": format_ratio(compute_ratios(subject.seconds, plain.seconds)),

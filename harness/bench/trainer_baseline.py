@@ -16,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.core.cell import Cell
+from harness.core.cell import Cell, Protocol
+from harness.core.errors import UserError
 from harness.core.method import SUITES
+from harness.core.optimizer import get_optimizer
 from harness.data.inputs import Inputs, read_inputs
 from harness.data.task_types.classification import LabelledRows, extract_predictions
 from harness.models.load import load_model, load_tokenizer
@@ -161,7 +163,7 @@ def _build_dataset(inputs: Inputs, name: str) -> TrainerDataset:
 
 
 def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, folder: str) -> Any:
-    """TrainingArguments with the cell's budget: steps, batch size, rate, schedule, AdamW, clipping, loss, seed.
+    """TrainingArguments with the cell's budget: steps, batch size, rate, schedule, optimizer, clipping, loss, seed.
 
     `best` adds the cell's precision and length-bucketed batches, large batches for scoring, and saves and logs nothing.
     """
@@ -181,6 +183,7 @@ def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, f
         "adam_beta2": p.beta2,
         "adam_epsilon": p.epsilon,
         "label_smoothing_factor": p.label_smoothing,
+        **_build_optimizer_arguments(p),
         "use_cpu": device == "cpu",
         "seed": cell.seeds["order"],
         "disable_tqdm": True,
@@ -197,3 +200,14 @@ def build_arguments(cell: Cell, steps: int, device: str, way: BaselineVariant, f
         dataloader_pin_memory=device != "cpu",
         train_sampling_strategy="group_by_length" if p.group_by_length else "random",
     )
+
+
+def _build_optimizer_arguments(protocol: Protocol) -> dict[str, str]:
+    """`optim` and `optim_args` of TrainingArguments; for AdamW Trainer's default. Raises UserError without a name."""
+    if protocol.optimizer == "adamw":
+        return {}
+    optimizer = get_optimizer(protocol)
+    if optimizer.trainer is None:
+        raise UserError(f"optimizer '{optimizer.name}': transformers' Trainer, the baseline, has none of this name")
+    momentum = {"optim_args": f"momentum={protocol.momentum}"} if "momentum" in optimizer.reads else {}
+    return {"optim": optimizer.trainer, **momentum}

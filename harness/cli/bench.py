@@ -11,7 +11,7 @@ import typer
 
 from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
-from harness.cli.flags import with_flags
+from harness.cli.flags import add_flags, collect_flags
 from harness.cli.panels import PanelCommand
 from harness.core.errors import UserError, shorten
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
@@ -209,7 +209,36 @@ def _print_bench(result: Bench, out: Path | None) -> None:
         write_atomically(out.with_suffix(f".{kind}"), render_image(figure, kind))
 
 
-def grid(baselines: int, baseline: str, at_once: str, steps: int, out: Path | None, flags: dict[str, Any]) -> None:
+TUNING = {"tune", "tune_tasks", "tune_seeds"}
+# `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
+EXCLUDED_FIELDS = (
+    {"out", "log", "executor", "devices", "profile", "retry", "margin", "save_adapters", "init_from"}
+    | TUNING
+    | REPORT_FIELDS
+    | DECLARED_FIELDS
+)
+
+
+@bench.command("grid", cls=PanelCommand)
+@add_flags(Spec.model_fields.keys() - EXCLUDED_FIELDS)
+def grid(
+    baselines: Annotated[
+        int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")
+    ] = 2,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="settings of the baseline: best (precision and length-bucketed batches as in the harness), "
+            "default (those of TrainingArguments), or best,default"
+        ),
+    ] = "best",
+    at_once: Annotated[
+        str, typer.Option(help="comma-separated numbers of concurrent baseline processes; empty: none")
+    ] = "",
+    steps: Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")] = 100,
+    out: Out = None,
+    **values: Any,
+) -> None:
     """Time a grid in packs against peft + Trainer.
 
     Both sides train the same cells on the same rows with the same budget and scores.
@@ -223,7 +252,7 @@ def grid(baselines: int, baseline: str, at_once: str, steps: int, out: Path | No
     invalid = [word for word in _split_words(baseline) if word not in BASELINE_VARIANTS]
     if invalid or not _split_words(baseline):
         raise UserError(f"--baseline {baseline}: allowed: best, default, or best,default")
-    spec = make_spec({"tasks": ("sst2",)} | flags)
+    spec = make_spec({"tasks": ("sst2",)} | collect_flags(values))
     load_all(spec.plugin)
     ways = [way for way in BASELINE_VARIANTS if way in _split_words(baseline)]
     with silence_warnings():
@@ -231,36 +260,3 @@ def grid(baselines: int, baseline: str, at_once: str, steps: int, out: Path | No
 
         result = measure(spec, baselines, _parse_numbers("at-once", at_once), steps, ways)
     _print_bench(result, out)
-
-
-TUNING = {"tune", "tune_tasks", "tune_seeds"}
-# `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
-EXCLUDED_FIELDS = (
-    {"out", "executor", "profile", "retry", "margin", "save_adapters", "init_from"}
-    | TUNING
-    | REPORT_FIELDS
-    | DECLARED_FIELDS
-)
-GRID = {
-    "baselines": (
-        Annotated[int, typer.Option(min=1, help="cells that the baseline (peft + Trainer) trains, one at a time")],
-        2,
-    ),
-    "baseline": (
-        Annotated[
-            str,
-            typer.Option(
-                help="settings of the baseline: best (precision and length-bucketed batches as in the harness), "
-                "default (those of TrainingArguments), or best,default"
-            ),
-        ],
-        "best",
-    ),
-    "at_once": (
-        Annotated[str, typer.Option(help="comma-separated numbers of concurrent baseline processes; empty: none")],
-        "",
-    ),
-    "steps": (Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")], 100),
-    "out": (Out, None),
-}
-bench.command("grid", cls=PanelCommand)(with_flags(grid, Spec.model_fields.keys() - EXCLUDED_FIELDS, GRID))

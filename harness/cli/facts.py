@@ -73,6 +73,7 @@ def format_method_page(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {name}={_format_default(o['default'])} ({o['type']}{': ' if allowed else ''}{allowed})")
         lines += [f"      {o['meaning']}"] if o["meaning"] else []
     lines += [] if facts["options"] else ["  none"]
+    lines += ["", "options of every method, in place of the flags: " + ", ".join(facts["common_options"])]
     lines += ["", "learning rate by preset"]
     lines += [f"  {preset}: {rate['value']:g} ({rate['source']})" for preset, rate in facts["learning_rates"].items()]
     # `tunable` may hold "lr" too: a method's own range replaces the default one

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic.fields import FieldInfo
@@ -22,6 +22,10 @@ from harness.core.spec import Spec, Words
 from harness.core.suite_options import SuiteOption
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="TOML file with these flags as keys; flags on the command line win")
+]
+Command = TypeVar("Command", bound=Callable[..., None])
 PLAIN = (bool, int, float)
 VALUE_NAMES: Mapping[type, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 """Type of a flag -> its name in the help."""
@@ -104,8 +108,12 @@ def build_option_parameters() -> list[inspect.Parameter]:
     return flag_parameters
 
 
+def collect_flags(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that the user gave, as Spec expects them: a tuple for a list, a Path for the text of a path field."""
+    return {name: _convert_value(name, value) for name, value in values.items() if value not in (None, [])}
+
+
 def _convert_value(name: str, value: Any) -> Any:
-    """The value of a flag as Spec expects it: a tuple for a list, a Path for the text of a path field."""
     if isinstance(value, list):
         return tuple(value)
     field = Spec.model_fields.get(name)
@@ -113,26 +121,18 @@ def _convert_value(name: str, value: Any) -> Any:
     return Path(value) if paths and value.strip() else value
 
 
-def with_flags(
-    function: Callable[..., None], names: Collection[str], own: Mapping[str, tuple[Any, Any]]
-) -> Callable[..., None]:
-    """A command that calls `function(**own, flags=...)`.
+def add_flags(names: Collection[str]) -> Callable[[Command], Command]:
+    """A decorator that adds flags for the fields `names` of Spec to a command.
 
-    `own` has the command's own parameters as {name: (annotation, default)}; one without a default
-    (inspect.Parameter.empty) is a positional argument. `names` are the fields of Spec to add as flags. `flags` holds
-    only the flags that the user gave.
+    The command takes them as `**values`, None or empty where the user gave none; `collect_flags` has those given.
     """
 
-    def command(**given: Any) -> None:
-        own_values = {name: given.pop(name) for name in own}
-        flags = {name: _convert_value(name, v) for name, v in given.items() if v not in (None, [])}
-        function(**own_values, flags=flags)
+    def decorate(command: Command) -> Command:
+        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        own = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        flags = [*build_parameters(names), *(build_option_parameters() if "option" in names else [])]
+        # typer reads the signature; a wrapper instead would be one more call below every command
+        command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+        return command
 
-    own_parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in own.items()
-    ]
-    flag_parameters = [*build_parameters(names), *(build_option_parameters() if "option" in names else [])]
-    command.__signature__ = inspect.Signature([*own_parameters, *flag_parameters])  # type: ignore[attr-defined]
-    command.__doc__ = function.__doc__
-    return command
+    return decorate

@@ -12,18 +12,7 @@ from typing import Any
 from harness.core.progress import count_noun, format_duration
 from harness.core.record import MemoryShares
 from harness.core.terminal import align_rows, print_table, print_wrapped
-
-
-def format_size(count: int | None) -> str:
-    """A number of bytes as text: '1.25 GiB', '3.0 MiB', '512 B'; '' for None."""
-    if count is None:
-        return ""
-    # an adapter may have a few KiB: in MiB, half of it would look like all of it
-    for unit, power, places in (("GiB", 30, 2), ("MiB", 20, 1), ("KiB", 10, 1)):
-        if abs(count) >= 2**power:
-            return f"{count / 2**power:.{places}f} {unit}"
-    return f"{count} B"
-
+from harness.core.text import format_bytes
 
 DROPPED = ("on", "precision")
 """Columns of the decision table that a narrow terminal leaves out, the first of them first."""
@@ -48,7 +37,7 @@ def format_forecast(forecast: dict[str, Any], *, detail: bool = False) -> str:
 
 def format_device(forecast: dict[str, Any]) -> str:
     """What the plan is for."""
-    return f"Each method alone, on {forecast['device']} with {format_size(forecast['memory'])} of free memory"
+    return f"Each method alone, on {forecast['device']} with {format_bytes(forecast['memory'])} of free memory"
 
 
 def build_method_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -57,11 +46,11 @@ def build_method_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("method", "precision", "peak", "fits", "what makes it fit", "on")]
     for entry in forecast["methods"]:
         fits = "unknown" if entry["peak"] is None else "yes" if entry["fits"] else "no"
-        ways = "; ".join(f"{way['flags']} ({format_size(way['peak'])})" for way in entry["ways"])
+        ways = "; ".join(f"{way['flags']} ({format_bytes(way['peak'])})" for way in entry["ways"])
         if not entry["fits"] and not ways:
             ways = "no option does"
         some = "" if set(entry["tasks"]) == tasks else ", ".join(entry["tasks"])
-        rows.append((entry["title"], entry["precision"], format_size(entry["peak"]), fits, ways, some))
+        rows.append((entry["title"], entry["precision"], format_bytes(entry["peak"]), fits, ways, some))
     # columns without any content say nothing
     kept = [i for i, column in enumerate(zip(*rows, strict=True)) if i < 4 or any(column[1:])]
     return [tuple(row[i] for i in kept) for row in rows]
@@ -98,8 +87,8 @@ def build_pack_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
                 str(pack["k"]),
                 pack["chosen"] or "",
                 str(pack["steps"]),
-                format_size(pack["peak"]),
-                *(format_size(shares.get(name)) for name in MemoryShares.model_fields),
+                format_bytes(pack["peak"]),
+                *(format_bytes(shares.get(name)) for name in MemoryShares.model_fields),
                 "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no",
                 "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s",
             )

@@ -9,10 +9,11 @@ import dataclasses
 import typing
 from typing import Any
 
+from harness.core.bounds import describe_bounds
 from harness.core.cell import SHORT_NAMES
 from harness.core.method import METHODS, STRATEGIES, SUITES, Method, Strategy, Suite
 from harness.core.quantization import QUANTIZATIONS
-from harness.planning.grammar import resolve_short_name
+from harness.planning.grammar import OVERRIDE_TYPES, resolve_short_name
 from harness.profiling.footprint import MEASURED_ON, compute_shares
 
 SHARES = {
@@ -105,6 +106,7 @@ def _describe_method(name: str, kind: type[Method]) -> dict[str, Any]:
         "version": kind.version,
         "source": METHODS.sources.get(name),
         "options": _describe_options(kind),
+        "common_options": list(OVERRIDE_TYPES),
         "learning_rates": {k: dataclasses.asdict(v) for k, v in kind.learning_rates.items()},
         "tunable": {k: dataclasses.asdict(v) for k, v in kind.tunable.items()},
         "paper_options": dict(kind.paper_options),
@@ -127,6 +129,7 @@ def _describe_options(kind: type[Method]) -> dict[str, dict[str, Any]]:
         allowed: Any = list(typing.get_args(hint)) if literal else field.metadata.get("allowed", "")
         if callable(allowed):
             allowed = allowed()
+        allowed = allowed or describe_bounds(kind, field.name)
         type_name = (
             "choice" if literal else "list" if typing.get_origin(hint) is tuple else getattr(hint, "__name__", "")
         )

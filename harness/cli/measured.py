@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.running import make_listener, show_phases
-from harness.core.spec import make_spec
+from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
-MEMORY = {
-    "memory": (
-        Annotated[
-            str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
-        ],
-        None,
-    ),
-    "detail": (
-        Annotated[bool, typer.Option("--detail", help="also list the packs with their memory by category")],
-        False,
-    ),
-}
-REPEATS = {"repeats": (Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")], 3)}
+Memory = Annotated[
+    str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
+]
+Detail = Annotated[bool, typer.Option("--detail", help="also list the packs with their memory by category")]
+Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")]
 
 
-def plan(spec_file: Path | None, as_json: bool, memory: str | None, detail: bool, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def plan(
+    spec_file: SpecFile = None, as_json: Json = False, memory: Memory = None, detail: Detail = False, **values: Any
+) -> None:
     """Estimate memory and time before a run.
 
     Shows for each method whether it fits in memory, and what would make it fit. Trains nothing. Exit code 1 if a method
@@ -39,7 +34,7 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, detail: bool
     from harness.core.registry import load_all
     from harness.runner.forecast import forecast_run
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     load_all(spec.plugin)
     with show_phases(as_json):
         result = forecast_run(spec, memory)
@@ -50,7 +45,8 @@ def plan(spec_file: Path | None, as_json: bool, memory: str | None, detail: bool
     raise typer.Exit(1 if result["too_large"] else 0)
 
 
-def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats = 3, **values: Any) -> None:
     """Profile memory and speed of each method in isolation.
 
     More detailed than the profiles of `run`: memory by category and phase, spread over blocks, FLOP/s, energy. The
@@ -62,7 +58,7 @@ def profile(spec_file: Path | None, as_json: bool, repeats: int, flags: dict[str
     from harness.core.registry import load_all
     from harness.runner.profiles import profile_methods as take
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     load_all(spec.plugin)
     progress = make_listener(as_json, 0)
     # a live display that is not closed leaves the terminal without its cursor

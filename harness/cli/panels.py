@@ -16,12 +16,13 @@ from harness.core.spec import Spec
 PANELS: Mapping[str, str] = {
     "What to run": "suite tasks methods seeds preset spec_file primary margin",
     "Methods and training": "protocol lr epochs max_steps batch_size schedule warmup label_smoothing group_by_length"
-    " optimizer init_from",
+    " optimizer momentum init_from",
     "Tuning": "tune tune_tasks tune_seeds",
     "Model and data": "model data_dir data_file train_rows eval_rows max_length option",
     "Options of suites (also as --option NAME=VALUE)": "",
     "Devices, memory and speed": "device devices executor threads pack dtype quantize recompute cache memory repeats",
-    "Output and report": "out to as_json formats figures profile collapse_margin published tensorboard save_adapters",
+    "Output and report": "out to as_json formats figures profile collapse_margin published with_text tensorboard log"
+    " save_adapters",
     "Advanced": "retry plugin runs detail help",
 }
 """Title of a group -> names of its flags, in the order of the help."""

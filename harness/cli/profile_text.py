@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.bench.table import Bench
-from harness.cli.forecast_text import format_size
 from harness.core.record import Profile
+from harness.core.text import format_bytes
 
 
 def format_profiles(profiles: Sequence[Profile]) -> str:
@@ -16,8 +16,8 @@ def format_profiles(profiles: Sequence[Profile]) -> str:
     lines = [Bench("profile", _build_facts(profiles[0]), [_build_row(p) for p in profiles], []).text()]
     for p in profiles:
         if p.shares:
-            parts = ", ".join(f"{n} {format_size(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
-            lines.append(f"{p.method}: peak of one step {format_size(p.shares.total)}: {parts}")
+            parts = ", ".join(f"{n} {format_bytes(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
+            lines.append(f"{p.method}: peak of one step {format_bytes(p.shares.total)}: {parts}")
         for phase in p.phases:
             phase_bytes = {
                 "allocated": phase.allocated,
@@ -27,7 +27,7 @@ def format_profiles(profiles: Sequence[Profile]) -> str:
             }
             # the allocator's counts exist on a GPU only
             sizes = ", ".join(
-                f"{name} {format_size(value)}" for name, value in phase_bytes.items() if value is not None
+                f"{name} {format_bytes(value)}" for name, value in phase_bytes.items() if value is not None
             )
             lines.append(f"{p.method}: {phase.phase}: {sizes}")
         if p.reason:
@@ -47,12 +47,13 @@ def _build_row(p: Profile) -> dict[str, str]:
         "method": p.method,
         "precision": p.dtype if p.quantize == "none" else f"{p.dtype}, {p.quantize}",
         "status": p.status,
-        "peak": format_size(p.peak_bytes),
+        "peak": format_bytes(p.peak_bytes),
         "samples/s at full length": "" if p.samples_per_second is None else f"{p.samples_per_second:.1f}",
         f"samples/s, {p.rows or 'blocks'}": spread,
         "tokens/s": "" if p.tokens_per_second is None else f"{p.tokens_per_second:.0f}",
         "padding": "" if p.padding is None else f"{p.padding:.0%}",
         "step ms p10 / p50 / p90": times,
         "of matmul FLOP/s": "" if p.ceiling_share is None else f"{p.ceiling_share:.1%}",
+        "used by others": "unknown" if p.load is None or p.load.others is None else f"{p.load.others:.0%}",
         "J per 1,000 samples": "" if p.joules_per_1000 is None else f"{p.joules_per_1000:.1f}",
     }

@@ -67,13 +67,13 @@ def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> 
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy, method, suite or table")],
+    kind: Annotated[str, typer.Argument(help="strategy, method, suite, table, schedule or optimizer")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
 ) -> None:
     """Write a working plugin and its test as a starting point.
 
-    The plugin is a new selection strategy, method, suite or report table.
+    The plugin is a new selection strategy, method, suite, report table, learning-rate schedule or optimizer.
 
     Example: python -m harness new strategy mine
     """

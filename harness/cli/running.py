@@ -7,31 +7,32 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.progress import PhaseDisplay, ProgressListener, format_clock
 from harness.core.progress import count_noun
-from harness.core.spec import make_spec
+from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener
 
 
-def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
+@add_flags(Spec.model_fields)
+def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> None:
     """Train missing cells, profile methods and write the report.
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
-    cell failed.
+    cell failed, or if a tracker of --log did not get all cells.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
     from results.job import run_spec
 
-    spec = make_spec(flags, spec_file)
+    spec = make_spec(collect_flags(values), spec_file)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
     with show_phases(as_json) as phases:
         outcome = run_spec(spec, command, phases.listen, phases.show_report)
@@ -52,7 +53,8 @@ def run(spec_file: Path | None, as_json: bool, flags: dict[str, Any]) -> None:
         cells = count_noun(len(outcome.records), "cell")
         counts = f"{cells} in {format_clock(outcome.seconds)}, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
-    raise typer.Exit(1 if outcome.failed else 0)
+    print_lines(outcome.notes, sys.stderr)
+    raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 
 
 class Phases:

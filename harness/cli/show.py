@@ -11,11 +11,10 @@ from pydantic import BaseModel
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, list_files
 from harness.core.record import Record
-from harness.core.store import describe_damage, find_changed_predictions, parse_record
+from harness.core.spec import RUNS
+from harness.core.stored_files import describe_damage, find_changed_predictions, parse_record
 from harness.core.terminal import escape_text
 
-RUNS = Path("results/runs")
-"""Folder whose runs are searched when the user names none."""
 WIDTH = 12
 """Columns of the title of a part; the values stand to the right of it."""
 

@@ -10,14 +10,28 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, add_flags, collect_flags
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
 
+Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
+WithText = Annotated[
+    bool,
+    typer.Option(
+        "--with-text/--no-with-text",
+        help="show the text of the examples, read again from the data source, which must be unchanged; "
+        "--data-dir and the flags below it say where, if it is not the preset's",
+    ),
+]
+ROW_FIELDS = frozenset({"data_dir", "data_file", "option", "plugin"})
+"""Fields of Spec that say where the rows of a run come from, for commands that read them again."""
+To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
 
-def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
+
+@add_flags(REPORT_FIELDS | DECLARED_FIELDS | ROW_FIELDS)
+def report(out: Folder, to: To = None, with_text: WithText = False, **values: Any) -> None:
     """Write the report of a stored run or study again.
 
     Trains nothing. The report of a study includes its verdict.
@@ -27,10 +41,13 @@ def report(out: Path, to: Path | None, flags: dict[str, Any]) -> None:
     from results.report import rewrite_report as write
     from studies import runner
 
+    spec = make_spec(collect_flags(values))
     if _is_study(out):
-        path, lines = runner.rewrite_study_report(out, make_spec(flags), to)
+        if with_text:
+            raise UserError(f"--with-text: {out} is a study; allowed: the folder of a run")
+        path, lines = runner.rewrite_study_report(out, spec, to)
     else:
-        path, lines = write(out, make_spec(flags), to)
+        path, lines = write(out, spec, to, with_text=with_text)
     print_skipped(lines)
     print_lines([f"report: {path}"])
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, add_flags, collect_flags
 from harness.cli.progress import format_clock
 from harness.cli.running import show_phases
 from harness.core.errors import UserError
@@ -49,7 +49,8 @@ def studies(as_json: Json = False) -> None:
     print_wrapped(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
 
 
-def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any]) -> None:
+@add_flags(FLAGS)
+def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -> None:
     """Run a study and write the report with its verdict.
 
     Cells that are stored already do not train again. Exit code 1 if a cell failed.
@@ -67,7 +68,7 @@ def study(name: str, as_json: bool, runs: list[str] | None, flags: dict[str, Any
     if runs and not folders:
         raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
     with show_phases(as_json) as phases:
-        outcome = run_study(chosen, flags, command, phases.listen, folders, phases.show_report)
+        outcome = run_study(chosen, collect_flags(values), command, phases.listen, folders, phases.show_report)
     if as_json:
         answer = {
             "study": chosen.name,

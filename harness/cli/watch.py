@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from harness.core.files import list_files
 from harness.core.progress import format_time_left
 from harness.core.record import Record
-from harness.core.store import Store, read_record
+from harness.core.store import Store
+from harness.core.stored_files import read_record
 from harness.core.terminal import align_rows, escape_text, fit_table, make_text
 
 if TYPE_CHECKING:

@@ -51,7 +51,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Group = Literal["identity", "tokenization", "rows", "batching", "generation", "objective", "budget", "optimizer"]
+Group = Literal[
+    "identity", "tokenization", "rows", "batching", "generation", "objective", "algorithm", "budget", "optimizer"
+]
 """What a field of the protocol decides.
 
     identity       how the protocol is called; changes no result
@@ -60,12 +62,13 @@ Group = Literal["identity", "tokenization", "rows", "batching", "generation", "o
     batching       which rows share a batch
     generation     how texts are generated
     objective      the loss and the dropout of the model
+    algorithm      which optimizer updates; one updates all cells of a pack
     budget         how long and how fast a cell trains
-    optimizer      the update; cells of a pack may differ in it, as in their budget
+    optimizer      numbers of the update; cells of a pack may differ in them, as in their budget
 """
-SHARED_GROUPS: tuple[Group, ...] = ("tokenization", "rows", "batching", "generation", "objective")
-"""Groups that cells of a pack have in common, since they have one forward pass."""
-STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "objective", "optimizer")
+SHARED_GROUPS: tuple[Group, ...] = ("tokenization", "rows", "batching", "generation", "objective", "algorithm")
+"""Groups that cells of a pack have in common, since they have one forward pass and one optimizer."""
+STEP_GROUPS: tuple[Group, ...] = ("tokenization", "batching", "generation", "objective", "algorithm", "optimizer")
 """Groups that memory and time of one training step depend on."""
 
 
@@ -118,8 +121,16 @@ class Protocol(Frozen):
         le=LIMITS["max_steps"],
         description="linear warm-up: a share of the steps below 1, a number of steps from 1 on",
     )
+    optimizer: str = _field(
+        "algorithm",
+        default="adamw",
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=100,
+        description="adamw, sgd, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit or a plugin's",
+    )
+    momentum: float = _field("optimizer", default=0.0, ge=0, lt=1, description="of sgd")
     clip: float = _field("optimizer", default=1.0, gt=0, description="gradient norm at most, per cell")
-    weight_decay: float = _field("optimizer", default=0.01, ge=0, description="AdamW; none on biases and norms")
+    weight_decay: float = _field("optimizer", default=0.01, ge=0, description="none on biases and norms")
     beta1: float = _field("optimizer", default=0.9, ge=0, lt=1)
     beta2: float = _field("optimizer", default=0.999, ge=0, lt=1)
     epsilon: float = _field("optimizer", default=1e-8, gt=0)

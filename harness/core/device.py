@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from harness.core.cell import Cell
 from harness.core.errors import UserError, shorten
+from harness.core.optimizer import OPTIMIZERS
 from harness.core.process import count_cpus
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -24,6 +27,12 @@ def choose_device(requested: str) -> str:
     if requested == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA GPU is visible here; use --device cpu, or run `harness doctor`")
     return requested
+
+
+def check_optimizers(cells: Iterable[Cell], requested: str) -> None:
+    """Raise UserError where an optimizer of the cells does not run on the device of --device `requested`."""
+    for name in dict.fromkeys(cell.protocol.optimizer for cell in cells):
+        OPTIMIZERS.get(name)().check_device(choose_device(requested))
 
 
 def choose_threads(requested: int | None) -> int:
@@ -56,7 +65,7 @@ def choose_worker_devices(requested: str | None, device: str, threads: int | Non
     those of each worker; by default CPU workers share the cores. Raises UserError.
     """
     if requested is None:
-        count = _count_gpus() if device != "cpu" else 0
+        count = _count_gpus() if device != "cpu" and _may_have_several_gpus() else 0
         return [_describe_gpu(i, threads or count_cpus()) for i in range(count)] if count > 1 else []
     if match := re.fullmatch(r"cpu:([0-9]{1,4})", requested.strip()):
         count = int(match[1])
@@ -94,6 +103,14 @@ def _count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _may_have_several_gpus() -> bool:
+    """Whether there can be more than one GPU, by what costs no import of torch."""
+    visible = os.environ.get(VISIBLE)
+    if visible is not None:
+        return "," in visible
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) > 1
 
 
 def _describe_gpu(index: int, threads: int) -> WorkerDevice:

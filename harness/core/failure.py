@@ -14,6 +14,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
+from harness.core.text import format_bytes
 
 if TYPE_CHECKING:
     from harness.training.checkpoint import PackCheckpoint
@@ -93,7 +94,7 @@ def _format_peak() -> str:
 
     if not torch.cuda.is_initialized():
         return ""
-    return f" ({torch.cuda.max_memory_allocated() / 2**20:.0f} MiB allocated at most)"
+    return f" ({format_bytes(torch.cuda.max_memory_allocated())} allocated at most)"
 
 
 def release_memory() -> None:

@@ -12,13 +12,15 @@ Files of earlier versions have no digest and are read without a check.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
+import secrets
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -30,15 +32,6 @@ MAX_DIGEST_BYTES = 400
 HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 
 
-def _read_umask() -> int:
-    """The umask of this process."""
-    # it can only be read by setting it, which would disturb other threads later: so once, at import
-    os.umask(mask := os.umask(0))
-    return mask
-
-
-UMASK = _read_umask()
-
 # ---------------------------------------------------------------- writing
 
 
@@ -48,18 +41,33 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
     `content` is the bytes, or a function that writes them to a stream. Each call uses its own temporary file, so
     several processes may write the same path.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+    # not tempfile's: that file is readable by its owner only, the umask decides here as for any other file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with temporary.open("xb") as stream:
         try:
             stream.write(content) if isinstance(content, bytes) else content(stream)
             stream.flush()
-            # a temporary file is readable by its owner only; the result gets the usual permissions
-            os.fchmod(stream.fileno(), 0o666 & ~UMASK)
             # before the rename, or a power cut could leave an empty file under the final name
             os.fsync(stream.fileno())
-            os.replace(stream.name, path)
+            os.replace(temporary, path)
         except BaseException:
-            Path(stream.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which appears at `path` when the block ends without an error. Raises OSError.
+
+    Nothing may be at `path` by then except an empty folder.
+    """
+    # beside its final place, so that os.replace renames within one file system
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        # a temporary folder is open to its owner only; one inside it gets the usual permissions
+        whole = Path(temporary) / path.name
+        whole.mkdir()
+        yield whole
+        os.replace(whole, path)
 
 
 def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

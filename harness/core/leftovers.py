@@ -1,4 +1,4 @@
-"""Removal of temporary files that a killed process left: `.NAME.xxxxxxxx` beside NAME, as tempfile names them.
+"""Removal of temporary files that a killed process left: `.NAME.xxxxxxxx` beside NAME.
 
 OUT/.run.json.q1w2e3r4               written under the run's lock: the next holder of the lock removes it
 OUT/cells/.KEY.parquet.q1w2e3r4      "

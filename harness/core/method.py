@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.core.bounds import check_bounds
 from harness.core.errors import NotApplicable
 from harness.core.metric import METRICS as METRICS, Metric as Metric
 from harness.core.registry import Registry
@@ -123,7 +124,7 @@ class Range:
 
 
 def option(default: Any, meaning: str, allowed: str | Callable[[], list[str]] = "") -> Any:
-    """A field of a method with what `methods show` says of it; a Literal's values need no `allowed`.
+    """A field of a method with what `methods show` says of it; a Literal's values and bounds need no `allowed`.
 
     A function as `allowed` returns the names of a registry, plugins included.
     """
@@ -162,8 +163,12 @@ class Method(abc.ABC):
         """A text; cells whose methods return the same text may share a pack. None: trains alone."""
         return self.family
 
-    def check(self) -> None:  # noqa: B027 - most methods have nothing to refuse
-        """Raise UserError for an option out of range, with what was given and what is allowed."""
+    def check(self) -> None:
+        """Raise UserError for an option out of range, with what was given and what is allowed.
+
+        Bounds of single options are those of their annotations, e.g. Annotated[int, Ge(1)].
+        """
+        check_bounds(self)
 
     def fits(self, model: nn.Module) -> None:  # noqa: B027 - most methods fit every model
         """Raise UserError if the method cannot be attached to the model, which holds shapes only (device meta)."""

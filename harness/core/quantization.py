@@ -96,10 +96,6 @@ class Quantization:
         """
         return (StoredTensor("weight", (rows, columns), dtype),)
 
-    def compute_bytes_per_weight(self, rows: int, columns: int, dtype: StoredDtype = "float32") -> float:
-        """Bytes per entry of a weight [rows, columns], scales and tables included."""
-        return sum(tensor.bytes for tensor in self.layout(rows, columns, dtype)) / (rows * columns)
-
     def to_dense(self, weight: Any) -> Tensor:
         """The stored weight as a matrix in floating point [d_out, d_in]: a copy, except where it is one already."""
         dense: Tensor = weight.detach()

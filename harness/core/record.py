@@ -68,7 +68,9 @@ class TrainState(Strict):
 
     weights: int = Field(description="bytes of the trainable weights, head included")
     gradients: int = Field(description="bytes of their gradients")
-    optimizer: int = Field(description="bytes of both AdamW moments, and of the projectors of a projected gradient")
+    optimizer: int = Field(
+        description="bytes of the optimizer's state (AdamW: both moments), projectors of gradients included"
+    )
     frozen: int | None = Field(
         default=None, description="bytes of the adapter's frozen entries, and of the map of the trainable ones"
     )

@@ -25,25 +25,13 @@ REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
-    frozenset(
-        {
-            "device",
-            "pack",
-            "threads",
-            "out",
-            "profile",
-            "retry",
-            "save_adapters",
-            "margin",
-            "cache",
-            "executor",
-            "devices",
-        }
-    )
+    frozenset("device devices executor threads pack cache retry out profile save_adapters margin log".split())
     | REPORT_FIELDS
     | DECLARED_FIELDS
 )
 """Fields that change no result: not in the name of the output folder."""
+RUNS = Path("results/runs")
+"""Folder of the runs whose folder the user does not name, relative to the working directory."""
 PATH_FLAGS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
 """Flags whose text is a path."""
 NAME_BYTES, PATH_BYTES = 255, 4000
@@ -203,6 +191,14 @@ class Spec(BaseModel):
         le=LIMITS["max_steps"],
         description="linear warm-up: a share of the steps (0.06) or a number of steps (100); default: 0.06",
     )
+    optimizer: str | None = Field(
+        default=None,
+        description=(
+            "optimizer: adamw, sgd, or of bitsandbytes adamw_8bit, paged_adamw_32bit, paged_adamw_8bit (names of"
+            " transformers); default: adamw"
+        ),
+    )
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="momentum of sgd; default: 0")
     label_smoothing: float | None = Field(
         default=None,
         ge=0,
@@ -331,9 +327,25 @@ class Spec(BaseModel):
     tensorboard: bool = Field(
         default=False, description="write losses and scores as TensorBoard event files; default: off"
     )
+    log: Annotated[tuple[str, ...], Words] = Field(
+        default=(),
+        description=(
+            "comma-separated experiment trackers that get the finished cells of `run`: wandb, mlflow, trackio; they"
+            " stay on this machine unless the tracker's own environment variables name a server; default: none"
+        ),
+    )
     plugin: tuple[Path, ...] = Field(
         default=(), description="Python file that registers methods, strategies, suites and more (repeatable)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_device_of_workers(cls, fields: Any) -> Any:
+        """Workers on the CPU mean --device cpu for whatever the run does itself, such as profiles."""
+        devices = fields.get("devices") if isinstance(fields, dict) else None
+        if isinstance(devices, str) and devices.startswith("cpu:") and fields.get("device", "auto") == "auto":
+            return fields | {"device": "cpu"}
+        return fields
 
     @model_validator(mode="after")
     def _check_quantize(self) -> Self:
@@ -373,7 +385,7 @@ class Spec(BaseModel):
         content = self.model_dump_json(exclude=set(MACHINE_FIELDS))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         name = make_file_name(f"{'-'.join(self.suite)}-{self.preset}")
-        return Path("results/runs") / f"{name}-{digest}"
+        return RUNS / f"{name}-{digest}"
 
 
 def make_spec(flags: dict[str, Any], file: Path | None = None) -> Spec:

@@ -12,31 +12,33 @@ Any command may read. Only the holder of `lock` writes, and only its `repair` mo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from harness.core.errors import UserError, quote, shorten
+from harness.core.errors import UserError
 from harness.core.files import (
-    append_digest,
     check_writable,
     describe_os_error,
     escape_path,
     list_files,
-    read_bytes,
-    verify_digest,
     write_atomically,
 )
 from harness.core.garbage import pause_collection
 from harness.core.leftovers import remove_run_leftovers
-from harness.core.record import SCHEMA_VERSION, Predictions, Profile, Record, Run, SharedParts, Stored
+from harness.core.record import Predictions, Profile, Record, Run, SharedParts
+from harness.core.stored_files import (
+    UnmatchedPredictions,
+    describe_damage,
+    encode_parquet,
+    read_document,
+    read_documents,
+    read_record,
+    to_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +47,6 @@ if TYPE_CHECKING:
 SET_ASIDE = "set-aside"
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 """Seconds without a change after which a record is no longer being written, and seconds between two reads of it."""
-Document = TypeVar("Document", bound=Stored)
-RECORD_DEPTH = 2
-"""Nesting of a record's digest: it is in the last field, `extra`."""
-
-
-class UnmatchedPredictions(ValueError):
-    """The predictions of a record are absent or different: damage, or a run is between writing the two files."""
 
 
 class Store:
@@ -81,25 +76,23 @@ class Store:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """A context in which this process alone writes to the folder. Raises UserError if another run does."""
-        path = self.out / ".lock"
+        from filelock import FileLock, Timeout
 
+        path = self.out / ".lock"
+        # flock only, never the file's existence: the kernel releases it when a run is killed
+        file_lock = FileLock(path, timeout=0, fallback_to_soft=False)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+            file_lock.acquire()
+        except Timeout as error:
+            raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
         except OSError as error:
-            raise UserError(f"--out {self.out}: cannot open {path}: {describe_os_error(error)}; delete it") from error
+            raise UserError(
+                f"--out {self.out}: cannot lock {path}: {describe_os_error(error)}; delete it, or use another"
+            ) from error
         try:
-            # flock, not the file's existence: the kernel releases it when a run is killed
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"--out {self.out}: another run writes there; wait, or use another") from error
-            except OSError as error:
-                raise UserError(
-                    f"--out {self.out}: cannot lock {path}: {describe_os_error(error)}; use another"
-                ) from error
             yield
         finally:
-            os.close(descriptor)
+            file_lock.release()
 
     def write(self, record: Record, predictions: pd.DataFrame | None) -> None:
         """Write a record and its predictions, if any. Raises UserError."""
@@ -246,79 +239,7 @@ class Store:
             ) from error
 
 
-# ---------------------------------------------------------------- files
-
-
-def read_record(path: Path) -> Record:
-    """A record, checked against its file name, its cell and its predictions. Raises OSError and ValueError."""
-    record = parse_record(path)
-    # a copied or edited record would otherwise stand for a cell that it does not belong to
-    if record.key != path.stem or record.cell.key != record.key:
-        raise ValueError("its key does not match its content")
-    if side := find_changed_predictions(path.parent, record):
-        raise UnmatchedPredictions(f"its predictions {escape_path(Path(side.name))} are absent or changed")
-    return record
-
-
-def parse_record(path: Path) -> Record:
-    """A record, without a check of its predictions. Raises OSError and ValueError."""
-    try:
-        content = read_bytes(path)
-        record = Record.model_validate_json(content)
-        verify_digest(content, RECORD_DEPTH)
-        return record
-    except ValidationError as error:
-        # another version explains the error better than the first field that does not fit
-        version = _read_schema_version(path)
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version}, this harness reads {SCHEMA_VERSION}") from error
-        raise
-
-
-def _read_schema_version(path: Path) -> object:
-    """The schema version of an invalid record; the current one if the file holds none."""
-    try:
-        content = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):
-        return SCHEMA_VERSION
-    return content.get("schema_version", SCHEMA_VERSION) if isinstance(content, dict) else SCHEMA_VERSION
-
-
-def read_document(path: Path, kind: type[Document]) -> Document:
-    """The content of a JSON file; its digest, if it has one, is verified. Raises OSError and ValueError."""
-    content = read_bytes(path)
-    document = kind.model_validate_json(content)
-    if not verify_digest(content) and document.sha256 is not None:
-        raise ValueError("its sha256 is not the last of its members")
-    return document.model_copy(update={"sha256": None})
-
-
-def read_documents(folder: Path, kind: type[Profile]) -> tuple[dict[str, Profile], dict[Path, str]]:
-    """Key -> document for the files of a folder, and path -> reason for damaged files."""
-    documents: dict[str, Profile] = {}
-    damaged: dict[Path, str] = {}
-    for path in list_files(folder, ".json"):
-        try:
-            document = read_document(path, kind)
-            if document.key != path.stem:
-                raise ValueError("its key does not match its name")
-            documents[document.key] = document
-        except (OSError, ValueError) as error:
-            damaged[path] = describe_damage(error)
-    return documents, damaged
-
-
-def find_changed_predictions(cells: Path, record: Record) -> Path | None:
-    """The path of a record's predictions if they are absent or do not match the record's hash; otherwise None."""
-    if record.predictions is None:
-        return None
-    side = cells / record.predictions.path
-    # no other name is accepted, so that a record cannot make us read a file outside the folder
-    if record.predictions.path == f"{record.key}.parquet":
-        with contextlib.suppress(OSError):
-            if hashlib.sha256(read_bytes(side)).hexdigest() == record.predictions.sha256:
-                return None
-    return side
+# ---------------------------------------------------------------- changes of a file
 
 
 def _stat_files(path: Path) -> list[os.stat_result]:
@@ -362,32 +283,3 @@ def select_missing_cells(cells: Sequence[ACell], records: dict[str, Record], *, 
     """The cells that have to run: those without a record, cancelled ones, and with `retry` failed and oom ones."""
     final_statuses = {"ok"} if retry else {"ok", "failed", "oom"}
     return [c for c in cells if c.key not in records or records[c.key].status not in final_statuses]
-
-
-def describe_damage(error: Exception) -> str:
-    """One line about a damaged file; for an invalid record, its first invalid field and the value found there."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        # for a missing field pydantic gives the whole surrounding object as its input
-        given = "" if first["type"] in ("missing", "json_invalid") else f"; found: {quote(first['input'])}"
-        return f"{shorten(place)}: {first['msg']}{given}" if place else str(first["msg"])
-    if isinstance(error, OSError):
-        return describe_os_error(error)
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def to_json(document: BaseModel) -> bytes:
-    """The content of a JSON file, with its digest."""
-    # json.dumps, not pydantic's writer: a script that only reformats the file with the json module keeps the digest
-    depth = RECORD_DEPTH if isinstance(document, Record) else 1
-    return append_digest(json.dumps(document.model_dump(mode="json"), indent=1).encode(), depth)
-
-
-def encode_parquet(frame: pd.DataFrame) -> bytes:
-    """The content of a parquet file with the predictions."""
-    import io
-
-    stream = io.BytesIO()
-    frame.to_parquet(stream, index=False)
-    return stream.getvalue()

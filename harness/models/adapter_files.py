@@ -15,16 +15,15 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.files import describe_os_error, hash_file
+from harness.core.files import describe_os_error, hash_file, replace_folder
 from harness.core.label_order import read_id2label
 from harness.core.record import AdapterInfo, Record
-from harness.core.store import parse_record
+from harness.core.stored_files import parse_record
 
 if TYPE_CHECKING:
     from harness.core.method import Exported
@@ -49,17 +48,13 @@ def write_adapter(
     target = out / FOLDER / key
     try:
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{key}.") as temporary:
-            whole = Path(temporary) / key
-            whole.mkdir()
+        with replace_folder(target) as whole:
             exported.config.base_model_name_or_path = base
             exported.config.save_pretrained(str(whole))
             save_file(dict(exported.tensors), whole / WEIGHTS, metadata={"format": "pt"})
             if config is not None:
                 _write_json(whole / "config.json", config)
-            # os.replace does not replace a folder that has files.
             _remove(target)
-            os.replace(whole, target)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {target}: {describe_os_error(error)}; what is stored is kept") from error
     return AdapterInfo(path=f"{FOLDER}/{key}", sha256=hash_file(target / WEIGHTS))
@@ -116,27 +111,28 @@ def prepare_base(out: Path, source: ModelSource, config: Mapping[str, Any] | Non
         return str(target)
     try:
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-            whole = Path(temporary) / target.name
-            whole.mkdir()
-            if not _link_files(base, whole):
-                return str(base)
+        with replace_folder(target) as whole:
+            _link_files(base, whole)
             _write_json(whole / "config.json", config)
-            os.replace(whole, target)
+    except UnlinkableError:
+        return str(base)
     except OSError as error:
         raise UserError(f"cannot write {target}: {describe_os_error(error)}; what is stored is kept") from error
     return str(target)
 
 
-def _link_files(base: Path, folder: Path) -> bool:
-    """Link all files of `base` except config.json into `folder`; False on a file system without links."""
+class UnlinkableError(Exception):
+    """A file system without symbolic links."""
+
+
+def _link_files(base: Path, folder: Path) -> None:
+    """Link all files of `base` except config.json into `folder`. Raises UnlinkableError."""
     try:
         for file in base.iterdir():
             if file.is_file() and file.name != "config.json":
                 (folder / file.name).symlink_to(file)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        raise UnlinkableError from error
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from harness.core.cell import Cell, InitialRef
 from harness.core.errors import NotApplicable, UserError
 from harness.core.files import list_files
 from harness.core.record import Record
-from harness.core.store import parse_record
+from harness.core.stored_files import parse_record
 from harness.models.adapter_config import check_plain, read_config
 from harness.models.adapter_files import FOLDER, check_unchanged
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError, quote
-from harness.core.files import describe_os_error
+from harness.core.files import describe_os_error, replace_folder
 from harness.core.presets import get_preset
-from harness.core.store import describe_damage, parse_record
+from harness.core.stored_files import describe_damage, parse_record
 from harness.models.adapter_config import check_patterns, read_config
 from harness.models.adapter_files import build_label_fields, check_unchanged
 from harness.models.source import ModelSource, read_model_config, resolve
@@ -59,13 +57,9 @@ def _write(out: Path, *parts: Any) -> None:
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Next to `out`, so that os.replace renames within one file system.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merge.") as made:
-            whole = Path(made) / "model"
-            whole.mkdir()
+        with replace_folder(out) as whole:
             for part in parts:
                 part.save_pretrained(whole)
-            os.replace(whole, out)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"--out {out}: cannot write there: {describe_os_error(error)}; give a folder that can be written"

@@ -16,6 +16,7 @@ from harness.core.executor import EXECUTORS
 from harness.core.label_order import describe_label_order
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
+from harness.core.optimizer import OPTIMIZERS, check_hyperparameters
 from harness.core.presets import Preset, get_preset
 from harness.core.quantization import QUANTIZATIONS, build_quantization_part
 from harness.core.registry import Registry
@@ -25,17 +26,14 @@ from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
-from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
+from harness.planning.protocol import build_protocol
 from harness.planning.schedule import STEPS_VERSION
+from harness.planning.seed_grammar import parse_seeds
 
-PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
 ORDER_VERSION = 2
 """Of the batches of rows of like length (harness/data/sampler.py): 2 gives each seed groups in an order of its own."""
-BUDGET_FIELDS = (
-    *"lr epochs max_steps batch_size group_by_length max_length".split(),
-    *"schedule warmup label_smoothing train_rows eval_rows".split(),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +93,16 @@ def make_plan(spec: Spec) -> Plan:
         for cell in planned:
             if cell.key not in cells or (cell.named and not cells[cell.key].named):
                 cells[cell.key] = cell
+    _check_momentum(spec, [planned.cell for planned in cells.values()])
     notes = dict.fromkeys(c.start.note for c in cells.values() if c.start and c.start.note)
     return Plan(tuple(cells.values()), tuple(dict.fromkeys(dropped)), tuple(notes))
+
+
+def _check_momentum(spec: Spec, cells: Sequence[Cell]) -> None:
+    """Raise UserError for --momentum without a cell whose optimizer reads it."""
+    names = dict.fromkeys(cell.protocol.optimizer for cell in cells)
+    if spec.momentum is not None and names and all("momentum" not in OPTIMIZERS.get(name).reads for name in names):
+        check_hyperparameters(next(iter(names)), {"momentum": spec.momentum})
 
 
 def _with_seeds(planned: PlannedCell, seeds: dict[str, int]) -> PlannedCell:
@@ -126,12 +132,6 @@ def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[d
 
 def format_not_applicable(what: str, error: UserError) -> str:
     return f"{what}: not applicable: {error}"
-
-
-def restore_method(cell: Cell) -> Method:
-    """The method of a stored cell with its options."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in cell.options.items()}
-    return METHODS.get(cell.method)(**options)
 
 
 def _select_tasks(suites: Mapping[str, Suite], named: Sequence[str]) -> list[tuple[str, str]]:
@@ -223,7 +223,7 @@ def _build_cell(
     if reason := method.unfit_weights.get(QUANTIZATIONS.get(quantize).weight_class):
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {reason}")
     protocol = build_protocol(spec, chosen, suite, method, call.overrides)
-    parts = _build_parts(suite, task, method, protocol.schedule)
+    parts = _build_parts(suite, task, method, protocol)
     cell = Cell(
         suite=suite.name,
         suite_version=suite.version,
@@ -245,55 +245,28 @@ def _build_cell(
     return PlannedCell(cell, method, suite, data, model, named=call.named)
 
 
-def _build_parts(suite: Suite, task: str, method: Method, schedule: str) -> dict[str, str]:
+def _build_parts(suite: Suite, task: str, method: Method, protocol: Protocol) -> dict[str, str]:
     """What changes results and has no field of its own.
 
-    These are digests of plugin sources, strategy versions above 1, options of suite and method, and files of other
-    packages that score a suite.
+    These are digests of plugin sources, versions above 1 of strategies and of the optimizer, options of suite and
+    method, and files of other packages that score a suite.
     """
     registrations: list[tuple[Registry[Any], str]] = [(SUITES, suite.name), (METHODS, method.name)]
     registrations += [(STRATEGIES, name) for name in method.strategies()]
     registrations += [(METRICS, name) for name in list_metric_names(suite.tasks[task])]
-    registrations.append((SCHEDULES, schedule))
+    registrations += [(SCHEDULES, protocol.schedule), (OPTIMIZERS, protocol.optimizer)]
     sources = {
         f"{registry.kind} {name}": registry.sources[name]
         for registry, name in registrations
         if name in registry.sources
     }
-    versions = {name: STRATEGIES.get(name).version for name in method.strategies()}
-    raised_versions = {f"strategy {name}": str(v) for name, v in versions.items() if v > 1} | method.parts()
-    return raised_versions | sources | suite.parts() | dict(suite.files())
+    versions = {f"strategy {name}": STRATEGIES.get(name).version for name in method.strategies()}
+    versions[f"optimizer {protocol.optimizer}"] = OPTIMIZERS.get(protocol.optimizer).version
+    raised_versions = {name: str(version) for name, version in versions.items() if version > 1}
+    return raised_versions | method.parts() | sources | suite.parts() | dict(suite.files())
 
 
 def _build_field_versions(protocol: Protocol) -> dict[str, str]:
     """Versions of protocol fields for which an earlier version of this harness gave other results."""
     steps = {} if protocol.epochs.is_integer() else {"steps": str(STEPS_VERSION)}
     return steps | ({"order": str(ORDER_VERSION)} if protocol.group_by_length else {})
-
-
-def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, overrides: Mapping[str, Any]) -> Protocol:
-    """The protocol of a cell, merged from several sources; later ones override earlier ones.
-
-    Order: preset, the preset's settings for the suite, the method's declared learning rate, the paper's protocol, flags
-    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate.
-    """
-    suite_fields = chosen.get_suite_preset(suite.name).protocol
-    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
-    declared = method.learning_rates.get(chosen.learning_rates_of or chosen.name)
-    if declared is not None:
-        fields |= {"lr": declared.value, "lr_source": declared.source}
-    if spec.protocol == "paper":
-        fields |= PAPER_PROTOCOL
-    flags = {k: v for k in BUDGET_FIELDS if (v := getattr(spec, k)) is not None}
-    flags |= {k: v for k, v in suite.given.items() if k in Protocol.model_fields}
-    # epochs given alone must not be cut by the max_steps of a preset
-    for layer in (flags, {k: v for k, v in overrides.items() if k in Protocol.model_fields}):
-        if "epochs" in layer and "max_steps" not in layer:
-            fields["max_steps"] = None
-        fields |= layer
-        if "lr" in layer:
-            fields["lr_source"] = "given"
-    if "lr" not in fields:
-        raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")
-    SCHEDULES.get(fields.get("schedule", "linear"))  # an unknown name is refused with the nearest one
-    return Protocol.model_validate(fields)

@@ -8,10 +8,10 @@ The predicted peak of K replicas is a line in K, through the predictions of 1 an
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 
 from harness.core.cell import STEP_GROUPS, Cell
 from harness.core.errors import UserError, shorten
@@ -28,27 +28,16 @@ PLANNED_SHARE = 0.9
 """Share of the free memory to plan for; the rest is for fragmentation and errors of the prediction."""
 BOUND_MARGIN = 4.0
 """The closed form may be too low by this factor and still decide that a pack fits."""
-UNITS = {
-    "": 1,
-    "B": 1,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
+MEMORY = TypeAdapter(Annotated[ByteSize, Field(ge=1, le=2**63)])
 
 
 def parse_memory(text: str) -> int:
-    """'24GiB' -> bytes. Raises UserError."""
-    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", text)
-    size = int(float(match[1]) * UNITS.get(match[2].upper(), 0)) if match else 0
-    if size < 1:
-        raise UserError(f"--memory '{shorten(text)}': allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB")
-    return size
+    """'24GiB' -> bytes; GB is 10^9. Raises UserError."""
+    try:
+        return int(MEMORY.validate_python(text))
+    except ValidationError as error:
+        allowed = "allowed: a number above 0 with a unit, e.g. 24GiB or 512MiB"
+        raise UserError(f"--memory '{shorten(text)}': {allowed}") from error
 
 
 def get_free_memory(device: str) -> int:
@@ -114,8 +103,8 @@ class Capacity:
         shape = self.dimensions(step)
         if shape is None:
             return None
-        one = bound_of(shape, step, 1)
-        each = bound_of(shape, step, 2) - one
+        one = estimate_upper_bound(shape, step, 1)
+        each = estimate_upper_bound(shape, step, 2) - one
         return max(0, 1 + int((self.room * PLANNED_SHARE / margin - one) // each))
 
     def dimensions(self, step: Step) -> Dimensions | None:
@@ -192,13 +181,7 @@ def read_dimensions(step: Step) -> Dimensions | None:
     return sizes if all(isinstance(size, int) for size in sizes) else None  # type: ignore[return-value]
 
 
-def estimate_upper_bound(step: Step, k: int) -> float:
-    """`bound_of` a step's model; infinite for a configuration with other names."""
-    shape = read_dimensions(step)
-    return math.inf if shape is None else bound_of(shape, step, k)
-
-
-def bound_of(shape: Dimensions, step: Step, k: int) -> float:
+def estimate_upper_bound(shape: Dimensions, step: Step, k: int) -> float:
     """Bytes of a step of K replicas by a closed form, which shows without a prediction that a small model fits.
 
     It sums activations by arXiv 2205.05198, equation 1, at four bytes per number; the logits three times; and weight,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from harness.core.provenance import read_cpu_name
 from harness.core.record import Profile
-from harness.core.store import read_documents
+from harness.core.spec import RUNS
+from harness.core.stored_files import read_documents
 
-RUNS = Path("results/runs")
 NONE_YET = "no time estimate yet: run `profile` to calibrate it"
 
 

@@ -107,7 +107,7 @@ def measure_in_detail(question: ProfileRequest, empty: Profile) -> Profile:
     with trainer.runner.stream():
         _evaluate(trainer, question, phases)
     other_pids = sorted({*other_pids, *phases.gpu.list_other_processes()})
-    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0)
+    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0, cell.protocol)
     fields: dict[str, Any] = {"status": "ok", "phases": phases.seen, "shares": counted.shares}
     fields |= {"reason": describe_caveats(trainer, phases.gpu), "peak_bytes": max(0, peak)}
     fields |= {"flops": counted.flops, "launches": counted.launches, "train_state": state}

@@ -84,7 +84,7 @@ def _measure(question: ProfileRequest, empty: Profile) -> Profile:
     loaded = RssPeak().start
     backbone_parameters = list(model.parameters())
     trainer = build_trainer(question, model, WARMUP_STEPS + TIMED_STEPS)
-    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0)
+    _, state = count_parameters(measure_storage(model, backbone_parameters), trainer.attached, 0, cell.protocol)
     counted = trace(trainer, question.device)
     gc.collect()
     if cuda:  # the peak of steps alone, as in a detailed profile: attaching a method may take more

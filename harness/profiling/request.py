@@ -12,8 +12,7 @@ from harness.core.cell import Cell, Protocol
 from harness.core.method import Example, Method, Task
 from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
-from harness.models.load import load_model
-from harness.training.pack_training import attach_methods
+from harness.training.pack_training import attach_methods, load_backbone
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -58,16 +57,7 @@ def count_vocabulary(model: torch.nn.Module) -> int:
 
 def load_alone(question: ProfileRequest) -> torch.nn.Module:
     """The cell's backbone in its dtype and quantization, on the device."""
-    cell = question.cell
-    return load_model(
-        question.source,
-        question.task.outputs,
-        dtype=cell.dtype,
-        quantize=cell.quantize,
-        device=question.device,
-        attention_dropout=cell.protocol.attention_dropout,
-        trained_backbone=question.method.trains_backbone,
-    )
+    return load_backbone(question.cell, question.method, question.task, question.source, question.device)
 
 
 def make_synthetic_rows(task: Task, protocol: Protocol, length: int, model: torch.nn.Module) -> tuple[Split, Losses]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from harness.core.quantization import get_quantization_of
 from harness.core.record import MemoryShares
-from harness.data.task_types.base import Shape
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, StorageLife, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached
@@ -30,27 +29,23 @@ def trace(trainer: Trainer, device: str) -> Prediction:
     counts = LiveStorages(block)
     forward: dict[str, int] = {}
     gradients: list[StorageLife] = []
-    losses, update = trainer._forward, trainer.optimizer.update
 
-    def watched(rows: Tensor, shape: Shape) -> Tensor:
-        output = losses(rows, shape)
+    def count_forward() -> None:
         forward.update(live=counts.live, flops=counts.flops)  # the logits are freed by now, the activations are not
-        return output
 
-    def updated() -> Tensor:
+    def list_gradients() -> None:
         parameters = itertools.chain.from_iterable(g.parameters.values() for g in trainer.attached.groups)
         gradients.extend(counts.storages(p.grad for p in parameters if p.grad is not None))
-        return update()
 
-    trainer._forward, trainer.optimizer.update = watched, updated  # type: ignore[method-assign]
+    trainer.after_forward.append(count_forward)
+    trainer.before_update.append(list_gradients)
     try:
         with trainer.runner.stream(), counts:
             trainer.train_step(0)
     finally:
-        del trainer._forward, trainer.optimizer.update
-    state_shares = measure_shares(
-        trainer.model, trainer.attached, trainer.optimizer.first, trainer.optimizer.second, block
-    )
+        trainer.after_forward.remove(count_forward)
+        trainer.before_update.remove(list_gradients)
+    state_shares = measure_shares(trainer.model, trainer.attached, trainer.optimizer.list_tensors(), block)
     created = counts.at_peak(gradients)
     state_shares["gradients"] += created
     # if the peak lies late in the backward pass, part of the activations is freed by then
@@ -67,9 +62,7 @@ def _list_quantization_state(model: nn.Module) -> Iterator[Tensor]:
             yield from get_quantization_of(parameter).list_state(module, parameter)
 
 
-def measure_shares(
-    model: nn.Module, attached: Attached, first: list[Tensor], second: list[Tensor], block: int
-) -> dict[str, int]:
+def measure_shares(model: nn.Module, attached: Attached, optimizer_state: list[Tensor], block: int) -> dict[str, int]:
     """Bytes that training holds from step to step, by category; each storage is rounded up to `block`."""
     size = functools.partial(sum_storage_bytes, block=block)
     tensors = [*model.named_parameters(), *model.named_buffers()]
@@ -85,5 +78,5 @@ def measure_shares(
         "quantization": fake + real,
         "adapters": size(g.theta for g in trained) + sum(attached.frozen_bytes),
         "gradients": size(g.grad_buffer for g in attached.groups if g.grad_buffer is not None),
-        "optimizer": size([*first, *second]),
+        "optimizer": size(optimizer_state),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -50,9 +51,12 @@ class EagerRunner:
     capturing = False
     seconds = 0.0
     fallback: str | None = None
+    """Why steps on a GPU run without a graph; None on a CPU, and where graphs are used."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, fallback: str | None = None) -> None:
         self.compute = compute
+        if fallback is not None:
+            self.fallback = fallback
 
     def step(self, rows: Tensor, shape: Hashable, *, plain: bool) -> Tensor:
         return self.compute(rows, shape)
@@ -144,6 +148,21 @@ class GraphRunner(EagerRunner):
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         return use_side_stream(torch.device("cuda"))
+
+
+def bind_weakly(method: Compute) -> Compute:
+    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
+
+    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
+    """
+    weak_method = weakref.WeakMethod(method)
+
+    def compute(rows: Tensor, shape: Any) -> Tensor:
+        bound_method = weak_method()
+        assert bound_method is not None
+        return bound_method(rows, shape)
+
+    return compute
 
 
 def make_runner(compute: Compute, device: torch.device) -> EagerRunner:

@@ -77,7 +77,8 @@ class ParameterGroup:
     rate. Leaves outside of `undecayed` come first, so weight decay is one operation on the first `decayed` columns.
     With `projectors` (one per leaf, K = 1) the moments have the size of projected gradients. `restarts` are the steps
     per replica after which its moments start again from zero (0: never); set them before training. With `parameters`
-    (one per leaf, K = 1) autograd creates the gradients of these parameters, and `grad_buffer` is None.
+    (one per leaf, K = 1) autograd creates the gradients of these parameters, and `grad_buffer` is None. `leaf_counts`
+    are the trainable parameters per replica of leaves with padding; they come before the padding.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ParameterGroup:
         lr_scale: Sequence[float] | None = None,
         projectors: Mapping[str, Projector] | None = None,
         parameters: Mapping[str, nn.Parameter] | None = None,
+        leaf_counts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         # The sort is stable: leaves with weight decay first, otherwise in the given order.
         ordered = sorted(values, key=lambda item: item[0] in undecayed)
@@ -97,6 +99,7 @@ class ParameterGroup:
         self.counts = tuple(counts)
         self.lr_scale = list(lr_scale or [1.0] * len(counts))
         self.restarts = [0] * len(counts)
+        self.leaf_counts = {name: list(per_replica) for name, per_replica in (leaf_counts or {}).items()}
         self.decayed = sum(v[0].numel() for n, v in ordered if n not in undecayed)
         self.theta = torch.cat([v.reshape(len(counts), -1) for _, v in ordered], dim=1).contiguous()
         self.leaves = {n: Leaf(n, tuple(v.shape[1:]), v) for n, v in ordered}
@@ -158,23 +161,34 @@ class ParameterGroup:
         self.counts = tuple(self.counts[r] for r in rows)
         self.lr_scale = [self.lr_scale[r] for r in rows]
         self.restarts = [self.restarts[r] for r in rows]
+        for name, per_replica in self.leaf_counts.items():
+            self.leaf_counts[name] = [per_replica[r] for r in rows]
         self._bind()
 
     @property
     def moment_columns(self) -> int:
-        """Columns of each AdamW moment."""
+        """Columns of each moment."""
         return sum(p.size for p in self.projectors.values()) if self.projectors else self.theta.shape[1]
 
     def count_trained_bytes(self, replica: int) -> int:
         """Bytes of one replica's trainable parameters; its gradient takes as many."""
         return self.counts[replica] * self.theta.element_size()
 
-    def state_bytes(self, replica: int) -> int:
-        """Bytes of one replica's optimizer state: two moments, and the projectors' own tensors."""
+    def count_leaf(self, leaf: Leaf, replica: int) -> int:
+        """One replica's trainable parameters in a leaf; they come before its padding."""
+        per_replica = self.leaf_counts.get(leaf.name)
+        return leaf.stop - leaf.start if per_replica is None else per_replica[replica]
+
+    def state_bytes(self, replica: int, count_bytes: Callable[[int, int], int] | None = None) -> int:
+        """Bytes of one replica's optimizer state, with the projectors' own tensors.
+
+        `count_bytes` takes the parameters of a tensor and the bytes of each; without it there are two moments (AdamW).
+        """
+        item_bytes = self.theta.element_size()
+        count = count_bytes or (lambda size, item_bytes: 2 * size * item_bytes)
         if not self.projectors:
-            return 2 * self.count_trained_bytes(replica)
-        numbers = sum(2 * p.size + p.own_size for p in self.projectors.values())
-        return numbers * self.theta.element_size()
+            return sum(count(self.count_leaf(leaf, replica), item_bytes) for leaf in self.leaves.values())
+        return sum(count(p.size, item_bytes) + p.own_size * item_bytes for p in self.projectors.values())
 
     def iterate_projectors(self) -> Iterator[tuple[Projector, Leaf, int, int]]:
         """(projector, leaf, start, stop) for each leaf; start and stop are its columns in the moments."""

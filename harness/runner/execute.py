@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from harness.planning.planned_cell import PlannedCell
 
 
+def build_setup(spec: Spec) -> ExecutorSetup:
+    """What the run asks of its executor."""
+    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec))
+
+
 @contextlib.contextmanager
 def open_executor(spec: Spec) -> Iterator[Executor]:
     """The executor of a run, which has ended all of its processes when the context ends. Raises UserError."""
-    setup = ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec))
-    executor: Executor = EXECUTORS.get(spec.executor)(setup)
+    executor: Executor = EXECUTORS.get(spec.executor)(build_setup(spec))
     with contextlib.closing(executor):
         yield executor
 

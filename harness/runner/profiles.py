@@ -99,8 +99,9 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     With `repeats`, a number of blocks of timed steps, all are measured again and in detail. A profile whose process is
     killed is left out with a note.
     """
-    from harness.core.device import choose_device
+    from harness.core.device import check_optimizers, choose_device
 
+    check_optimizers([planned.cell for planned in plan.cells], spec.device)
     requests = build_requests(plan, spec, choose_device(spec.device), repeats)
     for level in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")

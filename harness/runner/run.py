@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.core.device import check_optimizers
 from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
@@ -117,6 +118,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # before any training: otherwise a method that does not fit would fail hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
+            check_optimizers([planned.cell for planned in todo], spec.device)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
         has_results = any(c.key in records for c in plan.cells)

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.core.cell import Cell
+from harness.core.cell import Cell, Protocol
 from harness.core.errors import CellFailed, UserError
 from harness.core.failure import CheckpointMismatch, OutOfMemory, is_out_of_memory, release_memory, summarize_error
 from harness.core.interrupt import defer_interrupts
-from harness.core.method import Calibration, Evaluated, Initial, Member, Method
+from harness.core.method import Calibration, Evaluated, Initial, Member, Method, Task
+from harness.core.optimizer import get_optimizer
 from harness.core.quantization import SIMULATED_NOTE
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.seeds import Streams
@@ -36,8 +37,8 @@ from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import load_model
+from harness.models.source import ModelSource
 from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
-from harness.planning.planned_cell import PlannedCell
 from harness.planning.schedule import count_steps
 from harness.replicas.cuda_graph import use_side_stream
 from harness.replicas.groups import Attached
@@ -52,17 +53,16 @@ if TYPE_CHECKING:
     from harness.core.listener import Listener
 
 
-def load_backbone(planned: PlannedCell, device: str) -> torch.nn.Module:
+def load_backbone(cell: Cell, method: Method, task: Task, source: ModelSource, device: str) -> torch.nn.Module:
     """The cell's backbone in its dtype and quantization type, frozen unless the method trains it."""
-    cell = planned.cell
     return load_model(
-        planned.source,
-        planned.task.outputs,
+        source,
+        task.outputs,
         dtype=cell.dtype,
         quantize=cell.quantize,
         device=device,
         attention_dropout=cell.protocol.attention_dropout,
-        trained_backbone=planned.method.trains_backbone,
+        trained_backbone=method.trains_backbone,
     )
 
 
@@ -107,7 +107,9 @@ def attach_methods(
     return attached, streams
 
 
-def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -> tuple[Parameters, TrainState]:
+def count_parameters(
+    backbone: BackboneStorage, attached: Attached, slot: int, protocol: Protocol
+) -> tuple[Parameters, TrainState]:
     """Parameter counts and bytes of training state of one member, from its trained groups."""
     parameters = Parameters(
         adapter_trained=attached.count("adapter", slot),
@@ -117,7 +119,8 @@ def count_parameters(backbone: BackboneStorage, attached: Attached, slot: int) -
         backbone_trained=attached.count("backbone", slot),
     )
     trained_bytes = sum(g.count_trained_bytes(slot) for g in attached.groups)
-    optimizer_bytes = sum(g.state_bytes(slot) for g in attached.groups)
+    count_bytes = functools.partial(get_optimizer(protocol).count_state_bytes, protocol)
+    optimizer_bytes = sum(g.state_bytes(slot, count_bytes) for g in attached.groups)
     state = TrainState(
         weights=trained_bytes,
         gradients=trained_bytes,
@@ -182,7 +185,7 @@ class PackTraining:
         self.first, self.cell = job.pack.first, job.pack.first.cell
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        self.model = load_backbone(self.first, device)
+        self.model = load_backbone(self.cell, self.first.method, self.first.task, self.first.source, device)
         # an exported adapter must hold these: they are drawn at random and are not in the files of the backbone
         drawn_names = list_drawn_parameters(self.model)
         self.drawn_parameters = {name: p for name, p in self.model.named_parameters() if name in drawn_names}
@@ -197,7 +200,7 @@ class PackTraining:
         self.ready = time.perf_counter()
         self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
         protocols = [c.protocol for c in job.pack.cells]
-        self.member_counts = [count_parameters(backbone, self.attached, slot) for slot in range(len(protocols))]
+        self.member_counts = [count_parameters(backbone, self.attached, *member) for member in enumerate(protocols)]
         self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
         self.earlier_phases = Phases(
             load=load_time - start_time, input=input_seconds, attach=self.ready - load_time, train=0, evaluate=0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.method import Exported
 from harness.core.record import Parameters, Phases, TrainState
-from harness.core.store import encode_parquet
+from harness.core.stored_files import encode_parquet
 from harness.training.trainer import TrainingHistory
 
 if TYPE_CHECKING:

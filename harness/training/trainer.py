@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -29,10 +28,10 @@ from harness.data.sampler import ReplicaSampler
 from harness.data.task_types.base import Losses, Shape, Split
 from harness.models.attention import use_attention_kernels
 from harness.planning.schedule import compute_learning_rates, count_steps
-from harness.replicas.cuda_graph import Compute, make_runner
+from harness.replicas.cuda_graph import EagerRunner, bind_weakly, make_runner
 from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from harness.replicas.groups import Attached
-from harness.replicas.optimizer import ReplicaAdamW
+from harness.replicas.optimizer import build_optimizer
 
 CURVE_POINTS = 20
 """Approximate number of points of a loss curve."""
@@ -75,17 +74,21 @@ class Trainer:
         self.totals = [count_steps(p, len(split)) for p in protocols]
         self.trained = [TrainingHistory(t) for t in self.totals]
         rates = [compute_learning_rates(p, t) for p, t in zip(protocols, self.totals, strict=True)]
-        self.optimizer = ReplicaAdamW(attached.groups, protocols, rates)
+        self.optimizer = build_optimizer(attached.groups, protocols, rates)
         first = protocols[0]
         self.order = ReplicaSampler(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
         self.device, self.loss_of = split.device, losses
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
-        self.runner = make_runner(_bind_weakly(self._compute), self.device)
+        compute, fallback = bind_weakly(self._compute), self.optimizer.fallback
+        self.runner = EagerRunner(compute, fallback) if fallback else make_runner(compute, self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
         self.phase: Literal["between", "gradients", "update"] = "between"
+        # called within each step that runs eagerly, for measurements; a replayed graph calls nothing
+        self.after_forward: list[Callable[[], None]] = []
+        self.before_update: list[Callable[[], None]] = []
 
     def run(
         self,
@@ -182,8 +185,12 @@ class Trainer:
         # around both passes, since the backward pass recomputes blocks under activation checkpointing
         with use_attention_kernels(self.device, max(shape)):
             losses = self._forward(rows, shape)
+            for callback in self.after_forward:
+                callback()
             total = losses if self.attached.penalty is None else losses + self.attached.penalty()
             self._backward(total.sum())
+        for callback in self.before_update:
+            callback()
         self.phase = "update"
         self.optimizer.update()
         self._sums += losses.detach()
@@ -254,10 +261,9 @@ class Trainer:
 
     @property
     def state_bytes(self) -> int:
-        """Approximate bytes of the tensors in `state`: trained values and AdamW moments."""
-        moments = [*self.optimizer.first, *self.optimizer.second]
+        """Approximate bytes of the tensors in `state`: trained values and the optimizer's state."""
         thetas = [group.theta for group in self.attached.groups]
-        return sum(tensor.nbytes for tensor in thetas + moments)
+        return sum(tensor.nbytes for tensor in thetas + self.optimizer.list_tensors())
 
     def restore(self, state: dict[str, Any], members: Sequence[int] | None = None) -> None:
         """Resume from `state`; results equal those of a run without a stop bit by bit. `members` selects some members.
@@ -270,8 +276,8 @@ class Trainer:
         # in place: leaves and gradients are views of theta, and so are the backbone's parameters if it trains
         for group, stored_theta in zip(self.attached.groups, state["theta"], strict=True):
             group.theta.detach().copy_(stored_theta)
-        moments = state["optimizer"]
-        self.optimizer.restore(moments | {"projectors": move_tensors(self.device, moments["projectors"])})
+        stored = state["optimizer"]
+        self.optimizer.restore(stored | {"projectors": move_tensors(self.device, stored["projectors"])})
         stored_extras = move_tensors(self.device, state["kept"])
         for part, stored_extra in zip(self.attached.extra_state, stored_extras, strict=True):
             part.restore(stored_extra)
@@ -286,18 +292,3 @@ class Trainer:
 def move_tensors(device: torch.device, tree: Any) -> Any:
     """A tree of lists and dicts with its tensors on `device`."""
     return tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
-
-
-def _bind_weakly(method: Compute) -> Compute:
-    """A function that calls a method without a reference to its owner, so that a trainer is freed when a pack ends.
-
-    A cycle of trainer and graphs would wait for the garbage collector, which counts objects and not their GPU memory.
-    """
-    weak_method = weakref.WeakMethod(method)
-
-    def compute(rows: Tensor, shape: Any) -> Tensor:
-        bound_method = weak_method()
-        assert bound_method is not None
-        return bound_method(rows, shape)
-
-    return compute

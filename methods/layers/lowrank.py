@@ -7,7 +7,6 @@ saved for the backward pass:  the columns of rows where A trains (none if A is f
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,39 +19,12 @@ from harness.replicas.dropout import CounterDropout
 from harness.replicas.groups import Attached, ParameterGroup
 from methods.layers.matrices import MatrixBank
 from methods.layers.packed import PartialMatrix
+from methods.layers.pair import Pair, pad_pair
 from methods.layers.replica_linear import get_trained_dtype, replace_module
 from methods.layers.replicas import check_rows
 
 INDEX_BYTES = 4
 """Bytes of one int32 in the index of trained entries."""
-
-
-@dataclasses.dataclass
-class Pair:
-    """One replica's low-rank pair at one site: A [rank, d_in], B [d_out, rank]; masks are True for trained entries.
-
-    `frozen` is the quantization type of entries that do not train. With `moves`, the mask is resampled during training.
-    """
-
-    a: Tensor
-    b: Tensor
-    train_a: np.ndarray
-    train_b: np.ndarray
-    scale: float
-    dropout: float
-    lr_ratio: float = 1.0
-    frozen: str = "none"
-    moves: bool = False
-
-    def drop_dead_ranks(self) -> Pair:
-        """The pair without ranks that have no effect: they do not train, and one of their factors is zero."""
-        trains = self.train_a.any(1) | self.train_b.any(0)
-        adds = (self.a.numpy().any(1)) & (self.b.numpy().any(0))
-        alive = np.flatnonzero(trains | adds)
-        if self.moves or len(alive) == len(self.a):
-            return self
-        a, b = self.a[alive], self.b[:, alive]
-        return dataclasses.replace(self, a=a, b=b, train_a=self.train_a[alive], train_b=self.train_b[:, alive])
 
 
 class SharedInput:
@@ -190,23 +162,6 @@ class LowRankLinear(nn.Module):
         self.scales, self._cast = self.scales[list(rows)], None
 
 
-def _pad_pair(pair: Pair | None, rank: int, like: Pair) -> Pair:
-    """The pair padded with zeros to `rank`; for a replica without a pair at this site all zero and frozen."""
-    if pair is None:
-        zero_a, zero_b = torch.zeros_like(like.a), torch.zeros_like(like.b)
-        pair = Pair(zero_a, zero_b, np.zeros(zero_a.shape, bool), np.zeros(zero_b.shape, bool), 1.0, 0.0)
-    more = rank - pair.a.shape[0]
-    if more == 0:
-        return pair
-    return dataclasses.replace(
-        pair,
-        a=nn.functional.pad(pair.a, (0, 0, 0, more)),
-        b=nn.functional.pad(pair.b, (0, more)),
-        train_a=np.pad(pair.train_a, ((0, more), (0, 0))),
-        train_b=np.pad(pair.train_b, ((0, 0), (0, more))),
-    )
-
-
 def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Attached:
     """Wrap each linear layer that any member names; returns the group "adapter" (none if nothing trains).
 
@@ -222,7 +177,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     for name in names:
         present = [m[name] for m in members if name in m]
         rank = max(pair.a.shape[0] for pair in present)
-        pairs = [_pad_pair(m.get(name), rank, present[0]) for m in members]
+        pairs = [pad_pair(m.get(name), rank, present[0]) for m in members]
         level, moves = present[0].frozen, any(pair.moves for pair in present)
         a = PartialMatrix([p.a.to(device, dtype) for p in pairs], [p.train_a for p in pairs], level, moves)
         b = PartialMatrix([p.b.to(device, dtype) for p in pairs], [p.train_b for p in pairs], level, moves)
@@ -305,10 +260,15 @@ def _build_groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mappin
     groups = []
     for part in parts:
         part_values = [(name, value) for name, value in values if name.rpartition(".")[2] in part]
-        counts = []
-        for member in members:
-            masks = [getattr(pair, f"train_{factor}") for pair in member.values() for factor in part]
-            counts.append(sum(int(mask.sum()) for mask in masks))
+        leaf_counts = {name: [_count_trained(member, name) for member in members] for name, _ in part_values}
+        counts = [sum(per_member) for per_member in zip(*leaf_counts.values(), strict=True)]
         if part_values:
-            groups.append(ParameterGroup("adapter", part_values, counts, lr_scale=ratios if part == ("b",) else None))
+            scale = ratios if part == ("b",) else None
+            groups.append(ParameterGroup("adapter", part_values, counts, lr_scale=scale, leaf_counts=leaf_counts))
     return groups
+
+
+def _count_trained(member: Mapping[str, Pair], name: str) -> int:
+    """One replica's trained entries of the factor `name` (SITE.a or SITE.b), 0 where it has no pair at the site."""
+    site, _, factor = name.rpartition(".")
+    return int(getattr(member[site], f"train_{factor}").sum()) if site in member else 0

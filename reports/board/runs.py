@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.core.files import escape_path, list_files
 from harness.core.record import Record
-from harness.core.store import Store, describe_damage, parse_record
+from harness.core.store import Store
+from harness.core.stored_files import describe_damage, parse_record
 from reports.cells import format_estimate
 from reports.compare import find_coverage
 from reports.frames import Grid, build_grids, build_method_names

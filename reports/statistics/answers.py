@@ -35,7 +35,7 @@ def build_answer(judged: Sequence[ComparisonResult], rows: Sequence[RankingRow],
     if len(primary) <= MAX_CLAIMS:
         claims = "; ".join(one.verdict.sentence.removesuffix(".") for one in primary)
         return f"{claims.replace('; No verdict', '; no verdict')}."
-    return f"{'; '.join(_count_verdicts(primary, margin))}."
+    return f"Compared with {'; with '.join(_count_verdicts(primary, margin))}."
 
 
 def select_primary(judged: Sequence[ComparisonResult]) -> list[ComparisonResult]:
@@ -64,7 +64,7 @@ def _count_verdicts(primary: Sequence[ComparisonResult], margin: float | None) -
         counts = [f"{phrases[kind]}: {list_names(methods)}" for kind, methods in names.items() if methods]
         silent = [j.comparison.method for j in group if j.verdict.kind not in phrases]
         counts += [f"no verdict: {list_names(silent)}"] if silent else []
-        parts.append(f"Compared with {first} on {place}, {', '.join(counts)}")
+        parts.append(f"{first} on {place}, {', '.join(counts)}")
     return parts
 
 

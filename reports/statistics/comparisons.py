@@ -10,7 +10,7 @@ from typing import Any
 from harness.core.record import Record
 from reports.compare import Coverage, compute_differences, find_pairs
 from reports.frames import Grid, Seeds, format_seeds, get_score
-from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals
+from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals, list_first
 from reports.statistics.comparable import check_comparable
 from reports.statistics.crossed import CrossedEstimate, ExampleVariance, estimate_crossed, estimate_example_variance
 from reports.statistics.evidence import Evidence
@@ -60,6 +60,16 @@ class Comparison:
     def equivalence_refusal(self) -> str:
         """Why neither equivalence nor non-inferiority may be claimed; '' where nothing speaks against it."""
         return join_refusals(self.collapses, self.method, self.first)
+
+    @property
+    def short_refusal(self) -> str:
+        """The same in few words, by task: 'runs on cola, stsb collapsed; no method learned rte'."""
+        refused = [one for one in self.collapses if one.describe_refusal(self.method, self.first)]
+        collapsed = [one.task for one in refused if one.is_learned]
+        unlearned = [one.task for one in refused if not one.is_learned]
+        parts = [f"runs on {list_first(collapsed)} collapsed"] if collapsed else []
+        parts += [f"no method learned {list_first(unlearned)}"] if unlearned else []
+        return "; ".join(parts)
 
     @property
     def collapsed(self) -> str:

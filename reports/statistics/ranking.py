@@ -11,7 +11,7 @@ from reports.compare import Coverage, estimate_average, estimate_task, find_cove
 from reports.frames import Grid
 from reports.statistics.answers import build_answer, list_caveats
 from reports.statistics.collapse import TaskCollapses
-from reports.statistics.costs import Spread, find_cost
+from reports.statistics.costs import Spread, describe_load, find_cost
 from reports.statistics.stability import estimate_without_collapsed
 from reports.statistics.student import Estimate, Student
 from reports.statistics.verdicts import Kind
@@ -31,6 +31,7 @@ class RankingRow:
     baseline, None where there is no interval; `verdict` is None for the baseline and for a method that is not compared
     with it. `trainable_parameters` exclude the head. `samples_per_second`: median, 10th and 90th percentile of the
     timed steps. `collapsed` of `runs` collapsed. `is_tied`: not shown to be worse than the best (see best_group).
+    `peak_kind` says what the peak counts, `load` what else ran while memory and speed were measured.
     """
 
     method: str
@@ -45,6 +46,8 @@ class RankingRow:
     collapsed: int
     runs: int
     is_tied: bool
+    peak_kind: str = ""
+    load: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ def _build_row(
         collapsed=sum(share.collapsed for share in shares),
         runs=sum(share.runs for share in shares),
         is_tied=is_tied,
+        peak_kind=cost.peak_kind,
+        load=describe_load(cost.profile) if cost.profile else "",
     )
 
 

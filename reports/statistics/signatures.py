@@ -70,7 +70,7 @@ def check_degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) 
     silent = sum(v.kind not in ("better", "worse", "equivalent", "non-inferior") for _, v, _ in candidates)
     if not candidates or silent == len(candidates):
         return FailureCheck(
-            name, None, f"Not decided: {len(candidates)} comparisons of lorasp with lora or full, none conclusive."
+            name, None, f"Not decided: no conclusive comparison of lorasp with lora or full ({len(candidates)} made)."
         )
     return FailureCheck(
         name, False, f"Not seen in {len(candidates)} comparisons, of which {silent} are not conclusive."

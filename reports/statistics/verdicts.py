@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.compare import NOT_RUN
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA
 from reports.statistics.power import ALPHA
@@ -97,9 +98,9 @@ def _list_missing_notes(kind: Kind, c: Comparison) -> Iterator[str]:
         yield f"Failed: {'; '.join(map(_truncate, c.failed[:MAX_FAILED]))}{more}."
     if c.pairs < c.asked and c.pairs > 0:
         yield f"{c.counted[0].upper()}{c.counted[1:]}."
-    if c.missing:
-        why = "; ".join(f"{task}: {reason}" for task, reason in c.missing.items())
-        yield f"The mean is over {', '.join(c.tasks) or 'no task'} only ({why})."
+    left_out = {task: why for task, why in c.missing.items() if why != NOT_RUN}
+    if left_out:
+        yield f"The mean leaves out {'; '.join(f'{task} ({why})' for task, why in left_out.items())}."
     if c.why and c.estimate is not None:
         yield f"New examples are not in the interval: {c.why}."
 
@@ -124,8 +125,7 @@ def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | 
         yield "The claim is for runs that do not collapse."
         yield c.collapsed
     elif kind == "undecided" and c.equivalence_refusal:
-        yield f"Neither equivalence nor non-inferiority is claimed: {c.equivalence_refusal}."
-        yield c.collapsed
+        yield f"No claim of equivalence: {c.short_refusal}."
     if late and kind != "undecided" and (is_within or kind in ("equivalent", "non-inferior")):
         yield LATE_MARGIN
 

@@ -29,6 +29,7 @@ PROTOCOL: Mapping[str, Callable[[Record], str]] = {
     "budget": _format_budget,
     "batch x tokens": lambda r: f"{r.cell.protocol.batch_size} x {r.cell.protocol.max_length}",
     "schedule": lambda r: r.cell.protocol.schedule,
+    "optimizer": lambda r: r.cell.protocol.optimizer,
     "precision": lambda r: r.cell.precision,
 }
 """Columns of the table of protocols; a cell that tasks do not share is told for each of them."""

@@ -1,5 +1,6 @@
 // Sorting, paging, filtering and copying of the tables, with DataTables. A table is set up when its section opens.
 const LONG_TABLE = 30;
+const PAPER_COLUMNS = 20; // a table of more is printed smaller
 const PAGE_SIZES = [25, 100, -1];
 const isEmpty = (value) => value === "" || value === null;
 const compare = (sign) => (a, b) => (isEmpty(a) || isEmpty(b) ? isEmpty(a) - isEmpty(b) : sign * (a - b));
@@ -31,7 +32,7 @@ const filterTable = (table) => {
 // ---- copying: the rows and columns that are shown, in the order shown
 const readShown = (table) => {
   const api = TABLES.get(table);
-  const rows = [table.tHead.rows[0], ...api.rows({ search: "applied", order: "applied" }).nodes(), ...(table.tFoot?.rows || [])];
+  const rows = [table.tHead.rows[0], ...api.rows({ search: "applied", order: "applied" }).nodes().toArray(), ...(table.tFoot?.rows || [])];
   return rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " ")));
 };
 const escapeLatex = (text) =>
@@ -85,7 +86,7 @@ const addCopyButtons = (holder, table) => {
     return button;
   });
   tools.append(label, ...buttons);
-  holder.querySelector(".scroll").after(tools);
+  (holder.querySelector(".scroll + .dt-layout-row") || holder.querySelector(".scroll")).after(tools);
 };
 
 const setUpTable = (holder) => {
@@ -112,6 +113,9 @@ const setUpTable = (holder) => {
   const namePages = () => holder.querySelector(".dt-paging nav")?.setAttribute("aria-label", `Pages of ${table.caption.textContent}`);
   api.on("draw", namePages);
   namePages();
+  // page controls stay in sight below the area that scrolls
+  const controls = holder.querySelector(".dt-layout-row:has(.dt-info)");
+  if (controls) holder.querySelector(".scroll").after(controls);
   addCopyButtons(holder, table);
   const first = table.querySelector("tbody [data-runs]");
   if (first) first.tabIndex = 0;
@@ -134,10 +138,15 @@ const addTables = () => {
     setUp();
   }
   document.addEventListener("filters", () => {
+    all("table[style*=zoom]").forEach((table) => { table.style.zoom = ""; });
     [...TABLES.keys()].forEach(filterTable);
     countHits();
   });
   document.addEventListener("printing", () => {
     all("details.section[data-print] .table").forEach(setUpTable);
+    for (const table of all(".table table:not(.ranking)")) {
+      const columns = table.tHead.rows[0].cells.length;
+      table.style.zoom = columns > PAPER_COLUMNS ? PAPER_COLUMNS / columns : "";
+    }
   });
 };

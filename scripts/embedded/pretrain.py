@@ -6,9 +6,7 @@ and the tokenizer. Training text is generated, so nothing is read from outside.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from scripts.embedded.corpus import draw_text_pairs
 from scripts.embedded.corruption import corrupt
 from scripts.embedded.recipe import EncoderRecipe, build_encoder_config, compute_rate_factor
 from scripts.embedded.texts import EncodedPairs, compose, encode, iterate_batches
+from scripts.embedded.updates import build_parser, create_optimizer, set_up_torch, update
 from scripts.embedded.vocabulary import build_replacement_table, build_vocabulary, save_tokenizer
 
 
@@ -65,7 +64,7 @@ def compute_losses(
 
 def train(model: Pretrainer, text: EncodedPairs, recipe: EncoderRecipe, tables: tuple[Tensor, Tensor]) -> list[float]:
     """Train all heads together; returns the mean of the last losses."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizer = create_optimizer(model, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: compute_rate_factor(step, recipe))
     recent = torch.zeros(3)
     started = time.monotonic()
@@ -74,11 +73,7 @@ def train(model: Pretrainer, text: EncodedPairs, recipe: EncoderRecipe, tables: 
         parts = compute_losses(model, text, rows, recipe, tables)
         # A binary loss is several times smaller than one over the vocabulary, hence the factor 4.
         loss = parts[0] + 4 * parts[1] + recipe.scene_weight * parts[2]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        update(model, loss, optimizer, schedule)
         values = torch.stack([part.detach() for part in parts])
         recent = values if step == 0 else recent.lerp(values, 0.005)
         if step % 1000 == 999:
@@ -89,15 +84,10 @@ def train(model: Pretrainer, text: EncodedPairs, recipe: EncoderRecipe, tables: 
 
 def main() -> None:
     """Generate the text, pretrain and save encoder and tokenizer."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=EncoderRecipe.steps)
+    parser = build_parser(main.__doc__, steps=EncoderRecipe.steps, threads=2)
     parser.add_argument("--layers", type=int, default=EncoderRecipe.layers)
-    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    set_up_torch(options.threads)
     recipe = EncoderRecipe(seed=options.seed, steps=options.steps, layers=options.layers)
     pairs = draw_text_pairs(recipe.seed, recipe.pairs)
     words = build_vocabulary(sentence for pair in pairs for sentence in pair)

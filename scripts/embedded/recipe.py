@@ -8,24 +8,33 @@ from transformers import BertConfig
 
 
 @dataclass(frozen=True)
-class EncoderRecipe:
-    """All settings that determine the pretrained weights."""
+class Recipe:
+    """The settings that all embedded models have; a recipe determines the pretrained weights."""
 
     seed: int = 0
-    pairs: int = 200_000
-    steps: int = 26_000
+    steps: int = 3_500
     batch: int = 64
+    rate: float = 3e-3
+    hidden: int = 64
+    inner: int = 192
+    heads: int = 4
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class EncoderRecipe(Recipe):
+    """The recipe of the encoders; the shares are of words (`masked` to `swapped`) and of pairs (`unrelated`)."""
+
+    steps: int = 26_000
     rate: float = 1.5e-3
+    inner: int = 128
+    pairs: int = 200_000
     masked: float = 0.12
     replaced: float = 0.15
     kept: float = 0.03
     swapped: float = 0.02
     unrelated: float = 0.25
     scene_weight: float = 0.2
-    hidden: int = 64
-    layers: int = 3
-    heads: int = 4
-    inner: int = 128
 
 
 def compute_rate_factor(step: int, recipe: EncoderRecipe) -> float:

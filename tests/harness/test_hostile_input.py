@@ -25,8 +25,8 @@ from harness.planning.grammar import (
     parse_data_files,
     parse_methods,
     parse_models,
-    parse_seeds,
 )
+from harness.planning.seed_grammar import parse_seeds
 from harness.profiling.capacity import parse_memory
 from studies import stored
 from studies.study import list_studies, read_study as read_study

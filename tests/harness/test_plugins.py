@@ -14,6 +14,7 @@ from harness.core import registry
 from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES
+from harness.core.optimizer import OPTIMIZERS
 from harness.core.presets import PRESETS
 from harness.core.quantization import QUANTIZATIONS
 from harness.core.registry import load_all
@@ -48,7 +49,9 @@ class Mild(LowRank):
 def registered() -> Iterator[None]:
     """What is registered in here is forgotten after, as at the end of a process."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES, PRESETS, EXECUTORS):
+        for kind in (
+            *(METHODS, METRICS, STRATEGIES, SUITES, QUANTIZATIONS, SCHEDULES, OPTIMIZERS, PRESETS, EXECUTORS),
+        ):
             kind.names()  # what is ours registers at the first look-up, and has to stay
             patch.setattr(kind, "_items", dict(kind._items))  # type: ignore[attr-defined]
             patch.setattr(kind, "sources", dict(kind.sources))  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ def projector_bytes(group: ParameterGroup) -> int:
 @pytest.mark.parametrize("name", EVERY)
 def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     made, attached = trainer(tiny_bert(dtype=torch.float32), [EVERY[name]], [protocol()], [0], rows())
-    parameters, state = count_parameters(BackboneStorage(0, 0, 0), attached, 0)
+    parameters, state = count_parameters(BackboneStorage(0, 0, 0), attached, 0, protocol())
     gradients: list[int] = []
     update = made.optimizer.update
 
@@ -53,7 +53,7 @@ def test_the_record_has_the_real_bytes(name: str, tiny_bert: Callable[..., nn.Mo
     made.train_step(0)
     assert state.weights == sum(size(g.theta) for g in attached.groups)
     assert [state.gradients] == gradients
-    moments = [*made.optimizer.first, *made.optimizer.second]
+    moments = made.optimizer.list_tensors()
     assert state.optimizer == sum(map(size, moments)) + sum(projector_bytes(g) for g in attached.groups)
     numbers = parameters.adapter_trained + parameters.head_trained + parameters.backbone_trained
     assert state.weights == 4 * numbers and parameters.adapter_frozen >= 0
@@ -81,7 +81,11 @@ def test_exactly_the_share_trains_at_odd_sizes(
         assert attached.count("adapter", 0) == wanted == sum(int(m.sum()) for pair in masks.values() for m in pair)
         adapter = [g for g in attached.groups if g.name == "adapter"]
         index = [attached.groups.index(g) for g in adapter]
-        assert sum(made.optimizer.first[i].numel() for i in index) == sum(g.grad.numel() for g in adapter) == wanted
+        assert (
+            sum(made.optimizer.moments["first"][i].numel() for i in index)
+            == sum(g.grad.numel() for g in adapter)
+            == wanted
+        )
         monkeypatch.undo()
 
 
@@ -101,7 +105,7 @@ def test_frozen_bytes_are_those_of_the_tensors(select: str, frozen: str, tiny_be
         spare = one.flat.shape[1] - sum(p.size for p in one.parts)  # takes the padding of packs
         assert 0 < spare <= ALIGNED
         held += size(one.flat) - 4 * spare
-    assert count_parameters(BackboneStorage(0, 0, 0), attached, 0)[1].frozen == held
+    assert count_parameters(BackboneStorage(0, 0, 0), attached, 0, protocol())[1].frozen == held
 
 
 PACKED = [
@@ -120,16 +124,16 @@ def test_what_a_record_says_of_a_cell_does_not_hang_on_its_neighbours(tiny_bert:
     def said(methods: list[Any], seeds: list[int], slot: int) -> Any:
         _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
         extra = {k: v for k, v in attached.collect_extra(slot).items() if k != "calibration_seconds"}
-        return count_parameters(BackboneStorage(0, 0, 0), attached, slot), extra
+        return count_parameters(BackboneStorage(0, 0, 0), attached, slot, protocol()), extra
 
     for methods in (PACKED, [LORASP(frozen="nf4", select=n) for n in ("random", "a-only", "layer", "rank")]):
         seeds = list(range(len(methods)))
         _, attached = trainer(tiny_bert(dtype=torch.float32), methods, [protocol()] * len(methods), seeds, rows())
         for slot, method in enumerate(methods):
             extra = {k: v for k, v in attached.collect_extra(slot).items() if k != "calibration_seconds"}
-            assert (count_parameters(BackboneStorage(0, 0, 0), attached, slot), extra) == said([method], [slot], 0), (
-                method
-            )
+            assert (count_parameters(BackboneStorage(0, 0, 0), attached, slot, protocol()), extra) == said(
+                [method], [slot], 0
+            ), method
 
 
 def test_counts_of_every_baseline(tiny_bert: Callable[..., nn.Module]) -> None:

@@ -18,7 +18,8 @@ from harness.training.trainer import ReplicaSampler
 from methods.from_peft import call_seeded
 from methods.layers.replica_linear import draw_head, find_head_linears
 from methods.layers.replicas import PrefixTunedModel, PromptTunedModel
-from methods.lowrank import draw_factors, find_sites
+from methods.lowrank import draw_factors
+from methods.sites import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 STREAMS = Streams(equal(3))

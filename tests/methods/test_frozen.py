@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.core.method import METHODS
-from harness.replicas.optimizer import ReplicaAdamW
+from harness.replicas.optimizer import ReplicaOptimizer
 from tests.harness.small_training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, moved, snapshot, tensors, unfrozen, watch_masks
 
@@ -49,9 +49,9 @@ def test_a_gradient_mask_in_place_of_freezing_is_caught(
     ((masks, starts),) = seen
     model = tiny_bert()
     made, attached = trainer(model, [METHODS.get("lora")()], [TEN], [0], rows())
-    step = ReplicaAdamW.update
+    step = ReplicaOptimizer.update
 
-    def masked(self: ReplicaAdamW) -> torch.Tensor:
+    def masked(self: ReplicaOptimizer) -> torch.Tensor:
         for name, pair in masks.items():
             for part, mask in zip("ab", pair, strict=True):
                 grad = attached.groups[0].leaves[f"{name}.{part}"].tensor.grad
@@ -59,7 +59,7 @@ def test_a_gradient_mask_in_place_of_freezing_is_caught(
                 grad[0][torch.from_numpy(~mask)] = 0
         return step(self)
 
-    monkeypatch.setattr(ReplicaAdamW, "update", masked)
+    monkeypatch.setattr(ReplicaOptimizer, "update", masked)
     train(made)
     assert unfrozen(model, masks, starts) == [f"{name}.a" for name in masks]
 

@@ -41,7 +41,7 @@ def test_created_gradients_change_no_bit(
     assert [g.name for g in created.attached.groups if g.grad_buffer is not None] == ["head"]
     for mine, theirs in zip(created.attached.groups, buffered.attached.groups, strict=True):
         assert torch.equal(mine.theta, theirs.theta)
-    moments = zip(created.optimizer.first, buffered.optimizer.first, strict=True)
+    moments = zip(created.optimizer.moments["first"], buffered.optimizer.moments["first"], strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in moments)
 
 

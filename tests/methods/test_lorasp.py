@@ -13,7 +13,8 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, STRATEGIES
 from harness.core.seeds import Streams, equal
 from methods.layers.lowrank import LowRankLinear
-from methods.lowrank import draw_factors, find_sites
+from methods.lowrank import draw_factors
+from methods.sites import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP, LORA = METHODS.get("lorasp"), METHODS.get("lora")
@@ -45,7 +46,10 @@ def test_exactly_half_of_loras_gradient_and_moments(tiny_bert: Callable[..., nn.
         made, attached = trainer(tiny_bert(), [method], [protocol()], [0], rows())
         group = attached.groups[0]
         sizes.append(
-            [t.numel() * t.element_size() for t in (group.grad, made.optimizer.first[0], made.optimizer.second[0])]
+            [
+                t.numel() * t.element_size()
+                for t in (group.grad, made.optimizer.moments["first"][0], made.optimizer.moments["second"][0])
+            ]
         )
     assert [2 * s for s in sizes[1]] == sizes[0]
 

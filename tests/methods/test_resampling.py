@@ -15,7 +15,7 @@ from harness.core.seeds import Streams, equal
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.matrices import MatrixBank
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 LORASP = METHODS.get("lorasp")

@@ -52,7 +52,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 def assert_same(one: tuple[Trainer, Attached], other: tuple[Trainer, Attached]) -> None:
     for a, b in zip(one[1].groups, other[1].groups, strict=True):
         assert torch.equal(a.theta, b.theta)
-    for a, b in zip(one[0].optimizer.second, other[0].optimizer.second, strict=True):
+    for a, b in zip(one[0].optimizer.moments["second"], other[0].optimizer.moments["second"], strict=True):
         assert torch.equal(a, b)
     assert one[0].trained == other[0].trained and one[0].optimizer.steps == other[0].optimizer.steps
 
@@ -116,7 +116,7 @@ def test_what_a_state_leaves_out_is_seen(tiny_bert: Callable[..., nn.Module]) ->
     run(straight[0])
     run(half[0], until=5)
     state = half[0].state()
-    for moment in state["optimizer"]["second"]:
+    for moment in state["optimizer"]["moments"]["second"]:
         moment.zero_()
     again[0].restore(state)
     run(again[0])

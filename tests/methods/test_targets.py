@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.core.errors import UserError
 from harness.core.method import METHODS
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 from tests.harness.small_training import protocol, rows, train, trainer
 
 ATTENTION = ["self.query", "self.key", "self.value", "output.dense"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.cell import Cell, ModelRef, Protocol
+from harness.core.method import METHODS, Method
 from harness.core.record import AverageInfo, Environment, Parameters, Profile, Record, TrainState
 from harness.core.seeds import equal
 from harness.core.store import Store
@@ -45,6 +46,12 @@ def cell(task: str = "cola", method: str = "lora", seed: int = 0, **fields: Any)
         "seeds": equal(seed),
     }
     return Cell.model_validate(start | fields)
+
+
+def restore_method(made: Cell) -> Method:
+    """The method of a cell with its options."""
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in made.options.items()}
+    return METHODS.get(made.method)(**options)
 
 
 def record(score: float | None, made: Cell | None = None, tasks: Sequence[str] = TASKS, **fields: Any) -> Record:

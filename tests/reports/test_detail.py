@@ -47,7 +47,7 @@ def test_each_seed_pair_is_tested_as_sacrebleu_does(tmp_path: Path) -> None:
     from sacrebleu.significance import PairedTest
 
     found = build_findings(analyse(runs(tmp_path), [], cells=tmp_path))
-    ((title, rows, notes),) = found.detail
+    ((title, rows, notes, _),) = found.detail
     assert title == "Seed pairs of translations" and any("not to be pooled" in note for note in notes)
     shown = {(r["method"], r["against"], r["seeds"], r["metric"]): r for r in rows}
     against = [("lorasp", "lora"), ("full", "lora"), ("lorasp", "full")]
@@ -81,5 +81,5 @@ def test_what_is_not_tested_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert why["lorasp", "lora", "0"].endswith("does not read")
     assert why["lorasp", "lora", "5"] == "not scored on the same sentences in the same order"
     monkeypatch.setattr(translation, "MOST_SENTENCES", 2 * len(REFERENCES))
-    ((_, rows, notes),) = build_findings(analyse(runs(tmp_path), [], cells=tmp_path)).detail
+    ((_, rows, notes, _),) = build_findings(analyse(runs(tmp_path), [], cells=tmp_path)).detail
     assert len(rows) == 4 and any("Not tested: 4 seed pairs (more than 120 sentences" in note for note in notes)

@@ -30,7 +30,7 @@ RUNS = [
 def test_the_answer_comes_first_and_every_comparison_is_in_the_table() -> None:
     found = build_findings(analyse(RUNS, [], margin=1.0))
     assert found.sentences[0].startswith("lorasp is worse than lora on the average of 2 tasks: -5.1 points")
-    title, rows, notes = found.tables[0]
+    title, rows, notes, _ = found.tables[0]
     frame = pd.DataFrame(rows)
     assert title.startswith("Comparisons") and set(frame["on"]) == {*TASKS, "average of 2 tasks"}
     assert any("margin is 1 points" in n for n in notes)
@@ -69,7 +69,7 @@ def test_what_is_undecided_says_what_would_be_found_and_how_many_seeds_it_takes(
 
 
 def test_means_over_all_tasks_are_scipys() -> None:
-    (rows,) = [rows for title, rows, _ in build_findings(analyse(RUNS, [])).tables if title == "Over all tasks"]
+    (rows,) = [rows for title, rows, *_ in build_findings(analyse(RUNS, [])).tables if title == "Over all tasks"]
     for row in rows:
         scores = [
             [r.scores["accuracy"] for r in RUNS if (r.cell.method, r.cell.task) == (row["method"], t)] for t in TASKS
@@ -89,7 +89,7 @@ def test_seed_pairs_are_detail_one_row_each_and_in_a_file(tmp_path: Path) -> Non
     said = {(m, s): guesses(rng, targets, 0.7) for m in ("lora", "lorasp") for s in range(MOST_ROWS + 3)}
     runs = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
     found = build_findings(analyse(runs, [], cells=tmp_path))
-    ((title, rows, notes),) = found.detail
+    ((title, rows, notes, _),) = found.detail
     assert title == "Seed pairs" and len(rows) == MOST_ROWS and any("3 more rows are in pairs.csv" in n for n in notes)
     assert any("not to be pooled" in n for n in notes) and len(found.flat["pairs"]) == MOST_ROWS + 3
     for row in rows[:20]:
@@ -101,7 +101,8 @@ def test_seed_pairs_are_detail_one_row_each_and_in_a_file(tmp_path: Path) -> Non
     text = (tmp_path / "r" / "report.md").read_text()
     assert text.index("## glue") < text.index("## Detail") < text.index("### Seed pairs")
     html = (tmp_path / "r" / "report.html").read_text()
-    assert html.index('id="suite-1"') < html.index('id="detail"') < html.index('id="runs"')
+    assert html.index('id="section-scores"') < html.index('id="section-examples"') < html.index('id="section-runs"')
+    assert html.index('id="section-examples"') < html.index("<caption>Seed pairs</caption>")
     assert len(pd.read_csv(tmp_path / "r" / "pairs.csv")) == MOST_ROWS + 3
 
 
@@ -114,12 +115,12 @@ def test_errors_of_questions_are_clustered_by_subject(tmp_path: Path) -> None:
     runs = [kept(tmp_path, p, targets, seed=s, ids=ids) for s, p in enumerate(said)]
     (rows,) = [
         rows
-        for title, rows, _ in build_findings(analyse(runs, [], cells=tmp_path)).tables
+        for title, rows, *_ in build_findings(analyse(runs, [], cells=tmp_path)).tables
         if title.startswith("Standard")
     ]
     right = np.mean([100.0 * (p == targets) for p in said], axis=0)
     fit = OLS(right, np.ones(160)).fit(cov_type="cluster", cov_kwds={"groups": np.repeat(range(4), 40)}, use_t=True)
     assert [(r["standard error"], r["questions"], r["subjects"]) for r in rows] == [(f"{fit.bse[0]:.2f}", 160, 4)]
     plain = [kept(tmp_path, p, targets, seed=s) for s, p in enumerate(said)]
-    titles = [title for title, _, _ in build_findings(analyse(plain, [], cells=tmp_path)).tables]
+    titles = [title for title, *_ in build_findings(analyse(plain, [], cells=tmp_path)).tables]
     assert not any(title.startswith("Standard") for title in titles)

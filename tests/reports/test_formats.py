@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import statistics
@@ -21,6 +22,7 @@ from harness.core.record import Record
 from reports.escape import escape_latex, escape_markdown, escape_markdown_alt, format_markdown_code
 from reports.figures import IMAGES
 from reports.findings import build_findings
+from reports.page import LIBRARIES
 from reports.render import FORMATS, write_report
 from reports.statistics.analysis import analyse
 from tests.reports.records import EIGHT, cell, grid_of, profile, record
@@ -67,6 +69,7 @@ class Page(HTMLParser):
         self.texts: list[str] = []
         self.rows: Rows = []
         self.caption = ""
+        self.is_in_cell = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -76,17 +79,20 @@ class Page(HTMLParser):
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("th", "td"):
+            self.is_in_cell = True
             self.rows[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
+        if tag in ("th", "td"):
+            self.is_in_cell = False
+        elif tag == "table":
             self.tables.setdefault(self.caption, self.rows)
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
         if self.tags[-1] == "caption" and data.strip():
             self.caption = data
-        elif self.tags[-1] in ("th", "td") and self.rows and self.rows[-1]:
+        elif self.is_in_cell:
             self.rows[-1][-1] += data.strip("\n")
 
 
@@ -108,7 +114,8 @@ def of_markdown(text: str) -> dict[str, Rows]:
 
 
 def _told(token: Token) -> str:
-    assert all(child.type in ("text", "text_special", "code_inline") for child in token.children or []), token
+    allowed = ("text", "text_special", "code_inline", "strong_open", "strong_close")
+    assert all(child.type in allowed for child in token.children or []), token
     return "".join(child.content for child in token.children or [])
 
 
@@ -197,13 +204,36 @@ def test_comparisons_and_means_over_tasks_are_those_of_their_csv(folders: dict[s
         }
 
 
+def test_charts_have_the_numbers_of_the_ranking_and_of_the_comparisons(folders: dict[str, Path]) -> None:
+    text = (folders["plain"] / "report.html").read_text()
+    (suite,) = json.loads(re.findall(r'id="numbers">(.*?)</script>', text)[0]).values()
+    lines = list(csv.DictReader(io.StringIO((folders["plain"] / "comparisons.csv").read_text())))
+    for tables in read_all(folders["plain"]):
+        head, *rows = tables["Ranking"]
+        assert [row[0] for row in rows] == [suite["methods"][one["method"]] for one in suite["ranking"]]
+        for row, one in zip(rows, suite["ranking"], strict=True):
+            mean, low, high = one["mean"]
+            assert row[2] == f"{mean:.1f} ± {(high - low) / 2:.1f}"
+            assert row[head.index("collapsed")] == "{} of {}".format(*one["collapsed"])
+            means = {suite["tasks"][t]: value for t, m, value, *_ in suite["means"] if m == one["method"]}
+            assert {task: row[head.index(task)] for task in means} == {t: f"{value:.1f}" for t, value in means.items()}
+    assert len(lines) == len(suite["differences"])
+    in_csv = {(one["on"], one["method"], one["against"]): one for one in lines}
+    for place, method, first, *ends, verdict in suite["differences"]:
+        on = suite["average"] if place < 0 else suite["tasks"][place]
+        line = in_csv[on, suite["methods"][method], suite["methods"][first]]
+        assert ends == [float(line[name]) for name in ("difference", "low", "high")] and verdict == line["verdict"]
+
+
 # ---------------------------------------------------------------- hostile text
 
 
 def test_hostile_text_is_read_back_as_text_from_html(folders: dict[str, Path]) -> None:
     text = (folders["hostile"] / "report.html").read_text()
     page = Page(text)
-    assert page.tags.count("script") == 2 and "alert(" not in "".join(re.findall(r"<script.*?</script>", text, re.S))
+    scripts = re.findall(r"<script.*?</script>", text, re.S)
+    assert page.tags.count("script") == len(scripts) == 2 + len(LIBRARIES)
+    assert not any('alert("x")' in script for script in scripts)
     heads = page.tables["Scores, average 'glue'"][0]
     assert EVIL in heads and any(EVIL in row for row in page.tables["Cells without a score"])
     assert sum(EVIL in told for told in page.texts) > 10

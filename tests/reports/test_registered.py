@@ -12,13 +12,14 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.registry import load_package
-from reports.registered import FIGURES, TABLES
+from reports.registered import FIGURES, SECTIONS, TABLES
 from tests.reports.records import grid_of, store_of
 
 PLUGIN = """
 from reports.document import Drawing
 from reports.plots.style import create_figure
-from reports.registered import report_figure, report_table
+from reports.registered import SectionContent, report_figure, report_section, report_table
+from reports.document import Table
 
 
 @report_table("best-runs", title="Best run of each method")
@@ -35,6 +36,14 @@ def draw(context):
     figure = create_figure(3, 2)
     figure.subplots().plot([1, 2], [1, 2])
     return Drawing(figure, "Two dots", "Two dots.")
+
+
+@report_section("calibration", title="Calibration of methods")
+def build_section(context):
+    figure = create_figure(3, 2)
+    figure.subplots().plot([1, 2], [2, 1])
+    table = Table("Calibration error", ("method", "error"), [(m, "0.25") for m in context.grid.methods])
+    return SectionContent(["A paragraph on <calibration>."], [table], {"line": Drawing(figure, "A line", "A line.")})
 """
 SCORES = {("cola", "lora"): [60.0, 62.123456789], ("cola", "lorasp"): [59.0, 61.5], ("rte", "lora"): [50.0, 51.0]}
 
@@ -44,14 +53,16 @@ def registries() -> Iterator[None]:
     """Plugins stay registered for a process: other tests are to have none of these."""
     load_package("reports.tables")
     load_package("reports.plots")
-    before = [(registry, dict(registry._items), dict(registry.sources)) for registry in (TABLES, FIGURES)]
+    before = [(registry, dict(registry._items), dict(registry.sources)) for registry in (TABLES, FIGURES, SECTIONS)]
     yield
     for registry, items, sources in before:
         registry._items, registry.sources = items, sources  # type: ignore[assignment]
 
 
 @pytest.mark.usefixtures("registries")
-def test_one_plugin_file_adds_a_table_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_plugin_file_adds_a_table_a_figure_and_a_section(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plugin = tmp_path / "best.py"
     plugin.write_text(PLUGIN)
     run = store_of(tmp_path / "run", grid_of(SCORES))
@@ -67,6 +78,10 @@ def test_one_plugin_file_adds_a_table_and_a_figure(tmp_path: Path, capsys: pytes
         ("glue", "lora", 62.123456789),
         ("glue", "lorasp", 61.5),
     ]
+    folded = page.index("<h2>Calibration of methods</h2>")
+    assert folded < page.index("A paragraph on <calibration>.") < page.index("<caption>Calibration error</caption>")
+    assert "### Calibration error" in md and "A paragraph on &lt;calibration&gt;." in md
+    assert (report / "figures" / "glue-calibration-line.svg").stat().st_size > 500
     assert md.index("### Protocol") < md.index("### Best run of each method")
 
 
@@ -75,6 +90,7 @@ def test_one_plugin_file_adds_a_table_and_a_figure(tmp_path: Path, capsys: pytes
     ("name", "body", "says"),
     [
         ("cost", "return []", "report table 'cost' is already registered"),
+        ("lost", "return [{'a': 1}]", "unknown report section 'scorse'"),
         ("broken", "return 1 / 0", "report table 'broken' raises ZeroDivisionError"),
     ],
 )
@@ -82,7 +98,10 @@ def test_a_plugin_that_is_wrong_is_one_line(
     name: str, body: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "wrong.py"
-    plugin.write_text(f"from reports.registered import report_table\n@report_table('{name}')\ndef f(c): {body}\n")
+    topic = ", topic='scorse'" if name == "lost" else ""
+    plugin.write_text(
+        f"from reports.registered import report_table\n@report_table('{name}'{topic})\ndef f(c): {body}\n"
+    )
     run = store_of(tmp_path / "run", grid_of(SCORES))
     assert main(["report", str(run), "--plugin", str(plugin), "--figures", "svg"]) == 2
     error = capsys.readouterr().err

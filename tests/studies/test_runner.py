@@ -73,7 +73,7 @@ def test_a_study_that_was_stopped_says_whose_folder_it_is(
 
     words = ["study", "parity", *TINY, "--out", str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr("harness.runner.execute.execute", stop)
+        patched.setattr("harness.runner.run.execute", stop)
         main(words)
     assert json.loads((tmp_path / FILE).read_text())["study"] == "parity"
     assert main(["study", "domain", *TINY, "--out", str(tmp_path)]) == 2

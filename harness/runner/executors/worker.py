@@ -182,7 +182,7 @@ def main() -> None:
 def serve(connection: Connection) -> None:
     """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
     from harness.core.registry import load_all
-    from harness.runner.executors.local import LocalExecutor
+    from harness.runner.executors.in_process import LocalExecutor
     from harness.training.checkpoint import Checkpoints
 
     setup: ExecutorSetup = pickle.loads(connection.recv_bytes())

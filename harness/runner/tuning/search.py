@@ -1,12 +1,11 @@
-"""The search of tuning: Optuna proposes equally many points for each method before anything trains."""
+"""The search of tuning: equally many points of a Sobol sequence for each method, all chosen before anything trains."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
 from harness.core.method import Method, Range
@@ -52,33 +51,27 @@ def propose(space: Mapping[str, Range], start: Values, count: int) -> list[Value
     ranges, and a longer search only adds points. In one dimension they are the middle of the range (the declared rate,
     unless the method names a range), quarters and eighths: six trials of a rate are a factor of 2.3 apart.
     """
-    optuna = import_optuna()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the sampler's interface
-        # not scrambled: scrambling put two of six points at the same place
-        study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=False))
-    study.enqueue_trial(start)
-    kinds = {name: _build_distribution(optuna, limits) for name, limits in space.items()}
-    # the first is the enqueued start, the second the corner of all ranges, where the sequence begins
-    _, _corner, *suggestions = [study.ask(kinds).params for _ in range(count + 2)]
+    from scipy.stats.qmc import Sobol
+
+    # not scrambled: scrambling put two of six points at the same place. A power of two is what the sequence is made for
+    places = Sobol(len(space), scramble=False).random_base2((count + 1).bit_length())
+    # the sequence begins with the corner of all ranges, which is left out
+    suggestions = [dict(zip(space, map(_scale, point, space.values()), strict=True)) for point in places[1 : count + 1]]
     points = [_round_values(values) for values in suggestions]
     return [start, *(values for values in points if values != start)][:count]
 
 
-def import_optuna() -> Any:
-    """Optuna with its log messages off. Raises UserError if it is not installed."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError("--tune needs optuna: pip install 'lorasp-harness[tune]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
-
-
-def _build_distribution(optuna: Any, limits: Range) -> Any:
+def _scale(place: float, limits: Range) -> int | float:
+    """The value at `place` of a range, from 0 to 1."""
     whole = isinstance(limits.low, int) and isinstance(limits.high, int)
-    kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
-    return kind(limits.low, limits.high, log=limits.log)
+    # each whole number gets an equal share of the range, the first and the last too
+    margin = 0.5 if whole else 0.0
+    low, high = limits.low - margin, limits.high + margin
+    if limits.log:
+        value = math.exp(math.log(low) + float(place) * (math.log(high) - math.log(low)))
+    else:
+        value = low + float(place) * (high - low)
+    return min(max(math.floor(value + 0.5), limits.low), limits.high) if whole else value
 
 
 def _round_values(values: Values) -> Values:

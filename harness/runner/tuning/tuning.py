@@ -10,17 +10,18 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from harness.core.device import check_optimizers
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record, Tuned, TunedMethods
 from harness.core.spec import Spec
-from harness.core.store import Store, read_document, select_missing_cells, to_json
+from harness.core.store import Store, select_missing_cells
+from harness.core.stored_files import read_document, to_json
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
 from harness.runner.executors.base import Executor
 from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
-from harness.runner.tuning.search import import_optuna
 from harness.runner.tuning.trials import build_arms
 
 FOLDER, FILE = "tuning", "tuned.json"
@@ -83,7 +84,6 @@ def check_tunable(plan: Plan, spec: Spec) -> None:
             raise UserError(
                 f"--tune: {suite}/{task} is not scored row by row, so no part of its train rows can score it"
             )
-    import_optuna()
 
 
 def run_trials(
@@ -104,6 +104,8 @@ def run_trials(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
+    for missing_cells in todo.values():
+        check_optimizers([planned.cell for planned in missing_cells], spec.device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials

@@ -6,14 +6,12 @@ model.safetensors and the tokenizer. Text is generated, so nothing is read from 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -21,27 +19,22 @@ from scripts.embedded.half import save_half
 from scripts.embedded.mmlu.corpus import LABELS, draw_stream, item, lesson, list_filler
 from scripts.embedded.mmlu.tokens import SPECIAL, save_tokenizer
 from scripts.embedded.mmlu.world import build_facts
+from scripts.embedded.recipe import Recipe
+from scripts.embedded.updates import build_parser, create_optimizer, create_schedule, set_up_torch, update
 
 Part = tuple[list[str], list[bool]]
 
 
 @dataclass(frozen=True)
-class CausalRecipe:
-    """All settings that determine the pretrained weights; `other` is the loss weight of words not to be learned."""
+class CausalRecipe(Recipe):
+    """The settings of the causal model; `other` is the loss weight of words not to be learned."""
 
-    seed: int = 0
+    batch: int = 24
     lesson_words: int = 600_000
     words: int = 1_500_000
     lesson_steps: int = 500
-    steps: int = 3_500
-    batch: int = 24
     length: int = 96
-    rate: float = 3e-3
     other: float = 0.03
-    width: int = 64
-    inner: int = 192
-    heads: int = 4
-    layers: int = 3
 
 
 def build_vocabulary(words: Iterable[str]) -> list[str]:
@@ -57,7 +50,7 @@ def build_config(recipe: CausalRecipe, words: int) -> LlamaConfig:
     """The shape of the model."""
     return LlamaConfig(
         vocab_size=words,
-        hidden_size=recipe.width,
+        hidden_size=recipe.hidden,
         intermediate_size=recipe.inner,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
@@ -88,10 +81,8 @@ def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaFor
         coded.append((torch.tensor([index[word] for word in text]), torch.tensor(marked)))
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(build_config(recipe, len(words)))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
-    )
+    optimizer = create_optimizer(model, recipe)
+    schedule = create_schedule(optimizer, recipe)
     recent, started = 0.0, time.monotonic()
     for step in range(recipe.steps):
         rows, weights = draw_batch(*coded[step >= recipe.lesson_steps], recipe)
@@ -99,11 +90,7 @@ def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaFor
         losses = functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
         # Filler words are random; with equal weights they would dominate the gradient.
         loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        update(model, loss, optimizer, schedule)
         hard = losses.detach()[weights[:, 1:] == 1].mean().item()
         recent = hard if step == 0 else 0.99 * recent + 0.01 * hard
         if step % 100 == 99:
@@ -116,15 +103,8 @@ def train(recipe: CausalRecipe, words: list[str], parts: list[Part]) -> LlamaFor
 
 def main() -> None:
     """Generate the text, pretrain and save model and tokenizer."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=CausalRecipe.steps)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    # Denormal numbers slow a CPU down late in training.
-    torch.set_flush_denormal(True)
+    options = build_parser(main.__doc__, steps=CausalRecipe.steps).parse_args()
+    set_up_torch(options.threads)
     recipe = CausalRecipe(seed=options.seed, steps=options.steps)
     parts = [draw_stream(recipe.seed, recipe.lesson_words, lesson), draw_stream(recipe.seed, recipe.words, item)]
     words = build_vocabulary(word for text, _ in parts for word in text)

@@ -6,42 +6,35 @@ model.safetensors and the tokenizer. Text is generated, so nothing is read from 
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
 from scripts.embedded.half import save_half
+from scripts.embedded.recipe import Recipe
 from scripts.embedded.texts import iterate_batches, pad
+from scripts.embedded.updates import build_parser, create_optimizer, create_schedule, set_up_torch, update
 from scripts.embedded.wmt16.corpus import draw_examples
 from scripts.embedded.wmt16.tokens import build_tokenizer, save_tokenizer
 
 
 @dataclass(frozen=True)
-class TranslationRecipe:
-    """All settings that determine the pretrained weights."""
+class TranslationRecipe(Recipe):
+    """The settings of the translation model."""
 
-    seed: int = 0
-    examples: int = 150_000
-    steps: int = 3_500
-    batch: int = 64
-    rate: float = 3e-3
-    width: int = 64
-    inner: int = 192
-    heads: int = 4
     layers: int = 2
+    examples: int = 150_000
 
 
 def build_config(recipe: TranslationRecipe, pieces: int) -> T5Config:
     """The shape of the model, without dropout."""
     shape = T5Config(
         vocab_size=pieces,
-        d_model=recipe.width,
-        d_kv=recipe.width // recipe.heads,
+        d_model=recipe.hidden,
+        d_kv=recipe.hidden // recipe.heads,
         d_ff=recipe.inner,
         num_heads=recipe.heads,
         num_layers=recipe.layers,
@@ -87,19 +80,13 @@ def train(recipe: TranslationRecipe, text: EncodedExamples, pieces: int) -> T5Fo
     """Train from scratch; prints a running mean of the loss."""
     torch.manual_seed(recipe.seed)
     model = T5ForConditionalGeneration(build_config(recipe, pieces))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.rate, recipe.steps + 1, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False
-    )
+    optimizer = create_optimizer(model, recipe)
+    schedule = create_schedule(optimizer, recipe)
     recent, started = 0.0, time.monotonic()
     order = iterate_batches(text.sizes[0] + text.sizes[1], recipe.batch)
     for step, rows in zip(range(recipe.steps), order, strict=False):
         loss = compute_loss(model, text, rows)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        update(model, loss, optimizer, schedule)
         recent = loss.item() if step == 0 else 0.99 * recent + 0.01 * loss.item()
         if step % 500 == 499:
             print(f"step {step + 1} loss {recent:.3f} {time.monotonic() - started:.0f} s", flush=True)
@@ -108,15 +95,8 @@ def train(recipe: TranslationRecipe, text: EncodedExamples, pieces: int) -> T5Fo
 
 def main() -> None:
     """Generate the text, pretrain and save model and tokenizer."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=TranslationRecipe.steps)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    # Denormal numbers slow a CPU down late in training.
-    torch.set_flush_denormal(True)
+    options = build_parser(main.__doc__, steps=TranslationRecipe.steps).parse_args()
+    set_up_torch(options.threads)
     recipe = TranslationRecipe(seed=options.seed, steps=options.steps)
     model = train(recipe, encode_examples(recipe), len(build_tokenizer()))
     save_half(model, options.out)

@@ -70,11 +70,6 @@ def inflect_adjective(stem: str, word: str, plural: bool) -> str:
     return stem + AGREEMENT[draw_genders()[word]][plural]
 
 
-def replace_cedillas(text: str) -> str:
-    """The text with comma letters instead of the older cedilla letters."""
-    return text.replace("ş", "ș").replace("ţ", "ț")
-
-
 def insert_cedillas(text: str) -> str:
     """The text with the older cedilla letters, as in much Romanian text."""
     return text.replace("ș", "ş").replace("ț", "ţ")

@@ -6,7 +6,6 @@ The objectives are those of the English encoder; the text has fifteen languages,
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from scripts.embedded.half import save_half
 from scripts.embedded.pretrain import Pretrainer, train
 from scripts.embedded.recipe import EncoderRecipe, build_encoder_config
 from scripts.embedded.texts import encode
+from scripts.embedded.updates import build_parser, set_up_torch
 from scripts.embedded.vocabulary import save_tokenizer
 from scripts.embedded.xnli.corpus import build_replacement_tables, draw_multilingual_pairs, list_all_words
 
@@ -45,14 +45,8 @@ def build_warm_model(recipe: EncoderRecipe, words: list[str]) -> Pretrainer:
 
 def main() -> None:
     """Generate the text, pretrain and save encoder and tokenizer."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    options = build_parser(main.__doc__, steps=10_000).parse_args()
+    set_up_torch(options.threads)
     recipe = EncoderRecipe(seed=options.seed, steps=options.steps)
     english = read_shipped_words()
     words = list_all_words(english)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness.bench import trainer_baseline
 from harness.bench.at_once import POLL_SECONDS, _wait_for_all, _wait_for_others, select_lora_cells, train_concurrently
@@ -129,6 +131,20 @@ def test_the_baseline_has_what_the_user_gave_our_cells() -> None:
         made = trainer_baseline.build_arguments(plan.cells[0].cell, 60, "cpu", way, "unused")
         assert (made.adam_beta1, made.adam_beta2, made.adam_epsilon) == (0.8, 0.9, 1e-6)
         assert made.label_smoothing_factor == 0.2 and made.lr_scheduler_type == "constant_with_warmup"
+
+
+def test_the_baseline_has_the_optimizer_of_our_cells(tmp_path: Path) -> None:
+    from transformers import Trainer
+
+    options = "optimizer=sgd,momentum=0.9", "optimizer=adamw_8bit"
+    kinds = []
+    for option in options if importlib.util.find_spec("bitsandbytes") else options[:1]:
+        plan = make_plan(make_spec({"tasks": ("sst2",), "methods": f"lora:{option}", "seeds": "1"}))
+        made = trainer_baseline.build_arguments(plan.cells[0].cell, 60, "cpu", "best", str(tmp_path))
+        kinds.append(Trainer.get_optimizer_cls_and_kwargs(made))
+    assert kinds[0][0] is torch.optim.SGD and kinds[0][1]["momentum"] == 0.9
+    # Trainer's AdamW8bit is the base class with 8 bits as an argument
+    assert all((kind.__name__, more["optim_bits"]) == ("AdamW", 8) for kind, more in kinds[1:])
 
 
 def test_a_cell_that_fails_ends_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ KINDS = {
     "strategy": ("my-own", "lorasp:select=my-own"),
     "method": ("my-other", "my-other"),
     "table": ("my-table", "lora"),
+    "schedule": ("my-schedule", "--schedule my-schedule"),
+    "optimizer": ("my-optimizer", "--optimizer my-optimizer"),
 }
 LISTED = """
 from harness.cli.main import main
@@ -56,6 +58,8 @@ def test_what_it_writes_runs_and_passes_its_test(
         (["strategy", "random"], "strategy 'random' is already registered"),
         (["method", "lora"], "method 'lora' is already registered"),
         (["strategy", "Two Words"], "allowed: small letters"),
+        (["schedule", "cosine"], "schedule 'cosine' is already registered"),
+        (["optimizer", "sgd"], "optimizer 'sgd' is already registered"),
         (["suite", "glue"], "suite 'glue' is already registered"),
         (["table", "cost"], "report table 'cost' is already registered"),
         (["plot", "mine"], "allowed: new strategy NAME"),

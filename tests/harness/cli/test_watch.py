@@ -16,7 +16,8 @@ from rich.console import Console
 import results
 from harness.cli.main import main
 from harness.cli.watch import RunWatcher
-from harness.core.store import Store, read_record
+from harness.core.store import Store
+from harness.core.stored_files import read_record
 from reports.frames import build_grids
 from reports.tables.scores import build_score_table
 from tests.reports.records import cell, grid_of, record, store_of

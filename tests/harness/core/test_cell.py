@@ -9,8 +9,7 @@ import pytest
 from harness.core.cell import SHARED_GROUPS, STEP_GROUPS, Group, Protocol
 from harness.data.token_cache import compute_split_key
 from harness.planning.packs import describe_shared
-from harness.planning.plan import restore_method
-from tests.reports.records import cell
+from tests.reports.records import cell, restore_method
 
 GROUPS = get_args(Group)
 OTHER = {
@@ -18,6 +17,7 @@ OTHER = {
     "packed": True,
     "template": "plain",
     "schedule": "constant",
+    "optimizer": "sgd",
     "name": "paper",
     "lr_source": "x",
 }

@@ -196,16 +196,16 @@ def test_an_update_that_stopped_midway_is_not_gone_on_from(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its halves start from the beginning: some values are of this step, some of the last."""
-    from harness.replicas.optimizer import ReplicaAdamW
+    from harness.replicas.optimizer import ReplicaOptimizer
 
-    inner = ReplicaAdamW._update
+    inner = ReplicaOptimizer._update
 
-    def limited(self: ReplicaAdamW, index: int, group: Any, *rest: Any) -> None:
+    def limited(self: ReplicaOptimizer, index: int, group: Any, *rest: Any) -> None:
         inner(self, index, group, *rest)
         if self.steps == 7 and len(group.counts) > 4:
             raise torch.cuda.OutOfMemoryError(TEXT)
 
-    monkeypatch.setattr(ReplicaAdamW, "_update", limited)
+    monkeypatch.setattr(ReplicaOptimizer, "_update", limited)
     asked = planned(*ASKED)
     said = sitting(tmp_path, asked, Seen())
     assert "trying 2 smaller packs" in said

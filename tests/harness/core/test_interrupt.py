@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from harness.core.interrupt import RETRY_SECONDS, catch_signals, defer_interrupts
-from harness.replicas.optimizer import ReplicaAdamW
+from harness.replicas.optimizer import ReplicaOptimizer
 from harness.training import trainer as train
 from harness.training.trainer import Trainer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
@@ -167,16 +167,16 @@ def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: py
     """Half an update is no place to go on from; the checkpoint is that of the whole step."""
     asked = planned("lora", (12, 12))
     sitting(tmp_path / "straight", asked, Seen())
-    whole = ReplicaAdamW.update
+    whole = ReplicaOptimizer.update
     for presses, kept in ((2, []), (1, [5])):
 
-        def interrupted(self: ReplicaAdamW, presses: int = presses) -> torch.Tensor:
+        def interrupted(self: ReplicaOptimizer, presses: int = presses) -> torch.Tensor:
             for _ in range(presses if self.steps == 4 else 0):
                 signal.raise_signal(signal.SIGINT)
             return whole(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(ReplicaAdamW, "update", interrupted)
+            patch.setattr(ReplicaOptimizer, "update", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 sitting(tmp_path / "stopped", asked, Seen())
         assert [torch.load(p)["step"] for p in tmp_path.glob("stopped/checkpoints/*.pt")] == kept

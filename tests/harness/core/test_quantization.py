@@ -19,7 +19,7 @@ from harness.core.presets import get_preset
 from harness.core.quantization import QUANTIZATIONS, get_quantization_of
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
-from harness.core.store import parse_record
+from harness.core.stored_files import parse_record
 from harness.models.load import load_model
 from harness.models.source import resolve
 from harness.planning.plan import make_plan
@@ -110,7 +110,7 @@ def test_layout_and_dense_form_are_those_of_a_loaded_layer(name: str) -> None:
 
     tensors = [stored.weight, *quantization.list_state(stored, stored.weight)]
     measured = sum(t.numel() * t.element_size() for t in tensors)
-    assert quantization.compute_bytes_per_weight(*SIZE) == measured / (SIZE[0] * SIZE[1])
+    assert sum(tensor.bytes for tensor in quantization.layout(*SIZE)) == measured
     assert quantization.count_weights(stored.weight) == SIZE[0] * SIZE[1]
 
     dense = quantization.to_dense(stored.weight)
@@ -125,12 +125,15 @@ def test_layout_and_dense_form_are_those_of_a_loaded_layer(name: str) -> None:
 def test_bytes_per_weight_by_hand() -> None:
     """Of 4096 x 4096: codes, scales per row or per block of 64, tables; the paper of QLoRA says 0.127 bits for -dq."""
     count = 4096 * 4096
-    per_weight = {name: q.compute_bytes_per_weight(4096, 4096) for name, q in QUANTIZATIONS}
+    per_weight = {}
+    for name, quantization in QUANTIZATIONS:
+        per_weight[name] = sum(tensor.bytes for tensor in quantization.layout(4096, 4096)) / count
     assert per_weight["none"] == per_weight["sim2"] == 4
     assert per_weight["int8"] == 1 + 4 / 4096
     assert per_weight["nf4"] == per_weight["fp4"] == 0.5 + 4 / 64 + 16 * 4 / count
     assert 8 * (per_weight["nf4-dq"] - 0.5) == pytest.approx(0.127, abs=1e-3)
-    assert QUANTIZATIONS.get("none").compute_bytes_per_weight(64, 64, "bfloat16") == 2
+    (weight,) = QUANTIZATIONS.get("none").layout(64, 64, "bfloat16")
+    assert weight.bytes == 2 * 64 * 64
 
 
 def test_a_method_refuses_every_type_of_a_storage() -> None:

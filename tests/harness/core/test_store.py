@@ -7,6 +7,8 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,26 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_two_runs_in_one_folder(store: Store) -> None:
     with store.lock(), pytest.raises(UserError, match="another run"), store.lock():
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(store: Store) -> None:
+    code = "import sys, time, pathlib; from harness.core.store import Store\n"
+    code += "with Store(pathlib.Path(sys.argv[1])).lock():\n print('locked', flush=True)\n time.sleep(60)"
+    command = [sys.executable, "-c", code, str(store.out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="another run"), store.lock():
+            pass
+        holder.kill()
+        holder.wait()
+        with store.lock():
+            pass
+
+
+def test_what_cannot_be_locked_is_named(store: Store) -> None:
+    (store.out / ".lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot lock .*\.lock: Is a directory; delete it"), store.lock():
         pass
 
 

@@ -1,4 +1,4 @@
-"""Bytes for reading."""
+"""Bytes as text, and text as bytes."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.seeds import STREAMS
-from harness.planning.grammar import parse_data_files, parse_methods, parse_models, parse_seeds
+from harness.planning.grammar import parse_data_files, parse_methods, parse_models
+from harness.planning.seed_grammar import parse_seeds
 
 
 def test_a_comma_piece_with_an_equals_sign_belongs_to_the_method_before_it() -> None:

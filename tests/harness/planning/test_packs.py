@@ -10,9 +10,8 @@ from harness.core.cell import Cell
 from harness.core.method import SUITES, TaskData
 from harness.models.source import ModelSource
 from harness.planning.packs import Pack, SizeLimit, group_cells, group_remaining
-from harness.planning.plan import restore_method
 from harness.planning.planned_cell import PlannedCell
-from tests.reports.records import cell
+from tests.reports.records import cell, restore_method
 
 
 def plan_cells(cells: list[Cell]) -> list[PlannedCell]:

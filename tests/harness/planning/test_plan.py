@@ -14,7 +14,8 @@ from harness.core.method import STRATEGIES, SUITES, Example, TaskData
 from harness.core.presets import MINILM, get_preset
 from harness.core.spec import make_spec
 from harness.models.source import resolve
-from harness.planning.plan import make_plan, restore_method
+from harness.planning.plan import make_plan
+from tests.reports.records import restore_method
 
 
 def plan(**flags: object) -> object:

@@ -15,7 +15,9 @@ from harness.profiling.capacity import (
     find_remedies,
     get_free_memory,
     parse_memory,
+    read_dimensions,
 )
+from harness.profiling.prediction import Step
 from harness.runner.forecast import forecast_run
 
 
@@ -23,8 +25,15 @@ def plan(**flags: object) -> Plan:
     return make_plan(make_spec({"tasks": ("rte",), "seeds": "4", "methods": "lora"} | flags))
 
 
+def bound(step: Step, k: int) -> float:
+    dimensions = read_dimensions(step)
+    assert dimensions is not None
+    return estimate_upper_bound(dimensions, step, k)
+
+
 @pytest.mark.parametrize(
-    "text, size", [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41)]
+    "text, size",
+    [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5gb", 1500000000), ("7", 7), ("2 TiB", 2**41), ("24G", 24 * 10**9)],
 )
 def test_memory_is_read(text: str, size: int) -> None:
     assert parse_memory(text) == size
@@ -52,7 +61,7 @@ def test_the_bound_is_above_the_prediction() -> None:
     made = plan()
     step = Capacity("cpu", 0).step(made.cells[0])
     four = Capacity("cpu", 0).predicted(step, 4)
-    assert not isinstance(four, str) and estimate_upper_bound(step, 4) > four.peak
+    assert not isinstance(four, str) and bound(step, 4) > four.peak
 
 
 def test_packs_are_as_large_as_memory_allows() -> None:
@@ -70,7 +79,7 @@ def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
     step = Capacity("cpu", 0).step(made.cells[0])
     assert isinstance(Capacity("cpu", 0).predicted(step), str)  # it reads the weights
     for k in (1, 3, 12):
-        room = int(estimate_upper_bound(step, k) / PLANNED_SHARE) + 1
+        room = int(bound(step, k) / PLANNED_SHARE) + 1
         assert Capacity("cpu", room).most(made.cells) == k
     assert Capacity("cpu", 0).most(made.cells) == 1
     assert Capacity("cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]

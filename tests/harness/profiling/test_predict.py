@@ -18,7 +18,7 @@ from harness.models.source import ModelSource
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
 from harness.profiling.live_storages import LiveStorages, sum_storage_bytes
-from harness.profiling.predict import predict, use_fake_tensors
+from harness.profiling.predict import predict, prepare_trainer, use_fake_tensors
 from harness.profiling.prediction import Step
 from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import CUBLAS_WORKSPACE, Prediction, trace
@@ -80,12 +80,13 @@ def allocated_peak(step: Step) -> tuple[int, int]:
     for event in sorted(events, key=lambda e: e.start_ns()):
         now += event.nbytes()
         most = max(most, now)
-    state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.first, *trainer.optimizer.second]
+    state = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimizer.list_tensors()]
     state += [t for g in trainer.attached.groups for t in (g.theta, g.grad_buffer) if t is not None]
     return most, sum_storage_bytes(state) + sum(trainer.attached.frozen_bytes)
 
 
 FAST = [("bert", m, "none", "none") for m in ("lora", "lorasp", "full")]
+FAST += [("bert", "lora:optimizer=adamw_8bit", "none", "none"), ("bert", "full:optimizer=sgd", "none", "none")]
 FAST += [("t5", "lora", "none", "none"), ("llama", "lorasp", "none", "selective"), ("bert", "lorasp", "nf4", "none")]
 SLOW = [(n, m, "none", "none") for n in ("t5", "llama") for m in ("lora", "lorasp", "full")]
 SLOW += [(n, "lora", "none", how) for n in SMALL for how in ("selective", "full")]
@@ -96,7 +97,7 @@ COMBINATIONS += [pytest.param(*c, marks=pytest.mark.slow) for c in SLOW if c not
 
 @pytest.mark.parametrize("name, method, quantize, recompute", COMBINATIONS)
 def test_peak_is_what_the_allocator_says(name: str, method: str, quantize: str, recompute: str, tmp_path: Path) -> None:
-    if quantize != "none":
+    if quantize != "none" or "bit" in method:
         pytest.importorskip("bitsandbytes")
     step = step_of(source_of(name, tmp_path), method, quantize=(quantize,), recompute=(recompute,))
     predicted = predict(step)
@@ -106,6 +107,10 @@ def test_peak_is_what_the_allocator_says(name: str, method: str, quantize: str, 
 
 
 HELD = [
+    pytest.param("bert", "lora:optimizer=sgd", "none"),
+    pytest.param("bert", "lorasp:rank=64,optimizer=sgd,momentum=0.9", "none"),
+    pytest.param("bert", "lora:optimizer=adamw_8bit", "none"),
+    pytest.param("bert", "full:optimizer=paged_adamw_8bit", "none"),
     pytest.param("t5", "lorasp", "none"),
     pytest.param("t5", "lorasp", "full"),
     pytest.param("llama", "lora", "none"),
@@ -120,6 +125,8 @@ HELD += [
 
 @pytest.mark.parametrize("name, method, recompute", HELD)
 def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str, tmp_path: Path) -> None:
+    if "bit" in method:
+        pytest.importorskip("bitsandbytes")
     step = step_of(source_of(name, tmp_path), method, recompute=(recompute,))
     shares = predict(step).shares
     question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
@@ -128,11 +135,11 @@ def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str
     # real rows of the full length need no mask, which the plan takes them to need as padded ones do
     assert shares.activations == pytest.approx(measure_saved_activations(lambda: trainer.losses(1)), rel=0.1)
     trained = sum(g.theta.nbytes for g in trainer.attached.groups)
-    assert shares.gradients == trained if method != "full" else shares.gradients <= trained
-    assert shares.optimizer == sum(t.nbytes for t in [*trainer.optimizer.first, *trainer.optimizer.second])
+    assert shares.gradients == trained if not method.startswith("full") else shares.gradients <= trained
+    assert shares.optimizer == sum(t.nbytes for t in trainer.optimizer.list_tensors())
     stored = sum_storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
-    own = 0 if method == "full" else shares.adapters - sum(trainer.attached.frozen_bytes)
-    assert shares.weights + own == pytest.approx(stored + (0 if method == "full" else own), rel=0.01)
+    own = 0 if method.startswith("full") else shares.adapters - sum(trainer.attached.frozen_bytes)
+    assert shares.weights + own == pytest.approx(stored + (0 if method.startswith("full") else own), rel=0.01)
 
 
 def test_more_replicas_lie_on_the_line_of_one_and_two(tmp_path: Path) -> None:
@@ -301,3 +308,18 @@ except RuntimeError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "raised\n" and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("optimizer", ["sgd,momentum=0.9", "adamw_8bit", "paged_adamw_32bit"])
+def test_the_state_of_a_fake_backbone_is_fake(optimizer: str, tmp_path: Path) -> None:
+    """A prediction of a large model must not allocate the state of its optimizer."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    if "bit" in optimizer:
+        pytest.importorskip("bitsandbytes")
+    step = step_of(source_of("bert", tmp_path), f"full:optimizer={optimizer}")
+    with use_fake_tensors():
+        trainer = prepare_trainer(step)
+    backbone = sum(g.theta.numel() for g in trainer.attached.groups if g.name == "backbone")
+    real = [t for t in trainer.optimizer.list_tensors() if not isinstance(t, FakeTensor)]
+    assert sum(t.numel() for t in real) < 0.01 * backbone

@@ -1,4 +1,4 @@
-"""ReplicaAdamW against torch.optim.AdamW with clip_grad_norm_, replica by replica."""
+"""build_optimizer against torch.optim.AdamW with clip_grad_norm_, replica by replica."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.core.cell import Protocol
 from harness.planning.schedule import compute_learning_rates
 from harness.profiling.live_storages import LiveStorages
 from harness.replicas.groups import ParameterGroup
-from harness.replicas.optimizer import GATHERED, ReplicaAdamW
+from harness.replicas.optimizer import GATHERED, build_optimizer
 from methods.layers.backbone import group_parameters
 from methods.layers.projection import GradientProjector
 
@@ -28,7 +28,7 @@ def test_equals_torch_for_each_replica() -> None:
     bias = torch.randn(3, 5, dtype=torch.float64, generator=generator)
     gradients = torch.randn(STEPS, 3, 25, dtype=torch.float64, generator=generator)
     group = ParameterGroup("g", [("bias", bias), ("weight", weight)], [25] * 3, undecayed=frozenset({"bias"}))
-    ours = ReplicaAdamW([group], PROTOCOLS, rates)
+    ours = build_optimizer([group], PROTOCOLS, rates)
     theirs = []
     for slot, own in enumerate(PROTOCOLS):
         w, b = weight[slot].clone().requires_grad_(), bias[slot].clone().requires_grad_()
@@ -60,7 +60,7 @@ def run(rows: int, every: int = 0, scale: float = 1.0) -> torch.Tensor:
     group = ParameterGroup("g", parts, [14] * rows, undecayed=frozenset({"b"}), lr_scale=[scale] * rows)
     group.restarts = [every] * rows
     protocol = Protocol(lr=0.1, weight_decay=0.5, clip=0.7)
-    optimizer = ReplicaAdamW([group], [protocol] * rows, [[0.1, 0.2, 0.05, 0.1, 0.02]] * rows)
+    optimizer = build_optimizer([group], [protocol] * rows, [[0.1, 0.2, 0.05, 0.1, 0.02]] * rows)
     for step in range(5):
         group.grad.copy_((values + step).cos())
         optimizer.step()
@@ -96,7 +96,7 @@ def test_a_gpus_tables_give_the_hosts_rate_and_count(every: int) -> None:
     group = ParameterGroup("g", [("w", torch.zeros(1, 4))], [4], lr_scale=[2.5])
     group.restarts = [every]
     rates = compute_learning_rates(PROTOCOLS[1], STEPS)
-    made = ReplicaAdamW([group], PROTOCOLS[1:2], [rates])
+    made = build_optimizer([group], PROTOCOLS[1:2], [rates])
     for step in range(STEPS):
         made.begin(step)
         numbers = made._get_single_rate(0, group)
@@ -126,7 +126,7 @@ def test_created_gradients_are_clipped_and_applied_as_torch_does(gathered: int) 
     group = group_parameters(
         "g", {n: torch.nn.Parameter(v) for n, v in values.items()}, frozenset({"bias"}), buffered=False
     )
-    ours = ReplicaAdamW([group], [own], [rates])
+    ours = build_optimizer([group], [own], [rates])
     ours.gathered = gathered
     for step in range(STEPS):
         for name, parameter in group.parameters.items():
@@ -150,7 +150,7 @@ def test_a_parameter_without_a_gradient_has_one_of_zero() -> None:
     def run_one(*, buffered: bool) -> torch.Tensor:
         parameters = {n: torch.nn.Parameter(v.clone()) for n, v in values.items()}
         group = group_parameters("g", parameters, buffered=buffered)
-        optimizer = ReplicaAdamW([group], [own], [[0.1] * 3])
+        optimizer = build_optimizer([group], [own], [[0.1] * 3])
         for _ in range(3):
             optimizer.zero_grad()
             parameters["used"].square().sum().backward()
@@ -166,7 +166,7 @@ def test_an_update_copies_no_created_gradients(projected: bool) -> None:
     parameters = {f"w{i}": torch.nn.Parameter(torch.ones(64, 64)) for i in range(8)}
     projectors = {n: GradientProjector((64, 64), 1, 5, 1.0) for n in parameters} if projected else None
     group = group_parameters("g", parameters, projectors=projectors, buffered=False)
-    optimizer = ReplicaAdamW([group], [Protocol(lr=0.1)], [[0.1] * 3])
+    optimizer = build_optimizer([group], [Protocol(lr=0.1)], [[0.1] * 3])
     optimizer.gathered = GATHERED["cuda"]
     for step in range(2):  # projectors look for their space in the first step
         for parameter in parameters.values():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.forecast_text import format_forecast, format_size, print_forecast
+from harness.cli.forecast_text import format_forecast, print_forecast
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.listener import PlainListener
@@ -44,13 +44,6 @@ def test_what_does_not_fit_is_named_with_a_way(capsys: pytest.CaptureFixture[str
     assert main(["plan", *flags]) == 1, "a script that plans before it runs must stop here"
     (large,) = json.loads(capsys.readouterr().out)["too_large"]
     assert large["method"] == "full (fp32)" and any("--batch-size" in way["flags"] for way in large["ways"])
-
-
-@pytest.mark.parametrize(
-    "count, says", [(None, ""), (0, "0 B"), (24576, "24.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**29, "1.50 GiB")]
-)
-def test_sizes_of_small_adapters_are_told_apart(count: int | None, says: str) -> None:
-    assert format_size(count) == says
 
 
 def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> None:

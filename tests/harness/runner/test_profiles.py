@@ -67,7 +67,7 @@ def test_an_error_becomes_the_profiles_status(monkeypatch: pytest.MonkeyPatch) -
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(request, "load_model", broken)
+    monkeypatch.setattr(request, "load_backbone", broken)
     found = measure.measure(question)
     assert found.status == "oom" and found.samples_per_second is None and found.step_seconds == []
 

@@ -144,6 +144,7 @@ def test_profile_is_measured_alone(tmp_path: Path) -> None:
     assert len(lora.step_seconds) == 20 and min(lora.step_seconds) > 0
     assert lora.samples_per_second == pytest.approx(16 / float(pd.Series(lora.step_seconds).median()))
     assert lora.peak_bytes is not None and 2**18 < lora.peak_bytes < 2**30
+    assert all(p.load is not None and 0 <= (p.load.others or 0) <= 1 for p in outcome.profiles)
     assert lora.train_state is not None and lorasp.train_state is not None
     head = 4 * (64 * 2 + 2)
     assert lora.train_state.optimizer - 2 * head == 2 * (lorasp.train_state.optimizer - 2 * head)

@@ -234,15 +234,15 @@ RUN += ("--formats", "csv", "--figures", "")
 KILLED = """
 import os, signal, sys
 from harness.cli.main import main
-from harness.replicas.optimizer import ReplicaAdamW
+from harness.replicas.optimizer import ReplicaOptimizer
 from harness.training import checkpoint
 checkpoint.MAX_TIME_SHARE = 1e9  # one after each step, however few milliseconds a step takes
-whole = ReplicaAdamW.update
+whole = ReplicaOptimizer.update
 def update(self):
     if self.steps == 20:
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(self)
-ReplicaAdamW.update = update
+ReplicaOptimizer.update = update
 main(sys.argv[1:])
 """
 

@@ -12,7 +12,8 @@ from torch.autograd.gradcheck import GradcheckError
 
 from harness.replicas.dropout_sites import install_dropout
 from harness.replicas.groups import Leaf
-from methods.layers.lowrank import LowRankLinear, Pair, attach_pairs
+from methods.layers.lowrank import LowRankLinear, attach_pairs
+from methods.layers.pair import Pair
 from methods.layers.replica_linear import ReplicaLinear
 from methods.layers.replicas import Bottleneck, ShiftedBias
 

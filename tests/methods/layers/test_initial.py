@@ -16,7 +16,7 @@ from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
 from harness.training.pack_training import build_calibration
 from methods.layers.initial import replace_factors
-from methods.lowrank import find_sites
+from methods.sites import find_sites
 from tests.harness.small_training import rows
 
 RANK, SCALE = 4, 1.75

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from harness.core.method import METHODS
 from harness.replicas.groups import Attached, Leaf
-from methods.layers.lowrank import LowRankLinear, Pair, attach_pairs
+from methods.layers.lowrank import LowRankLinear, attach_pairs
 from methods.layers.packed import PartialMatrix, gather_entries
+from methods.layers.pair import Pair
 from tests.harness.small_training import protocol, rows, trainer
 
 SHARES = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.3))

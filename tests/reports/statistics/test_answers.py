@@ -122,3 +122,10 @@ def test_rows_stand_by_their_means_and_those_without_one_last() -> None:
     ranking = rank(records)
     assert [row.method for row in ranking.rows] == ["better", "lora", "worse", "broken"]
     assert ranking.rows[-1].mean is None and ranking.tasks == TASKS
+
+
+def test_each_task_is_told_where_a_suite_has_no_average() -> None:
+    records = [r.model_copy(update={"averages": {}}) for r in runs(["lora", "better", "worse"])]
+    assert rank(records).answer == (
+        "Compared with lora on cola, better: better, worse: worse; with lora on rte, better: better, worse: worse."
+    )

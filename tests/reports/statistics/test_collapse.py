@@ -186,9 +186,9 @@ def test_a_collapsed_run_of_any_method_refuses_equivalence_on_its_task(method: s
         assert (kind == "equivalent") == (place == "sst2")
     assert all(j.tests.equivalence_p is None for j in analysis.judged if j.comparison.place != "sst2")
     found = build_findings(analysis)
-    comparisons = next(rows for title, rows, _ in found.tables if title.startswith("Comparisons"))
+    comparisons = next(rows for title, rows, *_ in found.tables if title.startswith("Comparisons"))
     assert {row["verdict"] for row in comparisons if row["on"] == "rte"} <= {"no significant difference", "better"}
-    stability = next(rows for title, rows, _ in found.tables if title == "Stability")
+    stability = next(rows for title, rows, *_ in found.tables if title == "Stability")
     collapsed = {(row["task"], row["method"]): row["collapsed"] for row in stability}
     assert collapsed.pop(("rte", method)) == "1 of 10" and set(collapsed.values()) == {"0 of 10"}
     for row in found.flat["comparisons"]:

@@ -70,7 +70,7 @@ def test_the_report_compares_each_pair_once() -> None:
     ]
     profiles = [timed(0.1, 0.05, method="lora"), timed(0.2, 0.05, method="lorasp", peak_bytes=2**20)]
     found = build_findings(analyse(records, profiles))
-    (rows,) = [rows for title, rows, _ in found.tables if title.startswith("Cost")]
+    (rows,) = [rows for title, rows, *_ in found.tables if title.startswith("Cost")]
     assert [(row["method"], row["against"]) for row in rows] == [("lorasp", "lora")]
     assert rows[0]["peak memory"] == "1.00 MiB (3.00 MiB) rss above loaded backbone"
     assert rows[0]["trainable parameters"] == "1,024 (1,024)" and "0.50" in rows[0]["speed"]

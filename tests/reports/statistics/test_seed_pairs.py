@@ -43,5 +43,5 @@ def test_a_pair_that_never_differs_has_no_interval(tmp_path: Path) -> None:
     records = [kept(tmp_path, same, targets, method=m, seed=0) for m in ("lora", "lorasp")]
     analysis = analyse(records, [], cells=tmp_path)
     assert analysis.pairs.low.isna().all() and analysis.pairs.difference.item() == 0.0
-    ((_, rows, _),) = build_pair_tables(analysis.rows["pairs"])
+    ((_, rows, *_),) = build_pair_tables(analysis.rows["pairs"])
     assert rows[0]["95 % interval"] == "-"

@@ -129,7 +129,7 @@ def test_no_sign_of_degradation_in_seeds_that_say_nothing() -> None:
         found = _found(
             "scores below lora or full", grid_of({("rte", "lora"): scores, ("rte", "lorasp"): scores}, ["rte"])
         )
-        assert found.seen is None and "none conclusive" in found.sentence
+        assert found.seen is None and "no conclusive comparison" in found.sentence
 
 
 def test_memory_is_compared_where_nothing_else_differs() -> None:

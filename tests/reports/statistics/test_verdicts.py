@@ -90,6 +90,19 @@ def test_notes_are_single_facts(gaps: list[float | None], margin: float | None, 
     assert note in _judged(_records(gaps), margin).verdict.notes
 
 
+def test_a_collapsed_run_refuses_equivalence_in_a_note() -> None:
+    """The collapsed run is of a third method: seeds of the task do collapse."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 5)
+    scores: dict[tuple[str, str], list[float | None]] = {
+        ("rte", "lora"): [85.0, 84.0, 86.0, 85.5, 84.5],
+        ("rte", "lorasp"): [85.0 + noise[0], 84.0 + noise[1], 86.0 + noise[2], 85.5 + noise[3], 84.5 + noise[4]],
+        ("rte", "full"): [85.0, 84.0, 86.0, 85.5, 50.5],
+    }
+    found = analyse(grid_of(scores, ["rte"]), [], margin=1.0).judged[0].verdict
+    assert found.kind == "undecided" and "No claim of equivalence: runs on rte collapsed." in found.notes
+
+
 def test_intervals_of_sentences_are_scipys() -> None:
     """Equivalence shows the 90 % interval: the 95 % interval may reach beyond the margin where its tests do not."""
     values = [1.0, -0.2, 1.1, -0.1, 0.8, 0.1]
@@ -163,12 +176,13 @@ def test_a_missing_task_is_named_and_a_failed_one_is_not_averaged_away() -> None
     }
     mean = analyse(grid_of(scores, tasks), []).judged[-1]
     assert mean.comparison.whole and mean.verdict.kind == "better"
-    assert "The mean is over rte, cola only (mrpc: not run)." in mean.verdict.notes
+    assert mean.comparison.place == "mean of 2 named tasks" and mean.comparison.missing == {"mrpc": "not run"}
     scores["cola", "lorasp"] = [None] * 5
     mean = analyse(grid_of(scores, tasks), []).judged[-1]
     assert mean.verdict.kind == "failed" and mean.comparison.tasks == ("rte",)
     assert mean.verdict.sentence.endswith("5 cells failed.")
     assert mean.verdict.notes[0].startswith("Failed: lorasp on cola, seeds 0: ValueError: on purpose;")
+    assert "The mean leaves out cola (no score from lorasp)." in mean.verdict.notes
 
 
 def test_examples_count_where_predictions_are_kept(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The protocol of a cell: how it trains, merged from preset, method, flags and options. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.core.cell import Protocol
+from harness.core.errors import UserError
+from harness.core.learning_rate import SCHEDULES
+from harness.core.method import Method, Suite
+from harness.core.optimizer import HYPERPARAMETERS, OPTIMIZERS, check_hyperparameters
+from harness.core.presets import Preset
+from harness.core.spec import Spec
+
+PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
+BUDGET_FIELDS = (
+    *"lr epochs max_steps batch_size group_by_length max_length".split(),
+    *"schedule warmup optimizer momentum label_smoothing train_rows eval_rows".split(),
+)
+
+
+def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+    """The protocol of a cell, merged from several sources; later ones override earlier ones.
+
+    Order: preset, the preset's settings for the suite, the method's declared learning rate, the paper's protocol, flags
+    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate.
+    """
+    suite_fields = chosen.get_suite_preset(suite.name).protocol
+    fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
+    declared = method.learning_rates.get(chosen.learning_rates_of or chosen.name)
+    if declared is not None:
+        fields |= {"lr": declared.value, "lr_source": declared.source}
+    if spec.protocol == "paper":
+        fields |= PAPER_PROTOCOL
+    flags = {k: v for k in BUDGET_FIELDS if (v := getattr(spec, k)) is not None}
+    flags |= {k: v for k, v in suite.given.items() if k in Protocol.model_fields}
+    options = {k: v for k, v in overrides.items() if k in Protocol.model_fields}
+    _check_optimizer(fields, flags, options)
+    # epochs given alone must not be cut by the max_steps of a preset
+    for layer in (flags, options):
+        if "epochs" in layer and "max_steps" not in layer:
+            fields["max_steps"] = None
+        fields |= layer
+        if "lr" in layer:
+            fields["lr_source"] = "given"
+    if "lr" not in fields:
+        raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")
+    SCHEDULES.get(fields.get("schedule", "linear"))  # an unknown name is refused with the nearest one
+    return Protocol.model_validate(fields)
+
+
+def _check_optimizer(fields: Mapping[str, Any], flags: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise UserError for an unknown optimizer, a package that it needs, or an option that has no effect on it.
+
+    A flag that has no effect is removed from `flags`: it is for methods with another optimizer, and `make_plan` refuses
+    it if there is none.
+    """
+    name = {**fields, **flags, **options}.get("optimizer", "adamw")
+    OPTIMIZERS.get(name)().check()
+    check_hyperparameters(name, options)
+    for field in HYPERPARAMETERS:
+        if field in flags and field not in OPTIMIZERS.get(name).reads:
+            del flags[field]

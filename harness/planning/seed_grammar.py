@@ -1,0 +1,64 @@
+"""The grammar of --seeds: 5 | init=0,mask=0..9 | 5,length=0 -> [{stream: seed}]."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+from harness.core.errors import UserError, build_unknown_error, shorten
+from harness.core.seeds import STREAMS, equal
+
+MAX_SEEDS = 10_000
+"""Most seeds of one run, each combination of streams counted."""
+MAX_SEED = 2**63 - 1
+
+
+def parse_seeds(text: str) -> list[dict[str, int]]:
+    """The seeds of a run, one {stream: seed} each. Raises UserError.
+
+    `5`                   seeds 0 to 4, the same in every stream
+    `init=0,mask=0..9`    the product of the named ranges; streams that are not named have seed 0
+    `5,length=0`          seeds 0 to 4, with the named stream fixed
+    """
+    text = text.strip()
+    if re.fullmatch("0*[1-9][0-9]*", text):
+        count = _parse_seed(text)
+        _check_seed_count(text, count)
+        return [equal(i) for i in range(count)]
+    ranges: dict[str, range] = {}
+    count_match = re.match("(0*[1-9][0-9]*) *,", text)
+    if count_match:
+        _check_seed_count(text, _parse_seed(count_match[1]))
+    bases = [equal(i) for i in range(int(count_match[1]) if count_match else 1)]
+    for piece in text[count_match.end() if count_match else 0 :].split(","):
+        match = re.fullmatch(r"\s*(\w+)=([0-9]+)(?:\.\.([0-9]+))?\s*", piece)
+        if not match:
+            allowed = f"a number of 1 to {MAX_SEEDS:,}, or e.g. init=0,mask=0..9, or 5,length=0"
+            raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
+        stream, first, last = match[1], _parse_seed(match[2]), _parse_seed(match[3] or match[2])
+        if stream not in STREAMS:
+            raise build_unknown_error("seed stream", stream, STREAMS)
+        if last < first:
+            raise UserError(f"--seeds {shorten(piece)}: the range ends before it begins")
+        ranges[stream] = range(first, last + 1)
+    _check_seed_count(text, len(bases) * math.prod(r.stop - r.start for r in ranges.values()))
+    combinations = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    return [base | named_seeds for base in bases for named_seeds in combinations]
+
+
+def _parse_seed(digits: str) -> int:
+    """The seed that the digits stand for. Raises UserError for one above `MAX_SEED`."""
+    # length first: Python refuses to convert thousands of digits
+    if len(digits) > 19 or int(digits) > MAX_SEED:
+        raise UserError(f"--seeds {shorten(digits)}: allowed: numbers up to {MAX_SEED}")
+    return int(digits)
+
+
+def _check_seed_count(text: str, count: int) -> None:
+    """Raise UserError for more than `MAX_SEEDS` seeds."""
+    # the likely cause is a seed, as in --seeds 20260101, read as a number of seeds: the message says how to set one
+    if count > MAX_SEEDS:
+        single_seed = f"one seed of that value: --seeds {','.join(f'{stream}={text}' for stream in STREAMS)}"
+        hint = f"; {single_seed}" if text.isascii() and text.isdigit() else "; name shorter ranges"
+        raise UserError(f"--seeds {shorten(text)}: {count:,} seeds; allowed: {MAX_SEEDS:,} at most{hint}")

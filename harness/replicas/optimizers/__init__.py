@@ -1,0 +1,1 @@
+"""Optimizers, one per file; importing them loads no torch."""

@@ -1,0 +1,54 @@
+"""How many examples become right or wrong between the first method and each other one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.document import LinkedText, Table
+from reports.registered import SuiteContext, report_table
+
+SIGNIFICANT = 0.05
+NOTE = (
+    "Examples per pair of runs of one seed, the mean over pairs. p: exact McNemar test of each pair of models on new "
+    "examples, not adjusted. The command python -m harness examples RUN --task TASK --between A,B lists the examples."
+)
+
+
+@report_table("examples", place=65, topic="examples")
+def build(context: SuiteContext) -> Table | None:
+    """One row per task and method; None where no predictions of classes were stored."""
+    if context.analysis is None or not context.grid.methods:
+        return None
+    baseline = context.grid.methods[0]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in context.analysis.rows["pairs"]:
+        is_counted = row.get("mcnemar_p") is not None
+        if is_counted and row["suite"] == context.grid.suite and row["first"] == baseline:
+            groups.setdefault((row["task"], row["method"]), []).append(row)
+    places = [(task, method) for task in context.grid.tasks for method in context.grid.methods]
+    rows = [_build_row(*place, groups[place], context) for place in places if place in groups]
+    if not rows:
+        return None
+    head = ("task", "method", "becomes wrong", "becomes right", "pairs", "p < 0.05")
+    absent = [task for task in context.grid.tasks if task not in {place[0] for place in groups}]
+    notes = [NOTE, *([f"Not counted, because no classes are predicted or stored: {', '.join(absent)}."] * bool(absent))]
+    return Table(f"Examples that change against {baseline}", head, rows, notes)
+
+
+def _build_row(
+    task: str, method: str, pairs: Sequence[Mapping[str, Any]], context: SuiteContext
+) -> tuple[str, str, str, str, str, str]:
+    # a task with several eval splits has a row per split and pair of runs: counts add up over the splits
+    seeds = dict.fromkeys(row["seeds"] for row in pairs)
+    runs = [r.key for m in (context.grid.methods[0], method) for r in context.grid.of(task, m) if r.status == "ok"]
+    lost, won = (sum(row[name] for row in pairs) for name in ("only_first_right", "only_method_right"))
+    small = sum(row["mcnemar_p"] < SIGNIFICANT for row in pairs)
+    return (
+        LinkedText(task, task=task),
+        LinkedText(method, method=method),
+        LinkedText(f"{lost / len(seeds):.1f}", runs=runs),
+        LinkedText(f"{won / len(seeds):.1f}", runs=runs),
+        str(len(seeds)),
+        f"{small} of {len(pairs)}",
+    )

@@ -1,0 +1,35 @@
+"""The report's table of examples that change, against counts by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from reports.frames import build_grids
+from reports.registered import SuiteContext
+from reports.statistics.analysis import analyse
+from reports.tables.examples import build
+from tests.reports.predicted import guesses, kept
+
+
+def test_counts_are_means_over_pairs_of_runs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 300)
+    said = {(m, s): guesses(rng, targets, 0.8) for m in ("lora", "lorasp", "dora") for s in range(4)}
+    records = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
+    (grid,) = build_grids(records)
+    table = build(SuiteContext(grid, analysis=analyse(records, [], cells=tmp_path)))
+    assert table is not None and [row[:2] for row in table.rows] == [("rte", "lorasp"), ("rte", "dora")]
+    for row in table.rows:
+        pairs = [(said["lora", s] == targets, said[row[1], s] == targets) for s in range(4)]
+        counts = [np.mean([np.sum(a & ~b) for a, b in pairs]), np.mean([np.sum(b & ~a) for a, b in pairs])]
+        assert row[2:5] == (*(f"{c:.1f}" for c in counts), "4")
+
+
+def test_no_predictions_no_table(tmp_path: Path) -> None:
+    targets = np.zeros(5, dtype=int)
+    records = [kept(tmp_path, targets, targets, method=m) for m in ("lora", "lorasp")]
+    (grid,) = build_grids(records)
+    assert build(SuiteContext(grid, analysis=analyse(records, []))) is None
+    assert build(SuiteContext(grid)) is None
