@@ -19,11 +19,12 @@ PANELS: Mapping[str, str] = {
     " optimizer momentum init_from",
     "Tuning": "tune tune_tasks tune_seeds",
     "Model and data": "model data_dir data_file train_rows eval_rows max_length option",
+    "Baseline": "baselines baseline at_once steps",
     "Options of suites (also as --option NAME=VALUE)": "",
     "Devices, memory and speed": "device devices executor threads pack dtype quantize recompute cache memory repeats",
     "Output and report": "out to as_json formats figures profile collapse_margin published with_text tensorboard log"
-    " save_adapters",
-    "Advanced": "retry plugin runs detail help",
+    " save_adapters detail",
+    "Advanced": "retry plugin runs help",
 }
 """Title of a group -> names of its flags, in the order of the help."""
 SUITE_OPTIONS, ADVANCED = "Options of suites (also as --option NAME=VALUE)", "Advanced"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from harness.core.record import Record
 from reports.board.runs import BoardRun
-from reports.changes import identify_cell
 from reports.frames import get_score
+from reports.identities import identify_cell
 
 Place = tuple[str, str, str]
 """(suite, task, method)."""

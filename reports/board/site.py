@@ -10,24 +10,19 @@ Everything works from a disk: links are relative, nothing is loaded from elsewhe
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from harness.core.errors import UserError
-from harness.core.file_names import join_inside, make_file_names
+from harness.core.file_names import join_inside
 from harness.core.files import describe_os_error
 from harness.core.garbage import pause_collection
-from harness.core.progress import count_noun
-from reports.board.history import Place, Sighting, build_histories
-from reports.board.pairs import RunPair, list_pairs
-from reports.board.runs import BoardRun, DamagedRun, get_commit, get_version, read_runs
-from reports.changes import Gap
+from reports.board.history import build_histories
+from reports.board.pages import Site, build_cells, build_comparisons, build_history, build_index, build_pair
+from reports.board.pairs import list_pairs
+from reports.board.runs import DamagedRun, read_runs
+from reports.board.tables import Page, list_links
 from reports.escape import flatten_text
-from reports.frames import format_seeds
 from reports.page import TEMPLATES
 
 INDEX, COMPARISONS, CELLS = "index.html", "comparisons.html", "cells.html"
@@ -37,55 +32,6 @@ ASSETS = {
     "board.js": ("board.js",),
 }
 """File of assets/ -> the files of reports/templates/ that it is made of."""
-
-PAIR_NOTE = (
-    "Points; intervals are for new seeds, each stands for itself (no correction is made). `compare` in a terminal also "
-    "gives the minimum detectable difference."
-)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table. `kind`: 'number', 'text', or 'filter' for one with a menu of its values."""
-
-    name: str
-    kind: str = "text"
-
-
-@dataclass(frozen=True)
-class Link:
-    """The text of a table cell that leads to a page; `note` follows it. `order`: what its column sorts by."""
-
-    text: str
-    href: str = ""
-    note: str = ""
-    order: str = ""
-    mark: str = ""
-
-
-Value = str | int | Link | Sequence[Link]
-
-
-@dataclass(frozen=True)
-class BoardTable:
-    """A table of a page; `rows` have one value per column. `names` give a row's two runs, for the menu of pairs."""
-
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Value]]
-    notes: Sequence[str] = ()
-    pairs: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page. `root` leads from its folder to that of the board."""
-
-    title: str
-    lines: Sequence[str] = ()
-    tables: Sequence[BoardTable] = field(default_factory=tuple)
-    root: str = ""
-    has_chooser: bool = False
 
 
 @pause_collection()
@@ -97,11 +43,11 @@ def write_board(folder: Path, to: Path | None = None) -> tuple[Path, int, list[D
     runs, damaged = read_runs(folder)
     target = to or folder / "board"
     pairs, histories = list_pairs(runs), build_histories(runs)
-    site = _Site(target, runs, pairs, list(histories))
-    pages: dict[str, Page] = {INDEX: _build_index(site, damaged), COMPARISONS: _build_comparisons(site)}
-    pages[CELLS] = _build_cells(site, histories)
-    pages |= {site.pair_files[id(pair)]: _build_pair(site, pair) for pair in pairs}
-    pages |= {site.place_files[place]: _build_history(site, place, cells) for place, cells in histories.items()}
+    site = Site(target, runs, pairs, list(histories))
+    pages: dict[str, Page] = {INDEX: build_index(site, damaged), COMPARISONS: build_comparisons(site)}
+    pages[CELLS] = build_cells(site, histories)
+    pages |= {site.pair_files[id(pair)]: build_pair(site, pair) for pair in pairs}
+    pages |= {site.place_files[place]: build_history(site, place, cells) for place, cells in histories.items()}
     template = _load_template()
     try:
         for name, parts in ASSETS.items():
@@ -134,233 +80,5 @@ def _load_template() -> Any:
         finalize=lambda value: value if isinstance(value, Markup) else flatten_text(value),
     )
     environment.globals["pages"] = ((INDEX, "Runs"), (COMPARISONS, "Comparisons"), (CELLS, "Cells over time"))
-    environment.filters["links"] = _list_links
+    environment.filters["links"] = list_links
     return environment.get_template("board.html.j2")
-
-
-def _list_links(value: Value) -> Sequence[Link]:
-    """A value of a table as links; a plain one leads nowhere."""
-    if isinstance(value, Link):
-        return (value,)
-    return (Link(str(value)),) if isinstance(value, (str, int)) else value
-
-
-class _Site:
-    """The names of all files, which pages link to."""
-
-    def __init__(self, target: Path, runs: Sequence[BoardRun], pairs: Sequence[RunPair], places: Sequence[Place]):
-        self.target, self.runs, self.pairs = target, runs, pairs
-        base = target.resolve()
-        self.reports = {
-            run.folder: Path(os.path.relpath(run.report.resolve(), base)).as_posix() for run in runs if run.report
-        }
-        titles = {id(pair): f"{pair.a.name}--{pair.b.name}" for pair in pairs}
-        names = make_file_names(titles.values())
-        self.pair_files = {key: f"compare/{names[title]}.html" for key, title in titles.items()}
-        place_names = make_file_names("-".join(place) for place in places)
-        self.place_files = {place: f"history/{place_names['-'.join(place)]}.html" for place in places}
-
-    def link_run(self, run: BoardRun, root: str) -> Link:
-        """The run's name, with a link to its report."""
-        if run.folder not in self.reports:
-            return Link(run.name)
-        return Link(run.name, root + quote(self.reports[run.folder]))
-
-    def link_pair(self, pair: RunPair, text: str, root: str) -> Link:
-        """A link to the comparison of two runs."""
-        return Link(text, root + quote(self.pair_files[id(pair)]))
-
-
-# ---------------------------------------------------------------- pages
-
-
-RUN_COLUMNS = (
-    Column("run"),
-    Column("date (UTC)"),
-    Column("title"),
-    Column("suite", "filter"),
-    Column("methods", "filter"),
-    Column("ok", "number"),
-    Column("failed", "number"),
-    Column("missing", "number"),
-    Column("best method, mean"),
-    Column("model", "filter"),
-    Column("commit", "filter"),
-    Column("compare with"),
-)
-
-
-def _build_index(site: _Site, damaged: Sequence[DamagedRun]) -> Page:
-    rows = []
-    for run in site.runs:
-        earlier = [site.link_pair(pair, pair.a.name, "") for pair in site.pairs if pair.b is run]
-        rows.append(
-            (
-                site.link_run(run, ""),
-                run.date,
-                run.title,
-                ", ".join(run.suites),
-                ", ".join(run.methods),
-                run.ok,
-                run.failed,
-                run.cells - len(run.records),
-                "; ".join(run.best),
-                ", ".join(run.models),
-                ", ".join(run.commits),
-                earlier,
-            )
-        )
-    notes = ["A mean with the half-width of its 95 % interval over seeds, as in the report of the run."]
-    skipped = [run for run in site.runs if run.skipped]
-    notes += [f"{run.name}: {count_noun(run.skipped, 'file')} skipped, not readable as a record" for run in skipped]
-    tables = [BoardTable("Runs", RUN_COLUMNS, rows, notes)]
-    if damaged:
-        bad_rows = [(one.folder.name, one.reason) for one in damaged]
-        tables.append(BoardTable("Runs that cannot be read", (Column("folder"), Column("why")), bad_rows))
-    count = f"{count_noun(len(site.runs), 'run')}, {sum(len(run.records) for run in site.runs):,} cells"
-    return Page("Runs", [f"{count}{f'; {len(damaged)} cannot be read' if damaged else ''}"], tables)
-
-
-def _build_comparisons(site: _Site) -> Page:
-    columns = (
-        Column("before (A)", "filter"),
-        Column("after (B)", "filter"),
-        Column("scores", "number"),
-        Column("higher", "number"),
-        Column("lower", "number"),
-        Column("largest change", "number"),
-        Column("what changed"),
-        Column("details"),
-    )
-    newest_first = sorted(site.pairs, key=lambda pair: (pair.b.date, pair.a.date), reverse=True)
-    rows = [_build_pair_row(site, pair) for pair in newest_first]
-    names = [(pair.a.name, pair.b.name) for pair in newest_first]
-    notes = [
-        "Higher and lower: scores of B above and below A whose 95 % interval over paired seeds excludes 0; no "
-        "correction is made for their number.",
-        "Each run is compared with up to three earlier ones that have the most cells in common with it; for others: "
-        "python -m harness compare A B",
-    ]
-    return Page("Comparisons", (), [BoardTable("Pairs of runs", columns, rows, notes, names)], has_chooser=True)
-
-
-def _build_pair_row(site: _Site, pair: RunPair) -> list[Value]:
-    gaps = pair.comparison.gaps
-    sure = [gap for gap in gaps if not gap.within_noise]
-    largest = max(gaps, key=lambda gap: abs(gap.difference.mean), default=None)
-    parts = list(dict.fromkeys(change.what for change in pair.comparison.changes))
-    return [
-        site.link_run(pair.a, ""),
-        site.link_run(pair.b, ""),
-        len(gaps),
-        sum(gap.difference.mean > 0 for gap in sure),
-        sum(gap.difference.mean < 0 for gap in sure),
-        "" if largest is None else _order_number(largest.difference.mean, 2, note=" ".join(largest.place[1:])),
-        ", ".join(parts) or "nothing",
-        site.link_pair(pair, "open", ""),
-    ]
-
-
-def _order_number(value: float | None, digits: int, *, sign: bool = True, note: str = "") -> Link:
-    if value is None:
-        return Link("-")
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return Link(text, note=note, order=f"{value:.12g}")
-
-
-def _build_pair(site: _Site, pair: RunPair) -> Page:
-    comparison = pair.comparison
-    alone = comparison.alone
-    lines = [
-        f"A (before): {pair.a.name}, {pair.a.date}. B (after): {pair.b.name}, {pair.b.date}.",
-        f"Paired by {comparison.pairing}; without a partner: {alone[0]} of A, {alone[1]} of B.",
-    ]
-    changes = [(c.part, c.what, ", ".join(c.a) or "-", ", ".join(c.b) or "-") for c in comparison.changes]
-    columns = ("suite", "task", "method", "A", "B", "B - A", "95 % interval", "pairs", "reading")
-    tables = [
-        BoardTable(
-            "Score of B less score of A, paired by seed",
-            [Column(name, _choose_kind(name)) for name in columns],
-            [_build_gap_row(gap) for gap in comparison.gaps],
-            [PAIR_NOTE],
-        ),
-        BoardTable("What changed", [Column(name) for name in ("part", "what", "A", "B")], changes),
-    ]
-    if comparison.lost:
-        lost = [(*cell.place, cell.seeds, cell.why) for cell in comparison.lost]
-        head = [Column(name) for name in ("suite", "task", "method", "seed", "why")]
-        tables.append(BoardTable("Scored in A, without a score in B", head, lost))
-    return Page(f"{pair.a.name} and {pair.b.name}", lines, tables, root="../")
-
-
-def _choose_kind(name: str) -> str:
-    if name in ("A", "B", "B - A", "pairs"):
-        return "number"
-    return "filter" if name in ("suite", "task", "method") else "text"
-
-
-def _build_gap_row(gap: Gap) -> list[Value]:
-    mean, half = gap.difference.mean, gap.difference.half
-    interval = "" if half is None else f"{mean - half:+.2f} to {mean + half:+.2f}"
-    difference = _order_number(mean, 2)
-    if not gap.within_noise:
-        difference = Link(difference.text, order=difference.order, mark="better" if mean > 0 else "worse")
-    means = [_order_number(value, 2, sign=False) for value in (gap.a, gap.b)]
-    return [*gap.place, *means, difference, interval, gap.difference.n, gap.short_reading]
-
-
-def _build_cells(site: _Site, histories: dict[Place, list[list[Sighting]]]) -> Page:
-    rows: list[list[Value]] = []
-    for place, cells in histories.items():
-        sightings = [one for cell in cells for one in cell]
-        runs = {one.run.folder for one in sightings}
-        commits = {get_commit(one.record) for one in sightings}
-        changes = [one.change for one in sightings if one.change is not None]
-        largest = max(changes, key=abs, default=None)
-        page = Link("open", quote(site.place_files[place]))
-        rows.append([*place, len(cells), len(runs), len(commits), _order_number(largest, 2), page])
-    names = ("suite", "task", "method")
-    columns = [*(Column(name, "filter") for name in names)]
-    columns += [Column(name, "number") for name in ("cells", "runs", "commits", "largest change")] + [Column("details")]
-    note = "Cells that at least two runs have, equal in all but the versions of the code. Largest change of one cell."
-    return Page("Cells over time", (), [BoardTable("Cells by task and method", columns, rows, [note])])
-
-
-def _build_history(site: _Site, place: Place, cells: Sequence[Sequence[Sighting]]) -> Page:
-    columns = (
-        Column("seed", "filter"),
-        Column("date (UTC)"),
-        Column("run"),
-        Column("commit", "filter"),
-        Column("harness"),
-        Column("method version"),
-        Column("score", "number"),
-        Column("change", "number"),
-        Column("status", "filter"),
-        Column("key"),
-    )
-    rows = [row for cell in sorted(cells, key=_get_seeds) for row in _list_history_rows(site, cell)]
-    lines = [" ".join(place), f"{count_noun(len(cells), 'cell')} in {count_noun(len(rows), 'record')}"]
-    note = "Score in points. Change: to the same cell in the run before."
-    return Page(f"{place[1]} {place[2]}", lines, [BoardTable("Scores over time", columns, rows, [note])], root="../")
-
-
-def _get_seeds(cell: Sequence[Sighting]) -> tuple[tuple[str, int], ...]:
-    return cell[0].record.cell.sorted_seeds
-
-
-def _list_history_rows(site: _Site, cell: Sequence[Sighting]) -> Iterator[list[Value]]:
-    for one in cell:
-        record = one.record
-        yield [
-            format_seeds(record.cell.seeds),
-            one.run.date,
-            site.link_run(one.run, "../"),
-            get_commit(record),
-            get_version(record),
-            str(record.cell.method_version),
-            _order_number(one.score, 2, sign=False),
-            _order_number(one.change, 2),
-            record.status,
-            record.key,
-        ]
