@@ -54,7 +54,7 @@ def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats 
 
     Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
     """
-    from harness.cli.profile_text import format_profiles
+    from harness.cli.profile_text import print_profiles
     from harness.core.registry import load_all
     from harness.runner.profiles import profile_methods as take
 
@@ -66,10 +66,8 @@ def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats 
         profiles = take(spec, repeats, progress)
     finally:
         progress.close()
-    answer = (
-        [json.dumps([p.model_dump(mode="json") for p in profiles])]
-        if as_json
-        else format_profiles(profiles).split("\n")
-    )
-    print_lines(answer)
+    if as_json:
+        print_lines([json.dumps([p.model_dump(mode="json") for p in profiles])])
+    else:
+        print_profiles(profiles)
     raise typer.Exit(0 if profiles and all(p.status == "ok" for p in profiles) else 1)
