@@ -22,7 +22,7 @@ COLOURS = {"better": "green", "worse": "red", "equivalent": "green", "non-inferi
 """Kind of a verdict -> its colour."""
 COST_COLUMNS = ("trainable parameters", "peak memory", "samples/s")
 """Columns of the ranking that the table of cost has too."""
-DROPPED_COSTS = ("load", "adapter frozen", "head", "gradients + moments", "backbone trained", "adapter trained")
+DROPPED_COSTS = ("adapter frozen", "head", "gradients + moments", "backbone trained", "load", "adapter trained")
 """Columns of the cost table that a narrow terminal leaves out, the first of them first."""
 
 
