@@ -147,6 +147,19 @@ def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str,
     return next(iter(stored)) if len(stored) == 1 else ()
 
 
+def read_headline_scores(records: Sequence[Record]) -> dict[str, tuple[str, float]]:
+    """Record key -> the names of its headline metrics as tables of scores write them, and its headline score."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.cell.suite, record.cell.task, next(iter(record.averages), "")), []).append(record)
+    scores: dict[str, tuple[str, float]] = {}
+    for (_, _, average), group in groups.items():
+        name = " + ".join(find_headline_metrics(group, average)) or "score"
+        values = {record.key: get_score(record, average) for record in group}
+        scores |= {key: (name, value) for key, value in values.items() if value is not None}
+    return scores
+
+
 def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[str, ...]:
     """For records of earlier versions: the fewest metrics whose mean is the score in every record; () if none are."""
     names = list(dict.fromkeys(name for record in scored for name in record.scores))
