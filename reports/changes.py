@@ -10,7 +10,9 @@ from typing import Any
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.record import Record
+from reports.changed_facts import Change, find_changes
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
+from reports.identities import IDENTITIES
 from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import describe_reach
@@ -20,18 +22,6 @@ from reports.statistics.student import Estimate
 Place = tuple[str, str, str]
 """(suite, task, method)."""
 NO_PAIRING = "nothing"
-VERSION_FIELDS = {"method_version", "suite_version"}
-"""Versions of the code are not part of what a cell is here: they are what may have changed."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One fact of which the two runs differ: what only A has and what only B has."""
-
-    part: str
-    what: str
-    a: tuple[str, ...]
-    b: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,19 +43,31 @@ class Gap:
 
     @property
     def reading(self) -> str:
-        n, (a, b) = self.difference.n, self.collapsed
-        return f"{self._noise}; collapsed: {a} of {n} in A, {b} of {n} in B" if a or b else self._noise
+        interval = self.difference.interval
+        noise = self.noise
+        if interval is not None and self.within_noise:
+            noise = f"{noise}; {describe_reach(interval, abs(interval.value))}"
+        return f"{noise}{self._collapses}"
 
     @property
-    def _noise(self) -> str:
+    def short_reading(self) -> str:
+        """The reading without the minimum detectable difference."""
+        return f"{self.noise}{self._collapses}"
+
+    @property
+    def _collapses(self) -> str:
+        n, (a, b) = self.difference.n, self.collapsed
+        return f"; collapsed: {a} of {n} in A, {b} of {n} in B" if a or b else ""
+
+    @property
+    def noise(self) -> str:
+        """Whether the difference is within seed noise, as text."""
         interval = self.difference.interval
         if interval is None:
             if self.difference.mean == 0:
                 return "the same"
             return "no spread over seeds: no interval" if self.difference.constant else "one paired seed: no interval"
-        if not self.within_noise:
-            return "interval excludes 0"
-        return f"within seed noise; {describe_reach(interval, abs(interval.value))}"
+        return "within seed noise" if self.within_noise else "interval excludes 0"
 
 
 @dataclass(frozen=True)
@@ -165,82 +167,28 @@ def _list_first(values: Sequence[str]) -> str:
     return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
 
 
-# ---------------------------------------------------------------- what changed
+@dataclass(frozen=True)
+class RunFacts:
+    """What a comparison needs of each run: names of methods by record key, and the keys of runs that collapsed."""
+
+    names: Mapping[str, str]
+    collapsed: frozenset[str]
 
 
-Facts = Callable[[Record], Mapping[str, Any]]
+def collect_facts(records: Sequence[Record]) -> RunFacts:
+    """The facts of a run, for comparisons with several others."""
+    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
+    return RunFacts(build_method_names(records), frozenset(key for one in every for key in one.reasons))
 
 
-def _collect_spec(r: Record) -> Mapping[str, Any]:
-    protocol = r.cell.protocol.model_dump(exclude={"lr_source"})
-    per_method = {f"{name} of {r.cell.label}": value for name, value in protocol.items() if name in ("lr", "name")}
-    protocol_fields = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
-    return {
-        "suite": r.cell.suite,
-        "task": r.cell.task,
-        "method": r.cell.label,
-        "seeds": sorted(set(r.cell.seeds.values())),
-        "preset": r.cell.preset,
-        "model": f"{r.cell.model.name}@{r.cell.model.revision[:8]}",
-        "precision": r.cell.precision,
-        **protocol_fields,
-        **per_method,
-    }
+def compare_runs(
+    a: Sequence[Record], b: Sequence[Record], facts: tuple[RunFacts, RunFacts] | None = None
+) -> RunComparison:
+    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it.
 
-
-def _collect_code(r: Record) -> Mapping[str, Any]:
-    versions = {f"method {r.cell.method}": r.cell.method_version, f"suite {r.cell.suite}": r.cell.suite_version}
-    return versions | ({"commit": r.environment.commit, "harness": r.environment.harness} if r.environment else {})
-
-
-def _collect_data(r: Record) -> Mapping[str, Any]:
-    return {
-        r.cell.task: r.cell.data[:12],
-        "source": r.data_source,
-        **{f"{r.cell.task} {s}": n for s, n in r.rows.items()},
-    }
-
-
-def _collect_environment(r: Record) -> Mapping[str, Any]:
-    return r.environment.model_dump(exclude={"commit", "harness"}) if r.environment else {}
-
-
-PARTS: Mapping[str, Facts] = {
-    "spec": _collect_spec,
-    "code": _collect_code,
-    "data": _collect_data,
-    "environment": _collect_environment,
-}
-
-
-def find_changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
-    """Each fact whose values differ; of a task or method that one run lacks, only that it lacks it."""
-    differences = []
-    for part, facts in PARTS.items():
-        values_by_run = [_collect_values(records, facts) for records in (a, b)]
-        for fact in dict.fromkeys([*values_by_run[0], *values_by_run[1]]):
-            left, right = (t.get(fact) for t in values_by_run)
-            shared = part == "environment" or (left and right)
-            if shared and left != right:
-                only = [tuple(sorted((x or set()) - (y or set()))) for x, y in ((left, right), (right, left))]
-                differences.append(Change(part, fact, *only))
-    return differences
-
-
-def _collect_values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
-    values_by_fact: dict[str, set[str]] = {}
-    for record in records:
-        for fact, value in facts(record).items():
-            values = value if isinstance(value, list) else [value]
-            values_by_fact.setdefault(fact, set()).update(map(str, values))
-    return values_by_fact
-
-
-# ---------------------------------------------------------------- scores
-
-
-def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
-    """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+    `facts` of both runs, if the caller has them.
+    """
+    of_a, of_b = facts or (collect_facts(a), collect_facts(b))
     several = {place for run in (a, b) for place in _find_several_rates(run)}
 
     def with_rate(identity: Callable[[Cell], str]) -> Callable[[Cell], str]:
@@ -254,9 +202,9 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
         ),
         (NO_PAIRING, []),
     )
-    names = build_method_names(a)
+    names = of_a.names
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
-    collapsed_keys = [_find_collapsed_keys(side) for side in (a, b)]
+    collapsed_keys = [of_a.collapsed, of_b.collapsed]
     collapsed: dict[Place, list[int]] = {}
     for left, right in pairs:
         average = next(iter(left.averages), "")
@@ -317,12 +265,6 @@ def _find_lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mappi
     return lost_scores
 
 
-def _find_collapsed_keys(records: Sequence[Record]) -> set[str]:
-    """Keys of the runs that collapsed."""
-    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
-    return {key for one in every for key in one.reasons}
-
-
 def _build_gap(place: Place, values: Mapping[Seeds, tuple[float, float]], collapsed: Sequence[int]) -> Gap:
     difference = estimate_interval({seeds: right - left for seeds, (left, right) in values.items()})
     means = [sum(side) / len(values) for side in zip(*values.values(), strict=True)]
@@ -342,19 +284,3 @@ def _select_unique(records: Sequence[Record], identity: Callable[[Cell], str]) -
     names = [identity(record.cell) for record in records]
     counts = Counter(names)
     return {name: record for name, record in zip(names, records, strict=True) if counts[name] == 1}
-
-
-def _build_identity(cell: Cell) -> str:
-    versionless = cell.model_copy(update=dict.fromkeys(VERSION_FIELDS, 0))
-    return versionless.key
-
-
-def _build_loose_identity(cell: Cell) -> str:
-    return f"{cell.suite}/{cell.task}/{cell.label}/{sorted(cell.seeds.items())}"
-
-
-IDENTITIES: Mapping[str, Callable[[Cell], str]] = {
-    "cell, versions of the code apart": _build_identity,
-    "task, method, precision and seeds": lambda cell: f"{_build_loose_identity(cell)}/{cell.precision}",
-    "task, method and seeds": _build_loose_identity,
-}

@@ -34,7 +34,7 @@ class Coverage:
     def label(self) -> str:
         if self.full:
             return f"average of {len(self.tasks)} task{'s' * (len(self.tasks) > 1)}"
-        return f"mean of {len(self.tasks)} named task{'' if len(self.tasks) == 1 else 's'}"
+        return f"mean of {len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
 
 
 @cache_in_grid
@@ -145,6 +145,19 @@ def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str,
         return _search_headline_metrics(scored, average)
     stored = dict.fromkeys(tuple(info.metrics or ()) for info in infos)
     return next(iter(stored)) if len(stored) == 1 else ()
+
+
+def read_headline_scores(records: Sequence[Record]) -> dict[str, tuple[str, float]]:
+    """Record key -> the names of its headline metrics as tables of scores write them, and its headline score."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.cell.suite, record.cell.task, next(iter(record.averages), "")), []).append(record)
+    scores: dict[str, tuple[str, float]] = {}
+    for (_, _, average), group in groups.items():
+        name = " + ".join(find_headline_metrics(group, average)) or "score"
+        values = {record.key: get_score(record, average) for record in group}
+        scores |= {key: (name, value) for key, value in values.items() if value is not None}
+    return scores
 
 
 def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[str, ...]:

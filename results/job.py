@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
 from results.summary import build_summary, describe_run, format_summary, format_summary_html
+
+if TYPE_CHECKING:
+    from reports.statistics.analysis import Analysis
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -26,6 +29,8 @@ class FinishedRun:
     records: tuple[Record, ...]
     profiles: tuple[Profile, ...]
     seconds: float
+    analysis: Analysis
+    """The estimates, tests and rankings that the report is made of."""
     notes: tuple[str, ...] = ()
     """One line for each tracker of --log that did not get all cells."""
 
@@ -56,16 +61,18 @@ def run(**fields: Any) -> FinishedRun:
     return run_spec(make_spec(settings), command, lambda total: PlainListener(sys.stderr, total))
 
 
-def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> FinishedRun:
+def run_spec(
+    spec: Spec, command: str, listen: Callable[[int], Listener], on_report: Callable[[], object] = lambda: None
+) -> FinishedRun:
     """Train the missing cells of a spec and write the report.
 
-    The report names `command` as its origin; `listen` makes a listener for a number of cells. Raises UserError. After
-    KeyboardInterrupt the same call resumes.
+    The report names `command` as its origin; `listen` makes a listener for a number of cells; `on_report` is called
+    when training and profiles are over. Raises UserError. After KeyboardInterrupt the same call resumes.
     """
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
     from results.loggers.base import check_loggers, log_records
-    from results.report import check_formats, write_report
+    from results.report import analyse_run, check_formats, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
@@ -73,12 +80,16 @@ def run_spec(spec: Spec, command: str, listen: Callable[[int], Listener]) -> Fin
     check_formats(spec)
     check_loggers(spec.log)
     outcome = run_cells(spec, command, listen)
+    on_report()
+    store = Store(outcome.out)
+    analysis = analyse_run(store, outcome.records, outcome.profiles, spec)
     report = write_report(
-        Store(outcome.out), outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped)
+        store, outcome.records, list(outcome.profiles), spec, notes=list(outcome.skipped), analysis=analysis
     )
     if spec.save_adapters:
         from results.model_card import write_cards
 
         write_cards(outcome.out, outcome.records, command)
-    notes = log_records(spec.log, outcome.records, outcome.out)
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, time.monotonic() - started, tuple(notes))
+    notes = tuple(log_records(spec.log, outcome.records, outcome.out))
+    seconds = time.monotonic() - started
+    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes)

@@ -17,6 +17,7 @@ from harness.runner.run import build_no_records_error, load_run
 
 if TYPE_CHECKING:
     from reports.document import Findings
+    from reports.statistics.analysis import Analysis
     from reports.statistics.families import Question
 
 
@@ -46,23 +47,25 @@ def write_report(
     *,
     notes: Sequence[str] = (),
     folder: Path | None = None,
+    analysis: Analysis | None = None,
     with_text: bool = False,
 ) -> Path:
     """Write the report of a folder in the formats of the spec; returns its path.
 
     `found` replaces the findings of the statistics. `notes` are lines about skipped files; `folder` is used instead of
-    OUT/report. `with_text`: show texts of examples, read from the source that the spec names. Raises UserError if their
-    source has changed.
+    OUT/report. `analysis`: that of the records, if the caller has it (see analyse_run). `with_text`: show texts of
+    examples, read from the source that the spec names. Raises UserError if their source has changed.
     """
+    from reports.findings import build_findings
     from reports.render import write_report as render
     from reports.tuning import add_tuning
 
     run_info = store.read_run()
-    question = read_question(run_info, spec)
     # before the statistics, which take longer: a source that has changed ends the command
     texts = _read_texts(records, spec) if with_text else {}
     tuned, about_tuning = _read_tuned(store.out)
-    findings = add_tuning(found or _build_findings(store, records, profiles, question), records, tuned)
+    found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
+    findings = add_tuning(found, records, tuned)
     if with_text:
         from reports.example_texts import add_example_texts
 
@@ -111,20 +114,20 @@ def _read_tuned(out: Path) -> tuple[list[Tuned], list[str]]:
         return [], [str(error)]
 
 
-def _build_findings(store: Store, records: tuple[Record, ...], profiles: list[Profile], question: Question) -> Findings:
-    from reports.findings import build_findings
+@pause_collection()
+def analyse_run(store: Store, records: Sequence[Record], profiles: Sequence[Profile], spec: Spec) -> Analysis:
+    """The statistics of a run's records, with the margin and the question that the run or the spec declares."""
     from reports.statistics.analysis import analyse
 
     run_info = store.read_run()
-    analysis = analyse(
+    return analyse(
         records,
         profiles,
         margin=run_info["margin"],
         cells=store.cells,
         late=run_info["margin_late"],
-        question=question,
+        question=read_question(run_info, spec),
     )
-    return build_findings(analysis)
 
 
 def read_question(run_info: Mapping[str, Any], spec: Spec) -> Question:

@@ -52,8 +52,12 @@ def run_study(
     command: str,
     listen: Callable[[int], Listener],
     runs: Sequence[Path] = (),
+    on_report: Callable[[], object] = lambda: None,
 ) -> StudyOutcome:
-    """Train the cells that are missing in the study's folder, and answer its question. Raises UserError."""
+    """Train the cells that are missing in the study's folder, and answer its question. Raises UserError.
+
+    `on_report` is called when training and profiles are over.
+    """
     started = time.monotonic()
     load_all(flags.get("plugin", ()))
     check_request(study, runs)
@@ -68,6 +72,8 @@ def run_study(
     stored.check_folder(out, study)
     if grid_specs:
         run_grids(study, grid_specs, command, listen, out)
+    on_report()
+    if grid_specs:
         study_runs, lines = load_folder(study, out)
     else:
         lines = []

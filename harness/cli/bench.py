@@ -12,6 +12,7 @@ import typer
 from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
 from harness.cli.flags import add_flags, collect_flags
+from harness.cli.panels import PanelCommand
 from harness.core.errors import UserError, shorten
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 
@@ -218,7 +219,7 @@ EXCLUDED_FIELDS = (
 )
 
 
-@bench.command("grid")
+@bench.command("grid", cls=PanelCommand)
 @add_flags(Spec.model_fields.keys() - EXCLUDED_FIELDS)
 def grid(
     baselines: Annotated[

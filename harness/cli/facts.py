@@ -38,9 +38,13 @@ def build_strategy_table(strategies: Sequence[dict[str, Any]]) -> tuple[Rows, st
 
 
 def build_suite_table(suites: Sequence[dict[str, Any]]) -> tuple[Rows, str]:
-    """The head and one row per task, and a caption with the suites' summaries."""
-    rows: Rows = [("suite", "task", "metrics")]
-    rows += [(s["name"], task, ", ".join(metrics)) for s in suites for task, metrics in s["tasks"].items()]
+    """The head and one row per suite and list of metrics, and a caption with the suites' summaries."""
+    rows: Rows = [("suite", "tasks", "metrics")]
+    for suite in suites:
+        tasks_by_metrics: dict[str, list[str]] = {}
+        for task, metrics in suite["tasks"].items():
+            tasks_by_metrics.setdefault(", ".join(metrics), []).append(task)
+        rows += [(suite["name"], ", ".join(tasks), metrics) for metrics, tasks in tasks_by_metrics.items()]
     return rows, "; ".join(f"{s['name']}: {s['summary']}" for s in suites)
 
 

@@ -98,12 +98,20 @@ def build_option_parameters() -> list[inspect.Parameter]:
         # Suites read their options from text, so that flag, --option and file give the same message.
         flag_type = bool if option.kind is bool else str
         declared = [f"--{option.flag}/--no-{option.flag}"] if flag_type is bool else [f"--{option.flag}"]
-        text = f"{option.help} (suite {', '.join(owners[name])})"
+        default = "" if option.default in (None, ()) else f"; default: {_format_default(option.default)}"
+        text = f"{option.help} (suite {', '.join(owners[name])}){default}"
         annotation = Annotated[flag_type | None, typer.Option(*declared, help=text, show_default=False)]  # type: ignore[valid-type]
         flag_parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )
     return flag_parameters
+
+
+def _format_default(value: Any) -> str:
+    """The default of a suite's option as the command line would give it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "+".join(value) if isinstance(value, tuple) else str(value)
 
 
 def collect_flags(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The output of `plan` as text: one table row per kind of pack, then notes.
+"""The output of `plan` as text: which methods fit, the totals, and with --detail one row per kind of pack.
 
 `harness/runner/forecast.py` computes the forecast; this file only lays it out.
 """
@@ -9,47 +9,100 @@ import json
 from collections import Counter
 from typing import Any
 
-from harness.bench.table import Bench
+from harness.core.progress import count_noun, format_duration
 from harness.core.record import MemoryShares
+from harness.core.terminal import align_rows, print_table, print_wrapped
 from harness.core.text import format_bytes
 
+DROPPED = ("on", "precision")
+"""Columns of the decision table that a narrow terminal leaves out, the first of them first."""
 
-def format_forecast(forecast: dict[str, Any]) -> str:
-    """The lines of a forecast: the table of packs, device hours, methods that do not fit, and notes."""
-    rows = []
+
+def print_forecast(forecast: dict[str, Any], *, detail: bool = False) -> None:
+    """Print which methods fit, then the totals and notes; with `detail` also the packs with memory by category."""
+    # the precision is in the name where two rows have the same one
+    print_table(build_method_rows(forecast), {0, 1, 4, 5}, format_device(forecast), drop=DROPPED)
+    print_wrapped(format_totals(forecast))
+    if detail:
+        print_table(build_pack_rows(forecast), {0, 1}, "Packs", drop=DROPPED_OF_PACKS)
+    print_wrapped(list_notes(forecast, detail=detail))
+
+
+def format_forecast(forecast: dict[str, Any], *, detail: bool = False) -> str:
+    """The same as plain text."""
+    lines = [format_device(forecast), *align_rows(build_method_rows(forecast)), *format_totals(forecast)]
+    lines += align_rows(build_pack_rows(forecast)) if detail else []
+    return "\n".join([*lines, *list_notes(forecast, detail=detail)])
+
+
+def format_device(forecast: dict[str, Any]) -> str:
+    """What the plan is for."""
+    return f"Each method alone, on {forecast['device']} with {format_bytes(forecast['memory'])} of free memory"
+
+
+def build_method_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The head, and one row per method and precision: does it fit, and what would make it fit."""
+    tasks = {task for entry in forecast["methods"] for task in entry["tasks"]}
+    rows: list[tuple[str, ...]] = [("method", "precision", "peak", "fits", "what makes it fit", "on")]
+    for entry in forecast["methods"]:
+        fits = "unknown" if entry["peak"] is None else "yes" if entry["fits"] else "no"
+        ways = "; ".join(f"{way['flags']} ({format_bytes(way['peak'])})" for way in entry["ways"])
+        if not entry["fits"] and not ways:
+            ways = "no option does"
+        some = "" if set(entry["tasks"]) == tasks else ", ".join(entry["tasks"])
+        rows.append((entry["title"], entry["precision"], format_bytes(entry["peak"]), fits, ways, some))
+    # columns without any content say nothing
+    kept = [i for i, column in enumerate(zip(*rows, strict=True)) if i < 4 or any(column[1:])]
+    return [tuple(row[i] for i in kept) for row in rows]
+
+
+def format_totals(forecast: dict[str, Any]) -> list[str]:
+    """One line: cells, packs, time on the devices; without a calibration why there is no time."""
+    parts = [count_noun(forecast["cells"], "cell")]
+    parts += [count_noun(forecast["trials"], "tuning trial")] if forecast["trials"] else []
+    parts.append(count_noun(len(forecast["packs"]), "pack"))
+    if forecast["hours"] is None:
+        return [", ".join(parts)]
+    time = f"about {format_duration(3600 * forecast['hours'])} on {count_noun(forecast['devices'], 'device')}"
+    return [f"{', '.join(parts)}, {time} ({forecast['device_hours']:.3f} device hours)"]
+
+
+DROPPED_OF_PACKS = (*MemoryShares.model_fields, "K from", "steps", "packs")
+
+
+def build_pack_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The head, and one row per kind of pack with its memory by category."""
+    head = ("methods", "task", "packs", "K", "K from", "steps", "peak", *MemoryShares.model_fields, "fits", "time")
+    rows: list[tuple[str, ...]] = [head]
     # seeds give many equal packs: JSON text makes them hashable, so that equal ones share a row
     pack_counts = Counter(json.dumps(pack) for pack in forecast["packs"])
     for text, count in pack_counts.items():
         pack = json.loads(text)
-        parts = {name: format_bytes(value) for name, value in (pack["shares"] or {}).items()}
-        # a pack that was not predicted still needs all columns, for the table has those of its first row
-        blank = dict.fromkeys(MemoryShares.model_fields, "")
-        time = "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s"
-        fits = "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no"
-        row = {
-            "task": f"{pack['task']} (tuning)" if pack["tuning"] else pack["task"],
-            "methods": pack["methods"],
-            "packs": str(count),
-            "K": str(pack["k"]),
-            "K from": pack["chosen"] or "",
-            "steps": str(pack["steps"]),
-        }
-        rows.append(row | {"peak": format_bytes(pack["peak"])} | blank | parts | {"fits": fits, "time": time})
-    facts = {
-        "cells": forecast["cells"],
-        **({"tuning trials": forecast["trials"]} if forecast["trials"] else {}),
-        "packs": len(forecast["packs"]),
-        "device": forecast["device"],
-        "memory": format_bytes(forecast["memory"]),
-    }
-    lines = [Bench("plan", facts, rows, []).text(), forecast["calibration"]]
-    if forecast["device_hours"] is not None:
-        lines.append(f"device hours: {forecast['device_hours']:.3f}")
-    for large in forecast["too_large"]:
-        ways = "; ".join(f"{w['flags']} ({format_bytes(w['peak'])})" for w in large["ways"]) or "no option makes it fit"
-        lines.append(f"{large['method']} needs {format_bytes(large['peak'])}: {ways}")
-    if any(", " in p["methods"] and p["peak"] for p in forecast["packs"]):
-        lines.append("memory of a pack with several methods: an upper bound, as if every cell used the largest method")
+        shares = pack["shares"] or {}
+        rows.append(
+            (
+                pack["methods"],
+                f"{pack['task']} (tuning)" if pack["tuning"] else pack["task"],
+                str(count),
+                str(pack["k"]),
+                pack["chosen"] or "",
+                str(pack["steps"]),
+                format_bytes(pack["peak"]),
+                *(format_bytes(shares.get(name)) for name in MemoryShares.model_fields),
+                "not predicted" if pack["peak"] is None else "yes" if pack["fits"] else "no",
+                "" if pack["seconds"] is None else f"{pack['seconds']:.1f} s",
+            )
+        )
+    return rows
+
+
+def list_notes(forecast: dict[str, Any], *, detail: bool) -> list[str]:
+    """What the figures rest on, and what is not predicted."""
+    notes = [forecast["calibration"]]
+    if any(not p["fits"] and p["peak"] for p in forecast["packs"]) and not forecast["too_large"]:
+        notes.append("a pack is larger than the free memory: the run splits it on out of memory, or give --pack")
+    if detail and any(", " in p["methods"] and p["peak"] for p in forecast["packs"]):
+        notes.append("memory of a pack with several methods: an upper bound, as if every cell used the largest method")
     # dict.fromkeys drops repeated lines and keeps their order
-    notes = dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in forecast["packs"] if p["note"])
-    return "\n".join([*lines, *notes, *forecast["dropped"], *forecast["data"]])
+    notes += dict.fromkeys(f"{p['methods']}: not predicted: {p['note']}" for p in forecast["packs"] if p["note"])
+    return [*notes, *forecast["dropped"], *forecast["data"]]

@@ -13,10 +13,12 @@ from typing import Annotated
 import typer
 
 from harness.cli.bench import bench
+from harness.cli.board import board
 from harness.cli.examples import examples
 from harness.cli.export import export
 from harness.cli.machine import doctor, schema
 from harness.cli.measured import plan, profile
+from harness.cli.panels import PanelCommand
 from harness.cli.push import push_to_hub
 from harness.cli.registered import methods, new, strategies, suites
 from harness.cli.running import run
@@ -64,12 +66,13 @@ def root(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(run, study, plan, profile),
-    *(report, examples, show, compare, watch, merge, push_to_hub),
+    *(examples, show, compare, watch, merge, push_to_hub, board),
     *(methods, strategies, suites, new),
     *(schema, doctor),
     studies,
 )
+for grouped in (run, study, plan, profile, report):
+    app.command(cls=PanelCommand)(grouped)
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")

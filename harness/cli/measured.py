@@ -8,32 +8,40 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
-from harness.cli.running import make_listener
+from harness.cli.running import make_listener, show_phases
 from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
 Memory = Annotated[
     str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
 ]
+Detail = Annotated[bool, typer.Option("--detail", help="also list the packs with their memory by category")]
 Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")]
 
 
 @add_flags(Spec.model_fields)
-def plan(spec_file: SpecFile = None, as_json: Json = False, memory: Memory = None, **values: Any) -> None:
-    """Estimate packs, memory and time before a run.
+def plan(
+    spec_file: SpecFile = None, as_json: Json = False, memory: Memory = None, detail: Detail = False, **values: Any
+) -> None:
+    """Estimate memory and time before a run.
 
-    Trains nothing. Exit code 1 if a method does not fit in memory.
+    Shows for each method whether it fits in memory, and what would make it fit. Trains nothing. Exit code 1 if a method
+    does not fit.
 
     Example: python -m harness plan --model shape:llama-7b --methods lora,full --device cuda --memory 24GiB
     """
-    from harness.cli.forecast_text import format_forecast
+    from harness.cli.forecast_text import print_forecast
     from harness.core.registry import load_all
     from harness.runner.forecast import forecast_run
 
     spec = make_spec(collect_flags(values), spec_file)
     load_all(spec.plugin)
-    result = forecast_run(spec, memory)
-    print_lines([json.dumps(result)] if as_json else format_forecast(result).split("\n"))
+    with show_phases(as_json):
+        result = forecast_run(spec, memory)
+    if as_json:
+        print_lines([json.dumps(result)])
+    else:
+        print_forecast(result, detail=detail)
     raise typer.Exit(1 if result["too_large"] else 0)
 
 
@@ -46,7 +54,7 @@ def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats 
 
     Example: python -m harness profile --model shape:roberta-base --methods lora,lorasp --batch-size 16
     """
-    from harness.cli.profile_text import format_profiles
+    from harness.cli.profile_text import print_profiles
     from harness.core.registry import load_all
     from harness.runner.profiles import profile_methods as take
 
@@ -58,10 +66,8 @@ def profile(spec_file: SpecFile = None, as_json: Json = False, repeats: Repeats 
         profiles = take(spec, repeats, progress)
     finally:
         progress.close()
-    answer = (
-        [json.dumps([p.model_dump(mode="json") for p in profiles])]
-        if as_json
-        else format_profiles(profiles).split("\n")
-    )
-    print_lines(answer)
+    if as_json:
+        print_lines([json.dumps([p.model_dump(mode="json") for p in profiles])])
+    else:
+        print_profiles(profiles)
     raise typer.Exit(0 if profiles and all(p.status == "ok" for p in profiles) else 1)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.bench.table import Bench
 from harness.core.record import Profile
+from harness.core.terminal import print_lines, print_table, print_wrapped
 from harness.core.text import format_bytes
 
+DROPPED = ("of matmul FLOP/s", "J per 1,000 samples", "padding", "tokens/s", "step ms p10 / p50 / p90")
+"""Columns that a narrow terminal leaves out, the first of them first."""
 
-def format_profiles(profiles: Sequence[Profile]) -> str:
-    """A table with the speed of each profile, then lines with its memory by category and by phase."""
+
+def print_profiles(profiles: Sequence[Profile]) -> None:
+    """Print a table with the speed of each profile, then lines with its memory by category and by phase."""
     if not profiles:
-        return "nothing was profiled"
-    lines = [Bench("profile", _build_facts(profiles[0]), [_build_row(p) for p in profiles], []).text()]
+        print_lines(["nothing was profiled"])
+        return
+    rows = [_build_row(profile) for profile in profiles]
+    title = ", ".join(f"{name} {value}" for name, value in _build_facts(profiles[0]).items())
+    print_table([list(rows[0]), *(list(row.values()) for row in rows)], {0, 1, 2}, title, drop=DROPPED)
+    print_wrapped(list_details(profiles))
+
+
+def list_details(profiles: Sequence[Profile]) -> list[str]:
+    """Lines with the memory of each profile by category and by phase, and why it failed."""
+    lines: list[str] = []
     for p in profiles:
         if p.shares:
             parts = ", ".join(f"{n} {format_bytes(getattr(p.shares, n))}" for n in type(p.shares).model_fields)
@@ -32,7 +44,7 @@ def format_profiles(profiles: Sequence[Profile]) -> str:
             lines.append(f"{p.method}: {phase.phase}: {sizes}")
         if p.reason:
             lines.append(f"{p.method}: {p.reason}")
-    return "\n".join(lines)
+    return lines
 
 
 def _build_facts(p: Profile) -> dict[str, object]:

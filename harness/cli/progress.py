@@ -1,66 +1,131 @@
-"""A live progress bar for a terminal, drawn by rich."""
+"""The live display of a command on a terminal, drawn by rich.
+
+    ━━━━━━━━━━━━╺━━━━━━━━━━━━━━  34 %  12/36 cells  1:02  about 2 min left
+    training cola, 8 cells, step 40/150, loss 0.512
+
+It is drawn again several times a second from a RunProgress, so the clock runs while nothing happens.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import TextIO
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from harness.core.listener import PlainListener, SilentListener, format_mean_loss
+from harness.core.progress import format_time_left
 from harness.core.record import Record
-from harness.core.terminal import escape_text, make_text
+from harness.core.terminal import make_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+BAR_WIDTH = 24
+REFRESHES = 4
+"""Per second."""
+
+
+class Display:
+    """Lines at the bottom of a terminal that are drawn again until `close`; notes appear above them."""
+
+    def __init__(self, stream: TextIO, draw: Callable[[], RenderableType]) -> None:
+        # rich takes a while to import, and only a terminal needs it
+        from rich.console import Console
+        from rich.live import Live
+
+        self.live = Live(
+            console=Console(file=stream), get_renderable=draw, refresh_per_second=REFRESHES, transient=True
+        )
+        self.live.start()
+
+    def note(self, line: str) -> None:
+        """Print a line above the display."""
+        # the run continues when the terminal is closed
+        with contextlib.suppress(OSError):
+            self.live.console.print(make_text(line))
+
+    def close(self) -> None:
+        """Remove the display."""
+        with contextlib.suppress(OSError):
+            self.live.stop()
 
 
 class ProgressListener(PlainListener):
-    """A progress bar: cells done of `total`, current task, step, mean loss and time left."""
+    """A bar over the work of the run, and one line for each worker that says what it does."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
         super().__init__(stream, total)
-        # rich takes a while to import, and only a terminal needs it
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        self.display = Display(stream, self.draw)
 
-        # markup=False: names of tasks and methods may hold square brackets
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[what]}", markup=False),
-            console=Console(file=stream),
-            transient=True,
-        )
-        self.line = self.bar.add_task("cells", total=total, what="loading")
-        self.task, self.steps = "", 0
-        self.bar.start()
+    def draw(self) -> RenderableType:
+        """The bar with cells done, time and time left, then one line per worker."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
 
-    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
-        self.task, self.steps = task, steps
-        self._show(f"{task}: {cells} cells")
+        grid = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=1.0, completed=self.progress.share, width=BAR_WIDTH)
+        grid.add_row(bar, *map(make_text, self._list_figures()))
+        lines = []
+        for worker, what in self.progress.describe().items():
+            one = self.progress.workers.get(worker)
+            losses = one.losses if one is not None else ()
+            loss = f", loss {format_mean_loss(losses)}" if losses else ""
+            lines.append(make_text(f"{worker + ': ' if worker else ''}{what}{loss}"))
+        return Group(grid, *lines)
 
-    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
-        self._show(f"{self.task}: step {step}/{self.steps}, loss {format_mean_loss(losses)}, {self.time_left()} left")
+    def _list_figures(self) -> list[str]:
+        progress = self.progress
+        number, total = progress.profiles
+        counts = f"{number - 1}/{total} profiles" if progress.profile else f"{progress.done}/{progress.total} cells"
+        left = format_time_left(progress.seconds_left)
+        return [f"{progress.share:.0%}", counts, format_clock(progress.elapsed), left]
+
+    def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
+        # not PlainListener's, which would print a line per pack beside the bar
+        self.progress.start_pack(task, cells, steps, keys, worker)
 
     def on_cell_end(self, record: Record) -> None:
-        # not PlainListener's, which would print a line per pack beside the bar
         SilentListener.on_cell_end(self, record)
-        self.done += record.status != "cancelled"
-        self.bar.update(self.line, completed=self.done)
+        self.progress.finish_cell(record.key, counts=record.status != "cancelled")
 
     def on_pack_end(self, worker: str = "") -> None:
-        return
+        self.progress.finish_pack(worker)
 
-    def on_profile_start(self, label: str) -> None:
-        self._show(f"profiling {label} in isolation")
-
-    def _show(self, what: str) -> None:
-        self.bar.update(self.line, what=escape_text(what))
+    def on_profile_start(self, label: str, number: int = 1, total: int = 1) -> None:
+        self.progress.start_profile(label, number, total)
 
     def note(self, line: str, worker: str = "") -> None:
-        # the run continues when the terminal is closed
-        with contextlib.suppress(OSError):
-            self.bar.console.print(make_text(line))
+        self.display.note(line)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.bar.stop()
+        self.display.close()
+
+
+def format_clock(seconds: float) -> str:
+    """'1:02', '2:03:04'."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class PhaseDisplay:
+    """Says on a terminal what a command does before and after its cells train, with a running clock."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.display: Display | None = None
+
+    def show(self, what: str) -> None:
+        """Show `what` until the next call, or until `close`."""
+        self.close()
+        if self.stream.isatty():
+            start = time.monotonic()
+            self.display = Display(self.stream, lambda: make_text(f"{what}  {format_clock(time.monotonic() - start)}"))
+
+    def close(self) -> None:
+        """Remove the line."""
+        if self.display is not None:
+            self.display.close()
+            self.display = None

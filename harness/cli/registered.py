@@ -15,6 +15,8 @@ from harness.core.terminal import print_lines, print_table
 
 Show = Annotated[list[str] | None, typer.Argument(help="show NAME: details of one", metavar="[show NAME]")]
 Plugins = Annotated[list[Path] | None, typer.Option(help="Python file that registers more (repeatable)")]
+DROPPED = ("paper", "quantize", "optimizer", "packs", "exact in", "FLOPs", "activations")
+"""Columns that a narrow terminal leaves out, the first of them first; `show NAME` and --json have them."""
 
 
 def methods(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> None:
@@ -102,7 +104,7 @@ def _print_rows(items: list[dict[str, Any]], table: Callable[[Any], Any], as_jso
         return
     rows, note = table(items)
     # text columns are flush left: name, paper or task, and the summary at the end
-    print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note)
+    print_table(rows, {0, 1, len(rows[0]) - 1}, caption=note, drop=DROPPED)
 
 
 def _print_page(item: dict[str, Any], page: Callable[[Any], list[str]], as_json: bool) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
+from harness.cli.progress import PhaseDisplay, ProgressListener, format_clock
+from harness.core.progress import count_noun
 from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
@@ -29,9 +33,9 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
     from results.job import run_spec
 
     spec = make_spec(collect_flags(values), spec_file)
-    outcome = run_spec(
-        spec, f"python -m harness {shlex.join(sys.argv[1:])}", lambda total: make_listener(as_json, total)
-    )
+    command = f"python -m harness {shlex.join(sys.argv[1:])}"
+    with show_phases(as_json) as phases:
+        outcome = run_spec(spec, command, phases.listen, phases.show_report)
     if as_json:
         answer = {
             "out": str(outcome.out),
@@ -43,18 +47,51 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
         }
         print_lines([json.dumps(answer)])
     else:
-        from reports.terminal import print_tables
+        from reports.terminal import print_end
 
-        print_tables(outcome.records, outcome.profiles)
-        counts = f"{len(outcome.records)} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        print_end(outcome.analysis, outcome.profiles)
+        cells = count_noun(len(outcome.records), "cell")
+        counts = f"{cells} in {format_clock(outcome.seconds)}, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
     print_lines(outcome.notes, sys.stderr)
     raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 
 
+class Phases:
+    """What a command shows on stderr while it plans, trains and writes its report."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json, self.line = as_json, PhaseDisplay(sys.stderr)
+
+    def listen(self, total: int) -> Listener:
+        """The listener for the cells of one grid."""
+        self.line.close()
+        return make_listener(self.as_json, total)
+
+    def show(self, what: str) -> None:
+        """Show what happens outside of training."""
+        if not self.as_json:
+            self.line.show(what)
+
+    def show_report(self) -> None:
+        """Training is over."""
+        self.show("writing the report")
+
+
+@contextlib.contextmanager
+def show_phases(as_json: bool) -> Iterator[Phases]:
+    """The phases of a command, which starts with planning; nothing is left on the terminal at the end."""
+    phases = Phases(as_json)
+    # a display that is not closed leaves the terminal without its cursor
+    try:
+        phases.show("planning: reading data and checking the methods")
+        yield phases
+    finally:
+        phases.line.close()
+
+
 def make_listener(as_json: bool, total: int) -> Listener:
     """A progress bar on a terminal, plain lines elsewhere, notes only with --json; all on stderr."""
-    from harness.cli.progress import ProgressListener
     from harness.core.listener import PlainListener, SilentListener
 
     if as_json:

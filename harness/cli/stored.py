@@ -14,7 +14,7 @@ from harness.cli.flags import Json, add_flags, collect_flags
 from harness.core.errors import UserError
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
-from harness.core.terminal import print_lines
+from harness.core.terminal import print_lines, print_wrapped
 
 Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
 WithText = Annotated[
@@ -91,7 +91,10 @@ def show(
 
     folder, record = find_record(key, out)
     # json.dumps escapes everything outside ASCII, DEL and C1 control characters included, so the line is safe to print
-    print_lines([json.dumps(json.loads(record.model_dump_json()))] if as_json else format_record(folder, record))
+    if as_json:
+        print_lines([json.dumps(json.loads(record.model_dump_json()))])
+    else:
+        print_wrapped(format_record(folder, record))
 
 
 def compare(
@@ -127,9 +130,10 @@ def compare(
         check_same_question(before, after)
     if fail_if_worse is not None and not comparison.has_pairs:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse has nothing to compare")
-    print_lines(
-        [json.dumps(comparison.as_dict(fail_if_worse))] if as_json else comparison.lines(str(a), str(b), fail_if_worse)
-    )
+    if as_json:
+        print_lines([json.dumps(comparison.as_dict(fail_if_worse))])
+    else:
+        print_wrapped(comparison.lines(str(a), str(b), fail_if_worse))
     # a cell that cannot be read may be the one that got worse: the check must not pass without it
     unread_count = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
     if fail_if_worse is not None and unread_count:
@@ -157,15 +161,17 @@ def watch(
     Example: python -m harness watch results/runs/glue-quick-1a2b3c4d
     """
     from harness.cli.watch import RunWatcher, follow
+    from reports.compare import read_headline_scores
     from reports.frames import build_method_names
 
     # not typer's min and max, which let nan pass
     if not 0.2 <= seconds <= 3600:
         raise UserError(f"--seconds {seconds}: allowed: 0.2 to 3600")
+    watcher = RunWatcher(out, build_method_names, read_headline_scores)
     if once or not sys.stdout.isatty():
-        print_lines(RunWatcher(out, build_method_names).look().lines())
+        print_lines(watcher.look().lines())
     else:
-        follow(RunWatcher(out, build_method_names), seconds)
+        follow(watcher, seconds)
 
 
 def merge(

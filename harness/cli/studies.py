@@ -11,15 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.flags import Json, add_flags, collect_flags
-from harness.cli.running import make_listener
+from harness.cli.progress import format_clock
+from harness.cli.running import show_phases
 from harness.core.errors import UserError
-from harness.core.terminal import align_rows, print_lines
+from harness.core.progress import count_noun
+from harness.core.terminal import print_lines, print_styled, print_table, print_wrapped
 
 FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
     " device pack threads out margin retry formats figures plugin".split()
 )
 """Fields of Spec that the user may override in a study. Others (methods, tasks) are part of its question."""
+COLOURS = {"confirmed": "green", "contradicted": "red", "undecided": "yellow"}
+"""Verdict of a study -> its colour."""
 Name = Annotated[str, typer.Argument(help="name of a study (`studies` lists them), or a TOML file of the same form")]
 Runs = Annotated[
     list[str] | None,
@@ -40,8 +44,9 @@ def studies(as_json: Json = False) -> None:
     if as_json:
         print_lines([json.dumps([study.model_dump(mode="json") for study in all_studies])])
         return
-    print_lines(align_rows([("study", "tests", "question"), *((s.name, s.origin, s.question) for s in all_studies)]))
-    print_lines(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
+    rows = [("study", "tests", "question"), *((s.name, s.origin, s.question) for s in all_studies)]
+    print_table(rows, {0, 1, 2}, drop=("tests",))
+    print_wrapped(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
 
 
 @add_flags(FLAGS)
@@ -52,6 +57,7 @@ def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -
 
     Example: python -m harness study parity --preset small --data-dir DATA
     """
+    from reports.document import Table
     from studies.page import LATE_MARGIN_NOTE
     from studies.runner import run_study
     from studies.study import load_study
@@ -61,7 +67,8 @@ def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -
     folders = [Path(word) for text in runs or () for word in text.split(",") if word]
     if runs and not folders:
         raise UserError("--runs names no folder; give --runs DIR,DIR, or leave it out for those under results")
-    outcome = run_study(chosen, collect_flags(values), command, lambda total: make_listener(as_json, total), folders)
+    with show_phases(as_json) as phases:
+        outcome = run_study(chosen, collect_flags(values), command, phases.listen, folders, phases.show_report)
     if as_json:
         answer = {
             "study": chosen.name,
@@ -77,10 +84,15 @@ def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -
         }
         print_lines([json.dumps(answer)])
     else:
-        print_lines([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
+        print_wrapped([*([chosen.stand_in] if outcome.stand_in else []), f"question: {chosen.question}"])
         # a margin chosen after the results are known weakens the verdict, so the note stands beside it
         late = [LATE_MARGIN_NOTE] if outcome.late and chosen.margin is not None else []
-        print_lines([f"verdict: {outcome.answer.kind}. {outcome.answer.sentence}", *late])
-        counts = f"{outcome.cells} cells in {outcome.seconds:.0f} s, {outcome.failed} failed"
+        kind, rows = outcome.answer.kind, outcome.answer.rows
+        print_styled(f"verdict: {kind}. {outcome.answer.sentence}", f"bold {COLOURS[kind]}")
+        print_wrapped(late)
+        if rows:
+            table = Table.of("evidence", rows)
+            print_table([table.head, *table.rows], set(range(len(table.head))), table.title)
+        counts = f"{count_noun(outcome.cells, 'cell')} in {format_clock(outcome.seconds)}, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
     raise typer.Exit(1 if outcome.failed else 0)

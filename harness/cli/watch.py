@@ -17,15 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.files import list_files
+from harness.core.progress import format_time_left
 from harness.core.record import Record
 from harness.core.store import Store
 from harness.core.stored_files import read_record
-from harness.core.terminal import align_rows, escape_text, make_table, make_text
+from harness.core.terminal import align_rows, escape_text, fit_table, make_text
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-HEAD = ("task", "method", "done", "failed", "score", "loss")
+HEAD = ("task", "method", "done", "failed", "score", "points", "loss")
+DROPPED = ("score", "loss")
+"""Columns that a narrow terminal leaves out, the first of them first."""
+Scores = Mapping[str, tuple[str, float]]
+"""Record key -> name and value of the score that the report ranks by (points)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Snapshot:
     records       records of the run's cells that are stored, in the run's order
     unreadable    number of files that are not readable as records
     names         record key -> name of its method
+    scores        record key -> name and value of its score
     """
 
     title: str
@@ -46,6 +52,7 @@ class Snapshot:
     records: tuple[Record, ...]
     unreadable: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[Record, ...]:
@@ -63,20 +70,20 @@ class Snapshot:
 
     @property
     def time_left(self) -> str:
-        """Estimated seconds left as text; '' when unknown. Uses the pace since the latest start of the run."""
+        """Estimated time left as text; '' when unknown. Uses the pace since the latest start of the run."""
         todo = self.total - len(self.finished)
         # cells of an earlier command would count the pause between the commands as training time
         ends = [end for r in self.finished if (end := datetime.fromisoformat(r.finished)) >= self.since]
         if not ends or not todo:
             return ""
-        return f"about {(max(ends) - self.since).total_seconds() / len(ends) * todo:.0f} s left"
+        return format_time_left((max(ends) - self.since).total_seconds() / len(ends) * todo)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row per task and method: cells done, cells failed, mean of the first metric (points), mean last loss."""
+        """One row per task and method: cells done, cells failed, the score with its mean in points, mean last loss."""
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in self.records:
             groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
-        return [(*place, *_summarize_group(group)) for place, group in groups.items()]
+        return [(*place, *_summarize_group(group, self.scores)) for place, group in groups.items()]
 
     def lines(self) -> list[str]:
         """Title, summary and rows as plain text, for a pipe."""
@@ -88,19 +95,20 @@ class Snapshot:
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
 
-        table = make_table([HEAD, *self.rows()], {0, 1}, self.title)
+        table = fit_table([HEAD, *self.rows()], {0, 1, 4}, self.title, drop=DROPPED)
         # rich divides by the total: a run without cells must not be 0
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
         return Group(table, Padding(bar, 0), make_text(self.summary))
 
 
-def _summarize_group(group: Sequence[Record]) -> tuple[str, ...]:
+def _summarize_group(group: Sequence[Record], known: Scores) -> tuple[str, ...]:
     finished_records = [r for r in group if r.status != "cancelled"]
-    scores = [next(iter(r.scores.values())) for r in group if r.scores]
+    scores = [known[r.key][1] for r in group if r.key in known]
+    metrics = dict.fromkeys(known[r.key][0] for r in group if r.key in known)
     losses = [r.loss_curve[-1][1] for r in group if r.loss_curve]
     failed = sum(r.status in ("failed", "oom") for r in group)
     score, loss = (f"{statistics.fmean(v):.{n}f}" if v else "-" for v, n in ((scores, 1), (losses, 3)))
-    return str(len(finished_records)), str(failed or ""), score, loss
+    return str(len(finished_records)), str(failed or ""), ", ".join(metrics) or "-", score, loss
 
 
 def get_labels(records: Sequence[Record]) -> Mapping[str, str]:
@@ -108,14 +116,25 @@ def get_labels(records: Sequence[Record]) -> Mapping[str, str]:
     return {record.key: record.cell.label for record in records}
 
 
+def get_first_metrics(records: Sequence[Record]) -> Scores:
+    """Record key -> its first metric."""
+    return {record.key: next(iter(record.scores.items())) for record in records if record.scores}
+
+
 class RunWatcher:
     """Reads snapshots of a run's folder; writes nothing. A record is parsed again only if its file changed.
 
-    `name_methods` maps records to method names by key; records with equal names share a row.
+    `name_methods` maps records to method names by key; records with equal names share a row. `read_scores` gives the
+    score of each record with its name.
     """
 
-    def __init__(self, out: Path, name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = get_labels) -> None:
-        self.store, self.name_methods = Store(out), name_methods
+    def __init__(
+        self,
+        out: Path,
+        name_methods: Callable[[Sequence[Record]], Mapping[str, str]] = get_labels,
+        read_scores: Callable[[Sequence[Record]], Scores] = get_first_metrics,
+    ) -> None:
+        self.store, self.name_methods, self.read_scores = Store(out), name_methods, read_scores
         self.store.read_run()
         self.read: dict[Path, tuple[int, Record | None]] = {}
 
@@ -133,6 +152,7 @@ class RunWatcher:
             tuple(records),
             sum(record is None for record in read.values()),
             self.name_methods(records),
+            self.read_scores(records),
         )
 
     def _read_cached(self, path: Path) -> Record | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.core.cell import Cell
@@ -62,11 +62,11 @@ def choose_worker_devices(requested: str | None, device: str, threads: int | Non
     """The devices of a run's workers for a value of --devices; empty if packs train in the run's own process.
 
     `device` is the value of --device; by default each visible GPU has a worker if there are several. `threads` are
-    those of each worker; by default CPU workers share the cores. Raises UserError.
+    those of each worker; by default workers share the cores. Raises UserError.
     """
     if requested is None:
         count = _count_gpus() if device != "cpu" and _may_have_several_gpus() else 0
-        return [_describe_gpu(i, threads or count_cpus()) for i in range(count)] if count > 1 else []
+        return _describe_gpus(range(count), threads) if count > 1 else []
     if match := re.fullmatch(r"cpu:([0-9]{1,4})", requested.strip()):
         count = int(match[1])
         if device == "cuda" or not 1 <= count <= MAX_CPU_WORKERS:
@@ -75,7 +75,7 @@ def choose_worker_devices(requested: str | None, device: str, threads: int | Non
         share = threads or max(1, count_cpus() // count)
         # an empty list hides all GPUs
         return [WorkerDevice("cpu", f"cpu:{i}", share, {VISIBLE: ""}) for i in range(count)]
-    return [_describe_gpu(i, threads or count_cpus()) for i in _parse_gpus(requested, device)]
+    return _describe_gpus(_parse_gpus(requested, device), threads)
 
 
 def _parse_gpus(requested: str, device: str) -> list[int]:
@@ -113,8 +113,13 @@ def _may_have_several_gpus() -> bool:
     return len(list(Path("/dev").glob("nvidia[0-9]*"))) > 1
 
 
-def _describe_gpu(index: int, threads: int) -> WorkerDevice:
+def _describe_gpus(indices: Sequence[int], threads: int | None) -> list[WorkerDevice]:
     # a run that sees some GPUs only, by number or by UUID, counts these
     visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    name = visible[index] if index < len(visible) else str(index)
-    return WorkerDevice("cuda", f"cuda:{index}", threads, {VISIBLE: name})
+    # workers with a thread for every core each would take the cores from one another
+    share = threads or max(1, count_cpus() // len(indices))
+    devices = []
+    for index in indices:
+        name = visible[index] if index < len(visible) else str(index)
+        devices.append(WorkerDevice("cuda", f"cuda:{index}", share, {VISIBLE: name}))
+    return devices

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
+from harness.core.progress import PlannedPack, RunProgress, count_noun, format_time_left
 from harness.core.record import Record
 from harness.core.terminal import print_lines
 
@@ -18,8 +18,11 @@ class Listener(Protocol):
     `worker` names the process that trains a pack, such as 'cuda:1', if there are several; each trains one at a time.
     """
 
-    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
-        """A pack of so many cells starts; it will take `steps` optimizer steps."""
+    def on_plan(self, packs: Sequence[PlannedPack]) -> None:
+        """All packs that will train, if none has to be split."""
+
+    def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
+        """A pack of so many cells, with these keys, starts; it will take `steps` optimizer steps."""
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         """Optimizer step number `step` is done; `losses` [K] has the training loss of each cell of the pack."""
@@ -30,8 +33,8 @@ class Listener(Protocol):
     def on_pack_end(self, worker: str = "") -> None:
         """The pack that this worker trained has all of its records, or its cells train again in other packs."""
 
-    def on_profile_start(self, label: str) -> None:
-        """The profile of a method starts."""
+    def on_profile_start(self, label: str, number: int = 1, total: int = 1) -> None:
+        """The profile of a method starts, number `number` of `total`."""
 
     def note(self, line: str, worker: str = "") -> None:
         """A line for the user, at any time."""
@@ -46,7 +49,10 @@ class SilentListener:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
+    def on_plan(self, packs: Sequence[PlannedPack]) -> None:
+        return
+
+    def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
         return
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
@@ -59,7 +65,7 @@ class SilentListener:
     def on_pack_end(self, worker: str = "") -> None:
         return
 
-    def on_profile_start(self, label: str) -> None:
+    def on_profile_start(self, label: str, number: int = 1, total: int = 1) -> None:
         return
 
     def note(self, line: str, worker: str = "") -> None:
@@ -76,33 +82,38 @@ class PlainListener(SilentListener):
 
     def __init__(self, stream: TextIO, total: int) -> None:
         super().__init__(stream)
-        self.total, self.done = total, 0
-        self.started = time.monotonic()
-        self.losses: dict[str, Sequence[float]] = {}
+        self.progress = RunProgress(total)
 
-    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
+    def on_plan(self, packs: Sequence[PlannedPack]) -> None:
+        self.progress.plan(packs)
+
+    def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
+        self.progress.start_pack(task, cells, steps, keys, worker)
         where = f" on {worker}" if worker else ""
-        self.note(f"{task}: {cells} cells, {steps} steps{where}")
+        self.note(f"{task}: {count_noun(cells, 'cell')}, {count_noun(steps, 'step')}{where}")
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
-        self.losses[worker] = losses
+        self.progress.finish_step(step, losses, worker)
 
     def on_cell_end(self, record: Record) -> None:
         super().on_cell_end(record)
-        self.done += record.status != "cancelled"
+        self.progress.finish_cell(record.key, counts=record.status != "cancelled")
 
     def on_pack_end(self, worker: str = "") -> None:
         # the cells of a pack end together: one line for all of them
-        losses = format_mean_loss(self.losses.pop(worker, ()))
-        self.note(f"{self.done}/{self.total} cells done, loss {losses}, {self.time_left()} left")
+        losses = self.progress.workers[worker].losses if worker in self.progress.workers else ()
+        self.progress.finish_pack(worker)
+        parts = [f"{self.progress.done}/{self.progress.total} cells done, loss {format_mean_loss(losses)}"]
+        if self.progress.done < self.progress.total:
+            parts.append(self._time_left())
+        self.note(", ".join(filter(None, parts)))
 
-    def on_profile_start(self, label: str) -> None:
-        self.note(f"profiling {label} in isolation")
+    def on_profile_start(self, label: str, number: int = 1, total: int = 1) -> None:
+        self.progress.start_profile(label, number, total)
+        self.note(", ".join(filter(None, [*self.progress.describe().values(), self._time_left()])))
 
-    def time_left(self) -> str:
-        """Estimated time left as text, such as '30 s', from the mean time per finished cell."""
-        elapsed = time.monotonic() - self.started
-        return f"{elapsed / max(1, self.done) * (self.total - self.done):.0f} s"
+    def _time_left(self) -> str:
+        return format_time_left(self.progress.seconds_left)
 
 
 def format_mean_loss(losses: Sequence[float]) -> str:

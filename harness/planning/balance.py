@@ -25,12 +25,24 @@ LEAST_GAIN = 0.02
 
 def weigh_pack(pack: Pack, device: str) -> float:
     """The relative time of a pack; comparable between packs of one run."""
+    return (count_pack_steps(pack) + count_scoring_steps(pack) + LOADING_STEPS) * weigh_step(pack, device)
+
+
+def weigh_step(pack: Pack, device: str) -> float:
+    """The relative time of an optimizer step of a pack."""
     protocol = pack.first.cell.protocol
-    training = max(count_steps(member.cell.protocol, member.train_rows) for member in pack.members)
-    # an evaluation row costs a third of a training row: no backward pass
-    evaluation = pack.first.eval_rows / protocol.batch_size / 3
     tokens = protocol.batch_size * protocol.max_length / 1024
-    return (training + evaluation + LOADING_STEPS) * (1 + REPLICA_COST[device] * len(pack.members) * max(tokens, 0.25))
+    return 1 + REPLICA_COST[device] * len(pack.members) * max(tokens, 0.25)
+
+
+def count_pack_steps(pack: Pack) -> int:
+    """Optimizer steps of the member that trains longest."""
+    return max(count_steps(member.cell.protocol, member.train_rows) for member in pack.members)
+
+
+def count_scoring_steps(pack: Pack) -> float:
+    """Optimizer steps that take as long as scoring: a row costs a third of a training row, without backward pass."""
+    return pack.first.eval_rows / pack.first.cell.protocol.batch_size / 3
 
 
 def balance_packs(packs: Sequence[Pack], workers: int, weigh: Callable[[Pack], float]) -> list[Pack]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.executor import EXECUTORS
-from harness.planning.balance import balance_packs, weigh_pack
+from harness.core.progress import PlannedPack
+from harness.planning.balance import balance_packs, count_pack_steps, count_scoring_steps, weigh_pack, weigh_step
 from harness.planning.packs import group_remaining
 from harness.profiling.capacity import Capacity
 from harness.runner.executors.base import Executor, ExecutorSetup
@@ -60,6 +61,7 @@ def execute(
     recorder = Recorder(store, machine.environment, keys, chosen="asked" if spec.pack else "memory")
     capacity = Capacity(machine.environment.device, machine.free_memory, cache=spec.cache)
     jobs = deque(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
+    listener.on_plan([_describe_job(job, capacity.device) for job in jobs])
     interrupted = False
     for outcome in executor.run(jobs, checkpoints, listener):
         for record in recorder.write(outcome):
@@ -72,6 +74,14 @@ def execute(
         listener.on_pack_end(outcome.worker)
     if interrupted:
         raise KeyboardInterrupt
+
+
+def _describe_job(job: PackJob, device: str) -> PlannedPack:
+    """The work of a pack as the progress of a run counts it."""
+    step_work = weigh_step(job.pack, device)
+    return PlannedPack(
+        tuple(job.own_pack.keys), count_pack_steps(job.pack), step_work, count_scoring_steps(job.pack) * step_work
+    )
 
 
 def _list_jobs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,15 +65,21 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         rows += [dataclasses.replace(row, tuning=True) for row in trial_sizes]
     # a sum over some packs would look like the time of the run, so it is left out if one time is missing
     seconds = [r.seconds for r in rows if r.seconds is not None]
+    methods = _forecast_methods(plan, capacity)
+    is_timed = len(seconds) == len(rows)
+    devices = _count_devices(spec, device, memory)
     return {
         "device": device,
+        "devices": devices,
         "memory": capacity.room,
         "cells": len(plan.cells),
         "trials": sum(len(part.cells) for part in trials),
         "packs": [_to_json(row) for row in rows],
-        "device_hours": sum(seconds) / 3600 if len(seconds) == len(rows) else None,
+        "device_hours": sum(seconds) / 3600 if is_timed else None,
+        "hours": estimate_hours(seconds, devices) if is_timed else None,
         "calibration": f"{cost.line}; {EXCLUDED_TIME}" if cost else NONE_YET,
-        "too_large": _find_too_large(plan, capacity),
+        "methods": methods,
+        "too_large": [{k: entry[k] for k in ("method", "peak", "ways")} for entry in methods if not entry["fits"]],
         "dropped": list(plan.dropped),
         "data": plan.data_notes,
     }
@@ -95,6 +102,15 @@ def _choose_device(spec: Spec, memory: str | None) -> str:
     from harness.core.device import choose_device
 
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)
+
+
+def _count_devices(spec: Spec, device: str, memory: str | None) -> int:
+    """How many devices train packs at a time; with `memory` the plan is for another machine, so --devices counts."""
+    from harness.core.device import choose_worker_devices
+
+    if memory is not None and device == "cuda":
+        return len([word for word in (spec.devices or "").split(",") if word.strip()]) or 1
+    return len(choose_worker_devices(spec.devices, spec.device, spec.threads)) or 1
 
 
 def _plan_trials(plan: Plan, spec: Spec) -> list[Plan]:
@@ -140,18 +156,37 @@ def _to_json(row: PackForecast) -> dict[str, Any]:
     return fields | {"peak": row.shares.total if row.shares else None}
 
 
-def _find_too_large(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
-    """Methods with a cell that does not fit even alone: peak in bytes, and changes after which it fits."""
+def _forecast_methods(plan: Plan, capacity: Capacity) -> list[dict[str, Any]]:
+    """Each method and precision trained alone, on the task where that takes most memory: peak in bytes, whether it
+    fits, and changes after which it does; `note` says why there is no peak.
+    """
     entries: dict[str, dict[str, Any]] = {}
+    largest: dict[str, PlannedCell] = {}
     distinct_cells: dict[tuple[object, ...], PlannedCell] = {}
     for planned in plan.cells:  # one cell per method and task: those that differ in seeds share the protocol object
         cell = planned.cell
         distinct_cells.setdefault((cell.suite, cell.task, cell.label, cell.precision, id(cell.protocol)), planned)
     for planned in distinct_cells.values():
-        prediction = capacity.predicted(capacity.step(planned))
-        name = f"{planned.cell.title} ({planned.cell.precision})"
-        if isinstance(prediction, str) or name in entries or prediction.peak <= capacity.room * PLANNED_SHARE:
-            continue
-        ways = [dataclasses.asdict(way) for way in find_remedies(capacity, planned)]
-        entries[name] = {"method": name, "peak": prediction.peak, "ways": ways}
+        cell, prediction = planned.cell, capacity.predicted(capacity.step(planned))
+        name = f"{cell.title} ({cell.precision})"
+        names = {"method": name, "title": cell.title, "precision": cell.precision}
+        entry = entries.setdefault(name, {**names, "tasks": [], "peak": None, "fits": True, "note": "", "ways": []})
+        if cell.task not in entry["tasks"]:
+            entry["tasks"].append(cell.task)
+        if isinstance(prediction, str):
+            entry["note"] = prediction
+        elif entry["peak"] is None or prediction.peak > entry["peak"]:
+            entry["peak"], entry["fits"] = prediction.peak, prediction.peak <= capacity.room * PLANNED_SHARE
+            largest[name] = planned
+    for name, entry in entries.items():
+        if not entry["fits"]:
+            entry["ways"] = [dataclasses.asdict(way) for way in find_remedies(capacity, largest[name])]
     return list(entries.values())
+
+
+def estimate_hours(seconds: Sequence[float], devices: int) -> float:
+    """Hours until the last of so many devices is done if each free one takes the longest pack that waits."""
+    ends = [0.0] * devices
+    for duration in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + duration)
+    return max(ends) / 3600

@@ -106,10 +106,10 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     for level in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
     profiles = {} if repeats else {k: p for k, p in store.profiles().items() if k in requests and p.status == "ok"}
-    for key, request in requests.items():
-        if key in profiles:
-            continue
-        listener.on_profile_start(request.cell.title)
+    missing = [key for key in requests if key not in profiles]
+    for number, key in enumerate(missing, 1):
+        request = requests[key]
+        listener.on_profile_start(request.cell.title, number, len(missing))
         try:
             # this process may have the GPU open too; its id keeps the worker from reporting it as a sharer
             worker_request = dataclasses.replace(request, waiting=get_gpu_pid())

@@ -35,7 +35,7 @@ def build_answer(judged: Sequence[ComparisonResult], rows: Sequence[RankingRow],
     if len(primary) <= MAX_CLAIMS:
         claims = "; ".join(one.verdict.sentence.removesuffix(".") for one in primary)
         return f"{claims.replace('; No verdict', '; no verdict')}."
-    return f"Compared with {'; with '.join(_count_verdicts(primary, margin))}."
+    return " ".join(f"Compared with {claims}." for claims in _count_verdicts(primary, margin))
 
 
 def select_primary(judged: Sequence[ComparisonResult]) -> list[ComparisonResult]:
@@ -51,20 +51,25 @@ def _count_verdicts(primary: Sequence[ComparisonResult], margin: float | None) -
     for one in primary:
         place = f"the {one.comparison.place}" if one.comparison.whole else one.comparison.place
         groups.setdefault((one.comparison.first, place), []).append(one)
-    phrases: Mapping[Kind, str] = {
-        "better": "better",
-        "worse": "worse",
-        "equivalent": f"equivalent within {margin or 0.0:g} points",
-        "non-inferior": f"not worse by {margin or 0.0:g} points",
-        "undecided": NOT_SIGNIFICANT,
+    within = f"{margin or 0.0:g} point{'' if margin == 1 else 's'}"
+    phrases: Mapping[Kind, tuple[str, str]] = {
+        "better": ("is better", "are better"),
+        "worse": ("is worse", "are worse"),
+        "equivalent": (f"is equivalent within {within}", f"are equivalent within {within}"),
+        "non-inferior": (f"is not worse by {within}", f"are not worse by {within}"),
+        "undecided": (f"shows {NOT_SIGNIFICANT}", f"show {NOT_SIGNIFICANT}"),
     }
+    no_verdict = "has no verdict", "have no verdict"
     parts = []
     for (first, place), group in groups.items():
-        names = {kind: [j.comparison.method for j in group if j.verdict.kind == kind] for kind in phrases}
-        counts = [f"{phrases[kind]}: {list_names(methods)}" for kind, methods in names.items() if methods]
-        silent = [j.comparison.method for j in group if j.verdict.kind not in phrases]
-        counts += [f"no verdict: {list_names(silent)}"] if silent else []
-        parts.append(f"{first} on {place}, {', '.join(counts)}")
+        methods: dict[tuple[str, str], list[str]] = {phrase: [] for phrase in (*phrases.values(), no_verdict)}
+        for one in group:
+            methods[phrases.get(one.verdict.kind, no_verdict)].append(one.comparison.method)
+        claims = []
+        for (singular, plural), names in methods.items():
+            if names:
+                claims.append(f"{list_names(names)} {singular if len(names) == 1 else plural}")
+        parts.append(f"{first} on {place}: {'; '.join(claims)}")
     return parts
 
 

@@ -61,7 +61,7 @@ def test_differences_are_those_of_ttest_rel() -> None:
 def test_a_missing_task_makes_no_average() -> None:
     (grid,) = build_grids(grid_of({("cola", "lora"): [60.0], ("cola", "lorasp"): [61.0]}))
     cover = find_coverage(grid, "glue")
-    assert not cover.full and cover.label == "mean of 1 named task" and cover.missing == {"rte": "not run"}
+    assert not cover.full and cover.label == "mean of 1 task" and cover.missing == {"rte": "not run"}
 
 
 def test_a_task_that_one_method_lacks_is_left_out_for_all() -> None:

@@ -24,7 +24,7 @@ def test_score_table_shows_interval_count_and_constant() -> None:
     table = build_score_table(grid, "glue")
     assert table.head == ("task", "score", "constant", "lora", "lorasp")
     assert table.rows[0] == ("cola", "accuracy", "50.0", "62.0 ± 5.0", "60.8 ± 22.2 (n=2 of 3)")
-    assert table.rows[1][4] == "-" and table.rows[2][0] == "mean of 1 named task"
+    assert table.rows[1][4] == "-" and table.rows[2][0] == "mean of 1 task"
     assert any("Not the average that papers publish" in note for note in table.notes)
 
 
@@ -108,7 +108,7 @@ def test_values_that_are_all_the_same_have_no_interval() -> None:
 def test_many_methods_become_rows() -> None:
     (grid,) = build_grids(grid_of({("cola", f"lora{i}"): [60.0 + i] for i in range(9)}))
     table = build_score_table(grid, "glue")
-    assert table.head == ("method", "cola", "mean of 1 named task")
+    assert table.head == ("method", "cola", "mean of 1 task")
     assert table.rows[0] == ("score", "accuracy", "cola") and table.rows[1] == ("constant", "50.0", "")
     assert table.rows[2] == ("lora0", "60.0", "60.0") and len(table.rows) == 11
 

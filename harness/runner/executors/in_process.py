@@ -111,6 +111,6 @@ def _name_inputs(planned: PlannedCell) -> str:
 def _announce(job: PackJob, inputs: Inputs, listener: Listener) -> None:
     task, rows = job.pack.first.cell.task, inputs.rows["train"]
     steps = max(count_steps(cell.protocol, rows) for cell in job.pack.cells)
-    listener.on_pack_start(task, len(job.slots), steps)
+    listener.on_pack_start(task, len(job.slots), steps, job.own_pack.keys)
     if job.start is not None:
         listener.note(f"{task}: resumes from step {job.start.step}")

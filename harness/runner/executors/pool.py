@@ -135,6 +135,7 @@ class WorkerPool:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print must not mix with the answer of --json
+            process_group=0,  # Ctrl-C in a terminal is for the run, which tells the workers
         )
         # the worker holds the only other end: its death is the end of the stream
         theirs.close()

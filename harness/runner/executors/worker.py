@@ -35,6 +35,7 @@ from harness.runner.executors.base import ExecutorSetup, Machine
 
 if TYPE_CHECKING:
     from harness.core.failure import Failure
+    from harness.core.progress import PlannedPack
     from harness.core.record import Record
     from harness.training.pack_job import InputFacts, PackJob
     from harness.training.result import Result
@@ -128,8 +129,11 @@ class ForwardingListener:
     def __init__(self, connection: Connection) -> None:
         self.connection, self.last_step = connection, 0.0
 
-    def on_pack_start(self, task: str, cells: int, steps: int, worker: str = "") -> None:
-        send(self.connection, Event("on_pack_start", (task, cells, steps)))
+    def on_plan(self, packs: Sequence[PlannedPack]) -> None:
+        raise NotImplementedError("packs are planned by the run")
+
+    def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
+        send(self.connection, Event("on_pack_start", (task, cells, steps, keys)))
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         if time.monotonic() - self.last_step >= STEP_SECONDS:
@@ -145,7 +149,7 @@ class ForwardingListener:
     def on_pack_end(self, worker: str = "") -> None:
         raise NotImplementedError("records are written by the run")
 
-    def on_profile_start(self, label: str) -> None:
+    def on_profile_start(self, label: str, number: int = 1, total: int = 1) -> None:
         raise NotImplementedError("profiles are taken by the run")
 
     def close(self) -> None:
@@ -159,7 +163,7 @@ def main() -> None:
 
     parent = os.getppid()
     end_with_parent()
-    # Ctrl-C reaches the whole process group; the run decides and sends SIGTERM, which lets the pack end its step
+    # the run decides, and sends SIGTERM, which lets the pack end its step
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

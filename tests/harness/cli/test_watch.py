@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from harness.cli.main import main
 from harness.cli.watch import RunWatcher
 from harness.core.store import Store
 from harness.core.stored_files import read_record
+from reports.frames import build_grids
+from reports.tables.scores import build_score_table
 from tests.reports.records import cell, grid_of, record, store_of
 
 SCORES = {("cola", "lora"): [60.0, 63.0, 61.0], ("cola", "lorasp"): [59.0, None, 61.0]}
@@ -32,13 +35,40 @@ def test_counts_means_and_time_left(tmp_path: Path) -> None:
     watched = RunWatcher(tmp_path)
     snapshot = watched.look()
     assert snapshot.summary == "4 of 6 cells done; about 30 s left"  # four in one minute
-    assert snapshot.rows() == [("cola", "lora", "3", "", "61.3", "0.500"), ("cola", "lorasp", "1", "", "59.0", "0.500")]
+    assert snapshot.rows() == [
+        ("cola", "lora", "3", "", "accuracy", "61.3", "0.500"),
+        ("cola", "lorasp", "1", "", "accuracy", "59.0", "0.500"),
+    ]
     Store(tmp_path).write(made[4], None)
     snapshot = watched.look()
-    assert snapshot.summary == "5 of 6 cells done; 1 failed; about 12 s left"
-    assert snapshot.rows()[1] == ("cola", "lorasp", "2", "1", "59.0", "0.500")
+    assert snapshot.summary == "5 of 6 cells done; 1 failed; about 10 s left"
+    assert snapshot.rows()[1] == ("cola", "lorasp", "2", "1", "accuracy", "59.0", "0.500")
     os.utime(tmp_path / "run.json", (begun + 90, begun + 90))  # begun again: what was there tells nothing of the speed
     assert "left" not in watched.look().summary
+
+
+def test_the_score_and_its_name_are_those_of_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = [
+        record(
+            (80.0 + 90.0) / 2 + seed,
+            cell("mrpc", seed=seed),
+            ("mrpc",),
+            scores={"accuracy": 80.0 + seed, "f1": 90.0 + seed},
+        )
+        for seed in range(2)
+    ]
+    store_of(tmp_path, both)
+    (grid,) = build_grids(both)
+    row = build_score_table(grid, "glue").rows[0]
+    assert row[1] == "accuracy + f1" and row[3].startswith("85.5 ")
+    assert main(["watch", str(tmp_path), "--once"]) == 0
+    assert re.split(r" {2,}", capsys.readouterr().out.splitlines()[-1])[:5] == [
+        "mrpc",
+        "lora",
+        "2",
+        "accuracy + f1",
+        "85.5",
+    ]
 
 
 def test_a_record_is_read_again_only_when_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

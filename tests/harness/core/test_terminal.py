@@ -224,6 +224,49 @@ def mine(sites, ratio, rng):
     assert "mine-[/x]" in text and "[rank, d_in]" in re.sub(r"\s+", " ", text)
 
 
+WIDE = [
+    ("method", "paper", "peak", "what it is"),
+    ("lora:rank=8 [lr=0.001]", "arXiv 2106.09685", "1.00 MiB", "low-rank adaptation: A and B train"),
+    ("full", "", "12.00 MiB", "every weight trains"),
+]
+
+
+def test_a_narrow_terminal_leaves_columns_out_and_names_them() -> None:
+    text = run_on_terminal(lambda: print_table(WIDE, {0, 1, 3}, drop=("paper", "peak")), 80)
+    assert "lora:rank=8 [lr=0.001]" in text and "arXiv" not in text and "12.00 MiB" in text
+    assert "Left out at this width: paper." in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_a_terminal_that_is_too_narrow_for_a_table_stacks_the_values_of_a_row() -> None:
+    text = run_on_terminal(lambda: print_table(WIDE, {0, 1, 3}, "Methods", "A note.", drop=("paper",)), 40)
+    assert text.splitlines() == [
+        "Methods",
+        "lora:rank=8 [lr=0.001]",
+        "  paper       arXiv 2106.09685",
+        "  peak        1.00 MiB",
+        "  what it is  low-rank adaptation: A and",
+        "              B train",
+        "full",
+        "  peak        12.00 MiB",
+        "  what it is  every weight trains",
+        "A note.",
+    ]
+
+
+def test_a_pipe_has_every_column(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(WIDE, {0}, drop=("paper", "peak"))
+    assert capsys.readouterr().out.splitlines() == align_rows(WIDE)
+
+
+@pytest.mark.parametrize("verb", ["methods", "strategies", "suites", "studies"])
+def test_lists_fit_eighty_columns_and_cut_no_name(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 0
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[1:] if "  " in line]
+    text = run_on_terminal(lambda: main([verb]), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(names) > 4 and all(re.search(rf"(^|[│ ]){re.escape(name)}($|[│ ])", text, re.M) for name in names)
+
+
 def test_what_an_encoding_lacks_is_escaped() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     print_lines(["café \ud800"], stream)
@@ -232,7 +275,8 @@ def test_what_an_encoding_lacks_is_escaped() -> None:
 
 
 def test_two_rates_have_columns_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    from reports.terminal import print_tables
+    from reports.statistics.analysis import analyse
+    from reports.terminal import print_end
 
     records = []
     for rate in (1e-3, 1e-4):
@@ -240,7 +284,7 @@ def test_two_rates_have_columns_of_their_own(capsys: pytest.CaptureFixture[str])
             protocol = one.cell.protocol.model_copy(update={"lr": rate})
             cell = one.cell.model_copy(update={"protocol": protocol})
             records.append(one.model_copy(update={"cell": cell, "key": cell.key}))
-    text = run_on_terminal(lambda: print_tables(records, []), 120)
+    text = run_on_terminal(lambda: print_end(analyse(records, []), []), 120)
     assert "lr=0.001]" in text and "lr=0.0001]" in text
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.forecast_text import format_forecast
+from harness.cli.forecast_text import format_forecast, print_forecast
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.listener import PlainListener
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.profiling.cost import NONE_YET, Cost
-from harness.runner.forecast import forecast_run
+from harness.runner.forecast import estimate_hours, forecast_run
 from results.job import run_spec as run
 
 
@@ -47,15 +47,16 @@ def test_what_does_not_fit_is_named_with_a_way(capsys: pytest.CaptureFixture[str
 
 
 def test_the_table_names_each_category(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("plan --tasks rte --seeds 1 --methods lora --device cpu --memory 1GiB".split()) == 0
-    head = capsys.readouterr().out.splitlines()[1]
+    assert main("plan --tasks rte --seeds 1 --methods lora --device cpu --memory 1GiB --detail".split()) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("methods"))
     assert all(word in head for word in "weights adapters gradients optimizer activations rest fits".split())
 
 
 @pytest.mark.parametrize("methods, told", [("lora", False), ("lora,lorasp", True)])
 def test_memory_of_a_mixed_pack_is_told_to_be_a_bound(methods: str, told: bool) -> None:
     made = format_forecast(
-        forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None)
+        forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "methods": methods, "device": "cpu"}), None),
+        detail=True,
     )
     assert ("several methods: an upper bound" in made) == told
 
@@ -69,7 +70,8 @@ def test_trials_of_tuning_are_counted_as_the_run_makes_them(tmp_path: Path, tune
     made = forecast_run(spec, None)
     assert made["cells"] == 8 and sum(p["k"] for p in made["packs"]) == 8 + made["trials"]
     assert sum(p["k"] for p in made["packs"] if p["tuning"]) == made["trials"]
-    assert "tuning trials" in format_forecast(made) and "rte (tuning)" in format_forecast(made)
+    text = format_forecast(made, detail=True)
+    assert f"{made['trials']} tuning trials" in text and "rte (tuning)" in text
     run(spec, "command", lambda total: PlainListener(io.StringIO(), total))
     assert made["trials"] == len(Store(tmp_path / "run" / "tuning").read()[0]) == (4 if tuned_on else 8)
 
@@ -92,6 +94,31 @@ def test_what_cannot_be_tuned_is_refused_as_by_the_run() -> None:
 def test_short_names_of_quantized_methods_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("bitsandbytes")
     assert main("plan --tasks rte --seeds 1 --methods qlora,qlorasp,lora --device cpu --memory 4GiB".split()) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.split()[:3] == ["rte", "qlora,", "qlorasp"] for line in lines), lines
-    assert any(line.split()[:2] == ["rte", "lora"] for line in lines)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if row[-1:] == ["yes"]] == ["qlora", "qlorasp", "lora"]
+
+
+def test_each_method_has_one_row_with_the_peak_of_its_largest_task(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = make_spec({"tasks": ("rte", "cola"), "seeds": "3", "methods": "lora,full", "device": "cpu"})
+    made = forecast_run(spec, "6MiB")
+    assert [(entry["title"], entry["tasks"]) for entry in made["methods"]] == [
+        ("lora", ["rte", "cola"]),
+        ("full", ["rte", "cola"]),
+    ]
+    # a pack of one full cell is the method alone
+    alone = max(pack["peak"] for pack in made["packs"] if pack["methods"] == "full")
+    assert made["methods"][1]["peak"] == alone and not made["methods"][1]["fits"] and made["methods"][0]["fits"]
+    lines = format_forecast(made).splitlines()
+    (row,) = (line for line in lines if line.startswith("full"))
+    assert "--batch-size" in row and sum(line.startswith("lora") for line in lines) == 1
+    print_forecast(made)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_time_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert estimate_hours([3600.0, 3600.0, 3600.0], 2) == 2.0 and estimate_hours([3600.0] * 4, 4) == 1.0
+    monkeypatch.setattr("harness.runner.forecast.fit_cost", lambda *_: Cost(0.0, 0.0, 1.0, 4, 0.0))
+    fields = {"tasks": ("rte",), "seeds": "4", "methods": "lora", "device": "cpu", "pack": 1, "devices": "cpu:2"}
+    made = forecast_run(make_spec(fields), None)
+    assert made["devices"] == 2 and made["hours"] == pytest.approx(made["device_hours"] / 2)
+    assert " on 2 devices (" in format_forecast(made)

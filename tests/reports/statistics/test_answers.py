@@ -61,14 +61,15 @@ def test_one_comparison_is_told_with_its_numbers(method: str, answer: str) -> No
 def test_several_comparisons_are_counted_by_verdict() -> None:
     records = [*runs(list(TRUTH)), *(record(None, cell(task, "broken", s)) for task in TASKS for s in range(5))]
     assert rank(records).answer == (
-        "Compared with lora on the average of 2 tasks, better: better, worse: worse, equivalent within 1 points: "
-        "equivalent, not worse by 1 points: non-inferior, no significant difference: undecided, no verdict: broken."
+        "Compared with lora on the average of 2 tasks: better is better; worse is worse; equivalent is "
+        "equivalent within 1 point; non-inferior is not worse by 1 point; undecided shows no significant difference; "
+        "broken has no verdict."
     )
 
 
 def test_many_methods_of_one_verdict_are_counted() -> None:
     scores = {(t, f"m{i}"): (FIRST - 5 * (i > 0) + i * NOISE).tolist() for t in TASKS for i in range(6)}
-    assert rank(grid_of(scores, TASKS)).answer == "Compared with m0 on the average of 2 tasks, worse: 5 methods."
+    assert rank(grid_of(scores, TASKS)).answer == "Compared with m0 on the average of 2 tasks: 5 methods are worse."
 
 
 def test_only_declared_comparisons_are_told() -> None:
@@ -127,5 +128,6 @@ def test_rows_stand_by_their_means_and_those_without_one_last() -> None:
 def test_each_task_is_told_where_a_suite_has_no_average() -> None:
     records = [r.model_copy(update={"averages": {}}) for r in runs(["lora", "better", "worse"])]
     assert rank(records).answer == (
-        "Compared with lora on cola, better: better, worse: worse; with lora on rte, better: better, worse: worse."
+        "Compared with lora on cola: better is better; worse is worse. Compared with lora on rte: better is "
+        "better; worse is worse."
     )

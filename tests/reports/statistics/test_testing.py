@@ -67,4 +67,4 @@ def test_a_mean_that_lost_a_task_to_failed_cells_claims_nothing() -> None:
     scores = _scores("cola", "rte")
     scores["cola", "lorasp"] = [None] * 5
     found = {j.comparison.place: j for j in analyse(grid_of(scores, ["cola", "rte"]), []).judged}
-    assert found["mean of 1 named task"].verdict.kind == "failed" and found["rte"].tests.family == 1
+    assert found["mean of 1 task"].verdict.kind == "failed" and found["rte"].tests.family == 1

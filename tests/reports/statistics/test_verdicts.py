@@ -176,7 +176,7 @@ def test_a_missing_task_is_named_and_a_failed_one_is_not_averaged_away() -> None
     }
     mean = analyse(grid_of(scores, tasks), []).judged[-1]
     assert mean.comparison.whole and mean.verdict.kind == "better"
-    assert mean.comparison.place == "mean of 2 named tasks" and mean.comparison.missing == {"mrpc": "not run"}
+    assert mean.comparison.place == "mean of 2 tasks" and mean.comparison.missing == {"mrpc": "not run"}
     scores["cola", "lorasp"] = [None] * 5
     mean = analyse(grid_of(scores, tasks), []).judged[-1]
     assert mean.verdict.kind == "failed" and mean.comparison.tasks == ("rte",)

@@ -171,7 +171,7 @@ def test_a_task_that_a_method_lacks_is_told() -> None:
     ):
         made[task, method] = [80.0 + (place + 1) * n for n in NOISE]
     found = judge(load_study("ratio"), gathered(made, ("rte", "sst2"), 2.0))
-    assert "(sst2: no score from lorasp)" in found.sentence and "mean of 1 named task" in found.sentence
+    assert "(sst2: no score from lorasp)" in found.sentence and "mean of 1 task" in found.sentence
 
 
 def test_no_comparison_says_what_it_lacks() -> None:

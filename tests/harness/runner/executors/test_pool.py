@@ -96,6 +96,7 @@ def test_the_pack_of_a_killed_worker_resumes_elsewhere(tmp_path: Path, undisturb
     assert_equal(read(out), undisturbed)
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_checkpoints_and_no_process_and_the_same_command_resumes(
     tmp_path: Path, undisturbed: dict[str, Record]
 ) -> None:
@@ -112,6 +113,7 @@ def test_sigterm_leaves_checkpoints_and_no_process_and_the_same_command_resumes(
     assert_equal(read(out), undisturbed)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
     out = tmp_path / "out"
     process = start(out, "--devices", "cpu:2", steps=2000)
@@ -124,6 +126,7 @@ def test_workers_end_with_a_killed_run(tmp_path: Path, undisturbed: dict[str, Re
     assert not alive and len(gone) == 2
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path: Path) -> None:
     (tmp_path / "killing.py").write_text(KILLING)
     out = tmp_path / "out"
@@ -135,6 +138,7 @@ def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path
     assert "SIGKILL" in (by_method["killing"].reason or "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
     out = tmp_path / "out"
