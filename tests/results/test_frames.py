@@ -16,6 +16,7 @@ import results
 from harness.core.errors import UserError
 from harness.core.spec import Spec
 from harness.core.store import Store
+from reports.statistics.analysis import analyse
 from results.job import FinishedRun
 from results.report import rewrite_report
 from tests.reports.predicted import guesses, kept
@@ -125,7 +126,8 @@ def test_a_run_shows_itself_in_a_few_lines(tmp_path: Path) -> None:
     """2,000 cells, and a name of markup: the ranking, the folder and the counts, in text and in HTML."""
     records = [*many(), record(None, cell(method="<b>full</b>" + "x" * 200))]
     out = store_of(tmp_path, records)
-    outcome = FinishedRun(out, out / "report" / "report.html", tuple(records), (profile(),), 1.0)
+    analysis = analyse(records, [profile()])
+    outcome = FinishedRun(out, out / "report" / "report.html", tuple(records), (profile(),), 1.0, analysis)
     frame = results.load(out)
     for shown in (repr(outcome), repr(frame)):
         assert len(shown.splitlines()) <= 25 and max(map(len, shown.splitlines())) < 200
