@@ -15,7 +15,7 @@ import pytest
 
 from harness.core.record import Predictions, Record
 from harness.core.store import Store
-from scripts.pack_reference import main, round_coordinates
+from scripts.pack_reference import main, shrink_svg
 from tests.reports.records import cell, profile, record, store_of
 
 
@@ -128,6 +128,6 @@ def test_a_changed_file_in_the_archive_is_seen(run: Path, tmp_path: Path, capsys
 def test_rounding_touches_numbers_only() -> None:
     before = '<path id="ab1.23456" x="10.5" d="M 10.123456 -3.98765 L 7 8.5"/><text>lr=0.0005, v1.2.345</text>'
     assert (
-        round_coordinates(before)
+        shrink_svg(before)
         == '<path id="ab1.23456" x="10.5" d="M 10.12 -3.98 L 7 8.5"/><text>lr=0.0005, v1.2.345</text>'
     )
