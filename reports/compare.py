@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 from harness.core.record import Record
 from reports.frames import Grid, Seeds, cache_in_grid, get_score, get_seeds
@@ -41,11 +41,16 @@ class Coverage:
 def find_coverage(grid: Grid, average: str) -> Coverage:
     """What the average covers here; `missing` says of each other task why."""
     declared = grid.list_tasks(average)
-    alive = [m for m in grid.methods if any(collect_scores(grid, task, m, average) for task in declared)]
-    lacking = {task: [m for m in alive if not collect_scores(grid, task, m, average)] for task in declared}
-    missing = {
-        task: _describe_missing(grid, task, methods) for task, methods in lacking.items() if methods or not alive
-    }
+    scored: dict[str, list[str]] = {}
+    for task in declared:
+        scored[task] = [method for method in grid.methods if collect_scores(grid, task, method, average)]
+    # a method that failed everywhere is listed as failed, and takes no task away from the others
+    alive = set(itertools.chain.from_iterable(scored.values()))
+    missing: dict[str, str] = {}
+    for task, methods in scored.items():
+        lacking = [method for method in grid.methods if method in alive and method not in methods]
+        if lacking or not alive:
+            missing[task] = _describe_missing(grid, task, lacking)
     return Coverage(average, tuple(task for task in declared if task not in missing), missing)
 
 
@@ -73,8 +78,19 @@ def collect_metric(grid: Grid, task: str, method: str, metric: str) -> dict[Seed
 
 def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
     """Mean over tasks for each seed that every task has."""
-    common = [seeds for seeds in (values[0] if values else {}) if all(seeds in of_task for of_task in values)]
-    return {seeds: math.fsum([of_task[seeds] for of_task in values]) / len(values) for seeds in common}
+    means: dict[Seeds, float] = {}
+    for seeds in find_common_seeds(values):
+        # the same bits in any order of the tasks
+        means[seeds] = math.fsum([of_task[seeds] for of_task in values]) / len(values)
+    return means
+
+
+def find_common_seeds(values: Sequence[Mapping[Seeds, object]]) -> list[Seeds]:
+    """Seeds that all of the mappings have, in the order of the first; none of no mapping."""
+    if not values:
+        return []
+    common = set(values[0]).intersection(*values[1:])
+    return [seeds for seeds in values[0] if seeds in common]
 
 
 @cache_in_grid
@@ -151,7 +167,7 @@ def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[st
     """For records of earlier versions: the fewest metrics whose mean is the score in every record; () if none are."""
     names = list(dict.fromkeys(name for record in scored for name in record.scores))
     for size in range(1, 1 + min(len(names), MAX_HEADLINE_METRICS)):
-        for subset in combinations(names, size):
+        for subset in itertools.combinations(names, size):
             if all(_is_mean(record, subset, get_score(record, average) or 0.0) for record in scored):
                 return subset
     return ()

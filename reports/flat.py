@@ -71,7 +71,8 @@ def to_csv(rows: Sequence[Row]) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     head = list(rows[0])
     writer.writerow(map(escape_formula, head))
-    writer.writerows([escape_formula(row[name]) for name in head] for row in rows)
+    for row in rows:
+        writer.writerow([escape_formula(row[name]) for name in head])
     return stream.getvalue().encode(errors="replace")
 
 

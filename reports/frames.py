@@ -76,8 +76,10 @@ def build_grids(records: Sequence[Record]) -> list[Grid]:
     """One grid per suite, in order of first appearance; a key that comes twice counts once."""
     unique = list({record.key: record for record in records}.values())
     names = build_method_names(unique)
-    suites = dict.fromkeys(record.cell.suite for record in unique)
-    return [_build_grid(suite, [r for r in unique if r.cell.suite == suite], names) for suite in suites]
+    suites: dict[str, list[Record]] = defaultdict(list)
+    for record in unique:
+        suites[record.cell.suite].append(record)
+    return [_build_grid(suite, suite_records, names) for suite, suite_records in suites.items()]
 
 
 def _build_grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Grid:
@@ -133,7 +135,7 @@ def _collect_values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]
 
 def _find_varying_fields(values: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
     """What varies only from task to task (a rate tuned per task, say) does not make two methods."""
-    return [field for field, tasks in values.items() if any(len(distinct) > 1 for distinct in tasks.values())]
+    return [field for field, tasks in values.items() if max(map(len, tasks.values())) > 1]
 
 
 def _find_unlike_fields(groups: Sequence[Sequence[Record]]) -> list[str]:

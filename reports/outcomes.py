@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.core.text import format_bytes
@@ -42,13 +42,19 @@ def build_stability_table(analysis: Analysis) -> list[Extra]:
     rows = [_format_stability(row) for row in analysis.rows["stability"]]
     if not rows:
         return []
-    if len({row["suite"] for row in rows}) == 1:
-        rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
+    drop_lone_suite(rows)
     rule = RULE_NOTE.format(margin=analysis.question.collapse_margin)
     dominations = [one for of_suite in analysis.dominations.values() for one in of_suite]
     return [
         ("Stability", rows, [*describe_dominations(dominations), RATE_NOTE, rule, DROP_NOTE, LEARNED_NOTE], "stability")
     ]
+
+
+def drop_lone_suite(rows: Sequence[dict[str, Any]]) -> None:
+    """Remove the column `suite` from rows that are all of one suite, where it says nothing."""
+    if len({row["suite"] for row in rows}) == 1:
+        for row in rows:
+            del row["suite"]
 
 
 def _format_stability(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,10 @@ def _count_verdicts(primary: Sequence[ComparisonResult], margin: float | None) -
     }
     parts = []
     for (first, place), group in groups.items():
-        names = {kind: [j.comparison.method for j in group if j.verdict.kind == kind] for kind in phrases}
-        counts = [f"{phrases[kind]}: {list_names(methods)}" for kind, methods in names.items() if methods]
+        counts = []
+        for kind, phrase in phrases.items():
+            if methods := [j.comparison.method for j in group if j.verdict.kind == kind]:
+                counts.append(f"{phrase}: {list_names(methods)}")
         silent = [j.comparison.method for j in group if j.verdict.kind not in phrases]
         counts += [f"no verdict: {list_names(silent)}"] if silent else []
         parts.append(f"{first} on {place}, {', '.join(counts)}")

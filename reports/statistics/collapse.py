@@ -143,7 +143,9 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
     scores = {r.key: value for r in grid.select_task(task) if (value := get_score(r, average)) is not None}
     baselines = [r.majority for r in grid.select_task(task) if r.majority is not None]
     baseline = statistics.median(baselines) if baselines else 0.0
-    values = {m: [scores[r.key] for r in grid.of(task, m) if r.key in scores] for m in grid.methods}
+    values: dict[str, list[float]] = {}
+    for method in grid.methods:
+        values[method] = [scores[r.key] for r in grid.of(task, method) if r.key in scores]
     medians = {method: statistics.median(method_scores) for method, method_scores in values.items() if method_scores}
     attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
     learned = attained is not None and attained - baseline >= LEAST_GAIN

@@ -43,12 +43,11 @@ def find_constant_runs(grid: Grid, found: Mapping[str, Evidence | str], cells: P
 def _find_constant_keys(grid: Grid, task: str, found: Evidence | str, cells: Path | None) -> set[str]:
     if isinstance(found, str):
         return find_constant_keys(grid.select_task(task), cells)
-    splits = found.examples.splits
-    return {
-        key
-        for key, row in found.examples.rows.items()
-        if all(is_constant(split.predictions[row], split.targets) for split in splits)
-    }
+    constant = set()
+    for key, row in found.examples.rows.items():
+        if all(is_constant(split.predictions[row], split.targets) for split in found.examples.splits):
+            constant.add(key)
+    return constant
 
 
 def _load_evidence(grid: Grid, task: str, average: str, cells: Path | None) -> Evidence | str:

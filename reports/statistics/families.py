@@ -55,11 +55,15 @@ def resolve_primary(text: str | None, grids: Sequence[Grid]) -> dict[str, list[P
 
     Raises UserError where a declared method is in no suite, or no suite has both methods of a pair.
     """
-    if text is None:
-        return {grid.suite: [(method, grid.methods[0]) for method in grid.methods[1:]] for grid in grids}
     pairs: dict[str, list[Pair]] = {grid.suite: [] for grid in grids}
+    if text is None:
+        for grid in grids:
+            pairs[grid.suite] = [(method, grid.methods[0]) for method in grid.methods[1:]]
+        return pairs
     for declared in parse_primary(text):
-        sides = [[find_methods(grid, name) for name in declared] for grid in grids]
+        sides = []
+        for grid in grids:
+            sides.append([find_methods(grid, name) for name in declared])
         for position, name in enumerate(declared):
             if not any(found[position] for found in sides):
                 raise build_missing_error(name, [method for grid in grids for method in grid.methods])

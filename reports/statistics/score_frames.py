@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.compare import collect_averages, collect_scores, find_coverage
+from reports.compare import collect_averages, collect_scores, find_common_seeds, find_coverage
 from reports.frames import Grid, Seeds, get_seeds
 from reports.statistics.aggregates import (
     Aggregate,
@@ -91,18 +91,23 @@ def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
     cover = find_coverage(grid, grid.averages[0])
     if not cover.tasks:
         return []
-    runs = {m: {t: collect_scores(grid, t, m, cover.average) for t in cover.tasks} for m in grid.methods}
-    first = grid.methods[0]
+    first_runs = [collect_scores(grid, task, grid.methods[0], cover.average) for task in cover.tasks]
     rows = []
-    for method in (m for m in grid.methods if all(runs[m].values())):
-        scores = [list(runs[method][t].values()) for t in cover.tasks]
-        rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
-        shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
-        if method == first or not all(shared):
+    for method in grid.methods:
+        runs = [collect_scores(grid, task, method, cover.average) for task in cover.tasks]
+        # a mean over fewer tasks than the other methods have would be of other tasks
+        if not all(runs):
             continue
-        x, y = (
-            [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
-        )
+        scores = [list(of_task.values()) for of_task in runs]
+        rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
+        # x, y: scores by task of the method and of the first one, seed by seed
+        x, y = [], []
+        for of_task, of_first in zip(runs, first_runs, strict=True):
+            shared = find_common_seeds([of_task, of_first])
+            x.append([of_task[seeds] for seeds in shared])
+            y.append([of_first[seeds] for seeds in shared])
+        if method == grid.methods[0] or not all(x):
+            continue
         rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IQM_GAP, compute_iqm_difference(x, y)))
         better = estimate_improvement(x, y)
         rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
@@ -132,8 +137,11 @@ def _build_aggregate_row(
 def build_profile_frame(grid: Grid, seed: int) -> pd.DataFrame:
     """Performance profiles of all methods with runs on every covered task, with a column `suite`."""
     cover = find_coverage(grid, grid.averages[0])
-    runs = {m: [list(collect_scores(grid, t, m, cover.average).values()) for t in cover.tasks] for m in grid.methods}
-    whole = {method: scores for method, scores in runs.items() if scores and all(scores)}
+    whole: dict[str, list[list[float]]] = {}
+    for method in grid.methods:
+        scores = [list(collect_scores(grid, task, method, cover.average).values()) for task in cover.tasks]
+        if scores and all(scores):
+            whole[method] = scores
     frame = compute_profiles(whole, create_generator(seed, "profiles", grid.suite))
     frame.insert(0, "suite", grid.suite)
     return frame

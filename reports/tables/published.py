@@ -93,7 +93,7 @@ def _list_notes(grid: Grid, rows: Sequence[Row], columns: Sequence[Column]) -> l
     notes = ["Published figures are of other models, data parts and budgets: they show a range, not a rank."]
     if any(r.stand_in for r in grid.records):
         notes.append("This run is on generated stand-ins: its numbers and the published ones have nothing in common.")
-    protocols = [name for name in dict.fromkeys(r.cell.protocol.name for r in grid.records) if name != "default"]
+    protocols = dict.fromkeys(r.cell.protocol.name for r in grid.records if r.cell.protocol.name != "default")
     if protocols:
         mine = f"This run's protocol is {' and '.join(protocols)} (see its table)"
         notes.append(f"{mine}: what is said below of rates and budgets here is said of the default one.")

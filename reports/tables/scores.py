@@ -29,7 +29,7 @@ def build_other_averages(context: SuiteContext) -> list[Table]:
 def build_score_table(grid: Grid, average: str) -> Table:
     """Task x method: mean over seeds with its interval, the best constant prediction, and the mean over tasks."""
     cover = find_coverage(grid, average)
-    partial = {t for t in grid.tasks if any(r.data_notes for r in grid.select_task(t))}
+    partial = {record.cell.task for record in grid.records if record.data_notes}
     rows, alone = [], False
     for task in grid.tasks:
         metrics = task_headline(grid, task, average)
@@ -61,9 +61,8 @@ def build_score_table(grid: Grid, average: str) -> Table:
 
 def list_seed_notes(grid: Grid) -> list[str]:
     """Which streams have seeds of their own, where not all move together."""
-    stream_names = dict.fromkeys(
-        names for place in grid.cells for names in [describe_streams(get_seeds(r) for r in grid.cells[place])] if names
-    )
+    varied = (describe_streams(map(get_seeds, records)) for records in grid.cells.values())
+    stream_names = dict.fromkeys(filter(None, varied))
     if not stream_names:
         return []
     summary = "; ".join(stream_names)
