@@ -43,6 +43,7 @@ def pair_sides(records: Sequence[Record], between: str, task: str) -> tuple[Side
         if chosen[0][0].key == chosen[1][0].key:
             raise UserError(f"--between {shorten(between)}: both sides are the same run; allowed: {FORM}")
         return Side(first, chosen[0]), Side(second, chosen[1]), (f"{before_seed} to {after_seed}",)
+    # a title and a label may name the same runs
     if {r.key for r in before.values()} & {r.key for r in after.values()}:
         raise UserError(f"--between {shorten(between)}: both sides are the same method; allowed: {FORM}")
     paired = pair_runs((first, before.values()), (second, after.values()))

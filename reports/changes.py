@@ -10,6 +10,7 @@ from typing import Any
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.record import Record
+from reports.changed_facts import Change, find_changes
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
 from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
@@ -22,16 +23,6 @@ Place = tuple[str, str, str]
 NO_PAIRING = "nothing"
 VERSION_FIELDS = {"method_version", "suite_version"}
 """Versions of the code are not part of what a cell is here: they are what may have changed."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One fact of which the two runs differ: what only A has and what only B has."""
-
-    part: str
-    what: str
-    a: tuple[str, ...]
-    b: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -164,82 +155,12 @@ def _list_first(values: Sequence[str]) -> str:
     return f"{shown} and {len(values) - 6} more" if len(values) > 6 else shown
 
 
-# ---------------------------------------------------------------- what changed
-
-
-Facts = Callable[[Record], Mapping[str, Any]]
-
-
-def _collect_spec(r: Record) -> Mapping[str, Any]:
-    protocol = r.cell.protocol.model_dump(exclude={"lr_source"})
-    per_method = {f"{name} of {r.cell.label}": value for name, value in protocol.items() if name in ("lr", "name")}
-    protocol_fields = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
-    return {
-        "suite": r.cell.suite,
-        "task": r.cell.task,
-        "method": r.cell.label,
-        "seeds": sorted(set(r.cell.seeds.values())),
-        "preset": r.cell.preset,
-        "model": f"{r.cell.model.name}@{r.cell.model.revision[:8]}",
-        "precision": r.cell.precision,
-        **protocol_fields,
-        **per_method,
-    }
-
-
-def _collect_code(r: Record) -> Mapping[str, Any]:
-    versions = {f"method {r.cell.method}": r.cell.method_version, f"suite {r.cell.suite}": r.cell.suite_version}
-    return versions | ({"commit": r.environment.commit, "harness": r.environment.harness} if r.environment else {})
-
-
-def _collect_data(r: Record) -> Mapping[str, Any]:
-    return {
-        r.cell.task: r.cell.data[:12],
-        "source": r.data_source,
-        **{f"{r.cell.task} {s}": n for s, n in r.rows.items()},
-    }
-
-
-def _collect_environment(r: Record) -> Mapping[str, Any]:
-    return r.environment.model_dump(exclude={"commit", "harness"}) if r.environment else {}
-
-
-PARTS: Mapping[str, Facts] = {
-    "spec": _collect_spec,
-    "code": _collect_code,
-    "data": _collect_data,
-    "environment": _collect_environment,
-}
-
-
-def find_changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
-    """Each fact whose values differ; of a task or method that one run lacks, only that it lacks it."""
-    differences = []
-    for part, facts in PARTS.items():
-        values_by_run = [_collect_values(records, facts) for records in (a, b)]
-        for fact in dict.fromkeys([*values_by_run[0], *values_by_run[1]]):
-            left, right = (t.get(fact) for t in values_by_run)
-            shared = part == "environment" or (left and right)
-            if shared and left != right:
-                only = [tuple(sorted((x or set()) - (y or set()))) for x, y in ((left, right), (right, left))]
-                differences.append(Change(part, fact, *only))
-    return differences
-
-
-def _collect_values(records: Sequence[Record], facts: Facts) -> dict[str, set[str]]:
-    values_by_fact: dict[str, set[str]] = {}
-    for record in records:
-        for fact, value in facts(record).items():
-            values = value if isinstance(value, list) else [value]
-            values_by_fact.setdefault(fact, set()).update(map(str, values))
-    return values_by_fact
-
-
 # ---------------------------------------------------------------- scores
 
 
 def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
     """Pairs by all that a cell is less the code's versions; where that finds none, by less and less of it."""
+    # a method at several rates is several methods, which the loose identities do not tell apart
     several = {place for run in (a, b) for place in _find_several_rates(run)}
 
     def with_rate(identity: Callable[[Cell], str]) -> Callable[[Cell], str]:
@@ -255,6 +176,7 @@ def compare_runs(a: Sequence[Record], b: Sequence[Record]) -> RunComparison:
     )
     names = build_method_names(a)
     gaps: dict[Place, dict[Seeds, tuple[float, float]]] = {}
+    # of all runs: the rule compares a run with the others of its method, paired or not
     collapsed_keys = [_find_collapsed_keys(side) for side in (a, b)]
     collapsed: dict[Place, list[int]] = {}
     for left, right in pairs:

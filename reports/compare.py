@@ -117,6 +117,7 @@ def find_pairs(grid: Grid, task: str, method: str, first: str, average: str) -> 
     """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
+        # a cell without a score would make a pair without a difference
         candidates = [r for r in grid.of(task, name) if get_score(r, average) is not None]
         return {(get_seeds(r), *_get_pairing_key(r)): r for r in candidates}
 
@@ -157,6 +158,7 @@ def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str,
     infos = [info for record in scored if (info := record.averages.get(average)) and info.score is not None]
     if not infos:
         return tuple(next((list(record.scores)[:1] for record in scored), ()))
+    # earlier versions did not store which metrics make up the average
     if any(info.metrics is None for info in infos):
         return _search_headline_metrics(scored, average)
     stored = dict.fromkeys(tuple(info.metrics or ()) for info in infos)
@@ -166,6 +168,7 @@ def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str,
 def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[str, ...]:
     """For records of earlier versions: the fewest metrics whose mean is the score in every record; () if none are."""
     names = list(dict.fromkeys(name for record in scored for name in record.scores))
+    # the fewest: of metrics that are equal in all records, a larger mean fits too
     for size in range(1, 1 + min(len(names), MAX_HEADLINE_METRICS)):
         for subset in itertools.combinations(names, size):
             if all(_is_mean(record, subset, get_score(record, average) or 0.0) for record in scored):

@@ -29,6 +29,7 @@ def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
     import matplotlib
 
     load_package("reports.plots")
+    # no display: a report is often written on a machine that has none
     matplotlib.use("Agg")
     with matplotlib.rc_context(STYLE), _filter_glyph_warnings():
         drawings = draw_registered(context)
@@ -41,6 +42,7 @@ def render_image(drawing: Drawing, kind: str) -> bytes:
     """The figure as a file of one of IMAGES, the same bytes each time."""
     import matplotlib
 
+    # versions and dates would change the bytes of an unchanged figure
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}), _filter_glyph_warnings():

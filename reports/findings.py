@@ -62,6 +62,7 @@ def _list_sentences(analysis: Analysis) -> Iterator[str]:
         start = f"{ranking.suite}: " if len(analysis.rankings) > 1 else ""
         yield f"{start}{ranking.answer}"
         if any(row.difference is not None for row in ranking.rows):
+            # a method without a mean has no place among the best
             methods = [row.method for row in ranking.rows if row.mean is not None]
             best = describe_best_group(analysis.best.get(ranking.suite), methods)
             yield from [f"{start}{best}"] if best else []
@@ -131,6 +132,7 @@ def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
     """One row per method over two tasks or more."""
     rows_by_method: dict[tuple[str, str], dict[str, Any]] = {}
     for row in analysis.rows["aggregates"]:
+        # over one task these say what the table of scores says
         if row["tasks"] > 1:
             runs = row["runs"] if row["runs"] == row["asked"] else f"{row['runs']} of {row['asked']}"
             start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": runs}

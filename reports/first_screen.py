@@ -40,6 +40,7 @@ def _build_row(row: RankingRow, ranking: Ranking, grid: Grid, best_by_task: dict
         estimate = row.task_means.get(task)
         text = NO_VALUE if estimate is None else f"{estimate.mean:.1f}"
         keys = [record.key for record in grid.of(task, row.method)]
+        # by the text: values that a reader sees as equal are equally good
         means.append(LinkedText(text, runs=keys, best=text != NO_VALUE and text == best_by_task[task]))
     speed = row.samples_per_second
     costs = [

@@ -63,6 +63,7 @@ def cache_in_grid(
 
     @functools.wraps(function)
     def answer(grid: Grid, /, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
+        # a name stands for one function in all of reports, so the module is left out
         place = (function.__name__, asked, tuple(named.items()))
         if place not in grid.answers:
             grid.answers[place] = function(grid, *asked, **named)
@@ -154,9 +155,10 @@ def _build_distinct_names(records: Sequence[Record], unlike: Sequence[str]) -> d
     values = _collect_values(records)
     varying = list(dict.fromkeys([*_find_varying_fields(values), *unlike]))
     if "quantize" not in varying and any(r.cell.is_simulated for r in records):
-        varying.append("quantize")  # a simulated level never goes without saying
+        varying.append("quantize")  # scores on a simulated type must never look like those on a real one
     names: dict[str, str] = {}
     for record in records:
+        # data differs between tasks anyway; it is named where one task has several
         fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
         names[record.key] = _format_title(record.cell, fields)
     return names

@@ -43,6 +43,7 @@ def write_report(
         raise UserError(f"no records for a report in {folder.parent}; run cells first")
     report = build_report(records, profiles, title, command, dropped, findings or Findings(), published)
     files = _render_images(report, formats, images)
+    # under vector/ are parts of the page, not files of the report
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
     names = build_method_names(records)
     for kind in formats:
@@ -99,6 +100,7 @@ def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]
     """The figures' files, and under vector/ the SVG that goes into the HTML; each is drawn once."""
     files: dict[str, bytes] = {}
     for name, drawing in report.figures.items():
+        # the page draws a figure that has a chart from its numbers, and needs no SVG of it
         contents = {
             kind: render_image(drawing, kind)
             for kind in IMAGES

@@ -156,8 +156,10 @@ def _build_comparison(
     cell_counts = []
     for name in (method, first):
         cell_counts.append(sum(len(grid.of(task, name)) for task in tasks) // max(1, len(tasks)))
+    # a single pair has no interval, but its difference is shown
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
     each = seeds_only.df + 1 if seeds_only and len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
+    # the variance of one pair, from that of a mean over `each` of them
     noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
     return Comparison(
         suite=grid.suite,
@@ -215,6 +217,7 @@ def _estimate_crossed(
     gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[PairedCells]
 ) -> CrossedEstimate | None:
     evidence_parts = [p.evidence for p in parts if p.evidence is not None]
+    # a task without stored predictions leaves the mean without an interval for new examples
     if len(common) < 2 or len(evidence_parts) < len(parts):
         return None
     # Test sets are independent, so the variances of the tasks add.

@@ -76,6 +76,8 @@ def sum_influences(examples: Examples) -> Any:
         per_example = sum(each.compute_influence(split.predictions, split.targets) for each in split_metrics)
         units = split.groups
         sums = np.zeros((units, per_example.shape[1]))
+        # examples of one cluster are not independent: they are one unit
         np.add.at(sums, split.clusters, per_example)
+        # n / (n - 1) for the variance; influences are squared later, hence the root
         parts.append(sums * (math.sqrt(units / (units - 1)) if units > 1 else 0.0) / metrics)
     return np.concatenate(parts)

@@ -86,6 +86,7 @@ def find_methods(grid: Grid, name: str) -> list[str]:
     def includes(label: str) -> bool:
         return label.partition(":")[0] == method_name and options <= set(label.partition(":")[2].split(","))
 
+    # from the strictest reading on: a name means one method, a title or a label may mean several
     candidates = (
         [method for method in cells if method == name],
         [method for method, cell in cells.items() if cell.title == name],
@@ -121,6 +122,7 @@ def assign_roles(comparisons: Sequence[Comparison], pairs: Pairs) -> list[Role]:
 
     Primary is the mean over tasks, or its only task. Where a suite has no average, all tasks of the pair are primary.
     """
+    # without an average the tasks themselves answer the declared question
     averaged = {(c.suite, c.method, c.first) for c in comparisons if c.whole}
     twins = {id(find_twin(c, comparisons)) for c in comparisons if c.whole}
     return [

@@ -90,6 +90,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
     judged = [j for j in analysis.judged if j.comparison.suite == grid.suite]
     overall = [j for j in judged if j.comparison.tasks == tasks and (j.comparison.whole or len(tasks) == 1)]
     primary = analysis.primary.get(grid.suite, ())
+    # other comparisons are not on the first screen, so a caveat about them would puzzle
     dominations = [d for d in analysis.dominations.get(grid.suite, ()) if (d.method, d.first) in primary]
     group, collapses = analysis.best.get(grid.suite), analysis.collapses.get(grid.suite, {})
     rows = [
@@ -104,6 +105,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
         )
         for method in grid.methods
     ]
+    # the sort is stable: methods without a mean stay in their order at the end
     rows.sort(key=lambda row: -row.mean.mean if row.mean else float("inf"))
     return Ranking(
         grid.suite,

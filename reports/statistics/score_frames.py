@@ -71,6 +71,7 @@ def _build_row(
 
 def _estimate_example_error(grid: Grid, task: str, method: str, found: Evidence | str) -> dict[str, Any]:
     """Clustered standard error of accuracy in points, each example's share of right answers taken over seeds."""
+    # the error is that of a mean over examples, which of all metrics only accuracy is
     if isinstance(found, str) or [m for s in found.examples.splits for m in s.metrics] != ["accuracy"]:
         return {}
     split = found.examples.splits[0]
@@ -124,9 +125,11 @@ def _build_aggregate_row(
     unit: bool = False,
 ) -> dict[str, Any]:
     low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
+    # a probability lies between 0 and 1, its t-interval need not
     if unit and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     cells = [grid.of(task, method) for task in tasks]
+    # the closed forms are for independent runs
     if any(is_crossed(map(get_seeds, records)) for records in cells):
         low = high = None
     start = {"suite": grid.suite, "method": method, "tasks": len(scores), "runs": sum(map(len, scores))}

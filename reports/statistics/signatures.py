@@ -132,6 +132,7 @@ def check_instability(grid: Grid, collapses: Mapping[str, TaskCollapses]) -> Fai
         if len(record.loss_curve) >= MIN_POINTS:
             curves[record.key] = [loss for _, loss in record.loss_curve]
     rising = [r for r in grid.records if r.key in curves and is_rising(curves[r.key])]
+    # a curve that rises again is reported once, not as stuck too
     rose = {r.key for r in rising}
     stuck = [r for r in grid.records if r.key in curves and r.key not in rose and not is_falling(curves[r.key])]
     some, never, unlearned = _list_collapsed(collapses)
@@ -208,6 +209,7 @@ def check_masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]
         return FailureCheck(name, None, text)
     larger = [place for place, mask in mask_components.items() if mask.variance > other_variances[place]]
     corrected = dict(zip(mask_components, apply_holm([mask.p for mask in mask_components.values()]), strict=True))
+    # no p: the streams explain the scores exactly, so no test is needed
     significant = [place for place in larger if (p := corrected[place]) is None or p < ALPHA]
     texts = {
         p: (

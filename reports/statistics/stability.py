@@ -161,6 +161,7 @@ def compute_variance_shares(gaps: Sequence[Mapping[Seeds, float]]) -> list[float
     centred = values - values.mean(axis=1, keepdims=True)
     mean = centred.mean(axis=0)
     total = float(mean @ mean)
+    # rounding of equal differences is no spread to share out
     if total <= (ROUNDING * max(1.0, float(np.abs(values).max()))) ** 2:
         return [0.0] * len(gaps)
     return [float(share) for share in centred @ mean / len(gaps) / total]

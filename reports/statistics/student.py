@@ -131,8 +131,8 @@ def compute_satterthwaite_df(variances: Sequence[float], dfs: Sequence[float]) -
 def compute_cochran_df(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
     """Degrees of freedom of a sum of two sources of unequal worth: numbers, or arrays of one shape.
 
-    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), told as
-    the degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples:
+    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), expressed
+    as the degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples:
     where the seeds' variance comes out small by chance, it takes the sum for well known.
     """
     from scipy.special import stdtridf, stdtrit

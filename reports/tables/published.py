@@ -51,6 +51,7 @@ def get_column(row: Row) -> Column:
 def _find_matching_average(grid: Grid) -> Coverage | None:
     """Our average over all of eight tasks, if there is one; the last named is the one that follows a paper."""
     covers = [find_coverage(grid, name) for name in grid.averages]
+    # papers leave out WNLI, so their mean of GLUE is over eight tasks
     return next((cover for cover in reversed(covers) if cover.full and len(cover.tasks) == 8), None)
 
 
