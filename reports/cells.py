@@ -19,6 +19,7 @@ def format_estimate(value: Estimate | None, sign: bool = False) -> str:
     if value is None:
         return "-"
     mean = f"{value.mean:+.1f}" if sign else f"{value.mean:.1f}"
+    # ± 0.0 would look like a very sure estimate
     if value.half == 0:
         return f"{mean} (no spread)"
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"

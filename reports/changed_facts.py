@@ -29,6 +29,7 @@ Facts = Callable[[Record], Mapping[str, Any]]
 
 def _collect_spec(r: Record) -> Mapping[str, Any]:
     protocol = r.cell.protocol.model_dump(exclude={"lr_source"})
+    # these two differ between the methods of one run, so their values are held by method
     per_method = {f"{name} of {r.cell.label}": value for name, value in protocol.items() if name in ("lr", "name")}
     protocol_fields = {name: value for name, value in protocol.items() if name not in ("lr", "name")}
     return {
@@ -45,6 +46,7 @@ def _collect_spec(r: Record) -> Mapping[str, Any]:
 
 
 def _collect_code(r: Record) -> Mapping[str, Any]:
+    # a version counts for its method or suite only, so their names are part of the fact
     versions = {f"method {r.cell.method}": r.cell.method_version, f"suite {r.cell.suite}": r.cell.suite_version}
     return versions | ({"commit": r.environment.commit, "harness": r.environment.harness} if r.environment else {})
 

@@ -50,6 +50,7 @@ def build_findings(analysis: Analysis) -> Findings:
         *_build_component_table(analysis),
         *_build_check_table(analysis.signatures),
     ]
+    # single pairs of models are no evidence about a method, so they stand at the end
     detail = [*build_pair_tables(analysis.rows["pairs"]), *build_translation_tables(analysis.rows["translations"])]
     return Findings(
         list(_list_sentences(analysis)), tables, detail=detail, flat=_build_flat_rows(analysis), analysis=analysis
@@ -88,6 +89,7 @@ def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     """One row per comparison, primary ones first."""
     if not analysis.judged:
         return []
+    # without a margin readers would take the lack of a difference for equivalence
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
     rows = [_build_row(j) for j in _select_distinct(analysis)]
     drop_lone_suite(rows)

@@ -28,6 +28,7 @@ def build_ranking_table(ranking: Ranking, grid: Grid) -> Table:
     best_by_task = {task: _find_best(ranking, task) for task in ranking.tasks}
     rows = [_build_row(row, ranking, grid, best_by_task) for row in ranking.rows]
     tasks = [LinkedText(task, task=task) for task in ranking.tasks]
+    # costs stand before the tasks where many tasks would push them off the screen
     costs = ["trainable parameters", "peak memory", "samples/s", "collapsed"]
     tail = [*tasks, *costs] if len(tasks) <= NEAR_TASKS else [*costs, *tasks]
     head = ("method", "tied with best", ranking.average or "mean", f"vs {ranking.baseline}", *tail)

@@ -58,6 +58,7 @@ def drop_lone_suite(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _format_stability(row: Mapping[str, Any]) -> dict[str, Any]:
+    # one run may collapse by chance; two or more that all do are the method's fault
     is_never_learned = row["learned"] and 2 <= row["runs"] == row["collapsed"]
     return {
         "suite": row["suite"],
@@ -89,6 +90,7 @@ def build_cost_table(analysis: Analysis) -> list[Extra]:
         c, saving = judged.comparison, judged.saving
         if saving.trained is None and saving.state is None and saving.peak is None and saving.speed is None:
             continue
+        # costs are the same on all tasks, so the first comparison of a pair stands for the others
         rows.setdefault(
             (c.suite, c.method, c.first),
             {

@@ -92,6 +92,7 @@ def check_allowed(what: str, given: Sequence[str], allowed: Sequence[str]) -> No
 
 def _pick_image(kind: str, images: Sequence[str]) -> str:
     """The kind of image that a text format links; '' where none of those written will do."""
+    # LaTeX sets no SVG, and GitHub shows no PDF within Markdown
     wanted = ("pdf", "png") if kind == "latex" else ("svg", "png")
     return next((name for name in wanted if name in images), "")
 

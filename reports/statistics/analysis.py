@@ -180,6 +180,7 @@ def analyse(
     best = {s.grid.suite: s.best for s in suites}
     dominations = {s.grid.suite: s.dominations for s in suites}
     analysis = Analysis(judged, rows, signs, margin, seed, grids, collapses, primary, best, dominations, question)
+    # a ranking reads the finished analysis, so it comes last
     return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
 
 

@@ -80,6 +80,7 @@ def find_methods(grid: Grid, name: str) -> list[str]:
     Tuning may have set further options: then those whose options include the declared ones.
     """
     cells = {method: grid.select_method(method)[0].cell for method in grid.methods}
+    # a name with options that tuning has completed is no longer equal to the label
     method_name, _, option_text = name.partition(":")
     options = set(option_text.split(",")) if option_text else set()
 

@@ -132,6 +132,7 @@ def _build_row(
     shares = [one.shares[method] for one in collapses.values() if method in one.shares]
     return RankingRow(
         method=method,
+        # all tasks, also those that the mean leaves out
         task_means={task: estimate_task(grid, task, method, cover.average) for task in grid.tasks},
         mean=mean,
         mean_without_collapsed=estimate_without_collapsed(
@@ -159,6 +160,7 @@ def _find_difference(
         if (one.comparison.method, one.comparison.first) == (method, baseline):
             return estimate, kind
         if (one.comparison.method, one.comparison.first) == (baseline, method):
+            # the sign of the difference changes, its error does not
             turned = estimate and Student(-estimate.value, estimate.se, estimate.df)
             return turned, REVERSED.get(kind, kind)
     return None, None

@@ -119,6 +119,7 @@ def estimate_mean(values: Sequence[float]) -> Student | None:
 def merge_estimates(parts: Sequence[Student]) -> Student:
     """Mean of independent estimates, with Welch's and Satterthwaite's degrees of freedom."""
     variances = [(part.se / len(parts)) ** 2 for part in parts]
+    # parts differ in variance, so their degrees of freedom do not add up
     df = compute_satterthwaite_df(variances, [part.df for part in parts])
     return Student(statistics.fmean(part.value for part in parts), math.sqrt(sum(variances)), df)
 

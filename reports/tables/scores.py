@@ -38,18 +38,21 @@ def build_score_table(grid: Grid, average: str) -> Table:
             _find_majority_baseline(grid, task) if metrics == task_headline(grid, task, grid.averages[0]) else None
         )
         estimates = [estimate_task(grid, task, m, average) for m in grid.methods]
+        # n is 1 only for a single run, which the note below explains
         alone |= any(value is not None and value.n == 1 for value in estimates)
         cells = [format_cell(grid, task, m, value) for m, value in zip(grid.methods, estimates, strict=True)]
         outside = "" if task in grid.list_tasks(average) else " (not in the average)"
         best = "-" if baseline is None else f"{baseline:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
     means = [format_average(grid, m, cover) for m in grid.methods]
+    # the last row, which the page keeps at the end when readers sort
     label = LinkedText(cover.label, total=True)
     rows.append((label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
     notes = [
         f"Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval for {NEW_SEEDS}."
     ]
     notes += list_seed_notes(grid)
+    # only tasks with a dagger; all others were read as they are
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _list_data_notes(grid.select_task(task))]
     notes += _list_coverage_notes(cover)
     if alone:
