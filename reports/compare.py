@@ -180,5 +180,5 @@ def _is_mean(record: Record, metrics: Sequence[str], value: float) -> bool:
     if not all(name in record.scores for name in metrics):
         return False
     mean = math.fsum([record.scores[name] for name in metrics]) / len(metrics)
-    # stored scores are rounded sums of another order
+    # sums of the same numbers in another order differ in their last digits
     return abs(mean - value) < 1e-6

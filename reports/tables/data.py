@@ -29,7 +29,7 @@ def _build_row(grid: Grid, task: str, splits: list[str]) -> tuple[str, ...]:
         " + ".join(task_headline(grid, task, grid.averages[0])),
         "" if majority is None else f"{majority:.1f}",
         ", ".join(dict.fromkeys(record.data_source for record in records if record.data_source)),
-        # all cells of a task have the same notes, so each is shown once
+        # cells of a task mostly have the same notes
         "; ".join(dict.fromkeys(note for record in records for note in record.data_notes)),
     )
 

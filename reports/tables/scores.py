@@ -38,7 +38,6 @@ def build_score_table(grid: Grid, average: str) -> Table:
             _find_majority_baseline(grid, task) if metrics == task_headline(grid, task, grid.averages[0]) else None
         )
         estimates = [estimate_task(grid, task, m, average) for m in grid.methods]
-        # n is 1 only for a single run, which the note below explains
         alone |= any(value is not None and value.n == 1 for value in estimates)
         cells = [format_cell(grid, task, m, value) for m, value in zip(grid.methods, estimates, strict=True)]
         outside = "" if task in grid.list_tasks(average) else " (not in the average)"
