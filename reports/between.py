@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.record import Record
+from reports.compare import find_common_seeds
 from reports.frames import Seeds, build_method_names, format_seeds, get_seeds
 from reports.statistics.changed_examples import Side
 from reports.statistics.comparable import check_comparable
@@ -42,6 +43,7 @@ def pair_sides(records: Sequence[Record], between: str, task: str) -> tuple[Side
         if chosen[0][0].key == chosen[1][0].key:
             raise UserError(f"--between {shorten(between)}: both sides are the same run; allowed: {FORM}")
         return Side(first, chosen[0]), Side(second, chosen[1]), (f"{before_seed} to {after_seed}",)
+    # a title and a label may name the same runs
     if {r.key for r in before.values()} & {r.key for r in after.values()}:
         raise UserError(f"--between {shorten(between)}: both sides are the same method; allowed: {FORM}")
     paired = pair_runs((first, before.values()), (second, after.values()))
@@ -59,15 +61,20 @@ def pair_runs(
 
     The third value names the seeds of each pair.
     """
-    runs = [{get_seeds(r): r for r in records if r.status == "ok"} for _, records in (before, after)]
-    shared = [seeds for seeds in runs[0] if seeds in runs[1]]
+    runs_before, runs_after = _select_scored_runs(before[1]), _select_scored_runs(after[1])
+    shared = find_common_seeds([runs_before, runs_after])
     if not shared:
         return None
-    sides = [Side(name, tuple(one[s] for s in shared)) for (name, _), one in zip((before, after), runs, strict=True)]
-    return sides[0], sides[1], tuple(format_seeds(runs[0][seeds].cell.seeds) for seeds in shared)
+    first = Side(before[0], tuple(runs_before[seeds] for seeds in shared))
+    second = Side(after[0], tuple(runs_after[seeds] for seeds in shared))
+    return first, second, tuple(format_seeds(record.cell.seeds) for record in first.records)
 
 
 Runs = dict[Seeds, Record]
+
+
+def _select_scored_runs(records: Iterable[Record]) -> Runs:
+    return {get_seeds(record): record for record in records if record.status == "ok"}
 
 
 def _group_by_spelling(records: Sequence[Record], names: Mapping[str, str]) -> dict[str, dict[str, Runs]]:

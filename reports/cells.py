@@ -19,6 +19,7 @@ def format_estimate(value: Estimate | None, sign: bool = False) -> str:
     if value is None:
         return "-"
     mean = f"{value.mean:+.1f}" if sign else f"{value.mean:.1f}"
+    # ± 0.0 would look like a very sure estimate
     if value.half == 0:
         return f"{mean} (no spread)"
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"
@@ -38,6 +39,7 @@ def format_with_n(value: Estimate | None, asked: int) -> str:
 
 def format_average(grid: Grid, method: str, cover: Coverage) -> LinkedText:
     """A method's mean over the tasks, with n where some of its seeds lack a score on one of them."""
+    # the task with the most cells: fewer scores than that are to be seen as such
     cell_count = max((len(grid.of(task, method)) for task in cover.tasks), default=0)
     return LinkedText(
         format_with_n(estimate_average(grid, method, cover), cell_count), runs=list_run_keys(grid, method, cover.tasks)

@@ -144,10 +144,9 @@ class RunComparison:
         if self.lost:
             yield f"scored in A, without a score in B: {_list_first([str(cell) for cell in self.lost])}"
         if points is not None:
-            alone, sure = (
-                [_format_place(g) for g in self.find_worse(points) if (g.difference.n == 1) is lone]
-                for lone in (True, False)
-            )
+            worse = self.find_worse(points)
+            alone = [_format_place(gap) for gap in worse if gap.difference.n == 1]
+            sure = [_format_place(gap) for gap in worse if gap.difference.n > 1]
             if alone:
                 remark = "in one pair, which tells nothing of seed noise"
                 yield f"worse by more than {points:g} points {remark}: {', '.join(alone)}"
@@ -246,12 +245,17 @@ def check_same_question(a: Sequence[Record], b: Sequence[Record]) -> None:
     }
     for place in dict.fromkeys((r.cell.suite, r.cell.task) for r in a):
         for field, shown in facts.items():
-            of_a, of_b = ({shown(r.cell) for r in side if (r.cell.suite, r.cell.task) == place} for side in (a, b))
+            of_a, of_b = (_collect_facts(side, place, shown) for side in (a, b))
             if of_b and of_a != of_b:
                 difference = (
                     f"{' '.join(place)} has {field} {', '.join(sorted(of_a))} in A and {', '.join(sorted(of_b))} in B"
                 )
                 raise UserError(f"--fail-if-worse: {difference}; give runs of one {field}, or compare without it")
+
+
+def _collect_facts(records: Sequence[Record], place: tuple[str, str], shown: Callable[[Cell], str]) -> set[str]:
+    """The values of one fact on the (suite, task) `place`."""
+    return {shown(record.cell) for record in records if (record.cell.suite, record.cell.task) == place}
 
 
 def _find_lost(a: Sequence[Record], partners: Mapping[str, Record], names: Mapping[str, str]) -> list[LostScore]:

@@ -49,6 +49,7 @@ def build_chart_data(
         "methods": list(grid.methods),
         "tasks": list(grid.tasks),
         "presets": presets,
+        # a report of cells that do not compare has no ranking
         "average": ranking.average if ranking and ranking.average else "mean",
         "baseline": grid.methods.index(ranking.baseline) if ranking and ranking.baseline in grid.methods else 0,
         "majority": [_find_majority(grid, task) for task in grid.tasks],
@@ -101,8 +102,10 @@ def _find_majority(grid: Grid, task: str) -> float | None:
 
 def _list_runs(grid: Grid, presets: Sequence[str], analysis: Analysis | None) -> list[list[Any]]:
     """The runs of the suite; of more than `MAX_RUNS` the first of each task and method."""
+    # an equal share for each task and method, so that every filter finds runs
     most = max(1, MAX_RUNS // max(1, len(grid.cells))) if len(grid.records) > MAX_RUNS else MAX_RUNS
     collapses = analysis.collapses.get(grid.suite, {}) if analysis else {}
+    # charts mark collapsed runs, since the mean alone hides them
     collapsed_keys = {key for task in collapses.values() for key in task.reasons}
     return [
         [
@@ -149,6 +152,7 @@ def _list_curves(grid: Grid) -> list[list[Any]]:
         for m, method in enumerate(grid.methods):
             points = _thin(list(compute_mean_curve(grid, task, method).items()))
             if points:
+                # four digits are finer than a pixel and keep the page small
                 rows.append([t, m, [step for step, _ in points], [float(f"{loss:.4g}") for _, loss in points]])
     return rows
 

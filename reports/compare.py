@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 from harness.core.record import Record
 from reports.frames import Grid, Seeds, cache_in_grid, get_score, get_seeds
@@ -41,11 +41,16 @@ class Coverage:
 def find_coverage(grid: Grid, average: str) -> Coverage:
     """What the average covers here; `missing` says of each other task why."""
     declared = grid.list_tasks(average)
-    alive = [m for m in grid.methods if any(collect_scores(grid, task, m, average) for task in declared)]
-    lacking = {task: [m for m in alive if not collect_scores(grid, task, m, average)] for task in declared}
-    missing = {
-        task: _describe_missing(grid, task, methods) for task, methods in lacking.items() if methods or not alive
-    }
+    scored: dict[str, list[str]] = {}
+    for task in declared:
+        scored[task] = [method for method in grid.methods if collect_scores(grid, task, method, average)]
+    # a method that failed everywhere is listed as failed, and takes no task away from the others
+    alive = set(itertools.chain.from_iterable(scored.values()))
+    missing: dict[str, str] = {}
+    for task, methods in scored.items():
+        lacking = [method for method in grid.methods if method in alive and method not in methods]
+        if lacking or not alive:
+            missing[task] = _describe_missing(grid, task, lacking)
     return Coverage(average, tuple(task for task in declared if task not in missing), missing)
 
 
@@ -73,8 +78,19 @@ def collect_metric(grid: Grid, task: str, method: str, metric: str) -> dict[Seed
 
 def mean_by_seed(values: Sequence[Mapping[Seeds, float]]) -> dict[Seeds, float]:
     """Mean over tasks for each seed that every task has."""
-    common = [seeds for seeds in (values[0] if values else {}) if all(seeds in of_task for of_task in values)]
-    return {seeds: math.fsum([of_task[seeds] for of_task in values]) / len(values) for seeds in common}
+    means: dict[Seeds, float] = {}
+    for seeds in find_common_seeds(values):
+        # the same bits in any order of the tasks
+        means[seeds] = math.fsum([of_task[seeds] for of_task in values]) / len(values)
+    return means
+
+
+def find_common_seeds(values: Sequence[Mapping[Seeds, object]]) -> list[Seeds]:
+    """Seeds that all of the mappings have, in the order of the first; none of no mapping."""
+    if not values:
+        return []
+    common = set(values[0]).intersection(*values[1:])
+    return [seeds for seeds in values[0] if seeds in common]
 
 
 @cache_in_grid
@@ -101,6 +117,7 @@ def find_pairs(grid: Grid, task: str, method: str, first: str, average: str) -> 
     """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
 
     def scored(name: str) -> dict[Hashable, Record]:
+        # a cell without a score would make a pair without a difference
         candidates = [r for r in grid.of(task, name) if get_score(r, average) is not None]
         return {(get_seeds(r), *_get_pairing_key(r)): r for r in candidates}
 
@@ -141,6 +158,7 @@ def find_headline_metrics(records: Sequence[Record], average: str) -> tuple[str,
     infos = [info for record in scored if (info := record.averages.get(average)) and info.score is not None]
     if not infos:
         return tuple(next((list(record.scores)[:1] for record in scored), ()))
+    # earlier versions did not store which metrics make up the average
     if any(info.metrics is None for info in infos):
         return _search_headline_metrics(scored, average)
     stored = dict.fromkeys(tuple(info.metrics or ()) for info in infos)
@@ -163,8 +181,9 @@ def read_headline_scores(records: Sequence[Record]) -> dict[str, tuple[str, floa
 def _search_headline_metrics(scored: Sequence[Record], average: str) -> tuple[str, ...]:
     """For records of earlier versions: the fewest metrics whose mean is the score in every record; () if none are."""
     names = list(dict.fromkeys(name for record in scored for name in record.scores))
+    # the fewest: of metrics that are equal in all records, a larger mean fits too
     for size in range(1, 1 + min(len(names), MAX_HEADLINE_METRICS)):
-        for subset in combinations(names, size):
+        for subset in itertools.combinations(names, size):
             if all(_is_mean(record, subset, get_score(record, average) or 0.0) for record in scored):
                 return subset
     return ()
@@ -174,4 +193,5 @@ def _is_mean(record: Record, metrics: Sequence[str], value: float) -> bool:
     if not all(name in record.scores for name in metrics):
         return False
     mean = math.fsum([record.scores[name] for name in metrics]) / len(metrics)
+    # sums of the same numbers in another order differ in their last digits
     return abs(mean - value) < 1e-6

@@ -51,6 +51,7 @@ def build_translation_tables(rows: Rows) -> list[Extra]:
         if "why" not in row
     ][:MAX_ROWS]
     notes = [SINGLE_PAIR_NOTE, "sacrebleu's paired approximate randomisation and paired bootstrap, 1,000 draws each."]
+    # one line per reason: a reason often holds for all pairs
     reasons = [row["why"] for row in rows if "why" in row]
     notes += [f"Not tested: {reasons.count(why)} seed pairs ({why})." for why in dict.fromkeys(reasons)]
     if not display_rows:

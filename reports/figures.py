@@ -72,6 +72,7 @@ def render_image(drawing: Drawing, kind: str) -> bytes:
     """The figure as a file of one of IMAGES, the same bytes each time."""
     import matplotlib
 
+    # versions and dates would change the bytes of an unchanged figure
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}), _filter_glyph_warnings():

@@ -9,7 +9,7 @@ from harness.core.record import Profile, Record
 from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import build_grids
-from reports.outcomes import build_cost_table, build_stability_table, format_p
+from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite, format_p
 from reports.statistics.analysis import Analysis, ComparisonResult
 from reports.statistics.answers import describe_best_group
 from reports.statistics.families import ROLES
@@ -50,6 +50,7 @@ def build_findings(analysis: Analysis) -> Findings:
         *_build_component_table(analysis),
         *_build_check_table(analysis.signatures),
     ]
+    # single pairs of models are no evidence about a method, so they stand at the end
     detail = [*build_pair_tables(analysis.rows["pairs"]), *build_translation_tables(analysis.rows["translations"])]
     return Findings(
         list(_list_sentences(analysis)), tables, detail=detail, flat=_build_flat_rows(analysis), analysis=analysis
@@ -62,6 +63,7 @@ def _list_sentences(analysis: Analysis) -> Iterator[str]:
         start = f"{ranking.suite}: " if len(analysis.rankings) > 1 else ""
         yield f"{start}{ranking.answer}"
         if any(row.difference is not None for row in ranking.rows):
+            # a method without a mean has no place among the best
             methods = [row.method for row in ranking.rows if row.mean is not None]
             best = describe_best_group(analysis.best.get(ranking.suite), methods)
             yield from [f"{start}{best}"] if best else []
@@ -87,10 +89,10 @@ def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     """One row per comparison, primary ones first."""
     if not analysis.judged:
         return []
+    # without a margin readers would take the lack of a difference for equivalence
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
     rows = [_build_row(j) for j in _select_distinct(analysis)]
-    if len({row["suite"] for row in rows}) == 1:
-        rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
+    drop_lone_suite(rows)
     return [
         ("Comparisons, paired by seed", rows, [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}."], "comparisons")
     ]
@@ -132,6 +134,7 @@ def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
     """One row per method over two tasks or more."""
     rows_by_method: dict[tuple[str, str], dict[str, Any]] = {}
     for row in analysis.rows["aggregates"]:
+        # over one task these say what the table of scores says
         if row["tasks"] > 1:
             runs = row["runs"] if row["runs"] == row["asked"] else f"{row['runs']} of {row['asked']}"
             start = {"suite": row["suite"], "method": row["method"], "tasks": row["tasks"], "runs": runs}
@@ -172,11 +175,10 @@ def _build_subject_table(analysis: Analysis) -> list[Extra]:
 
 def _build_component_table(analysis: Analysis) -> list[Extra]:
     """Where the spread over seeds comes from, where streams were varied apart."""
-    numbers = ("sd", "share", "p")
-    rows = [
-        dict(row) | {name: None if row[name] is None else round(row[name], 3) for name in numbers}
-        for row in analysis.rows["components"]
-    ]
+    rows = [dict(row) for row in analysis.rows["components"]]
+    for row in rows:
+        for name in ("sd", "share", "p"):
+            row[name] = None if row[name] is None else round(row[name], 3)
     note = "standard deviation in points by seed stream; rest: what no stream explains, run to run included"
     return [("Where the spread comes from", rows, [note], "stability")] if rows else []
 
@@ -202,8 +204,11 @@ def _build_flat_rows(analysis: Analysis) -> dict[str, Rows]:
         "pairs": PAIR_COLUMNS,
         "translations": TRANSLATION_COLUMNS,
     }
-    flat_rows = {name: [{c: row.get(c) for c in of} for row in analysis.rows[name]] for name, of in columns.items()}
-    return {"comparisons": [_build_full_row(j) for j in _select_distinct(analysis)], **flat_rows}
+    flat_rows: dict[str, Rows] = {"comparisons": [_build_full_row(j) for j in _select_distinct(analysis)]}
+    for name, heads in columns.items():
+        # rows of a table may lack a value; a CSV file needs the same columns in each
+        flat_rows[name] = [dict(zip(heads, map(row.get, heads), strict=True)) for row in analysis.rows[name]]
+    return flat_rows
 
 
 def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def build_ranking_table(ranking: Ranking, grid: Grid) -> Table:
     best_by_task = {task: _find_best(ranking, task) for task in ranking.tasks}
     rows = [_build_row(row, ranking, grid, best_by_task) for row in ranking.rows]
     tasks = [LinkedText(task, task=task) for task in ranking.tasks]
+    # costs stand before the tasks where many tasks would push them off the screen
     costs = ["trainable parameters", "peak memory", "samples/s", "collapsed"]
     tail = [*tasks, *costs] if len(tasks) <= NEAR_TASKS else [*costs, *tasks]
     head = ("method", "tied with best", ranking.average or "mean", f"vs {ranking.baseline}", *tail)
@@ -42,6 +43,7 @@ def _build_row(row: RankingRow, ranking: Ranking, grid: Grid, best_by_task: dict
         estimate = row.task_means.get(task)
         text = NO_VALUE if estimate is None else f"{estimate.mean:.1f}"
         keys = [record.key for record in grid.of(task, row.method)]
+        # by the text: values that a reader sees as equal are equally good
         means.append(LinkedText(text, runs=keys, best=text != NO_VALUE and text == best_by_task[task]))
     speed = row.samples_per_second
     costs = [

@@ -25,19 +25,20 @@ NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def build_score_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
     """One row per metric of each cell; a cell without a score has one row without a value.
 
-    `names`: what `method_names` gave, where it is known.
+    `names`: the result of `build_method_names`, if it is known.
     """
     names = names or build_method_names(records)
     rows: list[Row] = []
     for r in records:
         start = {"suite": r.cell.suite, "task": r.cell.task, "method": names[r.key], "seed": format_seeds(r.cell.seeds)}
+        # a failed cell has a row too, so that a count of the rows shows it
         for metric, value in r.scores.items() or [(None, None)]:
             rows.append({**start, "metric": metric, "value": value, "status": r.status, "key": r.key})
     return rows
 
 
 def build_cell_rows(records: Sequence[Record], names: Mapping[str, str] | None = None) -> list[Row]:
-    """One row per cell; None is what was not measured. `names` as for `score_rows`."""
+    """One row per cell; None is what was not measured. `names` as for `build_score_rows`."""
     names = names or build_method_names(records)
     averages = list(dict.fromkeys(a for r in records for a in r.averages))
     rows: list[Row] = []
@@ -71,7 +72,8 @@ def to_csv(rows: Sequence[Row]) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     head = list(rows[0])
     writer.writerow(map(escape_formula, head))
-    writer.writerows([escape_formula(row[name]) for name in head] for row in rows)
+    for row in rows:
+        writer.writerow([escape_formula(row[name]) for name in head])
     return stream.getvalue().encode(errors="replace")
 
 

@@ -63,6 +63,7 @@ def cache_in_grid(
 
     @functools.wraps(function)
     def answer(grid: Grid, /, *asked: Asked.args, **named: Asked.kwargs) -> Answer:
+        # a name stands for one function in all of reports, so the module is left out
         place = (function.__name__, asked, tuple(named.items()))
         if place not in grid.answers:
             grid.answers[place] = function(grid, *asked, **named)
@@ -76,8 +77,10 @@ def build_grids(records: Sequence[Record]) -> list[Grid]:
     """One grid per suite, in order of first appearance; a key that comes twice counts once."""
     unique = list({record.key: record for record in records}.values())
     names = build_method_names(unique)
-    suites = dict.fromkeys(record.cell.suite for record in unique)
-    return [_build_grid(suite, [r for r in unique if r.cell.suite == suite], names) for suite in suites]
+    suites: dict[str, list[Record]] = defaultdict(list)
+    for record in unique:
+        suites[record.cell.suite].append(record)
+    return [_build_grid(suite, suite_records, names) for suite, suite_records in suites.items()]
 
 
 def _build_grid(suite: str, records: Sequence[Record], names: Mapping[str, str]) -> Grid:
@@ -133,7 +136,7 @@ def _collect_values(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]
 
 def _find_varying_fields(values: Mapping[str, Mapping[str, set[str]]]) -> list[str]:
     """What varies only from task to task (a rate tuned per task, say) does not make two methods."""
-    return [field for field, tasks in values.items() if any(len(distinct) > 1 for distinct in tasks.values())]
+    return [field for field, tasks in values.items() if max(map(len, tasks.values())) > 1]
 
 
 def _find_unlike_fields(groups: Sequence[Sequence[Record]]) -> list[str]:
@@ -152,9 +155,10 @@ def _build_distinct_names(records: Sequence[Record], unlike: Sequence[str]) -> d
     values = _collect_values(records)
     varying = list(dict.fromkeys([*_find_varying_fields(values), *unlike]))
     if "quantize" not in varying and any(r.cell.is_simulated for r in records):
-        varying.append("quantize")  # a simulated level never goes without saying
+        varying.append("quantize")  # scores on a simulated type must never look like those on a real one
     names: dict[str, str] = {}
     for record in records:
+        # data differs between tasks anyway; it is named where one task has several
         fields = [f for f in varying if f != "data" or len(values[f][record.cell.task]) > 1]
         names[record.key] = _format_title(record.cell, fields)
     return names

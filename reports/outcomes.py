@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.core.text import format_bytes
@@ -42,8 +42,7 @@ def build_stability_table(analysis: Analysis) -> list[Extra]:
     rows = [_format_stability(row) for row in analysis.rows["stability"]]
     if not rows:
         return []
-    if len({row["suite"] for row in rows}) == 1:
-        rows = [{name: value for name, value in row.items() if name != "suite"} for row in rows]
+    drop_lone_suite(rows)
     rule = RULE_NOTE.format(margin=analysis.question.collapse_margin)
     dominations = [one for of_suite in analysis.dominations.values() for one in of_suite]
     return [
@@ -51,7 +50,15 @@ def build_stability_table(analysis: Analysis) -> list[Extra]:
     ]
 
 
+def drop_lone_suite(rows: Sequence[dict[str, Any]]) -> None:
+    """Remove the column `suite` from rows that are all of one suite, where it says nothing."""
+    if len({row["suite"] for row in rows}) == 1:
+        for row in rows:
+            del row["suite"]
+
+
 def _format_stability(row: Mapping[str, Any]) -> dict[str, Any]:
+    # one run may collapse by chance; two or more that all do are the method's fault
     is_never_learned = row["learned"] and 2 <= row["runs"] == row["collapsed"]
     return {
         "suite": row["suite"],
@@ -83,6 +90,7 @@ def build_cost_table(analysis: Analysis) -> list[Extra]:
         c, saving = judged.comparison, judged.saving
         if saving.trained is None and saving.state is None and saving.peak is None and saving.speed is None:
             continue
+        # costs are the same on all tasks, so the first comparison of a pair stands for the others
         rows.setdefault(
             (c.suite, c.method, c.first),
             {

@@ -158,6 +158,7 @@ def build_sections(context: SuiteContext) -> dict[str, SectionContent]:
         if section.build is None:
             continue
         try:
+            # sections with a function are a plugin's, so any error here is the plugin's
             content = section.build(context)
         except Exception as error:
             raise _describe_plugin_error("section", name, error) from error

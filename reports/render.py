@@ -47,6 +47,7 @@ def write_report(
     columns = "pdf" in images
     report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, columns)
     files = _render_images(report, formats, images)
+    # under vector/ are parts of the page, not files of the report
     vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
     names = build_method_names(records)
     for kind in formats:
@@ -100,6 +101,7 @@ def check_allowed(what: str, given: Sequence[str], allowed: Sequence[str]) -> No
 
 def _pick_image(kind: str, images: Sequence[str]) -> str:
     """The kind of image that a text format links; '' where none of those written will do."""
+    # LaTeX sets no SVG, and GitHub shows no PDF within Markdown
     wanted = ("pdf", "png") if kind == "latex" else ("svg", "png")
     return next((name for name in wanted if name in images), "")
 
@@ -108,6 +110,7 @@ def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]
     """The figures' files, and under vector/ the SVG that goes into the HTML; each is drawn once."""
     files: dict[str, bytes] = {}
     for name, drawing in report.figures.items():
+        # the page draws a figure that has a chart from its numbers, and needs no SVG of it
         contents = {
             kind: render_image(drawing, kind)
             for kind in IMAGES

@@ -10,7 +10,7 @@ from harness.core.record import Profile, Record
 def find_profile(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:
     """The profile of a record's method, model and batch, with `finished` one that came to an end.
 
-    Of several that of the record's machine, the latest. None for a simulated level.
+    Of several that of the record's machine, the latest. None for a simulated quantization type.
     """
     cell = record.cell
     if cell.is_simulated:
@@ -23,6 +23,7 @@ def find_profile(record: Record, profiles: Sequence[Profile], *, finished: bool 
         and (p.batch_size, p.length) == (cell.protocol.batch_size, cell.protocol.max_length)
         and (p.status == "ok" or not finished)
     ]
+    # speeds of two machines do not compare, so the record's own machine comes first
     return max(matches, key=lambda p: (_get_machine(p) == _get_machine(record), p.measured), default=None)
 
 

@@ -30,6 +30,7 @@ def write_events(records: Sequence[Record], folder: Path) -> None:
     for record in records:
         folders = (part[word] for part, word in zip(parts, words[record.key], strict=True))
         place = join_inside(folder, "/".join(folders))
+        # TensorBoard would merge old event files into the curve
         for old in place.glob("events.*"):
             old.unlink(missing_ok=True)
         if record.loss_curve or record.scores:

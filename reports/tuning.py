@@ -29,6 +29,7 @@ def compute_expected_best(scores: Sequence[float], budget: int) -> float:
 
 def compute_budget_curve(tuned: Tuned) -> list[float]:
     """Expected best validation score for each budget from 1 trial to all of them."""
+    # a search that fails often must not look better than one that never fails
     scores = [FAILED_SCORE if trial.score is None else trial.score for trial in tuned.trials]
     return [compute_expected_best(scores, budget) for budget in range(1, len(scores) + 1)]
 
@@ -39,6 +40,7 @@ def build_chosen_table(tuned: Sequence[Tuned]) -> Rows:
 
 
 def _build_row(tuned: Tuned) -> dict[str, str | int | float | None]:
+    # every trial may have failed
     best = None if tuned.best is None else tuned.trials[tuned.best]
     return {
         "suite": tuned.suite,

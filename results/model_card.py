@@ -175,6 +175,7 @@ def _describe(record: Record, base: str) -> Mapping[str, Any]:
 def _build_scores(record: Record, seeds: Sequence[Record]) -> Iterator[tuple[str, ...]]:
     for metric, value in _list_finite(record).items():
         values = [r.scores[metric] for r in seeds if math.isfinite(r.scores.get(metric, math.nan))]
+        # one seed has no standard deviation
         spread = f"{statistics.stdev(values):.1f}" if len(values) > 1 else "-"
         yield metric, f"{value:.1f}", f"{statistics.fmean(values):.1f}", spread, str(len(values))
 

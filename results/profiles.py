@@ -38,6 +38,7 @@ def profiles(folder: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     stored, skipped = Store(Path(folder)).read_profiles()
+    # warnings and not errors: one damaged file must not hide the other profiles
     for line in truncate_lines(skipped):
         warnings.warn(line, stacklevel=2)
     if not stored:
@@ -57,6 +58,7 @@ def _build_row(p: Profile) -> dict[str, Any]:
         **{name: getattr(p, name) for name in plain.split()},
         "machine": e.machine if e else None,
         **{f"{name}_bytes": getattr(p.shares, name, None) for name in MemoryShares.model_fields},
+        # the median: a few steps are slow because something else ran
         "step_seconds": float(np.median(p.step_seconds)) if p.step_seconds else None,
         **{name: getattr(p, name) for name in rates.split()},
     }

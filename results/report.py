@@ -134,7 +134,7 @@ def read_question(run_info: Mapping[str, Any], spec: Spec) -> Question:
     """What the stored run declared, and in its place what the spec of a report declares: that is post hoc."""
     from reports.statistics.families import Question
 
-    stored = {name: run_info[name] for name in (field.name for field in dataclasses.fields(Question))}
+    stored = {field.name: run_info[field.name] for field in dataclasses.fields(Question)}
     changed = {
         name: value
         for name in sorted(DECLARED_FIELDS)

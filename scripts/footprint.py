@@ -26,7 +26,7 @@ from harness.data.task_types.base import Split
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.models.load import load_model
 from harness.models.source import resolve
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
 from methods.lorasp import LoraSP
 

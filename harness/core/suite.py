@@ -235,7 +235,9 @@ class Suite(abc.ABC):
         import numpy as np
 
         definition = self.get_task(task)
-        targets = {split: np.array([row.label for row in data.splits[split]]) for split in definition.eval_splits}
+        targets: dict[str, np.ndarray] = {}
+        for split in definition.eval_splits:
+            targets[split] = np.array([row.label for row in data.splits[split]])
         best = 0.0
         for constant in range(len(definition.labels)):
             scores: dict[str, float] = {}

@@ -127,7 +127,7 @@ def group_remaining(
         packs = balance(group_cells(cells, most))
     else:
         packs = group_cells([c for c in cells if common[c.key] in open_groups], most)
-    whole = [pack for pack in packs if all(key in keys for key in pack.keys)]
+    whole = [pack for pack in packs if keys.issuperset(pack.keys)]
     remainder = keys - {key for pack in whole for key in pack.keys}
     regrouped = group_cells([c for c in cells if c.key in remainder], most)
     if balance is not None:

@@ -124,7 +124,9 @@ def _select_seeds(seeds: Sequence[dict[str, int]], protocol: Protocol) -> list[d
     """
     if protocol.group_by_length:
         return list(seeds)
-    without_length = [{stream: seed for stream, seed in streams.items() if stream != "length"} for streams in seeds]
+    without_length = [dict(streams) for streams in seeds]
+    for streams in without_length:
+        streams.pop("length", None)
     if len({tuple(streams.items()) for streams in without_length}) < len(seeds):
         raise UserError("--seeds length=...: has an effect with --group-by-length only; give that too, or leave it out")
     return without_length

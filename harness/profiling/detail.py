@@ -35,7 +35,7 @@ from harness.profiling.clocks import (
 )
 from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import trace
-from harness.training.pack_training import count_parameters
+from harness.training.pack_setup import count_parameters
 from harness.training.trainer import Trainer
 
 WARM_SECONDS = {"cpu": 0.0, "cuda": 0.5}

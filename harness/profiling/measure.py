@@ -27,7 +27,7 @@ from harness.profiling.detail import measure_in_detail
 from harness.profiling.load import LoadMeter
 from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import trace
-from harness.training.pack_training import count_parameters
+from harness.training.pack_setup import count_parameters
 
 
 def measure(question: ProfileRequest) -> Profile:

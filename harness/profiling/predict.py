@@ -22,7 +22,7 @@ from harness.profiling.request import make_synthetic_rows
 from harness.profiling.trace import trace
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.optimizer import GATHERED
-from harness.training.pack_training import attach_methods
+from harness.training.pack_setup import attach_methods
 from harness.training.trainer import Trainer
 
 

@@ -12,7 +12,7 @@ from harness.core.cell import Cell, Protocol
 from harness.core.method import Example, Method, Task
 from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
-from harness.training.pack_training import attach_methods, load_backbone
+from harness.training.pack_setup import attach_methods, load_backbone
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -208,7 +208,11 @@ class BlockwiseAdamW(ReplicaOptimizer):
 
     def _copy_moments(self) -> Any:
         self._wait_for_pages()
-        return [[tensor.to("cpu", copy=True) for tensor in segment.state] for segment in self._iterate_segments()]
+        # a copy even on a CPU: training changes the moments in place
+        moments = []
+        for segment in self._iterate_segments():
+            moments.append([tensor.to("cpu", copy=True) for tensor in segment.state])
+        return moments
 
     def _restore_moments(self, stored: Any) -> None:
         self._wait_for_pages()
@@ -217,4 +221,5 @@ class BlockwiseAdamW(ReplicaOptimizer):
                 tensor.copy_(value)
 
     def _keep_moments(self, rows: list[int]) -> None:
-        self.segments = [[replicas[row] for row in rows] for replicas in self.segments]
+        for group, replicas in enumerate(self.segments):
+            self.segments[group] = [replicas[row] for row in rows]

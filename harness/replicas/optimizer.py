@@ -79,7 +79,9 @@ class ReplicaOptimizer:
         # Tables are computed in float64 and cast once: 1 - beta ** count loses digits in float32.
         dtype = self.groups[0].theta.dtype
         rates = self._widen([r + [0.0] * (longest - len(r)) for r in self.rates]).T
-        fields = {name: self._widen([getattr(p, name) for p in self.protocols]) for name in HYPERPARAMETERS}
+        fields: dict[str, Tensor] = {}
+        for name in HYPERPARAMETERS:
+            fields[name] = self._widen([getattr(protocol, name) for protocol in self.protocols])
         self.group_tables: list[dict[str, Tensor]] = []
         for group in self.groups:
             tables = self.optimizer.compute_tables(rates, self._count_steps(group, longest), fields)
@@ -239,7 +241,11 @@ class ReplicaOptimizer:
         return {"steps": self.steps, "moments": self._copy_moments(), "projectors": projector_states}
 
     def _copy_moments(self) -> Any:
-        return {name: [part.to("cpu", copy=True) for part in parts] for name, parts in self.moments.items()}
+        # a copy even on a CPU: training changes the moments in place
+        moments: dict[str, list[Tensor]] = {}
+        for name, parts in self.moments.items():
+            moments[name] = [part.to("cpu", copy=True) for part in parts]
+        return moments
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a state of the same groups and replicas."""

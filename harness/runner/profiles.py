@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
     from harness.profiling.request import ProfileRequest
 
+ROWS = 512
+"""Largest number of training rows whose lengths a detailed profile uses."""
+
 
 def build_profile_key(cell: Cell, length: int, device: str, threads: int | None, *, writes: bool = False) -> str:
     """Hash of all that memory and speed depend on: not the seed, the learning rate or the task.
@@ -32,12 +35,12 @@ def build_profile_key(cell: Cell, length: int, device: str, threads: int | None,
     content: dict[str, Any] = {
         "method": [cell.method, cell.method_version, cell.options],
         "model": [cell.model.content, cell.dtype, cell.quantize],
-        **(
-            {} if cell.recompute == "none" else {"recompute": cell.recompute}
-        ),  # absent if none: keys of stored profiles stay valid
         "shape": [cell.protocol.batch_size, length, *([cell.protocol.max_target_length] if writes else [])],
         "machine": [device, threads or count_cpus(), read_cpu_name(), get_version("torch")],
     }
+    # what has its default is absent, so that keys of profiles stored before it existed stay valid
+    if cell.recompute != "none":
+        content["recompute"] = cell.recompute
     if gpu := get_gpu_name(device):
         content["gpu"] = gpu
     if cell.parts:
@@ -64,17 +67,13 @@ def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dic
     return requests
 
 
-def _take_profile(question: ProfileRequest, plugins: Sequence[Path]) -> Profile:
+def _take_profile(request: ProfileRequest, plugins: Sequence[Path]) -> Profile:
     """The profile, measured in the worker process, which has to load the plugins itself."""
     from harness.core.registry import load_all
     from harness.profiling.measure import measure
 
     load_all(plugins)
-    return measure(question)
-
-
-ROWS = 512
-"""Largest number of training rows whose lengths a detailed profile uses."""
+    return measure(request)
 
 
 def profile_methods(spec: Spec, repeats: int, listener: Listener) -> list[Profile]:
@@ -103,8 +102,8 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
 
     check_optimizers([planned.cell for planned in plan.cells], spec.device)
     requests = build_requests(plan, spec, choose_device(spec.device), repeats)
-    for level in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
-        listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
+    for quantization in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
+        listener.note(f"no profiles at {quantization}: it is simulated, so it has no memory or speed of its own")
     profiles = {} if repeats else {k: p for k, p in store.profiles().items() if k in requests and p.status == "ok"}
     missing = [key for key in requests if key not in profiles]
     for number, key in enumerate(missing, 1):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.core.interrupt import describe_interrupt as interrupt_reason
+from harness.core.interrupt import describe_interrupt
 from harness.core.method import Suite, TaskData
 from harness.core.provenance import get_utc_time
 from harness.core.record import AdapterInfo, AverageInfo, Chosen, Environment, PackInfo, Record, Status
@@ -33,7 +33,7 @@ class Recorder:
     def write(self, outcome: PackOutcome) -> list[Record]:
         """Records of an outcome's results, or of all its cells as cancelled after an interrupt; stores them."""
         if outcome.interrupted:
-            return self._write_all(outcome, "cancelled", interrupt_reason())
+            return self._write_all(outcome, "cancelled", describe_interrupt())
         return self._write_results(outcome, outcome.results)
 
     def write_recovered(self, outcome: PackOutcome, recovery: Recovery) -> list[Record]:
@@ -48,7 +48,7 @@ class Recorder:
     def _write_results(self, outcome: PackOutcome, results: Mapping[int, Result]) -> list[Record]:
         records: list[Record] = []
         for slot, result in sorted(results.items()):
-            broke_at = result.trained.broke_at
+            broke_at = result.history.broke_at
             reason = None if broke_at is None else f"the loss is not finite (seen at step {broke_at})"
             status: Status = "ok" if broke_at is None else "failed"
             records += self._write(outcome, slot, status, reason, result=result)
@@ -134,8 +134,8 @@ def _build_outcome_fields(
         "averages": averages,
         "rows": dict(inputs.rows),
         "truncation": inputs.truncation,
-        "loss_curve": result.trained.curve,
-        "steps": result.trained.steps,
+        "loss_curve": result.history.curve,
+        "steps": result.history.steps,
         "parameters": result.parameters,
         "train_state": result.state,
         "phases": result.phases,

@@ -20,6 +20,7 @@ from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
+from harness.planning.planned_cell import PlannedCell
 from harness.runner.execute import execute, open_executor
 
 
@@ -105,40 +106,23 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             from harness.runner.tuning.tuning import tune
 
             plan = tune(plan, spec, command, listen, executor)
-        # damaged records are set aside here, so that their cells count as missing below
-        records, set_aside = store.repair()
-        notes = _check_checkpoint_folder(store)
-        if spec.save_adapters:
-            records, adapter_notes = require_adapters(store.out, plan, records)
-            notes += adapter_notes
-        todo = select_missing_cells(plan.cells, records, retry=spec.retry)
-        if todo:  # imports torch and builds models of the methods, which a finished run does not need
-            from harness.planning.preflight import drop_unfit_cells
-
-            # before any training: otherwise a method that does not fit would fail hours later
-            plan = drop_unfit_cells(plan, todo)
-            todo = select_missing_cells(plan.cells, records, retry=spec.retry)
-            check_optimizers([planned.cell for planned in todo], spec.device)
-        if not plan.cells:
-            raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-        has_results = any(c.key in records for c in plan.cells)
+        remaining = _find_remaining(plan, spec, store)
+        plan = remaining.plan
         store.write_run(
             command,
             format_title(plan, spec),
             [c.key for c in plan.cells],
             plan.dropped,
             spec.margin,
-            spec.margin is not None and is_late(store, "margin", spec.margin, has_results),
-            declare_question(store, spec, names, has_results),
+            spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
+            declare_question(store, spec, names, remaining.has_results),
         )
-        listener = listen(len(todo))
+        listener = listen(len(remaining.cells))
         try:
-            for line in [*set_aside, *plan.dropped, *plan.notes, *notes, *plan.data_notes]:
+            for line in remaining.notes:
                 listener.note(line)
-            total = len(plan.cells)
-            listener.note(f"{total} cells: {total - len(todo)} done, {len(todo)} to run")
-            if todo:
-                execute(plan, todo, spec, store, listener, executor)
+            if remaining.cells:
+                execute(plan, remaining.cells, spec, store, listener, executor)
             executor.close()  # a profile is taken alone on its device
             profiles = _take_profiles(plan, spec, store, listener)
             # read again: what is returned is what a later command finds in the folder
@@ -149,6 +133,43 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
     return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Remaining:
+    """The plan without cells that cannot train, its `cells` without a record, and lines to show before training.
+
+    `has_results` says whether some cell of the plan has a record.
+    """
+
+    plan: Plan
+    cells: Sequence[PlannedCell]
+    has_results: bool
+    notes: Sequence[str]
+
+
+def _find_remaining(plan: Plan, spec: Spec, store: Store) -> _Remaining:
+    """The cells of a plan that are still to train. Raises UserError if the plan has no cell that can."""
+    # damaged records are set aside here, so that their cells count as missing below
+    records, set_aside = store.repair()
+    notes = _check_checkpoint_folder(store)
+    if spec.save_adapters:
+        records, adapter_notes = require_adapters(store.out, plan, records)
+        notes += adapter_notes
+    missing = select_missing_cells(plan.cells, records, retry=spec.retry)
+    if missing:  # imports torch and builds models of the methods, which a finished run does not need
+        from harness.planning.preflight import drop_unfit_cells
+
+        # before any training: otherwise a method that does not fit would fail hours later
+        plan = drop_unfit_cells(plan, missing)
+        missing = select_missing_cells(plan.cells, records, retry=spec.retry)
+        check_optimizers([planned.cell for planned in missing], spec.device)
+    if not plan.cells:
+        raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
+    total = len(plan.cells)
+    counts = f"{total} cells: {total - len(missing)} done, {len(missing)} to run"
+    lines = [*set_aside, *plan.dropped, *plan.notes, *notes, *plan.data_notes, counts]
+    return _Remaining(plan, missing, any(c.key in records for c in plan.cells), lines)
 
 
 def _list_later_folders(spec: Spec) -> list[str]:

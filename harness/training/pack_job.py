@@ -3,6 +3,8 @@
 PackJob ──> Executor ──> PackOutcome ──> records
    ^                          │
    └───── recovery.py <───────┘   smaller jobs, if the pack did not fit or one of its cells failed
+
+harness/runner/execute.py turns this loop, harness/training/pack_training.py trains a job.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Result:
     `predictions` is None if an output is not finite. `phases` are the pack's seconds, set when the pack ends.
     """
 
-    trained: TrainingHistory
+    history: TrainingHistory
     scores: dict[str, float]
     predictions: pd.DataFrame | None
     parameters: Parameters
@@ -39,7 +39,7 @@ def to_plain(result: Result) -> dict[str, Any]:
     from pydantic_core import to_json
 
     return {
-        "trained": dataclasses.asdict(result.trained),
+        "trained": dataclasses.asdict(result.history),
         "scores": {name: float(score) for name, score in result.scores.items()},
         "predictions": None if result.predictions is None else encode_parquet(result.predictions),
         "parameters": result.parameters.model_dump(),

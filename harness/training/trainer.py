@@ -72,7 +72,7 @@ class Trainer:
         self.model, self.attached, self.split = attached.model or model, attached, split
         self.members = list(range(len(protocols)))
         self.totals = [count_steps(p, len(split)) for p in protocols]
-        self.trained = [TrainingHistory(t) for t in self.totals]
+        self.histories = [TrainingHistory(t) for t in self.totals]
         rates = [compute_learning_rates(p, t) for p, t in zip(protocols, self.totals, strict=True)]
         self.optimizer = build_optimizer(attached.groups, protocols, rates)
         first = protocols[0]
@@ -107,7 +107,7 @@ class Trainer:
                 self.train_step(self.optimizer.steps)
                 self._report_progress(progress)
                 completed()
-        return self.trained
+        return self.histories
 
     def _report_progress(self, progress: ProgressCallback) -> None:
         """Record a point of the loss curve if one is due at this step and not recorded yet."""
@@ -215,7 +215,7 @@ class Trainer:
         means = (self._sums / self._since).tolist()
         self.phase = "update"
         for member, mean in zip(self.members, means, strict=True):
-            history = self.trained[member]
+            history = self.histories[member]
             if math.isfinite(mean):
                 history.curve.append((step, mean))
             elif history.broke_at is None:
@@ -254,7 +254,7 @@ class Trainer:
             "theta": [g.theta.detach().to("cpu", copy=True) for g in self.attached.groups],
             "optimizer": move_tensors(torch.device("cpu"), self.optimizer.state()),
             "kept": move_tensors(torch.device("cpu"), [part.state() for part in self.attached.extra_state]),
-            "trained": [dataclasses.asdict(t) for t in self.trained],
+            "trained": [dataclasses.asdict(history) for history in self.histories],
             "sums": self._sums.to("cpu", copy=True),
             "since": self._since,
         }
@@ -281,7 +281,7 @@ class Trainer:
         stored_extras = move_tensors(self.device, state["kept"])
         for part, stored_extra in zip(self.attached.extra_state, stored_extras, strict=True):
             part.restore(stored_extra)
-        self.trained = [TrainingHistory(**fields) for fields in state["trained"]]
+        self.histories = [TrainingHistory(**fields) for fields in state["trained"]]
         self._sums.copy_(state["sums"])
         self._since = state["since"]
         if members is not None and list(members) != self.members:

@@ -260,7 +260,9 @@ def _build_groups(values: Sequence[tuple[str, Tensor]], members: Sequence[Mappin
     groups = []
     for part in parts:
         part_values = [(name, value) for name, value in values if name.rpartition(".")[2] in part]
-        leaf_counts = {name: [_count_trained(member, name) for member in members] for name, _ in part_values}
+        leaf_counts = {}
+        for name, _ in part_values:
+            leaf_counts[name] = [_count_trained(member, name) for member in members]
         counts = [sum(per_member) for per_member in zip(*leaf_counts.values(), strict=True)]
         if part_values:
             scale = ratios if part == ("b",) else None

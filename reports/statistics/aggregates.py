@@ -58,6 +58,7 @@ def _estimate_trimmed_error(method: Sequence[float], first: Sequence[float] | No
     remaining = n - 2 * cut
     if n < 2:
         return 0.0, 0
+    # each method is winsorized by itself and the pairs stay together: Yuen's variance with its covariance
     winsorized = [_winsorize(values, cut) for values in (method, first) if values is not None]
     spread = winsorized[0] - winsorized[1] if first is not None else winsorized[0]
     if has_no_spread(spread.tolist()):

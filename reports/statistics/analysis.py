@@ -156,6 +156,7 @@ def analyse(
     primary = resolve_primary(question.primary, grids)
     suites = [_analyse_suite(grid, cells, primary[grid.suite], question.collapse_margin) for grid in grids]
     every = [c for suite in suites for c in suite.comparisons]
+    # all suites at once: a family spans the report
     tests = compute_tests(every, margin, primary)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(
@@ -179,6 +180,7 @@ def analyse(
     best = {s.grid.suite: s.best for s in suites}
     dominations = {s.grid.suite: s.dominations for s in suites}
     analysis = Analysis(judged, rows, signs, margin, seed, grids, collapses, primary, best, dominations, question)
+    # a ranking reads the finished analysis, so it comes last
     return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
 
 
@@ -205,6 +207,7 @@ def list_opponents(grid: Grid, primary: Sequence[Pair] = ()) -> list[Pair]:
         and is_alike(grid, method, first)
     ]
     for method, first in candidates:
+        # the reverse is the same comparison with its sign changed
         if (method, first) not in matchups and (first, method) not in matchups:
             matchups.append((method, first))
     return matchups
@@ -227,6 +230,7 @@ def _analyse_suite(grid: Grid, cells: Path | None, primary: Sequence[Pair], coll
     for method, first in list_opponents(grid, primary):
         parts = {task: match_cells(grid, task, method, first, average, evidence_by_task[task]) for task in grid.tasks}
         comparisons += [compare_on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
+        # a mean over one task would repeat that task
         if len(grid.list_tasks(average)) > 1:
             comparisons.append(
                 compare_on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], collapses)
@@ -252,6 +256,7 @@ def _find_best(
     if not means:
         return None
     best, tasks = pick_best(means), list_ranked_tasks(grid, cover)
+    # the estimates of the tables where there are such, so that ranking and tables agree
     known = {c.method: c.estimate for c in comparisons if c.first == best and c.tasks == tasks}
     below_best = {}
     for method in (m for m in means if m != best):

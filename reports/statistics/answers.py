@@ -32,6 +32,7 @@ def build_answer(judged: Sequence[ComparisonResult], rows: Sequence[RankingRow],
         return f"Only {rows[0].method} was run, so there is nothing to compare."
     if not primary:
         return "No primary comparison is declared for this suite."
+    # the numbers of many comparisons would not fit into one sentence
     if len(primary) <= MAX_CLAIMS:
         claims = "; ".join(one.verdict.sentence.removesuffix(".") for one in primary)
         return f"{claims.replace('; No verdict', '; no verdict')}."
@@ -41,6 +42,7 @@ def build_answer(judged: Sequence[ComparisonResult], rows: Sequence[RankingRow],
 def select_primary(judged: Sequence[ComparisonResult]) -> list[ComparisonResult]:
     """The primary comparisons, each once: of a mean over one task and that task the mean."""
     primary = [j for j in judged if j.tests.role == "primary"]
+    # a mean over one task and that task are the same comparison
     whole = {(j.comparison.method, j.comparison.first) for j in primary if j.comparison.whole}
     return [j for j in primary if j.comparison.whole or (j.comparison.method, j.comparison.first) not in whole]
 
@@ -109,6 +111,7 @@ def list_caveats(
     caveats += describe_dominations(dominations)
     if any(j.verdict.kind == "one seed" for j in judged):
         caveats.append(ONE_SEED)
+    # a task that was not run was not asked for; one without scores is news
     left_out = [task for task, why in cover.missing.items() if why != NOT_RUN]
     if left_out:
         caveats.append(f"The mean leaves out {', '.join(left_out)}, where a method has no score.")

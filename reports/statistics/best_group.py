@@ -30,6 +30,7 @@ def find_best_group(means: Mapping[str, float], below_best: Mapping[str, Student
     if not means:
         return None
     best = pick_best(means)
+    # Bonferroni over the k - 1 methods that may be the best
     level = ALPHA / max(1, len(means) - 1)
     worse = {m for m, e in below_best.items() if m != best and e is not None and e.p_below(0.0) < level}
     return BestGroup(best, frozenset(m for m in means if m not in worse))

@@ -107,10 +107,8 @@ def find_changes(before: Side, after: Side, pair_names: Sequence[str], cells: Pa
     cell = before.records[0].cell
     aligned = _align_predictions(before, after, cells)
     kind = find_kind(aligned.before)
-    scores_before, scores_after = (
-        np.stack([score_examples(kind, row, aligned.targets) for row in side])
-        for side in (aligned.before, aligned.after)
-    )
+    scores_before = np.stack([score_examples(kind, row, aligned.targets) for row in aligned.before])
+    scores_after = np.stack([score_examples(kind, row, aligned.targets) for row in aligned.after])
     gaps = scores_after - scores_before
     signs = np.sign(gaps).astype(int)
     both_right = ((scores_before == 1) & (scores_after == 1)).sum(axis=1) if kind == "classes" else None

@@ -39,4 +39,5 @@ def estimate_clustered_mean(values: Any, codes: Any) -> Student | None:
         return None
     sums = np.bincount(codes, values - values.mean())
     variance = groups / (groups - 1) * float(sums @ sums) / len(values) ** 2
+    # rounding leaves a tiny variance where all clusters agree
     return Student(float(values.mean()), math.sqrt(variance), groups - 1) if variance > 1e-24 else None

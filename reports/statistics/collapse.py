@@ -93,6 +93,7 @@ class TaskCollapses:
         """
         if not self.is_learned:
             return f"no method gains {LEAST_GAIN:g} points over the majority baseline on {self.task}"
+        # a method that fails on every seed does not show that seeds of other methods collapse
         collapsed = [
             f"{name} {share}"
             for name, share in self.shares.items()
@@ -143,14 +144,18 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
     scores = {r.key: value for r in grid.select_task(task) if (value := get_score(r, average)) is not None}
     baselines = [r.majority for r in grid.select_task(task) if r.majority is not None]
     baseline = statistics.median(baselines) if baselines else 0.0
-    values = {m: [scores[r.key] for r in grid.of(task, m) if r.key in scores] for m in grid.methods}
+    values: dict[str, list[float]] = {}
+    for method in grid.methods:
+        values[method] = [scores[r.key] for r in grid.of(task, method) if r.key in scores]
     medians = {method: statistics.median(method_scores) for method, method_scores in values.items() if method_scores}
+    # a single best run may be luck, so it counts for less than a median
     attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
     learned = attained is not None and attained - baseline >= LEAST_GAIN
     line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
     reasons: dict[str, str] = {}
     shares: dict[str, CollapseCount] = {}
     for method in grid.methods:
+        # a run that failed for another reason, such as out of memory, tells nothing about collapses
         runs = [r for r in grid.of(task, method) if r.key in scores or has_diverged(r)]
         weak = _compute_weak_limit(values[method], baseline, line) if values[method] else None
         far_below = _compute_drop_limit(values[method], baseline) if values[method] else line
@@ -183,6 +188,7 @@ def _compute_weak_limit(values: Sequence[float], baseline: float, line: float) -
 def _compute_drop_limit(values: Sequence[float], baseline: float) -> float:
     """The score at or below which a run of the method has dropped far below the others (rule 4)."""
     median = statistics.median(values)
+    # collapsed runs would widen the limit that is to find them
     better_half = sorted(values)[len(values) // 2 :]
     spread = (statistics.median(better_half) - median) / QUARTILE
     return median - max(FAR_BELOW, LARGE_LOSS * (median - baseline), FAR_OUT * spread)

@@ -24,6 +24,7 @@ def check_comparable(records: Sequence[Record], what: str) -> None:
         by_task.setdefault(record.cell.task, []).append(record.cell)
     for task, cells in by_task.items():
         for field, shown in SHARED.items():
+            # in the order of the cells, so that the message names the first method's value first
             values = dict.fromkeys(shown(cell) for cell in cells)
             if len(values) > 1:
                 raise UserError(

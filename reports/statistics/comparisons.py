@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.record import Record
-from reports.compare import Coverage, compute_differences, find_pairs
+from reports.compare import Coverage, compute_differences, find_common_seeds, find_pairs
 from reports.frames import Grid, Seeds, format_seeds, get_score
 from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals, list_first
 from reports.statistics.comparable import check_comparable
@@ -79,12 +79,11 @@ class Comparison:
     @property
     def collapse_counts(self) -> str:
         """Collapsed runs of the method and of the one it is compared with: '3 of 10, 1 of 10'."""
-        shares = [[one.shares[m] for one in self.collapses if m in one.shares] for m in (self.method, self.first)]
-        return ", ".join(
-            f"{sum(s.collapsed for s in method_shares)} of {sum(s.runs for s in method_shares)}"
-            for method_shares in shares
-            if method_shares
-        )
+        counts = []
+        for method in (self.method, self.first):
+            if shares := [one.shares[method] for one in self.collapses if method in one.shares]:
+                counts.append(f"{sum(s.collapsed for s in shares)} of {sum(s.runs for s in shares)}")
+        return ", ".join(counts)
 
     @property
     def counted(self) -> str:
@@ -108,7 +107,8 @@ class PairedCells:
     def influences(self, seeds: Sequence[Seeds]) -> Any:
         """What each unit of examples adds to the difference of each seed [units, seeds]; there must be evidence."""
         assert self.evidence is not None
-        method, first = zip(*((a.key, b.key) for a, b in (self.cells[pair_seeds] for pair_seeds in seeds)), strict=True)
+        pairs = [self.cells[pair_seeds] for pair_seeds in seeds]
+        method, first = [one.key for one, _ in pairs], [other.key for _, other in pairs]
         return self.evidence.columns(method) - self.evidence.columns(first)
 
 
@@ -153,9 +153,13 @@ def _build_comparison(
     paired = estimate_paired(parts)
     common, gaps, both, seeds_only = paired.common, paired.gaps, paired.crossed, paired.seeds
     concerned = cover.tasks + tuple(cover.missing) if cover else tasks
-    cell_counts = [sum(len(grid.of(t, m)) for t in tasks) // max(1, len(tasks)) for m in (method, first)]
+    cell_counts = []
+    for name in (method, first):
+        cell_counts.append(sum(len(grid.of(task, name)) for task in tasks) // max(1, len(tasks)))
+    # a single pair has no interval, but its difference is shown
     difference = seeds_only.value if seeds_only else statistics.fmean(gaps) if gaps else None
     each = seeds_only.df + 1 if seeds_only and len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
+    # the variance of one pair, from that of a mean over `each` of them
     noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
     return Comparison(
         suite=grid.suite,
@@ -198,8 +202,10 @@ class PairedEstimate:
 
 def estimate_paired(parts: Sequence[PairedCells]) -> PairedEstimate:
     """The difference on the mean over the tasks of `parts`."""
-    common = [seeds for seeds in (parts[0].gaps if parts else ()) if all(seeds in p.gaps for p in parts)]
-    gaps = [statistics.fmean(p.gaps[seeds] for p in parts) for seeds in common]
+    common = find_common_seeds([part.gaps for part in parts])
+    gaps = []
+    for seeds in common:
+        gaps.append(statistics.fmean(part.gaps[seeds] for part in parts))
     crossed = _estimate_crossed(gaps, common, parts)
     seeds_only = crossed.seeds if crossed else estimate_over_seeds(dict(zip(common, gaps, strict=True)))
     if seeds_only is None and len(common) < 2 and len(parts) > 1:
@@ -211,6 +217,7 @@ def _estimate_crossed(
     gaps: Sequence[float], common: Sequence[Seeds], parts: Sequence[PairedCells]
 ) -> CrossedEstimate | None:
     evidence_parts = [p.evidence for p in parts if p.evidence is not None]
+    # a task without stored predictions leaves the mean without an interval for new examples
     if len(common) < 2 or len(evidence_parts) < len(parts):
         return None
     # Test sets are independent, so the variances of the tasks add.

@@ -49,6 +49,7 @@ def format_figure(value: float) -> str:
 def find_cost(grid: Grid, method: str, profiles: Sequence[Profile]) -> MethodCost:
     """The cost of a method: counts of its first record that has some, figures of the profile of that record's cell."""
     records = grid.select_method(method)
+    # a cell that failed has no counts, but another one of the method may
     record = next((r for r in records if r.parameters), records[0])
     profile = find_profile(record, profiles, finished=True)
     return MethodCost(
@@ -73,6 +74,7 @@ def compute_speed(profile: Profile) -> Spread | None:
     import numpy as np
 
     fast, median, slow = (float(s) for s in np.quantile(profile.step_seconds, [0.1, 0.5, 0.9]))
+    # a slow step is a low speed, so the quantiles change places
     return Spread(profile.batch_size / median, profile.batch_size / slow, profile.batch_size / fast)
 
 
@@ -124,4 +126,5 @@ def compare_speeds(profile: Profile, other: Profile) -> SpeedRatio | None:
     if a is None or b is None:
         return None
     disturbed = [describe_load(p) for p in (profile, other) if not is_undisturbed(p)]
+    # the ends: the slowest of one over the fastest of the other, and the reverse
     return SpeedRatio(a.median / b.median, a.low / b.high, a.high / b.low, ", ".join(dict.fromkeys(disturbed)))

@@ -39,6 +39,7 @@ def estimate_example_variance(differences: Any) -> ExampleVariance:
     means = differences.mean(axis=1)
     of_mean = float(means @ means)
     every = float(np.einsum("us,us->", differences, differences))
+    # rounding may make the difference negative where all seeds agree
     return ExampleVariance(of_mean, max(0.0, every - differences.shape[1] * of_mean))
 
 
@@ -68,6 +69,7 @@ def estimate_crossed(
         seeds=seeds,
         examples=Student(value, math.sqrt(of_examples), groups - 1) if of_examples > 0 and groups > 1 else None,
         both=Student(value, math.sqrt(total), df),
+        # what the examples add does not shrink with more seeds: it is the floor
         noise=Noise(of_seeds * (seeds.df + 1), max(0.0, total - of_seeds), max(1, groups - 1)),
     )
 

@@ -30,8 +30,10 @@ def compute_profiles(methods: Mapping[str, Scores], rng: np.random.Generator) ->
     taus = np.linspace(min(every), max(every), STEPS)
     frames = []
     for method, scores in methods.items():
+        # [runs, scores] for each task
         above = [np.asarray(s)[:, None] > taus for s in scores]
         share = np.mean([a.mean(axis=0) for a in above], axis=0)
+        # runs are drawn within each task, as the tasks of a suite are fixed
         bands = np.mean([draw_counts(rng, DRAWS, len(a)) @ a / len(a) for a in above], axis=0)
         low, high = np.quantile(bands, [0.025, 0.975], axis=0)
         frames.append(pd.DataFrame({"method": method, "score": taus, "share": share, "low": low, "high": high}))

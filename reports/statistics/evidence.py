@@ -43,12 +43,11 @@ def find_constant_runs(grid: Grid, found: Mapping[str, Evidence | str], cells: P
 def _find_constant_keys(grid: Grid, task: str, found: Evidence | str, cells: Path | None) -> set[str]:
     if isinstance(found, str):
         return find_constant_keys(grid.select_task(task), cells)
-    splits = found.examples.splits
-    return {
-        key
-        for key, row in found.examples.rows.items()
-        if all(is_constant(split.predictions[row], split.targets) for split in splits)
-    }
+    constant = set()
+    for key, row in found.examples.rows.items():
+        if all(is_constant(split.predictions[row], split.targets) for split in found.examples.splits):
+            constant.add(key)
+    return constant
 
 
 def _load_evidence(grid: Grid, task: str, average: str, cells: Path | None) -> Evidence | str:
@@ -77,6 +76,8 @@ def sum_influences(examples: Examples) -> Any:
         per_example = sum(each.compute_influence(split.predictions, split.targets) for each in split_metrics)
         units = split.groups
         sums = np.zeros((units, per_example.shape[1]))
+        # examples of one cluster are not independent: they are one unit
         np.add.at(sums, split.clusters, per_example)
+        # n / (n - 1) for the variance; influences are squared later, hence the root
         parts.append(sums * (math.sqrt(units / (units - 1)) if units > 1 else 0.0) / metrics)
     return np.concatenate(parts)

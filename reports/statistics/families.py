@@ -55,11 +55,15 @@ def resolve_primary(text: str | None, grids: Sequence[Grid]) -> dict[str, list[P
 
     Raises UserError where a declared method is in no suite, or no suite has both methods of a pair.
     """
-    if text is None:
-        return {grid.suite: [(method, grid.methods[0]) for method in grid.methods[1:]] for grid in grids}
     pairs: dict[str, list[Pair]] = {grid.suite: [] for grid in grids}
+    if text is None:
+        for grid in grids:
+            pairs[grid.suite] = [(method, grid.methods[0]) for method in grid.methods[1:]]
+        return pairs
     for declared in parse_primary(text):
-        sides = [[find_methods(grid, name) for name in declared] for grid in grids]
+        sides = []
+        for grid in grids:
+            sides.append([find_methods(grid, name) for name in declared])
         for position, name in enumerate(declared):
             if not any(found[position] for found in sides):
                 raise build_missing_error(name, [method for grid in grids for method in grid.methods])
@@ -76,12 +80,14 @@ def find_methods(grid: Grid, name: str) -> list[str]:
     Tuning may have set further options: then those whose options include the declared ones.
     """
     cells = {method: grid.select_method(method)[0].cell for method in grid.methods}
+    # a name with options that tuning has completed is no longer equal to the label
     method_name, _, option_text = name.partition(":")
     options = set(option_text.split(",")) if option_text else set()
 
     def includes(label: str) -> bool:
         return label.partition(":")[0] == method_name and options <= set(label.partition(":")[2].split(","))
 
+    # from the strictest reading on: a name means one method, a title or a label may mean several
     candidates = (
         [method for method in cells if method == name],
         [method for method, cell in cells.items() if cell.title == name],
@@ -117,6 +123,7 @@ def assign_roles(comparisons: Sequence[Comparison], pairs: Pairs) -> list[Role]:
 
     Primary is the mean over tasks, or its only task. Where a suite has no average, all tasks of the pair are primary.
     """
+    # without an average the tasks themselves answer the declared question
     averaged = {(c.suite, c.method, c.first) for c in comparisons if c.whole}
     twins = {id(find_twin(c, comparisons)) for c in comparisons if c.whole}
     return [

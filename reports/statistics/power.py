@@ -90,6 +90,7 @@ def compute_sd_factors(df: float) -> tuple[float, float]:
 
 def compute_detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> DetectableRange:
     """The minimum detectable difference, and what the interval of the standard deviation between seeds makes of it."""
+    # the part of the examples is known from many rows, so only that of the seeds has a range
     value, limits = compute_detectable(se, df), []
     for factor in compute_sd_factors(seeds_df):
         parts = [max(0.0, se**2 - noise.floor) * factor**2, noise.floor]

@@ -90,6 +90,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
     judged = [j for j in analysis.judged if j.comparison.suite == grid.suite]
     overall = [j for j in judged if j.comparison.tasks == tasks and (j.comparison.whole or len(tasks) == 1)]
     primary = analysis.primary.get(grid.suite, ())
+    # other comparisons are not on the first screen, so a caveat about them would puzzle
     dominations = [d for d in analysis.dominations.get(grid.suite, ()) if (d.method, d.first) in primary]
     group, collapses = analysis.best.get(grid.suite), analysis.collapses.get(grid.suite, {})
     rows = [
@@ -104,6 +105,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
         )
         for method in grid.methods
     ]
+    # the sort is stable: methods without a mean stay in their order at the end
     rows.sort(key=lambda row: -row.mean.mean if row.mean else float("inf"))
     return Ranking(
         grid.suite,
@@ -130,6 +132,7 @@ def _build_row(
     shares = [one.shares[method] for one in collapses.values() if method in one.shares]
     return RankingRow(
         method=method,
+        # all tasks, also those that the mean leaves out
         task_means={task: estimate_task(grid, task, method, cover.average) for task in grid.tasks},
         mean=mean,
         mean_without_collapsed=estimate_without_collapsed(
@@ -157,6 +160,7 @@ def _find_difference(
         if (one.comparison.method, one.comparison.first) == (method, baseline):
             return estimate, kind
         if (one.comparison.method, one.comparison.first) == (baseline, method):
+            # the sign of the difference changes, its error does not
             turned = estimate and Student(-estimate.value, estimate.se, estimate.df)
             return turned, REVERSED.get(kind, kind)
     return None, None

@@ -30,6 +30,7 @@ class Saving:
 
 def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
     """From the first record of each that has its counts, of the same task."""
+    # the head, and so some counts, differ between tasks: both records are of one task
     first_by_task = {record.cell.task: record for record in reversed(first) if record.parameters}
     pair = next(
         ((a, first_by_task[a.cell.task]) for a in method if a.parameters and a.cell.task in first_by_task), None
@@ -38,6 +39,7 @@ def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: 
         return Saving(None, None, None, "", None)
     a, b = pair
     profile, other = (find_profile(r, profiles, finished=True) for r in (a, b))
+    # memory of the GPU's allocator and resident memory of the process do not compare
     is_same_kind = profile is not None and other is not None and profile.peak_kind == other.peak_kind
     return Saving(
         trained=_join_pair(count_trainable(a), count_trainable(b)),
@@ -71,5 +73,6 @@ def _get_state_bytes(state: TrainState | None, record: Record) -> int | None:
 
 def sum_state_bytes(state: TrainState, frozen_entries: int | None = None) -> int | None:
     """Bytes of `STATE_PARTS`; None where frozen entries take memory that was not recorded."""
+    # records of earlier versions have no bytes of frozen entries; without such entries they are 0
     frozen = 0 if state.frozen is None and frozen_entries == 0 else state.frozen
     return None if frozen is None else state.weights + state.gradients + state.optimizer + frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.compare import collect_averages, collect_scores, find_coverage
+from reports.compare import collect_averages, collect_scores, find_common_seeds, find_coverage
 from reports.frames import Grid, Seeds, get_seeds
 from reports.statistics.aggregates import (
     Aggregate,
@@ -71,6 +71,7 @@ def _build_row(
 
 def _estimate_example_error(grid: Grid, task: str, method: str, found: Evidence | str) -> dict[str, Any]:
     """Clustered standard error of accuracy in points, each example's share of right answers taken over seeds."""
+    # the error is that of a mean over examples, which of all metrics only accuracy is
     if isinstance(found, str) or [m for s in found.examples.splits for m in s.metrics] != ["accuracy"]:
         return {}
     split = found.examples.splits[0]
@@ -91,18 +92,23 @@ def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
     cover = find_coverage(grid, grid.averages[0])
     if not cover.tasks:
         return []
-    runs = {m: {t: collect_scores(grid, t, m, cover.average) for t in cover.tasks} for m in grid.methods}
-    first = grid.methods[0]
+    first_runs = [collect_scores(grid, task, grid.methods[0], cover.average) for task in cover.tasks]
     rows = []
-    for method in (m for m in grid.methods if all(runs[m].values())):
-        scores = [list(runs[method][t].values()) for t in cover.tasks]
-        rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
-        shared = [[s for s in runs[method][t] if s in runs[first][t]] for t in cover.tasks]
-        if method == first or not all(shared):
+    for method in grid.methods:
+        runs = [collect_scores(grid, task, method, cover.average) for task in cover.tasks]
+        # a mean over fewer tasks than the other methods have would be of other tasks
+        if not all(runs):
             continue
-        x, y = (
-            [[runs[m][t][s] for s in of] for t, of in zip(cover.tasks, shared, strict=True)] for m in (method, first)
-        )
+        scores = [list(of_task.values()) for of_task in runs]
+        rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
+        # x, y: scores by task of the method and of the first one, seed by seed
+        x, y = [], []
+        for of_task, of_first in zip(runs, first_runs, strict=True):
+            shared = find_common_seeds([of_task, of_first])
+            x.append([of_task[seeds] for seeds in shared])
+            y.append([of_first[seeds] for seeds in shared])
+        if method == grid.methods[0] or not all(x):
+            continue
         rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IQM_GAP, compute_iqm_difference(x, y)))
         better = estimate_improvement(x, y)
         rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IMPROVEMENT, better, unit=True))
@@ -119,9 +125,11 @@ def _build_aggregate_row(
     unit: bool = False,
 ) -> dict[str, Any]:
     low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
+    # a probability lies between 0 and 1, its t-interval need not
     if unit and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     cells = [grid.of(task, method) for task in tasks]
+    # the closed forms are for independent runs
     if any(is_crossed(map(get_seeds, records)) for records in cells):
         low = high = None
     start = {"suite": grid.suite, "method": method, "tasks": len(scores), "runs": sum(map(len, scores))}
@@ -132,8 +140,11 @@ def _build_aggregate_row(
 def build_profile_frame(grid: Grid, seed: int) -> pd.DataFrame:
     """Performance profiles of all methods with runs on every covered task, with a column `suite`."""
     cover = find_coverage(grid, grid.averages[0])
-    runs = {m: [list(collect_scores(grid, t, m, cover.average).values()) for t in cover.tasks] for m in grid.methods}
-    whole = {method: scores for method, scores in runs.items() if scores and all(scores)}
+    whole: dict[str, list[list[float]]] = {}
+    for method in grid.methods:
+        scores = [list(collect_scores(grid, task, method, cover.average).values()) for task in cover.tasks]
+        if scores and all(scores):
+            whole[method] = scores
     frame = compute_profiles(whole, create_generator(seed, "profiles", grid.suite))
     frame.insert(0, "suite", grid.suite)
     return frame

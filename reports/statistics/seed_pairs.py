@@ -40,12 +40,14 @@ def build_pair_rows(pair: tuple[Record, Record], examples: Examples, gap: float,
     """
     import numpy as np
 
+    # an interval of width 0 would claim certainty
     interval = Student(gap, se, examples.groups - 1) if se > 1e-12 and examples.groups > 1 else None
     low, high = (interval.low, interval.high) if interval else (None, None)
     start = {"seeds": format_seeds(pair[0].cell.seeds), "difference": gap, "low": low, "high": high}
     pair_rows = []
     for split in examples.splits:
         method, first = (split.predictions[examples.rows[r.key]] for r in pair)
+        # values and texts are not right or wrong, which McNemar's test counts
         if not np.issubdtype(split.predictions.dtype, np.integer):
             pair_rows.append(start | {"split": split.name})
             continue

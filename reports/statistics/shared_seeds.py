@@ -44,9 +44,11 @@ def estimate_over_seeds(values: Mapping[Seeds, float]) -> Student | None:
     stream_components = estimate_components(numbers, seeds)
     if not stream_components or has_no_spread(numbers):
         return None
+    # a seed that many runs share averages out less than one of a single run
     shares = [_sum_squared_shares(codes) for codes in find_varying_streams(seeds).values()]
     parts = [c.variance * share for c, share in zip(stream_components, [*shares, 1 / len(numbers)], strict=True)]
     dfs = [c.levels - 1 for c in stream_components[:-1]]
+    # at least 1, below which a t quantile says nothing
     dfs.append(max(1, len(numbers) - 1 - sum(dfs)))
     if sum(parts) <= 0:
         return None

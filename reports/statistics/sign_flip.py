@@ -20,11 +20,13 @@ def compute_sign_flip_p(differences: Sequence[float]) -> float | None:
     """
     import numpy as np
 
+    # a difference of 0 has no sign to flip
     values = np.asarray([d for d in differences if d != 0], dtype=float)
     n = len(values)
     if n == 0:
         return None
     observed = abs(float(values.sum()))
+    # two sums that are equal may differ by rounding, and must both count
     threshold = observed - 1e-9 * max(1.0, float(np.abs(values).sum()))
     if n <= MAX_EXACT_PAIRS:
         # The first sign is held: the other half of the patterns are the same with all signs turned.

@@ -126,8 +126,13 @@ def check_instability(grid: Grid, collapses: Mapping[str, TaskCollapses]) -> Fai
     name = "training is unstable or stuck"
     reasons = {key: why for one in collapses.values() for key, why in one.reasons.items()}
     broken = [r for r in grid.records if reasons.get(r.key) == NOT_FINITE]
-    curves = {r.key: [loss for _, loss in r.loss_curve] for r in grid.records if len(r.loss_curve) >= MIN_POINTS}
+    curves: dict[str, list[float]] = {}
+    for record in grid.records:
+        # a short curve has too few points to tell a trend from noise
+        if len(record.loss_curve) >= MIN_POINTS:
+            curves[record.key] = [loss for _, loss in record.loss_curve]
     rising = [r for r in grid.records if r.key in curves and is_rising(curves[r.key])]
+    # a curve that rises again is reported once, not as stuck too
     rose = {r.key for r in rising}
     stuck = [r for r in grid.records if r.key in curves and r.key not in rose and not is_falling(curves[r.key])]
     some, never, unlearned = _list_collapsed(collapses)
@@ -192,16 +197,19 @@ def check_masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]
     """Spread over mask seeds above the spread over all other seeds together, by tests corrected together."""
     name = "results depend on the mask"
     subjects = select_methods(grid, [SUBJECT])
-    mask_parts = {place: c for place, c in parts.items() if place[1] in subjects and any(x.stream == "mask" for x in c)}
-    if not mask_parts:
+    mask_components: dict[tuple[str, str], Component] = {}
+    other_variances: dict[tuple[str, str], float] = {}
+    for place, components in parts.items():
+        by_stream = {component.stream: component for component in components}
+        if place[1] in subjects and "mask" in by_stream:
+            mask_components[place] = by_stream["mask"]
+            other_variances[place] = sum(c.variance for c in components if c.stream not in ("mask", REST))
+    if not mask_components:
         text = "Not checked: masks have no seeds of their own; run lorasp with --seeds init=0..4,mask=0..4."
         return FailureCheck(name, None, text)
-    mask_components = {place: next(c for c in every if c.stream == "mask") for place, every in mask_parts.items()}
-    other_variances = {
-        place: sum(c.variance for c in e if c.stream not in ("mask", REST)) for place, e in mask_parts.items()
-    }
     larger = [place for place, mask in mask_components.items() if mask.variance > other_variances[place]]
     corrected = dict(zip(mask_components, apply_holm([mask.p for mask in mask_components.values()]), strict=True))
+    # no p: the streams explain the scores exactly, so no test is needed
     significant = [place for place in larger if (p := corrected[place]) is None or p < ALPHA]
     texts = {
         p: (
@@ -218,5 +226,5 @@ def check_masks(grid: Grid, parts: Mapping[tuple[str, str], Sequence[Component]]
     return FailureCheck(
         name,
         False,
-        f"Not seen on {len(mask_parts)} tasks and methods: estimates over masks are not above other seeds'.",
+        f"Not seen on {len(mask_components)} tasks and methods: estimates over masks are not above other seeds'.",
     )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.compare import compute_differences, estimate_task
+from harness.core.record import Record
+from reports.compare import compute_differences, estimate_task, find_common_seeds
 from reports.frames import Grid, Seeds, get_score, get_seeds
 from reports.statistics.collapse import TaskCollapses, list_first
 from reports.statistics.comparisons import Comparison
@@ -102,12 +103,15 @@ def _build_stability_row(
 
 def count_discordant(grid: Grid, task: str, method: str, baseline: str, one: TaskCollapses) -> tuple[int, int]:
     """Seeds on which only the method's run collapsed, and those on which only the baseline's did."""
-    broken, other = (
-        {get_seeds(r): r.key in one.reasons for r in grid.of(task, name) if r.status == "ok" or r.key in one.reasons}
-        for name in (method, baseline)
-    )
-    common = [seeds for seeds in broken if seeds in other]
+    broken, other = (_find_collapsed_seeds(grid.of(task, name), one) for name in (method, baseline))
+    common = find_common_seeds([broken, other])
     return sum(broken[s] and not other[s] for s in common), sum(other[s] and not broken[s] for s in common)
+
+
+def _find_collapsed_seeds(records: Sequence[Record], one: TaskCollapses) -> dict[Seeds, bool]:
+    """Seeds -> whether the run collapsed; a run without a score counts only if its loss or score was not finite."""
+    scored = [record for record in records if record.status == "ok" or record.key in one.reasons]
+    return {get_seeds(record): record.key in one.reasons for record in scored}
 
 
 # ---------------------------------------------------------------- what collapses do to a mean
@@ -127,11 +131,10 @@ def find_dominations(comparisons: Iterable[Comparison], grid: Grid, average: str
     """Of the differences on a mean over several tasks, those with more than half of the variance from one such task."""
     dominations = []
     for c in comparisons:
-        collapsed = [
-            one.task
-            for one in c.collapses
-            if any(one.shares[m].collapsed for m in (c.method, c.first) if m in one.shares)
-        ]
+        collapsed = []
+        for one in c.collapses:
+            if any(one.shares[m].collapsed for m in (c.method, c.first) if m in one.shares):
+                collapsed.append(one.task)
         if not c.whole or len(c.tasks) < 2 or not collapsed:
             continue
         gaps = [compute_differences(grid, task, c.method, c.first, average) for task in c.tasks]
@@ -149,13 +152,16 @@ def compute_variance_shares(gaps: Sequence[Mapping[Seeds, float]]) -> list[float
     """
     import numpy as np
 
-    common = [seeds for seeds in gaps[0] if all(seeds in of_task for of_task in gaps)]
-    values = np.array([[of_task[seeds] for seeds in common] for of_task in gaps])
+    common = find_common_seeds(gaps)
     if len(common) < 2:
         return [0.0] * len(gaps)
+    values = np.empty((len(gaps), len(common)))
+    for task, of_task in enumerate(gaps):
+        values[task] = [of_task[seeds] for seeds in common]
     centred = values - values.mean(axis=1, keepdims=True)
     mean = centred.mean(axis=0)
     total = float(mean @ mean)
+    # rounding of equal differences is no spread to share out
     if total <= (ROUNDING * max(1.0, float(np.abs(values).max()))) ** 2:
         return [0.0] * len(gaps)
     return [float(share) for share in centred @ mean / len(gaps) / total]
@@ -168,7 +174,9 @@ def describe_dominations(dominations: Sequence[Domination]) -> list[str]:
         groups.setdefault((one.task, one.first), []).append(one)
     sentences = []
     for (task, first), group in groups.items():
-        low, high = (f"{100 * min(1.0, extreme(one.share for one in group)):.0f}" for extreme in (min, max))
+        # rounding may leave a share a little above 1
+        shares = [min(1.0, one.share) for one in group]
+        low, high = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
         percent = f"{low} %" if low == high else f"{low} to {high} %"
         methods = list_first([one.method for one in group])
         sentences.append(

@@ -119,6 +119,7 @@ def estimate_mean(values: Sequence[float]) -> Student | None:
 def merge_estimates(parts: Sequence[Student]) -> Student:
     """Mean of independent estimates, with Welch's and Satterthwaite's degrees of freedom."""
     variances = [(part.se / len(parts)) ** 2 for part in parts]
+    # parts differ in variance, so their degrees of freedom do not add up
     df = compute_satterthwaite_df(variances, [part.df for part in parts])
     return Student(statistics.fmean(part.value for part in parts), math.sqrt(sum(variances)), df)
 
@@ -131,8 +132,8 @@ def compute_satterthwaite_df(variances: Sequence[float], dfs: Sequence[float]) -
 def compute_cochran_df(variances: Sequence[Any], dfs: Sequence[Any]) -> Any:
     """Degrees of freedom of a sum of two sources of unequal worth: numbers, or arrays of one shape.
 
-    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), told as
-    the degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples:
+    The t quantile is the mean of both sources' quantiles weighted by their variances (Cochran and Cox 1950), expressed
+    as the degrees of freedom that have it. Satterthwaite's covers 92 % where few seeds meet a little noise of examples:
     where the seeds' variance comes out small by chance, it takes the sum for well known.
     """
     from scipy.special import stdtridf, stdtrit

@@ -54,6 +54,7 @@ def compute_tests(comparisons: Sequence[Comparison], margin: float | None, pairs
     task's comparison: it counts once and has its tests.
     """
     twins = [find_twin(c, comparisons) for c in comparisons]
+    # by id: comparisons hold mappings, so they are no keys of a dict
     roles = dict(zip(map(id, comparisons), assign_roles(comparisons, pairs), strict=True))
     tests_by_id: dict[int, Tests] = {}
     for role in ROLES:
@@ -76,6 +77,7 @@ def _test_family(comparisons: Sequence[Comparison], margin: float | None, role: 
     family = sum(p is not None for p in differ)
     tests = []
     for c, p, adjusted_p, e, n in zip(comparisons, differ, *adjusted, strict=True):
+        # only now: a claim that collapses rule out counts in its family, or collapses would ease the correction
         equal_p, no_worse_p = (None, None) if c.equivalence_refusal else (e, n)
         power, effect, seeds = _compute_power(c, margin)
         tests.append(Tests(p, adjusted_p, equal_p, no_worse_p, power, effect, seeds, family, role))

@@ -33,6 +33,7 @@ def build_translation_rows(pairs: Sequence[Pairing], cells: Path | None) -> list
             continue
         start = {**names, "seeds": format_seeds(pair[0].cell.seeds)}
         rows = pair[0].predictions.rows if pair[0].predictions else 0
+        # in the order of the report, so that the same pairs are tested each time
         if rows > budget:
             results.append(start | {"why": f"more than {MOST_SENTENCES:,} sentences a report are not tested"})
             continue

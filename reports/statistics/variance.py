@@ -17,7 +17,7 @@ class Component:
     """One source of variance.
 
     `stream`: its name; streams that always move together are one ("init + mask"). `levels`: different seeds seen.
-    `variance`: in points squared, a negative estimate told as 0. `share` of the sum. `p`: F-test of 'no variance',
+    `variance`: in points squared, a negative estimate is given as 0. `share` of the sum. `p`: F-test of 'no variance',
     None for the rest and where nothing varies.
     """
 
@@ -39,6 +39,7 @@ def estimate_components(scores: Sequence[float], seeds: Sequence[Mapping[str, in
 
     if len(scores) < 2:
         return ()
+    # centred, because squares of scores far from 0 lose digits; rounding must not become a component
     y = np.zeros(len(scores)) if has_no_spread(scores) else np.asarray(scores) - np.mean(scores)
     factors = find_varying_streams(seeds)
     # A level for each run leaves nothing for the rest; the matrices of thousands of levels would take minutes.
@@ -73,6 +74,7 @@ def _estimate_component(
         return 0.0, None
     gained = sum_residual_squares(y, other_basis) - rest * free
     variance = max(0.0, (gained - rest * stream_df) / sum_residual_squares(designs[which], other_basis))
+    # against no rest at all the F statistic would be infinite
     return variance, float(fdtrc(stream_df, free, max(0.0, gained) / stream_df / rest)) if rest > 1e-18 else None
 
 
@@ -98,6 +100,7 @@ def find_varying_streams(seeds: Sequence[Mapping[str, int]]) -> dict[str, Any]:
 
     codes_by_stream: dict[str, Any] = {}
     for stream in dict.fromkeys(name for each in seeds for name in each):
+        # a run without the stream counts as one more seed
         _, codes = np.unique([each.get(stream, -1) for each in seeds], return_inverse=True)
         if codes.max() == 0:
             continue

@@ -60,6 +60,7 @@ def judge_kind(c: Comparison, tests: Tests) -> Kind:
         return "failed"
     if c.estimate is None:
         return "unpaired" if c.pairs == 0 else "one seed" if c.pairs == 1 else "no spread"
+    # a difference comes first: one that is significant may still lie within the margin
     if _is_below(tests.adjusted_p, ALPHA):
         return "better" if c.estimate.value > 0 else "worse"
     if _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA):
@@ -105,9 +106,9 @@ def _list_missing_notes(kind: Kind, c: Comparison) -> Iterator[str]:
         yield f"New examples are not in the interval: {c.why}."
 
 
-def _truncate(told: str) -> str:
+def _truncate(failure: str) -> str:
     """A cell with the start of its reason: the table of cells without a score has the whole."""
-    return told if len(told) <= MAX_CHARACTERS else f"{told[:MAX_CHARACTERS].rstrip()}…"
+    return failure if len(failure) <= MAX_CHARACTERS else f"{failure[:MAX_CHARACTERS].rstrip()}…"
 
 
 def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | None, late: bool) -> Iterator[str]:
@@ -116,6 +117,7 @@ def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | 
         return
     if tests.p is not None and tests.adjusted_p is not None and tests.p < ALPHA <= tests.adjusted_p:
         yield f"The interval excludes 0, but not after correction over {tests.family} comparisons ({tests.correction})."
+    # without a margin there is no claim of equivalence to explain
     if margin is None:
         return
     is_within = _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA)

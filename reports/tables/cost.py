@@ -22,6 +22,7 @@ def build_cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
     """Trainable parameters and training state per method; memory and speed from profiles in isolation only."""
     rows = []
     for method in grid.methods:
+        # a cell that failed has no counts
         record = next((r for r in grid.select_method(method) if r.parameters), None)
         profile = find_profile(record or next(iter(grid.select_method(method))), profiles)
         p, s = (record.parameters, record.train_state) if record else (None, None)
@@ -41,10 +42,10 @@ def build_cost_table(grid: Grid, profiles: Sequence[Profile]) -> Table:
         "samples/s: median over the timed steps, with the 10th and 90th percentile. Load: what else ran meanwhile "
         "(others: share of the processors' time). Methods are compared in the table of cost, method against method.",
     ]
-    levels = sorted({r.cell.quantize for r in grid.records if r.cell.is_simulated})
-    if levels:
+    simulated = sorted({r.cell.quantize for r in grid.records if r.cell.is_simulated})
+    if simulated:
         notes.append(
-            f"{', '.join(levels)}: simulated in floating point, scores only; memory and speed are not measured."
+            f"{', '.join(simulated)}: simulated in floating point, scores only; memory and speed are not measured."
         )
     return Table("Cost", (*head, peak, "samples/s", "load"), rows, notes)
 

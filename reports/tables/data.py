@@ -29,6 +29,7 @@ def _build_row(grid: Grid, task: str, splits: list[str]) -> tuple[str, ...]:
         " + ".join(task_headline(grid, task, grid.averages[0])),
         "" if majority is None else f"{majority:.1f}",
         ", ".join(dict.fromkeys(record.data_source for record in records if record.data_source)),
+        # cells of a task mostly have the same notes
         "; ".join(dict.fromkeys(note for record in records for note in record.data_notes)),
     )
 

@@ -31,7 +31,8 @@ def build(context: SuiteContext) -> Table | None:
     if not rows:
         return None
     head = ("task", "method", "becomes wrong", "becomes right", "pairs", "p < 0.05")
-    absent = [task for task in context.grid.tasks if task not in {place[0] for place in groups}]
+    counted_tasks = {task for task, _ in groups}
+    absent = [task for task in context.grid.tasks if task not in counted_tasks]
     notes = [NOTE, *([f"Not counted, because no classes are predicted or stored: {', '.join(absent)}."] * bool(absent))]
     return Table(f"Examples that change against {baseline}", head, rows, notes)
 
@@ -42,7 +43,7 @@ def _build_row(
     # a task with several eval splits has a row per split and pair of runs: counts add up over the splits
     seeds = dict.fromkeys(row["seeds"] for row in pairs)
     runs = [r.key for m in (context.grid.methods[0], method) for r in context.grid.of(task, m) if r.status == "ok"]
-    lost, won = (sum(row[name] for row in pairs) for name in ("only_first_right", "only_method_right"))
+    lost, won = sum(row["only_first_right"] for row in pairs), sum(row["only_method_right"] for row in pairs)
     small = sum(row["mcnemar_p"] < SIGNIFICANT for row in pairs)
     return (
         LinkedText(task, task=task),

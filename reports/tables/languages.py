@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from reports.cells import MAX_COLUMNS, build_method_heads, format_estimate, format_with_n
+from reports.compare import collect_metric
 from reports.document import Table, transpose_table
-from reports.frames import Grid, Seeds, get_seeds
+from reports.frames import Grid
 from reports.registered import SuiteContext, report_table
 from reports.statistics.shared_seeds import estimate_interval
 
@@ -34,14 +33,9 @@ def build_language_table(grid: Grid) -> Table | None:
 
 
 def _format_cell(grid: Grid, task: str, method: str, metric: str) -> str:
-    scores, english = (_collect_scores(grid, task, method, name) for name in (metric, ENGLISH))
+    scores, english = (collect_metric(grid, task, method, name) for name in (metric, ENGLISH))
     text = format_with_n(estimate_interval(scores), len(grid.of(task, method)))
     if metric == ENGLISH:
         return text
     drop = estimate_interval({seed: score - english[seed] for seed, score in scores.items() if seed in english})
     return f"{text} ({format_estimate(drop, sign=True)})"
-
-
-def _collect_scores(grid: Grid, task: str, method: str, metric: str) -> dict[Seeds, float]:
-    values = {get_seeds(r): r.scores[metric] for r in grid.of(task, method) if r.status == "ok" and metric in r.scores}
-    return {seeds: value for seeds, value in values.items() if math.isfinite(value)}

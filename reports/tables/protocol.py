@@ -32,7 +32,7 @@ PROTOCOL: Mapping[str, Callable[[Record], str]] = {
     "optimizer": lambda r: r.cell.protocol.optimizer,
     "precision": lambda r: r.cell.precision,
 }
-"""Columns of the table of protocols; a cell that tasks do not share is told for each of them."""
+"""Columns of the table of protocols; a cell that tasks do not share has the value of each of them."""
 
 
 def build_protocol_table(grid: Grid) -> Table:
@@ -43,6 +43,7 @@ def build_protocol_table(grid: Grid) -> Table:
         settings = [_format_by_task(grid, method, column) for column in PROTOCOL.values()]
         rows.append((LinkedText(method, method=method), *settings, str(seeds)))
     head = ("method", *PROTOCOL, "seeds")
+    # one entry per task and split, not one per cell
     truncated = {
         (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
         for t in grid.tasks
@@ -55,10 +56,10 @@ def build_protocol_table(grid: Grid) -> Table:
     return Table("Protocol", head, rows, notes)
 
 
-def _format_by_task(grid: Grid, method: str, told: Callable[[Record], str]) -> str:
+def _format_by_task(grid: Grid, method: str, describe: Callable[[Record], str]) -> str:
     """What all of a method's cells say, or else what those of each task do (a rate tuned per task)."""
     texts = {
-        task: ", ".join(dict.fromkeys(map(told, group))) for task in grid.tasks if (group := grid.of(task, method))
+        task: ", ".join(dict.fromkeys(map(describe, group))) for task in grid.tasks if (group := grid.of(task, method))
     }
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))

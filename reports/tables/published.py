@@ -51,6 +51,7 @@ def get_column(row: Row) -> Column:
 def _find_matching_average(grid: Grid) -> Coverage | None:
     """Our average over all of eight tasks, if there is one; the last named is the one that follows a paper."""
     covers = [find_coverage(grid, name) for name in grid.averages]
+    # papers leave out WNLI, so their mean of GLUE is over eight tasks
     return next((cover for cover in reversed(covers) if cover.full and len(cover.tasks) == 8), None)
 
 
@@ -93,7 +94,7 @@ def _list_notes(grid: Grid, rows: Sequence[Row], columns: Sequence[Column]) -> l
     notes = ["Published figures are of other models, data parts and budgets: they show a range, not a rank."]
     if any(r.stand_in for r in grid.records):
         notes.append("This run is on generated stand-ins: its numbers and the published ones have nothing in common.")
-    protocols = [name for name in dict.fromkeys(r.cell.protocol.name for r in grid.records) if name != "default"]
+    protocols = dict.fromkeys(r.cell.protocol.name for r in grid.records if r.cell.protocol.name != "default")
     if protocols:
         mine = f"This run's protocol is {' and '.join(protocols)} (see its table)"
         notes.append(f"{mine}: what is said below of rates and budgets here is said of the default one.")

@@ -29,7 +29,7 @@ def build_other_averages(context: SuiteContext) -> list[Table]:
 def build_score_table(grid: Grid, average: str) -> Table:
     """Task x method: mean over seeds with its interval, the best constant prediction, and the mean over tasks."""
     cover = find_coverage(grid, average)
-    partial = {t for t in grid.tasks if any(r.data_notes for r in grid.select_task(t))}
+    partial = {record.cell.task for record in grid.records if record.data_notes}
     rows, alone = [], False
     for task in grid.tasks:
         metrics = task_headline(grid, task, average)
@@ -44,12 +44,14 @@ def build_score_table(grid: Grid, average: str) -> Table:
         best = "-" if baseline is None else f"{baseline:.1f}"
         rows.append((name, " + ".join(metrics) + outside, best, *cells))
     means = [format_average(grid, m, cover) for m in grid.methods]
+    # the last row, which the page keeps at the end when readers sort
     label = LinkedText(cover.label, total=True)
     rows.append((label, ", ".join(cover.tasks) if not cover.full else average, "", *means))
     notes = [
         f"Points (0 to 100; correlations times 100): mean over seeds ± half of the 95 % t-interval for {NEW_SEEDS}."
     ]
     notes += list_seed_notes(grid)
+    # only tasks with a dagger; all others were read as they are
     notes += [f"† {task}: {note}" for task in sorted(partial) for note in _list_data_notes(grid.select_task(task))]
     notes += _list_coverage_notes(cover)
     if alone:
@@ -61,9 +63,8 @@ def build_score_table(grid: Grid, average: str) -> Table:
 
 def list_seed_notes(grid: Grid) -> list[str]:
     """Which streams have seeds of their own, where not all move together."""
-    stream_names = dict.fromkeys(
-        names for place in grid.cells for names in [describe_streams(get_seeds(r) for r in grid.cells[place])] if names
-    )
+    varied = (describe_streams(map(get_seeds, records)) for records in grid.cells.values())
+    stream_names = dict.fromkeys(filter(None, varied))
     if not stream_names:
         return []
     summary = "; ".join(stream_names)

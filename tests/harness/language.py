@@ -19,7 +19,7 @@ from harness.data.task_types.translation import compute_token_losses
 from harness.models.load import disable_attention_dropout
 from harness.planning.schedule import count_steps
 from harness.replicas.groups import Attached
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
 
 WORDS = 40

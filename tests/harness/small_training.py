@@ -15,7 +15,7 @@ from harness.data.task_types.base import Split
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.planning.schedule import count_steps
 from harness.replicas.groups import Attached
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
 
 

@@ -14,7 +14,7 @@ from harness.core.errors import CellFailed
 from harness.core.method import METHODS, STRATEGIES, Member
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from methods.calibration import compute_gradient_scores, compute_weight_scores, sum_gradients
 from methods.lowrank import draw_factors, measure_scores, prepare_replica
 from methods.requested import collect_requested

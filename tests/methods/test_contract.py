@@ -11,7 +11,7 @@ from torch import nn
 from harness.core.method import METHODS, Member
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, train, trainer
 from tests.methods.checks import EVERY, SELECTED, disturb, global_state, tensors, watch_masks

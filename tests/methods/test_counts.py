@@ -12,7 +12,7 @@ from torch import nn
 from harness.core.method import METHODS, STRATEGIES
 from harness.models.backbone import BackboneStorage
 from harness.replicas.groups import ParameterGroup
-from harness.training.pack_training import count_parameters
+from harness.training.pack_setup import count_parameters
 from methods.layers.lowrank import LowRankLinear
 from methods.layers.matrices import ALIGNED
 from methods.layers.projection import GradientProjector

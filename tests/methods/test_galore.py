@@ -15,7 +15,7 @@ from harness.models.backbone import BackboneStorage
 from harness.planning.schedule import compute_learning_rates
 from harness.replicas.groups import ParameterGroup
 from harness.replicas.optimizer import build_optimizer
-from harness.training.pack_training import count_parameters
+from harness.training.pack_setup import count_parameters
 from methods.layers.projection import GradientProjector
 from tests.harness.small_training import protocol, rows, train, trainer
 

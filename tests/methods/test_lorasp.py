@@ -128,7 +128,7 @@ def test_attaches_to_each_encoder_shape(kind: str) -> None:
     made, attached = trainer(model, [LORASP(), LORA()], [protocol(max_steps=3)] * 2, [0, 1], rows(outputs=3))
     train(made)
     assert attached.groups[0].counts == (2 * 2 * 16 * 32, 2 * 2 * 2 * 16 * 32)
-    assert made.trained[0].broke_at is None
+    assert made.histories[0].broke_at is None
 
 
 def test_a_target_the_model_lacks_is_named(tiny_bert: Callable[..., nn.Module]) -> None:

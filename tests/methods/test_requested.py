@@ -21,7 +21,7 @@ from harness.data.task_types.classification import compute_replica_losses
 from harness.data.task_types.translation import compute_token_losses
 from harness.models.load import load_model
 from harness.models.source import resolve
-from harness.training.pack_training import CALIBRATION_ROWS, build_calibration
+from harness.training.pack_setup import CALIBRATION_ROWS, build_calibration
 from methods import requested
 from methods.requested import FrozenWeights, add_costs, find_tokens, measure_inputs
 from tests.harness import language

@@ -54,7 +54,7 @@ def assert_same(one: tuple[Trainer, Attached], other: tuple[Trainer, Attached]) 
         assert torch.equal(a.theta, b.theta)
     for a, b in zip(one[0].optimizer.moments["second"], other[0].optimizer.moments["second"], strict=True):
         assert torch.equal(a, b)
-    assert one[0].trained == other[0].trained and one[0].optimizer.steps == other[0].optimizer.steps
+    assert one[0].histories == other[0].histories and one[0].optimizer.steps == other[0].optimizer.steps
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The executor that trains packs one after another on one device, in this process."""
+"""The executor that trains packs one after another on one device, in this process.
+
+`--executor local` uses it for a run on one device (local.py); on several, each worker process has one (worker.py).
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def has_records(arm: Arm, records: Mapping[str, Record]) -> bool:
     return all(cell.key in records for trial in arm.trials for cell in trial)
 
 
-def judge(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
+def summarize_trials(arms: Sequence[Arm], records: Mapping[str, Record]) -> Tuned:
     """The trials of one group of arms and the best of them, by the mean validation score over its tasks and seeds."""
     first = arms[0]
     trials = []

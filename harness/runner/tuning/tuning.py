@@ -21,7 +21,7 @@ from harness.core.stored_files import read_document, to_json
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
 from harness.runner.executors.base import Executor
-from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, judge
+from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, summarize_trials
 from harness.runner.tuning.trials import build_arms
 
 FOLDER, FILE = "tuning", "tuned.json"
@@ -41,7 +41,7 @@ def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener]
     tuned: dict[str, Tuned] = {}
     for key, group in groups.items():
         if all(has_records(arm, records) for arm in group):
-            tuned[key] = judge(group, records)
+            tuned[key] = summarize_trials(group, records)
     write_atomically(store.out / FILE, to_json(TunedMethods(methods=list(tuned.values()))))
     return apply_best_values(plan, arms, tuned, bool(spec.tune_tasks))
 

@@ -20,7 +20,7 @@ from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
 from harness.models.adapter_load import load_initial
 from harness.models.adapter_source import AdapterSource, resolve_init_from
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from tests.harness.planning.test_plan import cells
 from tests.harness.small_training import rows
 

@@ -12,7 +12,7 @@ from harness.data.task_types.classification import compute_replica_losses
 from harness.models.backbone import BackboneStorage, measure_storage
 from harness.models.load import load_model
 from harness.models.source import resolve
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from tests.harness.small_training import rows
 
 WIDTH, INNER, LAYERS, WORDS, PLACES = 64, 128, 3, 399, 64

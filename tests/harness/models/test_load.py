@@ -20,7 +20,7 @@ from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
 from harness.models.load import load_model, load_skeleton, load_tokenizer
 from harness.models.source import ModelSource, resolve
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from tests.harness.small_training import protocol, rows, train, trainer
 
 SHAPE = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

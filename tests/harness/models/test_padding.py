@@ -24,7 +24,7 @@ from harness.data.task_types.translation import build_causal_rows
 from harness.data.tokens import pad_rows
 from harness.models.load import load_model, load_skeleton, load_tokenizer
 from harness.models.source import ModelSource
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from tests.harness.families import CAUSAL, FAMILIES, TEXTS, build_family
 from tests.harness.small_training import protocol
 

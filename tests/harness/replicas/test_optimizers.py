@@ -19,7 +19,7 @@ from harness.planning.schedule import compute_learning_rates
 from harness.replicas.blockwise import BlockwiseAdamW
 from harness.replicas.groups import Attached, ParameterGroup
 from harness.replicas.optimizer import ReplicaOptimizer, build_optimizer
-from harness.training.pack_training import count_parameters
+from harness.training.pack_setup import count_parameters
 from harness.training.trainer import Trainer
 from methods.layers.backbone import group_parameters
 from tests.harness.small_training import protocol, rows, train, trainer

@@ -26,7 +26,7 @@ from harness.profiling import clocks, measure, request
 from harness.replicas import cuda_graph as capture
 from harness.runner import profiles as profile
 from harness.training import trainer as train
-from harness.training.pack_training import attach_methods
+from harness.training.pack_setup import attach_methods
 from tests.reports.records import cell
 
 

@@ -19,7 +19,7 @@ from harness.core.store import Store
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
-from harness.training.pack_training import attach_methods
+from harness.training.pack_setup import attach_methods
 from harness.training.recompute import apply_checkpointing, find_blocks
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear

@@ -62,8 +62,8 @@ def test_pack_of_six_equals_six_solo_runs_in_fp64_with_dropout(tiny_bert: Callab
         heads, head = attached.group("head"), solo_attached.group("head")
         assert heads is not None and head is not None
         torch.testing.assert_close(heads.theta[slot], head.theta[0], rtol=0, atol=BOUND)
-        curve = np.array(solo.trained[0].curve)
-        np.testing.assert_allclose(np.array(packed.trained[slot].curve), curve, atol=1e-9)
+        curve = np.array(solo.histories[0].curve)
+        np.testing.assert_allclose(np.array(packed.histories[slot].curve), curve, atol=1e-9)
 
 
 def test_a_replica_that_ends_early_leaves_and_the_others_go_on_as_alone(tiny_bert: Callable[..., nn.Module]) -> None:
@@ -102,7 +102,7 @@ def test_nan_in_one_replica_leaves_its_neighbours_bit_identical(tiny_bert: Calla
         if broken:
             attached.groups[0].theta[1, :3] = float("nan")
         train(made)
-        return [g.theta[[0, 2]].clone() for g in attached.groups], made.trained[1].broke_at
+        return [g.theta[[0, 2]].clone() for g in attached.groups], made.histories[1].broke_at
 
     (whole, none), (with_nan, broke) = run(False), run(True)
     assert none is None and broke is not None

@@ -14,7 +14,7 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import METHODS, Initial, Member, Method
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.classification import compute_replica_losses
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from methods.layers.initial import replace_factors
 from methods.sites import find_sites
 from tests.harness.small_training import rows

@@ -20,7 +20,7 @@ from harness.core.cell import Protocol
 from harness.core.method import METHODS, Evaluated, Member, SourceRequest, TaskData
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.instruction import TASK_TYPE
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from methods.layers.lowrank import LowRankLinear
 from suites.lm_evaluation.definitions import write_definitions
 from suites.mmlu import TASK, Mmlu

@@ -17,7 +17,7 @@ from harness.core.seeds import Streams, equal
 from harness.data.task_types.answered_rows import AnsweredRows, fit_into_rows
 from harness.data.task_types.instruction import TASK_TYPE, compute_answer_losses, format_prompt
 from harness.replicas.groups import Attached
-from harness.training.pack_training import build_calibration
+from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from tests.harness import causal
@@ -227,8 +227,8 @@ def test_a_pack_trains_as_each_alone_in_fp64_with_dropout(packed: bool) -> None:
             moved = max(moved, float(value.abs().max()))
             torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-10)
         assert moved > 1e-3
-        np.testing.assert_allclose(whole.trained[slot].curve, solo.trained[0].curve, atol=1e-10)
-        assert solo.trained[0].curve[-1][1] < solo.trained[0].curve[0][1]
+        np.testing.assert_allclose(whole.histories[slot].curve, solo.histories[0].curve, atol=1e-10)
+        assert solo.histories[0].curve[-1][1] < solo.histories[0].curve[0][1]
 
 
 def test_a_pack_over_an_nf4_backbone_trains_as_each_alone(tmp_path: Any) -> None:
@@ -246,7 +246,7 @@ def test_a_pack_over_an_nf4_backbone_trains_as_each_alone(tmp_path: Any) -> None
     assert any(type(m).__name__ == "Linear4bit" for m in whole.model.modules())
     for slot, own in enumerate(MIXED):
         solo, _ = trained(load(), [own], [[0, 1, 1][slot]])
-        np.testing.assert_allclose(whole.trained[slot].curve, solo.trained[0].curve, atol=1e-3)
+        np.testing.assert_allclose(whole.histories[slot].curve, solo.histories[0].curve, atol=1e-3)
 
 
 def test_predictions_are_mean_losses_in_the_order_of_the_split() -> None:
