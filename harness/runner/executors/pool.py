@@ -28,6 +28,7 @@ from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.process import build_child_environment
 from harness.core.provenance import get_utc_time
+from harness.core.registry import get_plugin_digests
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.worker import Event, Finished, Refused, dump_job, receive
 from harness.training.checkpoint import Checkpoints
@@ -139,7 +140,7 @@ class WorkerPool:
         # the worker holds the only other end: its death is the end of the stream
         theirs.close()
         with contextlib.suppress(BrokenPipeError):  # noticed when its first message does not come
-            ours.send_bytes(pickle.dumps(setup))
+            ours.send_bytes(pickle.dumps((setup, get_plugin_digests(setup.plugins))))
         return Worker(device, process, ours, time.monotonic())
 
     def _replace(self, worker: Worker, notes: list[str]) -> str:
