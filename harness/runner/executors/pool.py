@@ -73,7 +73,7 @@ class WorkerPool:
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
-        self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
+        self._silent_seconds = _read_silent_seconds()
         self._workers = [self._start(device) for device in devices]
 
     @property
@@ -241,6 +241,18 @@ class WorkerPool:
                 yield PackOutcome(worker.job, worker.started, interrupted=True)
                 worker.job = None
         self.close()
+
+
+def _read_silent_seconds() -> float:
+    """SILENT_SECONDS, or what the environment has in its place. Raises UserError."""
+    text = os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or str(SILENT_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:  # so that nan is refused too: no silence is longer
+        raise UserError(f"LORASP_HARNESS_WORKER_SECONDS={text}: allowed: a number of seconds above 0")
+    return seconds
 
 
 def _build_outcome(worker: Worker, message: Finished) -> PackOutcome:

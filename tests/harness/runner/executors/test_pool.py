@@ -13,8 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.core.errors import UserError
 from harness.core.record import Record
 from harness.core.store import Store
+from harness.runner.executors.base import ExecutorSetup
+from harness.runner.executors.pool import WorkerPool
 from tests.harness.runner.executors.plugins import CHANGING, HANGING, KILLING, LOCAL, UNSENDABLE
 
 WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
@@ -179,3 +182,10 @@ def test_a_worker_that_starts_again_refuses_a_plugin_that_was_edited(tmp_path: P
     said = finish(start(tmp_path / "out", grid=grid, steps=5), 2)
     assert "changed after the run loaded it" in said and "Traceback" not in said
     assert not read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("seconds", ["soon", "nan", "-1", "0"])
+def test_a_wrong_number_of_silent_seconds_is_refused(seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORASP_HARNESS_WORKER_SECONDS", seconds)
+    with pytest.raises(UserError, match=f"LORASP_HARNESS_WORKER_SECONDS={seconds}: allowed"):
+        WorkerPool([], ExecutorSetup("cpu"))
