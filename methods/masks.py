@@ -46,12 +46,20 @@ def build_masks(
 
 
 def _check_order(name: str, sites: Sequence[Site], order: PerSite) -> PerSite:
+    if not isinstance(order, Mapping):
+        what = "wanted: a mapping from each site's name to the numbers of A and of B"
+        raise CellFailed(f"strategy '{name}' returns {type(order).__name__}; {what}")
     for site in sites:
         if site.name not in order:
             raise CellFailed(f"strategy '{name}' gives nothing for site {site.name}; it must order every site it gets")
         shapes = tuple(np.shape(matrix) for matrix in order[site.name])
         if shapes != site.shapes:
             raise CellFailed(f"strategy '{name}' gives shapes {shapes} for site {site.name}; wanted: {site.shapes}")
+        kinds = [np.asarray(matrix).dtype for matrix in order[site.name]]
+        # a cast to float would drop imaginary parts and read texts and None as numbers
+        if any(dtype.kind not in "biuf" for dtype in kinds):
+            listed = " and ".join(str(dtype) for dtype in kinds)
+            raise CellFailed(f"strategy '{name}' gives {listed} for site {site.name}; wanted: real numbers")
         if any(np.isnan(matrix).any() for matrix in order[site.name]):
             raise CellFailed(f"strategy '{name}' gives NaN for site {site.name}")
     return order

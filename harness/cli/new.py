@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import keyword
 import os
 import re
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,21 @@ def _load_registry(kind: str) -> Registry[Any]:
     return registries[kind]
 
 
+def _check_shadowing(kind: str, name: str, word: str, class_name: str, folder: Path) -> None:
+    """Raise UserError for a name that would hide a module for Python, or a name that the plugin's code uses."""
+    try:
+        spec = None if (folder / f"{word}.py").exists() else importlib.util.find_spec(word)
+    except (ValueError, ImportError, OSError):  # __main__ has no spec
+        spec = None
+    is_local = spec is not None and spec.origin is not None and Path(spec.origin).parent == Path.cwd()
+    if word in sys.stdlib_module_names or (spec is not None and not is_local):
+        raise UserError(f"new {kind} {name}: a file {word}.py would hide Python's module '{word}'; choose another name")
+    code = string.Template(BODIES[kind]).safe_substitute(word="_", class_name="_", name="_", file="_", run="_")
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    if used & {word, class_name}:
+        raise UserError(f"new {kind} {name}: the code of the plugin uses this name; choose another one, e.g. my-{name}")
+
+
 def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     """Write the plugin and its test; returns both. Raises UserError for a name or a file that is taken."""
     if kind not in BODIES:
@@ -58,10 +76,11 @@ def write_new(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
     if name in _load_registry(kind):
         raise UserError(f"{_load_registry(kind).kind} '{name}' is already registered; choose another name")
     plugin, test = folder / f"{word}.py", folder / f"test_{word}.py"
+    class_name = "".join(part.capitalize() for part in name.split("-"))
+    _check_shadowing(kind, name, word, class_name, folder)
     for path in (plugin, test):
         if os.path.exists(path):
             raise UserError(f"'{path}' already exists; choose another name, or another folder with --out DIR")
-    class_name = "".join(part.capitalize() for part in name.split("-"))
     words = {"name": name, "word": word, "file": word, "class_name": class_name, "run": format_run(kind, name)}
     try:
         folder.mkdir(parents=True, exist_ok=True)

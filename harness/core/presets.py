@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from harness.core.errors import UserError
 from harness.core.method import SUITES, SuitePreset
 from harness.core.registry import Registry, load_package
 
 EMBEDDED = "embedded:"
 """Leads the names of models that ship with the package."""
 MINILM = "all-MiniLM-L6-v2"
+Source = Literal["embedded", "hub"]
+"""Where rows come from if no --data-dir is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Preset:
 
     name: str
     summary: str
-    source: Literal["embedded", "hub"]
+    source: Source
     protocol: Mapping[str, Any]
     suites: Mapping[str, SuitePreset] = dataclasses.field(default_factory=dict)
     learning_rates_of: str = ""
@@ -44,8 +47,11 @@ PRESETS: Registry[Preset] = Registry("preset")
 def register_preset(preset: Preset) -> None:
     """Make a preset available as `--preset NAME`.
 
-    Raises UserError if the name is registered, or for learning rates of an unknown preset.
+    Raises UserError if the name is registered, for learning rates of an unknown preset, and for an unknown source.
     """
+    if preset.source not in get_args(Source):
+        allowed = ", ".join(get_args(Source))
+        raise UserError(f"preset '{preset.name}': source={preset.source!r}: allowed: {allowed}")
     if preset.learning_rates_of:
         PRESETS.get(preset.learning_rates_of)
     PRESETS.register(preset.name)(preset)

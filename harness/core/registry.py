@@ -17,7 +17,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -32,6 +32,8 @@ _loading: str | None = None
 """sha256 of the source of the plugin that is being imported; None while our own modules are imported."""
 _loaded: set[str] = set()
 """sha256 of the plugin files that were imported."""
+_digests: dict[Path, str] = {}
+"""The same by path, as of the last time that the file was loaded."""
 
 
 class Registry(Generic[T]):
@@ -156,6 +158,7 @@ def load_plugin(path: Path) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"plugin file '{path}' is not a Python file (.py)")
+    _digests[path] = digest
     if digest in _loaded:
         return
     module = importlib.util.module_from_spec(spec)
@@ -179,3 +182,17 @@ def load_all(plugins: Sequence[Path] = ()) -> None:
     load_entry_points()
     for path in plugins:
         load_plugin(path)
+
+
+def get_plugin_digests(plugins: Sequence[Path]) -> dict[Path, str]:
+    """The sha256 that plugin files had when this process loaded them, for `load_same` in another process."""
+    return {path: _digests[path] for path in plugins if path in _digests}
+
+
+def load_same(plugins: Sequence[Path], digests: Mapping[Path, str]) -> None:
+    """`load_all` in a process that works for another one. Raises UserError if a plugin file changed between the two."""
+    load_all(plugins)
+    for path, digest in digests.items():
+        # the keys of the cells have the first digest, so results of the changed code would be stored as the first's
+        if _digests[path] != digest:
+            raise UserError(f"plugin file '{path}' changed after the run loaded it; give the same command again")

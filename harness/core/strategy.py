@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.core.errors import UserError
 from harness.core.registry import Registry
@@ -145,13 +145,15 @@ STRATEGIES: Registry[Strategy] = Registry("strategy")
 def strategy(name: str, **facts: Any) -> Callable[[Callable[..., PerSite]], Callable[..., PerSite]]:
     """A decorator that registers a function as the strategy `name`; `facts` are fields of Strategy.
 
-    The first line of the function's docstring becomes the summary. Raises UserError if the name is registered, or for a
-    parameter that is not in `REQUESTS`.
+    The first line of the function's docstring becomes the summary. Raises UserError if the name is registered, for a
+    parameter that is not in `REQUESTS`, for one that is and has a default, for a function that cannot be called with
+    sites, ratio and rng, and for an unknown scope, unit or kind of scores.
     """
 
     def put(order: Callable[..., PerSite]) -> Callable[..., PerSite]:
         summary = (order.__doc__ or "").strip().partition("\n")[0].rstrip(".")
         declared = Strategy(name, order, summary, **facts)
+        _check_facts(declared)
         for parameter in declared.requests:
             if parameter not in REQUESTS:
                 hint = ' (scores need @strategy(..., scores="fisher"))' if parameter == "scores" else ""
@@ -159,7 +161,37 @@ def strategy(name: str, **facts: Any) -> Callable[[Callable[..., PerSite]], Call
                     f"strategy '{name}' has a parameter '{parameter}'; allowed after sites, ratio and rng:"
                     f" {', '.join(REQUESTS)}{hint}"
                 )
+        _check_signature(declared)
         STRATEGIES.register(name)(declared)
         return order
 
     return put
+
+
+def _check_facts(declared: Strategy) -> None:
+    """Raise UserError for a field that is not one of its literals; no type checker may have read a plugin."""
+    for field, allowed in (("scope", get_args(Scope)), ("unit", get_args(Unit)), ("scores", get_args(ScoreKind))):
+        value = getattr(declared, field)
+        if value not in allowed and not (field == "scores" and value is None):
+            raise UserError(f"strategy '{declared.name}': {field}={value!r}: allowed: {', '.join(allowed)}")
+
+
+def _check_signature(declared: Strategy) -> None:
+    """Raise UserError if the function does not take what it will be called with."""
+    signature = inspect.signature(declared.order)
+    positional = ("sites", "ratio", "rng", *(("scores",) if declared.scores else ()))
+    requested = dict.fromkeys(declared.requests)
+    try:
+        signature.bind(*positional, **requested)
+    except TypeError as error:
+        wanted = ", ".join((*positional, *requested))
+        raise UserError(
+            f"strategy '{declared.name}' takes {signature}: {error}; it is called with ({wanted})"
+        ) from error
+    for parameter in list(signature.parameters.values())[len(positional) :]:
+        # with a default it could mean "only if there is one", and would silently never come
+        if parameter.name in REQUESTS and parameter.default is not parameter.empty:
+            raise UserError(
+                f"strategy '{declared.name}': parameter '{parameter.name}' has a default; leave the default out to"
+                " request it, or choose another name"
+            )

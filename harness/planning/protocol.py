@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness.core.cell import Protocol
-from harness.core.errors import UserError
+from harness.core.errors import UserError, shorten
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import Method, Suite
 from harness.core.optimizer import HYPERPARAMETERS, OPTIMIZERS, check_hyperparameters
@@ -24,7 +26,8 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
     """The protocol of a cell, merged from several sources; later ones override earlier ones.
 
     Order: preset, the preset's settings for the suite, the method's declared learning rate, the paper's protocol, flags
-    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate.
+    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate, and for
+    a value of a preset, suite or method that is not valid.
     """
     suite_fields = chosen.get_suite_preset(suite.name).protocol
     fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
@@ -47,7 +50,16 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
     if "lr" not in fields:
         raise UserError(f"method '{method.name}' declares no learning rate for preset '{chosen.name}'; give --lr")
     SCHEDULES.get(fields.get("schedule", "linear"))  # an unknown name is refused with the nearest one
-    return Protocol.model_validate(fields)
+    try:
+        return Protocol.model_validate(fields)
+    except ValidationError as error:
+        # flags and options were checked when they were read
+        wrong = error.errors()[0]
+        what = f"{wrong['loc'][0] if wrong['loc'] else 'protocol'}={shorten(repr(wrong['input']))}: {wrong['msg']}"
+        raise UserError(
+            f"preset '{chosen.name}' with suite '{suite.name}' and method '{method.name}': {what}; one of the three"
+            " declares this value"
+        ) from error
 
 
 def _check_optimizer(fields: Mapping[str, Any], flags: dict[str, Any], options: Mapping[str, Any]) -> None:

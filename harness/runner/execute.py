@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
 from harness.core.progress import PlannedPack
 from harness.planning.balance import balance_packs, count_pack_steps, count_scoring_steps, weigh_pack, weigh_step
@@ -41,9 +43,29 @@ def build_setup(spec: Spec) -> ExecutorSetup:
 @contextlib.contextmanager
 def open_executor(spec: Spec) -> Iterator[Executor]:
     """The executor of a run, which has ended all of its processes when the context ends. Raises UserError."""
-    executor: Executor = EXECUTORS.get(spec.executor)(build_setup(spec))
+    executor = _create_executor(spec)
     with contextlib.closing(executor):
         yield executor
+
+
+def _create_executor(spec: Spec) -> Executor:
+    """The executor that the run names. Raises UserError if a plugin's cannot be made or is none."""
+    create = EXECUTORS.get(spec.executor)
+    if spec.executor not in EXECUTORS.sources:
+        executor: Executor = create(build_setup(spec))
+        return executor
+    what = f"executor '{spec.executor}'"
+    try:
+        executor = create(build_setup(spec))
+    except (KeyboardInterrupt, UserError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} raises {type(error).__name__} when it is made: {error}") from error
+    missing = [name for name in ("describe", "run", "close") if not callable(getattr(executor, name, None))]
+    if missing or not isinstance(getattr(executor, "workers", None), int):
+        listed = ", ".join([*(f"{name}()" for name in missing), *([] if missing else ["workers, a number"])])
+        raise UserError(f"{what} has no {listed}; derive it from LocalExecutor, or see Executor in the docs")
+    return executor
 
 
 def execute(
@@ -51,7 +73,8 @@ def execute(
 ) -> None:
     """Train `cells` in packs and store a record of each; packs that an earlier run began are resumed first.
 
-    Raises UserError, and KeyboardInterrupt after it has stored `cancelled` records.
+    Raises UserError, also if the executor leaves cells without an outcome, and KeyboardInterrupt after it has stored
+    `cancelled` records.
     """
     machine = executor.describe()
     # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
@@ -63,7 +86,7 @@ def execute(
     jobs = deque(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
     listener.on_plan([_describe_job(job, capacity.device) for job in jobs])
     interrupted = False
-    for outcome in executor.run(jobs, checkpoints, listener):
+    for outcome in _check_outcomes(executor.run(jobs, checkpoints, listener), spec.executor):
         for record in recorder.write(outcome):
             listener.on_cell_end(record)
         if outcome.interrupted:
@@ -74,6 +97,26 @@ def execute(
         listener.on_pack_end(outcome.worker)
     if interrupted:
         raise KeyboardInterrupt
+    if missing := len(keys - recorder.written):
+        count = "1 cell" if missing == 1 else f"{missing} cells"
+        raise UserError(
+            f"executor '{spec.executor}' ends without an outcome for {count}; finished cells are stored: the same "
+            "command resumes, --executor local trains them here"
+        )
+
+
+def _check_outcomes(outcomes: Iterable[PackOutcome], name: str) -> Iterator[PackOutcome]:
+    """The outcomes of the executor `name`, that of a job once. Raises UserError for anything else that it yields."""
+    # weak, because a job may hold the tensors of a checkpoint
+    jobs = weakref.WeakValueDictionary[int, PackJob]()
+    if not isinstance(outcomes, Iterable):
+        raise UserError(f"executor '{name}': its run() returns {type(outcomes).__name__}; wanted: PackOutcome objects")
+    for outcome in outcomes:
+        if not isinstance(outcome, PackOutcome):
+            raise UserError(f"executor '{name}' yields {type(outcome).__name__}; wanted: PackOutcome")
+        if id(outcome.job) not in jobs:  # a second outcome would train a failed pack's cells twice
+            jobs[id(outcome.job)] = outcome.job
+            yield outcome
 
 
 def _describe_job(job: PackJob, device: str) -> PlannedPack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from harness.core.gpu import get_gpu_pid
 from harness.core.process import count_cpus
 from harness.core.provenance import get_gpu_name, get_version, read_cpu_name
 from harness.core.record import Profile
+from harness.core.registry import get_plugin_digests
 from harness.profiling.worker import WorkerKilled, call_alone
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dic
     return requests
 
 
-def _take_profile(request: ProfileRequest, plugins: Sequence[Path]) -> Profile:
+def _take_profile(request: ProfileRequest, plugins: Sequence[Path], digests: Mapping[Path, str]) -> Profile:
     """The profile, measured in the worker process, which has to load the plugins itself."""
-    from harness.core.registry import load_all
+    from harness.core.registry import load_same
     from harness.profiling.measure import measure
 
-    load_all(plugins)
+    load_same(plugins, digests)
     return measure(request)
 
 
@@ -112,7 +113,8 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
         try:
             # this process may have the GPU open too; its id keeps the worker from reporting it as a sharer
             worker_request = dataclasses.replace(request, waiting=get_gpu_pid())
-            profiles[key] = call_alone("harness.profiling.measure", _take_profile, worker_request, spec.plugin)
+            plugins = spec.plugin, get_plugin_digests(spec.plugin)
+            profiles[key] = call_alone("harness.profiling.measure", _take_profile, worker_request, *plugins)
         except WorkerKilled:
             listener.note(
                 f"profile of {request.cell.title}: its process was killed (out of memory?); the report leaves it empty"

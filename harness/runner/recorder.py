@@ -29,6 +29,7 @@ class Recorder:
 
     def __init__(self, store: Store, environment: Environment, keys: Collection[str], *, chosen: Chosen) -> None:
         self.store, self.environment, self.keys, self.chosen = store, environment, set(keys), chosen
+        self.written: set[str] = set()
 
     def write(self, outcome: PackOutcome) -> list[Record]:
         """Records of an outcome's results, or of all its cells as cancelled after an interrupt; stores them."""
@@ -97,6 +98,7 @@ class Recorder:
         record = add_digests(self.store.out, record)
         # predictions with a value that is not finite are of no use to paired comparisons
         self.store.write(record, result.predictions if result and status == "ok" else None)
+        self.written.add(cell.key)
         yield record
 
     def _describe_pack(self, outcome: PackOutcome, slot: int) -> PackInfo:

@@ -209,3 +209,40 @@ def test_a_protocol_field_is_one_edited_file(group: str, packs: list[int], tmp_p
     # the keys that this package gives, which does not have the field
     plain = make_plan(make_spec({"tasks": ("rte",), "seeds": "1", "max_steps": 2, "eval_rows": 20})).cells
     assert len(keys) == 3 and {planned.key for planned in plain} < keys
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ('{"epochs": "many"}', "epochs='many'"),
+        ('{"epochz": 1.0}', "epochz=1.0"),
+        ('{"epochs": float("nan")}', "epochs=nan"),
+    ],
+)
+def test_a_preset_with_a_wrong_field_is_one_line(
+    field: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"""
+from harness.contracts import Preset, SuitePreset, register_preset
+
+models = {{"glue": SuitePreset("embedded:encoder")}}
+register_preset(Preset("odd", "a wrong field", "embedded", {field}, models, learning_rates_of="quick"))
+"""
+    plugin = write(tmp_path / "odd.py", source)
+    words = ["plan", "--plugin", str(plugin), "--preset", "odd", "--methods", "lora", "--tasks", "rte"]
+    with registered():
+        assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "preset 'odd'" in error and says in error and error.count("\n") == 1
+
+
+def test_a_preset_with_an_unknown_source_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = """
+from harness.contracts import Preset, register_preset
+
+register_preset(Preset("odd", "a wrong source", "disk", {}))
+"""
+    with registered():
+        assert main(["plan", "--plugin", str(write(tmp_path / "odd.py", source)), "--preset", "odd"]) == 2
+    error = capsys.readouterr().err
+    assert "source='disk': allowed: embedded, hub" in error and error.count("\n") == 1

@@ -234,6 +234,12 @@ def test_ties_fall_in_row_major_order() -> None:
         (lambda s: {}, "gives nothing for site 0.q"),
         (lambda s: {x.name: (np.zeros((2, 2)), np.zeros((2, 2))) for x in s}, "gives shapes"),
         (lambda s: {x.name: tuple(np.full(n, np.nan) for n in x.shapes) for x in s}, "gives NaN"),
+        (lambda s: None, "returns NoneType; wanted: a mapping"),
+        (lambda s: {x.name: tuple(np.full(n, 1j) for n in x.shapes) for x in s}, "gives complex128 and complex128"),
+        (
+            lambda s: {x.name: tuple(np.full(n, "1") for n in x.shapes) for x in s},
+            "gives <U1 and <U1 for site 0.q; wanted: real numbers",
+        ),
     ],
 )
 def test_a_strategy_that_gives_something_else_is_named(gives: Any, says: str) -> None:

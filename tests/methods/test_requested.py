@@ -257,6 +257,33 @@ def test_a_parameter_with_another_name_is_refused(
     assert says in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (
+            "@strategy('odd')\ndef odd():",
+            "takes (): too many positional arguments; it is called with (sites, ratio, rng)",
+        ),
+        (
+            "@strategy('odd', scores='fisher')\ndef odd(sites, ratio, rng):",
+            "is called with (sites, ratio, rng, scores)",
+        ),
+        ("@strategy('odd')\ndef odd(sites, ratio, rng, weights=None):", "parameter 'weights' has a default"),
+        ("@strategy('odd', unit='pair')\ndef odd(sites, ratio, rng):", "unit='pair': allowed: entry, row"),
+        ("@strategy('odd', scope='all')\ndef odd(sites, ratio, rng):", "scope='all': allowed: matrix, pair, model"),
+        ("@strategy('odd', scores='taylor')\ndef odd(sites, ratio, rng, scores):", "scores='taylor': allowed: weight"),
+    ],
+)
+def test_a_strategy_that_cannot_be_called_is_refused_when_it_registers(
+    head: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = write(tmp_path / "odd.py", f"from harness.contracts import strategy\n\n\n{head}\n    pass\n")
+    with registered():
+        assert main(["strategies", "--plugin", str(plugin)]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
 def test_what_does_not_go_with_requests_is_refused() -> None:
     for select in ("wanda", "weight-column"):
         with pytest.raises(NotApplicable, match=f"select={select}"):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.cli.main import main
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
 from harness.core.store import Store
@@ -129,3 +130,22 @@ def test_what_new_writes_passes_its_own_test(kind: str, tmp_path: Path) -> None:
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        ("strategy", "random-module", ""),
+        ("method", "random", "would hide Python's module 'random'"),
+        ("strategy", "numpy", "would hide Python's module 'numpy'"),
+        ("suite", "example", "the code of the plugin uses this name"),
+        ("suite", "task-data", "the code of the plugin uses this name"),
+        ("strategy", "tuple", "the code of the plugin uses this name"),
+    ],
+)
+def test_new_refuses_names_that_break_what_it_writes(
+    kind: str, name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", kind, name, "--out", str(tmp_path)]) == (2 if says else 0)
+    assert says in capsys.readouterr().err
+    assert bool(list(tmp_path.iterdir())) == (not says)

@@ -28,6 +28,7 @@ from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.process import build_child_environment
 from harness.core.provenance import get_utc_time
+from harness.core.registry import get_plugin_digests
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.worker import Event, Finished, Refused, dump_job, receive
 from harness.training.checkpoint import Checkpoints
@@ -72,7 +73,7 @@ class WorkerPool:
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
-        self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
+        self._silent_seconds = _read_silent_seconds()
         self._workers = [self._start(device) for device in devices]
 
     @property
@@ -140,7 +141,7 @@ class WorkerPool:
         # the worker holds the only other end: its death is the end of the stream
         theirs.close()
         with contextlib.suppress(BrokenPipeError):  # noticed when its first message does not come
-            ours.send_bytes(pickle.dumps(setup))
+            ours.send_bytes(pickle.dumps((setup, get_plugin_digests(setup.plugins))))
         return Worker(device, process, ours, time.monotonic())
 
     def _replace(self, worker: Worker, notes: list[str]) -> str:
@@ -241,6 +242,18 @@ class WorkerPool:
                 yield PackOutcome(worker.job, worker.started, interrupted=True)
                 worker.job = None
         self.close()
+
+
+def _read_silent_seconds() -> float:
+    """SILENT_SECONDS, or what the environment has in its place. Raises UserError."""
+    text = os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or str(SILENT_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:  # so that nan is refused too: no silence is longer
+        raise UserError(f"LORASP_HARNESS_WORKER_SECONDS={text}: allowed: a number of seconds above 0")
+    return seconds
 
 
 def _build_outcome(worker: Worker, message: Finished) -> PackOutcome:

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals
+from harness.core.method import METHODS, SUITES
+from harness.core.registry import Registry
 from harness.runner.executors.base import ExecutorSetup, Machine
 
 if TYPE_CHECKING:
@@ -94,6 +96,23 @@ class JobPickler(pickle.Pickler):
         self.sent[id(value)] = (len(self.sent), value)
         return self.sent[id(value)][0], pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def reducer_override(self, value: Any) -> Any:
+        """A registered class goes by its name there: in a plugin it may be local to a function or a loop."""
+        if isinstance(value, type):
+            for kind, registry in REGISTRIES.items():
+                for name, item in registry:
+                    if item is value:
+                        return _find_class, (kind, name)
+        return NotImplemented
+
+
+REGISTRIES: Mapping[str, Registry[Any]] = {"method": METHODS, "suite": SUITES}
+"""Where classes of jobs are registered."""
+
+
+def _find_class(kind: str, name: str) -> Any:
+    return REGISTRIES[kind].get(name)
+
 
 class JobUnpickler(pickle.Unpickler):
     """Reads jobs in a worker; `received` holds objects by number."""
@@ -114,9 +133,19 @@ Place = tuple[Path, Mapping[str, Any]]
 
 
 def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) -> bytes:
-    """The job for a worker that has received the objects in `sent`, to which this adds."""
+    """The job for a worker that has received the objects in `sent`, to which this adds.
+
+    Raises UserError for an object of a plugin that cannot be sent.
+    """
     stream = io.BytesIO()
-    JobPickler(stream, sent).dump((job, place))
+    try:
+        JobPickler(stream, sent).dump((job, place))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:  # pickle raises all three
+        task = job.pack.first.cell.task
+        raise UserError(
+            f"{task}: its suite or a method cannot be sent to a worker process: {error}; define what it holds at the"
+            " top of the plugin file, or train in one process (without --devices)"
+        ) from error
     return stream.getvalue()
 
 
@@ -181,12 +210,13 @@ def main() -> None:
 
 def serve(connection: Connection) -> None:
     """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
-    from harness.core.registry import load_all
+    from harness.core.registry import load_same
     from harness.runner.executors.in_process import LocalExecutor
     from harness.training.checkpoint import Checkpoints
 
-    setup: ExecutorSetup = pickle.loads(connection.recv_bytes())
-    load_all(setup.plugins)
+    start: tuple[ExecutorSetup, dict[Path, str]] = pickle.loads(connection.recv_bytes())
+    setup, digests = start
+    load_same(setup.plugins, digests)
     executor, listener = LocalExecutor(setup), ForwardingListener(connection)
     send(connection, executor.describe())
     received: dict[int, object] = {}

@@ -40,3 +40,56 @@ class Hanging(Lora):
     def pack_key(self):
         return None
 '''
+LOCAL = '''
+import dataclasses
+
+from harness.contracts import METHODS
+from methods.lowrank import LowRank
+
+
+def declare(name, factor):
+    @METHODS.register(name)
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Scaled(LowRank):
+        """LoRA with another scale."""
+
+        summary = "LoRA with another scale"
+
+        @property
+        def scale(self):
+            return factor * self.alpha / self.rank
+
+    Scaled.name = name
+
+
+for name, factor in (("half", 0.5), ("double", 2.0)):
+    declare(name, factor)
+'''
+UNSENDABLE = '''
+from harness.contracts import SUITES
+from suites.glue import Glue
+
+
+@SUITES.register("own")
+class Own(Glue):
+    """GLUE with a function that cannot be pickled."""
+
+    name = "own"
+
+    def load(self, task, request):
+        self.clean = lambda text: text
+        return super().load(task, request)
+'''
+CHANGING = '''
+import os, signal
+from pathlib import Path
+
+from harness.contracts import strategy
+
+
+@strategy("changing")
+def changing(sites, ratio, rng):
+    """The user edits the file while it trains, and the worker has to start again."""
+    Path(__file__).write_text(Path(__file__).read_text() + "# edited\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+'''

@@ -13,9 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.core.errors import UserError
 from harness.core.record import Record
 from harness.core.store import Store
-from tests.harness.runner.executors.plugins import HANGING, KILLING
+from harness.runner.executors.base import ExecutorSetup
+from harness.runner.executors.pool import WorkerPool
+from tests.harness.runner.executors.plugins import CHANGING, HANGING, KILLING, LOCAL, UNSENDABLE
 
 WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
 GRID = "--tasks rte,cola --methods lora,lorasp"
@@ -153,3 +156,40 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
 def test_devices_that_do_not_exist_are_one_line(tmp_path: Path, devices: str) -> None:
     said = finish(start(tmp_path / "out", "--devices", devices), 2)
     assert len(said.splitlines()) == 1 and "--devices" in said and devices in said
+
+
+def test_methods_of_a_loop_in_a_plugin_train_in_workers(tmp_path: Path) -> None:
+    """Pickle cannot name their classes; each keeps its own scale."""
+    (tmp_path / "local.py").write_text(LOCAL)
+    grid = f"--plugin {tmp_path}/local.py --methods half,double --tasks rte --seeds 1"
+    finish(start(tmp_path / "one", grid=grid, steps=5))
+    finish(start(tmp_path / "two", "--devices", "cpu:2", "--pack", "1", grid=grid, steps=5))
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for key, record in one.items():
+        assert [loss for _, loss in record.loss_curve] == pytest.approx([x for _, x in two[key].loss_curve], rel=1e-5)
+    first, second = (record.loss_curve for record in two.values())
+    assert first != second
+
+
+def test_a_suite_that_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(UNSENDABLE)
+    grid = f"--plugin {tmp_path}/own.py --suite own --methods lora --tasks rte --devices cpu:1"
+    said = finish(start(tmp_path / "out", grid=grid, steps=5), 2)
+    assert "cannot be sent to a worker process" in said and "Traceback" not in said
+
+
+def test_a_worker_that_starts_again_refuses_a_plugin_that_was_edited(tmp_path: Path) -> None:
+    """Results of the edited code would be stored under keys with the digest of the first."""
+    (tmp_path / "changing.py").write_text(CHANGING)
+    grid = f"--plugin {tmp_path}/changing.py --methods lorasp:select=changing --tasks rte --devices cpu:1"
+    said = finish(start(tmp_path / "out", grid=grid, steps=5), 2)
+    assert "changed after the run loaded it" in said and "Traceback" not in said
+    assert not read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("seconds", ["soon", "nan", "-1", "0"])
+def test_a_wrong_number_of_silent_seconds_is_refused(seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORASP_HARNESS_WORKER_SECONDS", seconds)
+    with pytest.raises(UserError, match=f"LORASP_HARNESS_WORKER_SECONDS={seconds}: allowed"):
+        WorkerPool([], ExecutorSetup("cpu"))
