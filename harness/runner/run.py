@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.core.device import check_optimizers
@@ -14,6 +14,7 @@ from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
+from harness.core.provenance import cuda_is_available
 from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
@@ -118,7 +119,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # before any training: otherwise a method that does not fit would fail hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
-            check_optimizers([planned.cell for planned in todo], spec.device)
+            # the devices of the executor: this process may have none, as on the head of a cluster
+            check_optimizers([planned.cell for planned in todo], executor.describe().environment.device)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
         has_results = any(c.key in records for c in plan.cells)
@@ -140,9 +142,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             if todo:
                 execute(plan, todo, spec, store, listener, executor)
             executor.close()  # a profile is taken alone on its device
-            profiles = _take_profiles(plan, spec, store, listener)
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
+            profiles = _take_profiles(plan, spec, store, listener, records.values())
             for line in skipped:
                 listener.note(line)
         finally:
@@ -180,9 +182,14 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
-def _take_profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
+def _take_profiles(
+    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record]
+) -> list[Profile]:
     if not spec.profile:
         return []
+    if any(record.environment.device == "cuda" for record in records) and not cuda_is_available():
+        listener.note("no new profiles: the cells trained on a GPU, and this machine has none")
+        return list(store.profiles().values())
     from harness.runner.profiles import profile_missing
 
     return profile_missing(plan, spec, store, listener)
