@@ -187,7 +187,10 @@ def _take_profiles(
 ) -> list[Profile]:
     if not spec.profile:
         return []
-    if any(record.environment.device == "cuda" for record in records) and not cuda_is_available():
+    if (
+        any(record.environment and record.environment.device == "cuda" for record in records)
+        and not cuda_is_available()
+    ):
         listener.note("no new profiles: the cells trained on a GPU, and this machine has none")
         return list(store.profiles().values())
     from harness.runner.profiles import profile_missing

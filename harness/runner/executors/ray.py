@@ -167,9 +167,9 @@ class RayExecutor:
             # soft: a node that leaves must not end the run
             place = NodeAffinitySchedulingStrategy(node, soft=True)
             options = {**self._slots.resources, "scheduling_strategy": place}
-            probes += [probe.options(**options).remote([self._setup]) for _ in range(count)]
+            probes += [probe.options(**options).remote((self._setup,)) for _ in range(count)]
         # no node has room yet: the autoscaler sees this one and starts a node
-        self._probes = probes or [probe.options(**self._slots.resources).remote([self._setup])]
+        self._probes = probes or [probe.options(**self._slots.resources).remote((self._setup,))]
 
     # ------------------------------------------------------------ tasks
 
@@ -185,7 +185,7 @@ class RayExecutor:
             task = self._train.options(
                 **self._slots.resources, memory=self._memory.estimate(job), name=job.pack.first.cell.task
             )
-            reference = task.remote(name, stream.getvalue(), parcels, [self._setup], self._mailbox)
+            reference = task.remote(name, stream.getvalue(), parcels, (self._setup,), self._mailbox)
             self._tasks[name] = Task(job, reference)
 
     def _receive(self, checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:

@@ -188,7 +188,7 @@ def prepare(reference: Any) -> Node:
     return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def probe_node(setup: list[Any]) -> bytes:
+def probe_node(setup: tuple[Any]) -> bytes:
     """A pickled Machine or Refused: what this process is, after it has loaded torch and the plugins."""
     try:
         return pickle.dumps(prepare(*setup).machine)
@@ -196,7 +196,7 @@ def probe_node(setup: list[Any]) -> bytes:
         return pickle.dumps(Refused(str(error)))
 
 
-def train_job(name: str, packed: bytes, parcels: Mapping[str, Any], setup: list[Any], mailbox: Any) -> bytes:
+def train_job(name: str, packed: bytes, parcels: Mapping[str, Any], setup: tuple[Any], mailbox: Any) -> bytes:
     """A pickled Trained or Refused. Ray calls this in a worker process, again if that or its node is lost."""
     _leave_other_gpu(*setup)
     with catch_signals():
