@@ -84,12 +84,14 @@ class RayExecutor:
             self._parcels = ParcelStore(with_files=not is_started_here)
             self._start_mailbox()
             self._start_probes(setup)
-        except BaseException:
+        except BaseException as error:
             self.close()
-            raise
-        finally:
-            if threading.current_thread() is threading.main_thread():
+            if isinstance(error, SystemExit):  # of Ray's handler: ours ends the run with the exit code of a signal
                 signal.signal(signal.SIGTERM, handler)
+                signal.raise_signal(signal.SIGTERM)
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
         self._train = self._ray.remote(max_retries=-1, max_calls=0)(train_job)
 
     @property

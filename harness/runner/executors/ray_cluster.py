@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from harness.runner.executors.base import ExecutorSetup
     from harness.training.pack_job import PackJob
 
-CONNECT_SECONDS = 18
-"""Time that a cluster has to answer; ray.init itself would wait for minutes."""
+DIAL_SECONDS, CONNECT_SECONDS = 4, 15
+"""Time that the host of a cluster and the cluster have to answer; ray.init itself would wait for minutes."""
 MIN_STORE_BYTES = 128 * 2**20
 MAX_STORE_BYTES = 2**30
 """Object store of a Ray that the run starts: it holds rows of tasks and results, while models are read from disk."""
@@ -87,18 +88,25 @@ def _check_answers(address: str) -> None:
     allowed = "give HOST:PORT of the cluster's head, or auto on one of its nodes"
     if address != "auto" and not re.fullmatch(r"\[?[\w.:-]+\]?:[0-9]{1,5}", address):
         raise UserError(f"--address {shorten(address)}: {allowed} (ray:// is not supported: run on a node)")
+    nobody = UserError(f"--address {address}: no Ray cluster answers; {allowed}")
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=DIAL_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise nobody from error
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=CONNECT_SECONDS, stdin=subprocess.DEVNULL, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"--address {address}: no Ray cluster answers in {CONNECT_SECONDS} s; {allowed}") from error
+        raise nobody from error
     if done.returncode:
-        # the last line of a traceback is the error; a version mismatch is the only one with more to say
         mismatch = [line.strip() for line in done.stderr.splitlines() if "Ray:" in line or "Python:" in line]
-        why = f"other versions than here ({', '.join(mismatch)})" if mismatch else "no Ray cluster answers"
-        raise UserError(f"--address {address}: {why}; {allowed}")
+        if mismatch:
+            raise UserError(f"--address {address}: other versions than here ({', '.join(mismatch)}); install the same")
+        raise nobody
 
 
 def _check_shared_memory() -> int:
@@ -215,7 +223,8 @@ class MemoryEstimates:
         shape = self._capacity.dimensions(step)
         bound = None if shape is None else int(estimate_upper_bound(shape, step, members))
         # a prediction takes seconds: it is made only where the closed form would keep slots empty
-        if bound is not None and bound + PROCESS_BYTES <= self.slots.most_memory // self.slots.count:
+        share = self.slots.most_memory // max(self.slots.nodes.values(), default=1)
+        if bound is not None and bound + PROCESS_BYTES <= share:
             return bound
         predicted = self._capacity.predicted(step, members)
         return (bound or 0) if isinstance(predicted, str) else predicted.peak
