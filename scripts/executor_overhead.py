@@ -1,6 +1,6 @@
 """Time the same packs on two worker processes and on a local Ray, in alternating rounds, without the start of either.
 
-    python scripts/executor_overhead.py [ROUNDS] [SEEDS]
+    python scripts/executor_overhead.py [ROUNDS] [SEEDS] [TASKS]
 
 Prints, for each round, the wall time and the CPU time of all processes of the run, and at the end the ratio of their
 medians. CPU time is what a busy machine disturbs least.
@@ -54,14 +54,20 @@ def time_cells(spec: Spec) -> tuple[float, float]:
 
 
 def main() -> None:
-    rounds, seeds = [int(word) for word in [*sys.argv[1:], "5", "10"][:2]]
+    rounds, seeds, tasks = [*sys.argv[1:], *["5", "10", ""][len(sys.argv) - 1 :]]
     load_all()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in FLAGS}
-    for number in range(rounds):
+    for number in range(int(rounds)):
         # the order alternates, so that a load that grows does not favour one of them
         for name in sorted(FLAGS, reverse=bool(number % 2)):
             with tempfile.TemporaryDirectory() as folder:
-                fields = {"seeds": str(seeds), "threads": 1, "profile": False, "out": Path(folder) / "out"}
+                fields = {
+                    "seeds": seeds,
+                    "tasks": tasks,
+                    "threads": 1,
+                    "profile": False,
+                    "out": Path(folder) / "out",
+                }
                 times[name].append(time_cells(make_spec({**fields, **FLAGS[name], "device": "cpu"})))
             wall, cpu = times[name][-1]
             load = os.getloadavg()[0]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 
 from harness.core.record import Record
 from tests.harness.runner.executors.plugins import HANGING, KILLING
-from tests.harness.runner.executors.test_pool import assert_equal, finish, read, start, wait_until
+from tests.harness.runner.executors.test_pool import assert_equal, finish, read, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,8 +69,12 @@ def start_ray(out: Path, *words: str, **variables: str) -> subprocess.Popen[str]
     return start(out, "--executor", "ray", *words, steps=STEPS, TEST_RUN=str(out), **variables)
 
 
-def has_checkpoint(out: Path) -> bool:
-    return any((out / "checkpoints").glob("*.pt"))
+def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the run has written a checkpoint; on a busy machine Ray takes minutes to start."""
+    deadline = time.monotonic() + 400
+    while not any((out / "checkpoints").glob("*.pt")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=60)[1]
+        time.sleep(0.02)
 
 
 def test_a_local_ray_gives_the_records_of_one_process(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
@@ -85,7 +90,7 @@ def test_a_signal_leaves_checkpoints_and_no_process_and_the_same_command_resumes
 ) -> None:
     out = tmp_path / "out"
     process = start_ray(out)
-    wait_until(lambda: has_checkpoint(out), process)
+    wait_for_checkpoint(out, process)
     process.send_signal(number)
     finish(process, 128 + number)
     assert not list_processes(out)
@@ -98,7 +103,7 @@ def test_a_signal_leaves_checkpoints_and_no_process_and_the_same_command_resumes
 def test_the_processes_of_a_local_ray_end_with_a_killed_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
     out = tmp_path / "out"
     process = start_ray(out)
-    wait_until(lambda: has_checkpoint(out), process)
+    wait_for_checkpoint(out, process)
     mine = list_processes(out)
     assert len(mine) > 3
     process.kill()
@@ -114,7 +119,7 @@ def test_the_pack_of_a_lost_node_resumes_on_another(
 ) -> None:
     out = tmp_path / "out"
     process = start_ray(out, "--address", cluster.address)
-    wait_until(lambda: has_checkpoint(out), process)
+    wait_for_checkpoint(out, process)
     cluster.remove_node(cluster.nodes[0], allow_graceful=False)
     said = finish(process)
     assert "its worker was lost" in said
@@ -124,7 +129,7 @@ def test_the_pack_of_a_lost_node_resumes_on_another(
 def test_a_killed_run_resumes_on_its_cluster(tmp_path: Path, undisturbed: dict[str, Record], cluster: Any) -> None:
     out = tmp_path / "out"
     process = start_ray(out, RAY_ADDRESS=cluster.address)
-    wait_until(lambda: has_checkpoint(out), process)
+    wait_for_checkpoint(out, process)
     process.kill()
     process.wait()
     said = finish(start_ray(out, "--address", cluster.address))
