@@ -149,3 +149,8 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
 def test_devices_that_do_not_exist_are_one_line(tmp_path: Path, devices: str) -> None:
     said = finish(start(tmp_path / "out", "--devices", devices), 2)
     assert len(said.splitlines()) == 1 and "--devices" in said and devices in said
+
+
+def test_an_address_without_ray_is_one_line(tmp_path: Path) -> None:
+    said = finish(start(tmp_path / "out", "--address", "127.0.0.1:6379"), 2)
+    assert said.startswith("error: --address 127.0.0.1:6379") and said.count("\n") == 1
