@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 MAX_KILLS = 2
 """Worker processes that a pack may end, on nodes that live on, before it counts as failed."""
-COMPARED = ("python", "torch", "transformers", "harness", "commit")
+COMPARED = ("python", "torch", "transformers", "harness")
 """Fields of Environment that must be equal where the run and its workers are."""
 
 
