@@ -25,7 +25,7 @@ REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
-    frozenset("device devices executor threads pack cache retry out profile save_adapters margin log".split())
+    frozenset("device devices executor address threads pack cache retry out profile save_adapters margin log".split())
     | REPORT_FIELDS
     | DECLARED_FIELDS
 )
@@ -259,7 +259,17 @@ class Spec(BaseModel):
     )
     executor: str = Field(
         default="local",
-        description="where packs train: local (the devices of this machine) or a plugin's; default: local",
+        description=(
+            "where packs train: local (the devices of this machine), ray (a Ray cluster) or a plugin's; default: local"
+        ),
+    )
+    address: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "Ray cluster to join with --executor ray: HOST:PORT, or auto on one of its nodes; default: RAY_ADDRESS,"
+            " otherwise a Ray of this machine is started for the run"
+        ),
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"

@@ -100,15 +100,26 @@ UNREAD_FIELDS = ("_name_or_path", "transformers_version")
 
 def hash_files(path: Path) -> str:
     """sha256 over names and contents of the config, tokenizer and generation files of a model folder."""
-    files = {path / name for name in READ if (path / name).is_file()}
-    files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in _list_read_files(path):
         content = _read_content(file)
         # Name and length separate the contents, so bytes cannot move between files without changing the hash.
         digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _list_read_files(path: Path) -> list[Path]:
+    """The config, tokenizer and generation files of a model folder, sorted."""
+    files = {path / name for name in READ if (path / name).is_file()}
+    files |= {file for pattern in READ_PATTERNS for file in path.glob(pattern) if file.is_file()}
+    return sorted(files)
+
+
+def list_files_to_load(source: ModelSource) -> list[Path]:
+    """All files with which another machine can load the model: for a shape those of the tokenizer. Raises UserError."""
+    weights = [] if source.shape is not None else _list_weight_files(source.name, source.path)
+    return list(dict.fromkeys([*weights, *_list_read_files(source.path)]))
 
 
 def _read_content(file: Path) -> bytes:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def build_setup(spec: Spec) -> ExecutorSetup:
     """What the run asks of its executor."""
-    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec))
+    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec), spec.address)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.core.device import check_optimizers
@@ -14,6 +14,7 @@ from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
+from harness.core.provenance import cuda_is_available
 from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
@@ -22,6 +23,7 @@ from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
 from harness.runner.execute import execute, open_executor
+from harness.runner.executors.base import Executor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +108,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             from harness.runner.tuning.tuning import tune
 
             plan = tune(plan, spec, command, listen, executor)
-        remaining = _find_remaining(plan, spec, store)
+        remaining = _find_remaining(plan, spec, store, executor)
         plan = remaining.plan
         store.write_run(
             command,
@@ -124,9 +126,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             if remaining.cells:
                 execute(plan, remaining.cells, spec, store, listener, executor)
             executor.close()  # a profile is taken alone on its device
-            profiles = _take_profiles(plan, spec, store, listener)
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
+            profiles = _take_profiles(plan, spec, store, listener, records.values())
             for line in skipped:
                 listener.note(line)
         finally:
@@ -148,7 +150,7 @@ class _Remaining:
     notes: Sequence[str]
 
 
-def _find_remaining(plan: Plan, spec: Spec, store: Store) -> _Remaining:
+def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) -> _Remaining:
     """The cells of a plan that are still to train. Raises UserError if the plan has no cell that can."""
     # damaged records are set aside here, so that their cells count as missing below
     records, set_aside = store.repair()
@@ -163,7 +165,8 @@ def _find_remaining(plan: Plan, spec: Spec, store: Store) -> _Remaining:
         # before any training: otherwise a method that does not fit would fail hours later
         plan = drop_unfit_cells(plan, missing)
         missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-        check_optimizers([planned.cell for planned in missing], spec.device)
+        # the devices of the executor: this process may have none, as on the head of a cluster
+        check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
     if not plan.cells:
         raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
     total = len(plan.cells)
@@ -201,9 +204,17 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
-def _take_profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
+def _take_profiles(
+    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record]
+) -> list[Profile]:
     if not spec.profile:
         return []
+    if (
+        any(record.environment and record.environment.device == "cuda" for record in records)
+        and not cuda_is_available()
+    ):
+        listener.note("no new profiles: the cells trained on a GPU, and this machine has none")
+        return list(store.profiles().values())
     from harness.runner.profiles import profile_missing
 
     return profile_missing(plan, spec, store, listener)

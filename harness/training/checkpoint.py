@@ -138,9 +138,16 @@ class Checkpoints:
             "spent": checkpoint.spent.model_dump(),
             "marks": dict(checkpoint.marks),
         }
+        self._replace(self.path(checkpoint.slot_keys), lambda stream: _save_with_digest(content, stream))
+
+    def store(self, name: str, content: bytes) -> None:
+        """Store a file that `write` made on another machine, with the same care for a disk that refuses."""
+        self._replace(self.folder / name, content)
+
+    def _replace(self, path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
-            write_atomically(self.path(checkpoint.slot_keys), lambda stream: _save_with_digest(content, stream))
+            write_atomically(path, content)
         except (OSError, UserError) as error:
             if not self._write_failed:  # one line per run: a full disk refuses every further checkpoint too
                 self.note(f"no checkpoint: {error}")

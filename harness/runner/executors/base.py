@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutorSetup:
-    """What a run asks of its executor: the values of --device, --devices, --threads and --plugin.
+    """What a run asks of its executor: the values of --device, --devices, --threads, --plugin and --address.
 
     `cache` is the folder of tokenized rows; None: no cache.
     """
@@ -28,6 +28,7 @@ class ExecutorSetup:
     threads: int | None = None
     plugins: tuple[Path, ...] = ()
     cache: Path | None = None
+    address: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,8 +104,9 @@ def run_trials(
         command, f"trials of tuning: {', '.join(dict.fromkeys(c.task for c in cells))}", [c.key for c in cells], ()
     )
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
-    for missing_cells in todo.values():
-        check_optimizers([planned.cell for planned in missing_cells], spec.device)
+    if any(todo.values()):
+        missing_of_all = [planned.cell for missing_cells in todo.values() for planned in missing_cells]
+        check_optimizers(missing_of_all, executor.describe().environment.device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials

@@ -193,3 +193,8 @@ def test_a_wrong_number_of_silent_seconds_is_refused(seconds: str, monkeypatch: 
     monkeypatch.setenv("LORASP_HARNESS_WORKER_SECONDS", seconds)
     with pytest.raises(UserError, match=f"LORASP_HARNESS_WORKER_SECONDS={seconds}: allowed"):
         WorkerPool([], ExecutorSetup("cpu"))
+
+
+def test_an_address_without_ray_is_one_line(tmp_path: Path) -> None:
+    said = finish(start(tmp_path / "out", "--address", "127.0.0.1:6379"), 2)
+    assert said.startswith("error: --address 127.0.0.1:6379") and said.count("\n") == 1

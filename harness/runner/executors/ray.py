@@ -1,0 +1,281 @@
+"""The executor `ray`: trains packs as tasks of a Ray cluster, or of a Ray that it starts on this machine.
+
+jobs ──> tasks (CPUs or a GPU, memory) ──> Ray places them, and starts them again on another node
+ ^           │ messages, checkpoints            └──> Trained ──> PackOutcome
+ │           ▼
+ │        Mailbox ──> listener, OUT/checkpoints
+ └── (recovery, as with any executor)
+
+The driver writes records and checkpoints, so nodes share no disk with it. A driver that is lost takes its tasks with
+it; the same command resumes from the checkpoints on its disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import UserError, shorten
+from harness.core.executor import EXECUTORS
+from harness.core.failure import Failure
+from harness.core.interrupt import defer_interrupts
+from harness.core.provenance import describe_environment, get_utc_time
+from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, require_ray
+from harness.runner.executors.ray_parcels import ParcelPickler, ParcelStore
+from harness.runner.executors.ray_worker import Begun, Mailbox, WorkerSetup, probe_node, train_job
+from harness.runner.executors.worker import Event, Finished, Refused
+from harness.training.checkpoint import Checkpoints
+from harness.training.pack_job import PackJob, PackOutcome
+
+if TYPE_CHECKING:
+    from harness.core.listener import Listener
+
+MIN_WAITING = 32
+"""Least number of tasks that are submitted at a time: those that wait are what an autoscaler sees."""
+POLL_SECONDS = 0.5
+STOP_SECONDS = 25.0
+"""Time that packs have to end their step and send a checkpoint after an interrupt."""
+PROBE_SECONDS = 30.0
+"""Time that the run waits for the other nodes after the first one is ready; a busy node is checked when it trains."""
+SILENT_SECONDS = 1800.0
+"""A task that trains and sends nothing for so long counts as hanging; LORASP_HARNESS_WORKER_SECONDS overrides it."""
+
+
+@dataclasses.dataclass
+class Task:
+    """A submitted job and the reference to its result; `label` is empty until it begins."""
+
+    job: PackJob
+    reference: Any
+    label: str = ""
+    last_message: float = 0.0
+    hangs: bool = False
+
+
+@EXECUTORS.register("ray")
+class RayExecutor:
+    """Trains packs on the nodes of a Ray cluster; the nodes load torch while the run plans."""
+
+    def __init__(self, setup: ExecutorSetup) -> None:
+        self._ray = require_ray(setup)
+        self._tasks: dict[str, Task] = {}
+        self._submitted = 0
+        self._machine: Machine | None = None
+        self._probes: list[Any] = []
+        self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
+        # a Ray that the user's own program has joined stays joined
+        self._owns = not self._ray.is_initialized()
+        # ray.init replaces the handler of SIGTERM, whose signal must reach the run
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            is_started_here = connect(self._ray, setup)
+            self._slots = count_slots(self._ray, setup)
+            self._memory = MemoryEstimates(self._slots, cache=setup.cache is not None)
+            self._parcels = ParcelStore(with_files=not is_started_here)
+            self._start_mailbox()
+            self._start_probes(setup)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, SystemExit):  # of Ray's handler: ours ends the run with the exit code of a signal
+                signal.signal(signal.SIGTERM, handler)
+                signal.raise_signal(signal.SIGTERM)
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+        self._train = self._ray.remote(max_retries=-1, max_calls=0)(train_job)
+
+    @property
+    def workers(self) -> int:
+        return self._slots.count
+
+    def describe(self) -> Machine:
+        """The machine of the first node that answers. Raises UserError for one with other versions."""
+        machines: list[Machine] = []
+        pending, deadline = self._probes, 0.0
+        while self._machine is None and pending and (not machines or time.monotonic() < deadline):
+            ready, pending = self._ray.wait(pending, timeout=POLL_SECONDS)
+            for reference in ready:
+                answer = pickle.loads(self._get(reference))
+                if isinstance(answer, Refused):
+                    raise UserError(answer.message)
+                deadline = deadline or time.monotonic() + PROBE_SECONDS
+                machines.append(answer)
+        for reference in pending:
+            self._ray.cancel(reference)
+        self._probes = []
+        if self._machine is None:
+            self._machine = Machine(machines[0].environment, min(machine.free_memory for machine in machines))
+        return self._machine
+
+    def run(self, jobs: deque[PackJob], checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
+        """See Executor."""
+        # a signal waits until the next look at the tasks: ray.wait and the recorder are not interrupted
+        with defer_interrupts(lambda: False) as raise_interrupt:
+            try:
+                while jobs or self._tasks:
+                    raise_interrupt()
+                    self._submit(jobs, checkpoints)
+                    yield from self._receive(checkpoints, listener)
+            except KeyboardInterrupt:
+                yield from self._stop(checkpoints, listener)
+
+    def close(self) -> None:
+        """End all tasks and, if this run has started a Ray, its processes."""
+        if self._owns:
+            self._ray.shutdown()  # of a cluster that was joined it ends the tasks of this run only
+        elif self._ray.is_initialized():
+            for task in self._tasks.values():
+                self._ray.cancel(task.reference, force=True)
+            with contextlib.suppress(AttributeError):  # the constructor may not have come so far
+                self._ray.kill(self._mailbox)
+        self._tasks.clear()
+
+    # ------------------------------------------------------------ start
+
+    def _start_mailbox(self) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # beside the driver: a checkpoint that has arrived there is not lost with any other node
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        actor = self._ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)(Mailbox)
+        self._mailbox = actor.remote()
+        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+
+    def _start_probes(self, setup: ExecutorSetup) -> None:
+        """Start tasks that load torch and the plugins in one process per slot, and answer with their Machine."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        plugins = tuple((path.name, path.read_bytes()) for path in setup.plugins)
+        names = ("LORASP_HARNESS_CHECKPOINT_SECONDS",)
+        variables = {name: os.environ[name] for name in names if name in os.environ}
+        own_setup = dataclasses.replace(
+            setup, device=self._slots.device, devices=None, threads=self._slots.threads, plugins=()
+        )
+        environment = describe_environment("cpu", self._slots.threads)
+        self._setup = self._ray.put(WorkerSetup(own_setup, plugins, variables, environment))
+        probe = self._ray.remote(max_retries=3, max_calls=0)(probe_node)
+        probes: list[Any] = []
+        for node, count in self._slots.nodes.items():
+            # soft: a node that leaves must not end the run
+            place = NodeAffinitySchedulingStrategy(node, soft=True)
+            options = {**self._slots.resources, "scheduling_strategy": place}
+            probes += [probe.options(**options).remote((self._setup,)) for _ in range(count)]
+        # no node has room yet: the autoscaler sees this one and starts a node
+        self._probes = probes or [probe.options(**self._slots.resources).remote((self._setup,))]
+
+    # ------------------------------------------------------------ tasks
+
+    def _submit(self, jobs: deque[PackJob], checkpoints: Checkpoints) -> None:
+        while jobs and len(self._tasks) < max(MIN_WAITING, 2 * self.workers):
+            job = jobs.popleft()
+            stream = io.BytesIO()
+            pickler = ParcelPickler(stream, self._parcels)
+            pickler.dump((job, dict(checkpoints.made_by)))
+            parcels = {digest: self._parcels.references[digest] for digest in pickler.used}
+            self._submitted += 1
+            name = str(self._submitted)
+            task = self._train.options(
+                **self._slots.resources, memory=self._memory.estimate(job), name=job.pack.first.cell.task
+            )
+            reference = task.remote(name, stream.getvalue(), parcels, (self._setup,), self._mailbox)
+            self._tasks[name] = Task(job, reference)
+
+    def _receive(self, checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
+        """Pass on messages of tasks and yield outcomes of those that have ended, within `POLL_SECONDS`."""
+        references = {task.reference: name for name, task in self._tasks.items()}
+        waiting = [self._messages, *references]
+        self._ray.wait(waiting, timeout=POLL_SECONDS)
+        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        if self._messages in ready:
+            self._pass_on(checkpoints, listener)
+        for reference in ready:
+            if reference in references:
+                name = references[reference]
+                outcome = self._build_outcome(self._tasks[name])
+                del self._tasks[name]
+                self._mailbox.forget.remote(name)
+                yield outcome
+        for task in self._tasks.values():
+            if task.label and time.monotonic() - task.last_message > self._silent_seconds and not task.hangs:
+                task.hangs = True
+                self._ray.cancel(task.reference, force=True)
+
+    def _pass_on(self, checkpoints: Checkpoints, listener: Listener) -> None:
+        """Take what has arrived in the Mailbox: events go to the listener, checkpoints to the run's folder."""
+        messages, files = self._get(self._messages)
+        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+        for name, content in messages:
+            message, task = pickle.loads(content), self._tasks.get(name)
+            if task is None:  # it has ended
+                continue
+            task.last_message = time.monotonic()
+            if isinstance(message, Begun):
+                task.label = message.label
+            elif isinstance(message, Event):
+                getattr(listener, message.name)(*message.arguments, worker=task.label)
+        for name, (file, content) in files.items():
+            if name in self._tasks:
+                self._tasks[name].last_message = time.monotonic()
+                checkpoints.store(file, content)
+
+    def _build_outcome(self, task: Task) -> PackOutcome:
+        """The outcome of a task that has ended. Raises UserError."""
+        from ray.exceptions import RayError, TaskCancelledError
+
+        began = get_utc_time()
+        try:
+            answer = pickle.loads(self._ray.get(task.reference))
+        except RayError as error:
+            if task.hangs:
+                line = f"its worker sent nothing for {self._silent_seconds:.0f} s"
+                return PackOutcome(task.job, began, failure=Failure(line, trace=line, memory=False), worker=task.label)
+            if isinstance(error, TaskCancelledError):
+                return PackOutcome(task.job, began, interrupted=True, worker=task.label)
+            raise self._convert(error) from error
+        if isinstance(answer, Refused):
+            raise UserError(answer.message)
+        job = PackJob(task.job.own_pack, None, task.job.save_adapters) if answer.restarted else task.job
+        fields = {field.name: getattr(answer, field.name) for field in dataclasses.fields(Finished)}
+        return PackOutcome(job, **fields, environment=answer.environment, worker=answer.label or task.label)
+
+    def _get(self, reference: Any) -> Any:
+        """The value of a reference. Raises UserError for an error of Ray."""
+        from ray.exceptions import RayError
+
+        try:
+            return self._ray.get(reference)
+        except RayError as error:
+            raise self._convert(error) from error
+
+    def _convert(self, error: Exception) -> UserError:
+        """The error that ends the run; packs that trained resume from their checkpoints."""
+        cause = getattr(error, "cause", None) or error
+        lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
+        if isinstance(cause, ImportError):
+            return UserError(f"a node of the Ray cluster cannot load the harness ({lines[-1]}); install it there")
+        reason = f"{type(cause).__name__}: {shorten(lines[0]) if lines else ''}"
+        return UserError(f"--executor ray: {reason}; finished cells are stored, the same command resumes")
+
+    def _stop(self, checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
+        """After an interrupt: packs end their step and send a checkpoint; outcomes of those that have begun."""
+        for task in self._tasks.values():
+            self._ray.cancel(task.reference)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._tasks and time.monotonic() < deadline:
+            for outcome in self._receive(checkpoints, listener):
+                if outcome.worker:  # the others were still waiting for a node
+                    yield outcome
+        for task in self._tasks.values():
+            if task.label:
+                yield PackOutcome(task.job, get_utc_time(), interrupted=True, worker=task.label)
+        self.close()

@@ -1,0 +1,270 @@
+"""What runs on the nodes of a Ray cluster: tasks that train packs, and the actor that passes on their messages.
+
+    run (ray.py)                            task on a node (one per pack)
+     │  job, Parcels by reference ─────────▶  LocalExecutor on the task's resources
+     │  ◀───────── Mailbox (actor, beside the run) ◀──── Event, Begun, checkpoints
+     │  ◀──────────────────── result: Trained or Refused
+
+The Mailbox keeps the last checkpoint of each pack: a task that Ray starts again after its node was lost resumes from
+it. Ray keeps the processes of finished tasks, so torch and the tokenized rows of a task stay loaded between packs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import os
+import pickle
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.core.errors import UserError
+from harness.core.failure import Failure
+from harness.core.interrupt import catch_signals
+from harness.core.provenance import get_utc_time
+from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.in_process import LocalExecutor
+from harness.runner.executors.ray_parcels import ParcelUnpickler, get_node_ip, write_plugin
+from harness.runner.executors.worker import Finished, ForwardingListener, Refused
+from harness.training.checkpoint import Checkpoints, PackCheckpoint
+from harness.training.pack_job import PackJob
+
+if TYPE_CHECKING:
+    from harness.core.record import Environment
+
+MAX_KILLS = 2
+"""Worker processes that a pack may end, on nodes that live on, before it counts as failed."""
+COMPARED = ("python", "torch", "transformers", "harness")
+"""Fields of Environment that must be equal where the run and its workers are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker needs before its first job.
+
+    `plugins` are names and contents of plugin files; `variables` are environment variables; `environment` is that of
+    the driver, for its versions.
+    """
+
+    setup: ExecutorSetup
+    plugins: tuple[tuple[str, bytes], ...]
+    variables: Mapping[str, str]
+    environment: Environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """A task has begun on the worker that listeners know by this label."""
+
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained(Finished):
+    """The outcome of a task; `restarted`: its checkpoint was of another kind of machine, so it was not used."""
+
+    environment: Environment | None = None
+    label: str = ""
+    restarted: bool = False
+
+
+# ---------------------------------------------------------------- the actor beside the run
+
+
+class Mailbox:
+    """Holds messages of tasks until the run takes them, and the last checkpoint file of each pack."""
+
+    def __init__(self) -> None:
+        self._messages: list[tuple[str, bytes]] = []
+        self._unsaved: set[str] = set()
+        self._checkpoints: dict[str, tuple[str, bytes]] = {}
+        self._starts: dict[str, list[str]] = {}
+        self._arrived = asyncio.Event()
+
+    async def begin(self, name: str, node: str, message: bytes) -> tuple[list[str], tuple[str, bytes] | None]:
+        """Note that a job begins on a node; returns the nodes of its earlier starts and its last checkpoint."""
+        earlier_nodes = list(self._starts.setdefault(name, []))
+        self._starts[name].append(node)
+        await self.post(name, message)
+        return earlier_nodes, self._checkpoints.get(name)
+
+    async def post(self, name: str, message: bytes) -> None:
+        self._messages.append((name, message))
+        self._arrived.set()
+
+    async def save(self, name: str, file: str, content: bytes) -> None:
+        """Keep a checkpoint file, which replaces the job's last one."""
+        self._checkpoints[name] = file, content
+        self._unsaved.add(name)
+        self._arrived.set()
+
+    async def take(self, seconds: float) -> tuple[list[tuple[str, bytes]], dict[str, tuple[str, bytes]]]:
+        """Messages and new checkpoints by job, after waiting up to so many seconds for the first."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), seconds)
+        messages, self._messages = self._messages, []
+        checkpoints = {name: self._checkpoints[name] for name in self._unsaved if name in self._checkpoints}
+        self._unsaved.clear()
+        self._arrived.clear()
+        return messages, checkpoints
+
+    async def forget(self, name: str) -> None:
+        """Drop what belongs to a finished job."""
+        self._checkpoints.pop(name, None)
+        self._starts.pop(name, None)
+
+
+# ---------------------------------------------------------------- on the nodes
+
+
+class _Channel:
+    """Stands for the connection of a ForwardingListener: sends what it gets to the Mailbox."""
+
+    def __init__(self, mailbox: Any, name: str) -> None:
+        self.mailbox, self.name = mailbox, name
+
+    def send_bytes(self, message: bytes) -> None:
+        self.mailbox.post.remote(self.name, message)
+
+
+class SentCheckpoints(Checkpoints):
+    """Writes checkpoints as files in a temporary folder and sends each to the Mailbox."""
+
+    def __init__(self, folder: Path, made_by: Mapping[str, Any], channel: _Channel, listener: ForwardingListener):
+        super().__init__(folder, made_by, listener.note)
+        self.channel = channel
+
+    def write(self, checkpoint: PackCheckpoint) -> None:
+        """Send the pack's checkpoint; it is beside the run when this returns."""
+        import ray
+
+        super().write(checkpoint)
+        path = self.path(checkpoint.slot_keys)
+        if path.exists():
+            content = path.read_bytes()
+            path.unlink()
+            ray.get(self.channel.mailbox.save.remote(self.channel.name, path.name, content))
+
+
+@dataclasses.dataclass
+class Node:
+    """This process: its executor, machine and the GPUs that it uses."""
+
+    executor: LocalExecutor
+    machine: Machine
+    gpus: str | None
+
+
+@functools.lru_cache(maxsize=1)
+def prepare(reference: Any) -> Node:
+    """Load plugins and torch, once per process. Raises UserError where the versions differ from the driver's."""
+    import ray
+
+    from harness.core.cache_folder import cache_folder
+    from harness.core.process import wait_passively
+    from harness.core.registry import load_all
+
+    wait_passively()
+    setup: WorkerSetup = ray.get(reference)
+    os.environ.update(setup.variables)
+    executor = LocalExecutor(dataclasses.replace(setup.setup, cache=setup.setup.cache and cache_folder()))
+    machine = executor.describe()
+    for field in COMPARED:
+        here, there = getattr(machine.environment, field), getattr(setup.environment, field)
+        # the build of torch may differ (+cpu, +cu128): a node for the run alone needs no GPU
+        if here and there and here.partition("+")[0] != there.partition("+")[0]:
+            raise UserError(
+                f"node {get_node_ip()} has {field} {here}, this machine {there}; install the same versions on both"
+            )
+    paths = [write_plugin(*plugin) for plugin in setup.plugins]
+    load_all(paths)
+    return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def probe_node(setup: tuple[Any]) -> bytes:
+    """A pickled Machine or Refused: what this process is, after it has loaded torch and the plugins."""
+    try:
+        return pickle.dumps(prepare(*setup).machine)
+    except UserError as error:
+        return pickle.dumps(Refused(str(error)))
+
+
+def train_job(name: str, packed: bytes, parcels: Mapping[str, Any], setup: tuple[Any], mailbox: Any) -> bytes:
+    """A pickled Trained or Refused. Ray calls this in a worker process, again if that or its node is lost."""
+    _leave_other_gpu(*setup)
+    with catch_signals():
+        try:
+            return pickle.dumps(_train(name, packed, parcels, *setup, mailbox), protocol=pickle.HIGHEST_PROTOCOL)
+        except UserError as error:
+            return pickle.dumps(Refused(str(error)))
+        except ImportError as error:  # a module of an installed plugin
+            line = f"node {get_node_ip()}: {error}; install there what is installed here"
+            return pickle.dumps(Refused(line))
+        except KeyboardInterrupt:  # before the pack began
+            return pickle.dumps(Trained(get_utc_time(), {}, None, None, True))
+
+
+def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any, mailbox: Any) -> Trained | Refused:
+    import ray
+
+    node_id = ray.get_runtime_context().get_node_id()
+    label = f"{get_node_ip()}:{os.getpid()}"
+    # before torch loads, which may end the process
+    begun = pickle.dumps(Begun(label))
+    earlier_nodes, stored = ray.get(mailbox.begin.remote(name, node_id, begun))
+    kills = _count_kills(earlier_nodes)
+    if kills >= MAX_KILLS:
+        line = f"its worker process ended {kills} times"
+        return Trained(get_utc_time(), {}, None, Failure(line, trace=line, memory=False), False, label=label)
+    node = prepare(reference)
+    job: PackJob
+    job, made_by = ParcelUnpickler(packed, parcels).load()
+    own_made_by = made_by | node.machine.environment.model_dump()
+    channel = _Channel(mailbox, name)
+    listener = ForwardingListener(cast(Connection, channel))
+    # other processors give other bits: the record would be of neither machine
+    restarted = job.start is not None and own_made_by != made_by
+    if restarted:
+        job = PackJob(job.own_pack, None, job.save_adapters)
+    with tempfile.TemporaryDirectory(prefix="lorasp-") as folder:
+        checkpoints = SentCheckpoints(Path(folder), own_made_by, channel, listener)
+        start = None
+        if stored is not None:
+            (Path(folder) / stored[0]).write_bytes(stored[1])
+            start = checkpoints.read(job.pack, job.slots)
+        if earlier_nodes:
+            step = "the beginning" if start is None else f"step {start.step}"
+            cells = "1 cell" if len(job.slots) == 1 else f"{len(job.slots)} cells"
+            listener.note(f"{job.pack.first.cell.task}: its worker was lost; {cells} again from {step}")
+        job = dataclasses.replace(job, start=start or job.start)
+        outcome = next(node.executor.run(deque([job]), checkpoints, listener))
+    fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(Finished)}
+    return Trained(**fields, environment=node.machine.environment, label=label, restarted=restarted)
+
+
+def _count_kills(earlier_nodes: list[str]) -> int:
+    """Earlier starts that ended although their node lives: the pack may be the cause."""
+    if not earlier_nodes:
+        return 0
+    import ray
+
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return sum(node in alive for node in earlier_nodes)
+
+
+def _leave_other_gpu(reference: Any) -> None:
+    """End this process if Ray has given it another GPU than the one that torch already uses; Ray takes a new one."""
+    torch = sys.modules.get("torch")
+    if (
+        torch is not None
+        and torch.cuda.is_initialized()
+        and prepare(reference).gpus != os.environ.get("CUDA_VISIBLE_DEVICES")
+    ):
+        os._exit(1)
