@@ -211,7 +211,7 @@ def _print_bench(result: Bench, out: Path | None) -> None:
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
 # `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
 EXCLUDED_FIELDS = (
-    {"out", "log", "executor", "devices", "profile", "retry", "margin", "save_adapters", "init_from"}
+    {"out", "log", "executor", "slurm", "devices", "profile", "retry", "margin", "save_adapters", "init_from"}
     | TUNING
     | REPORT_FIELDS
     | DECLARED_FIELDS

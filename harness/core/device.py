@@ -29,10 +29,10 @@ def choose_device(requested: str) -> str:
     return requested
 
 
-def check_optimizers(cells: Iterable[Cell], requested: str) -> None:
-    """Raise UserError where an optimizer of the cells does not run on the device of --device `requested`."""
+def check_optimizers(cells: Iterable[Cell], device: str) -> None:
+    """Raise UserError where an optimizer of the cells does not run on `device`, 'cpu' or 'cuda'."""
     for name in dict.fromkeys(cell.protocol.optimizer for cell in cells):
-        OPTIMIZERS.get(name)().check_device(choose_device(requested))
+        OPTIMIZERS.get(name)().check_device(device)
 
 
 def choose_threads(requested: int | None) -> int:

@@ -18,6 +18,7 @@ from harness.core.method import SUITES
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, parse_primary
 from harness.core.quantization import QUANTIZATIONS, describe_quantizations
 from harness.core.registry import load_all, load_package
+from harness.core.slurm_options import parse_slurm
 from harness.core.suite_options import split_option
 
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
@@ -25,7 +26,7 @@ REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
-    frozenset("device devices executor threads pack cache retry out profile save_adapters margin log".split())
+    frozenset("device devices executor slurm threads pack cache retry out profile save_adapters margin log".split())
     | REPORT_FIELDS
     | DECLARED_FIELDS
 )
@@ -259,7 +260,17 @@ class Spec(BaseModel):
     )
     executor: str = Field(
         default="local",
-        description="where packs train: local (the devices of this machine) or a plugin's; default: local",
+        description=(
+            "where packs train: local (the devices of this machine), slurm (jobs of a cluster, see --slurm) or a"
+            " plugin's; default: local"
+        ),
+    )
+    slurm: str | None = Field(
+        default=None,
+        description=(
+            "with --executor slurm, what each job asks for: partition=gpu,time=02:00:00,gpus=1,cpus=8,mem=32G,... (keys"
+            " of sbatch and of docs/slurm.md); default: 1 GPU and 1 hour on the default partition"
+        ),
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"
@@ -348,6 +359,13 @@ class Spec(BaseModel):
         return fields
 
     @model_validator(mode="after")
+    def _check_slurm_is_used(self) -> Self:
+        """Raise UserError for options of Slurm where packs train elsewhere."""
+        if self.slurm is not None and self.executor == "local":
+            raise UserError(f"--slurm {shorten(self.slurm)}: packs train on this machine; add --executor slurm")
+        return self
+
+    @model_validator(mode="after")
     def _check_quantize(self) -> Self:
         """Raise UserError for a type that neither the harness nor a plugin registers."""
         if any(name not in QUANTIZATIONS for name in self.quantize):
@@ -360,6 +378,14 @@ class Spec(BaseModel):
     @classmethod
     def _check_warmup(cls, value: float | None) -> float | None:
         return value if value is None else check_warmup(value)
+
+    @field_validator("slurm")
+    @classmethod
+    def _check_slurm(cls, value: str | None) -> str | None:
+        """Raise UserError for malformed options."""
+        if value is not None:
+            parse_slurm(value)
+        return value
 
     @field_validator("primary")
     @classmethod

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 def build_setup(spec: Spec) -> ExecutorSetup:
     """What the run asks of its executor."""
-    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec))
+    cache = _get_token_cache(spec)
+    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, cache, spec.slurm, spec.folder)
 
 
 @contextlib.contextmanager

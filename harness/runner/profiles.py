@@ -101,8 +101,9 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     """
     from harness.core.device import check_optimizers, choose_device
 
-    check_optimizers([planned.cell for planned in plan.cells], spec.device)
-    requests = build_requests(plan, spec, choose_device(spec.device), repeats)
+    device = choose_device(spec.device)
+    check_optimizers([planned.cell for planned in plan.cells], device)
+    requests = build_requests(plan, spec, device, repeats)
     for level in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
         listener.note(f"no profiles at {level}: it is simulated, so it has no memory or speed of its own")
     profiles = {} if repeats else {k: p for k, p in store.profiles().items() if k in requests and p.status == "ok"}

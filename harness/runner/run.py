@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.core.device import check_optimizers
 from harness.core.errors import UserError
+from harness.core.executor import REMOTE_EXECUTORS
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
@@ -118,7 +119,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # before any training: otherwise a method that does not fit would fail hours later
             plan = drop_unfit_cells(plan, todo)
             todo = select_missing_cells(plan.cells, records, retry=spec.retry)
-            check_optimizers([planned.cell for planned in todo], spec.device)
+            check_optimizers([planned.cell for planned in todo], executor.describe().environment.device)
         if not plan.cells:
             raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
         has_results = any(c.key in records for c in plan.cells)
@@ -183,6 +184,9 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
 def _take_profiles(plan: Plan, spec: Spec, store: Store, listener: Listener) -> list[Profile]:
     if not spec.profile:
         return []
+    if spec.executor in REMOTE_EXECUTORS:
+        listener.note(f"profiles are not taken with --executor {spec.executor}: run `profile` on one of its nodes")
+        return list(store.profiles().values())
     from harness.runner.profiles import profile_missing
 
     return profile_missing(plan, spec, store, listener)

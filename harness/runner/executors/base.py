@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ExecutorSetup:
     """What a run asks of its executor: the values of --device, --devices, --threads and --plugin.
 
-    `cache` is the folder of tokenized rows; None: no cache.
+    `cache` is the folder of tokenized rows; None: no cache. `slurm` is the value of --slurm, `out` the run's folder.
     """
 
     device: str
@@ -28,6 +28,8 @@ class ExecutorSetup:
     threads: int | None = None
     plugins: tuple[Path, ...] = ()
     cache: Path | None = None
+    slurm: str | None = None
+    out: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

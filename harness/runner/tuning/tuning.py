@@ -105,7 +105,9 @@ def run_trials(
     )
     todo = {index: select_missing_cells(plan.cells, records, retry=spec.retry) for index, plan in enumerate(plans)}
     for missing_cells in todo.values():
-        check_optimizers([planned.cell for planned in missing_cells], spec.device)
+        if missing_cells:
+            device = executor.describe().environment.device
+            check_optimizers([planned.cell for planned in missing_cells], device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials
