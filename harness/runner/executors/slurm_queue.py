@@ -55,7 +55,7 @@ class PackQueue:
     def __init__(self, files: JobFiles, cluster: Cluster, header: PackHeader, listener: Listener) -> None:
         self.files, self.cluster, self.header, self.listener = files, cluster, header, listener
         self.submitted: dict[str, Submitted] = {}
-        self.is_waiting = False
+        self.is_waiting = self._has_submitted = False
         self._ends: Counter[str] = Counter()
         self._reasons: set[str] = set()
         self._cancelled: list[str] = []
@@ -88,6 +88,7 @@ class PackQueue:
         stale_ids |= set(self.cluster.list_active() or ()) - adopted_ids - foreign_ids
         self.cluster.cancel(stale_ids)
         if self.submitted:
+            self._has_submitted = True
             self.listener.note(f"Slurm: {_count(len(self.submitted), 'job')} of an earlier command taken over")
         keys = {key for entry in self.submitted.values() for key in entry.job.own_pack.keys}
         remaining = [trimmed for job in jobs if (trimmed := _drop_cells(job, keys)) is not None]
@@ -111,7 +112,7 @@ class PackQueue:
                 jobs.extendleft(reversed(chunk))
                 if refusal.by_limit and len(chunk) > 1:
                     self._array_limit = len(chunk) // 2
-                elif refusal.by_limit and self.submitted:
+                elif refusal.by_limit and self._has_submitted:  # a job leaves the queue after its outcome is collected
                     self._note_once(f"Slurm takes no more jobs now ({refusal}); the others follow")
                     self._array_limit = self.cluster.array_limit
                     self._next_submission = time.monotonic() + self._interval
@@ -139,6 +140,7 @@ class PackQueue:
             entry.submission = dataclasses.replace(entry.submission, id=job_id)
             self.files.write_submission(name, entry.submission)
         self.submitted |= entries
+        self._has_submitted = True
         self.listener.note(f"Slurm: {_count(len(entries), 'job')} submitted ({job_ids[0]} to {job_ids[-1]})")
 
     # ------------------------------------------------------------ collecting

@@ -87,7 +87,7 @@ def start(
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """What was said on stderr."""
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=500)
     assert process.returncode == code, said
     return said
 
@@ -106,7 +106,7 @@ def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not happened():
         assert process is None or process.poll() is None, process.communicate(timeout=60)[1]
         assert time.monotonic() < deadline
@@ -151,14 +151,13 @@ def test_an_array_gives_the_records_of_one_process(
 
 def test_arrays_are_as_large_as_the_cluster_takes(tmp_path: Path, slurm: FakeSlurm) -> None:
     said = finish(
-        slurm.start(tmp_path / "out", "--pack", "2", steps=2, FAKE_SLURM_MAX_ARRAY="3", FAKE_SLURM_MAX_SUBMIT="2")
+        slurm.start(tmp_path / "out", "--pack", "2", steps=2, FAKE_SLURM_MAX_ARRAY="2", FAKE_SLURM_MAX_SUBMIT="3")
     )
-    # four packs: an array of three is refused for the two places, and the last ones wait for a place
+    # four packs: two, then one as there are three places, and the last one waits for a place
     assert "Slurm takes no more jobs now (QOSMaxSubmitJobPerUserLimit; " in said
     assert [record.status for record in read(tmp_path / "out").values()] == ["ok"] * 8
     assert slurm.states() == ["COMPLETED"] * 4
-    by_array = [name.partition("_")[0] for name in slurm.jobs()]
-    assert max(by_array.count(first) for first in by_array) == 2
+    assert sorted(slurm.jobs()) == ["100_0", "100_1", "102", "103"]
 
 
 @pytest.mark.slow
@@ -210,7 +209,7 @@ def test_a_signal_leaves_the_jobs_and_the_same_command_collects(
     process.send_signal(number)
     began = time.monotonic()
     said = finish(process, 128 + number)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert "2 jobs continue; the same command collects their results; to cancel: scancel --name lorasp-" in said
     assert not read(out)
     finish(slurm.start(out))
