@@ -251,9 +251,9 @@ class PackQueue:
 
     def _give_up(self, entry: Submitted, message: RefusedByNode) -> UserError:
         """Cancel all jobs, since each would meet the same error; returns it."""
-        finished = set(self.files.list_names("outcomes"))
+        finished = {name for name in self.files.list_names("outcomes") if self._has_finished(name)}
         self.cluster.cancel({other.id for name, other in self.submitted.items() if name not in finished})
-        for name in list(self.submitted):
+        for name in self.submitted.keys() - finished:  # what others have finished is collected by the next command
             self._forget(name, logs=True)
         return UserError(f"Slurm job {entry.id}: {message.message}")
 
@@ -266,6 +266,13 @@ class PackQueue:
         except Exception:  # damaged, or of other versions of the code
             return None
         return job if name_pack(job) == name else None
+
+    def _has_finished(self, name: str) -> bool:
+        """Whether a job has left an outcome, and not a refusal."""
+        try:
+            return isinstance(self.files.read_outcome(name).message, Finished)
+        except Exception:  # damaged, or of other versions of the code
+            return False
 
     def _has_outcome(self, name: str) -> bool:
         return self.files.path("outcomes", name).exists()

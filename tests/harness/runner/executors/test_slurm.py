@@ -113,6 +113,12 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | No
         time.sleep(0.02)
 
 
+def is_submitted(out: Path) -> bool:
+    """Whether the run knows the ids of both jobs."""
+    paths = list((out / "slurm" / "submissions").glob("*.json"))
+    return len(paths) == 2 and all(json.loads(path.read_text())["id"] for path in paths)
+
+
 def has_checkpoint(out: Path) -> bool:
     return any((out / "checkpoints").glob("*.pt"))
 
@@ -166,7 +172,7 @@ def test_the_jobs_of_a_killed_run_are_collected_and_none_runs_twice(
 ) -> None:
     out = tmp_path / "out"
     process = slurm.start(out)
-    wait_until(lambda: "RUNNING" in slurm.states(), process)
+    wait_until(lambda: is_submitted(out), process)
     process.kill()
     process.wait()
     wait_until(lambda: slurm.states() == ["COMPLETED"] * 2)
@@ -205,7 +211,7 @@ def test_a_signal_leaves_the_jobs_and_the_same_command_collects(
 ) -> None:
     out = tmp_path / "out"
     process = slurm.start(out)
-    wait_until(lambda: "RUNNING" in slurm.states(), process)
+    wait_until(lambda: is_submitted(out), process)
     process.send_signal(number)
     began = time.monotonic()
     said = finish(process, 128 + number)
