@@ -18,6 +18,7 @@ from harness.core.method import SUITES
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, parse_primary
 from harness.core.quantization import QUANTIZATIONS, describe_quantizations
 from harness.core.registry import load_all, load_package
+from harness.core.slurm_options import parse_slurm
 from harness.core.suite_options import split_option
 
 REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
@@ -25,7 +26,9 @@ REPORT_FIELDS = frozenset({"formats", "figures", "published", "tensorboard"})
 DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
-    frozenset("device devices executor address threads pack cache retry out profile save_adapters margin log".split())
+    frozenset(
+        "device devices executor address slurm threads pack cache retry out profile save_adapters margin log".split()
+    )
     | REPORT_FIELDS
     | DECLARED_FIELDS
 )
@@ -260,7 +263,8 @@ class Spec(BaseModel):
     executor: str = Field(
         default="local",
         description=(
-            "where packs train: local (the devices of this machine), ray (a Ray cluster) or a plugin's; default: local"
+            "where packs train: local (the devices of this machine), ray (a Ray cluster), slurm (jobs of a cluster) or"
+            " a plugin's; default: local"
         ),
     )
     address: str | None = Field(
@@ -269,6 +273,13 @@ class Spec(BaseModel):
         description=(
             "Ray cluster to join with --executor ray: HOST:PORT, or auto on one of its nodes; default: RAY_ADDRESS,"
             " otherwise a Ray of this machine is started for the run"
+        ),
+    )
+    slurm: str | None = Field(
+        default=None,
+        description=(
+            "with --executor slurm, what each job asks for: partition=gpu,time=02:00:00,gpus=1,cpus=8,mem=32G,... (keys"
+            " of sbatch and of docs/slurm.md); default: 1 GPU and 1 hour on the default partition"
         ),
     )
     threads: int | None = Field(
@@ -360,6 +371,13 @@ class Spec(BaseModel):
         return fields
 
     @model_validator(mode="after")
+    def _check_slurm_is_used(self) -> Self:
+        """Raise UserError for options of Slurm where packs train elsewhere."""
+        if self.slurm is not None and self.executor == "local":
+            raise UserError(f"--slurm {shorten(self.slurm)}: packs train on this machine; add --executor slurm")
+        return self
+
+    @model_validator(mode="after")
     def _check_quantize(self) -> Self:
         """Raise UserError for a type that neither the harness nor a plugin registers."""
         if any(name not in QUANTIZATIONS for name in self.quantize):
@@ -372,6 +390,14 @@ class Spec(BaseModel):
     @classmethod
     def _check_warmup(cls, value: float | None) -> float | None:
         return value if value is None else check_warmup(value)
+
+    @field_validator("slurm")
+    @classmethod
+    def _check_slurm(cls, value: str | None) -> str | None:
+        """Raise UserError for malformed options."""
+        if value is not None:
+            parse_slurm(value)
+        return value
 
     @field_validator("primary")
     @classmethod

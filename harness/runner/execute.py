@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 def build_setup(spec: Spec) -> ExecutorSetup:
     """What the run asks of its executor."""
-    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, _get_token_cache(spec), spec.address)
+    cache = _get_token_cache(spec)
+    places = spec.address, spec.slurm, spec.folder
+    return ExecutorSetup(spec.device, spec.devices, spec.threads, spec.plugin, cache, *places)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.core.device import check_optimizers
 from harness.core.errors import UserError
+from harness.core.executor import REMOTE_EXECUTORS
 from harness.core.files import check_writable, describe_os_error, escape_path
 from harness.core.listener import Listener
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
@@ -209,6 +210,9 @@ def _take_profiles(
 ) -> list[Profile]:
     if not spec.profile:
         return []
+    if spec.executor in REMOTE_EXECUTORS:
+        listener.note(f"profiles are not taken with --executor {spec.executor}: run `profile` on one of its nodes")
+        return list(store.profiles().values())
     if (
         any(record.environment and record.environment.device == "cuda" for record in records)
         and not cuda_is_available()

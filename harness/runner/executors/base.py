@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ExecutorSetup:
     """What a run asks of its executor: the values of --device, --devices, --threads, --plugin and --address.
 
-    `cache` is the folder of tokenized rows; None: no cache.
+    `cache` is the folder of tokenized rows; None: no cache. `slurm` is the value of --slurm, `out` the run's folder.
     """
 
     device: str
@@ -29,6 +29,8 @@ class ExecutorSetup:
     plugins: tuple[Path, ...] = ()
     cache: Path | None = None
     address: str | None = None
+    slurm: str | None = None
+    out: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,361 @@
+"""Slurm jobs: the same records as in one process, also after jobs, nodes or the run itself have ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.core.record import Record
+from harness.core.store import Store
+from tests.harness.runner.executors.plugins import KILLING
+
+pytest.importorskip("submitit")
+COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel")
+WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
+GRID = "--tasks rte,cola --methods lora,lorasp"
+SLURM = "partition=gpu,gpus=0,parallel=2"
+
+
+class FakeSlurm:
+    """A folder with Slurm's commands, and what they have done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.commands = folder, folder / "bin"
+        for name in ("jobs", "orders", "bin"):
+            (folder / name).mkdir(parents=True)
+        script = Path(__file__).with_name("fake_slurm.py")
+        for name in COMMANDS:
+            shim = self.commands / name
+            shim.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {script} {name} "$@"\n')
+            shim.chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{self.commands}{os.pathsep}{os.environ['PATH']}",
+            "FAKE_SLURM": str(folder),
+            "LORASP_HARNESS_SLURM_SECONDS": "0.5",
+            "LORASP_HARNESS_CHECKPOINT_SECONDS": "0",
+        }
+
+    def start(
+        self, out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables: str
+    ) -> subprocess.Popen[str]:
+        slurm = ["--executor", "slurm", "--slurm", SLURM] if "--slurm" not in words else ["--executor", "slurm"]
+        return start(out, *words, *slurm, grid=grid, steps=steps, environment={**self.environment, **variables})
+
+    def jobs(self) -> dict[str, dict[str, object]]:
+        return {path.stem: json.loads(path.read_text()) for path in (self.folder / "jobs").glob("*.json")}
+
+    def states(self) -> list[str]:
+        return [str(job["state"]) for job in self.jobs().values()]
+
+    def order(self, job: str, what: str) -> None:
+        (self.folder / "orders" / f"{job}.{what}").touch()
+
+    def end(self) -> None:
+        for _ in range(200):
+            active = [name for name, job in self.jobs().items() if job["state"] in ("PENDING", "RUNNING")]
+            if not active:
+                return
+            for name in active:
+                self.order(name, "cancel")
+                self.order(name, "kill")
+            time.sleep(0.1)
+
+
+def start(
+    out: Path, *words: str, grid: str = GRID, steps: int = 30, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "harness", *WORDS, *grid.split(), "--max-steps", str(steps)]
+    return subprocess.Popen(
+        [*command, "--out", str(out), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What was said on stderr."""
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == code, said
+    return said
+
+
+def read(out: Path) -> dict[str, Record]:
+    return Store(out).read()[0]
+
+
+def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
+    """The same cells with the same bits."""
+    assert one.keys() == other.keys()
+    for key, record in one.items():
+        assert record.status == other[key].status == "ok", record.reason
+        assert record.scores == other[key].scores
+        assert record.loss_curve == other[key].loss_curve
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 400
+    while not happened():
+        assert process is None or process.poll() is None, process.communicate(timeout=60)[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_submitted(out: Path) -> bool:
+    """Whether the run knows the ids of both jobs."""
+    paths = list((out / "slurm" / "submissions").glob("*.json"))
+    return len(paths) == 2 and all(json.loads(path.read_text())["id"] for path in paths)
+
+
+def has_checkpoint(out: Path) -> bool:
+    return any((out / "checkpoints").glob("*.pt"))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[FakeSlurm]:
+    fake = FakeSlurm(tmp_path / "slurm")
+    yield fake
+    fake.end()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """The records of one process; its two packs, one per task, are those of two jobs."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    finish(start(out, environment={**os.environ, "OMP_NUM_THREADS": "1"}))
+    return read(out)
+
+
+def test_an_array_gives_the_records_of_one_process(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+) -> None:
+    said = finish(slurm.start(tmp_path / "out", "--slurm", f"{SLURM},time=1-2:03,cpus=1,mem=2G,account=us,grace=60"))
+    assert_equal(read(tmp_path / "out"), undisturbed)
+    assert slurm.states() == ["COMPLETED"] * 2 and {job.partition("_")[0] for job in slurm.jobs()} == {"100"}
+    flags = slurm.jobs()["100_0"]["flags"]
+    assert isinstance(flags, dict)
+    expected = {"time": "1563", "cpus-per-task": "1", "mem": "2048M", "account": "us", "signal": "USR1@60"}
+    assert flags | expected | {"array": "0-1%2"} == flags and "gpus-per-node" not in flags
+    assert "on 100_0" in said and "on 100_1" in said
+    # nothing is left but the machine, which later plans of the folder use
+    assert not [p for p in (tmp_path / "out" / "slurm").rglob("*.pkl") if p.parent.name != "data"]
+    again = finish(slurm.start(tmp_path / "out"))
+    assert "8 done" in again and len(slurm.jobs()) == 2
+
+
+def test_arrays_are_as_large_as_the_cluster_takes(tmp_path: Path, slurm: FakeSlurm) -> None:
+    said = finish(
+        slurm.start(tmp_path / "out", "--pack", "2", steps=2, FAKE_SLURM_MAX_ARRAY="2", FAKE_SLURM_MAX_SUBMIT="3")
+    )
+    # four packs: two, then one as there are three places, and the last one waits for a place
+    assert "Slurm takes no more jobs now (QOSMaxSubmitJobPerUserLimit; " in said
+    assert [record.status for record in read(tmp_path / "out").values()] == ["ok"] * 8
+    assert slurm.states() == ["COMPLETED"] * 4
+    assert sorted(slurm.jobs()) == ["100_0", "100_1", "102", "103"]
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_killed_run_are_collected_and_none_runs_twice(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out)
+    wait_until(lambda: is_submitted(out), process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: slurm.states() == ["COMPLETED"] * 2)
+    assert not read(out)  # only a run writes records
+    said = finish(slurm.start(out))
+    assert "2 jobs of an earlier command taken over" in said
+    assert_equal(read(out), undisturbed)
+    assert len(slurm.jobs()) == 2 and {job["runs"] for job in slurm.jobs().values()} == {1}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_submits_leaves_no_second_training(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out, FAKE_SLURM_SLEEP="60")
+    wait_until(lambda: "RUNNING" in slurm.states(), process)
+    process.kill()  # sbatch has accepted the array, and nobody knows its number
+    process.wait()
+    assert_submissions_without_id(out)
+    finish(slurm.start(out))
+    assert_equal(read(out), undisturbed)
+    states = {name: str(job["state"]).split()[0] for name, job in slurm.jobs().items()}
+    assert states == {"100_0": "CANCELLED", "100_1": "CANCELLED", "102_0": "COMPLETED", "102_1": "COMPLETED"}
+
+
+def assert_submissions_without_id(out: Path) -> None:
+    submissions = [json.loads(path.read_text()) for path in (out / "slurm" / "submissions").glob("*.json")]
+    assert [submission["id"] for submission in submissions] == [None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_jobs_and_the_same_command_collects(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record], number: int
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out)
+    wait_until(lambda: is_submitted(out), process)
+    process.send_signal(number)
+    began = time.monotonic()
+    said = finish(process, 128 + number)
+    assert time.monotonic() - began < 30
+    assert "2 jobs continue; the same command collects their results; to cancel: scancel --name lorasp-" in said
+    assert not read(out)
+    finish(slurm.start(out))
+    assert_equal(read(out), undisturbed)
+    assert slurm.states() == ["COMPLETED"] * 2
+
+
+@pytest.mark.slow
+def test_the_command_that_is_named_cancels_the_jobs(tmp_path: Path, slurm: FakeSlurm) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out, steps=3000)
+    wait_until(lambda: "RUNNING" in slurm.states(), process)
+    process.send_signal(signal.SIGINT)
+    said = finish(process, 130)
+    words = said.partition("to cancel: ")[2].splitlines()[0].split()
+    subprocess.run(words, check=True, env=slurm.environment)
+    wait_until(lambda: slurm.states() == ["CANCELLED by 0"] * 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["warn", "kill", "term"])
+def test_a_job_that_is_preempted_or_loses_its_node_goes_on_from_its_checkpoint(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record], what: str
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out)
+    wait_until(lambda: has_checkpoint(out), process)
+    running = next(name for name, job in slurm.jobs().items() if job["state"] == "RUNNING")
+    slurm.order(running, what)
+    said = finish(process)
+    assert_equal(read(out), undisturbed)
+    resumed = [record for record in read(out).values() if "resumed at step" in record.extra]
+    assert resumed and all(record.extra["resumed at step"] > 0 for record in resumed)
+    if what == "warn":  # requeued by the job itself: the same job again
+        assert slurm.jobs()[running]["runs"] == 2 and len(slurm.jobs()) == 2
+    else:
+        assert f"Slurm job {running} ended (" in said and len(slurm.jobs()) == 3
+
+
+@pytest.mark.slow
+def test_a_short_time_limit_is_survived_by_requeues(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+) -> None:
+    """The time limit comes while the pack loads or trains, again and again until it is done."""
+    finish(slurm.start(tmp_path / "out", steps=400, FAKE_SLURM_TIMEOUT="9,60"))
+    assert [record.status for record in read(tmp_path / "out").values()] == ["ok"] * 8
+    assert max(int(str(job["runs"])) for job in slurm.jobs().values()) > 1 and len(slurm.jobs()) == 2
+
+
+@pytest.mark.slow
+def test_a_time_limit_without_progress_fails_with_the_reason(tmp_path: Path, slurm: FakeSlurm) -> None:
+    process = slurm.start(tmp_path / "out", grid="--tasks rte --methods lora --seeds 1", FAKE_SLURM_TIMEOUT="0.8,60")
+    finish(process, 1)
+    (record,) = read(tmp_path / "out").values()
+    assert record.status == "failed"
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_its_job_twice_fails_and_the_others_do_not(tmp_path: Path, slurm: FakeSlurm) -> None:
+    (tmp_path / "killing.py").write_text(KILLING)
+    out = tmp_path / "out"
+    grid = f"--plugin {tmp_path}/killing.py --methods lora,killing --tasks rte --seeds 1"
+    finish(slurm.start(out, grid=grid, steps=5), 1)
+    by_method = {record.cell.method: record for record in read(out).values()}
+    assert by_method["lora"].status == "ok"
+    assert by_method["killing"].status == "failed"
+    assert "its Slurm job ended 2 times" in (by_method["killing"].reason or "")
+    assert len(slurm.jobs()) == 3
+
+
+@pytest.mark.slow
+def test_jobs_that_somebody_cancels_are_not_submitted_again_by_the_same_run(
+    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out)
+    wait_until(lambda: has_checkpoint(out), process)
+    subprocess.run(["scancel", "100_1"], check=True, env=slurm.environment)
+    said = finish(process, 2)
+    assert "1 Slurm job cancelled (100_1)" in said and len(read(out)) == 4
+    finish(slurm.start(out))
+    assert_equal(read(out), undisturbed)
+
+
+@pytest.mark.slow
+def test_a_plugin_that_nodes_do_not_see_is_one_line(tmp_path: Path, slurm: FakeSlurm) -> None:
+    plugin, out = tmp_path / "own.py", tmp_path / "out"
+    plugin.write_text(KILLING)
+    # as on a node without the file: it goes away between submission and start
+    shim = slurm.commands / "sbatch"
+    shim.write_text(shim.read_text().replace("exec ", f"rm {plugin}; exec "))
+    said = finish(slurm.start(out, "--plugin", str(plugin)), 2)
+    assert str(plugin) in said.splitlines()[-1] and "Slurm job 100_" in said.splitlines()[-1]
+    plugin.write_text(KILLING)
+    shim.write_text(shim.read_text().replace(f"rm {plugin}; ", ""))
+    finish(slurm.start(out, "--plugin", str(plugin), steps=2))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--slurm partition=gpus,gpus=0", "invalid partition specified: gpus"),
+        ("--slurm time=soon", "--slurm time=soon: allowed: minutes"),
+        ("--slurm gpus=2", "--slurm gpus=2: allowed: 0, 1 or TYPE:1"),
+        ("--slurm partion=gpu", "did you mean 'partition'?"),
+        ("--slurm partition", "allowed: KEY=VALUE"),
+        ("--slurm gpus=1 --device cpu", "--slurm gpus=1, but --device is cpu"),
+        ("--devices cpu:2", "give gpus= in --slurm"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, slurm: FakeSlurm, words: str, says: str) -> None:
+    said = finish(slurm.start(tmp_path / "out", *words.split()), 2)
+    lines = [line for line in said.splitlines() if line.startswith("error")]
+    assert len(lines) == 1 and says in lines[0] and "Traceback" not in said
+    assert not slurm.jobs()
+
+
+@pytest.mark.parametrize("missing", ["sbatch", "submitit"])
+def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path, slurm: FakeSlurm, missing: str) -> None:
+    variables = {}
+    if missing == "submitit":
+        (tmp_path / "site" / "submitit").mkdir(parents=True)
+        (tmp_path / "site" / "submitit" / "__init__.py").write_text("raise ImportError('No module named submitit')")
+        variables["PYTHONPATH"] = f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    else:
+        shutil.rmtree(slurm.commands)
+    said = finish(slurm.start(tmp_path / "out", **variables), 2)
+    assert len(said.splitlines()) == 1
+    assert ("lorasp-harness[slurm]" if missing == "submitit" else "no command sbatch") in said
+
+
+@pytest.mark.slow
+def test_processes_of_this_machine_rehearse_a_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_SLURM_SECONDS": "0.5"}
+    words = ["--executor", "slurm", "--slurm", "cluster=local,gpus=0,parallel=2"]
+    out = tmp_path / "out"
+    process = start(out, *words, environment=environment)
+    wait_until(lambda: any((out / "slurm" / "starts").glob("*.json")), process)
+    process.kill()
+    process.wait()
+    said = finish(start(out, *words, environment=environment))
+    assert "of an earlier command taken over" in said
+    assert_equal(read(out), undisturbed)
