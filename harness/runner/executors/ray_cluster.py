@@ -66,6 +66,8 @@ def connect(ray: Any, setup: ExecutorSetup) -> bool:
             ray.init(address=address, **quiet)
             return False
         room = _check_shared_memory()
+        # as the workers of --executor local: Ray's default, 15, lets any other process of a laptop come first
+        os.environ.setdefault("RAY_worker_niceness", "0")
         gpus = {"num_gpus": 0} if setup.device == "cpu" else {}
         # its workers import this harness, also from a checkout
         with set_child_environment():
