@@ -159,7 +159,7 @@ class PackQueue:
             if name in begun and not entry.is_announced:
                 entry.is_announced, pack = True, entry.job.own_pack
                 steps = max(count_steps(member.cell.protocol, member.train_rows) for member in pack.members)
-                self.listener.on_pack_start(pack.first.cell.task, len(pack.members), steps, worker=entry.id)
+                self.listener.on_pack_start(pack.first.cell.task, len(pack.members), steps, pack.keys, entry.id)
 
     def collect(self) -> Iterator[PackOutcome]:
         """Outcomes that jobs have left. Raises UserError if a node refuses the run."""
