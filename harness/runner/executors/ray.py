@@ -147,7 +147,9 @@ class RayExecutor:
 
         # beside the driver: a checkpoint that has arrived there is not lost with any other node
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
-        actor = self._ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)(Mailbox)
+        # if its process is killed, Ray starts an empty one; checkpoints that it had passed on are on the driver's disk
+        lasting = {"max_restarts": -1, "max_task_retries": -1}
+        actor = self._ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here, **lasting)(Mailbox)
         self._mailbox = actor.remote()
         self._messages = self._mailbox.take.remote(POLL_SECONDS)
 
