@@ -88,7 +88,11 @@ def execute(
     jobs = deque(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
     listener.on_plan([_describe_job(job, capacity.device) for job in jobs])
     interrupted = False
+    # weak, because a job may hold the tensors of a checkpoint
+    seen = weakref.WeakValueDictionary[int, PackJob]()
     for outcome in _check_outcomes(executor.run(jobs, checkpoints, listener), spec.executor):
+        if not _is_new(outcome, seen, spec.executor):
+            continue
         for record in recorder.write(outcome):
             listener.on_cell_end(record)
         if outcome.interrupted:
@@ -107,18 +111,21 @@ def execute(
         )
 
 
-def _check_outcomes(outcomes: Iterable[PackOutcome], name: str) -> Iterator[PackOutcome]:
-    """The outcomes of the executor `name`, that of a job once. Raises UserError for anything else that it yields."""
-    # weak, because a job may hold the tensors of a checkpoint
-    jobs = weakref.WeakValueDictionary[int, PackJob]()
+def _check_outcomes(outcomes: Iterable[PackOutcome], name: str) -> Iterable[PackOutcome]:
+    """What the executor `name` returned. Raises UserError if it cannot yield outcomes."""
     if not isinstance(outcomes, Iterable):
         raise UserError(f"executor '{name}': its run() returns {type(outcomes).__name__}; wanted: PackOutcome objects")
-    for outcome in outcomes:
-        if not isinstance(outcome, PackOutcome):
-            raise UserError(f"executor '{name}' yields {type(outcome).__name__}; wanted: PackOutcome")
-        if id(outcome.job) not in jobs:  # a second outcome would train a failed pack's cells twice
-            jobs[id(outcome.job)] = outcome.job
-            yield outcome
+    return outcomes
+
+
+def _is_new(outcome: PackOutcome, seen: weakref.WeakValueDictionary[int, PackJob], name: str) -> bool:
+    """Whether this is the first outcome of its job, which it adds to `seen`. Raises UserError for anything else."""
+    if not isinstance(outcome, PackOutcome):
+        raise UserError(f"executor '{name}' yields {type(outcome).__name__}; wanted: PackOutcome")
+    if id(outcome.job) in seen:  # a second outcome would train a failed pack's cells twice
+        return False
+    seen[id(outcome.job)] = outcome.job
+    return True
 
 
 def _describe_job(job: PackJob, device: str) -> PlannedPack:

@@ -51,7 +51,7 @@ def test_a_profile_knows_the_run_that_waits_for_it(monkeypatch: pytest.MonkeyPat
     """As after training on a GPU: the run has it open while each profile is measured."""
     seen: list[int | None] = []
 
-    def answer(preload: str, take: Any, question: request.ProfileRequest, plugins: Any) -> Any:
+    def answer(preload: str, take: Any, question: request.ProfileRequest, *plugins: Any) -> Any:
         seen.append(question.waiting)
         return measure._build_profile(question, "failed")
 

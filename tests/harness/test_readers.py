@@ -280,7 +280,7 @@ def test_methods_that_differ_only_in_rate_stay_apart(tmp_path: Path, capsys: pyt
             store.write(own, None)
         store.write_run("command", "title", [own.key for own in made], [])
     rows = RunWatcher(tmp_path / "a", build_method_names).look().rows()
-    assert [row[4] for row in rows] == ["61.0", "71.0"] and len({row[1] for row in rows}) == 2
+    assert [row[5] for row in rows] == ["61.0", "71.0"] and len({row[1] for row in rows}) == 2
     assert main(["watch", str(tmp_path / "a"), "--once"]) == 0
     said = capsys.readouterr().out
     assert "lr=0.001" in said and "lr=0.002" in said

@@ -25,6 +25,7 @@ from harness.core.interrupt import catch_signals
 from harness.core.listener import SilentListener
 from harness.core.process import wait_passively
 from harness.core.provenance import get_utc_time, get_version
+from harness.core.terminal import print_lines
 from harness.runner.executors.slurm_files import JobFiles, JobReport, PackHeader, Start
 from harness.runner.executors.worker import Finished, Refused
 from harness.training.pack_job import PackJob
@@ -46,7 +47,7 @@ class PackTask:
         files = JobFiles(self.folder)
         start = self._claim(files)
         if start is None:
-            print("this pack is trained by another job", file=sys.stderr)
+            print_lines(["this pack is trained by another job"], sys.stderr)
             return
         requeue = _release_signals()
         with catch_signals() as catcher:
@@ -125,12 +126,12 @@ class JobListener(SilentListener):
         self.last_step = 0.0
 
     def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
-        print(f"{task}: {cells} cells, {steps} steps", flush=True)
+        print_lines([f"{task}: {cells} cells, {steps} steps"])
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
         if time.monotonic() - self.last_step >= PROGRESS_SECONDS:
             self.last_step = time.monotonic()
-            print(f"step {step}", flush=True)
+            print_lines([f"step {step}"])
 
     def note(self, line: str, worker: str = "") -> None:
         self.notes.append(line)

@@ -198,5 +198,5 @@ def test_the_quota_of_a_container(
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_threads_are_as_many_as_the_affinity_allows(tmp_path: Path) -> None:
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import harness.runner.execute as e; "
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import harness.core.device as e; "
     assert python(code + "print(e.choose_threads(None))", tmp_path) == "1"

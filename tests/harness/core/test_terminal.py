@@ -57,6 +57,7 @@ def run_on_terminal(action: Callable[[], object], columns: int) -> str:
         try:
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
             os.environ["TERM"] = "xterm"
+            os.environ.pop("COLUMNS", None)  # it would count instead of the terminal's width
             sys.stdin, sys.stdout, sys.stderr = (open(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115
             action()
             sys.stdout.flush()
