@@ -138,9 +138,7 @@ def test_numbers_of_the_table_are_those_of_the_reference_run() -> None:
         if method == "lora":
             assert difference == ""
             continue
-        start = (
-            rf"^\| mean of 6 tasks \| {re.escape(method)} \| lora \| 10 \| (\S+) \| ([^|]+) \| seeds and examples"
-        )
+        start = rf"^\| mean of 6 tasks \| {re.escape(method)} \| lora \| 10 \| (\S+) \| ([^|]+) \| seeds and examples"
         ((mean, interval),) = re.findall(start, report, re.M)
         assert difference == f"{mean} ({interval})"
         assert mean == f"{(scores - means['lora']).mean():+.1f}"

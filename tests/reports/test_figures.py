@@ -261,6 +261,7 @@ def tuned(task: str, method: str) -> Tuned:
     return Tuned.model_validate(start | {"trials": trials, "best": 3, "edges": {}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_many_methods_and_tasks_stay_readable(width: float) -> None:
     """60 methods on 40 tasks: rows keep their height, and panels that are left out are named."""

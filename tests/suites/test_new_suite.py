@@ -121,6 +121,7 @@ def test_an_option_of_the_plugin_changes_the_key(folder: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["strategy", "method", "suite"])
 def test_what_new_writes_passes_its_own_test(kind: str, tmp_path: Path) -> None:
     written = subprocess.run(

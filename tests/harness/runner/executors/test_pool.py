@@ -88,6 +88,7 @@ def test_two_workers_give_the_records_of_one_process(tmp_path: Path, undisturbed
     assert_equal(read(tmp_path / "out"), undisturbed)
 
 
+@pytest.mark.slow
 def test_the_pack_of_a_killed_worker_resumes_elsewhere(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
     out = tmp_path / "out"
     process = start(out, "--devices", "cpu:2")
@@ -158,6 +159,7 @@ def test_devices_that_do_not_exist_are_one_line(tmp_path: Path, devices: str) ->
     assert len(said.splitlines()) == 1 and "--devices" in said and devices in said
 
 
+@pytest.mark.slow
 def test_methods_of_a_loop_in_a_plugin_train_in_workers(tmp_path: Path) -> None:
     """Pickle cannot name their classes; each keeps its own scale."""
     (tmp_path / "local.py").write_text(LOCAL)
@@ -172,6 +174,7 @@ def test_methods_of_a_loop_in_a_plugin_train_in_workers(tmp_path: Path) -> None:
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_suite_that_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(UNSENDABLE)
     grid = f"--plugin {tmp_path}/own.py --suite own --methods lora --tasks rte --devices cpu:1"
@@ -179,6 +182,7 @@ def test_a_suite_that_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
     assert "cannot be sent to a worker process" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_again_refuses_a_plugin_that_was_edited(tmp_path: Path) -> None:
     """Results of the edited code would be stored under keys with the digest of the first."""
     (tmp_path / "changing.py").write_text(CHANGING)
