@@ -45,8 +45,7 @@ def select_records(records: Sequence[Record], task: str | None, method: str | No
 def analyse_folder(folder: str | Path) -> Analysis:
     """The analysis that the run's report shows, from what is stored. Raises UserError for a folder without a run."""
     from harness.runner.run import load_run
-    from reports.statistics.analysis import analyse
-    from results.report import read_question
+    from results.report import analyse_run
 
     store = Store(Path(folder))
     records, profiles, skipped = load_run(store.out)
@@ -54,7 +53,4 @@ def analyse_folder(folder: str | Path) -> Analysis:
         warnings.warn(line, stacklevel=3)
     if not records:
         raise UserError(f"{folder}: no stored cells; give the folder of a run")
-    run_info = store.read_run()
-    question = read_question(run_info, Spec())
-    late = bool(run_info["margin_late"])
-    return analyse(records, profiles, margin=run_info["margin"], cells=store.cells, late=late, question=question)
+    return analyse_run(store, records, profiles, Spec())

@@ -113,8 +113,7 @@ class PackTask:
             return JobReport(Refused(f"{socket.gethostname()}: {error}"))
         if outcome.interrupted:
             raise KeyboardInterrupt
-        finished = Finished(outcome.started, outcome.results, outcome.inputs, outcome.failure, False)
-        return JobReport(finished, machine, tuple(listener.notes))
+        return JobReport(Finished.of(outcome), machine, tuple(listener.notes))
 
 
 class JobListener(SilentListener):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.core.failure import Failure
     from harness.core.progress import PlannedPack
     from harness.core.record import Record
-    from harness.training.pack_job import InputFacts, PackJob
+    from harness.training.pack_job import InputFacts, PackJob, PackOutcome
     from harness.training.result import Result
 
 STEP_SECONDS = 0.5
@@ -63,6 +63,11 @@ class Finished:
     inputs: InputFacts | None
     failure: Failure | None
     interrupted: bool
+
+    @staticmethod
+    def of(outcome: PackOutcome) -> Finished:
+        """The outcome without its job."""
+        return Finished(outcome.started, outcome.results, outcome.inputs, outcome.failure, outcome.interrupted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,10 +229,7 @@ def serve(connection: Connection) -> None:
         job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
-            send(
-                connection,
-                Finished(outcome.started, outcome.results, outcome.inputs, outcome.failure, outcome.interrupted),
-            )
+            send(connection, Finished.of(outcome))
 
 
 def send(connection: Connection, message: Message) -> None:
