@@ -58,7 +58,7 @@ def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
     """The same cells with the same bits."""
     assert one.keys() == other.keys()
     for key, record in one.items():
-        assert record.status == other[key].status == "ok"
+        assert record.status == other[key].status == "ok", record.reason
         assert record.scores == other[key].scores
         assert record.loss_curve == other[key].loss_curve
 

@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness.core.record import Record
-from harness.core.store import Store
 from tests.harness.runner.executors.plugins import KILLING
+from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read
 
 pytest.importorskip("submitit")
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel")
-WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
-GRID = "--tasks rte,cola --methods lora,lorasp"
 SLURM = "partition=gpu,gpus=0,parallel=2"
 
 
@@ -90,19 +88,6 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     _, said = process.communicate(timeout=500)
     assert process.returncode == code, said
     return said
-
-
-def read(out: Path) -> dict[str, Record]:
-    return Store(out).read()[0]
-
-
-def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
-    """The same cells with the same bits."""
-    assert one.keys() == other.keys()
-    for key, record in one.items():
-        assert record.status == other[key].status == "ok", record.reason
-        assert record.scores == other[key].scores
-        assert record.loss_curve == other[key].loss_curve
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
