@@ -19,7 +19,7 @@ OLD = 3600.0
 """Seconds after which no process is still writing a temporary file."""
 GUARDED = ("cells", "profiles", "pack-sizes", "checkpoints", "adapters", "bases")
 """Folders of a run that only the holder of its lock writes."""
-OPEN = ("report", "report/figures")
+OPEN = ("report", "report/figures", "index")
 """Folders that commands without the lock may write."""
 GUARDED_FILES = ("run.json", "tuned.json")
 """Files of a run that only the holder of its lock writes."""
@@ -27,7 +27,7 @@ NAME = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")
 KEY = re.compile(r"[0-9a-f]{16}")
 """Name of a folder in adapters/ or bases/: a hash."""
 # only files that look like ours: a hidden file of the user must survive
-ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
+ENDINGS = (".segment", "clock", ".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
 
 
 def remove_run_leftovers(out: Path) -> None:
