@@ -170,7 +170,8 @@ def verify_digest(content: bytes, depth: int = 1) -> bool:
     start = len(tail)
     for _ in range(4):
         start = tail.rfind(b'"', 0, max(start, 0))
-    last = re.fullmatch(rb'"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*", tail[start:]) if start >= 0 else None
+    end = rb'"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*"
+    last = re.fullmatch(end, tail[start:]) if start >= 0 else None
     if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
         return False
     # a 64-digit value under a damaged name is a digest too, and does not match

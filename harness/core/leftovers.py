@@ -27,7 +27,8 @@ NAME = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")
 KEY = re.compile(r"[0-9a-f]{16}")
 """Name of a folder in adapters/ or bases/: a hash."""
 # only files that look like ours: a hidden file of the user must survive
-ENDINGS = (".segment", "clock", ".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
+RUN_ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".segment", "clock")
+ENDINGS = (*RUN_ENDINGS, ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
 
 
 def remove_run_leftovers(out: Path) -> None:

@@ -42,6 +42,7 @@ FileStamp = tuple[int, int, int, int]
 Stamp = tuple[FileStamp, FileStamp | None]
 """Of a record's file and of its predictions; None: it has none."""
 
+Seeds = tuple[tuple[str, int], ...]
 SUFFIX = ".segment"
 MIN_RECORDS = 1000
 """Records of a folder below which an index saves less than it costs; also new records that are worth a segment."""
@@ -49,6 +50,8 @@ MAX_SEGMENTS = 20
 SETTLE_NS = 2_000_000_000
 RECORD_FIELDS = tuple(name for name in Record.model_fields if name != "cell")
 CELL_FIELDS = tuple(Cell.model_fields)
+MEANING = ("cell", "record", "record_index", "stored_files", "files", "quantization")
+"""Modules that decide which files are valid records, and what these say."""
 SCALARS = (str, int, bool, type(None))
 
 
@@ -181,8 +184,8 @@ class RecordIndex:
 def _get_format() -> str:
     """A hash of the code that gives a record its meaning: after any change to it the records are parsed again."""
     digest = hashlib.sha256(pydantic.VERSION.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for module in MEANING:
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return digest.hexdigest()
 
 
@@ -207,11 +210,11 @@ class _Column:
         if kind in SCALARS:
             content: object = (kind, value)
             if content not in self._by_value:
-                self._add(content, json.dumps(value))
+                self._add(content, _encode(value))
         elif id(value) in self._by_id:  # records of a store share equal models, each of which is encoded once
             content = self._by_id[id(value)]
         else:
-            content = json.dumps(value, default=_to_plain)
+            content = _encode(value)
             if content not in self._by_value:
                 self._add(content, str(content))
             if isinstance(value, BaseModel):
@@ -227,6 +230,10 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+_encode = json.JSONEncoder(default=_to_plain).encode
+# json.dumps would make an encoder for each of 100,000 values
 
 
 def _encode_segment(entries: Sequence[tuple[Stamp, Record]]) -> bytes:
@@ -265,12 +272,7 @@ def _decode_segment(
         columns[owner, name] = [values[place] for place in places] if places else values * count
     keys = columns[Record, "key"]
     current = [stamps.get(key) == stamp for key, stamp in zip(keys, stored_stamps, strict=True)]
-    cells = [
-        _build_cell(key, row) if is_current else None
-        for key, is_current, row in zip(
-            keys, current, zip(*(columns[Cell, name] for name in CELL_FIELDS), strict=True), strict=True
-        )
-    ]
+    cells = _build_cells(keys, [columns[Cell, name] for name in CELL_FIELDS], current)
     # in the order of the class, which is the order in a written record
     names = tuple(Record.model_fields)
     rows = zip(*(cells if name == "cell" else columns[Record, name] for name in names), strict=True)
@@ -281,18 +283,38 @@ def _decode_segment(
     return entries, count
 
 
-def _build_cell(key: str, row: Sequence[Any]) -> Cell | None:
-    """The cell of a row, without a second validation; None if its quantization type is not known here."""
-    values = dict(zip(CELL_FIELDS, row, strict=True))
-    # the one check whose answer depends on the plugins that are loaded
-    if values["quantize"] != "none":
-        try:
-            check_stored_quantization(values["quantize"], values["parts"])
-        except UserError:
-            return None
-    # it was compared with the record's when that was parsed, and is slow to compute
-    cell: Cell = _restore(Cell, values | {"key": key})
-    return cell
+def _build_cells(keys: Sequence[str], columns: Sequence[Sequence[Any]], current: Sequence[bool]) -> list[Cell | None]:
+    """The cell of each row, without a second validation; None if it is not current or of an unknown quantization."""
+    cells: list[Cell | None] = []
+    labels: dict[tuple[str, int], str] = {}
+    sorted_seeds: dict[int, Seeds] = {}
+    for key, is_current, row in zip(keys, current, zip(*columns, strict=True), strict=True):
+        values = dict(zip(CELL_FIELDS, row, strict=True))
+        if not is_current or not _is_known(values["quantize"], values["parts"]):
+            cells.append(None)
+            continue
+        cell: Cell = _restore(Cell, values)
+        # rows share equal options and seeds as one object: what follows from them is computed once for all
+        method, options, seeds = values["method"], values["options"], values["seeds"]
+        if (method, id(options)) not in labels:
+            labels[method, id(options)] = cell.label
+        if id(seeds) not in sorted_seeds:
+            sorted_seeds[id(seeds)] = cell.sorted_seeds
+        # the key was compared with the record's when that was parsed
+        cell.__dict__.update(key=key, label=labels[method, id(options)], sorted_seeds=sorted_seeds[id(seeds)])
+        cells.append(cell)
+    return cells
+
+
+def _is_known(quantize: str, parts: Mapping[str, str]) -> bool:
+    """Whether a quantization type may be read: the one check whose answer depends on the plugins that are loaded."""
+    if quantize == "none":
+        return True
+    try:
+        check_stored_quantization(quantize, parts)
+    except UserError:
+        return False
+    return True
 
 
 def _restore(kind: Any, values: dict[str, Any]) -> Any:
