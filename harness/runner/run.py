@@ -23,6 +23,7 @@ from harness.core.store import Store, select_missing_cells, truncate_lines
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
+from harness.runner.budget import Budget, BudgetReached, count_failures
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
 
@@ -37,10 +38,12 @@ class RunResult:
     skipped: tuple[str, ...]
     """One line for each stored file that could not be used."""
     seconds: float
+    remaining: str = ""
+    """One line about the cells that the budget has left; '' where there are none."""
 
     @property
     def failed(self) -> int:
-        return sum(r.status != "ok" for r in self.records)
+        return count_failures(self.records, self.remaining)
 
 
 def list_method_names(plan: Plan) -> list[str]:
@@ -93,9 +96,10 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
 def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
-    `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
+    `listen` makes a listener for a number of cells. Raises UserError, and BudgetReached without a record to report;
+    after KeyboardInterrupt the same command resumes.
     """
-    started = time.monotonic()
+    started, budget = time.monotonic(), Budget.of(spec)
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -108,7 +112,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
-            plan = tune(plan, spec, command, listen, executor)
+            plan = tune(plan, spec, command, listen, executor, budget)
         remaining = _find_remaining(plan, spec, store, executor)
         plan = remaining.plan
         store.write_run(
@@ -120,22 +124,25 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
             declare_question(store, spec, names, remaining.has_results),
         )
-        listener = listen(len(remaining.cells))
+        listener, left = listen(len(remaining.cells)), ""
         try:
             for line in remaining.notes:
                 listener.note(line)
             if remaining.cells:
-                execute(plan, remaining.cells, spec, store, listener, executor)
+                keys = execute(plan, remaining.cells, spec, store, listener, executor, budget)
+                left = budget.describe_remaining(keys) if keys else ""
             executor.close()  # a profile is taken alone on its device
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
-            profiles = _take_profiles(plan, spec, store, listener, records.values())
+            if left and not records:
+                raise BudgetReached(left)
+            profiles = _take_profiles(plan, spec, store, listener, records.values(), may_measure=not budget.reached)
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,10 +213,12 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
 
 
 def _take_profiles(
-    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record]
+    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record], *, may_measure: bool
 ) -> list[Profile]:
     if not spec.profile:
         return []
+    if not may_measure:  # the time of the budget is over
+        return list(store.profiles().values())
     if spec.executor in REMOTE_EXECUTORS:
         listener.note(f"profiles are not taken with --executor {spec.executor}: run `profile` on one of its nodes")
         return list(store.profiles().values())
