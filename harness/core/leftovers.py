@@ -36,27 +36,47 @@ def remove_run_leftovers(out: Path) -> None:
 
     A leftover that cannot be removed stays, for nothing reads it.
     """
-    for name in GUARDED:
-        remove_leftovers(out / name)
-    for name in OPEN:
-        remove_leftovers(out / name, age=OLD)
-    remove_leftovers(out, age=OLD, at_once=GUARDED_FILES)
+    for path in list_run_leftovers(out):
+        _remove(path)
+
+
+def list_run_leftovers(out: Path) -> list[Path]:
+    """The leftovers in a run's folder; without its lock, a file that a run writes right now is among them."""
+    leftovers = [path for name in GUARDED for path in list_leftovers(out / name)]
+    leftovers += [path for name in OPEN for path in list_leftovers(out / name, age=OLD)]
+    return [*leftovers, *list_leftovers(out, age=OLD, at_once=GUARDED_FILES)]
 
 
 def remove_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> None:
     """Remove the leftovers of a folder that are at least `age` seconds old, and those of files in `at_once`."""
+    for path in list_leftovers(folder, age, at_once):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    # another process may remove the same leftover first
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def list_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> list[Path]:
+    """The leftovers of a folder that are at least `age` seconds old, and those of files in `at_once`."""
     latest = time.time() - age
+    leftovers = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in list(entries):
             match = NAME.fullmatch(entry.name)
             if match is None:
                 continue
-            # another process may remove the same leftover first
             with contextlib.suppress(OSError):
                 if match["of"] not in at_once and age and entry.stat(follow_symlinks=False).st_mtime > latest:
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    if KEY.fullmatch(match["of"]):
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                elif match["of"].endswith(ENDINGS):
-                    os.unlink(entry.path)
+                is_ours = (
+                    KEY.fullmatch(match["of"]) if entry.is_dir(follow_symlinks=False) else match["of"].endswith(ENDINGS)
+                )
+                if is_ours:
+                    leftovers.append(Path(entry.path))
+    return leftovers

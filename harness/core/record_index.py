@@ -87,12 +87,14 @@ class RecordIndex:
     `shared` are the parts that records have in common, those that were parsed included.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.shared = folder, SharedParts()
+    def __init__(self, folder: Path, *, may_write: bool = True) -> None:
+        self.folder, self.may_write, self.shared = folder, may_write, SharedParts()
         self._entries: dict[str, tuple[Stamp, Record]] = {}
         self._segments: dict[str, int] | None = None
         """Name of each segment that was read -> its number of records; None before the first read."""
         self._unsaved: set[str] = set()
+        self._used: set[str] = set()
+        """Names of the segments that some record was taken from."""
 
     def find(self, stamps: Mapping[str, Stamp | None]) -> dict[str, Record]:
         """The records whose files have not changed since they were parsed."""
@@ -111,7 +113,7 @@ class RecordIndex:
         `began` is the value of time.monotonic() when the stamps were taken. A folder that cannot be written, or a full
         disk, leaves the index as it is.
         """
-        if len(stamps) < MIN_RECORDS:
+        if len(stamps) < MIN_RECORDS or not self.may_write:
             return
         with contextlib.suppress(OSError):
             self.folder.mkdir(exist_ok=True)
@@ -122,6 +124,16 @@ class RecordIndex:
                     self._entries[record.key] = stamp, record
                     self._unsaved.add(record.key)
             self._save()
+
+    def forget(self) -> None:
+        """Trust nothing that was read or written before; the next `add` writes the index anew."""
+        self._entries, self._unsaved = {}, set()
+        self._segments = {path.name: 0 for path in self.folder.glob(f"*{SUFFIX}")}
+
+    def list_useless(self) -> list[tuple[str, str]]:
+        """Name of each segment that `find` could take no record from, and why."""
+        why = "damaged, of another version, or out of date"
+        return [(name, why) for name in self._segments or {} if name not in self._used]
 
     def rebuild(self) -> None:
         """Replace all segments by one with the records that were found or added. Raises OSError."""
@@ -152,6 +164,7 @@ class RecordIndex:
                 entries, count = _decode_segment(path.read_bytes(), stamps, self.shared)
                 self._entries |= entries
                 self._segments[path.name] = count
+                self._used |= {path.name} if entries else set()
 
     def _save(self) -> None:
         """Write new records if they are many; all into one segment if the segments are many or mostly out of date."""

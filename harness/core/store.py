@@ -54,9 +54,9 @@ SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 class Store:
     """The records, profiles and run.json in the folder of a run."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, may_write_index: bool = True) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
-        self.index = RecordIndex(out / INDEX)
+        self.index = RecordIndex(out / INDEX, may_write=may_write_index)
 
     def prepare(self, also: Sequence[str] = ()) -> None:
         """Create the folders and check that files can be written. Raises UserError, before any training.
@@ -115,24 +115,26 @@ class Store:
     def read(self) -> tuple[dict[str, Record], list[str]]:
         """Key -> record, and one line per skipped file that is damaged.
 
-        Moves and writes nothing. Raises UserError for a folder that cannot be read.
+        Moves nothing, and writes the index only. Raises UserError for a folder that cannot be read.
         """
         records, damaged = self._read_records()
         return records, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
 
-    def repair(self) -> tuple[dict[str, Record], list[str]]:
+    def repair(self, *, trust_index: bool = True) -> tuple[dict[str, Record], list[str]]:
         """Key -> record, and one line per damaged file, which is moved to set-aside/. The caller must hold the lock.
 
         Damaged profiles are moved too, and folders that have the name of a file. Temporary files of a killed run are
-        deleted.
+        deleted. Without `trust_index` every record is read from its file, and the index is written anew.
         """
         remove_run_leftovers(self.out)
+        if not trust_index:
+            self.index.forget()
         records, damaged = self._read_records(wait=False)
         damaged |= read_documents(self.profile_dir, Profile)[1]
-        lines = [f"{self._set_aside(path, why)}; its content is computed again" for path, why in damaged.items()]
+        lines = [f"{self.set_aside(path, why)}; its content is computed again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
-        return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
+        return records, [*lines, *(self.set_aside(path, "a folder, not a file") for path in blocking)]
 
     @pause_collection()
     def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
@@ -183,7 +185,7 @@ class Store:
         except OSError:
             return dict.fromkeys(path.stem for path in list_files(self.cells, ".json"))
 
-    def _set_aside(self, path: Path, why: str) -> str:
+    def set_aside(self, path: Path, why: str) -> str:
         """Move a damaged file or folder to set-aside/; returns a line that says so. Raises UserError.
 
         An earlier one of the same name is not overwritten: the next goes to set-aside-2/, and so on.
