@@ -260,7 +260,7 @@ class Spec(BaseModel):
         min_length=1,
         description=(
             "devices that train packs at the same time, each with a worker process: numbers of GPUs such as 0,1,3,"
-            " or cpu:4 for four workers on the CPU; default: every visible GPU"
+            " gpu:4 for the first four, or cpu:4 for four workers on the CPU; default: every visible GPU"
         ),
     )
     executor: str = Field(
