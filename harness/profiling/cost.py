@@ -69,7 +69,7 @@ def fit_cost_of_absent_gpu(profiles: Sequence[Profile]) -> Cost | None:
 def fit_cost(
     profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None, cpu: str | None = None
 ) -> Cost | None:
-    """Cost of a step on this machine, or one with the processor `cpu`, by non-negative least squares on relative errors.
+    """Cost of a step here, or with the processor `cpu`, by non-negative least squares on relative errors.
 
     With fewer than three profiles only FLOPs count. None without a profile of this device, CPU, GPU and thread count.
     """
