@@ -71,7 +71,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def list_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [p for p in psutil.Process(process.pid).children() if "executors.worker" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process(process.pid).children(recursive=True) if p.name().startswith("worker ")]
 
 
 @pytest.fixture(scope="module")
