@@ -38,6 +38,7 @@ MOST_STARTS = 6
 LIMIT_SECONDS = 600.0
 HANG_SECONDS = 60
 """Silence after which the runs count a worker as hanging: a busy machine may be silent for long."""
+Report = dict[str, object]
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
 
 
@@ -86,7 +87,7 @@ class Run:
 
 def _name(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
-        return process.name()
+        return str(process.name())
     return ""
 
 
@@ -213,9 +214,9 @@ def read_finished(out: Path) -> dict[str, bytes]:
     return finished
 
 
-def read_results(out: Path) -> dict[str, object]:
+def read_results(out: Path) -> Report:
     """What must be equal between runs: status, scores and loss curve of each cell."""
-    results: dict[str, object] = {}
+    results: Report = {}
     for path in (out / "cells").glob("*.json"):
         record = json.loads(path.read_bytes())
         results[path.name] = record["status"], record["reason"], record["scores"], record["loss_curve"]
@@ -234,7 +235,7 @@ def check_processes(mark: str) -> None:
         time.sleep(0.1)
 
 
-def run_round(folder: Path, attack: str, delay: float, draw: random.Random, expected: dict[str, object]) -> dict:
+def run_round(folder: Path, attack: str, delay: float, draw: random.Random, expected: Report) -> Report:
     """Run, disturb after `delay` seconds, give the command again until it ends well. Raises Fault."""
     out, mark = folder / "out", uuid.uuid4().hex
     finished: dict[str, bytes] = {}
@@ -289,7 +290,7 @@ def main() -> int:
         draw = random.Random(f"{options.seed} {number}")
         attack = names[number % len(names)]
         delay = draw.uniform(0, 1.0) * duration
-        report: dict = {"round": number, "seed": options.seed, "attack": attack}
+        report: Report = {"round": number, "seed": options.seed, "attack": attack}
         began = time.monotonic()
         with make_folder(options.folder, own_disk=attack == "full-disk") as folder:
             try:

@@ -200,11 +200,11 @@ def serve() -> NoReturn:
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     while True:
-        readable, _, _ = select.select([connection, wake], [], [])
+        readable, _, _ = select.select([connection.fileno(), wake], [], [])
         if wake in readable:
             os.read(wake, 4096)
         try:
-            if connection in readable:
+            if connection.fileno() in readable:
                 _fork_child(connection)
             _report_ends(connection)
         except (EOFError, OSError):

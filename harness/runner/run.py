@@ -160,11 +160,11 @@ def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) ->
         records, adapter_notes = require_adapters(store.out, plan, records)
         notes += adapter_notes
     missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-    if missing:  # imports torch and builds models of the methods, which a finished run does not need
+    if missing:  # may import torch and build models of the methods, which a finished run does not need
         from harness.planning.preflight import drop_unfit_cells
 
         # before any training: otherwise a method that does not fit would fail hours later
-        plan = drop_unfit_cells(plan, missing)
+        plan = drop_unfit_cells(plan, missing, cache=spec.cache)
         missing = select_missing_cells(plan.cells, records, retry=spec.retry)
         # the devices of the executor: this process may have none, as on the head of a cluster
         check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
