@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
+from harness.runner.timeline import TimedListener, Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RunResult:
     skipped: tuple[str, ...]
     """One line for each stored file that could not be used."""
     seconds: float
+    timeline: Timeline
 
     @property
     def failed(self) -> int:
@@ -95,7 +98,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
 
     `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
     """
-    started = time.monotonic()
+    started, timeline = time.monotonic(), Timeline()
+    timeline.mark("imported")
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -120,7 +124,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
             declare_question(store, spec, names, remaining.has_results),
         )
-        listener = listen(len(remaining.cells))
+        timeline.mark("planned")
+        listener = TimedListener(listen(len(remaining.cells)), timeline, functools.partial(_prepare_profiles, spec))
         try:
             for line in remaining.notes:
                 listener.note(line)
@@ -130,12 +135,14 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
             profiles = _take_profiles(plan, spec, store, listener, records.values())
+            timeline.mark("profiled")
+            store.declare({"timeline": timeline.seconds})
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started, timeline)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +210,14 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
         cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
+
+
+def _prepare_profiles(spec: Spec) -> None:
+    """While cells train, let the process import torch from which profiles are forked."""
+    if spec.profile and spec.executor not in REMOTE_EXECUTORS:
+        from harness.profiling.worker import start_server
+
+        start_server("harness.profiling.measure")
 
 
 def _take_profiles(
