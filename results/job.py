@@ -74,14 +74,14 @@ def run_spec(
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
     from results.loggers.base import check_loggers, log_records
-    from results.report import analyse_run, check_formats, write_report
+    from results.report import analyse_run, check_formats, import_in_background, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
     check_loggers(spec.log)
-    outcome = run_cells(spec, command, listen)
+    outcome = run_cells(spec, command, listen, import_in_background)
     on_report()
     store = Store(outcome.out)
     analysis = analyse_run(store, outcome.records, outcome.profiles, spec)

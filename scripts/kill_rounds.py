@@ -167,6 +167,8 @@ def start_second_run(run: Run, draw: random.Random) -> None:
 
 def fill_disk(run: Run, draw: random.Random) -> None:
     """Fill the folder's file system until the run ends, if it is one of its own (see `make_folder`)."""
+    if not run.out.parent.is_mount():
+        return
     filler = run.out.parent / "filler"
     with contextlib.suppress(OSError), filler.open("wb") as stream:
         while True:
@@ -241,7 +243,7 @@ def disturb(run: Run, attacks: list[str], longest: float, draw: random.Random) -
     """Apply attacks from the left, each after a delay, while the run lives; returns what was applied, and when."""
     applied = []
     while attacks and run.process.poll() is None:
-        moment = time.monotonic() + draw.uniform(0, longest)
+        moment = time.monotonic() + draw.uniform(0, longest / 2)
         while time.monotonic() < moment and run.process.poll() is None:
             time.sleep(0.01)
         if run.process.poll() is not None:
@@ -305,7 +307,7 @@ def main() -> int:
     faults = 0
     for number in range(options.rounds):
         draw = random.Random(f"{options.seed} {number}")
-        attacks = [names[(number * options.each + i) % len(names)] for i in range(options.each)]
+        attacks = [names[number % len(names)], *draw.choices(names, k=options.each - 1)]
         report: Report = {"round": number, "seed": options.seed}
         began = time.monotonic()
         with make_folder(options.folder, own_disk="full-disk" in attacks) as folder:

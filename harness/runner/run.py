@@ -93,10 +93,13 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
     }
 
 
-def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
+def run(
+    spec: Spec, command: str, listen: Callable[[int], Listener], when_idle: Callable[[], object] = lambda: None
+) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
-    `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
+    `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
+    one waits for them from then on. Raises UserError; after KeyboardInterrupt the same command resumes.
     """
     started, timeline = time.monotonic(), Timeline()
     timeline.mark("imported")
@@ -125,7 +128,8 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             declare_question(store, spec, names, remaining.has_results),
         )
         timeline.mark("planned")
-        listener = TimedListener(listen(len(remaining.cells)), timeline, functools.partial(_prepare_profiles, spec))
+        prepare = functools.partial(_prepare_end, spec, when_idle)
+        listener = TimedListener(listen(len(remaining.cells)), timeline, prepare)
         try:
             for line in remaining.notes:
                 listener.note(line)
@@ -212,8 +216,10 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
-def _prepare_profiles(spec: Spec) -> None:
-    """While cells train, let the process import torch from which profiles are forked."""
+def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> None:
+    """While cells train, let the process import torch from which profiles are forked, and the caller what it needs."""
+    if worker:
+        when_idle()
     if spec.profile and spec.executor not in REMOTE_EXECUTORS:
         from harness.profiling.worker import start_server
 

@@ -25,9 +25,12 @@ class Timeline:
 
 
 class TimedListener:
-    """Passes all events on to `listener`, marks some of them, and calls `prepare` when the first pack starts."""
+    """Passes all events on to `listener`, marks some of them, and calls `prepare` when the first pack starts.
 
-    def __init__(self, listener: Listener, timeline: Timeline, prepare: Callable[[], object]) -> None:
+    The argument of `prepare` is the name of the worker that trains it; '' for this process.
+    """
+
+    def __init__(self, listener: Listener, timeline: Timeline, prepare: Callable[[str], object]) -> None:
         self.listener, self.timeline, self.prepare = listener, timeline, prepare
 
     def on_plan(self, packs: Sequence[PlannedPack]) -> None:
@@ -36,7 +39,7 @@ class TimedListener:
     def on_pack_start(self, task: str, cells: int, steps: int, keys: Sequence[str] = (), worker: str = "") -> None:
         if "first pack" not in self.timeline.seconds:
             self.timeline.mark("first pack")
-            self.prepare()
+            self.prepare(worker)
         self.listener.on_pack_start(task, cells, steps, keys, worker)
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
