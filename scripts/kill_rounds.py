@@ -28,10 +28,10 @@ from pathlib import Path
 
 import psutil
 
-COMMAND = (
+FLAGS = (
     "run --suite glue --methods lora,lorasp --max-steps 12 --train-rows 96 --eval-rows 16 --seeds 1 --threads 1 "
     "--devices cpu:2 --no-profile --formats md"
-)
+).split()
 MARK = "LORASP_KILL_ROUND"
 """Environment variable by which all processes of a round are found."""
 MOST_STARTS = 10
@@ -63,7 +63,7 @@ class Run:
         self.log = out.parent / f"{out.name}.log"
         with self.log.open("a") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness", *COMMAND.split(), "--out", str(out)],
+                [sys.executable, "-m", "harness", *FLAGS, "--out", str(out)],
                 stdout=stream,
                 stderr=stream,
                 env=env,
@@ -295,7 +295,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attacks", default=",".join(ATTACKS))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "kill-rounds")
+    parser.add_argument("--profiles", action="store_true", help="take profiles too, so that attacks meet them")
     options = parser.parse_args()
+    if options.profiles:
+        FLAGS.remove("--no-profile")
     options.folder.mkdir(parents=True, exist_ok=True)
     names = options.attacks.split(",")
     with make_folder(options.folder, own_disk=False) as folder:
