@@ -177,6 +177,23 @@ def fill_disk(run: Run, draw: random.Random) -> None:
     filler.unlink()
 
 
+def wait_for_profile(run: Run) -> None:
+    while run.process.poll() is None and "profil" not in run.read_log():
+        time.sleep(0.02)
+
+
+def kill_in_profile(run: Run, draw: random.Random) -> None:
+    wait_for_profile(run)
+    time.sleep(draw.uniform(0, 4))
+    run.process.kill()
+
+
+def signal_in_profile(run: Run, draw: random.Random) -> None:
+    wait_for_profile(run)
+    time.sleep(draw.uniform(0, 4))
+    signal_run(run, draw)
+
+
 ATTACKS: dict[str, Callable[[Run, random.Random], None]] = {
     "kill-worker": kill_worker,
     "kill-workers": kill_workers,
@@ -189,6 +206,8 @@ ATTACKS: dict[str, Callable[[Run, random.Random], None]] = {
     "second-run": start_second_run,
     "full-disk": fill_disk,
 }
+IN_PROFILE = {"kill-in-profile": kill_in_profile, "signal-in-profile": signal_in_profile}
+"""With --profiles only."""
 
 
 # ---------------------------------------------------------------- rounds
@@ -293,14 +312,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--each", type=int, default=2, help="attacks per round")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--attacks", default=",".join(ATTACKS))
+    parser.add_argument("--attacks", help="comma-separated; default: all")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "kill-rounds")
     parser.add_argument("--profiles", action="store_true", help="take profiles too, so that attacks meet them")
     options = parser.parse_args()
     if options.profiles:
         FLAGS.remove("--no-profile")
+        ATTACKS.update(IN_PROFILE)
     options.folder.mkdir(parents=True, exist_ok=True)
-    names = options.attacks.split(",")
+    names = options.attacks.split(",") if options.attacks else list(ATTACKS)
     with make_folder(options.folder, own_disk=False) as folder:
         run = Run(folder / "out", uuid.uuid4().hex)
         if run.wait():

@@ -222,8 +222,9 @@ def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> No
         when_idle()
     if spec.profile and spec.executor not in REMOTE_EXECUTORS:
         from harness.profiling.worker import start_server
+        from harness.runner.profiles import PRELOADED
 
-        start_server("harness.profiling.measure")
+        start_server(PRELOADED)
 
 
 def _take_profiles(

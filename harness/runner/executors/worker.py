@@ -33,6 +33,7 @@ from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals, defer_interrupts
 from harness.core.method import METHODS, SUITES
 from harness.core.process import name_process
+from harness.core.provenance import get_utc_time
 from harness.core.registry import Registry
 from harness.runner.executors.base import ExecutorSetup, Machine
 
@@ -224,14 +225,29 @@ def serve(connection: Connection) -> None:
     send(connection, executor.describe())
     received: dict[int, object] = {}
     while True:
-        job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
+        content = connection.recv_bytes()
+        try:
+            job, (folder, made_by) = JobUnpickler(io.BytesIO(content), received).load()
+        except Exception as error:  # of a plugin's class, which builds itself anew here
+            send(connection, _fail(error))
+            continue
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
             # a signal that comes while a finished pack is sent would lose it
             with defer_interrupts(lambda: False):
-                send(connection, Finished.of(outcome))
+                try:
+                    send(connection, Finished.of(outcome))
+                except (pickle.PicklingError, TypeError, AttributeError) as error:  # of a plugin's results
+                    send(connection, _fail(error))
             if outcome.interrupted:  # every further step would be too
                 raise KeyboardInterrupt
+
+
+def _fail(error: Exception) -> Finished:
+    """The end of a job that could not be read, or whose results cannot be sent."""
+    from harness.core.failure import Failure
+
+    return Finished(get_utc_time(), {}, None, Failure.of(error), False)
 
 
 def send(connection: Connection, message: Message) -> None:

@@ -25,20 +25,9 @@ def server() -> Iterator[ForkServer]:
     server.close()
 
 
-def answer(descriptor: int) -> None:
-    """In a child: what it sees."""
-    connection = Connection(descriptor)
-    connection.send((os.getpid(), os.environ.get("ONLY_HERE"), "json" in sys.modules))
-    connection.recv()
-
-
-def end_with_seven(descriptor: int) -> None:
-    sys.exit(7)
-
-
 def fork(server: ForkServer, function: str) -> tuple[Child, Connection]:
     ours, theirs = Pipe()
-    child = server.fork(f"{__name__}:{function}", theirs.fileno(), {"ONLY_HERE": "yes"})
+    child = server.fork(f"tests.harness.core.forked:{function}", theirs.fileno(), {"ONLY_HERE": "yes"})
     theirs.close()
     return child, ours
 
@@ -95,9 +84,11 @@ def test_a_module_that_cannot_be_imported_ends_the_server_with_its_code() -> Non
 
 def test_all_end_with_a_killed_run() -> None:
     source = """
-        from tests.harness.core.test_fork_server import ForkServer, fork
+        from multiprocessing import Pipe
+        from harness.core.fork_server import ForkServer
         server = ForkServer(["json"])
-        child, connection = fork(server, "answer")
+        connection, theirs = Pipe()
+        server.fork("tests.harness.core.forked:answer", theirs.fileno(), {})
         print(server.process.pid, connection.recv()[0], flush=True)
         connection.recv()
     """
