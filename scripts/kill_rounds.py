@@ -239,7 +239,7 @@ def read_finished(out: Path) -> dict[str, bytes]:
 
 def read_results(out: Path) -> Results:
     """What must be equal between runs: status, scores and loss curve of each cell."""
-    results = {}
+    results: Results = {}
     for path in (out / "cells").glob("*.json"):
         record = json.loads(path.read_bytes())
         results[path.name] = record["status"], record["reason"], record["scores"], record["loss_curve"]

@@ -212,7 +212,7 @@ def main(descriptor: int) -> None:
 
 
 def serve(connection: Connection) -> None:
-    """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
+    """Train the jobs that arrive, until one cannot be read. Raises UserError, and EOFError when the connection ends."""
     from harness.core.registry import load_same
     from harness.runner.executors.in_process import LocalExecutor
     from harness.training.checkpoint import Checkpoints
@@ -230,7 +230,7 @@ def serve(connection: Connection) -> None:
             job, (folder, made_by) = JobUnpickler(io.BytesIO(content), received).load()
         except Exception as error:  # of a plugin's class, which builds itself anew here
             send(connection, _fail(error))
-            continue
+            return  # what it has not received would be missing in later jobs: another process takes them
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
             # a signal that comes while a finished pack is sent would lose it
