@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
+from harness.runner.timeline import TimedListener, Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RunResult:
     skipped: tuple[str, ...]
     """One line for each stored file that could not be used."""
     seconds: float
+    timeline: Timeline
 
     @property
     def failed(self) -> int:
@@ -95,12 +98,16 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
     }
 
 
-def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
+def run(
+    spec: Spec, command: str, listen: Callable[[int], Listener], when_idle: Callable[[], object] = lambda: None
+) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
-    `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
+    `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
+    one waits for them from then on. Raises UserError; after KeyboardInterrupt the same command resumes.
     """
-    started = time.monotonic()
+    started, timeline = time.monotonic(), Timeline()
+    timeline.mark("imported")
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -125,7 +132,9 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
             declare_question(store, spec, names, remaining.has_results),
         )
-        listener = listen(len(remaining.cells))
+        timeline.mark("planned")
+        prepare = functools.partial(_prepare_end, spec, when_idle)
+        listener = TimedListener(listen(len(remaining.cells)), timeline, prepare)
         try:
             for line in remaining.notes:
                 listener.note(line)
@@ -135,12 +144,14 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
             profiles = _take_profiles(plan, spec, store, listener, records.values())
+            timeline.mark("profiled")
+            store.declare({"timeline": timeline.seconds})
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started, timeline)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,11 +176,11 @@ def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) ->
         records, adapter_notes = require_adapters(store.out, plan, records)
         notes += adapter_notes
     missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-    if missing:  # imports torch and builds models of the methods, which a finished run does not need
+    if missing:  # may import torch and build models of the methods, which a finished run does not need
         from harness.planning.preflight import drop_unfit_cells
 
         # before any training: otherwise a method that does not fit would fail hours later
-        plan = drop_unfit_cells(plan, missing)
+        plan = drop_unfit_cells(plan, missing, cache=spec.cache)
         missing = select_missing_cells(plan.cells, records, retry=spec.retry)
         # the devices of the executor: this process may have none, as on the head of a cluster
         check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
@@ -208,6 +219,17 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
         cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
+
+
+def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> None:
+    """While cells train, let the process import torch from which profiles are forked, and the caller what it needs."""
+    if worker:
+        when_idle()
+    if spec.profile and spec.executor not in REMOTE_EXECUTORS:
+        from harness.profiling.worker import start_server
+        from harness.runner.profiles import PRELOADED
+
+        start_server(PRELOADED)
 
 
 def _take_profiles(
