@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.core.record import Profile, Record
+from reports.cells import format_p
 from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import build_grids
-from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite, format_p
+from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite
 from reports.statistics.analysis import Analysis, ComparisonResult
 from reports.statistics.answers import describe_best_group
 from reports.statistics.families import ROLES

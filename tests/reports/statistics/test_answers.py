@@ -86,7 +86,11 @@ def test_only_declared_comparisons_are_told() -> None:
     [
         ([[70.0], [75.0]], "No verdict on b against a on cola: one paired seed has no spread.", ["One seed has no"]),
         ([[70.0, 71.0], [75.0, 76.0]], "all paired seeds give the same difference.", []),
-        ([[70.0, 71.0], [75.0, None]], "No verdict on b against a on cola: 1 cell failed.", ["1 cell has no score."]),
+        (
+            [[70.0, 71.0], [75.0, None]],
+            "No verdict on b against a on cola: 1 cell has no score.",
+            ["1 cell has no score."],
+        ),
         ([[None, None], [None, None]], "No run has a score.", ["4 cells have no score.", "The mean leaves out cola"]),
         ([[70.0, 71.0]], "Only a was run, so there is nothing to compare.", []),
     ],
