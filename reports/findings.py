@@ -148,7 +148,7 @@ def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
         "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
     )
     note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
-    note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
+    note += "2108.13264, ties count half. The baseline is that of the ranking. 95 % intervals generalize to new seeds "
     note += "with these examples; they are not adjusted, and are no verdicts."
     notes = [
         note,

@@ -85,7 +85,7 @@ def _list_notes(ranking: Ranking) -> list[str]:
     return [
         f"Points, mean over seeds; {ranking.average or 'mean'} with the half-width of its 95 % interval. Trainable "
         "parameters exclude the head. Memory and speed (median, 10th to 90th percentile) are profiled in isolation. "
-        "Tied with the best: not shown to be worse than the method with the highest mean (one-sided tests, Bonferroni). "
-        "So a method whose seeds vary much may be tied though its mean is lower, and one that is not tied may show "
-        "no significant difference to the baseline.",
+        "Tied with the best: not shown to be worse than the method with the highest mean (one-sided t-tests, "
+        "Bonferroni). So a method whose seeds vary much may be tied though its mean is lower, and one that is not tied "
+        "may show no significant difference to the baseline.",
     ]

@@ -56,6 +56,7 @@ const describeFilters = () => {
 };
 const applyFilters = () => {
   describeFilters();
+  all("figure.static .unfiltered").forEach((note) => { note.hidden = !isFiltered(); });
   document.dispatchEvent(new Event("filters"));
 };
 
