@@ -160,7 +160,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print one plain table and exit.")] = False,
     seconds: Annotated[float, typer.Option(metavar="NUMBER", help="seconds between updates, 0.2 to 3600")] = 2.0,
 ) -> None:
-    """Show the progress of a running grid.
+    """Show the progress of a run.
 
     Reads the run's folder only. Ends when every cell has a record.
 
