@@ -21,7 +21,9 @@ bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Model = Annotated[
     str | None, typer.Option(metavar="MODEL", help="model folder or hub id; default: the embedded encoder")
 ]
-Methods = Annotated[str, typer.Option(metavar="METHODS", help="comma-separated methods with options, as for `run`")]
+Methods = Annotated[
+    str, typer.Option(metavar="METHOD[,...]", help="comma-separated methods with options, as for `run`")
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="where to run")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="number of CPU threads; default: all cores")]
 Batch = Annotated[int, typer.Option(min=1, help="batch size: rows per step")]
@@ -232,12 +234,16 @@ def grid(
     baseline: Annotated[
         str,
         typer.Option(
+            metavar="best|default[,...]",
             help="settings of the baseline: best (precision and length-bucketed batches as in the harness), "
-            "default (those of TrainingArguments), or best,default"
+            "default (those of TrainingArguments), or best,default",
         ),
     ] = "best",
     at_once: Annotated[
-        str, typer.Option(help="comma-separated numbers of concurrent baseline processes; empty: none")
+        str,
+        typer.Option(
+            metavar="INTEGER[,...]", help="comma-separated numbers of concurrent baseline processes; empty: none"
+        ),
     ] = "",
     steps: Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")] = 100,
     out: Out = None,
