@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.errors import UserError
 from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
@@ -76,14 +78,14 @@ def run_spec(
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
     from results.loggers.base import check_loggers, log_records
-    from results.report import analyse_run, check_formats, write_report
+    from results.report import analyse_run, check_formats, import_in_background, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
     check_loggers(spec.log)
-    outcome = run_cells(spec, command, listen)
+    outcome = run_cells(spec, command, listen, import_in_background)
     on_report()
     store = Store(outcome.out)
     analysis = analyse_run(store, outcome.records, outcome.profiles, spec)
@@ -94,6 +96,10 @@ def run_spec(
         from results.model_card import write_cards
 
         write_cards(outcome.out, outcome.records, command)
+    outcome.timeline.mark("reported")
+    # another run may have the folder by now: what it writes is not to be replaced
+    with contextlib.suppress(UserError), store.lock():
+        store.declare({"timeline": outcome.timeline.seconds})
     notes = tuple(log_records(spec.log, outcome.records, outcome.out))
     seconds = time.monotonic() - started
     return FinishedRun(

@@ -78,6 +78,17 @@ def choose_worker_devices(requested: str | None, device: str, threads: int | Non
     return _describe_gpus(_check_gpus(requested, device), threads)
 
 
+def choose_single_device(requested: str | None, device: str) -> tuple[str, Mapping[str, str]]:
+    """'cpu' or 'cuda', and the environment variables of a process, for what needs one device only: a profile.
+
+    It is the first one of --devices, whose workers have ended, or else that of --device. Raises UserError.
+    """
+    if requested is None:
+        return choose_device(device), {}
+    first = choose_worker_devices(requested, device, None)[0]
+    return first.kind, first.environment
+
+
 def parse_gpus(requested: str, device: str) -> list[int]:
     """'0,1,3' -> [0, 1, 3], 'gpu:2' -> [0, 1]; the GPUs need not exist.
 

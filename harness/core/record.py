@@ -270,6 +270,11 @@ class Run(Stored):
         description="points above the majority baseline up to which a run counts as collapsed",
     )
     collapse_margin_late: bool = Field(default=False, description="whether the margin of collapses is post hoc")
+    timeline: dict[str, float] = Field(
+        default_factory=dict,
+        description="seconds from the start of the last command's process to: imported, planned, first pack, first "
+        "step, last record, profiled, reported; a part that it did not have is absent, all after an interrupt",
+    )
 
 
 Edge = Literal["lowest", "highest", "only"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ from harness.planning.planned_cell import PlannedCell
 from harness.runner.budget import Budget, BudgetReached, count_failures
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
+from harness.runner.timeline import TimedListener, Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class RunResult:
     skipped: tuple[str, ...]
     """One line for each stored file that could not be used."""
     seconds: float
+    timeline: Timeline
     remaining: str = ""
     """One line about the cells that the budget has left; '' where there are none."""
 
@@ -52,10 +55,15 @@ def list_method_names(plan: Plan) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+MOST_TITLE_METHODS = 4
+"""A run of more methods is titled by their number: the report's first table names them all."""
+
+
 def format_title(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
+    named = ", ".join(methods) if len(methods) <= MOST_TITLE_METHODS else f"{len(methods)} methods"
     start = f", starting from {spec.init_from}" if spec.init_from else ""
-    return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
+    return f"{' and '.join(spec.suite)}: {named}{start}"
 
 
 def is_late(store: Store, field: str, value: object, results: bool) -> bool:
@@ -93,13 +101,17 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
     }
 
 
-def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
+def run(
+    spec: Spec, command: str, listen: Callable[[int], Listener], when_idle: Callable[[], object] = lambda: None
+) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
-    `listen` makes a listener for a number of cells. Raises UserError, and BudgetReached without a record to report;
-    after KeyboardInterrupt the same command resumes.
+    `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
+    one waits for them from then on. Raises UserError, and BudgetReached without a record to report; after
+    KeyboardInterrupt the same command resumes.
     """
-    started, budget = time.monotonic(), Budget.of(spec)
+    started, timeline, budget = time.monotonic(), Timeline(), Budget.of(spec)
+    timeline.mark("imported")
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -124,7 +136,10 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
             declare_question(store, spec, names, remaining.has_results),
         )
-        listener, left = listen(len(remaining.cells)), ""
+        timeline.mark("planned")
+        prepare = functools.partial(_prepare_end, spec, when_idle)
+        listener = TimedListener(listen(len(remaining.cells)), timeline, prepare)
+        left = ""
         try:
             for line in remaining.notes:
                 listener.note(line)
@@ -137,12 +152,15 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             if left and not records:
                 raise BudgetReached(left)
             profiles = _take_profiles(plan, spec, store, listener, records.values(), may_measure=not budget.reached)
+            timeline.mark("profiled")
+            store.declare({"timeline": timeline.seconds})
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started, left)
+    seconds = time.monotonic() - started
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +185,11 @@ def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) ->
         records, adapter_notes = require_adapters(store.out, plan, records)
         notes += adapter_notes
     missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-    if missing:  # imports torch and builds models of the methods, which a finished run does not need
+    if missing:  # may import torch and build models of the methods, which a finished run does not need
         from harness.planning.preflight import drop_unfit_cells
 
         # before any training: otherwise a method that does not fit would fail hours later
-        plan = drop_unfit_cells(plan, missing)
+        plan = drop_unfit_cells(plan, missing, cache=spec.cache)
         missing = select_missing_cells(plan.cells, records, retry=spec.retry)
         # the devices of the executor: this process may have none, as on the head of a cluster
         check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
@@ -210,6 +228,17 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
         cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
+
+
+def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> None:
+    """While cells train, let the process import torch from which profiles are forked, and the caller what it needs."""
+    if worker:
+        when_idle()
+    if spec.profile and spec.executor not in REMOTE_EXECUTORS:
+        from harness.profiling.worker import start_server
+        from harness.runner.profiles import PRELOADED
+
+        start_server(PRELOADED)
 
 
 def _take_profiles(

@@ -188,7 +188,8 @@ def _build_comparison(
         missing=cover.missing if cover else {},
         whole=cover is not None,
         varied=varied,
-        sign_flip=compute_sign_flip_p(gaps) if gaps and CROSSED not in varied else None,
+        # one difference has no sign pattern beside its own; an estimate merged over tasks has no common seeds to flip
+        sign_flip=compute_sign_flip_p(gaps) if len(gaps) > 1 and CROSSED not in varied else None,
         collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
 
