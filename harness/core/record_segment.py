@@ -40,13 +40,18 @@ MEANING = ("cell", "record", "record_segment", "stored_files", "files", "quantiz
 SCALARS = (str, int, bool, type(None))
 
 
-@functools.cache
-def _get_format() -> str:
-    """A hash of the code that gives a record its meaning: after any change to it the records are parsed again."""
+def _hash_meaning() -> str:
     digest = hashlib.sha256(pydantic.VERSION.encode())
     for module in MEANING:
         digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return digest.hexdigest()
+
+
+FORMAT = _hash_meaning()
+"""A hash of the code that gives a record its meaning: after any change to it the records are parsed again.
+
+Of the code that is running: it is computed now, as its files may change while a run lasts.
+"""
 
 
 @functools.cache
@@ -98,7 +103,7 @@ _encode = json.JSONEncoder(default=_to_plain).encode
 
 def encode_segment(entries: Sequence[tuple[Stamp, Record]]) -> bytes:
     """The content of a segment with these records."""
-    lines = [json.dumps({"format": _get_format(), "count": len(entries)})]
+    lines = [json.dumps({"format": FORMAT, "count": len(entries)})]
     lines.append(json.dumps([stamp for stamp, _ in entries]))
     for owner, names in ((None, RECORD_FIELDS), ("cell", CELL_FIELDS)):
         columns = [_Column() for _ in names]
@@ -123,7 +128,7 @@ def decode_segment(
         raise ValueError("its content does not match its sha256")
     head, stamp_line, *lines = body.split(b"\n")
     header = json.loads(head)
-    if header["format"] != _get_format():
+    if header["format"] != FORMAT:
         raise ValueError("written by another version")
     count = header["count"]
     stored_stamps: list[Stamp] = [(tuple(a), b and tuple(b)) for a, b in json.loads(stamp_line)]
