@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,12 @@ def check_formats(spec: Spec) -> None:
         from reports.tensorboard import load_writer
 
         load_writer()
+
+
+def import_in_background() -> None:
+    """Import what a report needs in a thread, for a process that waits for others."""
+    names = "reports.findings", "reports.tuning", "reports.render", "matplotlib.figure", "scipy.stats", "statsmodels"
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
 
 
 @pause_collection()
