@@ -138,8 +138,7 @@ def run(
         )
         timeline.mark("planned")
         prepare = functools.partial(_prepare_end, spec, when_idle)
-        listener = TimedListener(listen(len(remaining.cells)), timeline, prepare)
-        left = ""
+        listener, left = TimedListener(listen(len(remaining.cells)), timeline, prepare), ""
         try:
             for line in remaining.notes:
                 listener.note(line)
