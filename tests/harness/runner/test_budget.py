@@ -75,6 +75,12 @@ def test_the_end_of_the_time_interrupts_marked_blocks_only() -> None:
     assert signal.getsignal(signal.SIGALRM) == before and signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
+def test_a_budget_that_never_ends_is_none() -> None:
+    budget = Budget(max_cost=1e9, price=1e-9)
+    with budget.watch(), budget.limit.interruptible():
+        assert not budget.check()
+
+
 def test_the_end_of_the_time_waits_for_the_end_of_a_step_and_is_no_signal() -> None:
     limit = TimeLimit()
     with (
