@@ -119,7 +119,8 @@ class Ending(Seen):
 
     def step(self, step: int, losses: Any, worker: str = "") -> None:
         self.steps.append(step)
-        if step == self.at:
+        # workers do not tell of each step
+        if step >= self.at and not self.budget.limit.is_over:
             self.budget.limit.end()
             time.sleep(0.2)
 
