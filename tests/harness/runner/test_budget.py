@@ -208,5 +208,5 @@ def test_workers_write_checkpoints_at_the_end_of_the_time(tmp_path: Path) -> Non
     budget = Budget(max_hours=1.0)
     remaining = run_within(tmp_path, asked, budget, Ending(budget, 5))
     assert len(remaining) == 4 and len(list((tmp_path / "checkpoints").iterdir())) >= 1
-    assert not run_within(tmp_path, asked, Budget())
+    assert not run_within(tmp_path, asked, Budget(), Ending(Budget(), 10**9))
     assert {made.status for made in stored(tmp_path, asked[0])} == {"ok"}
