@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.core.progress import count_noun
 from harness.core.store import truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
+from harness.core.text import count_noun
 
 Runs = Annotated[Path, typer.Argument(metavar="DIR", help="folder that holds the folders of runs")]
 To = Annotated[Path | None, typer.Option("--to", help="output folder of the site; default: DIR/board")]

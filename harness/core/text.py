@@ -14,3 +14,8 @@ def format_bytes(count: int | None) -> str:
         if abs(count) >= size:
             return f"{count / size:.{places}f} {unit}"
     return f"{count} B"
+
+
+def count_noun(count: int, noun: str) -> str:
+    """A count with its noun: '1 cell', '2 cells'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

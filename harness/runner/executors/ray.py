@@ -29,7 +29,10 @@ from harness.core.executor import EXECUTORS
 from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.provenance import describe_environment, get_utc_time
-from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.core.registry import get_plugin_contents
+from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
+from harness.runner.executors.job_pickle import explain_pickle_errors
+from harness.runner.executors.pool import SILENT_SECONDS, SILENT_VARIABLE
 from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, require_ray
 from harness.runner.executors.ray_parcels import ParcelPickler, ParcelStore
 from harness.runner.executors.ray_worker import Begun, Mailbox, WorkerSetup, probe_node, train_job
@@ -47,8 +50,6 @@ STOP_SECONDS = 25.0
 """Time that packs have to end their step and send a checkpoint after an interrupt."""
 PROBE_SECONDS = 30.0
 """Time that the run waits for the other nodes after the first one is ready; a busy node is checked when it trains."""
-SILENT_SECONDS = 1800.0
-"""A task that trains and sends nothing for so long counts as hanging; LORASP_HARNESS_WORKER_SECONDS overrides it."""
 
 
 @dataclasses.dataclass
@@ -72,7 +73,7 @@ class RayExecutor:
         self._submitted = 0
         self._machine: Machine | None = None
         self._probes: list[Any] = []
-        self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
+        self._silent_seconds = read_seconds(SILENT_VARIABLE, SILENT_SECONDS)
         # a Ray that the user's own program has joined stays joined
         self._owns = not self._ray.is_initialized()
         # ray.init replaces the handler of SIGTERM, whose signal must reach the run
@@ -157,7 +158,8 @@ class RayExecutor:
         """Start tasks that load torch and the plugins in one process per slot, and answer with their Machine."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        plugins = tuple((path.name, path.read_bytes()) for path in setup.plugins)
+        # not what the files have now: keys of cells are of the sources that this process has loaded
+        plugins = tuple((path.name, content) for path, content in get_plugin_contents(setup.plugins).items())
         names = ("LORASP_HARNESS_CHECKPOINT_SECONDS",)
         variables = {name: os.environ[name] for name in names if name in os.environ}
         own_setup = dataclasses.replace(
@@ -182,7 +184,8 @@ class RayExecutor:
             job = jobs.popleft()
             stream = io.BytesIO()
             pickler = ParcelPickler(stream, self._parcels)
-            pickler.dump((job, dict(checkpoints.made_by)))
+            with explain_pickle_errors(job):
+                pickler.dump((job, dict(checkpoints.made_by)))
             parcels = {digest: self._parcels.references[digest] for digest in pickler.used}
             self._submitted += 1
             name = str(self._submitted)

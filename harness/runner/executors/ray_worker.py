@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.core.errors import UserError
-from harness.core.failure import Failure
 from harness.core.interrupt import catch_signals
 from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.in_process import LocalExecutor
+from harness.runner.executors.job_pickle import check_plugins
 from harness.runner.executors.ray_parcels import ParcelUnpickler, get_node_ip, write_plugin
+from harness.runner.executors.restarts import MAX_KILLS, build_kill_failure, describe_restart, describe_start
 from harness.runner.executors.worker import Finished, ForwardingListener, Refused
 from harness.training.checkpoint import Checkpoints, PackCheckpoint
 from harness.training.pack_job import PackJob
@@ -39,8 +40,6 @@ from harness.training.pack_job import PackJob
 if TYPE_CHECKING:
     from harness.core.record import Environment
 
-MAX_KILLS = 2
-"""Worker processes that a pack may end, on nodes that live on, before it counts as failed."""
 COMPARED = ("python", "torch", "transformers", "harness")
 """Fields of Environment that must be equal where the run and its workers are."""
 
@@ -169,7 +168,7 @@ def prepare(reference: Any) -> Node:
 
     from harness.core.cache_folder import cache_folder
     from harness.core.process import wait_passively
-    from harness.core.registry import load_all
+    from harness.core.registry import load_same
 
     wait_passively()
     setup: WorkerSetup = ray.get(reference)
@@ -183,8 +182,8 @@ def prepare(reference: Any) -> Node:
             raise UserError(
                 f"node {get_node_ip()} has {field} {here}, this machine {there}; install the same versions on both"
             )
-    paths = [write_plugin(*plugin) for plugin in setup.plugins]
-    load_all(paths)
+    digests = dict(write_plugin(*plugin) for plugin in setup.plugins)
+    load_same(list(digests), digests)
     return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -219,13 +218,12 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
     # before torch loads, which may end the process
     begun = pickle.dumps(Begun(label))
     earlier_nodes, stored = ray.get(mailbox.begin.remote(name, node_id, begun))
-    kills = _count_kills(earlier_nodes)
-    if kills >= MAX_KILLS:
-        line = f"its worker process ended {kills} times"
-        return Trained(get_utc_time(), {}, None, Failure(line, trace=line, memory=False), False, label=label)
+    if _count_kills(earlier_nodes) >= MAX_KILLS:
+        return Trained(get_utc_time(), {}, None, build_kill_failure("worker process"), False, label=label)
     node = prepare(reference)
     job: PackJob
     job, made_by = ParcelUnpickler(packed, parcels).load()
+    check_plugins(job)
     own_made_by = made_by | node.machine.environment.model_dump()
     channel = _Channel(mailbox, name)
     listener = ForwardingListener(cast(Connection, channel))
@@ -240,9 +238,7 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
             (Path(folder) / stored[0]).write_bytes(stored[1])
             start = checkpoints.read(job.pack, job.slots)
         if earlier_nodes:
-            step = "the beginning" if start is None else f"step {start.step}"
-            cells = "1 cell" if len(job.slots) == 1 else f"{len(job.slots)} cells"
-            listener.note(f"{job.pack.first.cell.task}: its worker was lost; {cells} again from {step}")
+            listener.note(describe_restart(job, "its worker was lost", describe_start(start)))
         job = dataclasses.replace(job, start=start or job.start)
         outcome = next(node.executor.run(deque([job]), checkpoints, listener))
     fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(Finished)}

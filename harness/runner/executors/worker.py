@@ -31,9 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals
-from harness.core.method import METHODS, SUITES
-from harness.core.registry import Registry
 from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.job_pickle import RegisteredClassPickler, check_plugins, explain_pickle_errors
 
 if TYPE_CHECKING:
     from harness.core.failure import Failure
@@ -83,7 +82,7 @@ Message = Machine | Event | Finished | Refused
 # ---------------------------------------------------------------- pickles that send the rows of a task once
 
 
-class JobPickler(pickle.Pickler):
+class JobPickler(RegisteredClassPickler):
     """Pickles jobs for one worker; `sent` maps the ids of the objects that it has received to their numbers."""
 
     def __init__(self, stream: io.BytesIO, sent: dict[int, tuple[int, object]]) -> None:
@@ -100,23 +99,6 @@ class JobPickler(pickle.Pickler):
         # the object is kept, so that no other one gets its id
         self.sent[id(value)] = (len(self.sent), value)
         return self.sent[id(value)][0], pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-
-    def reducer_override(self, value: Any) -> Any:
-        """A registered class goes by its name there: in a plugin it may be local to a function or a loop."""
-        if isinstance(value, type):
-            for kind, registry in REGISTRIES.items():
-                for name, item in registry:
-                    if item is value:
-                        return _find_class, (kind, name)
-        return NotImplemented
-
-
-REGISTRIES: Mapping[str, Registry[Any]] = {"method": METHODS, "suite": SUITES}
-"""Where classes of jobs are registered."""
-
-
-def _find_class(kind: str, name: str) -> Any:
-    return REGISTRIES[kind].get(name)
 
 
 class JobUnpickler(pickle.Unpickler):
@@ -143,14 +125,8 @@ def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) ->
     Raises UserError for an object of a plugin that cannot be sent.
     """
     stream = io.BytesIO()
-    try:
+    with explain_pickle_errors(job):
         JobPickler(stream, sent).dump((job, place))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:  # pickle raises all three
-        task = job.pack.first.cell.task
-        raise UserError(
-            f"{task}: its suite or a method cannot be sent to a worker process: {error}; define what it holds at the"
-            " top of the plugin file, or train in one process (without --devices)"
-        ) from error
     return stream.getvalue()
 
 
@@ -227,6 +203,7 @@ def serve(connection: Connection) -> None:
     received: dict[int, object] = {}
     while True:
         job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
+        check_plugins(job)
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
             send(connection, Finished.of(outcome))
