@@ -34,8 +34,9 @@ from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
 from harness.runner.executors.job_pickle import explain_pickle_errors
 from harness.runner.executors.pool import SILENT_SECONDS, SILENT_VARIABLE
 from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, require_ray
+from harness.runner.executors.ray_mailbox import Mailbox
 from harness.runner.executors.ray_parcels import ParcelPickler, ParcelStore
-from harness.runner.executors.ray_worker import Begun, Mailbox, WorkerSetup, probe_node, train_job
+from harness.runner.executors.ray_worker import Begun, WorkerSetup, probe_node, train_job
 from harness.runner.executors.worker import Event, Finished, Refused
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
@@ -70,6 +71,7 @@ class RayExecutor:
     def __init__(self, setup: ExecutorSetup) -> None:
         self._ray = require_ray(setup)
         self._tasks: dict[str, Task] = {}
+        self._ended_labels: dict[str, str] = {}
         self._submitted = 0
         self._machine: Machine | None = None
         self._probes: list[Any] = []
@@ -127,6 +129,8 @@ class RayExecutor:
                     raise_interrupt()
                     self._submit(jobs, checkpoints)
                     yield from self._receive(checkpoints, listener)
+                self._ray.wait([self._messages], timeout=2 * POLL_SECONDS)  # notes of the last pack
+                self._pass_on(checkpoints, listener)
             except KeyboardInterrupt:
                 yield from self._stop(checkpoints, listener)
 
@@ -207,8 +211,11 @@ class RayExecutor:
             if reference in references:
                 name = references[reference]
                 outcome = self._build_outcome(self._tasks[name])
-                del self._tasks[name]
-                self._mailbox.forget.remote(name)
+                self._ended_labels[name] = self._tasks.pop(name).label
+                last = self._get(self._mailbox.forget.remote(name))
+                # sent before the task ended, but the message with it may still be on its way
+                if outcome.interrupted and last is not None:
+                    checkpoints.store(*last)
                 yield outcome
         for task in self._tasks.values():
             if task.label and time.monotonic() - task.last_message > self._silent_seconds and not task.hangs:
@@ -221,7 +228,9 @@ class RayExecutor:
         self._messages = self._mailbox.take.remote(POLL_SECONDS)
         for name, content in messages:
             message, task = pickle.loads(content), self._tasks.get(name)
-            if task is None:  # it has ended
+            if task is None:  # it has ended, but what it noted last is still to be said
+                if isinstance(message, Event) and message.name == "note":
+                    listener.note(*message.arguments, worker=self._ended_labels.get(name, ""))
                 continue
             task.last_message = time.monotonic()
             if isinstance(message, Begun):

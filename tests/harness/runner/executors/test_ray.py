@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
 import importlib.util
 import os
@@ -20,8 +21,8 @@ import psutil
 import pytest
 
 from harness.core.record import Record
-from tests.harness.runner.executors.plugins import HANGING, KILLING
-from tests.harness.runner.executors.test_pool import assert_equal, finish, read, start
+from tests.harness.runner.executors.plugins import EDITING, HANGING, KILLING
+from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,6 +57,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     cluster.shutdown()
 
 
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What was said on stderr; on a busy machine Ray takes minutes."""
+    _, said = process.communicate(timeout=1200)
+    assert process.returncode == code, said
+    return said
+
+
 def list_processes(out: Path) -> list[psutil.Process]:
     """The processes of a run and its Ray, also those that have left their parent, by a variable that they inherit."""
     found = []
@@ -78,11 +86,28 @@ def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_a_local_ray_gives_the_records_of_one_process(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
-    said = finish(start_ray(tmp_path / "out"))
-    assert "8/8 cells done" in said
-    assert_equal(read(tmp_path / "out"), undisturbed)
-    assert not list_processes(tmp_path / "out")
+def test_two_local_rays_in_one_process_give_the_records_of_one_process(
+    tmp_path: Path, undisturbed: dict[str, Record]
+) -> None:
+    """The second run starts a Ray after the first one's has ended; `watch` reads the folder while packs train."""
+    outs = [tmp_path / "first", tmp_path / "second"]
+    words = [*WORDS, *GRID.split(), "--max-steps", str(STEPS), "--executor", "ray"]
+    runs = "".join(f"assert main({[*words, '--out', str(out)]!r}) == 0\n" for out in outs)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from harness.cli.main import main\n{runs}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0", "TEST_RUN": str(tmp_path)},
+    )
+    wait_for_checkpoint(outs[0], process)
+    command = [sys.executable, "-m", "harness", "watch", "--once", str(outs[0])]
+    watched = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+    assert "of 8 cells done" in watched
+    assert finish(process).count("8/8 cells done") == 2
+    for out in outs:
+        assert_equal(read(out), undisturbed)
+    assert not list_processes(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -155,6 +180,18 @@ def test_plugins_and_model_travel_to_the_nodes(tmp_path: Path, cluster: Any) -> 
     weights = {file.read_bytes() for file in (embedded / "embedded" / "models").rglob("model.safetensors")}
     assert {file.read_bytes() for file in received.glob("*/model.safetensors")} <= weights
     assert list(received.glob("*/model.safetensors"))
+
+
+def test_workers_load_the_plugin_that_the_run_has_loaded(tmp_path: Path) -> None:
+    """The file is edited right after the run has loaded it; keys are of the first source."""
+    plugin, outs = tmp_path / "editing.py", [tmp_path / "local", tmp_path / "ray"]
+    for out, words in zip(outs, ([], ["--executor", "ray"]), strict=True):
+        plugin.write_text(EDITING)
+        finish(start(out, "--plugin", str(plugin), *words, grid="--methods scaled --tasks rte --seeds 1", steps=5))
+        assert plugin.read_text() != EDITING
+    assert_equal(read(outs[0]), read(outs[1]))
+    (record,) = read(outs[1]).values()
+    assert record.cell.parts["method scaled"] == hashlib.sha256(EDITING.encode()).hexdigest()
 
 
 def test_a_task_that_hangs_is_ended(tmp_path: Path) -> None:
