@@ -133,6 +133,9 @@ class RayExecutor:
                 self._pass_on(checkpoints, listener)
             except KeyboardInterrupt:
                 yield from self._stop(checkpoints, listener)
+            except GeneratorExit:  # the caller has reached a limit of the run, or met an error: no outcome is wanted
+                deque(self._stop(checkpoints, listener), maxlen=0)
+                raise
 
     def close(self) -> None:
         """End all tasks and, if this run has started a Ray, its processes."""

@@ -123,16 +123,19 @@ def prepare(reference: Any) -> Node:
     os.environ.update(setup.variables)
     executor = LocalExecutor(dataclasses.replace(setup.setup, cache=setup.setup.cache and cache_folder()))
     machine = executor.describe()
-    for field in COMPARED:
-        here, there = getattr(machine.environment, field), getattr(setup.environment, field)
-        # the build of torch may differ (+cpu, +cu128): a node for the run alone needs no GPU
-        if here and there and here.partition("+")[0] != there.partition("+")[0]:
-            raise UserError(
-                f"node {get_node_ip()} has {field} {here}, this machine {there}; install the same versions on both"
-            )
+    check_versions(machine.environment, setup.environment, get_node_ip())
     digests = dict(write_plugin(*plugin) for plugin in setup.plugins)
     load_same(list(digests), digests)
     return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def check_versions(here: Environment, there: Environment, node: str) -> None:
+    """Raise UserError if the node has other versions than the machine of the run."""
+    for field in COMPARED:
+        own, wanted = getattr(here, field), getattr(there, field)
+        # the build of torch may differ (+cpu, +cu128): a node for the run alone needs no GPU
+        if own and wanted and own.partition("+")[0] != wanted.partition("+")[0]:
+            raise UserError(f"node {node} has {field} {own}, this machine {wanted}; install the same versions on both")
 
 
 def probe_node(setup: tuple[Any]) -> bytes:

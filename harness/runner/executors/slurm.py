@@ -94,7 +94,7 @@ class SlurmExecutor:
                     queue.announce()
                     if queue.submitted and not jobs:
                         queue.wait()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, GeneratorExit):  # the second if the caller has reached a limit of the run
                 queue.say_goodbye()
                 raise
         queue.finish()

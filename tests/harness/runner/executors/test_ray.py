@@ -246,6 +246,18 @@ def test_a_full_shared_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         ray_cluster._check_shared_memory()
 
 
+@pytest.mark.parametrize("field", ["python", "torch", "transformers", "harness"])
+def test_other_versions_on_a_node_are_one_line(field: str) -> None:
+    from harness.core.errors import UserError
+    from harness.core.provenance import describe_environment
+    from harness.runner.executors.ray_worker import check_versions
+
+    here = describe_environment("cpu", 1).model_copy(update={"torch": "2.13.0+cpu"})
+    check_versions(here, here.model_copy(update={"torch": "2.13.0+cu128"}), "10.0.0.2")
+    with pytest.raises(UserError, match=f"node 10.0.0.2 has {field} 0.4.1, this machine "):
+        check_versions(here.model_copy(update={field: "0.4.1"}), here, "10.0.0.2")
+
+
 def test_ray_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
