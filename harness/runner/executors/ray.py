@@ -233,7 +233,7 @@ class RayExecutor:
             message, task = pickle.loads(content), self._tasks.get(name)
             if task is None:  # it has ended, but what it noted last is still to be said
                 if isinstance(message, Event) and message.name == "note":
-                    listener.note(*message.arguments, worker=self._ended_labels.get(name, ""))
+                    listener.note(str(message.arguments[0]), worker=self._ended_labels.get(name, ""))
                 continue
             task.last_message = time.monotonic()
             if isinstance(message, Begun):
