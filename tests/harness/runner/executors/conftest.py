@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,3 +14,21 @@ def slurm(tmp_path: Path) -> Iterator[FakeSlurm]:
     fake = FakeSlurm(tmp_path / "slurm")
     yield fake
     fake.end()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose head trains nothing, with two nodes of one CPU."""
+    from ray.cluster_utils import Cluster
+
+    from harness.core.process import build_child_environment
+
+    for name, value in build_child_environment().items():
+        monkeypatch.setenv(name, value)  # the harness is installed on its nodes
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else tests that run beside this one starve it
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+    cluster.nodes = nodes
+    yield cluster
+    cluster.shutdown()
