@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 MIN_WAITING = 32
 """Least number of tasks that are submitted at a time: those that wait are what an autoscaler sees."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 STOP_SECONDS = 25.0
 """Time that packs have to end their step and send a checkpoint after an interrupt."""
 PROBE_SECONDS = 30.0
@@ -129,7 +129,7 @@ class RayExecutor:
                     raise_interrupt()
                     self._submit(jobs, checkpoints)
                     yield from self._receive(checkpoints, listener)
-                self._ray.wait([self._messages], timeout=2 * POLL_SECONDS)  # notes of the last pack
+                self._mailbox.wake.remote()  # notes of the last pack
                 self._pass_on(checkpoints, listener)
             except KeyboardInterrupt:
                 yield from self._stop(checkpoints, listener)
@@ -159,7 +159,7 @@ class RayExecutor:
         lasting = {"max_restarts": -1, "max_task_retries": -1}
         actor = self._ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here, **lasting)(Mailbox)
         self._mailbox = actor.remote()
-        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+        self._messages = self._mailbox.take.remote()
 
     def _start_probes(self, setup: ExecutorSetup) -> None:
         """Start tasks that load torch and the plugins in one process per slot, and answer with their Machine."""
@@ -206,8 +206,9 @@ class RayExecutor:
         """Pass on messages of tasks and yield outcomes of those that have ended, within `POLL_SECONDS`."""
         references = {task.reference: name for name, task in self._tasks.items()}
         waiting = [self._messages, *references]
-        self._ray.wait(waiting, timeout=POLL_SECONDS)
-        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        ready, _ = self._ray.wait(waiting, timeout=POLL_SECONDS)
+        if ready:
+            ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if self._messages in ready:
             self._pass_on(checkpoints, listener)
         for reference in ready:
@@ -228,7 +229,7 @@ class RayExecutor:
     def _pass_on(self, checkpoints: Checkpoints, listener: Listener) -> None:
         """Take what has arrived in the Mailbox: events go to the listener, checkpoints to the run's folder."""
         messages, files = self._get(self._messages)
-        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+        self._messages = self._mailbox.take.remote()
         for name, content in messages:
             message, task = pickle.loads(content), self._tasks.get(name)
             if task is None:  # it has ended, but what it noted last is still to be said

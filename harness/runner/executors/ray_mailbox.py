@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-GATHER_SECONDS = 0.25
+WAIT_SECONDS = 60.0
+GATHER_SECONDS = 0.5
 
 
 class Mailbox:
@@ -41,19 +42,23 @@ class Mailbox:
         self._unsaved.add(name)
         self._arrived.set()
 
-    async def take(self, seconds: float) -> tuple[list[tuple[str, bytes]], dict[str, tuple[str, bytes]]]:
-        """Messages and new checkpoints by job, after waiting up to so many seconds for the first.
+    async def take(self) -> tuple[list[tuple[str, bytes]], dict[str, tuple[str, bytes]]]:
+        """Messages and new checkpoints by job, after waiting up to `WAIT_SECONDS` for the first.
 
         Those of the next `GATHER_SECONDS` come with it, so that the run is not woken for each.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), seconds)
+            await asyncio.wait_for(self._arrived.wait(), WAIT_SECONDS)
             await asyncio.sleep(GATHER_SECONDS)
         messages, self._messages = self._messages, []
         checkpoints = {name: self._checkpoints[name] for name in self._unsaved if name in self._checkpoints}
         self._unsaved.clear()
         self._arrived.clear()
         return messages, checkpoints
+
+    async def wake(self) -> None:
+        """Let `take` return what there is."""
+        self._arrived.set()
 
     async def forget(self, name: str) -> tuple[str, bytes] | None:
         """Drop what belongs to a finished job; returns its last checkpoint."""

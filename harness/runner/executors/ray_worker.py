@@ -37,6 +37,8 @@ from harness.training.pack_job import PackJob
 if TYPE_CHECKING:
     from harness.core.record import Environment
 
+STEP_SECONDS = 2.0
+"""Least time between two progress messages: each goes through three processes."""
 COMPARED = ("python", "torch", "transformers", "harness")
 """Fields of Environment that must be equal where the run and its workers are."""
 
@@ -177,7 +179,7 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
     check_plugins(job)
     own_made_by = made_by | node.machine.environment.model_dump()
     channel = _Channel(mailbox, name)
-    listener = ForwardingListener(cast(Connection, channel))
+    listener = ForwardingListener(cast(Connection, channel), STEP_SECONDS)
     # other processors give other bits: the record would be of neither machine
     restarted = job.start is not None and own_made_by != made_by
     if restarted:

@@ -134,10 +134,10 @@ def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) ->
 
 
 class ForwardingListener:
-    """Sends the events of a pack to the run; steps at most every `STEP_SECONDS`."""
+    """Sends the events of a pack to the run; steps at most every `seconds`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.last_step = connection, 0.0
+    def __init__(self, connection: Connection, seconds: float = STEP_SECONDS) -> None:
+        self.connection, self.seconds, self.last_step = connection, seconds, 0.0
 
     def on_plan(self, packs: Sequence[PlannedPack]) -> None:
         raise NotImplementedError("packs are planned by the run")
@@ -146,7 +146,7 @@ class ForwardingListener:
         send(self.connection, Event("on_pack_start", (task, cells, steps, keys)))
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
-        if time.monotonic() - self.last_step >= STEP_SECONDS:
+        if time.monotonic() - self.last_step >= self.seconds:
             self.last_step = time.monotonic()
             send(self.connection, Event("step", (step, [float(loss) for loss in losses])))
 

@@ -16,6 +16,16 @@ def slurm(tmp_path: Path) -> Iterator[FakeSlurm]:
     fake.end()
 
 
+def add_node(cluster: Any, **options: Any) -> Any:
+    """A node of a Ray cluster; on a busy machine it may miss the 30 s in which Ray wants its processes to start."""
+    for _ in range(4):
+        try:
+            return cluster.add_node(**options)
+        except Exception as error:
+            assert "timed out" in str(error), error
+    raise AssertionError("no node starts")
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster whose head trains nothing, with two nodes of one CPU."""
@@ -27,8 +37,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, value)  # the harness is installed on its nodes
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else tests that run beside this one starve it
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
-    cluster.nodes = nodes
+    cluster = Cluster()
+    add_node(cluster, num_cpus=0, include_dashboard=False)
+    cluster.nodes = [add_node(cluster, num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
     yield cluster
     cluster.shutdown()

@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_while_it_submits_leaves_no_second_training(
     tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(out, FAKE_SLURM_SLEEP="60")
+    process = slurm.start(out, FAKE_SLURM_SLEEP="300")
     wait_until(lambda: "RUNNING" in slurm.states(), process)
     process.kill()  # sbatch has accepted the array, and nobody knows its number
     process.wait()
