@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.errors import UserError
 from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
+from harness.runner.budget import count_failures
 from results.summary import build_summary, describe_run, format_summary, format_summary_html
 
 if TYPE_CHECKING:
@@ -33,10 +36,13 @@ class FinishedRun:
     """The estimates, tests and rankings that the report is made of."""
     notes: tuple[str, ...] = ()
     """One line for each tracker of --log that did not get all cells."""
+    remaining: str = ""
+    """One line about the cells that the budget has left; '' where there are none."""
 
     @property
     def failed(self) -> int:
-        return sum(r.status != "ok" for r in self.records)
+        """Cells without a score; those that the budget has left do not count."""
+        return count_failures(self.records, self.remaining)
 
     def __repr__(self) -> str:
         return format_summary(*self._summary)
@@ -72,14 +78,14 @@ def run_spec(
     from harness.core.registry import load_all
     from harness.runner.run import run as run_cells
     from results.loggers.base import check_loggers, log_records
-    from results.report import analyse_run, check_formats, write_report
+    from results.report import analyse_run, check_formats, import_in_background, write_report
 
     started = time.monotonic()
     load_all(spec.plugin)
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
     check_loggers(spec.log)
-    outcome = run_cells(spec, command, listen)
+    outcome = run_cells(spec, command, listen, import_in_background)
     on_report()
     store = Store(outcome.out)
     analysis = analyse_run(store, outcome.records, outcome.profiles, spec)
@@ -90,6 +96,12 @@ def run_spec(
         from results.model_card import write_cards
 
         write_cards(outcome.out, outcome.records, command)
+    outcome.timeline.mark("reported")
+    # another run may have the folder by now: what it writes is not to be replaced
+    with contextlib.suppress(UserError), store.lock():
+        store.declare({"timeline": outcome.timeline.seconds})
     notes = tuple(log_records(spec.log, outcome.records, outcome.out))
     seconds = time.monotonic() - started
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes)
+    return FinishedRun(
+        outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes, outcome.remaining
+    )

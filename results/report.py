@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,12 @@ def check_formats(spec: Spec) -> None:
         load_writer()
 
 
+def import_in_background() -> None:
+    """Import what a report needs in a thread, for a process that waits for others."""
+    names = "reports.findings", "reports.tuning", "reports.render", "matplotlib.figure", "scipy.stats", "statsmodels"
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
+
+
 @pause_collection()
 def write_report(
     store: Store,
@@ -67,7 +75,7 @@ def write_report(
     found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
     findings = add_tuning(found, records, tuned)
     if with_text:
-        from reports.example_texts import add_example_texts
+        from reports.example_text_tables import add_example_texts
 
         findings = add_example_texts(findings, records, store.cells, texts)
     # An interrupted run has a report too; the note says what it lacks.

@@ -75,6 +75,8 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     # their processes, one for each number, are run by tests/harness/bench
     monkeypatch.setattr(memory, "_run_in_process", measure_jobs)
     monkeypatch.setattr(startup, "_run_fresh", in_this_process)
+    timeline = {"process": 3.0, "imported": 0.5, "first step": 1.0, "last record": 2.0}
+    monkeypatch.setattr(startup, "_run_command", lambda spec, flags: timeline)
     run = store_of(tmp_path / "stored", [record(60.0)])
     places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}
     words = [places.get(word, word) for word in shlex.split(command)[3:]]

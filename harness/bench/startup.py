@@ -1,4 +1,8 @@
-"""The bench `startup`: seconds of imports and of the first step in fresh processes, ours and peft + Trainer's."""
+"""The bench `startup`: seconds of imports and of the first step in fresh processes, ours and peft + Trainer's.
+
+Two more rows time the whole command `run` on a small grid, in one process and with a worker process, and say how long
+it takes before its first step and after its last record (the timeline of run.json).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +26,9 @@ from harness.core.spec import Spec
 
 Sample = dict[str, float]
 HELP, HARNESS, BASELINE = "harness --help", "harness run", "peft + Trainer"
+COMMAND, WORKER = "whole run", "whole run, --devices"
+GRID = "--tasks sst2 --methods lora,lorasp --seeds 2 --max-steps 20 --no-profile".split()
+"""What the whole runs train."""
 
 
 def measure(spec: Spec, cells: int, repeats: int) -> Bench:
@@ -33,10 +42,14 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
     commands |= {HARNESS: ["harness.bench.startup_process", "ours", job]}
     commands |= {BASELINE: ["harness.bench.startup_process", "baseline", job]}
     samples_by_name: dict[str, list[Sample]] = {name: [] for name in commands}
+    commands_of_runs = {COMMAND: [], WORKER: ["--devices", "0" if device == "cuda" else "cpu:1"]}
+    runs_by_name: dict[str, list[Sample]] = {name: [] for name in commands_of_runs}
     # in turn: the disk cache and other load change over minutes
     for _ in range(repeats):
         for name, words in commands.items():
             samples_by_name[name].append(_run_fresh(words))
+        for name, flags in commands_of_runs.items():
+            runs_by_name[name].append(_run_command(spec, flags))
     cost_per_cell = compute_cost_per_cell(samples_by_name, cells)
     facts = {
         "model": spec.model[0] if spec.model else "embedded encoder",
@@ -46,14 +59,15 @@ def measure(spec: Spec, cells: int, repeats: int) -> Bench:
         "ours": f"one process for {cells} cells; the baseline: one process per cell",
     }
     rows = [_build_row(name, samples, cost_per_cell) for name, samples in samples_by_name.items()]
+    rows += [_build_run_row(name, samples) for name, samples in runs_by_name.items()]
     entries: list[dict[str, Any]] = []
-    for name, samples in samples_by_name.items():
+    for name, samples in (samples_by_name | runs_by_name).items():
         entries += [{"what": name} | sample for sample in samples]
     return Bench("startup", facts, rows, entries, _build_panels(samples_by_name, cost_per_cell))
 
 
-def _run_fresh(words: Sequence[str]) -> Sample:
-    """Seconds of a fresh process, and those it reports of its parts. Raises RuntimeError if it fails."""
+def _run_fresh(words: Sequence[str], *, reports: bool = True) -> Sample:
+    """Seconds of a fresh process, and if it `reports`, those of its parts. Raises RuntimeError if it fails."""
     # a new interpreter each time, since imports and the first step are what is measured
     started = time.perf_counter()
     env = os.environ | build_child_environment()
@@ -63,8 +77,18 @@ def _run_fresh(words: Sequence[str]) -> Sample:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"python -m {' '.join(words[:2])} ended with {process.returncode}: {last}")
     # libraries may print before; the report is the last line
-    reported: Sample = json.loads(process.stdout.splitlines()[-1]) if len(words) > 2 else {}
+    reported: Sample = json.loads(process.stdout.splitlines()[-1]) if reports and len(words) > 2 else {}
     return {"process": seconds} | reported
+
+
+def _run_command(spec: Spec, flags: Sequence[str]) -> Sample:
+    """Seconds of a fresh `run` of GRID, and its timeline. Raises RuntimeError if it fails."""
+    chosen = ["--device", spec.device, *(["--threads", str(spec.threads)] if spec.threads else [])]
+    chosen += ["--model", spec.model[0]] if spec.model else []
+    with tempfile.TemporaryDirectory() as folder:
+        sample = _run_fresh(["harness", "run", *GRID, *chosen, *flags, "--out", folder], reports=False)
+        timeline: Sample = json.loads((Path(folder) / "run.json").read_text())["timeline"]
+    return sample | timeline
 
 
 def compute_one_time_cost(sample: Sample) -> float:
@@ -85,13 +109,34 @@ def _build_row(name: str, samples: Sequence[Sample], each: Mapping[str, float]) 
         "process": _format_median(s["process"] for s in samples),
     }
     timed_samples = [] if name == HELP else samples
-    return row | {
-        "imports": _format_median(s["imports"] for s in timed_samples),
-        "first step": _format_median(s["first_step"] for s in timed_samples),
-        "again": _format_median(s["again"] for s in timed_samples),
-        "paid once": _format_median(map(compute_one_time_cost, timed_samples)),
-        "of it a cell": f"{each[name]:.3f} s" if timed_samples else "",
-        "baseline's / ours": f"{each[BASELINE] / each[name]:.1f}" if timed_samples else "",
+    return (
+        row
+        | {
+            "imports": _format_median(s["imports"] for s in timed_samples),
+            "first step": _format_median(s["first_step"] for s in timed_samples),
+            "again": _format_median(s["again"] for s in timed_samples),
+            "paid once": _format_median(map(compute_one_time_cost, timed_samples)),
+            "of it a cell": f"{each[name]:.3f} s" if timed_samples else "",
+            "baseline's / ours": f"{each[BASELINE] / each[name]:.1f}" if timed_samples else "",
+        }
+        | dict.fromkeys(OUTSIDE, "")
+    )
+
+
+OUTSIDE = ("before first step", "after last record")
+
+
+def _build_run_row(name: str, samples: Sequence[Sample]) -> dict[str, str]:
+    """The row of a whole run; the columns of single steps are empty."""
+    columns = ("what", "process", "imports", "first step", "again", "paid once", "of it a cell", "baseline's / ours")
+    before = [sample["first step"] for sample in samples]
+    after = [sample["process"] - sample["last record"] for sample in samples]
+    return dict.fromkeys(columns, "") | {
+        "what": name,
+        "process": _format_median(sample["process"] for sample in samples),
+        "imports": _format_median(sample["imported"] for sample in samples),
+        OUTSIDE[0]: _format_median(before),
+        OUTSIDE[1]: _format_median(after),
     }
 
 

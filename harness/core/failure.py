@@ -57,7 +57,7 @@ class Failure:
     checkpoint: PackCheckpoint | None = None
 
     @staticmethod
-    def of(error: Exception) -> Failure:
+    def of(error: BaseException) -> Failure:
         """The failure that describes an error."""
         exhausted_in_step = isinstance(error, OutOfMemory)
         memory = exhausted_in_step or is_out_of_memory(error)

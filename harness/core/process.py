@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import sys
@@ -92,6 +93,16 @@ def set_child_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
+PR_SET_NAME = 15
+
+
+def name_process(name: str) -> None:
+    """Show `name` (its first 15 bytes) as this process's name in `ps`, `top` and /proc/PID/comm (Linux only)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode()[:15])
+
+
 # ---------------------------------------------------------------- CPUs
 
 
@@ -117,8 +128,9 @@ def read_cpu_quota(root: Path = Path("/")) -> float | None:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # cgroup version 1 mounts a tree per controller, version 2 one tree for all
-        mounted = groups / "cpu" if controllers else groups
+        # cgroup version 1 mounts a tree per set of controllers, mostly with a link for each; version 2 one for all
+        names = ("cpu", controllers) if controllers else ("",)
+        mounted = next((groups / name for name in names if (groups / name).is_dir()), groups)
         # in a container the path may be the host's, which is not mounted; then the root of the tree is the container's
         group = mounted / path.lstrip("/")
         for folder in (group, *group.parents):

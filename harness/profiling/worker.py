@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -30,13 +31,12 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     KeyboardInterrupt.
     """
     # fork would inherit this process's memory, which the peak would include; spawn would import torch for each call
+    start_server(preload)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.core.end_with_parent", preload])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_answer, args=(sender, work, args, kwargs), daemon=True)
     try:
-        with set_child_environment():  # the fork server reads the variables when it starts
-            process.start()
+        process.start()
         sender.close()  # the child holds the only writing end: its death is the end of the file
         try:
             ok, answer = receiver.recv()
@@ -51,6 +51,13 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     if not ok:
         raise answer
     return answer  # type: ignore[no-any-return]
+
+
+def start_server(preload: str) -> None:
+    """Start the fork server, if it does not run, and let it import `preload`; does not wait for that."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["harness.core.end_with_parent", preload])
+    with set_child_environment():  # the fork server reads the variables when it starts
+        multiprocessing.forkserver.ensure_running()
 
 
 def _send_answer(sender: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:

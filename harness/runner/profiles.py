@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
     from harness.profiling.request import ProfileRequest
 
+PRELOADED = "harness.profiling.measure"
+"""What the process imports from which profiles are forked."""
 ROWS = 512
 """Largest number of training rows whose lengths a detailed profile uses."""
 
@@ -68,11 +71,14 @@ def build_requests(plan: Plan, spec: Spec, device: str, repeats: int = 0) -> dic
     return requests
 
 
-def _take_profile(request: ProfileRequest, plugins: Sequence[Path], digests: Mapping[Path, str]) -> Profile:
+def _take_profile(
+    request: ProfileRequest, variables: Mapping[str, str], plugins: Sequence[Path], digests: Mapping[Path, str]
+) -> Profile:
     """The profile, measured in the worker process, which has to load the plugins itself."""
     from harness.core.registry import load_same
     from harness.profiling.measure import measure
 
+    os.environ.update(variables)  # before anything opens a GPU
     load_same(plugins, digests)
     return measure(request)
 
@@ -99,9 +105,9 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
     With `repeats`, a number of blocks of timed steps, all are measured again and in detail. A profile whose process is
     killed is left out with a note.
     """
-    from harness.core.device import check_optimizers, choose_device
+    from harness.core.device import check_optimizers, choose_single_device
 
-    device = choose_device(spec.device)
+    device, variables = choose_single_device(spec.devices, spec.device)
     check_optimizers([planned.cell for planned in plan.cells], device)
     requests = build_requests(plan, spec, device, repeats)
     for quantization in dict.fromkeys(c.cell.quantize for c in plan.cells if c.cell.is_simulated):
@@ -115,7 +121,7 @@ def profile_missing(plan: Plan, spec: Spec, store: Store, listener: Listener, re
             # this process may have the GPU open too; its id keeps the worker from reporting it as a sharer
             worker_request = dataclasses.replace(request, waiting=get_gpu_pid())
             plugins = spec.plugin, get_plugin_digests(spec.plugin)
-            profiles[key] = call_alone("harness.profiling.measure", _take_profile, worker_request, *plugins)
+            profiles[key] = call_alone(PRELOADED, _take_profile, worker_request, variables, *plugins)
         except WorkerKilled:
             listener.note(
                 f"profile of {request.cell.title}: its process was killed (out of memory?); the report leaves it empty"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,11 +21,14 @@ from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
+from harness.core.text import count_having
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
+from harness.runner.budget import Budget, BudgetReached, count_failures
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
+from harness.runner.timeline import TimedListener, Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +41,13 @@ class RunResult:
     skipped: tuple[str, ...]
     """One line for each stored file that could not be used."""
     seconds: float
+    timeline: Timeline
+    remaining: str = ""
+    """One line about the cells that the budget has left; '' where there are none."""
 
     @property
     def failed(self) -> int:
-        return sum(r.status != "ok" for r in self.records)
+        return count_failures(self.records, self.remaining)
 
 
 def list_method_names(plan: Plan) -> list[str]:
@@ -49,10 +56,15 @@ def list_method_names(plan: Plan) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+MOST_TITLE_METHODS = 4
+"""A run of more methods is titled by their number: the report's first table names them all."""
+
+
 def format_title(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
+    named = ", ".join(methods) if len(methods) <= MOST_TITLE_METHODS else f"{len(methods)} methods"
     start = f", starting from {spec.init_from}" if spec.init_from else ""
-    return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
+    return f"{' and '.join(spec.suite)}: {named}{start}"
 
 
 def is_late(store: Store, field: str, value: object, results: bool) -> bool:
@@ -90,12 +102,17 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
     }
 
 
-def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResult:
+def run(
+    spec: Spec, command: str, listen: Callable[[int], Listener], when_idle: Callable[[], object] = lambda: None
+) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
-    `listen` makes a listener for a number of cells. Raises UserError; after KeyboardInterrupt the same command resumes.
+    `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
+    one waits for them from then on. Raises UserError, and BudgetReached without a record to report; after
+    KeyboardInterrupt the same command resumes.
     """
-    started = time.monotonic()
+    started, timeline, budget = time.monotonic(), Timeline(), Budget.of(spec)
+    timeline.mark("imported")
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -108,7 +125,7 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
-            plan = tune(plan, spec, command, listen, executor)
+            plan = tune(plan, spec, command, listen, executor, budget)
         remaining = _find_remaining(plan, spec, store, executor)
         plan = remaining.plan
         store.write_run(
@@ -120,22 +137,30 @@ def run(spec: Spec, command: str, listen: Callable[[int], Listener]) -> RunResul
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
             declare_question(store, spec, names, remaining.has_results),
         )
-        listener = listen(len(remaining.cells))
+        timeline.mark("planned")
+        prepare = functools.partial(_prepare_end, spec, when_idle)
+        listener, left = TimedListener(listen(len(remaining.cells)), timeline, prepare), ""
         try:
             for line in remaining.notes:
                 listener.note(line)
             if remaining.cells:
-                execute(plan, remaining.cells, spec, store, listener, executor)
+                keys = execute(plan, remaining.cells, spec, store, listener, executor, budget)
+                left = budget.describe_remaining(keys) if keys else ""
             executor.close()  # a profile is taken alone on its device
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
-            profiles = _take_profiles(plan, spec, store, listener, records.values())
+            if left and not records:
+                raise BudgetReached(left)
+            profiles = _take_profiles(plan, spec, store, listener, records.values(), may_measure=not budget.reached)
+            timeline.mark("profiled")
+            store.declare({"timeline": timeline.seconds})
             for line in skipped:
                 listener.note(line)
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +185,11 @@ def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) ->
         records, adapter_notes = require_adapters(store.out, plan, records)
         notes += adapter_notes
     missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-    if missing:  # imports torch and builds models of the methods, which a finished run does not need
+    if missing:  # may import torch and build models of the methods, which a finished run does not need
         from harness.planning.preflight import drop_unfit_cells
 
         # before any training: otherwise a method that does not fit would fail hours later
-        plan = drop_unfit_cells(plan, missing)
+        plan = drop_unfit_cells(plan, missing, cache=spec.cache)
         missing = select_missing_cells(plan.cells, records, retry=spec.retry)
         # the devices of the executor: this process may have none, as on the head of a cluster
         check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
@@ -200,16 +225,29 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
     lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
-        cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
+        cells = count_having(len(lacking), "finished cell")
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
+def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> None:
+    """While cells train, let the process import torch from which profiles are forked, and the caller what it needs."""
+    if worker:
+        when_idle()
+    if spec.profile and spec.executor not in REMOTE_EXECUTORS:
+        from harness.profiling.worker import start_server
+        from harness.runner.profiles import PRELOADED
+
+        start_server(PRELOADED)
+
+
 def _take_profiles(
-    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record]
+    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record], *, may_measure: bool
 ) -> list[Profile]:
     if not spec.profile:
         return []
+    if not may_measure:  # the time of the budget is over
+        return list(store.profiles().values())
     if spec.executor in REMOTE_EXECUTORS:
         listener.note(f"profiles are not taken with --executor {spec.executor}: run `profile` on one of its nodes")
         return list(store.profiles().values())

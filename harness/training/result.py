@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.method import Exported
 from harness.core.record import Parameters, Phases, TrainState
 from harness.core.stored_files import encode_parquet
-from harness.training.trainer import TrainingHistory
+from harness.training.history import TrainingHistory
 
 if TYPE_CHECKING:
     import pandas as pd

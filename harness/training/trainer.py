@@ -32,6 +32,7 @@ from harness.replicas.cuda_graph import EagerRunner, bind_weakly, make_runner
 from harness.replicas.dropout_sites import install_dropout, select_dropout_replicas
 from harness.replicas.groups import Attached
 from harness.replicas.optimizer import build_optimizer
+from harness.training.history import TrainingHistory
 
 CURVE_POINTS = 20
 """Approximate number of points of a loss curve."""
@@ -40,15 +41,6 @@ FinishedCallback = Callable[[Sequence[int]], None]
 """Called with all members in row order when some have taken their last step; the model still holds every member."""
 ProgressCallback = Callable[[int, Sequence[float]], None]
 """Called with a step and each member's mean loss since the last call."""
-
-
-@dataclasses.dataclass
-class TrainingHistory:
-    """Loss curve of one member as (step, mean loss), and the step at which the loss was first seen not to be finite."""
-
-    steps: int
-    curve: list[tuple[int, float]] = dataclasses.field(default_factory=list)
-    broke_at: int | None = None
 
 
 class Trainer:

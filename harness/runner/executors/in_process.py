@@ -75,7 +75,7 @@ class LocalExecutor:
                 outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
             except UserError:  # ends the run: a cell is not at fault
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a plugin that calls sys.exit ends its pack, not the run
                 if is_interrupted():  # a library may convert the KeyboardInterrupt into its own error
                     outcome = PackOutcome(job, started, inputs=facts, interrupted=True)
                 else:

@@ -4,33 +4,25 @@ jobs ──> the next free worker ──> Finished ─────────�
  ^                                 the process ended: 1st time ─┐
  └── the pack again, from its last checkpoint <─────────────────┘
                                    2nd time ──────────────────> PackOutcome with a failure
+
+Processes and their messages are in links.py; nothing here waits for anything but `Links.receive`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import pickle
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 from harness.core.device import WorkerDevice
 from harness.core.errors import UserError
-from harness.core.interrupt import defer_interrupts
-from harness.core.process import build_child_environment
+from harness.core.interrupt import defer_interrupts, is_interrupted
 from harness.core.provenance import get_utc_time
-from harness.core.registry import get_plugin_digests
 from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
+from harness.runner.executors.links import Link, Links, ProcessLinks
 from harness.runner.executors.restarts import MAX_KILLS, build_kill_failure, describe_restart, describe_start
-from harness.runner.executors.worker import Event, Finished, Refused, dump_job, receive
+from harness.runner.executors.worker import Event, Finished, Refused
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
 
@@ -39,26 +31,21 @@ if TYPE_CHECKING:
 
 MAX_FAILED_STARTS = 2
 """Times in a row that a device's worker may end before it is ready; then the run goes on without the device."""
-STOP_SECONDS = 25.0
-"""Time that workers have to end their step and write a checkpoint after an interrupt."""
+STOP_SECONDS = 20.0
+"""Time that workers have to end their step and write a checkpoint after an interrupt; storing records follows."""
 SILENT_SECONDS = 1800.0
 """A worker that trains and sends nothing for so long counts as hanging; the next variable overrides it."""
 SILENT_VARIABLE = "LORASP_HARNESS_WORKER_SECONDS"
 POLL_SECONDS = 1.0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Worker:
-    """A worker process as the run sees it; `job` is what it trains, `ready` is None until it has loaded torch.
-
-    `sent` are the objects that it has received (see JobPickler).
-    """
+    """A worker process as the run sees it; `job` is what it trains, `ready` is None until it has loaded the plugins."""
 
     device: WorkerDevice
-    process: subprocess.Popen[bytes]
-    connection: Connection
+    link: Link
     last_message: float
-    sent: dict[int, tuple[int, object]] = dataclasses.field(default_factory=dict)
     ready: Machine | None = None
     job: PackJob | None = None
     started: str = ""
@@ -67,12 +54,12 @@ class Worker:
 class WorkerPool:
     """Trains packs on `devices`; the workers start with the constructor, so that they load while the run plans."""
 
-    def __init__(self, devices: Sequence[WorkerDevice], setup: ExecutorSetup) -> None:
-        self.setup = setup
+    def __init__(self, devices: Sequence[WorkerDevice], setup: ExecutorSetup, links: Links | None = None) -> None:
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
         self._silent_seconds = read_seconds(SILENT_VARIABLE, SILENT_SECONDS)
+        self._links = links or ProcessLinks(setup)
         self._workers = [self._start(device) for device in devices]
 
     @property
@@ -105,7 +92,16 @@ class WorkerPool:
                         if isinstance(message, Event):
                             getattr(listener, message.name)(*message.arguments, worker=worker.device.label)
                         elif isinstance(message, Finished) and worker.job is not None:
-                            yield _build_outcome(worker, message)
+                            if message.interrupted:
+                                # by somebody else: the process stops at every further step too
+                                outcome = self._recover(worker, jobs, notes, checkpoints)
+                            else:
+                                outcome = _build_outcome(worker, message)
+                            if message.failure is None and not is_interrupted():
+                                # the device does not wait for the records of the pack that it has finished
+                                self._assign(jobs, checkpoints)
+                            if outcome is not None:
+                                yield outcome
                         elif message is None:
                             outcome = self._recover(worker, jobs, notes, checkpoints)
                             if outcome is not None:
@@ -117,35 +113,17 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers now."""
-        for worker in self._workers:
-            worker.connection.close()
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.wait()
         self._workers = []
+        self._links.close()
 
-    # ------------------------------------------------------------ processes
+    # ------------------------------------------------------------ workers
 
     def _start(self, device: WorkerDevice) -> Worker:
-        ours, theirs = Pipe()
-        setup = dataclasses.replace(self.setup, device=device.kind, devices=None, threads=device.threads)
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from harness.runner.executors.worker import main; main()", str(theirs.fileno())],
-            env={**os.environ, **build_child_environment(), **device.environment},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # what libraries print must not mix with the answer of --json
-            process_group=0,  # Ctrl-C in a terminal is for the run, which tells the workers
-        )
-        # the worker holds the only other end: its death is the end of the stream
-        theirs.close()
-        with contextlib.suppress(BrokenPipeError):  # noticed when its first message does not come
-            ours.send_bytes(pickle.dumps((setup, get_plugin_digests(setup.plugins))))
-        return Worker(device, process, ours, time.monotonic())
+        return Worker(device, self._links.start(device), self._links.now())
 
     def _replace(self, worker: Worker, notes: list[str]) -> str:
         """Start a device's worker again after it ended, unless it never gets ready; returns why it ended."""
-        reason = _end(worker)
+        reason = worker.link.end()
         place = self._workers.index(worker)
         if worker.ready is None:
             self._failed_starts[worker.device.label] += 1
@@ -166,34 +144,30 @@ class WorkerPool:
         for worker in self._workers:
             if jobs and worker.ready is not None and worker.job is None:
                 worker.job, worker.started = jobs.popleft(), get_utc_time()
-                worker.last_message = time.monotonic()
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is found dead when it is read
-                    where = checkpoints.folder, checkpoints.made_by | worker.ready.environment.model_dump()
-                    worker.connection.send_bytes(dump_job(worker.job, where, worker.sent))
+                worker.last_message = self._links.now()
+                place = checkpoints.folder, checkpoints.made_by | worker.ready.environment.model_dump()
+                worker.link.send(worker.job, place)
 
     def _receive(self) -> Iterator[tuple[Worker, Event | Finished | Refused | None]]:
         """Messages that have come within a second; None stands for a worker that has ended or hangs."""
-        workers = {id(worker.connection): worker for worker in self._workers}
+        present = list(self._workers)
         self._is_waiting = True
         try:
-            readable = wait([worker.connection for worker in self._workers], POLL_SECONDS)
+            self._links.wait(POLL_SECONDS)
         finally:
             self._is_waiting = False
-        for connection in readable:
-            worker = workers[id(connection)]
-            try:
-                message = receive(worker.connection)
-            except (EOFError, OSError):
-                yield worker, None
+        for link, message in self._links.receive():
+            worker = next((one for one in self._workers if one.link is link), None)
+            if worker is None:  # it was replaced because it hung
                 continue
-            worker.last_message = time.monotonic()
+            worker.last_message = self._links.now()
             if isinstance(message, Machine):
                 worker.ready = message
                 self._failed_starts[worker.device.label] = 0
             else:
                 yield worker, message
-        now = time.monotonic()
-        for worker in [one for one in self._workers if id(one.connection) in workers]:
+        now = self._links.now()
+        for worker in [one for one in self._workers if one in present]:
             if (worker.job or worker.ready is None) and now - worker.last_message > self._silent_seconds:
                 yield worker, None
 
@@ -221,15 +195,14 @@ class WorkerPool:
         """After an interrupt: let packs end their step and write a checkpoint; outcomes of those that trained."""
         busy = [worker for worker in self._workers if worker.job is not None]
         for worker in busy:
-            worker.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(worker.job for worker in busy) and time.monotonic() < deadline:
+            worker.link.interrupt()
+        deadline = self._links.now() + STOP_SECONDS
+        while any(worker.job for worker in busy) and self._links.now() < deadline:
             for worker, message in self._receive():
                 if isinstance(message, Finished) and worker.job is not None:
                     yield _build_outcome(worker, message)
                 elif message is None:  # it ended before its pack began
                     self._workers.remove(worker)
-                    _end(worker)
                     if worker.job is not None:
                         yield PackOutcome(worker.job, worker.started, interrupted=True)
                         worker.job = None
@@ -247,15 +220,3 @@ def _build_outcome(worker: Worker, message: Finished) -> PackOutcome:
     environment = None if worker.ready is None else worker.ready.environment
     fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
     return PackOutcome(job, environment=environment, worker=worker.device.label, **fields)
-
-
-def _end(worker: Worker) -> str:
-    """End a process that has ended or hangs; returns why it ended."""
-    worker.connection.close()
-    try:
-        code = worker.process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        worker.process.kill()
-        worker.process.wait()
-        return "it hung"
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -38,6 +38,8 @@ START_TRIES = 3
 OWN_SETTINGS = {
     # as the workers of --executor local: Ray's default, 15, lets any other process of a laptop come first
     "worker_niceness": "0",
+    # else a Ray ends while it starts on a machine with much other work
+    "agent_register_timeout_ms": "120000",
     # what Ray's own processes do all the time beside training: reports to a dashboard that is not there, and counters
     "task_events_report_interval_ms": "0",
     "enable_metrics_collection": "0",

@@ -1,7 +1,7 @@
 """A process that trains packs on one device, and the messages between it and the run that started it.
 
     run                               worker (one per device)
-     │  ExecutorSetup ──────────────────▶  loads torch and the plugins
+     │  label, ExecutorSetup ───────────▶  loads the plugins; torch is loaded (fork_server.py)
      │  ◀──────────────────────── Machine
      │  PackJob ────────────────────────▶  LocalExecutor on this device
      │  ◀────────────────────────── Event  progress, notes
@@ -9,8 +9,8 @@
 
 Messages are pickled. The rows of a task are large and the same for all its packs, so a worker receives each once and
 later messages name it by a number (JobPickler, JobUnpickler). The worker writes checkpoints itself, since it shares the
-disk with the run; records are written by the run only. A worker is a plain Python process rather than one of
-multiprocessing, which would import the user's script again.
+disk with the run; records are written by the run only. Workers are not processes of multiprocessing, which would import
+the user's script again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.interrupt import catch_signals
+from harness.core.interrupt import catch_signals, defer_interrupts
+from harness.core.process import name_process
+from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.job_pickle import RegisteredClassPickler, check_plugins, explain_pickle_errors
 
@@ -166,47 +168,63 @@ class ForwardingListener:
         return
 
 
-def main() -> None:
-    """Entry point of the process; its argument is the file descriptor of the connection to the run."""
-    from harness.core.end_with_parent import end_with_parent  # not at the top: the import acts on its process
-    from harness.core.process import wait_passively
-
-    parent = os.getppid()
-    end_with_parent()
+def main(descriptor: int) -> None:
+    """Entry point of the process, a child of the fork server; `descriptor` is its connection to the run."""
     # the run decides, and sends SIGTERM, which lets the pack end its step
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    wait_passively()
-    connection = Connection(int(sys.argv[1]))
-    with catch_signals():
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    connection = Connection(descriptor)
+    with catch_signals() as signals:
         try:
             serve(connection)
         except UserError as error:
             send(connection, Refused(str(error)))
-        except (KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
-            return  # stopped while it waited, or the run has ended
+        except KeyboardInterrupt:
+            sys.exit(signals.exit_code)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the run has ended
 
 
 def serve(connection: Connection) -> None:
-    """Train the jobs that arrive, until the connection ends with an EOFError. Raises UserError."""
+    """Train the jobs that arrive, until one cannot be read. Raises UserError, and EOFError when the connection ends."""
     from harness.core.registry import load_same
     from harness.runner.executors.in_process import LocalExecutor
     from harness.training.checkpoint import Checkpoints
 
-    start: tuple[ExecutorSetup, dict[Path, str]] = pickle.loads(connection.recv_bytes())
-    setup, digests = start
+    start: tuple[str, ExecutorSetup, dict[Path, str]] = pickle.loads(connection.recv_bytes())
+    label, setup, digests = start
+    name_process(f"worker {label}")
     load_same(setup.plugins, digests)
     executor, listener = LocalExecutor(setup), ForwardingListener(connection)
     send(connection, executor.describe())
     received: dict[int, object] = {}
     while True:
-        job, (folder, made_by) = JobUnpickler(io.BytesIO(connection.recv_bytes()), received).load()
+        content = connection.recv_bytes()
+        try:
+            job, (folder, made_by) = JobUnpickler(io.BytesIO(content), received).load()
+        except Exception as error:  # of a plugin's class, which builds itself anew here
+            send(connection, _fail(error))
+            return  # what it has not received would be missing in later jobs: another process takes them
         check_plugins(job)
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
-            send(connection, Finished.of(outcome))
+            # a signal that comes while a finished pack is sent would lose it
+            with defer_interrupts(lambda: False):
+                try:
+                    send(connection, Finished.of(outcome))
+                except (pickle.PicklingError, TypeError, AttributeError) as error:  # of a plugin's results
+                    send(connection, _fail(error))
+            if outcome.interrupted:  # every further step would be too
+                raise KeyboardInterrupt
+
+
+def _fail(error: Exception) -> Finished:
+    """The end of a job that could not be read, or whose results cannot be sent."""
+    from harness.core.failure import Failure
+
+    return Finished(get_utc_time(), {}, None, Failure.of(error), False)
 
 
 def send(connection: Connection, message: Message) -> None:

@@ -6,7 +6,16 @@ import time
 
 import pytest
 
-from harness.bench.startup import BASELINE, HARNESS, _run_fresh, compute_cost_per_cell, compute_one_time_cost, measure
+from harness.bench.startup import (
+    BASELINE,
+    COMMAND,
+    HARNESS,
+    WORKER,
+    _run_fresh,
+    compute_cost_per_cell,
+    compute_one_time_cost,
+    measure,
+)
 from harness.core.spec import make_spec
 
 
@@ -36,3 +45,7 @@ def test_the_real_processes_tell_their_parts() -> None:
     for name in (HARNESS, BASELINE):
         assert 0 < found[name]["again"] < found[name]["process"]
         assert found[name]["imports"] + found[name]["first_step"] < found[name]["process"]
+    for name in (COMMAND, WORKER):
+        marks = ["imported", "planned", "first pack", "first step", "last record", "profiled", "reported", "process"]
+        seconds = [found[name][mark] for mark in marks]
+        assert seconds == sorted(seconds) and seconds[0] > 0

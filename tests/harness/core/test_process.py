@@ -175,6 +175,9 @@ def tree(root: Path, group: str, files: Mapping[str, str]) -> Path:
     return root
 
 
+QUOTA = {"quota": "50000", "period": "100000"}
+
+
 @pytest.mark.parametrize(
     ("group", "files", "quota"),
     [
@@ -184,6 +187,8 @@ def tree(root: Path, group: str, files: Mapping[str, str]) -> Path:
         ("0::/of/the/host", {"cpu.max": "300000 100000"}, 3.0),
         ("4:cpu,cpuacct:/", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
         ("4:cpu,cpuacct:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu,cpuacct:/a", {f"cpu,cpuacct/a/cpu.cfs_{name}_us": n for name, n in QUOTA.items()}, 0.5),
+        ("4:cpu,cpuacct:/a", {f"cpu/cpu.cfs_{name}_us": n for name, n in QUOTA.items()}, 0.5),
         ("5:memory:/", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, None),
     ],
 )

@@ -47,7 +47,7 @@ def test_one_question_a_method_and_shape() -> None:
     assert [q.cell.label for q in found.values()] == ["lora", "lorasp", "head"]
 
 
-def die(question: Any, plugins: Any, digests: Any) -> None:
+def die(question: Any, variables: Any, plugins: Any, digests: Any) -> None:
     os._exit(9)
 
 

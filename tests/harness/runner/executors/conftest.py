@@ -36,6 +36,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, value in build_child_environment().items():
         monkeypatch.setenv(name, value)  # the harness is installed on its nodes
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else tests that run beside this one starve it
     cluster = Cluster()
     add_node(cluster, num_cpus=0, include_dashboard=False)

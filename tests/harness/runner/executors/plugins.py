@@ -119,3 +119,43 @@ class Scaled(LowRank):
 if "received" not in __file__:  # not the copy that a node has received
     Path(__file__).write_text(Path(__file__).read_text().replace("FACTOR = 2.0", "FACTOR = 0.5"))
 '''
+FAILING_IN_WORKERS = '''
+import sys
+
+from harness.contracts import METHODS
+from methods.lora import Lora
+
+
+class Refuses:
+    """Cannot be built again from its pickle."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise RuntimeError("no second one of me")
+
+
+@METHODS.register("unreadable")
+class Unreadable(Lora):
+    name = "unreadable"
+    part = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "part", Refuses())
+
+    def pack_key(self):
+        return None
+
+
+@METHODS.register("exiting")
+class Exiting(Lora):
+    name = "exiting"
+
+    def attach(self, model, members, calibration):
+        sys.exit("enough of this")
+
+    def pack_key(self):
+        return None
+'''

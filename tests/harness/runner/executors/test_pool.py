@@ -18,7 +18,7 @@ from harness.core.record import Record
 from harness.core.store import Store
 from harness.runner.executors.base import ExecutorSetup
 from harness.runner.executors.pool import WorkerPool
-from tests.harness.runner.executors.plugins import CHANGING, HANGING, KILLING, LOCAL, UNSENDABLE
+from tests.harness.runner.executors.plugins import CHANGING, FAILING_IN_WORKERS, HANGING, KILLING, LOCAL, UNSENDABLE
 
 WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
 GRID = "--tasks rte,cola --methods lora,lorasp"
@@ -71,7 +71,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 
 def list_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [p for p in psutil.Process(process.pid).children() if "executors.worker" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process(process.pid).children(recursive=True) if p.name().startswith("worker ")]
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,30 @@ def test_methods_of_a_loop_in_a_plugin_train_in_workers(tmp_path: Path) -> None:
         assert [loss for _, loss in record.loss_curve] == pytest.approx([x for _, x in two[key].loss_curve], rel=1e-5)
     first, second = (record.loss_curve for record in two.values())
     assert first != second
+
+
+@pytest.mark.slow
+def test_methods_that_fail_in_a_worker_only_have_their_reason_and_the_others_train(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING_IN_WORKERS)
+    out = tmp_path / "out"
+    grid = f"--plugin {tmp_path}/failing.py --methods unreadable,exiting,lora --tasks rte --seeds 1 --devices cpu:1"
+    finish(start(out, grid=grid, steps=5), 1)
+    by_method = {record.cell.method: record for record in read(out).values()}
+    assert by_method["lora"].status == "ok"
+    assert "no second one of me" in (by_method["unreadable"].reason or "")
+    assert "enough of this" in (by_method["exiting"].reason or "")
+
+
+@pytest.mark.slow
+def test_an_idle_worker_that_is_stopped_does_not_block_the_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
+    """Its job waits in the run, for longer than a socket holds, and goes to another worker when it counts as hung."""
+    out = tmp_path / "out"
+    process = start(out, "--devices", "cpu:2", LORASP_HARNESS_WORKER_SECONDS="20")
+    wait_until(lambda: len(list_workers(process)) == 2, process)
+    list_workers(process)[0].suspend()
+    said = finish(process)
+    assert "it hung" in said
+    assert_equal(read(out), undisturbed)
 
 
 @pytest.mark.slow

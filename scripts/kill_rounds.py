@@ -1,0 +1,353 @@
+"""Disturb runs on two workers at random moments and check that nothing is lost, trained twice or left behind.
+
+    python scripts/kill_rounds.py [--rounds N] [--each N] [--seed S] [--attacks NAME,...] [--folder DIR]
+
+Each round runs the same command in a new folder, disturbs it `--each` times, and gives the command again until it ends
+with exit code 0. Then the records must equal those of an undisturbed run in all bits, no record may have been written
+twice, and no process may be left. A pack that ends two workers trains its cells alone, which changes bits: such a round
+is reported as split, and only its statuses are compared. One JSON line per round goes to stdout and DIR/rounds.jsonl;
+exit code 1 after a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+FLAGS = (
+    "run --suite glue --methods lora,lorasp --max-steps 12 --train-rows 96 --eval-rows 16 --seeds 1 --threads 1 "
+    "--devices cpu:2 --no-profile --formats md"
+).split()
+MARK = "LORASP_KILL_ROUND"
+"""Environment variable by which all processes of a round are found."""
+MOST_STARTS = 10
+"""Times that the command is given before a round counts as failed."""
+LIMIT_SECONDS = 600.0
+HANG_SECONDS = 60
+"""Silence after which the runs count a worker as hanging: a busy machine may be silent for long."""
+Report = dict[str, object]
+Results = dict[str, tuple[object, ...]]
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
+
+
+class Fault(Exception):
+    """What the round has found."""
+
+
+class Run:
+    """One process of the command; `attack` may send signals to it and to its workers."""
+
+    def __init__(self, out: Path, mark: str, file_limit: int | None = None) -> None:
+        env = os.environ | {MARK: mark, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        env |= {"LORASP_HARNESS_CHECKPOINT_SECONDS": "0.5", "LORASP_HARNESS_WORKER_SECONDS": str(HANG_SECONDS)}
+
+        def limit_files() -> None:
+            if file_limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+        self.out, self.mark, self.began = out, mark, time.monotonic()
+        self.log = out.parent / f"{out.name}.log"
+        with self.log.open("a") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "harness", *FLAGS, "--out", str(out)],
+                stdout=stream,
+                stderr=stream,
+                env=env,
+                preexec_fn=limit_files,
+                start_new_session=True,
+            )
+
+    def workers(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            return [child for child in children if _name(child).startswith("worker ")]
+        return []
+
+    def wait(self) -> int:
+        try:
+            return self.process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Fault(f"the command has not ended after {LIMIT_SECONDS:.0f} s") from None
+
+    def read_log(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return str(process.name())
+    return ""
+
+
+# ---------------------------------------------------------------- attacks
+
+
+def kill_worker(run: Run, draw: random.Random) -> None:
+    """As the kernel does when memory runs out."""
+    if workers := run.workers():
+        draw.choice(workers).kill()
+
+
+def kill_workers(run: Run, draw: random.Random) -> None:
+    for worker in run.workers():
+        worker.kill()
+
+
+def stop_with_sigterm(run: Run, draw: random.Random) -> None:
+    """A signal to one worker, not to the run."""
+    if workers := run.workers():
+        draw.choice(workers).terminate()
+
+
+def kill_half_for_good(run: Run, draw: random.Random) -> None:
+    """Half of the workers, and each one that comes in their place."""
+    victims = {_name(worker) for worker in run.workers()[:1]}
+    while victims and run.process.poll() is None and "the run goes on without it" not in run.read_log():
+        for worker in run.workers():
+            if _name(worker) in victims:
+                worker.kill()
+        time.sleep(0.002)
+
+
+def kill_fork_server(run: Run, draw: random.Random) -> None:
+    for child in psutil.Process(run.process.pid).children():
+        child.kill()
+
+
+def kill_run(run: Run, draw: random.Random) -> None:
+    run.process.kill()
+
+
+def signal_run(run: Run, draw: random.Random) -> None:
+    """Each signal that ends a run as Ctrl-C does; its exit code, within 30 s."""
+    name, code = draw.choice(list(SIGNALS.items()))
+    if run.process.poll() is not None:
+        return
+    sent = time.monotonic()
+    run.process.send_signal(getattr(signal, name))
+    ended = run.wait()
+    if ended not in (code, 0) or (ended == 0 and "interrupted" in run.read_log().splitlines()[-1]):
+        raise Fault(f"{name}: exit code {ended}, expected {code}")
+    if (seconds := time.monotonic() - sent) > 30:
+        raise Fault(f"{name}: the run ended after {seconds:.0f} s")
+
+
+def stop_worker(run: Run, draw: random.Random) -> None:
+    """A worker that hangs, for good or for a while."""
+    if workers := run.workers():
+        worker = draw.choice(workers)
+        worker.suspend()
+        if draw.random() < 0.5:
+            time.sleep(3)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.resume()
+
+
+def start_second_run(run: Run, draw: random.Random) -> None:
+    """A second run in the folder is refused by one line and does not disturb the first."""
+    second = Run(run.out, run.mark)
+    code = second.wait()
+    if code not in ((0, 2) if run.process.poll() is not None else (2,)):
+        raise Fault(f"a second run in the folder ended with {code}")
+
+
+def fill_disk(run: Run, draw: random.Random) -> None:
+    """Fill the folder's file system until the run ends, if it is one of its own (see `make_folder`)."""
+    if not run.out.parent.is_mount():
+        return
+    filler = run.out.parent / "filler"
+    with contextlib.suppress(OSError), filler.open("wb") as stream:
+        while True:
+            stream.write(b"\0" * 65536)
+    run.wait()
+    filler.unlink()
+
+
+def wait_for_profile(run: Run) -> None:
+    while run.process.poll() is None and "profil" not in run.read_log():
+        time.sleep(0.02)
+
+
+def kill_in_profile(run: Run, draw: random.Random) -> None:
+    wait_for_profile(run)
+    time.sleep(draw.uniform(0, 4))
+    run.process.kill()
+
+
+def signal_in_profile(run: Run, draw: random.Random) -> None:
+    wait_for_profile(run)
+    time.sleep(draw.uniform(0, 4))
+    signal_run(run, draw)
+
+
+ATTACKS: dict[str, Callable[[Run, random.Random], None]] = {
+    "kill-worker": kill_worker,
+    "kill-workers": kill_workers,
+    "kill-half": kill_half_for_good,
+    "kill-server": kill_fork_server,
+    "kill-run": kill_run,
+    "signal-run": signal_run,
+    "signal-worker": stop_with_sigterm,
+    "stop-worker": stop_worker,
+    "second-run": start_second_run,
+    "full-disk": fill_disk,
+}
+IN_PROFILE = {"kill-in-profile": kill_in_profile, "signal-in-profile": signal_in_profile}
+"""With --profiles only."""
+
+
+# ---------------------------------------------------------------- rounds
+
+
+@contextlib.contextmanager
+def make_folder(parent: Path, own_disk: bool) -> Iterator[Path]:
+    """A new folder, on a file system of 16 MiB if `own_disk` and if mounting is permitted."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    mounted = own_disk and not subprocess.call(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)])
+    try:
+        yield folder
+    finally:
+        if mounted:
+            subprocess.call(["umount", "-l", str(folder)])
+        subprocess.call(["rm", "-rf", str(folder)])
+
+
+def read_finished(out: Path) -> dict[str, bytes]:
+    """The bytes of each record that is final, by name."""
+    finished = {}
+    for path in (out / "cells").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            content = path.read_bytes()
+            if json.loads(content)["status"] == "ok":
+                finished[path.name] = content
+    return finished
+
+
+def read_results(out: Path) -> Results:
+    """What must be equal between runs: status, scores and loss curve of each cell."""
+    results: Results = {}
+    for path in (out / "cells").glob("*.json"):
+        record = json.loads(path.read_bytes())
+        results[path.name] = record["status"], record["reason"], record["scores"], record["loss_curve"]
+    return results
+
+
+def check_processes(mark: str) -> None:
+    """Raise Fault if a process of the round is left after 5 seconds."""
+    deadline = time.monotonic() + 5
+    while left := [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get(MARK) == mark]:
+        if time.monotonic() > deadline:
+            names = [f"{p.pid} {_name(p)}" for p in left]
+            for process in left:
+                process.kill()
+            raise Fault(f"left behind: {', '.join(names)}")
+        time.sleep(0.1)
+
+
+def disturb(run: Run, attacks: list[str], longest: float, draw: random.Random) -> list[str]:
+    """Apply attacks from the left, each after a delay, while the run lives; returns what was applied, and when."""
+    applied = []
+    while attacks and run.process.poll() is None:
+        moment = time.monotonic() + draw.uniform(0, longest / 2)
+        while time.monotonic() < moment and run.process.poll() is None:
+            time.sleep(0.01)
+        if run.process.poll() is not None:
+            break
+        attack = attacks.pop(0)
+        applied.append(f"{attack} at {time.monotonic() - run.began:.1f} s")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            ATTACKS[attack](run, draw)
+    return applied
+
+
+def run_round(folder: Path, attacks: list[str], longest: float, draw: random.Random, expected: Results) -> Report:
+    """Run, disturb, give the command again until it ends well. Raises Fault."""
+    out, mark = folder / "out", uuid.uuid4().hex
+    finished: dict[str, bytes] = {}
+    applied, codes = [], []
+    for _ in range(MOST_STARTS):
+        run = Run(out, mark)
+        try:
+            applied += disturb(run, attacks, longest, draw)
+            codes.append(run.wait())
+        finally:
+            run.process.kill()
+            run.process.wait()
+        check_processes(mark)
+        after = read_finished(out)
+        if again := [name for name, content in finished.items() if after.get(name) != content]:
+            raise Fault(f"finished cells were trained again: {again}")
+        finished = after
+        if codes[-1] == 0:
+            break
+    else:
+        raise Fault(f"exit codes {codes}: {run.read_log()[-500:]}")
+    results, log = read_results(out), run.read_log()
+    split = "worker process ended 2 times" in log
+    wrong = [n for n, result in expected.items() if results.get(n, ("",))[0] != "ok" or results[n] != result]
+    if split:
+        wrong = [name for name in expected if results.get(name, ("",))[0] != "ok"]
+    if wrong or len(results) != len(expected):
+        raise Fault(f"{len(wrong)} of {len(expected)} cells differ: {wrong[:3]}; {len(results)} cells")
+    resumed = [line for line in log.splitlines() if "again from" in line or "resumes from" in line]
+    return {"attacks": applied, "codes": codes, "resumed": len(resumed), "split": split}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--each", type=int, default=2, help="attacks per round")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--attacks", help="comma-separated; default: all")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "kill-rounds")
+    parser.add_argument("--profiles", action="store_true", help="take profiles too, so that attacks meet them")
+    options = parser.parse_args()
+    if options.profiles:
+        FLAGS.remove("--no-profile")
+        ATTACKS.update(IN_PROFILE)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    names = options.attacks.split(",") if options.attacks else list(ATTACKS)
+    with make_folder(options.folder, own_disk=False) as folder:
+        run = Run(folder / "out", uuid.uuid4().hex)
+        if run.wait():
+            print(run.read_log(), file=sys.stderr)
+            return 1
+        duration, expected = time.monotonic() - run.began, read_results(folder / "out")
+    faults = 0
+    for number in range(options.rounds):
+        draw = random.Random(f"{options.seed} {number}")
+        attacks = [names[number % len(names)], *draw.choices(names, k=options.each - 1)]
+        report: Report = {"round": number, "seed": options.seed}
+        began = time.monotonic()
+        with make_folder(options.folder, own_disk="full-disk" in attacks) as folder:
+            try:
+                report |= run_round(folder, list(attacks), duration, draw, expected) | {"ok": True}
+            except Fault as fault:
+                faults += 1
+                report |= {"ok": False, "fault": str(fault), "planned": attacks}
+                logs = [path.read_text(errors="replace") for path in folder.glob("*.log")]
+                (options.folder / f"fault-{options.seed}-{number}.log").write_text("\n".join(logs))
+        report |= {"seconds": round(time.monotonic() - began, 1), "load": round(os.getloadavg()[0], 1)}
+        line = json.dumps(report)
+        print(line, flush=True)
+        with (options.folder / "rounds.jsonl").open("a") as stream:
+            stream.write(f"{line}\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
