@@ -251,8 +251,9 @@ class PackQueue:
         """Say that the jobs continue, and how to cancel them."""
         ids = {entry.id for entry in self.submitted.values()}
         if ids:
+            verb = "continues" if len(ids) == 1 else "continue"
             self.listener.note(
-                f"Slurm: {count_noun(len(ids), 'job')} continue; the same command collects their results; to cancel: "
+                f"Slurm: {count_noun(len(ids), 'job')} {verb}; the same command collects their results; to cancel: "
                 f"{self.cluster.format_cancel(ids)}"
             )
 
