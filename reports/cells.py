@@ -25,6 +25,11 @@ def format_estimate(value: Estimate | None, sign: bool = False) -> str:
     return mean if value.half is None else f"{mean} ± {value.half:.1f}"
 
 
+def format_p(p: float | None) -> str:
+    """'0.041', '< 0.001'; '' where there is no test."""
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def format_cell(grid: Grid, task: str, method: str, value: Estimate | None) -> LinkedText:
     """The estimate, with n where some of the method's cells have no score."""
     records = grid.of(task, method)

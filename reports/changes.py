@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError
+from harness.core.progress import count_noun
 from harness.core.record import Record
 from reports.changed_facts import Change, find_changes
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
@@ -137,7 +138,7 @@ class RunComparison:
             half = f" ± {gap.difference.half:.2f}" if gap.difference.half is not None else ""
             reading = gap.reading
             numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
-            yield f"{' '.join(gap.place)}: {numbers} ({gap.difference.n} pairs): {reading}"
+            yield f"{' '.join(gap.place)}: {numbers} ({count_noun(gap.difference.n, 'pair')}): {reading}"
         if self.gaps:
             remark = "each stands for itself (no correction is made)" if len(self.gaps) > 1 else "of one comparison"
             yield f"intervals are of 95 %, for {NEW_SEEDS}; {remark}"

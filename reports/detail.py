@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reports.cells import format_p
 from reports.document import Extra, Rows
 
 MAX_ROWS = 120
@@ -25,7 +26,7 @@ def build_pair_tables(rows: Rows) -> list[Extra]:
             "95 % interval": "-" if row["low"] is None else f"{row['low']:+.1f} to {row['high']:+.1f}",
             "only method right": row.get("only_method_right"),
             "only other right": row.get("only_first_right"),
-            "McNemar p": _format_p(row.get("mcnemar_p")),
+            "McNemar p": format_p(row.get("mcnemar_p")) or "-",
         }
         for row in rows[:MAX_ROWS]
     ]
@@ -44,8 +45,8 @@ def build_translation_tables(rows: Rows) -> list[Extra]:
             "metric": row.get("metric"),
             "method's": _format_score(row.get("of_method")),
             "other's": _format_score(row.get("of_first")),
-            "randomisation p": _format_p(row.get("randomisation_p")),
-            "bootstrap p": _format_p(row.get("bootstrap_p")),
+            "randomisation p": format_p(row.get("randomisation_p")) or "-",
+            "bootstrap p": format_p(row.get("bootstrap_p")) or "-",
         }
         for row in rows
         if "why" not in row
@@ -69,10 +70,6 @@ def build_translation_tables(rows: Rows) -> list[Extra]:
 def _get_names(row: Any) -> dict[str, Any]:
     names = ("suite", "task", "method")
     return {name: row[name] for name in names} | {"against": row["first"], "seeds": row["seeds"]}
-
-
-def _format_p(value: float | None) -> str:
-    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _format_score(value: float | None) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.core.record import Profile, Record
+from reports.cells import format_p
 from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import build_grids
-from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite, format_p
+from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite
 from reports.statistics.analysis import Analysis, ComparisonResult
 from reports.statistics.answers import describe_best_group
 from reports.statistics.families import ROLES
@@ -147,7 +148,7 @@ def _build_aggregate_table(analysis: Analysis) -> list[Extra]:
         "Interquartile mean: the mean over tasks of each task's 25 % trimmed mean over runs, so that the best and the "
     )
     note += "worst runs of a task are left out and never a task (of fewer than four runs none). Probability: arXiv "
-    note += "2108.13264, ties count half. First: the first method of the suite. 95 % intervals generalize to new seeds "
+    note += "2108.13264, ties count half. The baseline is that of the ranking. 95 % intervals generalize to new seeds "
     note += "with these examples; they are not adjusted, and are no verdicts."
     notes = [
         note,

@@ -82,9 +82,12 @@ def _find_best(ranking: Ranking, task: str) -> str:
 
 
 def _list_notes(ranking: Ranking) -> list[str]:
+    is_profiled = any(row.peak_bytes or row.samples_per_second for row in ranking.rows)
+    profiled = "are profiled in isolation" if is_profiled else "were not profiled"
     return [
         f"Points, mean over seeds; {ranking.average or 'mean'} with the half-width of its 95 % interval. Trainable "
-        "parameters exclude the head. Memory and speed (median, 10th to 90th percentile) are profiled in isolation. "
-        "Tied with the best: not shown to be worse than the method with the highest mean, so a method whose seeds vary "
-        "much may be tied though its mean is lower.",
+        f"parameters exclude the head. Memory and speed (median, 10th to 90th percentile) {profiled}. "
+        "Tied with the best: not shown to be worse than the method with the highest mean (one-sided t-tests, "
+        "Bonferroni). So a method whose seeds vary much may be tied though its mean is lower, and one that is not tied "
+        "may show no significant difference to the baseline.",
     ]

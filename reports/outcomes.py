@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.core.text import format_bytes
+from reports.cells import format_p
 from reports.document import Extra
 from reports.statistics.analysis import Analysis
 from reports.statistics.collapse import BY_LUCK, FAR_BELOW, FAR_OUT, LEAST_GAIN
@@ -112,7 +113,3 @@ def _format_beside(pair: tuple[int, int] | None, form: Callable[[int], str], kin
     if pair is None:
         return ""
     return f"{form(pair[0])} ({form(pair[1])}){f' {kind}' if kind else ''}"
-
-
-def format_p(p: float | None) -> str:
-    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

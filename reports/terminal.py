@@ -35,7 +35,7 @@ def print_end(analysis: Analysis, profiles: Sequence[Profile]) -> None:
         best = describe_best_group(analysis.best.get(ranking.suite), [row.method for row in ranking.rows if row.mean])
         print_wrapped(filter(None, [best, *ranking.caveats]))
         print_ranking(ranking, grid)
-        cost = build_cost_table(grid, profiles)
+        cost = drop_empty_columns(build_cost_table(grid, profiles))
         print_table([cost.head, *cost.rows], {0}, cost.title, drop=DROPPED_COSTS)
         print_lines([""])
 
@@ -61,6 +61,12 @@ def drop_columns(table: Table, names: Sequence[str]) -> Table:
     kept = [i for i, name in enumerate(table.head) if name not in names]
     head, rows = (tuple(table.head[i] for i in kept), [tuple(row[i] for i in kept) for row in table.rows])
     return dataclasses.replace(table, head=head, rows=rows)
+
+
+def drop_empty_columns(table: Table) -> Table:
+    """The table without the columns that have no value, such as memory and speed of a run without profiles."""
+    empty = [name for i, name in enumerate(table.head) if not any(row[i] for row in table.rows)]
+    return drop_columns(table, empty)
 
 
 def choose_style(cell: str) -> str:

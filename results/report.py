@@ -75,7 +75,7 @@ def write_report(
     found = found or build_findings(analysis or analyse_run(store, records, profiles, spec))
     findings = add_tuning(found, records, tuned)
     if with_text:
-        from reports.example_texts import add_example_texts
+        from reports.example_text_tables import add_example_texts
 
         findings = add_example_texts(findings, records, store.cells, texts)
     # An interrupted run has a report too; the note says what it lacks.

@@ -11,20 +11,24 @@ import typer
 
 from harness.bench.silence import silence_warnings
 from harness.bench.table import Bench
-from harness.cli.flags import add_flags, collect_flags
+from harness.cli.flags import add_flags, collect_flags, read_path
 from harness.cli.panels import PanelCommand
 from harness.core.errors import UserError, shorten
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-Model = Annotated[str | None, typer.Option(help="model folder or hub id; default: the embedded encoder")]
-Methods = Annotated[str, typer.Option(help="comma-separated methods with options, as for `run`")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Model = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="model folder or hub id; default: the embedded encoder")
+]
+Methods = Annotated[
+    str, typer.Option(metavar="METHOD[,...]", help="comma-separated methods with options, as for `run`")
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="where to run")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="number of CPU threads; default: all cores")]
 Batch = Annotated[int, typer.Option(min=1, help="batch size: rows per step")]
 Length = Annotated[int, typer.Option(min=4, help="sequence length: tokens per row")]
-Dtype = Annotated[str, typer.Option(help="precision of the frozen backbone: fp32 or bf16")]
+Dtype = Annotated[str, typer.Option(metavar="fp32|bf16", help="precision of the frozen backbone")]
 
 
 PICTURES = ("png", "svg")
@@ -46,6 +50,8 @@ def _check_out(out: Path | None) -> Path | None:
 Out = Annotated[
     Path | None,
     typer.Option(
+        parser=read_path,
+        metavar="FILE",
         help="JSON file for the results and all raw samples; a figure (PNG, SVG) is written beside it; default: none",
         callback=_check_out,
     ),
@@ -228,12 +234,16 @@ def grid(
     baseline: Annotated[
         str,
         typer.Option(
+            metavar="best|default[,...]",
             help="settings of the baseline: best (precision and length-bucketed batches as in the harness), "
-            "default (those of TrainingArguments), or best,default"
+            "default (those of TrainingArguments), or best,default",
         ),
     ] = "best",
     at_once: Annotated[
-        str, typer.Option(help="comma-separated numbers of concurrent baseline processes; empty: none")
+        str,
+        typer.Option(
+            metavar="INTEGER[,...]", help="comma-separated numbers of concurrent baseline processes; empty: none"
+        ),
     ] = "",
     steps: Annotated[int, typer.Option(min=5, help="optimizer steps of each concurrent baseline process")] = 100,
     out: Out = None,

@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.flags import read_path
 from harness.core.progress import count_noun
 from harness.core.store import truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
 
-Runs = Annotated[Path, typer.Argument(metavar="DIR", help="folder that holds the folders of runs")]
-To = Annotated[Path | None, typer.Option("--to", help="output folder of the site; default: DIR/board")]
+Runs = Annotated[Path, typer.Argument(parser=read_path, metavar="DIR", help="folder that holds the folders of runs")]
+To = Annotated[
+    Path | None,
+    typer.Option("--to", parser=read_path, metavar="FOLDER", help="output folder of the site; default: DIR/board"),
+]
 
 
 def board(folder: Runs = Path("results/runs"), to: To = None) -> None:

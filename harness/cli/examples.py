@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from reports.statistics.changed_examples import ChangedExample, ExampleChanges
 
 WIDTH = 80
-Task = Annotated[str, typer.Option("--task", help="task of the run")]
+Task = Annotated[str, typer.Option("--task", metavar="TASK", help="task of the run")]
 Between = Annotated[
     str,
     typer.Option(
         "--between",
+        metavar="A,B",
         help="two methods, paired by seed (lora,lorasp), or two runs (lora@0,lora@1; lora@0,lorasp@0); the second is "
         "compared with the first",
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", help="most examples that are listed, 0 or more")]
+Limit = Annotated[int, typer.Option("--limit", metavar="INTEGER", help="most examples that are listed, 0 or more")]
 
 
 @add_flags(ROW_FIELDS)
@@ -127,7 +128,7 @@ def _build_count_rows(changes: ExampleChanges) -> list[tuple[str, ...]]:
     for pair in pairs:
         right = pair.both_right
         rest = (pair.same,) if right is None else (right, pair.same - right)
-        rows.append((pair.seeds, *map(str, (pair.worsened, pair.improved, *rest)), f"{pair.p:.3f}"))
+        rows.append((pair.seeds, *map(str, (pair.worsened, pair.improved, *rest)), _format_p(pair.p)))
     if len(pairs) > 1:
         sums = [sum(p.worsened for p in pairs), sum(p.improved for p in pairs)]
         if is_classes:
@@ -145,13 +146,24 @@ def _describe_test(changes: ExampleChanges) -> str:
         # the p of the pair's row takes examples as independent
         if changes.p != changes.pairs[0].p:
             name += " with clusters of examples (such as the questions of one subject)"
-        return f"{name} of these two models on new examples: p = {changes.p:.3f}."
+        return f"{name} of these two models on new examples: {_format_p_value(changes.p)}."
     small = sum(pair.p < 0.05 for pair in changes.pairs)
     return (
         f"p < 0.05 in {small} of {len(changes.pairs)} pairs of runs. {name} over all pairs, examples as clusters: "
-        f"p = {changes.p:.3f}. It generalizes to new examples with these models, not to new seeds; "
+        f"{_format_p_value(changes.p)}. It generalizes to new examples with these models, not to new seeds; "
         "the report has the difference of the scores."
     )
+
+
+def _format_p(p: float) -> str:
+    from reports.cells import format_p
+
+    return format_p(p)
+
+
+def _format_p_value(p: float) -> str:
+    text = _format_p(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _describe_columns(changes: ExampleChanges, texts: ExampleTexts | None) -> str:

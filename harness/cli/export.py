@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, read_path
 from harness.core.terminal import print_lines
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -24,10 +24,15 @@ def root() -> None:
 
 @export.command("every-eval-ever")
 def every_eval_ever(
-    out: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
-    to: Annotated[Path, typer.Option("--to", help="output folder; files are written below its folder data")],
+    out: Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="folder of a run")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", parser=read_path, metavar="FOLDER", help="output folder; files are written below its folder data"
+        ),
+    ],
     organization: Annotated[
-        str, typer.Option(help="who ran the evaluation, such as the name of an account on the hub")
+        str, typer.Option(metavar="NAME", help="who ran the evaluation, such as the name of an account on the hub")
     ] = "local",
     as_json: Json = False,
 ) -> None:

@@ -21,9 +21,26 @@ from harness.core.registry import load_package
 from harness.core.spec import Spec, Words
 from harness.core.suite_options import SuiteOption
 
+
+def read_path(text: str | Path) -> Path:
+    """The path that a flag or argument gives. Raises typer.BadParameter for an empty text.
+
+    Path("") is the current folder, which an empty shell variable should not name.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter("no path is given; write '.' for the current folder")
+    return Path(text)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SpecFile = Annotated[
-    Path | None, typer.Option("--spec", help="TOML file with these flags as keys; flags on the command line win")
+    Path | None,
+    typer.Option(
+        "--spec",
+        parser=read_path,
+        metavar="FILE",
+        help="TOML file with these flags as keys; flags on the command line win",
+    ),
 ]
 Command = TypeVar("Command", bound=Callable[..., None])
 PLAIN = (bool, int, float)
@@ -52,6 +69,15 @@ def format_metavar(field: FieldInfo) -> str | None:
     # the values of a Literal are its leaves; otherwise the leaf is the one type that is not None
     values = "|".join(leaf if isinstance(leaf, str) else VALUE_NAMES.get(leaf, "TEXT") for leaf in leaves)
     return f"{values}[,...]" if Words in field.metadata else values
+
+
+def format_option_metavar(option: SuiteOption) -> str:
+    """What the help shows as the value of a suite's option: its choices, or its type; parts of a list join with +."""
+    description = option.describe()
+    if description["type"] == "choice":
+        return str(description["allowed"])
+    names = {"int": VALUE_NAMES[int], "float": VALUE_NAMES[float], "list": f"{VALUE_NAMES[str]}[+...]"}
+    return names.get(description["type"], VALUE_NAMES[str])
 
 
 def _list_leaf_types(annotation: Any) -> list[Any]:
@@ -100,7 +126,9 @@ def build_option_parameters() -> list[inspect.Parameter]:
         declared = [f"--{option.flag}/--no-{option.flag}"] if flag_type is bool else [f"--{option.flag}"]
         default = "" if option.default in (None, ()) else f"; default: {_format_default(option.default)}"
         text = f"{option.help} (suite {', '.join(owners[name])}){default}"
-        annotation = Annotated[flag_type | None, typer.Option(*declared, help=text, show_default=False)]  # type: ignore[valid-type]
+        metavar = None if flag_type is bool else format_option_metavar(option)
+        choice = typer.Option(*declared, help=text, show_default=False, metavar=metavar)
+        annotation = Annotated[flag_type | None, choice]  # type: ignore[valid-type]
         flag_parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )

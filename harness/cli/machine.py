@@ -8,12 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.flags import read_path
 from harness.core.spec import Spec
 from harness.core.terminal import print_lines
 
 
 def doctor(
-    data_dir: Annotated[Path | None, typer.Option(help="folder of official data files to check; default: none")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(parser=read_path, metavar="FOLDER", help="folder of official data files to check; default: none"),
+    ] = None,
 ) -> None:
     """Check packages, devices, models and data.
 

@@ -13,7 +13,8 @@ from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
 
 Memory = Annotated[
-    str | None, typer.Option(help="plan for a device with this much memory, e.g. 24GiB; default: free memory")
+    str | None,
+    typer.Option(metavar="SIZE", help="plan for a device with this much memory, e.g. 24GiB; default: free memory"),
 ]
 Detail = Annotated[bool, typer.Option("--detail", help="also list the packs with their memory by category")]
 Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="blocks of 20 timed steps")]

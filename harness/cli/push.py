@@ -8,23 +8,30 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, read_path
 from harness.core.store import Store
 from harness.core.terminal import print_lines
 
 
 def push_to_hub(
-    out: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run that saved its adapters")],
-    method: Annotated[str, typer.Option(help="method with its options, as the report writes it")],
-    task: Annotated[str, typer.Option(help="task of the run")],
-    repo: Annotated[str, typer.Option(help="repository on the hub: USER/NAME; it is created if absent")],
+    out: Annotated[
+        Path, typer.Argument(parser=read_path, metavar="RUN", help="folder of a run that saved its adapters")
+    ],
+    method: Annotated[str, typer.Option(metavar="METHOD", help="method with its options, as the report writes it")],
+    task: Annotated[str, typer.Option(metavar="TASK", help="task of the run")],
+    repo: Annotated[str, typer.Option(metavar="USER/NAME", help="repository on the hub; it is created if absent")],
     base: Annotated[
         str | None,
-        typer.Option(help="base model on the hub, ORGANIZATION/NAME; default: the one that the run was given"),
+        typer.Option(
+            metavar="ORGANIZATION/NAME", help="base model on the hub; default: the one that the run was given"
+        ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="seed of the adapter; default: the first one, not the best, which the dev set would choose"),
+        typer.Option(
+            metavar="INTEGER",
+            help="seed of the adapter; default: the first one, not the best, which the dev set would choose",
+        ),
     ] = None,
     private: Annotated[bool, typer.Option(help="create a private repository")] = False,
     as_json: Json = False,

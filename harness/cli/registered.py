@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, read_path
 from harness.core.errors import UserError
 from harness.core.terminal import print_lines, print_table
 
 Show = Annotated[list[str] | None, typer.Argument(help="show NAME: details of one", metavar="[show NAME]")]
-Plugins = Annotated[list[Path] | None, typer.Option(help="Python file that registers more (repeatable)")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(parser=read_path, metavar="FILE", help="Python file that registers more (repeatable)"),
+]
 DROPPED = ("paper", "quantize", "optimizer", "packs", "exact in", "FLOPs", "activations")
 """Columns that a narrow terminal leaves out, the first of them first; `show NAME` and --json have them."""
 
@@ -69,7 +72,7 @@ def suites(what: Show = None, plugin: Plugins = None, as_json: Json = False) -> 
 def new(
     kind: Annotated[str, typer.Argument(help="strategy, method, suite, table, schedule or optimizer")],
     name: Annotated[str, typer.Argument(help="its name: small letters, digits, dashes")],
-    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+    out: Annotated[Path, typer.Option(parser=read_path, metavar="FOLDER", help="folder to write to")] = Path(),
 ) -> None:
     """Write a working plugin and its test as a starting point.
 

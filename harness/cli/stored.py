@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.flags import Json, add_flags, collect_flags
+from harness.cli.flags import Json, add_flags, collect_flags, read_path
 from harness.core.errors import UserError
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
 
-Folder = Annotated[Path, typer.Argument(help="folder of a run or study")]
+Folder = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="folder of a run or study")]
 WithText = Annotated[
     bool,
     typer.Option(
@@ -27,7 +27,10 @@ WithText = Annotated[
 ]
 ROW_FIELDS = frozenset({"data_dir", "data_file", "option", "plugin"})
 """Fields of Spec that say where the rows of a run come from, for commands that read them again."""
-To = Annotated[Path | None, typer.Option("--to", help="output folder of the report; default: OUT/report")]
+To = Annotated[
+    Path | None,
+    typer.Option("--to", parser=read_path, metavar="FOLDER", help="output folder of the report; default: RUN/report"),
+]
 
 
 @add_flags(REPORT_FIELDS | DECLARED_FIELDS | ROW_FIELDS)
@@ -77,7 +80,8 @@ def _is_study(out: Path) -> bool:
 def show(
     key: Annotated[str, typer.Argument(help="key of a cell, or its first characters")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="folder of a run; default: all runs under results/runs")
+        Path | None,
+        typer.Argument(parser=read_path, metavar="RUN", help="folder of a run; default: all runs under results/runs"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -98,13 +102,15 @@ def show(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="folder of the run before the change")],
-    b: Annotated[Path, typer.Argument(help="folder of the run after the change")],
+    a: Annotated[Path, typer.Argument(parser=read_path, metavar="A", help="folder of the run before the change")],
+    b: Annotated[Path, typer.Argument(parser=read_path, metavar="B", help="folder of the run after the change")],
     fail_if_worse: Annotated[
         float | None,
         typer.Option(
+            metavar="NUMBER",
             help="exit code 1 if a score of B is lower than A's by more than this many points (0 to 100) and by more "
-            "than seed noise, or if B lacks a score of A; with one pair of seeds, noise is not considered; default: off"
+            "than seed noise, or if B lacks a score of A; with one pair of seeds, noise is not considered; "
+            "default: off",
         ),
     ] = None,
     as_json: Json = False,
@@ -150,11 +156,11 @@ def compare(
 
 
 def watch(
-    out: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    out: Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="folder of a run")],
     once: Annotated[bool, typer.Option("--once", help="Print one plain table and exit.")] = False,
-    seconds: Annotated[float, typer.Option(help="seconds between updates, 0.2 to 3600")] = 2.0,
+    seconds: Annotated[float, typer.Option(metavar="NUMBER", help="seconds between updates, 0.2 to 3600")] = 2.0,
 ) -> None:
-    """Show the progress of a running grid.
+    """Show the progress of a run.
 
     Reads the run's folder only. Ends when every cell has a record.
 
@@ -175,9 +181,14 @@ def watch(
 
 
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="folder of a saved adapter: RUN/adapters/KEY")],
-    model: Annotated[str, typer.Option(help="backbone that the adapter was trained on: a folder or hub id")],
-    out: Annotated[Path, typer.Option(help="output folder; it must not exist")],
+    adapter: Annotated[
+        Path,
+        typer.Argument(parser=read_path, metavar="ADAPTER", help="folder of a saved adapter: RUN/adapters/KEY"),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="backbone that the adapter was trained on: a folder or hub id")
+    ],
+    out: Annotated[Path, typer.Option(parser=read_path, metavar="FOLDER", help="output folder; it must not exist")],
 ) -> None:
     """Merge a saved adapter into its backbone.
 

@@ -1,4 +1,4 @@
-"""`watch RUN`: the progress of a running grid, read from its folder.
+"""`watch RUN`: the progress of a run, read from its folder.
 
     OUT/run.json, OUT/cells/*.json  ->  RunWatcher.look()  ->  Snapshot  ->  lines() for a pipe, table() for a terminal
 
@@ -161,7 +161,7 @@ class RunWatcher:
             mtime = path.stat().st_mtime_ns
         except OSError:
             return None
-        # a grid may have thousands of records of which a few change between two looks
+        # a run may have thousands of records of which a few change between two looks
         if self.read.get(path, (None, None))[0] != mtime:
             try:
                 self.read[path] = mtime, read_record(path)

@@ -52,10 +52,15 @@ def list_method_names(plan: Plan) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+MOST_TITLE_METHODS = 4
+"""A run of more methods is titled by their number: the report's first table names them all."""
+
+
 def format_title(plan: Plan, spec: Spec) -> str:
     methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
+    named = ", ".join(methods) if len(methods) <= MOST_TITLE_METHODS else f"{len(methods)} methods"
     start = f", starting from {spec.init_from}" if spec.init_from else ""
-    return f"{' and '.join(spec.suite)}: {', '.join(methods)}{start}"
+    return f"{' and '.join(spec.suite)}: {named}{start}"
 
 
 def is_late(store: Store, field: str, value: object, results: bool) -> bool:

@@ -81,14 +81,17 @@ class DamagedRun:
 def read_runs(folder: Path) -> tuple[list[BoardRun], list[DamagedRun]]:
     """The runs in the subfolders of a folder, the newest first, and those that cannot be read.
 
-    Raises UserError if there is neither.
+    A run that a link shows a second time counts once, under its own name. Raises UserError if there is neither.
     """
     if not folder.is_dir():
         raise UserError(f"{escape_path(folder)}: no such folder; give the folder that holds the folders of runs")
     if (folder / "run.json").exists():
         raise UserError(f"{escape_path(folder)} is a run; give the folder that holds it, such as {folder.parent}")
     runs, damaged = [], []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    # of a folder and links to it the folder itself comes first
+    places = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: (path.is_symlink(), path))
+    by_target = {path.resolve(): path for path in reversed(places)}
+    for place in sorted(by_target.values()):
         # a folder without both is no run, such as the board itself
         if not (place / "run.json").exists() and not (place / "cells").is_dir():
             continue

@@ -166,7 +166,7 @@ def analyse(
     parts = [frames.collect_components(suite.grid) for suite in suites]
     rows: dict[str, Rows] = {
         "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.found)],
-        "aggregates": [r for s in suites for r in frames.build_aggregate_rows(s.grid)],
+        "aggregates": [r for g in grids for r in frames.build_aggregate_rows(g, find_baseline(g, primary[g.suite]))],
         "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.build_component_rows(s.grid, p)],
         "pairs": [row for suite in suites for row in suite.pairs],
         "translations": [row for suite in suites for row in suite.translations],

@@ -9,7 +9,7 @@ from reports.compare import NOT_RUN, Coverage
 from reports.statistics.best_group import BestGroup
 from reports.statistics.families import Question
 from reports.statistics.stability import Domination, describe_dominations
-from reports.statistics.verdicts import NOT_SIGNIFICANT, Kind
+from reports.statistics.verdicts import NOT_SIGNIFICANT, Kind, is_lost_to_correction
 
 if TYPE_CHECKING:
     from reports.statistics.analysis import ComparisonResult
@@ -20,6 +20,7 @@ MAX_CLAIMS = 2
 MAX_NAMES = 3
 """Methods that a sentence names for one verdict; of more it gives their number."""
 MAX_CAVEATS = 2
+PAIRED_ONLY = "Differences are over the seeds that both methods have, so they may differ from those of the means."
 ONE_SEED = "One seed has no spread, so there is no verdict."
 
 
@@ -111,8 +112,23 @@ def list_caveats(
     caveats += describe_dominations(dominations)
     if any(j.verdict.kind == "one seed" for j in judged):
         caveats.append(ONE_SEED)
+    caveats += _explain_estimates(select_primary(judged))
     # a task that was not run was not asked for; one without scores is news
     left_out = [task for task, why in cover.missing.items() if why != NOT_RUN]
     if left_out:
         caveats.append(f"The mean leaves out {', '.join(left_out)}, where a method has no score.")
     return caveats[:MAX_CAVEATS]
+
+
+def _explain_estimates(primary: Sequence[ComparisonResult]) -> list[str]:
+    """Why a difference is not that of the two means, and why an interval without 0 is no significant difference."""
+    estimated = [j for j in primary if j.comparison.estimate is not None and not j.comparison.failed]
+    caveats = []
+    if any(j.comparison.pairs < j.comparison.asked for j in estimated):
+        caveats.append(PAIRED_ONLY)
+    corrected = [j.tests for j in estimated if is_lost_to_correction(j.tests)]
+    if corrected:
+        count = "1 interval excludes" if len(corrected) == 1 else f"{len(corrected)} intervals exclude"
+        after = f"{corrected[0].correction} correction over {corrected[0].family} comparisons"
+        caveats.append(f"{count} 0, which is no significant difference after {after}.")
+    return caveats

@@ -180,7 +180,8 @@ def _build_comparison(
         missing=cover.missing if cover else {},
         whole=cover is not None,
         varied=describe_streams(common),
-        sign_flip=compute_sign_flip_p(gaps) if gaps and not is_crossed(common) else None,
+        # one difference has no sign pattern beside its own; an estimate merged over tasks has no common seeds to flip
+        sign_flip=compute_sign_flip_p(gaps) if len(gaps) > 1 and not is_crossed(common) else None,
         collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
 

@@ -30,8 +30,8 @@ SCORE_COLUMNS = (
 AGGREGATE_COLUMNS = ("suite", "method", "tasks", "runs", "asked", "measure", "value", "low", "high")
 IQM, IQM_GAP, IMPROVEMENT = (
     "interquartile mean",
-    "its difference to the first",
-    "probability of a run above one of the first",
+    "difference to the baseline",
+    "probability of improvement over the baseline",
 )
 COMPONENT_COLUMNS = ("suite", "task", "method", "stream", "levels", "sd", "share", "p")
 
@@ -83,8 +83,8 @@ def _estimate_example_error(grid: Grid, task: str, method: str, found: Evidence 
     return {"example_se": mean.se if mean else None, "examples": len(right), "clusters": split.groups}
 
 
-def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
-    """Interquartile mean of each method; of all but the first also its difference and probability of improvement.
+def build_aggregate_rows(grid: Grid, baseline: str) -> list[dict[str, Any]]:
+    """Interquartile mean of each method, its difference to the baseline and probability of improvement over it.
 
     Over the tasks that every method has; differences over the seeds that both have. `runs` have a score, of `asked`. No
     interval where runs share seeds, as these are for independent runs.
@@ -92,7 +92,7 @@ def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
     cover = find_coverage(grid, grid.averages[0])
     if not cover.tasks:
         return []
-    first_runs = [collect_scores(grid, task, grid.methods[0], cover.average) for task in cover.tasks]
+    baseline_runs = [collect_scores(grid, task, baseline, cover.average) for task in cover.tasks]
     rows = []
     for method in grid.methods:
         runs = [collect_scores(grid, task, method, cover.average) for task in cover.tasks]
@@ -101,13 +101,13 @@ def build_aggregate_rows(grid: Grid) -> list[dict[str, Any]]:
             continue
         scores = [list(of_task.values()) for of_task in runs]
         rows.append(_build_aggregate_row(grid, method, cover.tasks, scores, IQM, compute_iqm(scores)))
-        # x, y: scores by task of the method and of the first one, seed by seed
+        # x, y: scores by task of the method and of the baseline, seed by seed
         x, y = [], []
-        for of_task, of_first in zip(runs, first_runs, strict=True):
-            shared = find_common_seeds([of_task, of_first])
+        for of_task, of_baseline in zip(runs, baseline_runs, strict=True):
+            shared = find_common_seeds([of_task, of_baseline])
             x.append([of_task[seeds] for seeds in shared])
-            y.append([of_first[seeds] for seeds in shared])
-        if method == grid.methods[0] or not all(x):
+            y.append([of_baseline[seeds] for seeds in shared])
+        if method == baseline or not all(x):
             continue
         rows.append(_build_aggregate_row(grid, method, cover.tasks, x, IQM_GAP, compute_iqm_difference(x, y)))
         better = estimate_improvement(x, y)

@@ -72,11 +72,17 @@ def _is_below(p: float | None, alpha: float) -> bool:
     return p is not None and p < alpha
 
 
+def is_lost_to_correction(tests: Tests) -> bool:
+    """Whether the interval excludes 0 though the adjusted p shows no difference."""
+    return tests.p is not None and tests.adjusted_p is not None and tests.p < ALPHA <= tests.adjusted_p
+
+
 def format_claim(kind: Kind, c: Comparison, margin: float | None) -> str:
     """One claim with its difference and interval, as a sentence."""
     place = f"the {c.place}" if c.whole else c.place
     if c.estimate is None or kind == "failed":
-        count = f"{len(c.failed)} cell{'' if len(c.failed) == 1 else 's'} failed"
+        # cancelled cells and scores that are not a number count too, so not "failed"
+        count = "1 cell has no score" if len(c.failed) == 1 else f"{len(c.failed)} cells have no score"
         return f"No verdict on {c.method} against {c.first} on {place}: {NO_CLAIM.get(kind, count)}."
     claims: Mapping[Kind, str] = {
         "better": f"{c.method} is better than {c.first} on {place}",
@@ -96,7 +102,7 @@ def _list_missing_notes(kind: Kind, c: Comparison) -> Iterator[str]:
     """What the estimate lacks: failed cells, seeds, tasks, new examples."""
     if kind == "failed":
         more = f" and {len(c.failed) - MAX_FAILED} more" if len(c.failed) > MAX_FAILED else ""
-        yield f"Failed: {'; '.join(map(_truncate, c.failed[:MAX_FAILED]))}{more}."
+        yield f"Without a score: {'; '.join(map(_truncate, c.failed[:MAX_FAILED]))}{more}."
     if c.pairs < c.asked and c.pairs > 0:
         yield f"{c.counted[0].upper()}{c.counted[1:]}."
     left_out = {task: why for task, why in c.missing.items() if why != NOT_RUN}
@@ -115,7 +121,7 @@ def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | 
     """What correction, margin and collapses add to the claim."""
     if c.estimate is None or kind == "failed":
         return
-    if tests.p is not None and tests.adjusted_p is not None and tests.p < ALPHA <= tests.adjusted_p:
+    if is_lost_to_correction(tests):
         yield f"The interval excludes 0, but not after correction over {tests.family} comparisons ({tests.correction})."
     # without a margin there is no claim of equivalence to explain
     if margin is None:

@@ -1,4 +1,4 @@
-"""How many examples become right or wrong between the first method and each other one."""
+"""How many examples become right or wrong between the baseline and each other method."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ def build(context: SuiteContext) -> Table | None:
     """One row per task and method; None where no predictions of classes were stored."""
     if context.analysis is None or not context.grid.methods:
         return None
-    baseline = context.grid.methods[0]
+    baseline = context.analysis.baselines[context.grid.suite]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in context.analysis.rows["pairs"]:
-        is_counted = row.get("mcnemar_p") is not None
-        if is_counted and row["suite"] == context.grid.suite and row["first"] == baseline:
+        if row.get("mcnemar_p") is None or row["suite"] != context.grid.suite:
+            continue
+        if row["first"] == baseline:
             groups.setdefault((row["task"], row["method"]), []).append(row)
+        elif row["method"] == baseline:
+            # a declared pair may have the baseline on its other side
+            turned = {"only_first_right": row["only_method_right"], "only_method_right": row["only_first_right"]}
+            groups.setdefault((row["task"], row["first"]), []).append({**row, **turned})
     places = [(task, method) for task in context.grid.tasks for method in context.grid.methods]
-    rows = [_build_row(*place, groups[place], context) for place in places if place in groups]
+    rows = [_build_row(*place, baseline, groups[place], context) for place in places if place in groups]
     if not rows:
         return None
     head = ("task", "method", "becomes wrong", "becomes right", "pairs", "p < 0.05")
@@ -38,11 +43,11 @@ def build(context: SuiteContext) -> Table | None:
 
 
 def _build_row(
-    task: str, method: str, pairs: Sequence[Mapping[str, Any]], context: SuiteContext
+    task: str, method: str, baseline: str, pairs: Sequence[Mapping[str, Any]], context: SuiteContext
 ) -> tuple[str, str, str, str, str, str]:
     # a task with several eval splits has a row per split and pair of runs: counts add up over the splits
     seeds = dict.fromkeys(row["seeds"] for row in pairs)
-    runs = [r.key for m in (context.grid.methods[0], method) for r in context.grid.of(task, m) if r.status == "ok"]
+    runs = [r.key for m in (baseline, method) for r in context.grid.of(task, m) if r.status == "ok"]
     lost, won = sum(row["only_first_right"] for row in pairs), sum(row["only_method_right"] for row in pairs)
     small = sum(row["mcnemar_p"] < SIGNIFICANT for row in pairs)
     return (

@@ -43,17 +43,24 @@ def build_protocol_table(grid: Grid) -> Table:
         settings = [_format_by_task(grid, method, column) for column in PROTOCOL.values()]
         rows.append((LinkedText(method, method=method), *settings, str(seeds)))
     head = ("method", *PROTOCOL, "seeds")
-    # one entry per task and split, not one per cell
-    truncated = {
-        (t, s): f"{t} {s} {r.truncation.rows[s]} of {n}"
-        for t in grid.tasks
-        for r in grid.select_task(t)
-        if r.truncation
-        for s, n in r.truncation.total.items()
-        if r.truncation.rows[s]
-    }
-    notes = ["Rows cut at the length limit: " + ("; ".join(truncated.values()) or "none") + "."]
+    notes = [f"Rows cut at the length limit: {'; '.join(list_truncations(grid)) or 'none'}."]
     return Table("Protocol", head, rows, notes)
+
+
+def list_truncations(grid: Grid) -> list[str]:
+    """'cola train 3 of 100' for each task and split; with the length limit where cells of the task differ in it."""
+    limits_by_task = {task: {r.cell.protocol.max_length for r in grid.select_task(task)} for task in grid.tasks}
+    texts = []
+    for task, limits in limits_by_task.items():
+        for record in grid.select_task(task):
+            if record.truncation is None:
+                continue
+            limit = f" (at {record.cell.protocol.max_length} tokens)" if len(limits) > 1 else ""
+            for split, total in record.truncation.total.items():
+                if count := record.truncation.rows[split]:
+                    texts.append(f"{task} {split} {count} of {total}{limit}")
+    # the cells of a task repeat each other
+    return list(dict.fromkeys(texts))
 
 
 def _format_by_task(grid: Grid, method: str, describe: Callable[[Record], str]) -> str:

@@ -100,7 +100,10 @@ const describeMain = (suite, state) => {
   const base = `Orange: ${shorten(suite.methods[suite.baseline])}, the baseline`;
   if (state.kind === "pareto") return `${base}. Blue: tied with the best. Dashed: Pareto front.`;
   const place = Number(state.place) === AVERAGE ? suite.average : suite.tasks[state.place];
-  return `Points, ${place}; bars are 95 % intervals. ${base}.${Number(state.place) === AVERAGE ? " Blue: tied with the best." : ""}`;
+  const hasBars = Number(state.place) === AVERAGE
+    ? suite.ranking.some((row) => row.mean && row.mean[1] !== null)
+    : suite.means.some(([task, , , low]) => task === Number(state.place) && low !== null);
+  return `Points, ${place}; ${hasBars ? "bars are 95 % intervals" : "no spread, so no intervals"}. ${base}.${Number(state.place) === AVERAGE ? " Blue: tied with the best." : ""}`;
 };
 const CHART_KINDS = { intervals: "Ranked intervals", pareto: "Pareto" };
 const addControls = (figure, suite, redraw) => {

@@ -56,6 +56,7 @@ const describeFilters = () => {
 };
 const applyFilters = () => {
   describeFilters();
+  all("figure.static .unfiltered").forEach((note) => { note.hidden = !isFiltered(); });
   document.dispatchEvent(new Event("filters"));
 };
 
@@ -176,7 +177,8 @@ const addTheme = () => {
   const root = document.documentElement;
   const stored = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
-  const say = () => button.setAttribute("aria-pressed", isDark());
+  const say = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", say);
   if (stored()) root.dataset.theme = stored();
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";

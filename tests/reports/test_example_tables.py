@@ -9,6 +9,7 @@ import numpy as np
 from reports.frames import build_grids
 from reports.registered import SuiteContext
 from reports.statistics.analysis import analyse
+from reports.statistics.families import Question
 from reports.tables.examples import build
 from tests.reports.predicted import guesses, kept
 
@@ -33,3 +34,22 @@ def test_no_predictions_no_table(tmp_path: Path) -> None:
     (grid,) = build_grids(records)
     assert build(SuiteContext(grid, analysis=analyse(records, []))) is None
     assert build(SuiteContext(grid)) is None
+
+
+def test_the_declared_baseline_is_what_examples_and_aggregates_are_compared_with(tmp_path: Path) -> None:
+    """In "lora vs dora, lorasp vs lora" it is dora, and lora stands on the other side of a declared pair."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 300)
+    said = {(m, s): guesses(rng, targets, 0.8) for m in ("lora", "lorasp", "dora") for s in range(3)}
+    records = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
+    (grid,) = build_grids(records)
+    for declared, baseline in (("lora vs dora", "dora"), ("lora vs lorasp, lorasp vs dora", "lorasp")):
+        analysis = analyse(records, [], cells=tmp_path, question=Question(declared))
+        table = build(SuiteContext(grid, analysis=analysis))
+        assert table is not None and table.title.endswith(f"against {baseline}")
+        assert {row[1] for row in table.rows} == {"lora", "lorasp", "dora"} - {baseline}
+        for row in table.rows:
+            lost = [np.sum((said[baseline, s] == targets) & (said[row[1], s] != targets)) for s in range(3)]
+            assert row[2] == f"{np.mean(lost):.1f}"
+        gaps = analysis.aggregates[analysis.aggregates["measure"] == "difference to the baseline"]
+        assert set(gaps["method"]) == {"lora", "lorasp", "dora"} - {baseline}

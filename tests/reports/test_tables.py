@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.core.record import MachineLoad
+from harness.core.record import MachineLoad, Record, Truncation
 from reports.cells import format_estimate
 from reports.document import LinkedText
 from reports.flat import build_cell_rows, build_score_rows, to_csv
@@ -12,7 +12,7 @@ from reports.frames import build_grids
 from reports.tables.cost import build_cost_table
 from reports.tables.failures import build_failure_table
 from reports.tables.metrics import build_metric_table
-from reports.tables.protocol import build_protocol_table
+from reports.tables.protocol import build_protocol_table, list_truncations
 from reports.tables.scores import build_score_table
 from tests.reports.records import cell, grid_of, profile, record
 
@@ -135,3 +135,14 @@ def test_a_budget_that_tasks_do_not_share_is_told_for_each() -> None:
     told = dict(zip(table.head, table.rows[0], strict=True))
     assert told["budget"] == "cola 100 steps at most; rte 200 steps at most, 1,000 train rows at most"
     assert told["batch x tokens"] == "16 x 128"
+
+
+def test_truncated_rows_are_told_for_each_length_limit() -> None:
+    def cut(method: str, length: int, rows: int) -> Record:
+        truncation = Truncation(rows={"train": rows, "test": 0}, total={"train": 100, "test": 50})
+        return record(70.0, cell(method=method, protocol={"max_length": length}), truncation=truncation)
+
+    (grid,) = build_grids([cut("lora", 128, 3), cut("lorasp", 128, 3)])
+    assert list_truncations(grid) == ["cola train 3 of 100"]
+    (grid,) = build_grids([cut("lora", 128, 3), cut("lorasp", 64, 20)])
+    assert list_truncations(grid) == ["cola train 3 of 100 (at 128 tokens)", "cola train 20 of 100 (at 64 tokens)"]

@@ -84,6 +84,28 @@ def test_help_states_the_default_of_a_flag(name: str) -> None:
         (["run", "--init-from", ""], "at least 1 character"),
         (["plan", "--out", ""], "out='': no folder is named"),
         (["plan", "--data-dir", " "], "data-dir=' ': no folder is named"),
+        # an empty shell variable must not name the current folder
+        *(
+            ([*words, ""], "no path is given")
+            for words in (
+                ["board"],
+                ["board", "results", "--to"],
+                ["export", "every-eval-ever", "run", "--to"],
+                ["report", "run", "--to"],
+                ["report"],
+                ["watch"],
+                ["show", "abc"],
+                ["compare", "run"],
+                ["merge", "adapter", "--model", "m", "--out"],
+                ["new", "method", "mine", "--out"],
+                ["doctor", "--data-dir"],
+                ["bench", "recompute", "--out"],
+                ["methods", "--plugin"],
+                ["plan", "--spec"],
+                ["push-to-hub", "--method", "lora", "--task", "rte", "--repo", "a/b"],
+                ["examples", "--task", "rte", "--between", "a,b"],
+            )
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(

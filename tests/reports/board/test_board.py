@@ -187,3 +187,12 @@ def test_tables_sort_search_and_filter_in_a_browser(tmp_path: Path) -> None:
         assert not [
             event for event in browser.events if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")
         ]
+
+
+def test_a_link_to_a_run_is_not_a_second_run(tmp_path: Path) -> None:
+    store_run(tmp_path / "run", 1)
+    (tmp_path / "again").symlink_to("run")
+    (tmp_path / "loop").symlink_to(".")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    path, count, damaged = write_board(tmp_path)
+    assert count == 1 and damaged == [] and list(read_tables(path)[0]["run"]) == ["run"]

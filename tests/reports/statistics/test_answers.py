@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.core.record import Record
 from reports.statistics.analysis import analyse
@@ -86,7 +87,11 @@ def test_only_declared_comparisons_are_told() -> None:
     [
         ([[70.0], [75.0]], "No verdict on b against a on cola: one paired seed has no spread.", ["One seed has no"]),
         ([[70.0, 71.0], [75.0, 76.0]], "all paired seeds give the same difference.", []),
-        ([[70.0, 71.0], [75.0, None]], "No verdict on b against a on cola: 1 cell failed.", ["1 cell has no score."]),
+        (
+            [[70.0, 71.0], [75.0, None]],
+            "No verdict on b against a on cola: 1 cell has no score.",
+            ["1 cell has no score."],
+        ),
         ([[None, None], [None, None]], "No run has a score.", ["4 cells have no score.", "The mean leaves out cola"]),
         ([[70.0, 71.0]], "Only a was run, so there is nothing to compare.", []),
     ],
@@ -130,4 +135,27 @@ def test_each_task_is_told_where_a_suite_has_no_average() -> None:
     assert rank(records).answer == (
         "Compared with lora on cola: better is better; worse is worse. Compared with lora on rte: better is "
         "better; worse is worse."
+    )
+
+
+def test_seeds_that_one_method_lacks_are_a_caveat() -> None:
+    """The paired difference is 3.0 and that of the means 2.0."""
+    scores: dict[tuple[str, str], list[float | None]] = {("rte", "a"): [70.0, 71.0, 72.0], ("rte", "b"): [73.0, 74.1]}
+    ranking = rank(grid_of(scores, ["rte"]))
+    assert ranking.caveats == (
+        "Differences are over the seeds that both methods have, so they may differ from those of the means.",
+    )
+    whole: dict[tuple[str, str], list[float | None]] = scores | {("rte", "b"): [73.0, 74.1, 75.0]}
+    assert rank(grid_of(whole, ["rte"])).caveats == ()
+
+
+def test_an_interval_without_0_that_is_lost_to_the_correction_is_a_caveat() -> None:
+    base = np.array([70.0, 71.0, 72.0, 73.0])
+    gaps = np.array([0.0, 1.0, 2.0, 3.0])
+    p = stats.ttest_1samp(gaps + 1, 0.0).pvalue
+    assert 0.025 < p < 0.05
+    scores = {("rte", "a"): base, ("rte", "b"): base + gaps + 1, ("rte", "c"): base + np.array([0.5, -0.5, 0.4, -0.5])}
+    ranking = rank(grid_of({place: values.tolist() for place, values in scores.items()}, ["rte"]), margin=None)
+    assert ranking.caveats == (
+        "1 interval excludes 0, which is no significant difference after Holm correction over 2 comparisons.",
     )

@@ -67,8 +67,18 @@ def _shift(by: float, spread: float = 1.0) -> list[float]:
             "no spread",
             "No verdict on lorasp against lora on rte: all paired seeds give the same difference.",
         ),
-        ([0.1, None, -0.2, None, 0.2], 1.0, "failed", "No verdict on lorasp against lora on rte: 2 cells failed."),
-        ([3.0, 3.1, 2.9, 3.0, math.nan], None, "failed", "No verdict on lorasp against lora on rte: 1 cell failed."),
+        (
+            [0.1, None, -0.2, None, 0.2],
+            1.0,
+            "failed",
+            "No verdict on lorasp against lora on rte: 2 cells have no score.",
+        ),
+        (
+            [3.0, 3.1, 2.9, 3.0, math.nan],
+            None,
+            "failed",
+            "No verdict on lorasp against lora on rte: 1 cell has no score.",
+        ),
     ],
 )
 def test_each_kind_has_one_claim(gaps: list[float | None], margin: float | None, kind: str, sentence: str) -> None:
@@ -180,8 +190,8 @@ def test_a_missing_task_is_named_and_a_failed_one_is_not_averaged_away() -> None
     scores["cola", "lorasp"] = [None] * 5
     mean = analyse(grid_of(scores, tasks), []).judged[-1]
     assert mean.verdict.kind == "failed" and mean.comparison.tasks == ("rte",)
-    assert mean.verdict.sentence.endswith("5 cells failed.")
-    assert mean.verdict.notes[0].startswith("Failed: lorasp on cola, seeds 0: ValueError: on purpose;")
+    assert mean.verdict.sentence.endswith("5 cells have no score.")
+    assert mean.verdict.notes[0].startswith("Without a score: lorasp on cola, seeds 0: ValueError: on purpose;")
     assert "The mean leaves out cola (no score from lorasp)." in mean.verdict.notes
 
 

@@ -31,9 +31,11 @@ def add_example_texts(
     """The findings with one more table of detail; `texts` by suite and task. Cells without predictions are left out."""
     rows: list[dict[str, Any]] = []
     for grid in build_grids(records):
-        baseline = grid.methods[0]
+        # without an analysis (cells that are not to be compared) nothing is declared
+        baselines = findings.analysis.baselines if findings.analysis else {}
+        baseline = baselines.get(grid.suite, grid.methods[0])
         for task in grid.tasks:
-            for method in grid.methods[1:]:
+            for method in (name for name in grid.methods if name != baseline):
                 paired = pair_runs((baseline, grid.of(task, baseline)), (method, grid.of(task, method)))
                 if paired is None:
                     continue
