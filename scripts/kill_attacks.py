@@ -38,7 +38,10 @@ class Run:
         env = os.environ | {MARK: mark, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         env |= {"LORASP_HARNESS_CHECKPOINT_SECONDS": "0.5", "LORASP_HARNESS_WORKER_SECONDS": str(HANG_SECONDS)}
 
-        def limit_files() -> None:
+        def prepare() -> None:
+            # a shell lets its background jobs ignore SIGINT, and a run leaves an ignored signal ignored
+            for name in SIGNALS:
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
             if file_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
@@ -50,7 +53,7 @@ class Run:
                 stdout=stream,
                 stderr=stream,
                 env=env,
-                preexec_fn=limit_files,
+                preexec_fn=prepare,
                 start_new_session=True,
             )
 
