@@ -60,6 +60,7 @@ class WorkerPool:
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
+        self._notes: list[str] = []
         self._silent_seconds = _read_silent_seconds()
         self._links = links or ProcessLinks(setup)
         self._workers = [self._start(device) for device in devices]
@@ -75,7 +76,7 @@ class WorkerPool:
                 if isinstance(message, Refused):
                     raise UserError(message.message)
                 if message is None:
-                    self._replace(worker, [])
+                    self._replace(worker)
         ready = [worker.ready for worker in self._workers if worker.ready is not None]
         return Machine(ready[0].environment, min(machine.free_memory for machine in ready))
 
@@ -87,7 +88,6 @@ class WorkerPool:
                 while jobs or any(worker.job for worker in self._workers):
                     raise_interrupt()
                     self._assign(jobs, checkpoints)
-                    notes: list[str] = []
                     for worker, message in self._receive():
                         if isinstance(message, Refused):
                             raise UserError(message.message)
@@ -96,7 +96,7 @@ class WorkerPool:
                         elif isinstance(message, Finished) and worker.job is not None:
                             if message.interrupted:
                                 # by somebody else: the process stops at every further step too
-                                outcome = self._recover(worker, jobs, notes, checkpoints)
+                                outcome = self._recover(worker, jobs, checkpoints)
                             else:
                                 outcome = _build_outcome(worker, message)
                             if message.failure is None and not is_interrupted():
@@ -105,11 +105,11 @@ class WorkerPool:
                             if outcome is not None:
                                 yield outcome
                         elif message is None:
-                            outcome = self._recover(worker, jobs, notes, checkpoints)
+                            outcome = self._recover(worker, jobs, checkpoints)
                             if outcome is not None:
                                 yield outcome
-                    for line in notes:
-                        listener.note(line)
+                    while self._notes:
+                        listener.note(self._notes.pop(0))
             except KeyboardInterrupt:
                 yield from self._stop()
 
@@ -123,20 +123,23 @@ class WorkerPool:
     def _start(self, device: WorkerDevice) -> Worker:
         return Worker(device, self._links.start(device), self._links.now())
 
-    def _replace(self, worker: Worker, notes: list[str]) -> str:
+    def _replace(self, worker: Worker) -> str:
         """Start a device's worker again after it ended, unless it never gets ready; returns why it ended."""
         reason = worker.link.end()
         place = self._workers.index(worker)
+        label = worker.device.label
         if worker.ready is None:
-            self._failed_starts[worker.device.label] += 1
-        if self._failed_starts[worker.device.label] < MAX_FAILED_STARTS:
+            self._failed_starts[label] += 1
+        if self._failed_starts[label] < MAX_FAILED_STARTS:
+            if worker.ready is None:
+                self._notes.append(f"the worker on {label} ended before it was ready ({reason}); it starts again")
             self._workers[place] = self._start(worker.device)
             return reason
         del self._workers[place]
-        notes.append(f"no worker starts on {worker.device.label} ({reason}): the run goes on without it")
+        self._notes.append(f"no worker starts on {label} ({reason}): the run goes on without it")
         if not self._workers:
             raise UserError(
-                f"no worker process starts ({worker.device.label}: {reason}); finished cells are stored: "
+                f"no worker process starts ({label}: {reason}); finished cells are stored: "
                 "the same command resumes, --devices chooses other devices"
             )
         return reason
@@ -175,12 +178,10 @@ class WorkerPool:
 
     # ------------------------------------------------------------ ends of workers
 
-    def _recover(
-        self, worker: Worker, jobs: deque[PackJob], notes: list[str], checkpoints: Checkpoints
-    ) -> PackOutcome | None:
+    def _recover(self, worker: Worker, jobs: deque[PackJob], checkpoints: Checkpoints) -> PackOutcome | None:
         """After a worker has ended: its pack goes to the next free one, or is an outcome if this was the second."""
         job, started, ready = worker.job, worker.started, worker.ready
-        reason = self._replace(worker, notes)
+        reason = self._replace(worker)
         if job is None or ready is None:
             return None
         keys = tuple(job.own_pack.keys)
@@ -192,7 +193,7 @@ class WorkerPool:
             return PackOutcome(job, started, failure=Failure(line, trace=line, memory=False))
         start = checkpoints.read(job.pack, job.slots)
         where = "the beginning" if start is None else f"step {start.step}"
-        notes.append(f"{task}: the worker on {worker.device.label} ended ({reason}); {cells} again from {where}")
+        self._notes.append(f"{task}: the worker on {worker.device.label} ended ({reason}); {cells} again from {where}")
         jobs.appendleft(dataclasses.replace(job, start=start or job.start))
         return None
 
