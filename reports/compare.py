@@ -64,9 +64,18 @@ def _describe_missing(grid: Grid, task: str, methods: Sequence[str]) -> str:
 
 
 @cache_in_grid
+def collect_scores_by_key(grid: Grid, task: str, method: str, average: str) -> Mapping[str, float]:
+    """Record key -> score, of the cells that have one."""
+    scores = {record.key: get_score(record, average) for record in grid.of(task, method)}
+    return {key: value for key, value in scores.items() if value is not None}
+
+
+@cache_in_grid
 def collect_scores(grid: Grid, task: str, method: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score, of the cells that have one."""
-    scores = {get_seeds(record): get_score(record, average) for record in grid.of(task, method)}
+    by_key = collect_scores_by_key(grid, task, method, average)
+    # the last of several cells of the same seeds counts, also where it has no score
+    scores = {get_seeds(record): by_key.get(record.key) for record in grid.of(task, method)}
     return {seeds: value for seeds, value in scores.items() if value is not None}
 
 
@@ -115,14 +124,15 @@ def estimate_average(grid: Grid, method: str, cover: Coverage) -> Estimate | Non
 @cache_in_grid
 def find_pairs(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, tuple[Record, Record]]:
     """Seeds -> records of method and first with a score, where seeds, data, scored rows, model and protocol agree."""
-
-    def scored(name: str) -> dict[Hashable, Record]:
-        # a cell without a score would make a pair without a difference
-        candidates = [r for r in grid.of(task, name) if get_score(r, average) is not None]
-        return {(get_seeds(r), *_get_pairing_key(r)): r for r in candidates}
-
-    a, b = scored(method), scored(first)
+    a, b = _index_scored(grid, task, method, average), _index_scored(grid, task, first, average)
     return {get_seeds(record): (record, b[key]) for key, record in a.items() if key in b}
+
+
+@cache_in_grid
+def _index_scored(grid: Grid, task: str, method: str, average: str) -> Mapping[Hashable, Record]:
+    """Seeds and pairing key -> record, of those with a score: others would make a pair without a difference."""
+    scores = collect_scores_by_key(grid, task, method, average)
+    return {(get_seeds(r), *_get_pairing_key(r)): r for r in grid.of(task, method) if r.key in scores}
 
 
 def _get_pairing_key(r: Record) -> tuple[Hashable, ...]:
@@ -134,9 +144,8 @@ def _get_pairing_key(r: Record) -> tuple[Hashable, ...]:
 def compute_differences(grid: Grid, task: str, method: str, first: str, average: str) -> Mapping[Seeds, float]:
     """Seeds -> score of method less score of first."""
     record_pairs = find_pairs(grid, task, method, first, average)
-    return {
-        seeds: (get_score(a, average) or 0.0) - (get_score(b, average) or 0.0) for seeds, (a, b) in record_pairs.items()
-    }
+    of_method, of_first = (collect_scores_by_key(grid, task, name, average) for name in (method, first))
+    return {seeds: of_method[a.key] - of_first[b.key] for seeds, (a, b) in record_pairs.items()}
 
 
 # ---------------------------------------------------------------- what the headline is

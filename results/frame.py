@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,48 +56,57 @@ def load(folder: str | Path) -> pd.DataFrame:
     from results.run_frame import RunFrame
 
     records = read_records(folder)
-    rows = [row for record in records for row in _build_rows(record)]
     # pandas' nullable integers: a missing seed would turn the whole column into floats.
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
+    frame = pd.DataFrame(_build_columns(records)).astype(dict.fromkeys(("seed", "max_steps", "train_rows"), "Int64"))
     frame["finished"] = pd.to_datetime(frame["finished"], utc=True, format="ISO8601", errors="coerce")
     out = Path(folder)
     return RunFrame.of(frame, describe_run(records, out), build_summary(records, list(Store(out).profiles().values())))
 
 
-def _build_rows(record: Record) -> list[dict[str, Any]]:
-    cell, p, e = record.cell, record.parameters, record.environment
-    seeds = set(cell.seeds.values())
-    start = {
-        "key": record.key,
-        "suite": cell.suite,
-        "task": cell.task,
-        "method": cell.label,
-        "preset": cell.preset,
-        "model": cell.model.name,
-        "precision": cell.precision,
-        "protocol": cell.protocol.name,
-        "lr": cell.protocol.lr,
-        "max_steps": cell.protocol.max_steps,
-        "epochs": cell.protocol.epochs,
-        "train_rows": cell.protocol.train_rows,
-        # Most runs pair all streams; where they differ, only the seed_* columns identify the cell.
-        "seed": seeds.pop() if len(seeds) == 1 else None,
-        **{f"seed_{stream}": seed for stream, seed in cell.seeds.items()},
-        "status": record.status,
-        "reason": record.reason,
-    }
-    end = {
-        "majority": record.majority,
-        "stand_in": record.stand_in,
-        "adapter_trained": p.adapter_trained if p else None,
-        "head_trained": p.head_trained if p else None,
-        "backbone_trained": p.backbone_trained if p else None,
-        "steps": record.steps,
-        "data": cell.data,
-        "commit": e.commit if e else None,
-        "device": e.machine if e else None,
-        "finished": record.finished,
-    }
+FIELDS: Mapping[str, Callable[[Record], Any]] = {
+    "key": lambda r: r.key,
+    "suite": lambda r: r.cell.suite,
+    "task": lambda r: r.cell.task,
+    "method": lambda r: r.cell.label,
+    "preset": lambda r: r.cell.preset,
+    "model": lambda r: r.cell.model.name,
+    "precision": lambda r: r.cell.precision,
+    "protocol": lambda r: r.cell.protocol.name,
+    "lr": lambda r: r.cell.protocol.lr,
+    "max_steps": lambda r: r.cell.protocol.max_steps,
+    "epochs": lambda r: r.cell.protocol.epochs,
+    "train_rows": lambda r: r.cell.protocol.train_rows,
+    # Most runs pair all streams; where they differ, only the seed_* columns identify the cell.
+    "seed": lambda r: next(iter(r.cell.seeds.values())) if len(set(r.cell.seeds.values())) == 1 else None,
+}
+"""The first columns: name -> value of a record."""
+LAST_FIELDS: Mapping[str, Callable[[Record], Any]] = {
+    "majority": lambda r: r.majority,
+    "stand_in": lambda r: r.stand_in,
+    "adapter_trained": lambda r: r.parameters.adapter_trained if r.parameters else None,
+    "head_trained": lambda r: r.parameters.head_trained if r.parameters else None,
+    "backbone_trained": lambda r: r.parameters.backbone_trained if r.parameters else None,
+    "steps": lambda r: r.steps,
+    "data": lambda r: r.cell.data,
+    "commit": lambda r: r.environment.commit if r.environment else None,
+    "device": lambda r: r.environment.machine if r.environment else None,
+    "finished": lambda r: r.finished,
+}
+"""The columns after the score."""
+
+
+def _build_columns(records: Sequence[Record]) -> dict[str, list[Any]]:
+    """Column -> its values, one for each score of each record."""
     # A failed cell keeps one row, so that counting rows does not hide it.
-    scores = record.scores.items() or [(None, None)]
-    return [{**start, "metric": metric, "value": value, **end} for metric, value in scores]
+    scores = [(r, metric, value) for r in records for metric, value in (r.scores.items() or [(None, None)])]
+    rows = [record for record, _, _ in scores]
+    streams = dict.fromkeys(stream for r in records for stream in r.cell.seeds)
+    return {
+        **{name: [get(r) for r in rows] for name, get in FIELDS.items()},
+        **{f"seed_{stream}": [r.cell.seeds.get(stream) for r in rows] for stream in streams},
+        "status": [r.status for r in rows],
+        "reason": [r.reason for r in rows],
+        "metric": [metric for _, metric, _ in scores],
+        "value": [value for _, _, value in scores],
+        **{name: [get(r) for r in rows] for name, get in LAST_FIELDS.items()},
+    }

@@ -16,6 +16,7 @@ from harness.core.listener import Listener, PlainListener
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
+from harness.runner.budget import count_failures
 from results.summary import build_summary, describe_run, format_summary, format_summary_html
 
 if TYPE_CHECKING:
@@ -35,10 +36,13 @@ class FinishedRun:
     """The estimates, tests and rankings that the report is made of."""
     notes: tuple[str, ...] = ()
     """One line for each tracker of --log that did not get all cells."""
+    remaining: str = ""
+    """One line about the cells that the budget has left; '' where there are none."""
 
     @property
     def failed(self) -> int:
-        return sum(r.status != "ok" for r in self.records)
+        """Cells without a score; those that the budget has left do not count."""
+        return count_failures(self.records, self.remaining)
 
     def __repr__(self) -> str:
         return format_summary(*self._summary)
@@ -98,4 +102,6 @@ def run_spec(
         store.declare({"timeline": outcome.timeline.seconds})
     notes = tuple(log_records(spec.log, outcome.records, outcome.out))
     seconds = time.monotonic() - started
-    return FinishedRun(outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes)
+    return FinishedRun(
+        outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes, outcome.remaining
+    )

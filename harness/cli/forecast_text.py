@@ -64,7 +64,8 @@ def format_totals(forecast: dict[str, Any]) -> list[str]:
     if forecast["hours"] is None:
         return [", ".join(parts)]
     time = f"about {format_duration(3600 * forecast['hours'])} on {count_noun(forecast['devices'], 'device')}"
-    return [f"{', '.join(parts)}, {time} ({forecast['device_hours']:.3f} device hours)"]
+    cost = "" if forecast["cost"] is None else f", cost about {forecast['cost']:.2f}"
+    return [f"{', '.join(parts)}, {time} ({forecast['device_hours']:.3f} device hours){cost}"]
 
 
 DROPPED_OF_PACKS = (*MemoryShares.model_fields, "K from", "steps", "packs")

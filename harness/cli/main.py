@@ -22,6 +22,7 @@ from harness.cli.panels import PanelCommand
 from harness.cli.push import push_to_hub
 from harness.cli.registered import methods, new, strategies, suites
 from harness.cli.running import run
+from harness.cli.store import store
 from harness.cli.stored import compare, merge, report, show, watch
 from harness.cli.studies import studies, study
 from harness.core.errors import UserError, shorten
@@ -77,6 +78,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(export, name="export")
+app.add_typer(store, name="store")
 
 
 def main(arguments: list[str] | None = None) -> int:

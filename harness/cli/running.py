@@ -26,16 +26,23 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
     """Train missing cells, profile methods and write the report.
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
-    cell failed, or if a tracker of --log did not get all cells.
+    cell failed, or if a tracker of --log did not get all cells; 0 if a budget (--max-hours, --max-cells, --max-cost)
+    left cells to the next command.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
+    from harness.runner.budget import BudgetReached
     from results.job import run_spec
 
     spec = make_spec(collect_flags(values), spec_file)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
-    with show_phases(as_json) as phases:
-        outcome = run_spec(spec, command, phases.listen, phases.show_report)
+    try:
+        with show_phases(as_json) as phases:
+            outcome = run_spec(spec, command, phases.listen, phases.show_report)
+    except BudgetReached as reached:
+        answer = {"out": str(spec.folder), "cells": 0, "remaining": str(reached)}
+        print_lines([json.dumps(answer) if as_json else str(reached)])
+        raise typer.Exit(0) from reached
     if as_json:
         answer = {
             "out": str(outcome.out),
@@ -44,6 +51,7 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
             "failed": outcome.failed,
             "seconds": round(outcome.seconds, 2),
             "report": str(outcome.report),
+            "remaining": outcome.remaining,
         }
         print_lines([json.dumps(answer)])
     else:
@@ -52,7 +60,7 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
         print_end(outcome.analysis, outcome.profiles)
         cells = count_noun(len(outcome.records), "cell")
         counts = f"{cells} in {format_clock(outcome.seconds)}, {outcome.failed} failed"
-        print_lines([counts, f"report: {outcome.report}"])
+        print_lines([counts, *filter(None, [outcome.remaining]), f"report: {outcome.report}"])
     print_lines(outcome.notes, sys.stderr)
     raise typer.Exit(1 if outcome.failed or outcome.notes else 0)
 

@@ -288,8 +288,8 @@ class Cell(Frozen):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other values, as in pydantic; it computes its own key."""
         copied = super().model_copy(update=update, deep=deep)
-        # pydantic copies __dict__, and with it the cached key of the original
-        for name in ("key", "sorted_seeds"):
+        # pydantic copies __dict__, and with it the cached values of the original
+        for name in CACHED:
             copied.__dict__.pop(name, None)
         return copied
 
@@ -310,7 +310,7 @@ class Cell(Frozen):
         recompute_note = "" if self.recompute == "none" else f", {self.recompute} activation checkpointing"
         return ", ".join(parts) + (" (simulated)" if self.is_simulated else "") + recompute_note
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """The method as written on the command line: lorasp:ratio=0.25."""
         return format_label(self.method, self.options)
@@ -323,6 +323,10 @@ class Cell(Frozen):
             next((name for name, short_settings in SHORT_NAMES.items() if short_settings == settings), self.method),
             self.options,
         )
+
+
+CACHED = ("key", "sorted_seeds", "label")
+"""Properties of a Cell that are computed once. What reads records from an index sets them."""
 
 
 def format_label(method: str, options: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def choose_worker_devices(requested: str | None, device: str, threads: int | Non
         share = threads or max(1, count_cpus() // count)
         # an empty list hides all GPUs
         return [WorkerDevice("cpu", f"cpu:{i}", share, {VISIBLE: ""}) for i in range(count)]
-    return _describe_gpus(_parse_gpus(requested, device), threads)
+    return _describe_gpus(_check_gpus(requested, device), threads)
 
 
 def choose_single_device(requested: str | None, device: str) -> tuple[str, Mapping[str, str]]:
@@ -89,20 +89,31 @@ def choose_single_device(requested: str | None, device: str) -> tuple[str, Mappi
     return first.kind, first.environment
 
 
-def _parse_gpus(requested: str, device: str) -> list[int]:
-    """'0,1,3' -> [0, 1, 3]. Raises UserError for other forms, a GPU that does not exist, and one that comes twice."""
+def parse_gpus(requested: str, device: str) -> list[int]:
+    """'0,1,3' -> [0, 1, 3], 'gpu:2' -> [0, 1]; the GPUs need not exist.
+
+    Raises UserError for other forms and a GPU that comes twice. `device` is the value of --device.
+    """
     words = [word.strip() for word in requested.split(",")]
+    if match := re.fullmatch(r"gpu:([1-9][0-9]{0,3})", requested.strip()):
+        words = [str(index) for index in range(int(match[1]))]
     if not all(re.fullmatch(r"[0-9]{1,4}", word) for word in words):
-        raise UserError(f"--devices '{shorten(requested)}': allowed: numbers of GPUs such as 0,1,3, or cpu:4")
-    indices = [int(word) for word in words]
+        raise UserError(f"--devices '{shorten(requested)}': allowed: numbers of GPUs such as 0,1,3, gpu:4, or cpu:4")
     if device == "cpu":
         raise UserError(f"--devices {requested}: these are GPUs, but --device is cpu; allowed: cpu:N")
+    indices = [int(word) for word in words]
+    if len(set(indices)) < len(indices):
+        raise UserError(f"--devices {requested}: each GPU once")
+    return indices
+
+
+def _check_gpus(requested: str, device: str) -> list[int]:
+    """The GPUs of `parse_gpus`. Raises UserError for one that does not exist, too."""
+    indices = parse_gpus(requested, device)
     count = _count_gpus()
     if unknown := [i for i in indices if i >= count]:
         exists = f"0 to {count - 1}" if count > 1 else "0" if count else "none"
         raise UserError(f"--devices {requested}: no GPU {unknown[0]}; visible GPUs: {exists}")
-    if len(set(indices)) < len(indices):
-        raise UserError(f"--devices {requested}: each GPU once")
     return indices
 
 

@@ -165,13 +165,17 @@ def append_digest(text: bytes, depth: int = 1) -> bytes:
 
 def verify_digest(content: bytes, depth: int = 1) -> bool:
     """Whether a JSON object ends with a digest (see `append_digest`). Raises ValueError for a wrong digest."""
-    end = rb',?\s*"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*\Z"
-    # searched in the last bytes only: files have megabytes
-    last = re.search(end, content[-MAX_DIGEST_BYTES:])
+    # in the last bytes only, from the fourth quote from the end on: files have megabytes, and stores 100,000 of them
+    tail = content[-MAX_DIGEST_BYTES:]
+    start = len(tail)
+    for _ in range(4):
+        start = tail.rfind(b'"', 0, max(start, 0))
+    end = rb'"([^"]*)"\s*:\s*"([^"]*)"' + rb"\s*}" * depth + rb"\s*"
+    last = re.fullmatch(end, tail[start:]) if start >= 0 else None
     if last is None or (last[1] != b"sha256" and not HEXADECIMAL.fullmatch(last[2])):
         return False
     # a 64-digit value under a damaged name is a digest too, and does not match
-    body = content[: len(content) - len(last[0])]
+    body = content[: len(content) - len(last[0])].rstrip().removesuffix(b",")
     if last[1] != b"sha256" or last[2] != _hash_body(body):
         raise ValueError("its content does not match its sha256")
     return True

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Ctrl-C; `kill` or the time limit of a batch system; a closed terminal; the warning of a batch system."""
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGALRM")
+"""Ctrl-C; `kill` or the time limit of a batch system; a closed terminal; the warning of a batch system; TimeLimit."""
 
 
 RETRY_SECONDS = 0.05
@@ -67,6 +67,60 @@ class SignalHandler:
         return signal.Signals(self.number or signal.SIGINT).name
 
 
+class TimeLimit(SignalHandler):
+    """Raises KeyboardInterrupt in the blocks that `interruptible` marks once a time is over, as Ctrl-C would.
+
+    Other code is not interrupted: the next such block is. Outside of the main thread, which alone gets signals, and
+    where the system has no SIGALRM, nothing is interrupted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = False
+        self._is_watching = self._may_raise = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.is_over = True
+        if self._may_raise:
+            super().__call__(number, frame)
+
+    @contextlib.contextmanager
+    def watch(self, seconds: float | None) -> Iterator[None]:
+        """A context that ends after so many seconds; None: when `end` is called."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or not hasattr(signal, "SIGALRM"):
+            yield
+            return
+        previous = signal.signal(signal.SIGALRM, self)
+        self._is_watching = True
+        try:
+            if seconds is not None:
+                signal.setitimer(signal.ITIMER_REAL, max(seconds, RETRY_SECONDS))
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._is_watching = False
+            self.cancel_retry()
+            signal.signal(signal.SIGALRM, previous)
+
+    def end(self) -> None:
+        """The time is over now."""
+        self.is_over = True
+        if self._is_watching:
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A context in which the end of the time raises KeyboardInterrupt, also if it came before."""
+        self._may_raise = True
+        try:
+            if self.is_over and self.number is None:
+                self.end()
+            yield
+        finally:
+            self._may_raise = False
+
+
 def _is_importing(frame: Any) -> bool:
     """Whether a frame, or one that called it, is of Python's import machinery."""
     while frame is not None:
@@ -82,15 +136,22 @@ def _list_signals() -> list[int]:
 
 
 def _find_handler() -> SignalHandler | None:
-    """The installed SignalHandler, if there is one."""
+    """The installed SignalHandler, if there is one; a TimeLimit is not looked for."""
     handlers = [signal.getsignal(number) for number in _list_signals()]
-    return next((h for h in handlers if isinstance(h, SignalHandler)), None)
+    return next((h for h in handlers if isinstance(h, SignalHandler) and not isinstance(h, TimeLimit)), None)
+
+
+def is_signalled() -> bool:
+    """Whether a signal from outside has arrived."""
+    catcher = _find_handler()
+    return catcher is not None and catcher.number is not None
 
 
 def is_interrupted() -> bool:
-    """Whether a signal has arrived. An error after it may be its consequence."""
-    catcher = _find_handler()
-    return catcher is not None and catcher.number is not None
+    """Whether a signal has arrived or the time is over. An error after it may be its consequence."""
+    limit = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
+    # while signals are deferred, the handler that is installed is not the limit itself
+    return is_signalled() or (isinstance(limit, TimeLimit) and limit.number is not None)
 
 
 def describe_interrupt() -> str:

@@ -19,7 +19,7 @@ OLD = 3600.0
 """Seconds after which no process is still writing a temporary file."""
 GUARDED = ("cells", "profiles", "pack-sizes", "checkpoints", "adapters", "bases")
 """Folders of a run that only the holder of its lock writes."""
-OPEN = ("report", "report/figures")
+OPEN = ("report", "report/figures", "index")
 """Folders that commands without the lock may write."""
 GUARDED_FILES = ("run.json", "tuned.json")
 """Files of a run that only the holder of its lock writes."""
@@ -27,7 +27,8 @@ NAME = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")
 KEY = re.compile(r"[0-9a-f]{16}")
 """Name of a folder in adapters/ or bases/: a hash."""
 # only files that look like ours: a hidden file of the user must survive
-ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
+RUN_ENDINGS = (".json", ".parquet", ".pt", ".safetensors", ".segment", "clock")
+ENDINGS = (*RUN_ENDINGS, ".html", ".md", ".tex", ".csv", ".png", ".svg", ".pdf")
 
 
 def remove_run_leftovers(out: Path) -> None:
@@ -35,27 +36,47 @@ def remove_run_leftovers(out: Path) -> None:
 
     A leftover that cannot be removed stays, for nothing reads it.
     """
-    for name in GUARDED:
-        remove_leftovers(out / name)
-    for name in OPEN:
-        remove_leftovers(out / name, age=OLD)
-    remove_leftovers(out, age=OLD, at_once=GUARDED_FILES)
+    for path in list_run_leftovers(out):
+        _remove(path)
+
+
+def list_run_leftovers(out: Path) -> list[Path]:
+    """The leftovers in a run's folder; without its lock, a file that a run writes right now is among them."""
+    leftovers = [path for name in GUARDED for path in list_leftovers(out / name)]
+    leftovers += [path for name in OPEN for path in list_leftovers(out / name, age=OLD)]
+    return [*leftovers, *list_leftovers(out, age=OLD, at_once=GUARDED_FILES)]
 
 
 def remove_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> None:
     """Remove the leftovers of a folder that are at least `age` seconds old, and those of files in `at_once`."""
+    for path in list_leftovers(folder, age, at_once):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    # another process may remove the same leftover first
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def list_leftovers(folder: Path, age: float = 0.0, at_once: tuple[str, ...] = ()) -> list[Path]:
+    """The leftovers of a folder that are at least `age` seconds old, and those of files in `at_once`."""
     latest = time.time() - age
+    leftovers = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in list(entries):
             match = NAME.fullmatch(entry.name)
             if match is None:
                 continue
-            # another process may remove the same leftover first
             with contextlib.suppress(OSError):
                 if match["of"] not in at_once and age and entry.stat(follow_symlinks=False).st_mtime > latest:
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    if KEY.fullmatch(match["of"]):
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                elif match["of"].endswith(ENDINGS):
-                    os.unlink(entry.path)
+                is_ours = (
+                    KEY.fullmatch(match["of"]) if entry.is_dir(follow_symlinks=False) else match["of"].endswith(ENDINGS)
+                )
+                if is_ours:
+                    leftovers.append(Path(entry.path))
+    return leftovers

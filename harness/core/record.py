@@ -227,10 +227,23 @@ class SharedParts:
                     owner.__dict__[name] = self._reuse_equal(value)
             fields = self._parts.setdefault(frozenset(owner.model_fields_set), owner.model_fields_set)
             object.__setattr__(owner, "__pydantic_fields_set__", fields)
-        for average in record.averages.values():
-            average.__dict__["tasks"] = self._parts.setdefault(("tasks", *average.tasks), average.tasks)
+        self._share_tasks(record.averages)
         record.__dict__["data_notes"] = self._parts.setdefault(("notes", *record.data_notes), record.data_notes)
         return record
+
+    def share_values(self, field: str, values: list[Any]) -> list[Any]:
+        """The values of one field of several records or cells, each replaced by an equal one of an earlier record."""
+        if field == "averages":
+            for averages in values:
+                self._share_tasks(averages)
+        if field == "data_notes":
+            return [self._parts.setdefault(("notes", *notes), notes) for notes in values]
+        is_shared = field in (*self.RECORD, *self.CELL)
+        return [self._reuse_equal(value) if is_shared or isinstance(value, str) else value for value in values]
+
+    def _share_tasks(self, averages: dict[str, AverageInfo]) -> None:
+        for average in averages.values():
+            average.__dict__["tasks"] = self._parts.setdefault(("tasks", *average.tasks), average.tasks)
 
     def _reuse_equal(self, value: Any) -> Any:
         """The first value seen that equals this one."""

@@ -27,7 +27,8 @@ DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
     frozenset(
-        "device devices executor address slurm threads pack cache retry out profile save_adapters margin log".split()
+        "device devices executor address slurm threads pack cache retry out profile save_adapters margin log "
+        "max_hours max_cells max_cost price".split()
     )
     | REPORT_FIELDS
     | DECLARED_FIELDS
@@ -37,6 +38,8 @@ RUNS = Path("results/runs")
 """Folder of the runs whose folder the user does not name, relative to the working directory."""
 PATH_FLAGS = frozenset({"out", "data-dir", "plugin", "model", "init-from"})
 """Flags whose text is a path."""
+MAX_BUDGET = 1e9
+"""More hours, cells or money than any run has."""
 NAME_BYTES, PATH_BYTES = 255, 4000
 """The usual limits of a file system; a path of 4,096 bytes leaves room for the names that the run adds."""
 
@@ -257,7 +260,7 @@ class Spec(BaseModel):
         min_length=1,
         description=(
             "devices that train packs at the same time, each with a worker process: numbers of GPUs such as 0,1,3,"
-            " or cpu:4 for four workers on the CPU; default: every visible GPU"
+            " gpu:4 for the first four, or cpu:4 for four workers on the CPU; default: every visible GPU"
         ),
     )
     executor: str = Field(
@@ -284,6 +287,30 @@ class Spec(BaseModel):
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="number of CPU threads; default: all available cores"
+    )
+    max_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET,
+        description=(
+            "hours after which the run stops: no further pack starts, and packs that train write a checkpoint;"
+            " the same command continues; default: no limit"
+        ),
+    )
+    max_cells: int | None = Field(
+        default=None, ge=1, le=MAX_BUDGET, description="most cells that the command trains; default: all"
+    )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET,
+        description="cost at which the run stops as after --max-hours: device hours times --price; default: no limit",
+    )
+    price: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET,
+        description="price of a device for an hour, in the unit of --max-cost; `plan` shows the cost; default: none",
     )
     out: Path | None = Field(
         default=None,
@@ -375,6 +402,13 @@ class Spec(BaseModel):
         """Raise UserError for options of Slurm where packs train elsewhere."""
         if self.slurm is not None and self.executor == "local":
             raise UserError(f"--slurm {shorten(self.slurm)}: packs train on this machine; add --executor slurm")
+        return self
+
+    @model_validator(mode="after")
+    def _check_price(self) -> Self:
+        """Raise UserError for a cost without a price."""
+        if self.max_cost is not None and self.price is None:
+            raise UserError(f"--max-cost {self.max_cost:g}: what does a device cost for an hour? give --price too")
         return self
 
     @model_validator(mode="after")

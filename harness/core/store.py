@@ -3,10 +3,11 @@
     OUT/run.json                       the command, and the cells that it asked for
     OUT/cells/KEY.json, KEY.parquet    record and predictions of a cell
     OUT/profiles/KEY.json              memory and speed of a method
+    OUT/index/HASH.segment             copies of many records, to read them faster; may be deleted
     OUT/set-aside/                     damaged files, moved out of the way
     OUT/.lock                          held by the command that writes
 
-Any command may read. Only the holder of `lock` writes, and only its `repair` moves files.
+Any command may read, and write the index. Only the holder of `lock` writes the rest, and only its `repair` moves files.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from harness.core.files import (
 )
 from harness.core.garbage import pause_collection
 from harness.core.leftovers import remove_run_leftovers
-from harness.core.record import Predictions, Profile, Record, Run, SharedParts
+from harness.core.record import Predictions, Profile, Record, Run
+from harness.core.record_index import RecordIndex, Stamp, scan
 from harness.core.stored_files import (
     UnmatchedPredictions,
     describe_damage,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SET_ASIDE = "set-aside"
+SET_ASIDE, INDEX = "set-aside", "index"
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 """Seconds without a change after which a record is no longer being written, and seconds between two reads of it."""
 
@@ -52,8 +54,9 @@ SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05
 class Store:
     """The records, profiles and run.json in the folder of a run."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, may_write_index: bool = True) -> None:
         self.out, self.cells, self.profile_dir = out, out / "cells", out / "profiles"
+        self.index = RecordIndex(out / INDEX, may_write=may_write_index)
 
     def prepare(self, also: Sequence[str] = ()) -> None:
         """Create the folders and check that files can be written. Raises UserError, before any training.
@@ -112,24 +115,26 @@ class Store:
     def read(self) -> tuple[dict[str, Record], list[str]]:
         """Key -> record, and one line per skipped file that is damaged.
 
-        Moves and writes nothing. Raises UserError for a folder that cannot be read.
+        Moves nothing, and writes the index only. Raises UserError for a folder that cannot be read.
         """
         records, damaged = self._read_records()
         return records, [f"{escape_path(path)}: {why}; skipped" for path, why in damaged.items()]
 
-    def repair(self) -> tuple[dict[str, Record], list[str]]:
+    def repair(self, *, trust_index: bool = True) -> tuple[dict[str, Record], list[str]]:
         """Key -> record, and one line per damaged file, which is moved to set-aside/. The caller must hold the lock.
 
         Damaged profiles are moved too, and folders that have the name of a file. Temporary files of a killed run are
-        deleted.
+        deleted. Without `trust_index` every record is read from its file, and the index is written anew.
         """
         remove_run_leftovers(self.out)
+        if not trust_index:
+            self.index.forget()
         records, damaged = self._read_records(wait=False)
         damaged |= read_documents(self.profile_dir, Profile)[1]
-        lines = [f"{self._set_aside(path, why)}; its content is computed again" for path, why in damaged.items()]
+        lines = [f"{self.set_aside(path, why)}; its content is computed again" for path, why in damaged.items()]
         files = [self.out / "run.json", *list_files(self.cells, ".parquet")]
         blocking = [path for path in files if path.is_dir() and not path.is_symlink()]
-        return records, [*lines, *(self._set_aside(path, "a folder, not a file") for path in blocking)]
+        return records, [*lines, *(self.set_aside(path, "a folder, not a file") for path in blocking)]
 
     @pause_collection()
     def _read_records(self, wait: bool = True) -> tuple[dict[str, Record], dict[Path, str]]:
@@ -139,10 +144,12 @@ class Store:
         predictions is therefore read again until its files have not changed for `SETTLE_SECONDS`. The run itself, which
         is the only writer, need not wait.
         """
-        records: dict[str, Record] = {}
         damaged: dict[Path, str] = {}
-        shared_parts = SharedParts()
-        paths = list_files(self.cells, ".json")
+        began = time.monotonic()
+        file_stamps = self._scan()
+        records = self.index.find(file_stamps)
+        parsed: dict[str, Record] = {}
+        paths = [self.cells / f"{stem}.json" for stem in sorted(file_stamps) if stem not in records]
         stamps: dict[Path, object] = {}
         unmatched: set[Path] = set()
         deadline = time.monotonic() + 5 * SETTLE_SECONDS
@@ -158,17 +165,27 @@ class Store:
                     if isinstance(error, UnmatchedPredictions):
                         unmatched.add(path)
                 else:
-                    records[record.key] = shared_parts.share(record)
+                    parsed[record.key] = self.index.shared.share(record)
                     damaged.pop(path, None)
             recent = [path for path in sorted(unmatched) if _get_change_time(path) > time.time() - SETTLE_SECONDS]
             if not recent or not wait or time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)
             paths = [path for path in recent if _build_stamp(path) != stamps[path]]
+        self.index.add(parsed.values(), file_stamps, began)
+        records |= parsed
         # a file that has vanished meanwhile was replaced or moved by a run: it is not damaged
-        return records, {path: why for path, why in damaged.items() if os.path.lexists(path)}
+        damaged = {path: why for path, why in damaged.items() if os.path.lexists(path)}
+        return {key: records[key] for key in sorted(records)}, damaged
 
-    def _set_aside(self, path: Path, why: str) -> str:
+    def _scan(self) -> dict[str, Stamp | None]:
+        """Stem of each record's file -> its stamp. Raises UserError for a folder that cannot be read."""
+        try:
+            return scan(self.cells)
+        except OSError:
+            return dict.fromkeys(path.stem for path in list_files(self.cells, ".json"))
+
+    def set_aside(self, path: Path, why: str) -> str:
         """Move a damaged file or folder to set-aside/; returns a line that says so. Raises UserError.
 
         An earlier one of the same name is not overwritten: the next goes to set-aside-2/, and so on.

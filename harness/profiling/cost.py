@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Cost:
     per_launch: float
     profiles: int
     error: float
+    machine: str = "this machine"
 
     def step(self, flops: float, launches: float) -> float:
         return self.fixed + self.per_flop * flops + self.per_launch * launches
@@ -36,7 +38,7 @@ class Cost:
         # three coefficients fit three profiles without error, which says nothing
         worst = f", relative error on them at most {self.error:.0%}" if self.profiles > 3 else ""
         noun = "profile" if self.profiles == 1 else "profiles"
-        return f"time from {self.profiles} stored {noun} of this machine{worst}"
+        return f"time from {self.profiles} stored {noun} of {self.machine}{worst}"
 
 
 def load_profiles(folders: Iterable[Path]) -> list[Profile]:
@@ -52,12 +54,26 @@ def list_runs() -> list[Path]:
     return sorted(RUNS.glob("*"))
 
 
-def fit_cost(profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None) -> Cost | None:
-    """Cost of a step on this machine, by non-negative least squares on relative errors.
+def fit_cost_of_absent_gpu(profiles: Sequence[Profile]) -> Cost | None:
+    """Cost of a step on the GPU that most of the stored profiles were taken on; None without a profile of a GPU."""
+    machines = Counter(
+        (e.cpu, e.threads, e.gpu) for p in profiles if p.device == "cuda" and (e := p.environment) is not None and e.gpu
+    )
+    if not machines:
+        return None
+    (cpu, threads, gpu), _ = machines.most_common(1)[0]
+    cost = fit_cost(profiles, "cuda", threads, gpu, cpu)
+    return cost and dataclasses.replace(cost, machine=f"{gpu}, which is not here")
+
+
+def fit_cost(
+    profiles: Sequence[Profile], device: str, threads: int, gpu: str | None = None, cpu: str | None = None
+) -> Cost | None:
+    """Cost of a step here, or with the processor `cpu`, by non-negative least squares on relative errors.
 
     With fewer than three profiles only FLOPs count. None without a profile of this device, CPU, GPU and thread count.
     """
-    usable = [p for p in profiles if _is_usable(p, (device, read_cpu_name(), threads, gpu))]
+    usable = [p for p in profiles if _is_usable(p, (device, cpu or read_cpu_name(), threads, gpu))]
     if not usable:
         return None
     import numpy as np

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
+from harness.core.interrupt import is_signalled
 from harness.core.progress import PlannedPack
 from harness.planning.balance import balance_packs, count_pack_steps, count_scoring_steps, weigh_pack, weigh_step
 from harness.planning.packs import group_remaining
 from harness.profiling.capacity import Capacity
+from harness.runner.budget import Budget
 from harness.runner.executors.base import Executor, ExecutorSetup
 from harness.runner.recorder import Recorder
 from harness.training.checkpoint import Checkpoints
@@ -71,28 +73,41 @@ def _create_executor(spec: Spec) -> Executor:
 
 
 def execute(
-    plan: Plan, cells: Sequence[PlannedCell], spec: Spec, store: Store, listener: Listener, executor: Executor
-) -> None:
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    spec: Spec,
+    store: Store,
+    listener: Listener,
+    executor: Executor,
+    budget: Budget | None = None,
+) -> set[str]:
     """Train `cells` in packs and store a record of each; packs that an earlier run began are resumed first.
 
-    Raises UserError, also if the executor leaves cells without an outcome, and KeyboardInterrupt after it has stored
-    `cancelled` records.
+    Returns the keys of the cells that the budget left without a record. Raises UserError, also if the executor leaves
+    cells without an outcome, and KeyboardInterrupt after it has stored `cancelled` records.
     """
-    machine = executor.describe()
+    budget = budget or Budget()
+    machine, budget.workers = executor.describe(), executor.workers
     # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
     made_by = machine.environment.model_dump() | {"--save-adapters": spec.save_adapters}
     checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
     keys = {cell.key for cell in cells}
     recorder = Recorder(store, machine.environment, keys, chosen="asked" if spec.pack else "memory")
     capacity = Capacity(machine.environment.device, machine.free_memory, cache=spec.cache)
-    jobs = deque(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
+    every_job = list(_list_jobs(plan, cells, spec, capacity, checkpoints, executor.workers))
+    jobs = deque(budget.select_jobs(every_job, lambda job: weigh_pack(job.own_pack, capacity.device)))
+    expected = {key for job in jobs for key in job.own_pack.keys} & keys
+    del every_job  # a job may hold the tensors of a checkpoint
     listener.on_plan([_describe_job(job, capacity.device) for job in jobs])
     interrupted = False
-    # weak, because a job may hold the tensors of a checkpoint
+    # weak, for the same reason
     seen = weakref.WeakValueDictionary[int, PackJob]()
-    for outcome in _check_outcomes(executor.run(jobs, checkpoints, listener), spec.executor):
+    for outcome in _run_within(budget, jobs, executor.run(jobs, checkpoints, listener), spec.executor):
         if not _is_new(outcome, seen, spec.executor):
             continue
+        budget.count(outcome)
+        if outcome.interrupted and budget.check() and not is_signalled():
+            continue  # it has a checkpoint, and the same command goes on from there
         for record in recorder.write(outcome):
             listener.on_cell_end(record)
         if outcome.interrupted:
@@ -103,12 +118,36 @@ def execute(
         listener.on_pack_end(outcome.worker)
     if interrupted:
         raise KeyboardInterrupt
-    if missing := len(keys - recorder.written):
+    if (missing := len(expected - recorder.written)) and not budget.reached:
         count = "1 cell" if missing == 1 else f"{missing} cells"
         raise UserError(
             f"executor '{spec.executor}' ends without an outcome for {count}; finished cells are stored: the same "
             "command resumes, --executor local trains them here"
         )
+    return keys - recorder.written
+
+
+def _run_within(
+    budget: Budget, jobs: deque[PackJob], outcomes: Iterable[PackOutcome], name: str
+) -> Iterator[PackOutcome]:
+    """The outcomes of the executor `name`, which gets no further job, and is interrupted, when the budget ends."""
+    remaining = iter(_check_outcomes(outcomes, name))
+    with budget.watch():
+        while True:
+            if budget.check():
+                jobs.clear()
+                budget.limit.is_over = True
+            try:
+                with budget.limit.interruptible():
+                    outcome = next(remaining, None)
+            except KeyboardInterrupt:
+                # an executor whose packs outlive the run ends without outcomes of them
+                if is_signalled() or not budget.check():
+                    raise
+                return
+            if outcome is None:
+                return
+            yield outcome
 
 
 def _check_outcomes(outcomes: Iterable[PackOutcome], name: str) -> Iterable[PackOutcome]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.core.cell import Cell
+from harness.core.device import choose_worker_devices, parse_gpus
+from harness.core.errors import UserError
 from harness.core.process import count_cpus
 from harness.core.provenance import cuda_is_available, get_gpu_name
 from harness.core.record import MemoryShares
@@ -18,7 +20,7 @@ from harness.planning.planned_cell import PlannedCell
 from harness.planning.preflight import drop_unfit_cells
 from harness.planning.schedule import count_steps
 from harness.profiling.capacity import PLANNED_SHARE, Capacity, find_remedies, get_free_memory, parse_memory
-from harness.profiling.cost import NONE_YET, Cost, fit_cost, load_profiles
+from harness.profiling.cost import NONE_YET, Cost, fit_cost, fit_cost_of_absent_gpu, load_profiles
 from harness.profiling.prediction import Prediction
 
 EXCLUDED_TIME = "time of loading, tokenising and generation is not included"
@@ -53,8 +55,9 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
     device = _choose_device(spec, memory)
     room = get_free_memory(device) if memory is None else parse_memory(memory)
     capacity = Capacity(device, room, cache=spec.cache)
-    threads = spec.threads or count_cpus()
-    cost = fit_cost(load_profiles([spec.folder]), device, threads, get_gpu_name(device))
+    devices, threads = _count_devices(spec, device)
+    profiles, is_absent = load_profiles([spec.folder]), device == "cuda" and not cuda_is_available()
+    cost = fit_cost_of_absent_gpu(profiles) if is_absent else fit_cost(profiles, device, threads, get_gpu_name(device))
     most = spec.pack or capacity.most
     # a run groups its cells by the same capacity, so these are its packs
     rows = [_forecast_pack(capacity, pack, cost, asked=spec.pack is not None) for pack in group_cells(plan.cells, most)]
@@ -67,7 +70,7 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
     seconds = [r.seconds for r in rows if r.seconds is not None]
     methods = _forecast_methods(plan, capacity)
     is_timed = len(seconds) == len(rows)
-    devices = _count_devices(spec, device, memory)
+    hours = estimate_hours(seconds, devices) if is_timed else None
     return {
         "device": device,
         "devices": devices,
@@ -76,7 +79,9 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         "trials": sum(len(part.cells) for part in trials),
         "packs": [_to_json(row) for row in rows],
         "device_hours": sum(seconds) / 3600 if is_timed else None,
-        "hours": estimate_hours(seconds, devices) if is_timed else None,
+        "hours": hours,
+        # a device that waits for the last pack costs its price too
+        "cost": None if hours is None or spec.price is None else hours * devices * spec.price,
         "calibration": f"{cost.line}; {EXCLUDED_TIME}" if cost else NONE_YET,
         "methods": methods,
         "too_large": [{k: entry[k] for k in ("method", "peak", "ways")} for entry in methods if not entry["fits"]],
@@ -96,7 +101,13 @@ def _format_title(cell: Cell) -> str:
 
 
 def _choose_device(spec: Spec, memory: str | None) -> str:
-    """The device to plan for. With `memory` that may be a GPU that this machine does not have."""
+    """The device to plan for. With `memory` that may be a GPU that this machine does not have. Raises UserError."""
+    names_gpus = spec.devices is not None and not spec.devices.startswith("cpu:")
+    if names_gpus and not cuda_is_available():
+        parse_gpus(spec.devices or "", spec.device)
+        if memory is None:
+            raise UserError(f"--devices {spec.devices}: no GPU is visible here; give the memory of one, --memory 24GiB")
+        return "cuda"
     if spec.device == "cpu" or (spec.device == "auto" and not cuda_is_available()):
         return "cpu"
     from harness.core.device import choose_device
@@ -104,13 +115,15 @@ def _choose_device(spec: Spec, memory: str | None) -> str:
     return "cuda" if memory and spec.device == "cuda" else choose_device(spec.device)
 
 
-def _count_devices(spec: Spec, device: str, memory: str | None) -> int:
-    """How many devices train packs at a time; with `memory` the plan is for another machine, so --devices counts."""
-    from harness.core.device import choose_worker_devices
-
-    if memory is not None and device == "cuda":
-        return len([word for word in (spec.devices or "").split(",") if word.strip()]) or 1
-    return len(choose_worker_devices(spec.devices, spec.device, spec.threads)) or 1
+def _count_devices(spec: Spec, device: str) -> tuple[int, int]:
+    """How many devices train packs at a time, and the threads of each; of GPUs that are not here too."""
+    threads = spec.threads or count_cpus()
+    if device == "cuda" and spec.devices is not None:
+        return len(parse_gpus(spec.devices, spec.device)), threads
+    if device == "cuda" and not cuda_is_available():
+        return 1, threads
+    workers = choose_worker_devices(spec.devices, spec.device, spec.threads)
+    return len(workers) or 1, workers[0].threads if workers else threads
 
 
 def _plan_trials(plan: Plan, spec: Spec) -> list[Plan]:

@@ -24,6 +24,7 @@ from harness.core.store import Store, select_missing_cells, truncate_lines
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
+from harness.runner.budget import Budget, BudgetReached, count_failures
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
 from harness.runner.timeline import TimedListener, Timeline
@@ -40,10 +41,12 @@ class RunResult:
     """One line for each stored file that could not be used."""
     seconds: float
     timeline: Timeline
+    remaining: str = ""
+    """One line about the cells that the budget has left; '' where there are none."""
 
     @property
     def failed(self) -> int:
-        return sum(r.status != "ok" for r in self.records)
+        return count_failures(self.records, self.remaining)
 
 
 def list_method_names(plan: Plan) -> list[str]:
@@ -104,9 +107,10 @@ def run(
     """The result of a run after training the cells that have no record yet.
 
     `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
-    one waits for them from then on. Raises UserError; after KeyboardInterrupt the same command resumes.
+    one waits for them from then on. Raises UserError, and BudgetReached without a record to report; after
+    KeyboardInterrupt the same command resumes.
     """
-    started, timeline = time.monotonic(), Timeline()
+    started, timeline, budget = time.monotonic(), Timeline(), Budget.of(spec)
     timeline.mark("imported")
     load_all(spec.plugin)
     store = Store(spec.folder)
@@ -120,7 +124,7 @@ def run(
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
-            plan = tune(plan, spec, command, listen, executor)
+            plan = tune(plan, spec, command, listen, executor, budget)
         remaining = _find_remaining(plan, spec, store, executor)
         plan = remaining.plan
         store.write_run(
@@ -134,16 +138,19 @@ def run(
         )
         timeline.mark("planned")
         prepare = functools.partial(_prepare_end, spec, when_idle)
-        listener = TimedListener(listen(len(remaining.cells)), timeline, prepare)
+        listener, left = TimedListener(listen(len(remaining.cells)), timeline, prepare), ""
         try:
             for line in remaining.notes:
                 listener.note(line)
             if remaining.cells:
-                execute(plan, remaining.cells, spec, store, listener, executor)
+                keys = execute(plan, remaining.cells, spec, store, listener, executor, budget)
+                left = budget.describe_remaining(keys) if keys else ""
             executor.close()  # a profile is taken alone on its device
             # read again: what is returned is what a later command finds in the folder
             records, skipped = store.read()
-            profiles = _take_profiles(plan, spec, store, listener, records.values())
+            if left and not records:
+                raise BudgetReached(left)
+            profiles = _take_profiles(plan, spec, store, listener, records.values(), may_measure=not budget.reached)
             timeline.mark("profiled")
             store.declare({"timeline": timeline.seconds})
             for line in skipped:
@@ -151,7 +158,8 @@ def run(
         finally:
             listener.close()
     chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), time.monotonic() - started, timeline)
+    seconds = time.monotonic() - started
+    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,10 +241,12 @@ def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> No
 
 
 def _take_profiles(
-    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record]
+    plan: Plan, spec: Spec, store: Store, listener: Listener, records: Iterable[Record], *, may_measure: bool
 ) -> list[Profile]:
     if not spec.profile:
         return []
+    if not may_measure:  # the time of the budget is over
+        return list(store.profiles().values())
     if spec.executor in REMOTE_EXECUTORS:
         listener.note(f"profiles are not taken with --executor {spec.executor}: run `profile` on one of its nodes")
         return list(store.profiles().values())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import operator
 import statistics
+from collections.abc import Mapping
 
 from reports.document import Drawing
-from reports.frames import Grid
+from reports.frames import Grid, cache_in_grid
 from reports.plots.panels import MAX_PANELS, Curve, create_panels, draw_curve_rows
 from reports.plots.scores import describe_omitted, list_scores
 from reports.plots.style import join_names
@@ -43,7 +44,8 @@ def _describe_grey(grid: Grid) -> str:
     return f"; grey: {grid.methods[0]}" if len(grid.methods) > 1 else ""
 
 
-def compute_mean_curve(grid: Grid, task: str, method: str) -> dict[int, float]:
+@cache_in_grid
+def compute_mean_curve(grid: Grid, task: str, method: str) -> Mapping[int, float]:
     """Step -> mean loss over seeds."""
     by_step: dict[int, list[float]] = {}
     for record in grid.of(task, method):

@@ -155,10 +155,10 @@ def compute_swarm(values: Sequence[float], diameter: float, band: float) -> list
     lanes: list[float] = []
     lane_of = [0] * len(values)
     for i in sorted(range(len(values)), key=values.__getitem__):
-        free = [n for n, last in enumerate(lanes) if values[i] - last >= diameter > 0]
-        if not free:
+        free = next((n for n, last in enumerate(lanes) if values[i] - last >= diameter > 0), None)
+        if free is None:
             lanes.append(values[i])
-        lane_of[i] = free[0] if free else len(lanes) - 1
+        lane_of[i] = len(lanes) - 1 if free is None else free
         lanes[lane_of[i]] = values[i]
     sides = [(n + 1) // 2 * (1 if n % 2 else -1) for n in lane_of]
     step = min(band / 2, band / max(1, *map(abs, sides))) if sides else 0.0

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN
 from harness.core.record import Record
-from reports.frames import Grid, format_seeds, get_score
+from reports.compare import collect_scores_by_key
+from reports.frames import Grid, format_seeds
 
 LEAST_GAIN = 5.0
 LEAST_SHARE = 1 / 3
@@ -141,7 +142,9 @@ def find_collapses(
 
 def find_task_collapses(grid: Grid, task: str, average: str, constant: Collection[str], margin: float) -> TaskCollapses:
     """The collapsed runs of one task."""
-    scores = {r.key: value for r in grid.select_task(task) if (value := get_score(r, average)) is not None}
+    scores: dict[str, float] = {}
+    for method in grid.methods:
+        scores |= collect_scores_by_key(grid, task, method, average)
     baselines = [r.majority for r in grid.select_task(task) if r.majority is not None]
     baseline = statistics.median(baselines) if baselines else 0.0
     values: dict[str, list[float]] = {}

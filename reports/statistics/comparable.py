@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError
@@ -19,15 +19,25 @@ SHARED: Mapping[str, Callable[[Cell], str]] = {
 
 def check_comparable(records: Sequence[Record], what: str) -> None:
     """Raise UserError naming the field in which cells of one task differ."""
-    by_task: dict[str, list[Cell]] = {}
+    by_task: dict[str, list[Record]] = {}
     for record in records:
-        by_task.setdefault(record.cell.task, []).append(record.cell)
-    for task, cells in by_task.items():
-        for field, shown in SHARED.items():
-            # in the order of the cells, so that the message names the first method's value first
-            values = dict.fromkeys(shown(cell) for cell in cells)
-            if len(values) > 1:
-                raise UserError(
-                    f"{what} on {task} is no comparison: {field} differs ({', '.join(values)}); "
-                    f"give cells of one {field}"
-                )
+        by_task.setdefault(record.cell.task, []).append(record)
+    for task, task_records in by_task.items():
+        check_shared(task, [collect_shared(task_records)], what)
+
+
+def collect_shared(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Field -> the values of some cells of one task, each once, in the order of the cells."""
+    cells = [record.cell for record in records]
+    return {field: list(dict.fromkeys(map(shown, cells))) for field, shown in SHARED.items()}
+
+
+def check_shared(task: str, groups: Sequence[Mapping[str, Sequence[str]]], what: str) -> None:
+    """Raise UserError naming a field of which groups of cells (see `collect_shared`) have more than one value."""
+    for field in SHARED:
+        # in the order of the groups, so that the message names the first method's value first
+        values = dict.fromkeys(value for group in groups for value in group[field])
+        if len(values) > 1:
+            raise UserError(
+                f"{what} on {task} is no comparison: {field} differs ({', '.join(values)}); give cells of one {field}"
+            )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.record import Record
-from reports.compare import Coverage, compute_differences, find_common_seeds, find_pairs
-from reports.frames import Grid, Seeds, format_seeds, get_score
+from reports.compare import Coverage, collect_scores_by_key, compute_differences, find_common_seeds, find_pairs
+from reports.frames import Grid, Seeds, cache_in_grid, format_seeds
 from reports.statistics.collapse import TaskCollapses, describe_collapses, join_refusals, list_first
-from reports.statistics.comparable import check_comparable
+from reports.statistics.comparable import check_shared, collect_shared
 from reports.statistics.crossed import CrossedEstimate, ExampleVariance, estimate_crossed, estimate_example_variance
 from reports.statistics.evidence import Evidence
 from reports.statistics.power import Noise
-from reports.statistics.shared_seeds import describe_streams, estimate_over_seeds, is_crossed
+from reports.statistics.shared_seeds import CROSSED, describe_streams, estimate_over_seeds, is_crossed
 from reports.statistics.sign_flip import compute_sign_flip_p
 from reports.statistics.student import Student, merge_estimates
 
@@ -114,12 +115,18 @@ class PairedCells:
 
 def match_cells(grid: Grid, task: str, method: str, first: str, average: str, found: Evidence | str) -> PairedCells:
     """Raises UserError where the cells do not share what a comparison needs."""
-    check_comparable([*grid.of(task, method), *grid.of(task, first)], f"{method} against {first}")
+    shared = [_collect_shared(grid, task, name) for name in (method, first)]
+    check_shared(task, shared, f"{method} against {first}")
     cells = find_pairs(grid, task, method, first, average)
     gaps = compute_differences(grid, task, method, first, average)
     if isinstance(found, str):
         return PairedCells(gaps, cells, None, found)
     return PairedCells(gaps, cells, found, "")
+
+
+@cache_in_grid
+def _collect_shared(grid: Grid, task: str, method: str) -> Mapping[str, Sequence[str]]:
+    return collect_shared(grid.of(task, method))
 
 
 Collapses = Mapping[str, TaskCollapses]
@@ -161,6 +168,7 @@ def _build_comparison(
     each = seeds_only.df + 1 if seeds_only and len(common) > 1 else min((len(p.gaps) for p in parts), default=0)
     # the variance of one pair, from that of a mean over `each` of them
     noise = both.noise if both else Noise(seeds_only.se**2 * each) if seeds_only else None
+    varied = describe_streams(common)
     return Comparison(
         suite=grid.suite,
         method=method,
@@ -179,9 +187,9 @@ def _build_comparison(
         failed=tuple(list_failures(grid, concerned, (method, first))),
         missing=cover.missing if cover else {},
         whole=cover is not None,
-        varied=describe_streams(common),
+        varied=varied,
         # one difference has no sign pattern beside its own; an estimate merged over tasks has no common seeds to flip
-        sign_flip=compute_sign_flip_p(gaps) if len(gaps) > 1 and not is_crossed(common) else None,
+        sign_flip=compute_sign_flip_p(gaps) if len(gaps) > 1 and CROSSED not in varied else None,
         collapses=tuple(collapses[task] for task in tasks if task in collapses),
     )
 
@@ -206,7 +214,7 @@ def estimate_paired(parts: Sequence[PairedCells]) -> PairedEstimate:
     common = find_common_seeds([part.gaps for part in parts])
     gaps = []
     for seeds in common:
-        gaps.append(statistics.fmean(part.gaps[seeds] for part in parts))
+        gaps.append(math.fsum([part.gaps[seeds] for part in parts]) / len(parts))
     crossed = _estimate_crossed(gaps, common, parts)
     seeds_only = crossed.seeds if crossed else estimate_over_seeds(dict(zip(common, gaps, strict=True)))
     if seeds_only is None and len(common) < 2 and len(parts) > 1:
@@ -243,11 +251,15 @@ def _describe_missing(common: Sequence[Seeds], found: Student | None, parts: Seq
 
 def list_failures(grid: Grid, tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
     """Cells without a score that is a number, with the reason of each."""
+    return [line for task in tasks for method in methods for line in _list_failures_of(grid, task, method)]
+
+
+@cache_in_grid
+def _list_failures_of(grid: Grid, task: str, method: str) -> Sequence[str]:
+    scores = collect_scores_by_key(grid, task, method, grid.averages[0])
     lines = []
-    for task in tasks:
-        for method in methods:
-            for r in grid.of(task, method):
-                if r.status != "ok" or get_score(r, grid.averages[0]) is None:
-                    why = r.reason or ("its score is not a number" if r.status == "ok" else r.status)
-                    lines.append(f"{method} on {task}, seeds {format_seeds(r.cell.seeds)}: {why}")
+    for r in grid.of(task, method):
+        if r.key not in scores:
+            why = r.reason or ("its score is not a number" if r.status == "ok" else r.status)
+            lines.append(f"{method} on {task}, seeds {format_seeds(r.cell.seeds)}: {why}")
     return lines

@@ -31,10 +31,7 @@ class Saving:
 def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: Sequence[Profile]) -> Saving:
     """From the first record of each that has its counts, of the same task."""
     # the head, and so some counts, differ between tasks: both records are of one task
-    first_by_task = {record.cell.task: record for record in reversed(first) if record.parameters}
-    pair = next(
-        ((a, first_by_task[a.cell.task]) for a in method if a.parameters and a.cell.task in first_by_task), None
-    )
+    pair = _find_counted_pair(method, first)
     if pair is None:
         return Saving(None, None, None, "", None)
     a, b = pair
@@ -48,6 +45,18 @@ def compute_saving(method: Sequence[Record], first: Sequence[Record], profiles: 
         peak_kind=profile.peak_kind if profile else "",
         speed=compare_speeds(profile, other) if profile and other else None,
     )
+
+
+def _find_counted_pair(method: Sequence[Record], first: Sequence[Record]) -> tuple[Record, Record] | None:
+    """The first records of both, of one task, that have counts of parameters."""
+    without_partner: set[str] = set()
+    for a in method:
+        if a.parameters and a.cell.task not in without_partner:
+            b = next((one for one in first if one.parameters and one.cell.task == a.cell.task), None)
+            if b is not None:
+                return a, b
+            without_partner.add(a.cell.task)
+    return None
 
 
 def _join_pair(a: int | None, b: int | None) -> tuple[int, int] | None:

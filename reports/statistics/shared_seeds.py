@@ -11,13 +11,16 @@ from reports.frames import Seeds
 from reports.statistics.student import Estimate, Student, compute_cochran_df, estimate_mean, has_no_spread
 from reports.statistics.variance import estimate_components, find_varying_streams
 
+CROSSED = " x "
+"""Between the streams that `describe_streams` names, if they are several."""
+
 
 def describe_streams(every: Iterable[Seeds]) -> str:
     """'init x mask' of crossed seeds, 'mask' where only masks have new ones; '' where all streams move together."""
     seeds = list(every)
-    if all(_move_together(run_seeds) for run_seeds in seeds):
+    if all(map(_move_together, seeds)):
         return ""
-    return " x ".join(find_varying_streams([dict(run_seeds) for run_seeds in seeds]))
+    return CROSSED.join(find_varying_streams([dict(run_seeds) for run_seeds in seeds]))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -28,7 +31,7 @@ def _move_together(seeds: Seeds) -> bool:
 
 def is_crossed(every: Iterable[Seeds]) -> bool:
     """Whether runs share the seed of one stream and differ in that of another."""
-    return " x " in describe_streams(every)
+    return CROSSED in describe_streams(every)
 
 
 def estimate_over_seeds(values: Mapping[Seeds, float]) -> Student | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 MAX_EXACT_PAIRS = 16
 """Up to so many differences every pattern of signs is counted."""
 RANDOM_PATTERNS = 9_999
 """Random patterns beyond, always the same ones."""
 CHUNK = 2_000_000
+MAX_KEPT_PAIRS = 1000
+"""Differences up to which the random patterns are kept: 80 MB."""
 
 
 def compute_sign_flip_p(differences: Sequence[float]) -> float | None:
@@ -32,10 +36,23 @@ def compute_sign_flip_p(differences: Sequence[float]) -> float | None:
         # The first sign is held: the other half of the patterns are the same with all signs turned.
         patterns = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= threshold))
-    rng, count, total = np.random.default_rng(0), 0, float(values.sum())
-    rows = max(1, CHUNK // n)
-    for start in range(0, RANDOM_PATTERNS, rows):
-        signs = rng.integers(0, 2, (min(rows, RANDOM_PATTERNS - start), n), dtype=np.int8)
+    count, total = 0, float(values.sum())
+    for signs in _draw_once(n) if n <= MAX_KEPT_PAIRS else _draw_signs(n):
         # values less twice those whose sign is turned: one matrix of floats, not two
-        count += int(np.sum(np.abs(total - 2.0 * (signs.astype(float) @ values)) >= threshold))
+        count += int(np.sum(np.abs(total - 2.0 * (signs @ values)) >= threshold))
     return (1 + count) / (1 + RANDOM_PATTERNS)
+
+
+def _draw_signs(n: int) -> Iterator[Any]:
+    """The random patterns of `n` signs, 1 where a sign is turned [patterns, n], in parts that fit into memory."""
+    import numpy as np
+
+    rng, rows = np.random.default_rng(0), max(1, CHUNK // n)
+    for start in range(0, RANDOM_PATTERNS, rows):
+        yield rng.integers(0, 2, (min(rows, RANDOM_PATTERNS - start), n), dtype=np.int8).astype(float)
+
+
+@functools.lru_cache(maxsize=1)
+def _draw_once(n: int) -> tuple[Any, ...]:
+    """The same, kept for the next test: the comparisons of a report have equal numbers of seeds."""
+    return tuple(_draw_signs(n))

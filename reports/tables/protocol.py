@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from harness.core.record import Record
 from reports.document import LinkedText, Table
-from reports.frames import Grid, format_seeds
+from reports.frames import Grid, cache_in_grid, format_seeds
 from reports.registered import SuiteContext, report_table
 
 
@@ -63,10 +63,23 @@ def list_truncations(grid: Grid) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+@cache_in_grid
+def _list_distinct(grid: Grid, task: str, method: str) -> Sequence[Record]:
+    """The first record of each protocol and precision: what the columns read is equal in the others."""
+    distinct: dict[Hashable, Record] = {}
+    for r in grid.of(task, method):
+        # records of a store share equal protocols, whose ids are compared faster than they are
+        parts = tuple(r.cell.parts.items())
+        distinct.setdefault((id(r.cell.protocol), r.cell.dtype, r.cell.quantize, r.cell.recompute, parts), r)
+    return list(distinct.values())
+
+
 def _format_by_task(grid: Grid, method: str, describe: Callable[[Record], str]) -> str:
     """What all of a method's cells say, or else what those of each task do (a rate tuned per task)."""
     texts = {
-        task: ", ".join(dict.fromkeys(map(describe, group))) for task in grid.tasks if (group := grid.of(task, method))
+        task: ", ".join(dict.fromkeys(map(describe, group)))
+        for task in grid.tasks
+        if (group := _list_distinct(grid, task, method))
     }
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))

@@ -20,6 +20,7 @@ from harness.core.store import Store, select_missing_cells
 from harness.core.stored_files import read_document, to_json
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
+from harness.runner.budget import Budget, BudgetReached
 from harness.runner.executors.base import Executor
 from harness.runner.tuning.chosen import apply_best_values, group_arms, has_records, summarize_trials
 from harness.runner.tuning.trials import build_arms
@@ -27,16 +28,18 @@ from harness.runner.tuning.trials import build_arms
 FOLDER, FILE = "tuning", "tuned.json"
 
 
-def tune(plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener], executor: Executor) -> Plan:
+def tune(
+    plan: Plan, spec: Spec, command: str, listen: Callable[[int], Listener], executor: Executor, budget: Budget
+) -> Plan:
     """The plan with the best values of each method, after running the missing trials.
 
-    Raises UserError, before any training if the fault is in the flags.
+    Raises UserError, before any training if the fault is in the flags, and BudgetReached if trials remain.
     """
     check_tunable(plan, spec)
     store = Store(spec.folder / FOLDER)
     store.prepare()
     arms, plans = build_arms(plan, spec.tune or 0, spec.tune_tasks, spec.tune_seeds)
-    records = run_trials(plans, spec, store, command, listen, executor)
+    records = run_trials(plans, spec, store, command, listen, executor, budget)
     groups = group_arms(arms, spec.tune_tasks)
     tuned: dict[str, Tuned] = {}
     for key, group in groups.items():
@@ -93,6 +96,7 @@ def run_trials(
     command: str,
     listen: Callable[[int], Listener],
     executor: Executor,
+    budget: Budget,
 ) -> dict[str, Record]:
     """All records of trials by key, after training the missing trials in packs."""
     from harness.planning.preflight import drop_unfit_cells
@@ -109,6 +113,7 @@ def run_trials(
         check_optimizers(missing_of_all, executor.describe().environment.device)
     total = sum(map(len, todo.values()))
     listener = listen(total)
+    remaining: set[str] = set()
     trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials
     try:
         for line in set_aside:
@@ -118,7 +123,9 @@ def run_trials(
             if missing_cells:
                 plan = drop_unfit_cells(plans[index], missing_cells)
                 missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-                execute(plan, missing, trial_spec, store, listener, executor)
+                remaining |= execute(plan, missing, trial_spec, store, listener, executor, budget)
     finally:
         listener.close()
+    if remaining:
+        raise BudgetReached(f"tuning: {budget.describe_remaining(remaining)}")
     return store.read()[0]
