@@ -13,13 +13,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.core.device import WorkerDevice
 from harness.core.errors import UserError
 from harness.core.failure import Failure
-from harness.core.interrupt import defer_interrupts, is_interrupted
+from harness.core.interrupt import defer_interrupts
 from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.links import Link, Links, ProcessLinks
@@ -94,20 +94,9 @@ class WorkerPool:
                         if isinstance(message, Event):
                             getattr(listener, message.name)(*message.arguments, worker=worker.device.label)
                         elif isinstance(message, Finished) and worker.job is not None:
-                            if message.interrupted:
-                                # by somebody else: the process stops at every further step too
-                                outcome = self._recover(worker, jobs, checkpoints)
-                            else:
-                                outcome = _build_outcome(worker, message)
-                            if message.failure is None and not is_interrupted():
-                                # the device does not wait for the records of the pack that it has finished
-                                self._assign(jobs, checkpoints)
-                            if outcome is not None:
-                                yield outcome
+                            yield from self._finish(worker, message, jobs, checkpoints, raise_interrupt)
                         elif message is None:
-                            outcome = self._recover(worker, jobs, checkpoints)
-                            if outcome is not None:
-                                yield outcome
+                            yield from self._recover(worker, jobs, checkpoints)
                     while self._notes:
                         listener.note(self._notes.pop(0))
             except KeyboardInterrupt:
@@ -176,26 +165,49 @@ class WorkerPool:
             if (worker.job or worker.ready is None) and now - worker.last_message > self._silent_seconds:
                 yield worker, None
 
-    # ------------------------------------------------------------ ends of workers
+    # ------------------------------------------------------------ ends of packs and workers
 
-    def _recover(self, worker: Worker, jobs: deque[PackJob], checkpoints: Checkpoints) -> PackOutcome | None:
+    def _finish(
+        self,
+        worker: Worker,
+        message: Finished,
+        jobs: deque[PackJob],
+        checkpoints: Checkpoints,
+        raise_interrupt: Callable[[], None],
+    ) -> Iterator[PackOutcome]:
+        """The outcome of a worker's job; if it is good, the worker gets its next job before."""
+        if message.interrupted:  # by somebody else: this process stops at every further step too
+            yield from self._recover(worker, jobs, checkpoints)
+            return
+        outcome = _build_outcome(worker, message)
+        if outcome.failure is None:  # after a failure the jobs that retry come first
+            try:
+                raise_interrupt()
+                # the device does not wait until the records of the finished pack are stored
+                self._assign(jobs, checkpoints)
+            except KeyboardInterrupt:
+                yield outcome
+                raise
+        yield outcome
+
+    def _recover(self, worker: Worker, jobs: deque[PackJob], checkpoints: Checkpoints) -> Iterator[PackOutcome]:
         """After a worker has ended: its pack goes to the next free one, or is an outcome if this was the second."""
         job, started, ready = worker.job, worker.started, worker.ready
         reason = self._replace(worker)
         if job is None or ready is None:
-            return None
+            return
         keys = tuple(job.own_pack.keys)
         self._kills[keys] += 1
         task, size = job.pack.first.cell.task, len(keys)
         cells = "1 cell" if size == 1 else f"{size} cells"
         if self._kills[keys] >= MAX_KILLS:
             line = f"its worker process ended {MAX_KILLS} times ({reason})"
-            return PackOutcome(job, started, failure=Failure(line, trace=line, memory=False))
+            yield PackOutcome(job, started, failure=Failure(line, trace=line, memory=False))
+            return
         start = checkpoints.read(job.pack, job.slots)
         where = "the beginning" if start is None else f"step {start.step}"
         self._notes.append(f"{task}: the worker on {worker.device.label} ended ({reason}); {cells} again from {where}")
         jobs.appendleft(dataclasses.replace(job, start=start or job.start))
-        return None
 
     def _stop(self) -> Iterator[PackOutcome]:
         """After an interrupt: let packs end their step and write a checkpoint; outcomes of those that trained."""
