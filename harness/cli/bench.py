@@ -57,7 +57,11 @@ Out = Annotated[
     ),
 ]
 Strategies = Annotated[
-    str, typer.Option(help="comma-separated selection strategies of lorasp to compare with lora; empty: none")
+    str,
+    typer.Option(
+        metavar="STRATEGY[,...]",
+        help="comma-separated selection strategies of lorasp to compare with lora; empty: none",
+    ),
 ]
 STRUCTURED = "row,column,rank,a-only,b-only,layer,module"
 SIZES = "1,2,4,8,16,32"
@@ -103,7 +107,11 @@ def step(
     methods: Methods = "lora,lorasp,dora,adalora,ia3,galore,full",
     strategies: Strategies = STRUCTURED,
     packs: Annotated[
-        str, typer.Option(help="comma-separated pack sizes, for the first method that can share a pack; empty: none")
+        str,
+        typer.Option(
+            metavar="INTEGER[,...]",
+            help="comma-separated pack sizes, for the first method that can share a pack; empty: none",
+        ),
     ] = SIZES,
     batch_size: Batch = 16,
     length: Length = 64,
@@ -132,7 +140,10 @@ def memory(
     model: Model = None,
     strategies: Strategies = STRUCTURED,
     quantizations: Annotated[
-        str, typer.Option(help="comma-separated quantization types to compare; needs bitsandbytes; empty: none")
+        str,
+        typer.Option(
+            metavar="TYPE[,...]", help="comma-separated quantization types to compare; needs bitsandbytes; empty: none"
+        ),
     ] = "int8,nf4",
     batch_size: Batch = 16,
     length: Length = 64,

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.flags import Json
+from harness.cli.flags import Json, read_path
 from harness.core.errors import UserError
 from harness.core.progress import count_noun
 from harness.core.terminal import print_lines
 from harness.core.text import format_bytes
 
 store = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-Folders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of runs")]
+Folders = Annotated[list[Path], typer.Argument(parser=read_path, metavar="RUN...", help="folders of runs")]
 MAX_LINES = 50
 """Lines of one list that are shown; --json has all."""
 
@@ -76,7 +76,10 @@ def repair(folders: Folders, as_json: Json = False) -> None:
 
 @store.command()
 def merge(
-    folders: Annotated[list[Path], typer.Argument(metavar="SOURCE... INTO", help="folders of runs; the last gets all")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(parser=read_path, metavar="SOURCE... INTO", help="folders of runs; the last gets all"),
+    ],
     keep_both: Annotated[
         bool,
         typer.Option(

@@ -104,6 +104,9 @@ def test_help_states_the_default_of_a_flag(name: str) -> None:
                 ["plan", "--spec"],
                 ["push-to-hub", "--method", "lora", "--task", "rte", "--repo", "a/b"],
                 ["examples", "--task", "rte", "--between", "a,b"],
+                ["store", "check"],
+                ["store", "gc"],
+                ["store", "merge", "run"],
             )
         ),
     ],
