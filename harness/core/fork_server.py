@@ -79,6 +79,10 @@ class Child:
         return self.server.find_exit_code(self.number, seconds)
 
 
+GPU_CHECK = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""With it torch.cuda.is_available() leaves the GPU closed: what a process has opened, its children cannot open."""
+
+
 class ForkServer:
     """Starts at once and imports `modules`; `fork` does not wait for that."""
 
@@ -86,7 +90,7 @@ class ForkServer:
         self._connection, theirs = Pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()", str(theirs.fileno()), *modules],
-            env={**os.environ, **build_child_environment()},
+            env={**os.environ, **build_child_environment(), **GPU_CHECK},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print must not mix with the answer of --json
@@ -245,6 +249,8 @@ def _run_child(request: Request, descriptor: int, connection: Connection, server
         for name in ("SIGCHLD", "SIGTERM"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         connection.close()
+        for name in GPU_CHECK:
+            os.environ.pop(name, None)
         os.environ.update(request.environment)
         module, function = request.function.split(":")
         call: Any = getattr(importlib.import_module(module), function)
