@@ -46,7 +46,8 @@ class Run:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
         self.out, self.mark, self.began = out, mark, time.monotonic()
-        self.log = out.parent / f"{out.name}.log"
+        # beside the folder, whose disk may be full
+        self.log = out.parent.with_suffix(".log")
         with self.log.open("a") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "harness", *FLAGS, "--out", str(out)],

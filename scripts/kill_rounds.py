@@ -44,7 +44,7 @@ def make_folder(parent: Path, own_disk: bool) -> Iterator[Path]:
     finally:
         if mounted:
             subprocess.call(["umount", "-l", str(folder)])
-        subprocess.call(["rm", "-rf", str(folder)])
+        subprocess.call(["rm", "-rf", str(folder), str(folder.with_suffix(".log"))])
 
 
 def read_finished(out: Path) -> dict[str, bytes]:
@@ -162,8 +162,7 @@ def main() -> int:
             except Fault as fault:
                 faults += 1
                 report |= {"ok": False, "fault": str(fault), "planned": attacks}
-                logs = [path.read_text(errors="replace") for path in folder.glob("*.log")]
-                (options.folder / f"fault-{options.seed}-{number}.log").write_text("\n".join(logs))
+                folder.with_suffix(".log").rename(options.folder / f"fault-{options.seed}-{number}.log")
         report |= {"seconds": round(time.monotonic() - began, 1), "load": round(os.getloadavg()[0], 1)}
         line = json.dumps(report)
         print(line, flush=True)
