@@ -74,6 +74,14 @@ class Child:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def kill_now(self) -> bool:
+        """Kill it and wait for its end, unless it is not forked yet; returns whether it was."""
+        if not self.server.has_forked(self.number):
+            return False
+        self.kill()
+        self.wait(ANSWER_SECONDS)
+        return True
+
     def wait(self, seconds: float) -> int | None:
         """Its exit code, -N after signal N; None if it has not ended after so many seconds."""
         return self.server.find_exit_code(self.number, seconds)
@@ -114,6 +122,12 @@ class ForkServer:
 
     def is_alive(self) -> bool:
         return not self._has_ended and self.process.poll() is None
+
+    def has_forked(self, number: int) -> bool:
+        """Whether the server has told of a child's start."""
+        while self._read_reply(0):
+            pass
+        return number in self._pids
 
     def find_pid(self, number: int) -> int | None:
         """The process id of a child, as soon as it is forked; None if the server has ended.
