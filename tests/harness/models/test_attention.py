@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -41,6 +44,30 @@ def test_short_rows_take_the_efficient_kernel_first_and_leave_the_rest_enabled()
         assert torch._C._get_sdp_priority_order()[0] == SDPBackend.EFFICIENT_ATTENTION.value
         assert all(chosen().values())
     assert torch._C._get_sdp_priority_order() == before
+
+
+FIRST_ATTENTION = """
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from harness.models.attention import use_attention_kernels
+
+row = torch.ones(2, 3, 16, 32, dtype=torch.bfloat16, device="cuda")
+orders = []
+for tokens in (16, 128, 16):
+    with use_attention_kernels(row.device, tokens):
+        scaled_dot_product_attention(row, row, row)
+        orders.append(torch._C._get_sdp_priority_order())
+scaled_dot_product_attention(row, row, row)
+print([*orders, torch._C._get_sdp_priority_order()])
+"""
+
+
+@pytest.mark.gpu
+def test_the_first_attention_of_a_process_runs_on_the_kernel_of_later_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_ATTENTION], capture_output=True, text=True, check=True)
+    first, long, again, outside = ast.literal_eval(done.stdout)
+    assert first == again and first[0] == SDPBackend.EFFICIENT_ATTENTION.value
+    assert long == outside
 
 
 @pytest.mark.parametrize("how", ["selective", "full"])
