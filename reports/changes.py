@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.progress import count_noun
 from harness.core.record import Record
+from harness.core.text import count_noun
 from reports.changed_facts import Change, find_changes
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
 from reports.identities import choose_identities

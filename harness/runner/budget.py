@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
 from harness.core.interrupt import TimeLimit
-from harness.core.progress import count_noun, format_duration
+from harness.core.progress import format_duration
+from harness.core.text import count_noun
 
 if TYPE_CHECKING:
     from harness.core.record import Record

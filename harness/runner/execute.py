@@ -19,6 +19,7 @@ from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
 from harness.core.interrupt import is_signalled
 from harness.core.progress import PlannedPack
+from harness.core.text import count_noun
 from harness.planning.balance import balance_packs, count_pack_steps, count_scoring_steps, weigh_pack, weigh_step
 from harness.planning.packs import group_remaining
 from harness.profiling.capacity import Capacity
@@ -122,10 +123,9 @@ def execute(
     if interrupted:
         raise KeyboardInterrupt
     if (missing := len(expected - recorder.written)) and not budget.reached:
-        count = "1 cell" if missing == 1 else f"{missing} cells"
         raise UserError(
-            f"executor '{spec.executor}' ends without an outcome for {count}; finished cells are stored: the same "
-            "command resumes, --executor local trains them here"
+            f"executor '{spec.executor}' ends without an outcome for {count_noun(missing, 'cell')}; finished cells are "
+            "stored: the same command resumes, --executor local trains them here"
         )
     return keys - recorder.written
 

@@ -22,6 +22,7 @@ from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
+from harness.core.text import count_having
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
@@ -234,7 +235,7 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
     lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
-        cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
+        cells = count_having(len(lacking), "finished cell")
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
 
