@@ -1,6 +1,6 @@
 """Importing this module makes the kernel kill this process when its parent thread ends (Linux only).
 
-The fork server (harness/profiling/worker.py) imports it first. It loads libraries for several seconds, and would not
+The fork server (fork_server.py) imports it first. It loads libraries for several seconds, and would not
 notice in that time that its parent was killed.
 """
 

@@ -74,9 +74,21 @@ class Child:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def kill_now(self) -> bool:
+        """Kill it and wait for its end, unless it is not forked yet; returns whether it was."""
+        if not self.server.has_forked(self.number):
+            return False
+        self.kill()
+        self.wait(ANSWER_SECONDS)
+        return True
+
     def wait(self, seconds: float) -> int | None:
         """Its exit code, -N after signal N; None if it has not ended after so many seconds."""
         return self.server.find_exit_code(self.number, seconds)
+
+
+GPU_CHECK = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""With it torch.cuda.is_available() leaves the GPU closed: what a process has opened, its children cannot open."""
 
 
 class ForkServer:
@@ -86,7 +98,7 @@ class ForkServer:
         self._connection, theirs = Pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()", str(theirs.fileno()), *modules],
-            env={**os.environ, **build_child_environment()},
+            env={**os.environ, **build_child_environment(), **GPU_CHECK},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print must not mix with the answer of --json
@@ -110,6 +122,12 @@ class ForkServer:
 
     def is_alive(self) -> bool:
         return not self._has_ended and self.process.poll() is None
+
+    def has_forked(self, number: int) -> bool:
+        """Whether the server has told of a child's start."""
+        while self._read_reply(0):
+            pass
+        return number in self._pids
 
     def find_pid(self, number: int) -> int | None:
         """The process id of a child, as soon as it is forked; None if the server has ended.
@@ -245,6 +263,8 @@ def _run_child(request: Request, descriptor: int, connection: Connection, server
         for name in ("SIGCHLD", "SIGTERM"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         connection.close()
+        for name in GPU_CHECK:
+            os.environ.pop(name, None)
         os.environ.update(request.environment)
         module, function = request.function.split(":")
         call: Any = getattr(importlib.import_module(module), function)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.forkserver
 import os
+import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from harness.core.fork_server import ForkServer
 from harness.core.interrupt import SIGNAL_NAMES
-from harness.core.process import set_child_environment
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_servers: dict[str, ForkServer] = {}
+"""By the module that they have imported."""
 
 
 class WorkerKilled(Exception):
@@ -31,57 +33,52 @@ def call_alone(preload: str, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     KeyboardInterrupt.
     """
     # fork would inherit this process's memory, which the peak would include; spawn would import torch for each call
-    start_server(preload)
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_answer, args=(sender, work, args, kwargs), daemon=True)
+    server = start_server(preload)
+    connection, theirs = Pipe()
+    child = server.fork(f"{__name__}:answer", theirs.fileno(), {})
+    theirs.close()  # the child holds the only other end: its death is the end of the stream
     try:
-        process.start()
-        sender.close()  # the child holds the only writing end: its death is the end of the file
-        try:
-            ok, answer = receiver.recv()
-        except EOFError:
-            raise WorkerKilled from None
-        process.join()
+        connection.send_bytes(pickle.dumps((work, args, kwargs)))
+        ok, result = connection.recv()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise WorkerKilled from None
     finally:
-        if process.pid is not None:
-            process.kill()
-            process.join()
-        receiver.close()
+        connection.close()
+        if child.wait(0) is None and not child.kill_now():
+            server.close()  # it still imports, so there is no child yet
     if not ok:
-        raise answer
-    return answer  # type: ignore[no-any-return]
+        raise result
+    return result  # type: ignore[no-any-return]
 
 
-def start_server(preload: str) -> None:
-    """Start the fork server, if it does not run, and let it import `preload`; does not wait for that."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["harness.core.end_with_parent", preload])
-    with set_child_environment():  # the fork server reads the variables when it starts
-        multiprocessing.forkserver.ensure_running()
+def start_server(preload: str) -> ForkServer:
+    """The fork server that has imported `preload`, or imports it now: it does not wait for that."""
+    server = _servers.get(preload)
+    if server is None or not server.is_alive():
+        server = _servers[preload] = ForkServer([preload])
+    return server
 
 
-def _send_answer(sender: Connection, work: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Call `work` in the child and send its result or exception."""
+def answer(descriptor: int) -> None:
+    """In the child: call the function that comes over the connection and send its result or exception."""
     # signals to the whole process group (Ctrl-C in a terminal) are for the parent, which ends this process
     for name in SIGNAL_NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from harness.core.end_with_parent import end_with_parent  # not at the top: the import acts on its process
-
-    end_with_parent()
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    connection = Connection(descriptor)
+    work, args, kwargs = pickle.loads(connection.recv_bytes())
     try:
-        answer = True, work(*args, **kwargs)
+        result = True, work(*args, **kwargs)
     except Exception as error:
-        answer = False, error
-    sender.send(answer)
+        result = False, error
+    connection.send(result)
 
 
-def _follow(sentinel: Any) -> None:
-    """End this process when the parent has ended, also if it was killed."""
-    multiprocessing.connection.wait([sentinel])
+def _follow(parent: int) -> None:
+    """End this process when the fork server has ended, which ends with the run."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
     os._exit(1)
 
 

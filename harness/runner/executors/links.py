@@ -24,21 +24,10 @@ from harness.core.device import WorkerDevice
 from harness.core.fork_server import ForkServer
 from harness.core.registry import get_plugin_digests
 from harness.runner.executors.base import ExecutorSetup
+from harness.runner.executors.in_process import MODULES
 from harness.runner.executors.worker import Message, Place, dump_job, receive
 from harness.training.pack_job import PackJob
 
-PRELOADED = (
-    "harness.runner.executors.in_process",
-    "harness.training.pack_training",
-    "harness.training.checkpoint",
-    "harness.profiling.capacity",
-    "harness.data.inputs",
-    "harness.models.load",
-    "transformers.modeling_utils",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-)
-"""What every worker imports before its first step. bitsandbytes is not here: its import opens the GPU."""
 END_SECONDS = 5.0
 """Time that a worker whose connection has ended gets to end by itself, so that its exit code is known."""
 
@@ -92,14 +81,14 @@ class ProcessLinks:
 
     def __init__(self, setup: ExecutorSetup) -> None:
         self.setup = setup
-        self._server = ForkServer(PRELOADED)
+        self._server = ForkServer(MODULES)
         self._inbox = Inbox()
 
     def start(self, device: WorkerDevice) -> ProcessLink:
         """See Links."""
         if not self._server.is_alive():
             self._server.close()
-            self._server = ForkServer(PRELOADED)
+            self._server = ForkServer(MODULES)
         setup = dataclasses.replace(self.setup, device=device.kind, devices=None, threads=device.threads)
         return ProcessLink(device, setup, self._server, self._inbox)
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.core.device import WorkerDevice
 from harness.core.errors import UserError
-from harness.core.interrupt import defer_interrupts, is_interrupted
+from harness.core.interrupt import defer_interrupts
 from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
 from harness.runner.executors.links import Link, Links, ProcessLinks
@@ -58,6 +58,7 @@ class WorkerPool:
         self._failed_starts: Counter[str] = Counter()
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
+        self._notes: list[str] = []
         self._silent_seconds = read_seconds(SILENT_VARIABLE, SILENT_SECONDS)
         self._links = links or ProcessLinks(setup)
         self._workers = [self._start(device) for device in devices]
@@ -73,7 +74,7 @@ class WorkerPool:
                 if isinstance(message, Refused):
                     raise UserError(message.message)
                 if message is None:
-                    self._replace(worker, [])
+                    self._replace(worker)
         ready = [worker.ready for worker in self._workers if worker.ready is not None]
         return Machine(ready[0].environment, min(machine.free_memory for machine in ready))
 
@@ -85,29 +86,17 @@ class WorkerPool:
                 while jobs or any(worker.job for worker in self._workers):
                     raise_interrupt()
                     self._assign(jobs, checkpoints)
-                    notes: list[str] = []
                     for worker, message in self._receive():
                         if isinstance(message, Refused):
                             raise UserError(message.message)
                         if isinstance(message, Event):
                             getattr(listener, message.name)(*message.arguments, worker=worker.device.label)
                         elif isinstance(message, Finished) and worker.job is not None:
-                            if message.interrupted:
-                                # by somebody else: the process stops at every further step too
-                                outcome = self._recover(worker, jobs, notes, checkpoints)
-                            else:
-                                outcome = _build_outcome(worker, message)
-                            if message.failure is None and not is_interrupted():
-                                # the device does not wait for the records of the pack that it has finished
-                                self._assign(jobs, checkpoints)
-                            if outcome is not None:
-                                yield outcome
+                            yield from self._finish(worker, message, jobs, checkpoints, raise_interrupt)
                         elif message is None:
-                            outcome = self._recover(worker, jobs, notes, checkpoints)
-                            if outcome is not None:
-                                yield outcome
-                    for line in notes:
-                        listener.note(line)
+                            yield from self._recover(worker, jobs, checkpoints)
+                    while self._notes:
+                        listener.note(self._notes.pop(0))
             except KeyboardInterrupt:
                 yield from self._stop()
 
@@ -121,20 +110,23 @@ class WorkerPool:
     def _start(self, device: WorkerDevice) -> Worker:
         return Worker(device, self._links.start(device), self._links.now())
 
-    def _replace(self, worker: Worker, notes: list[str]) -> str:
+    def _replace(self, worker: Worker) -> str:
         """Start a device's worker again after it ended, unless it never gets ready; returns why it ended."""
         reason = worker.link.end()
         place = self._workers.index(worker)
+        label = worker.device.label
         if worker.ready is None:
-            self._failed_starts[worker.device.label] += 1
-        if self._failed_starts[worker.device.label] < MAX_FAILED_STARTS:
+            self._failed_starts[label] += 1
+        if self._failed_starts[label] < MAX_FAILED_STARTS:
+            if worker.ready is None:
+                self._notes.append(f"the worker on {label} ended before it was ready ({reason}); it starts again")
             self._workers[place] = self._start(worker.device)
             return reason
         del self._workers[place]
-        notes.append(f"no worker starts on {worker.device.label} ({reason}): the run goes on without it")
+        self._notes.append(f"no worker starts on {label} ({reason}): the run goes on without it")
         if not self._workers:
             raise UserError(
-                f"no worker process starts ({worker.device.label}: {reason}); finished cells are stored: "
+                f"no worker process starts ({label}: {reason}); finished cells are stored: "
                 "the same command resumes, --devices chooses other devices"
             )
         return reason
@@ -171,25 +163,46 @@ class WorkerPool:
             if (worker.job or worker.ready is None) and now - worker.last_message > self._silent_seconds:
                 yield worker, None
 
-    # ------------------------------------------------------------ ends of workers
+    # ------------------------------------------------------------ ends of packs and workers
 
-    def _recover(
-        self, worker: Worker, jobs: deque[PackJob], notes: list[str], checkpoints: Checkpoints
-    ) -> PackOutcome | None:
+    def _finish(
+        self,
+        worker: Worker,
+        message: Finished,
+        jobs: deque[PackJob],
+        checkpoints: Checkpoints,
+        raise_interrupt: Callable[[], None],
+    ) -> Iterator[PackOutcome]:
+        """The outcome of a worker's job; if it is good, the worker gets its next job before."""
+        if message.interrupted:  # by somebody else: this process stops at every further step too
+            yield from self._recover(worker, jobs, checkpoints)
+            return
+        outcome = _build_outcome(worker, message)
+        if outcome.failure is None:  # after a failure the jobs that retry come first
+            try:
+                raise_interrupt()
+                # the device does not wait until the records of the finished pack are stored
+                self._assign(jobs, checkpoints)
+            except KeyboardInterrupt:
+                yield outcome
+                raise
+        yield outcome
+
+    def _recover(self, worker: Worker, jobs: deque[PackJob], checkpoints: Checkpoints) -> Iterator[PackOutcome]:
         """After a worker has ended: its pack goes to the next free one, or is an outcome if this was the second."""
         job, started, ready = worker.job, worker.started, worker.ready
-        reason = self._replace(worker, notes)
+        reason = self._replace(worker)
         if job is None or ready is None:
-            return None
+            return
         keys = tuple(job.own_pack.keys)
         self._kills[keys] += 1
         if self._kills[keys] >= MAX_KILLS:
-            return PackOutcome(job, started, failure=build_kill_failure("worker process", reason))
+            yield PackOutcome(job, started, failure=build_kill_failure("worker process", reason))
+            return
         start = checkpoints.read(job.pack, job.slots)
         why = f"the worker on {worker.device.label} ended ({reason})"
-        notes.append(describe_restart(job, why, describe_start(start)))
+        self._notes.append(describe_restart(job, why, describe_start(start)))
         jobs.appendleft(dataclasses.replace(job, start=start or job.start))
-        return None
 
     def _stop(self) -> Iterator[PackOutcome]:
         """After an interrupt: let packs end their step and write a checkpoint; outcomes of those that trained."""

@@ -126,24 +126,18 @@ from harness.contracts import METHODS
 from methods.lora import Lora
 
 
-class Refuses:
-    """Cannot be built again from its pickle."""
-
-    def __reduce__(self):
-        return refuse, ()
-
-
 def refuse():
     raise RuntimeError("no second one of me")
 
 
 @METHODS.register("unreadable")
 class Unreadable(Lora):
-    name = "unreadable"
-    part = None
+    """Cannot be built again from its pickle."""
 
-    def __post_init__(self):
-        object.__setattr__(self, "part", Refuses())
+    name = "unreadable"
+
+    def __reduce__(self):
+        return refuse, ()
 
     def pack_key(self):
         return None

@@ -190,7 +190,7 @@ def test_methods_that_fail_in_a_worker_only_have_their_reason_and_the_others_tra
 def test_an_idle_worker_that_is_stopped_does_not_block_the_run(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
     """Its job waits in the run, for longer than a socket holds, and goes to another worker when it counts as hung."""
     out = tmp_path / "out"
-    process = start(out, "--devices", "cpu:2", LORASP_HARNESS_WORKER_SECONDS="20")
+    process = start(out, "--devices", "cpu:2", LORASP_HARNESS_WORKER_SECONDS="40")
     wait_until(lambda: len(list_workers(process)) == 2, process)
     list_workers(process)[0].suspend()
     said = finish(process)
