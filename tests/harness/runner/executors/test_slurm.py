@@ -124,17 +124,6 @@ def test_a_signal_leaves_the_jobs_and_the_same_command_collects(
 
 
 @pytest.mark.slow
-def test_a_budget_of_hours_leaves_the_jobs_as_an_interrupt_does(tmp_path: Path, slurm: FakeSlurm) -> None:
-    out = tmp_path / "out"
-    process = slurm.start(out, "--max-hours", "0.02", "--epochs", "1e5", steps=10**6)
-    answer, said = process.communicate(timeout=500)
-    assert process.returncode == 0 and "Traceback" not in said, said
-    assert "2 jobs continue; the same command collects their results" in said
-    assert "--max-hours 0.02: reached; 8 cells to run" in answer
-    assert not read(out) and set(slurm.states()) <= {"PENDING", "RUNNING"}
-
-
-@pytest.mark.slow
 def test_the_command_that_is_named_cancels_the_jobs(tmp_path: Path, slurm: FakeSlurm) -> None:
     out = tmp_path / "out"
     process = slurm.start(out, steps=3000)
