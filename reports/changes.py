@@ -9,11 +9,11 @@ from typing import Any
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.progress import count_noun
 from harness.core.record import Record
+from harness.core.text import count_noun
 from reports.changed_facts import Change, find_changes
 from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
-from reports.identities import IDENTITIES
+from reports.identities import choose_identities
 from reports.statistics.collapse import find_collapses
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.power import describe_reach
@@ -197,7 +197,7 @@ def compare_runs(
     pairing, pairs = next(
         (
             (name, matches)
-            for name, identity in IDENTITIES.items()
+            for name, identity in choose_identities(record.cell for run in (a, b) for record in run).items()
             if (matches := _match_records(a, b, with_rate(identity)))
         ),
         (NO_PAIRING, []),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.garbage import pause_collection
 from harness.core.record import Record
 from harness.core.store import Store
 from results.run_folder import read_records
@@ -45,6 +46,7 @@ COLUMNS = {
 """The columns of `load` and their meaning."""
 
 
+@pause_collection()
 def load(folder: str | Path) -> pd.DataFrame:
     """The records of a run's folder, one row per cell and score; see COLUMNS. Raises UserError.
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from harness.cli.flags import read_path
-from harness.core.progress import count_noun
 from harness.core.store import truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
+from harness.core.text import count_noun
 
 Runs = Annotated[Path, typer.Argument(parser=read_path, metavar="DIR", help="folder that holds the folders of runs")]
 To = Annotated[

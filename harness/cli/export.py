@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.flags import Json, read_path
 from harness.core.terminal import print_lines
+from harness.core.text import count_noun
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -51,7 +52,7 @@ def every_eval_ever(
         answer = {"to": str(to), "files": len(exported.files), "without_score": exported.without_score}
         print_lines([json.dumps(answer | {"validated_by": exported.validated_by})])
         return
-    files = "1 file" if len(exported.files) == 1 else f"{len(exported.files)} files"
+    files = count_noun(len(exported.files), "file")
     check = (
         f"validated by {exported.validated_by}" if exported.validated_by else "not validated: every-eval-ever is not "
     )

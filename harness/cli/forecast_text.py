@@ -9,10 +9,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from harness.core.progress import count_noun, format_duration
+from harness.core.progress import format_duration
 from harness.core.record import MemoryShares
 from harness.core.terminal import align_rows, print_table, print_wrapped
-from harness.core.text import format_bytes
+from harness.core.text import count_noun, format_bytes
 
 DROPPED = ("on", "precision")
 """Columns of the decision table that a narrow terminal leaves out, the first of them first."""

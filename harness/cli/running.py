@@ -13,9 +13,9 @@ import typer
 
 from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.progress import PhaseDisplay, ProgressListener, format_clock
-from harness.core.progress import count_noun
 from harness.core.spec import Spec, make_spec
 from harness.core.terminal import print_lines
+from harness.core.text import count_noun
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener

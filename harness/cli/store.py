@@ -12,9 +12,8 @@ import typer
 
 from harness.cli.flags import Json, read_path
 from harness.core.errors import UserError
-from harness.core.progress import count_noun
 from harness.core.terminal import print_lines
-from harness.core.text import format_bytes
+from harness.core.text import count_noun, format_bytes
 
 store = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Folders = Annotated[list[Path], typer.Argument(parser=read_path, metavar="RUN...", help="folders of runs")]

@@ -12,6 +12,8 @@ import typer
 
 from harness.cli.flags import Json, add_flags, collect_flags, read_path
 from harness.core.errors import UserError
+from harness.core.garbage import pause_collection
+from harness.core.record import Record
 from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
@@ -121,17 +123,13 @@ def compare(
 
     Example: python -m harness compare results/runs/before results/runs/after --fail-if-worse 0.5
     """
-    from harness.runner.run import build_no_records_error, load_run
     from reports.changes import check_same_question, compare_runs
 
     if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
         raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
-    (before, _, skipped_of_a), (after, _, skipped_of_b) = load_run(a), load_run(b)
-    for run, records, skipped in ((a, before, skipped_of_a), (b, after, skipped_of_b)):
-        print_skipped(skipped)
-        if not records:
-            raise build_no_records_error(run, skipped)
-    comparison = compare_runs(before, after)
+    with pause_collection():
+        (before, skipped_of_a), (after, _) = _read_scored_run(a), _read_scored_run(b)
+        comparison = compare_runs(before, after)
     if fail_if_worse is not None and comparison.has_pairs:
         check_same_question(before, after)
     if fail_if_worse is not None and not comparison.has_pairs:
@@ -153,6 +151,17 @@ def compare(
     raise typer.Exit(
         1 if fail_if_worse is not None and (comparison.lost or comparison.find_worse(fail_if_worse)) else 0
     )
+
+
+def _read_scored_run(run: Path) -> tuple[Sequence[Record], Sequence[str]]:
+    """The records of a run, and lines about skipped files, which are printed too. Raises UserError without records."""
+    from harness.runner.run import build_no_records_error, load_run
+
+    records, _, skipped = load_run(run)
+    print_skipped(skipped)
+    if not records:
+        raise build_no_records_error(run, skipped)
+    return records, skipped
 
 
 def watch(

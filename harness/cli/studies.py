@@ -14,8 +14,8 @@ from harness.cli.flags import Json, add_flags, collect_flags
 from harness.cli.progress import format_clock
 from harness.cli.running import show_phases
 from harness.core.errors import UserError
-from harness.core.progress import count_noun
 from harness.core.terminal import print_lines, print_styled, print_table, print_wrapped
+from harness.core.text import count_noun
 
 FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"

@@ -14,7 +14,8 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -276,14 +277,29 @@ class Cell(Frozen):
     @functools.cached_property
     def key(self) -> str:
         """The content key: the first 16 hex digits of the sha256 of the canonical JSON."""
+        return _hash_text(_to_canonical_json(self._list_key_content()))
+
+    def _list_key_content(self) -> dict[str, Any]:
+        """What the key is a hash of."""
         # without fields at their default, so that a new field leaves the keys of stored records as they are
         content = self.model_dump(mode="json", exclude_defaults=True)
         del content["preset"], content["model"]["name"]
         content["protocol"].pop("lr_source", None)
         for field in ("name", "source"):
             content.get("initial", {}).pop(field, None)
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return content
+
+    def vary_seeds(self, every: Sequence[dict[str, int]]) -> list[Self]:
+        """Copies of this cell with other seeds."""
+        # the keys differ in the text of their seeds only, so that the rest is written once
+        mark = secrets.token_hex(16)
+        before, after = _to_canonical_json(self._list_key_content() | {"seeds": mark}).split(f'"{mark}"')
+        copies = []
+        for seeds in every:
+            copy = self.model_copy(update={"seeds": seeds})
+            copy.__dict__["key"] = _hash_text(f"{before}{_to_canonical_json(seeds)}{after}")
+            copies.append(copy)
+        return copies
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other values, as in pydantic; it computes its own key."""
@@ -323,6 +339,14 @@ class Cell(Frozen):
             next((name for name, short_settings in SHORT_NAMES.items() if short_settings == settings), self.method),
             self.options,
         )
+
+
+def _to_canonical_json(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 CACHED = ("key", "sorted_seeds", "label")

@@ -20,6 +20,8 @@ SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGALRM")
 
 RETRY_SECONDS = 0.05
 """Between two looks at whether an import has ended."""
+MAX_SECONDS = 1e9
+"""Of a timer of the system: 31 years."""
 
 
 class SignalHandler:
@@ -95,7 +97,7 @@ class TimeLimit(SignalHandler):
         self._is_watching = True
         try:
             if seconds is not None:
-                signal.setitimer(signal.ITIMER_REAL, max(seconds, RETRY_SECONDS))
+                signal.setitimer(signal.ITIMER_REAL, min(max(seconds, RETRY_SECONDS), MAX_SECONDS))
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

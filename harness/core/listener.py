@@ -7,9 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
-from harness.core.progress import PlannedPack, RunProgress, count_noun, format_time_left
+from harness.core.progress import PlannedPack, RunProgress, format_time_left
 from harness.core.record import Record
 from harness.core.terminal import print_lines
+from harness.core.text import count_noun
 
 
 class Listener(Protocol):

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.core.text import count_noun
+
 LEAST_SECONDS, LEAST_STEPS = 1.0, 5
 """Time and steps that must be seen before there is an estimate."""
 LOADING, TRAINING, SCORING, IDLE = "loading", "training", "scoring", "no more packs"
@@ -261,8 +263,3 @@ def format_duration(seconds: float) -> str:
     if hours >= 10 or not rest:
         return f"{round(minutes / 60)} h"
     return f"{hours} h {rest} min"
-
-
-def count_noun(count: int, noun: str) -> str:
-    """'1 cell', '2 cells'."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

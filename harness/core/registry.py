@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -32,8 +33,8 @@ _loading: str | None = None
 """sha256 of the source of the plugin that is being imported; None while our own modules are imported."""
 _loaded: set[str] = set()
 """sha256 of the plugin files that were imported."""
-_digests: dict[Path, str] = {}
-"""The same by path, as of the last time that the file was loaded."""
+_contents: dict[Path, bytes] = {}
+"""The source that was imported from each path the last time that the file was loaded."""
 
 
 class Registry(Generic[T]):
@@ -118,7 +119,9 @@ def load_package(name: str) -> None:
 def load_entry_points(group: str = "lorasp_harness") -> None:
     """Import the entry points of installed plugins. Raises UserError, naming the plugin, if one raises."""
     for entry in importlib.metadata.entry_points(group=group):
-        with _record_plugin_source(f"plugin '{entry.name}' ({entry.value})", _find_source(entry.module)):
+        source = _find_source(entry.module)
+        digest = None if source is None else _compute_digest(source.read_bytes())
+        with _record_plugin_source(f"plugin '{entry.name}' ({entry.value})", digest):
             entry.load()
 
 
@@ -133,10 +136,10 @@ def _find_source(module: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _record_plugin_source(what: str, file: Path | None) -> Iterator[None]:
-    """What registers in here is of that file. Raises UserError naming the plugin."""
+def _record_plugin_source(what: str, digest: str | None) -> Iterator[None]:
+    """What registers in here is of the source with that sha256. Raises UserError naming the plugin."""
     try:
-        with _attribute_to(hashlib.sha256(file.read_bytes()).hexdigest() if file else None):
+        with _attribute_to(digest):
             yield
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
@@ -150,23 +153,30 @@ def load_plugin(path: Path) -> None:
     if not os.path.isfile(path):
         raise UserError(f"plugin file '{path}' does not exist; give the path of a Python file")
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"plugin file '{path}': {error.strerror}; give a file that can be read") from error
+    digest = _compute_digest(content)
     # two files of one name must not replace each other in sys.modules
     name = f"lorasp_plugin_{path.stem}_{digest[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
         raise UserError(f"plugin file '{path}' is not a Python file (.py)")
-    _digests[path] = digest
+    _contents[path] = content
     if digest in _loaded:
         return
     module = importlib.util.module_from_spec(spec)
     # before it runs: dataclasses look their module up there
     sys.modules[name] = module
-    with _record_plugin_source(f"plugin file '{path}'", path):
-        spec.loader.exec_module(module)
+    with _record_plugin_source(f"plugin file '{path}'", digest):
+        # what was hashed is what runs: the loader would read the file again, or bytecode of a version of the same size
+        # and second
+        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)
     _loaded.add(digest)
+
+
+def _compute_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_all(plugins: Sequence[Path] = ()) -> None:
@@ -184,9 +194,14 @@ def load_all(plugins: Sequence[Path] = ()) -> None:
         load_plugin(path)
 
 
+def get_plugin_contents(plugins: Sequence[Path]) -> dict[Path, bytes]:
+    """The sources that this process has loaded from plugin files, whatever the files have by now."""
+    return {path: _contents[path] for path in plugins if path in _contents}
+
+
 def get_plugin_digests(plugins: Sequence[Path]) -> dict[Path, str]:
     """The sha256 that plugin files had when this process loaded them, for `load_same` in another process."""
-    return {path: _digests[path] for path in plugins if path in _digests}
+    return {path: _compute_digest(content) for path, content in get_plugin_contents(plugins).items()}
 
 
 def load_same(plugins: Sequence[Path], digests: Mapping[Path, str]) -> None:
@@ -194,5 +209,5 @@ def load_same(plugins: Sequence[Path], digests: Mapping[Path, str]) -> None:
     load_all(plugins)
     for path, digest in digests.items():
         # the keys of the cells have the first digest, so results of the changed code would be stored as the first's
-        if _digests[path] != digest:
+        if get_plugin_digests([path]) != {path: digest}:
             raise UserError(f"plugin file '{path}' changed after the run loaded it; give the same command again")

@@ -21,17 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.core.errors import UserError
-from harness.core.files import (
-    check_writable,
-    describe_os_error,
-    escape_path,
-    list_files,
-    write_atomically,
-)
+from harness.core.files import check_writable, describe_os_error, escape_path, list_files, write_atomically
 from harness.core.garbage import pause_collection
 from harness.core.leftovers import remove_run_leftovers
 from harness.core.record import Predictions, Profile, Record, Run
-from harness.core.record_index import RecordIndex, Stamp, scan
+from harness.core.record_index import RecordIndex, scan
+from harness.core.record_segment import Stamp
 from harness.core.stored_files import (
     UnmatchedPredictions,
     describe_damage,

@@ -81,7 +81,8 @@ def make_plan(spec: Spec) -> Plan:
             first = _build_cell(
                 spec, chosen, suites[suite], task, data[suite, task], models[suite], method_call, seeds[0]
             )
-            planned = [_with_seeds(first, streams) for streams in _select_seeds(seeds, first.cell.protocol)]
+            cells_of_seeds = first.cell.vary_seeds(_select_seeds(seeds, first.cell.protocol))
+            planned = [dataclasses.replace(first, cell=cell) for cell in cells_of_seeds]
             if start:
                 planned = [_with_start(cell, start) for cell in planned]
         except NotApplicable as error:
@@ -103,10 +104,6 @@ def _check_momentum(spec: Spec, cells: Sequence[Cell]) -> None:
     names = dict.fromkeys(cell.protocol.optimizer for cell in cells)
     if spec.momentum is not None and names and all("momentum" not in OPTIMIZERS.get(name).reads for name in names):
         check_hyperparameters(next(iter(names)), {"momentum": spec.momentum})
-
-
-def _with_seeds(planned: PlannedCell, seeds: dict[str, int]) -> PlannedCell:
-    return dataclasses.replace(planned, cell=planned.cell.model_copy(update={"seeds": seeds}))
 
 
 def _with_start(planned: PlannedCell, start: Callable[[Cell], AdapterSource]) -> PlannedCell:

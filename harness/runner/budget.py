@@ -13,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
 from harness.core.interrupt import TimeLimit
-from harness.core.progress import count_noun, format_duration
+from harness.core.progress import format_duration
+from harness.core.text import count_noun
 
 if TYPE_CHECKING:
     from harness.core.record import Record
@@ -94,6 +96,12 @@ class Budget:
         elif self.max_cost is not None and not self.is_local and self._compute_cost() >= self.max_cost:
             self.reached = self.reached or f"--max-cost {self.max_cost:g}"
         return bool(self.reached)
+
+    def stop_if_spent(self, jobs: deque[PackJob]) -> None:
+        """Drop the jobs that wait, and interrupt those that train, if the time or the cost is spent."""
+        if self.check():
+            jobs.clear()
+            self.limit.is_over = True
 
     def _compute_cost(self) -> float:
         """The cost of the packs that have ended."""

@@ -19,6 +19,7 @@ from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
 from harness.core.interrupt import is_signalled
 from harness.core.progress import PlannedPack
+from harness.core.text import count_noun
 from harness.planning.balance import balance_packs, count_pack_steps, count_scoring_steps, weigh_pack, weigh_step
 from harness.planning.packs import group_remaining
 from harness.profiling.capacity import Capacity
@@ -102,52 +103,52 @@ def execute(
     interrupted = False
     # weak, for the same reason
     seen = weakref.WeakValueDictionary[int, PackJob]()
-    for outcome in _run_within(budget, jobs, executor.run(jobs, checkpoints, listener), spec.executor):
-        if not _is_new(outcome, seen, spec.executor):
-            continue
-        budget.count(outcome)
-        if outcome.interrupted and budget.check() and not is_signalled():
-            continue  # it has a checkpoint, and the same command goes on from there
-        for record in recorder.write(outcome):
-            listener.on_cell_end(record)
-        if outcome.interrupted:
-            interrupted = True  # other workers may still have outcomes
-            continue
-        # retries come first: their checkpoints exist, and the task's tokenized rows are still loaded
-        jobs.extendleft(reversed(_resolve(outcome, recorder, checkpoints, listener)))
-        listener.on_pack_end(outcome.worker)
-    if interrupted:
-        raise KeyboardInterrupt
-    if (missing := len(expected - recorder.written)) and not budget.reached:
-        count = "1 cell" if missing == 1 else f"{missing} cells"
-        raise UserError(
-            f"executor '{spec.executor}' ends without an outcome for {count}; finished cells are stored: the same "
-            "command resumes, --executor local trains them here"
-        )
-    return keys - recorder.written
-
-
-def _run_within(
-    budget: Budget, jobs: deque[PackJob], outcomes: Iterable[PackOutcome], name: str
-) -> Iterator[PackOutcome]:
-    """The outcomes of the executor `name`, which gets no further job, and is interrupted, when the budget ends."""
-    remaining = iter(_check_outcomes(outcomes, name))
+    outcomes = iter(_check_outcomes(executor.run(jobs, checkpoints, listener), spec.executor))
     with budget.watch():
         while True:
-            if budget.check():
-                jobs.clear()
-                budget.limit.is_over = True
+            budget.stop_if_spent(jobs)
             try:
                 with budget.limit.interruptible():
-                    outcome = next(remaining, None)
+                    outcome = next(outcomes, None)
             except KeyboardInterrupt:
                 # an executor whose packs outlive the run ends without outcomes of them
                 if is_signalled() or not budget.check():
                     raise
-                return
+                break
             if outcome is None:
-                return
-            yield outcome
+                break
+            if _is_new(outcome, seen, spec.executor):
+                # other workers may still have outcomes
+                interrupted |= _store_outcome(outcome, jobs, recorder, checkpoints, listener, budget)
+    if interrupted:
+        raise KeyboardInterrupt
+    if (missing := len(expected - recorder.written)) and not budget.reached:
+        raise UserError(
+            f"executor '{spec.executor}' ends without an outcome for {count_noun(missing, 'cell')}; finished cells are "
+            "stored: the same command resumes, --executor local trains them here"
+        )
+    return keys - recorder.written
+
+
+def _store_outcome(
+    outcome: PackOutcome,
+    jobs: deque[PackJob],
+    recorder: Recorder,
+    checkpoints: Checkpoints,
+    listener: Listener,
+    budget: Budget,
+) -> bool:
+    """Store the records of an outcome, and add the jobs that retry it; whether the user has interrupted it."""
+    budget.count(outcome)
+    if outcome.interrupted and budget.check() and not is_signalled():
+        return False  # it has a checkpoint, and the same command goes on from there
+    for record in recorder.write(outcome):
+        listener.on_cell_end(record)
+    if not outcome.interrupted:
+        # retries come first: their checkpoints exist, and the task's tokenized rows are still loaded
+        jobs.extendleft(reversed(_resolve(outcome, recorder, checkpoints, listener)))
+        listener.on_pack_end(outcome.worker)
+    return outcome.interrupted
 
 
 def _check_outcomes(outcomes: Iterable[PackOutcome], name: str) -> Iterable[PackOutcome]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from harness.core.cell import Cell
 from harness.core.device import check_optimizers
 from harness.core.errors import UserError
 from harness.core.executor import REMOTE_EXECUTORS
@@ -21,6 +22,7 @@ from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells, truncate_lines
+from harness.core.text import count_having
 from harness.models.adapter_files import is_saved
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell
@@ -51,8 +53,17 @@ class RunResult:
 
 def list_method_names(plan: Plan) -> list[str]:
     """What the methods of a plan may be called: their labels, and their short names (qlora)."""
-    names = [name for planned in plan.cells for name in (planned.cell.title, planned.cell.label)]
+    names = [name for cell in _list_distinct(plan) for name in (cell.title, cell.label)]
     return list(dict.fromkeys(names))
+
+
+def _list_distinct(plan: Plan) -> list[Cell]:
+    """The first cell of each method and precision: the others differ in task and seeds, which no name has."""
+    cells: dict[tuple[int, str, str], Cell] = {}
+    for planned in plan.cells:
+        # cells of a task share the method's object
+        cells.setdefault((id(planned.method), planned.cell.dtype, planned.cell.quantize), planned.cell)
+    return list(cells.values())
 
 
 MOST_TITLE_METHODS = 4
@@ -60,7 +71,7 @@ MOST_TITLE_METHODS = 4
 
 
 def format_title(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(planned.cell.title for planned in plan.cells)
+    methods = dict.fromkeys(cell.title for cell in _list_distinct(plan))
     named = ", ".join(methods) if len(methods) <= MOST_TITLE_METHODS else f"{len(methods)} methods"
     start = f", starting from {spec.init_from}" if spec.init_from else ""
     return f"{' and '.join(spec.suite)}: {named}{start}"
@@ -224,7 +235,7 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
     lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
     if lacking:
-        cells = "1 finished cell has" if len(lacking) == 1 else f"{len(lacking)} finished cells have"
+        cells = count_having(len(lacking), "finished cell")
         lines.append(f"{cells} no saved adapter: training again to save it")
     return {k: r for k, r in records.items() if k not in lacking}, lines
 

@@ -19,7 +19,8 @@ from harness.core.errors import UserError
 from harness.core.files import describe_os_error, escape_path, list_files
 from harness.core.leftovers import list_run_leftovers
 from harness.core.record import Profile, Record, Run
-from harness.core.record_index import RecordIndex, Stamp, scan
+from harness.core.record_index import RecordIndex, scan
+from harness.core.record_segment import Stamp
 from harness.core.store import INDEX, Store
 from harness.core.stored_files import describe_damage, parse_record, read_document, read_documents, read_record
 from harness.models.adapter_files import BASES, FOLDER, find_changed_files

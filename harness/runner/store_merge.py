@@ -22,6 +22,7 @@ from harness.core.files import describe_os_error, escape_path, list_files, read_
 from harness.core.record import Profile, Record, Run
 from harness.core.store import Store, truncate_lines
 from harness.core.stored_files import find_changed_predictions, read_documents, to_json
+from harness.core.text import count_having
 from harness.models.adapter_files import FOLDER, is_saved
 from harness.runner.store_check import TUNING
 
@@ -124,7 +125,7 @@ def _describe_conflicts(conflicts: Sequence[_Choice]) -> str:
     first = conflicts[0]
     other, store = first.others[0]
     cell = first.record.cell
-    count = "1 cell has" if len(conflicts) == 1 else f"{len(conflicts)} cells have"
+    count = count_having(len(conflicts), "cell")
     return (
         f"{count} different scores, such as {cell.task} {cell.title} {first.record.key}: {first.record.scores} in "
         f"{escape_path(first.store.out)}, {other.scores} in {escape_path(store.out)}; nothing was merged. --keep-both "

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.core.file_names import make_file_names
-from harness.core.progress import count_noun
+from harness.core.text import count_noun
 from reports.board.history import Place, Sighting
 from reports.board.pairs import RunPair
 from reports.board.runs import BoardRun, DamagedRun, get_commit, get_version

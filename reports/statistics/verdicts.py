@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.core.text import count_having
 from reports.compare import NOT_RUN
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, NON_INFERIORITY_ALPHA
@@ -82,7 +83,7 @@ def format_claim(kind: Kind, c: Comparison, margin: float | None) -> str:
     place = f"the {c.place}" if c.whole else c.place
     if c.estimate is None or kind == "failed":
         # cancelled cells and scores that are not a number count too, so not "failed"
-        count = "1 cell has no score" if len(c.failed) == 1 else f"{len(c.failed)} cells have no score"
+        count = f"{count_having(len(c.failed), 'cell')} no score"
         return f"No verdict on {c.method} against {c.first} on {place}: {NO_CLAIM.get(kind, count)}."
     claims: Mapping[Kind, str] = {
         "better": f"{c.method} is better than {c.first} on {place}",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.core.text import count_noun
 from reports.compare import NOT_RUN
 from reports.statistics.analysis import ComparisonResult
 from reports.statistics.collapse import join_refusals
 from reports.statistics.comparisons import Comparison
 from reports.statistics.testing import select_distinct
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
-from studies.rules.margins import Sense, format_count, format_interval, format_power, judge_estimates
+from studies.rules.margins import Sense, format_interval, format_power, judge_estimates
 from studies.study import Kind, Study
 
 MEANING: dict[Sense, dict[Kind, str]] = {
@@ -130,7 +131,7 @@ def _format_name(judged: ComparisonResult) -> str:
 
 def _describe_meaning(judged: ComparisonResult, kind: Kind, sense: Sense) -> str:
     if judged.comparison.failed:
-        failures = format_count(len(judged.comparison.failed), "cell")
+        failures = count_noun(len(judged.comparison.failed), "cell")
         return f"not compared with {judged.comparison.first}, because {failures} failed"
     return MEANING[sense][kind].format(first=judged.comparison.first)
 

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.core.record import Record
+from harness.core.text import count_noun
 from reports.frames import Seeds, build_grids, get_score, get_seeds
 from reports.statistics.shared_seeds import estimate_over_seeds
 from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns
 from studies.rules.collapsing import find_refusal
-from studies.rules.margins import describe_estimate_power, format_count, format_interval, judge_estimates
+from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
 from studies.study import Kind, Study
 
 ScoresByPlace = Mapping[str, Mapping[Seeds, float]]
@@ -65,7 +66,7 @@ def _judge_contrast(
     places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
     where = f"on {places_far} than on {', '.join(o['near'])}"
     numbers = (
-        f"{format_count(broken, 'cell')} failed"
+        f"{count_noun(broken, 'cell')} failed"
         if broken
         else f"{format_interval(contrast)}{' points' if contrast else ''}"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.record import Record
+from harness.core.text import count_noun
 from reports.frames import Seeds, build_grids, get_score, get_seeds
 from reports.statistics.equivalence import NON_INFERIORITY_ALPHA
 from reports.statistics.holm import apply_holm
@@ -21,7 +22,7 @@ from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules.collapsing import find_refusal
 from studies.rules.contrast import count_failures
-from studies.rules.margins import describe_estimate_power, format_count, format_interval, judge_estimates
+from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
 from studies.study import Kind, Study
 
 LAST = 4
@@ -94,7 +95,7 @@ def _build_part(
     method: str, first: str, kind: Kind, found: Differences, broken: int, margin: float, family: int
 ) -> Part:
     if broken:
-        return Part(kind, f"{method} against {first}: {format_count(broken, 'cell')} failed, so nothing is decided.")
+        return Part(kind, f"{method} against {first}: {count_noun(broken, 'cell')} failed, so nothing is decided.")
     numbers = (
         f"gap {format_interval(found.gap)} and unseen loss {format_interval(found.dev)} nats, score "
         f"{format_interval(found.score)}"

@@ -82,11 +82,6 @@ def _format_power_sentence(words: str, family: int) -> str:
     return f"{words[0].upper()}{words[1:]}{describe_uncorrected(family)}." if words else ""
 
 
-def format_count(count: int, noun: str) -> str:
-    """'1 cell', '2 cells'."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def format_interval(e: Student | None) -> str:
     """The estimate with its 95 % interval, such as '+0.30 (-0.40 to +1.00)'."""
     return "no interval: one seed or no spread" if e is None else f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"

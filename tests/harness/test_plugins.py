@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,21 @@ def test_source_is_in_the_key_and_the_path_is_not(tmp_path: Path) -> None:
     edited = keys(write(tmp_path / "one.py", PLUGIN + "\n# edited\n"))
     assert first == moved and set(first) == {"lora", "mild", "lorasp", "lorasp:select=shuffled"}
     assert {name for name in first if first[name] != edited[name]} == {"mild", "lorasp:select=shuffled"}
+
+
+def test_what_runs_is_the_source_that_was_hashed(tmp_path: Path) -> None:
+    """Not bytecode of an earlier source of the same size and second, nor what the file has later."""
+    plugin, stamp = tmp_path / "own.py", (10**9, 10**9)
+    for value in (1, 2):
+        source = f"VALUE = {value}\n".encode()
+        plugin.write_bytes(source)
+        os.utime(plugin, stamp)
+        registry.load_plugin(plugin)
+        plugin.write_text("VALUE = 3\n")
+        assert registry.get_plugin_contents([plugin]) == {plugin: source}
+        digest = hashlib.sha256(source).hexdigest()
+        assert registry.get_plugin_digests([plugin]) == {plugin: digest}
+        assert value == sys.modules[f"lorasp_plugin_own_{digest[:8]}"].VALUE
 
 
 def test_it_runs_and_is_reported(tmp_path: Path) -> None:

@@ -135,6 +135,14 @@ def test_a_copied_cell_has_a_key_of_its_own() -> None:
     assert other.key != first.key
 
 
+def test_cells_of_other_seeds_have_the_keys_that_they_compute_themselves() -> None:
+    seeds = [{"init": 3, "mask": 0}, {"mask": 1, "init": 3}, {}, {"init": 10**9}]
+    varied = runs(1)[0].cell.vary_seeds(seeds)
+    assert [one.seeds for one in varied] == seeds
+    assert [one.key for one in varied] == [Cell.model_validate(one.model_dump()).key for one in varied]
+    assert len({one.key for one in varied}) == 4
+
+
 @pytest.mark.slow
 def test_a_report_of_18000_records_takes_seconds_and_little_memory(tmp_path: Path) -> None:
     store, tasks, rng = Store(tmp_path), ("cola", "mrpc", "rte"), np.random.default_rng(0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.core.errors import UserError
 from harness.training.pack_job import PackJob, PackOutcome
 
 if TYPE_CHECKING:
@@ -39,6 +41,18 @@ class Machine:
 
     environment: Environment
     free_memory: int
+
+
+def read_seconds(variable: str, default: float) -> float:
+    """The number of seconds in an environment variable, `default` without one. Raises UserError."""
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:  # so that nan is refused too: no time is longer
+        raise UserError(f"{variable}={text}: allowed: a number of seconds above 0")
+    return seconds
 
 
 class Executor(Protocol):

@@ -11,18 +11,17 @@ Processes and their messages are in links.py; nothing here waits for anything bu
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.core.device import WorkerDevice
 from harness.core.errors import UserError
-from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.provenance import get_utc_time
-from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
 from harness.runner.executors.links import Link, Links, ProcessLinks
+from harness.runner.executors.restarts import MAX_KILLS, build_kill_failure, describe_restart, describe_start
 from harness.runner.executors.worker import Event, Finished, Refused
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
@@ -30,14 +29,13 @@ from harness.training.pack_job import PackJob, PackOutcome
 if TYPE_CHECKING:
     from harness.core.listener import Listener
 
-MAX_KILLS = 2
-"""Worker processes that a pack may end before it counts as failed."""
 MAX_FAILED_STARTS = 2
 """Times in a row that a device's worker may end before it is ready; then the run goes on without the device."""
 STOP_SECONDS = 20.0
 """Time that workers have to end their step and write a checkpoint after an interrupt; storing records follows."""
 SILENT_SECONDS = 1800.0
-"""A worker that trains and sends nothing for so long counts as hanging; LORASP_HARNESS_WORKER_SECONDS overrides it."""
+"""A worker that trains and sends nothing for so long counts as hanging; the next variable overrides it."""
+SILENT_VARIABLE = "LORASP_HARNESS_WORKER_SECONDS"
 POLL_SECONDS = 1.0
 
 
@@ -61,7 +59,7 @@ class WorkerPool:
         self._kills: Counter[tuple[str, ...]] = Counter()
         self._is_waiting = False
         self._notes: list[str] = []
-        self._silent_seconds = _read_silent_seconds()
+        self._silent_seconds = read_seconds(SILENT_VARIABLE, SILENT_SECONDS)
         self._links = links or ProcessLinks(setup)
         self._workers = [self._start(device) for device in devices]
 
@@ -198,15 +196,12 @@ class WorkerPool:
             return
         keys = tuple(job.own_pack.keys)
         self._kills[keys] += 1
-        task, size = job.pack.first.cell.task, len(keys)
-        cells = "1 cell" if size == 1 else f"{size} cells"
         if self._kills[keys] >= MAX_KILLS:
-            line = f"its worker process ended {MAX_KILLS} times ({reason})"
-            yield PackOutcome(job, started, failure=Failure(line, trace=line, memory=False))
+            yield PackOutcome(job, started, failure=build_kill_failure("worker process", reason))
             return
         start = checkpoints.read(job.pack, job.slots)
-        where = "the beginning" if start is None else f"step {start.step}"
-        self._notes.append(f"{task}: the worker on {worker.device.label} ended ({reason}); {cells} again from {where}")
+        why = f"the worker on {worker.device.label} ended ({reason})"
+        self._notes.append(describe_restart(job, why, describe_start(start)))
         jobs.appendleft(dataclasses.replace(job, start=start or job.start))
 
     def _stop(self) -> Iterator[PackOutcome]:
@@ -229,18 +224,6 @@ class WorkerPool:
                 yield PackOutcome(worker.job, worker.started, interrupted=True)
                 worker.job = None
         self.close()
-
-
-def _read_silent_seconds() -> float:
-    """SILENT_SECONDS, or what the environment has in its place. Raises UserError."""
-    text = os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or str(SILENT_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:  # so that nan is refused too: no silence is longer
-        raise UserError(f"LORASP_HARNESS_WORKER_SECONDS={text}: allowed: a number of seconds above 0")
-    return seconds
 
 
 def _build_outcome(worker: Worker, message: Finished) -> PackOutcome:

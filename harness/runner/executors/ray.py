@@ -29,10 +29,14 @@ from harness.core.executor import EXECUTORS
 from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
 from harness.core.provenance import describe_environment, get_utc_time
-from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.core.registry import get_plugin_contents
+from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
+from harness.runner.executors.job_pickle import explain_pickle_errors
+from harness.runner.executors.pool import SILENT_SECONDS, SILENT_VARIABLE
 from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, require_ray
+from harness.runner.executors.ray_mailbox import Mailbox
 from harness.runner.executors.ray_parcels import ParcelPickler, ParcelStore
-from harness.runner.executors.ray_worker import Begun, Mailbox, WorkerSetup, probe_node, train_job
+from harness.runner.executors.ray_worker import Begun, WorkerSetup, probe_node, train_job
 from harness.runner.executors.worker import Event, Finished, Refused
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob, PackOutcome
@@ -42,13 +46,11 @@ if TYPE_CHECKING:
 
 MIN_WAITING = 32
 """Least number of tasks that are submitted at a time: those that wait are what an autoscaler sees."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 STOP_SECONDS = 25.0
 """Time that packs have to end their step and send a checkpoint after an interrupt."""
 PROBE_SECONDS = 30.0
 """Time that the run waits for the other nodes after the first one is ready; a busy node is checked when it trains."""
-SILENT_SECONDS = 1800.0
-"""A task that trains and sends nothing for so long counts as hanging; LORASP_HARNESS_WORKER_SECONDS overrides it."""
 
 
 @dataclasses.dataclass
@@ -69,10 +71,11 @@ class RayExecutor:
     def __init__(self, setup: ExecutorSetup) -> None:
         self._ray = require_ray(setup)
         self._tasks: dict[str, Task] = {}
+        self._ended_labels: dict[str, str] = {}
         self._submitted = 0
         self._machine: Machine | None = None
         self._probes: list[Any] = []
-        self._silent_seconds = float(os.environ.get("LORASP_HARNESS_WORKER_SECONDS") or SILENT_SECONDS)
+        self._silent_seconds = read_seconds(SILENT_VARIABLE, SILENT_SECONDS)
         # a Ray that the user's own program has joined stays joined
         self._owns = not self._ray.is_initialized()
         # ray.init replaces the handler of SIGTERM, whose signal must reach the run
@@ -126,8 +129,13 @@ class RayExecutor:
                     raise_interrupt()
                     self._submit(jobs, checkpoints)
                     yield from self._receive(checkpoints, listener)
+                self._mailbox.wake.remote()  # notes of the last pack
+                self._pass_on(checkpoints, listener)
             except KeyboardInterrupt:
                 yield from self._stop(checkpoints, listener)
+            except GeneratorExit:  # the caller has reached a limit of the run, or met an error: no outcome is wanted
+                deque(self._stop(checkpoints, listener), maxlen=0)
+                raise
 
     def close(self) -> None:
         """End all tasks and, if this run has started a Ray, its processes."""
@@ -151,13 +159,14 @@ class RayExecutor:
         lasting = {"max_restarts": -1, "max_task_retries": -1}
         actor = self._ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here, **lasting)(Mailbox)
         self._mailbox = actor.remote()
-        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+        self._messages = self._mailbox.take.remote()
 
     def _start_probes(self, setup: ExecutorSetup) -> None:
         """Start tasks that load torch and the plugins in one process per slot, and answer with their Machine."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        plugins = tuple((path.name, path.read_bytes()) for path in setup.plugins)
+        # not what the files have now: keys of cells are of the sources that this process has loaded
+        plugins = tuple((path.name, content) for path, content in get_plugin_contents(setup.plugins).items())
         names = ("LORASP_HARNESS_CHECKPOINT_SECONDS",)
         variables = {name: os.environ[name] for name in names if name in os.environ}
         own_setup = dataclasses.replace(
@@ -182,7 +191,8 @@ class RayExecutor:
             job = jobs.popleft()
             stream = io.BytesIO()
             pickler = ParcelPickler(stream, self._parcels)
-            pickler.dump((job, dict(checkpoints.made_by)))
+            with explain_pickle_errors(job):
+                pickler.dump((job, dict(checkpoints.made_by)))
             parcels = {digest: self._parcels.references[digest] for digest in pickler.used}
             self._submitted += 1
             name = str(self._submitted)
@@ -196,16 +206,20 @@ class RayExecutor:
         """Pass on messages of tasks and yield outcomes of those that have ended, within `POLL_SECONDS`."""
         references = {task.reference: name for name, task in self._tasks.items()}
         waiting = [self._messages, *references]
-        self._ray.wait(waiting, timeout=POLL_SECONDS)
-        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        ready, _ = self._ray.wait(waiting, timeout=POLL_SECONDS)
+        if ready:
+            ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if self._messages in ready:
             self._pass_on(checkpoints, listener)
         for reference in ready:
             if reference in references:
                 name = references[reference]
                 outcome = self._build_outcome(self._tasks[name])
-                del self._tasks[name]
-                self._mailbox.forget.remote(name)
+                self._ended_labels[name] = self._tasks.pop(name).label
+                last = self._get(self._mailbox.forget.remote(name))
+                # sent before the task ended, but the message with it may still be on its way
+                if outcome.interrupted and last is not None:
+                    checkpoints.store(*last)
                 yield outcome
         for task in self._tasks.values():
             if task.label and time.monotonic() - task.last_message > self._silent_seconds and not task.hangs:
@@ -215,10 +229,12 @@ class RayExecutor:
     def _pass_on(self, checkpoints: Checkpoints, listener: Listener) -> None:
         """Take what has arrived in the Mailbox: events go to the listener, checkpoints to the run's folder."""
         messages, files = self._get(self._messages)
-        self._messages = self._mailbox.take.remote(POLL_SECONDS)
+        self._messages = self._mailbox.take.remote()
         for name, content in messages:
             message, task = pickle.loads(content), self._tasks.get(name)
-            if task is None:  # it has ended
+            if task is None:  # it has ended, but what it noted last is still to be said
+                if isinstance(message, Event) and message.name == "note":
+                    listener.note(str(message.arguments[0]), worker=self._ended_labels.get(name, ""))
                 continue
             task.last_message = time.monotonic()
             if isinstance(message, Begun):

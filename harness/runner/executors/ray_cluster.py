@@ -33,7 +33,21 @@ MAX_STORE_BYTES = 2**30
 PROCESS_BYTES = 768 * 2**20
 """Host memory of a process that has loaded torch and transformers, beside what a pack takes."""
 MEMORY_STEP = 256 * 2**20
-"""Declared memory is a multiple of this: Ray gives a finished task's process at once to a task that asks the same."""
+"""Declared memory of a pack that needs more than a slot's share is a multiple of this."""
+START_TRIES = 3
+OWN_SETTINGS = {
+    # as the workers of --executor local: Ray's default, 15, lets any other process of a laptop come first
+    "worker_niceness": "0",
+    # else a Ray ends while it starts on a machine with much other work
+    "agent_register_timeout_ms": "120000",
+    # what Ray's own processes do all the time beside training: reports to a dashboard that is not there, and counters
+    "task_events_report_interval_ms": "0",
+    "enable_metrics_collection": "0",
+    "event_stats": "0",
+    "memory_monitor_refresh_ms": "1000",
+    "raylet_report_resources_period_milliseconds": "1000",
+}
+"""Settings of a Ray that the run starts, unless the environment has others (RAY_NAME)."""
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -66,23 +80,33 @@ def connect(ray: Any, setup: ExecutorSetup) -> bool:
             ray.init(address=address, **quiet)
             return False
         room = _check_shared_memory()
-        # as the workers of --executor local: Ray's default, 15, lets any other process of a laptop come first
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        gpus = {"num_gpus": 0} if setup.device == "cpu" else {}
-        # its workers import this harness, also from a checkout
-        with set_child_environment():
-            ray.init(
-                address="local",
-                num_cpus=count_cpus(),
-                object_store_memory=min(MAX_STORE_BYTES, int(room * 0.8)),
-                include_dashboard=False,
-                **gpus,
-                **quiet,
-            )
+        for name, value in OWN_SETTINGS.items():
+            os.environ.setdefault(f"RAY_{name}", value)
+        options = {"object_store_memory": min(MAX_STORE_BYTES, int(room * 0.8)), "include_dashboard": False, **quiet}
+        if setup.device == "cpu":
+            options["num_gpus"] = 0
+        _start(ray, options)
         return True
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises a plain Exception where its processes do not start
+        if isinstance(error, UserError):
+            raise
         what = "no Ray starts on this machine" if address == "local" else f"--address {shorten(address)}"
         raise UserError(f"{what}: {_summarize(error)}; --executor local needs no Ray") from error
+
+
+def _start(ray: Any, options: Mapping[str, Any]) -> None:
+    """Start a Ray on this machine. Raises what Ray raises."""
+    # its workers import this harness, also from a checkout
+    with set_child_environment():
+        for tries_left in reversed(range(START_TRIES)):
+            try:
+                ray.init(address="local", num_cpus=count_cpus(), **options)
+                return
+            except Exception as error:
+                # Ray gives its processes 30 s, which is too little on a machine with much other work
+                if "timed out" not in str(error) or not tries_left:
+                    raise
+                ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
@@ -133,12 +157,16 @@ def _summarize(error: BaseException) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """Places where a pack can train: node id -> how many at a time; `most_memory` is that of the largest node."""
+    """Places where a pack can train: node id -> how many at a time.
+
+    `most_memory` is that of the largest node, `memory` the share of a slot on the node that has least per slot; bytes.
+    """
 
     device: str
     threads: int
     nodes: Mapping[str, int]
     most_memory: int
+    memory: int
 
     @property
     def count(self) -> int:
@@ -169,14 +197,16 @@ def count_slots(ray: Any, setup: ExecutorSetup) -> Slots:
     if threads > most_cpus and not growth:
         raise UserError(f"--threads {threads}: the largest node of the Ray cluster has {most_cpus} CPUs; give fewer")
     slots: dict[str, int] = {}
+    shares: list[int] = []
     for node in usable:
         most = int(node["Resources"].get("CPU", 0)) // threads
         if device == "cuda":
             most = min(most, int(node["Resources"]["GPU"]))
         if most:
             slots[node["NodeID"]] = most
+            shares.append(int(node["Resources"].get("memory", 0)) // most)
     memory = max((int(node["Resources"].get("memory", 0)) for node in usable), default=0)
-    return Slots(device, threads, slots, memory)
+    return Slots(device, threads, slots, memory, min(shares, default=0))
 
 
 def _choose_threads(nodes: Sequence[Mapping[str, Any]], device: str) -> int:
@@ -199,7 +229,11 @@ def _list_growth(ray: Any) -> dict[str, Any]:
 
 
 class MemoryEstimates:
-    """Host memory that packs declare, in bytes; at most that of the largest node, so that Ray can place each."""
+    """Host memory that packs declare, in bytes: on a CPU the share of a slot, or what they need if that is more.
+
+    It is at most that of the largest node, so that Ray can place each. Packs that declare the same follow each other in
+    one process; for another amount Ray may start a new one, which loads torch again.
+    """
 
     def __init__(self, slots: Slots, *, cache: bool) -> None:
         self.slots = slots
@@ -212,7 +246,8 @@ class MemoryEstimates:
         key = build_step_key(self._capacity.step(job.pack.first)), members
         if key not in self._bytes:
             total = PROCESS_BYTES + self._predict(job, members)
-            rounded = -(-total // MEMORY_STEP) * MEMORY_STEP
+            least = self.slots.memory if self.slots.device == "cpu" else 0
+            rounded = max(least, -(-total // MEMORY_STEP) * MEMORY_STEP)
             self._bytes[key] = min(rounded, self.slots.most_memory) if self.slots.most_memory else rounded
         return self._bytes[key]
 
@@ -225,8 +260,7 @@ class MemoryEstimates:
         shape = self._capacity.dimensions(step)
         bound = None if shape is None else int(estimate_upper_bound(shape, step, members))
         # a prediction takes seconds: it is made only where the closed form would keep slots empty
-        share = self.slots.most_memory // max(self.slots.nodes.values(), default=1)
-        if bound is not None and bound + PROCESS_BYTES <= share:
+        if bound is not None and bound + PROCESS_BYTES <= self.slots.memory:
             return bound
         predicted = self._capacity.predicted(step, members)
         return (bound or 0) if isinstance(predicted, str) else predicted.peak

@@ -24,6 +24,7 @@ from harness.core.errors import UserError
 from harness.core.suite import TaskData
 from harness.models.adapter_source import AdapterSource
 from harness.models.source import ModelSource, list_files_to_load
+from harness.runner.executors.job_pickle import RegisteredClassPickler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _put_files(folder: Path, paths: list[Path]) -> dict[str, Any]:
     return references
 
 
-class ParcelPickler(pickle.Pickler):
+class ParcelPickler(RegisteredClassPickler):
     """Pickles jobs; `used` are the digests of the shared objects that they name."""
 
     def __init__(self, stream: io.BytesIO, store: ParcelStore) -> None:
@@ -176,16 +177,17 @@ def _hold_lock(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def write_plugin(name: str, content: bytes) -> Path:
-    """The plugin's file in the node's cache folder; its name and content make the name of its module."""
+def write_plugin(name: str, content: bytes) -> tuple[Path, str]:
+    """The path of a plugin's file in the node's cache folder, and the sha256 of its content."""
     from harness.core.cache_folder import cache_folder
     from harness.core.files import replace_file
 
-    path = cache_folder() / "received" / _compute_digest(content) / name
+    digest = _compute_digest(content)
+    path = cache_folder() / "received" / digest / name
     with _hold_lock(path.parent):
         path.parent.mkdir(exist_ok=True)
         replace_file(path, content)
-    return path
+    return path, digest
 
 
 def get_node_ip() -> str:

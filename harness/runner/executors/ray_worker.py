@@ -1,18 +1,15 @@
-"""What runs on the nodes of a Ray cluster: tasks that train packs, and the actor that passes on their messages.
+"""What runs on the nodes of a Ray cluster: tasks that train packs.
 
     run (ray.py)                            task on a node (one per pack)
      │  job, Parcels by reference ─────────▶  LocalExecutor on the task's resources
      │  ◀───────── Mailbox (actor, beside the run) ◀──── Event, Begun, checkpoints
      │  ◀──────────────────── result: Trained or Refused
 
-The Mailbox keeps the last checkpoint of each pack: a task that Ray starts again after its node was lost resumes from
-it. Ray keeps the processes of finished tasks, so torch and the tokenized rows of a task stay loaded between packs.
+Ray keeps the processes of finished tasks, so torch and the tokenized rows of a task stay loaded between packs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import functools
 import os
@@ -26,12 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.core.errors import UserError
-from harness.core.failure import Failure
 from harness.core.interrupt import catch_signals
 from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.in_process import LocalExecutor
+from harness.runner.executors.job_pickle import check_plugins
 from harness.runner.executors.ray_parcels import ParcelUnpickler, get_node_ip, write_plugin
+from harness.runner.executors.restarts import MAX_KILLS, build_kill_failure, describe_restart, describe_start
 from harness.runner.executors.worker import Finished, ForwardingListener, Refused
 from harness.training.checkpoint import Checkpoints, PackCheckpoint
 from harness.training.pack_job import PackJob
@@ -39,8 +37,8 @@ from harness.training.pack_job import PackJob
 if TYPE_CHECKING:
     from harness.core.record import Environment
 
-MAX_KILLS = 2
-"""Worker processes that a pack may end, on nodes that live on, before it counts as failed."""
+STEP_SECONDS = 2.0
+"""Least time between two progress messages: each goes through three processes."""
 COMPARED = ("python", "torch", "transformers", "harness")
 """Fields of Environment that must be equal where the run and its workers are."""
 
@@ -73,55 +71,6 @@ class Trained(Finished):
     environment: Environment | None = None
     label: str = ""
     restarted: bool = False
-
-
-# ---------------------------------------------------------------- the actor beside the run
-
-
-class Mailbox:
-    """Holds messages of tasks until the run takes them, and the last checkpoint file of each pack."""
-
-    def __init__(self) -> None:
-        self._messages: list[tuple[str, bytes]] = []
-        self._unsaved: set[str] = set()
-        self._checkpoints: dict[str, tuple[str, bytes]] = {}
-        self._starts: dict[str, list[str]] = {}
-        self._arrived = asyncio.Event()
-
-    async def begin(self, name: str, node: str, message: bytes) -> tuple[list[str], tuple[str, bytes] | None]:
-        """Note that a job begins on a node; returns the nodes of its earlier starts and its last checkpoint."""
-        earlier_nodes = list(self._starts.setdefault(name, []))
-        self._starts[name].append(node)
-        await self.post(name, message)
-        return earlier_nodes, self._checkpoints.get(name)
-
-    async def post(self, name: str, message: bytes) -> None:
-        self._messages.append((name, message))
-        self._arrived.set()
-
-    async def save(self, name: str, file: str, content: bytes) -> None:
-        """Keep a checkpoint file, which replaces the job's last one."""
-        self._checkpoints[name] = file, content
-        self._unsaved.add(name)
-        self._arrived.set()
-
-    async def take(self, seconds: float) -> tuple[list[tuple[str, bytes]], dict[str, tuple[str, bytes]]]:
-        """Messages and new checkpoints by job, after waiting up to so many seconds for the first."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), seconds)
-        messages, self._messages = self._messages, []
-        checkpoints = {name: self._checkpoints[name] for name in self._unsaved if name in self._checkpoints}
-        self._unsaved.clear()
-        self._arrived.clear()
-        return messages, checkpoints
-
-    async def forget(self, name: str) -> None:
-        """Drop what belongs to a finished job."""
-        self._checkpoints.pop(name, None)
-        self._starts.pop(name, None)
-
-
-# ---------------------------------------------------------------- on the nodes
 
 
 class _Channel:
@@ -169,23 +118,26 @@ def prepare(reference: Any) -> Node:
 
     from harness.core.cache_folder import cache_folder
     from harness.core.process import wait_passively
-    from harness.core.registry import load_all
+    from harness.core.registry import load_same
 
     wait_passively()
     setup: WorkerSetup = ray.get(reference)
     os.environ.update(setup.variables)
     executor = LocalExecutor(dataclasses.replace(setup.setup, cache=setup.setup.cache and cache_folder()))
     machine = executor.describe()
-    for field in COMPARED:
-        here, there = getattr(machine.environment, field), getattr(setup.environment, field)
-        # the build of torch may differ (+cpu, +cu128): a node for the run alone needs no GPU
-        if here and there and here.partition("+")[0] != there.partition("+")[0]:
-            raise UserError(
-                f"node {get_node_ip()} has {field} {here}, this machine {there}; install the same versions on both"
-            )
-    paths = [write_plugin(*plugin) for plugin in setup.plugins]
-    load_all(paths)
+    check_versions(machine.environment, setup.environment, get_node_ip())
+    digests = dict(write_plugin(*plugin) for plugin in setup.plugins)
+    load_same(list(digests), digests)
     return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def check_versions(here: Environment, there: Environment, node: str) -> None:
+    """Raise UserError if the node has other versions than the machine of the run."""
+    for field in COMPARED:
+        own, wanted = getattr(here, field), getattr(there, field)
+        # the build of torch may differ (+cpu, +cu128): a node for the run alone needs no GPU
+        if own and wanted and own.partition("+")[0] != wanted.partition("+")[0]:
+            raise UserError(f"node {node} has {field} {own}, this machine {wanted}; install the same versions on both")
 
 
 def probe_node(setup: tuple[Any]) -> bytes:
@@ -219,16 +171,15 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
     # before torch loads, which may end the process
     begun = pickle.dumps(Begun(label))
     earlier_nodes, stored = ray.get(mailbox.begin.remote(name, node_id, begun))
-    kills = _count_kills(earlier_nodes)
-    if kills >= MAX_KILLS:
-        line = f"its worker process ended {kills} times"
-        return Trained(get_utc_time(), {}, None, Failure(line, trace=line, memory=False), False, label=label)
+    if _count_kills(earlier_nodes) >= MAX_KILLS:
+        return Trained(get_utc_time(), {}, None, build_kill_failure("worker process"), False, label=label)
     node = prepare(reference)
     job: PackJob
     job, made_by = ParcelUnpickler(packed, parcels).load()
+    check_plugins(job)
     own_made_by = made_by | node.machine.environment.model_dump()
     channel = _Channel(mailbox, name)
-    listener = ForwardingListener(cast(Connection, channel))
+    listener = ForwardingListener(cast(Connection, channel), STEP_SECONDS)
     # other processors give other bits: the record would be of neither machine
     restarted = job.start is not None and own_made_by != made_by
     if restarted:
@@ -240,9 +191,7 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
             (Path(folder) / stored[0]).write_bytes(stored[1])
             start = checkpoints.read(job.pack, job.slots)
         if earlier_nodes:
-            step = "the beginning" if start is None else f"step {start.step}"
-            cells = "1 cell" if len(job.slots) == 1 else f"{len(job.slots)} cells"
-            listener.note(f"{job.pack.first.cell.task}: its worker was lost; {cells} again from {step}")
+            listener.note(describe_restart(job, "its worker was lost", describe_start(start)))
         job = dataclasses.replace(job, start=start or job.start)
         outcome = next(node.executor.run(deque([job]), checkpoints, listener))
     fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(Finished)}

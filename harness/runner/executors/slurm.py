@@ -21,6 +21,7 @@ from harness.core.executor import EXECUTORS
 from harness.core.interrupt import defer_interrupts
 from harness.core.process import count_cpus
 from harness.core.provenance import cuda_is_available, describe_environment
+from harness.core.registry import get_plugin_digests
 from harness.core.slurm_options import SlurmOptions, parse_slurm
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.slurm_cluster import check_cluster, open_cluster
@@ -49,6 +50,7 @@ class SlurmExecutor:
         check_cluster(self.options)
         # jobs need not start in this directory
         plugins = tuple(path.absolute() for path in setup.plugins)
+        self._digests = {path.absolute(): digest for path, digest in get_plugin_digests(setup.plugins).items()}
         cache = None if setup.cache is None else setup.cache.absolute()
         self.setup = dataclasses.replace(setup, device=self.device, plugins=plugins, cache=cache)
 
@@ -77,7 +79,9 @@ class SlurmExecutor:
         """See Executor; an interrupt leaves the jobs, so that no outcome says so."""
         files = JobFiles(checkpoints.folder.parent / "slurm")
         files.prepare()
-        header = PackHeader(self.setup, checkpoints.folder.absolute(), checkpoints.made_by, get_versions())
+        header = PackHeader(
+            self.setup, checkpoints.folder.absolute(), checkpoints.made_by, get_versions(), self._digests
+        )
         queue = PackQueue(files, open_cluster(self.options, self.gpus, files.jobs), header, listener)
         with defer_interrupts(lambda: queue.is_waiting) as raise_interrupt:
             try:
@@ -90,7 +94,7 @@ class SlurmExecutor:
                     queue.announce()
                     if queue.submitted and not jobs:
                         queue.wait()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, GeneratorExit):  # the second if the caller has reached a limit of the run
                 queue.say_goodbye()
                 raise
         queue.finish()

@@ -3,7 +3,7 @@
     OUT/slurm/
       data/SHA256.pkl        rows of a task, once for all packs
       packs/NAME.pkl         a pack to train; NAME is a hash of its cells               written by the run
-      submissions/NAME.json  {token, id, ends}: who may train it                        written by the run
+      submissions/NAME.json  {token, id, kills}: who may train it                        written by the run
       starts/NAME.json       {token, id, node, step, idle}: who has begun               written by the job
       outcomes/NAME.pkl      JobReport                                                  written by the job
       jobs/                  submitit's scripts, pickles and logs
@@ -31,6 +31,7 @@ from harness.core.errors import UserError
 from harness.core.files import replace_file, write_atomically
 from harness.core.record import Environment
 from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.job_pickle import RegisteredClassPickler, explain_pickle_errors
 from harness.runner.executors.worker import Finished, Refused
 from harness.training.pack_job import PackJob
 
@@ -41,11 +42,11 @@ SUBMITIT_FILES = ("submitted.pkl", "0_result.pkl", "0_log.out", "0_log.err")
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """A pack that was submitted; `id` is None until sbatch has answered, `ends` counts jobs that ended without it."""
+    """A pack that was submitted; `id` is None until sbatch has answered, `kills` counts jobs that it ended."""
 
     token: str
     id: str | None = None
-    ends: int = 0
+    kills: int = 0
 
 
 @dataclasses.dataclass
@@ -64,12 +65,16 @@ class Start:
 
 @dataclasses.dataclass(frozen=True)
 class PackHeader:
-    """What a job needs before it can read its pack; `versions` are those of the run."""
+    """What a job needs before it can read its pack.
+
+    `versions` are those of the run; `digests` are the sha256 of the plugin files when the run loaded them.
+    """
 
     setup: ExecutorSetup
     checkpoints: Path
     made_by: Mapping[str, Any]
     versions: Mapping[str, str]
+    digests: Mapping[Path, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +124,12 @@ class JobFiles:
     # ------------------------------------------------------------ packs
 
     def write_pack(self, job: PackJob, header: PackHeader) -> str:
-        """The name of the pack after writing it."""
+        """The name of the pack after writing it. Raises UserError for an object of a plugin that cannot be written."""
         name = name_pack(job)
         stream = io.BytesIO()
         pickle.dump(header, stream, protocol=pickle.HIGHEST_PROTOCOL)
-        _PackPickler(stream, self.folder / "data", self._written_rows).dump(job)
+        with explain_pickle_errors(job):
+            _PackPickler(stream, self.folder / "data", self._written_rows).dump(job)
         write_atomically(self.path("packs", name), stream.getvalue())
         return name
 
@@ -160,6 +166,9 @@ class JobFiles:
 
     def write_outcome(self, name: str, report: JobReport) -> None:
         write_atomically(self.path("outcomes", name), pickle.dumps(report, protocol=pickle.HIGHEST_PROTOCOL))
+
+    def has_outcome(self, name: str) -> bool:
+        return self.path("outcomes", name).exists()
 
     def read_outcome(self, name: str) -> JobReport:
         """Raises any error for a damaged file."""
@@ -210,7 +219,7 @@ def name_pack(job: PackJob) -> str:
     return hashlib.sha256(" ".join(job.own_pack.keys).encode()).hexdigest()[:16]
 
 
-class _PackPickler(pickle.Pickler):
+class _PackPickler(RegisteredClassPickler):
     """Writes the rows of a task to a file of their own, named by their hash; `written` has those of earlier packs."""
 
     def __init__(self, stream: io.BytesIO, folder: Path, written: dict[int, tuple[str, object]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import time
 from collections import Counter, deque
@@ -13,7 +12,10 @@ from typing import TYPE_CHECKING
 from harness.core.errors import UserError
 from harness.core.failure import Failure
 from harness.core.provenance import get_utc_time
+from harness.core.text import count_noun
 from harness.planning.schedule import count_steps
+from harness.runner.executors.base import read_seconds
+from harness.runner.executors.restarts import MAX_KILLS, build_kill_failure, describe_restart
 from harness.runner.executors.slurm_cluster import Cluster, Refused
 from harness.runner.executors.slurm_files import JobFiles, PackHeader, Submission, name_pack
 from harness.runner.executors.slurm_task import PackTask
@@ -23,12 +25,14 @@ from harness.training.pack_job import PackJob, PackOutcome
 if TYPE_CHECKING:
     from harness.core.listener import Listener
 
-MAX_ENDS = 2
-"""Jobs of a pack that may end without an outcome before it counts as failed."""
 QUEUE_SECONDS = 30.0
 """Between two calls of squeue; LORASP_HARNESS_SLURM_SECONDS overrides it."""
 FOLDER_SECONDS = 2.0
 """Between two looks at the shared folder."""
+LOST_STATES = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
+"""Ends of a job that are not its pack's fault."""
+MAX_LOSSES = 10
+"""Such ends of a pack in one run; further ones count as kills, since a pack may be what ends its nodes."""
 MAX_MISSES = 2
 """Calls of squeue in a row that must miss a job: its outcome may be late on a network file system."""
 USUAL_REASONS = frozenset({"", "None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Dependency"})
@@ -56,11 +60,12 @@ class PackQueue:
         self.files, self.cluster, self.header, self.listener = files, cluster, header, listener
         self.submitted: dict[str, Submitted] = {}
         self.is_waiting = self._has_submitted = False
-        self._ends: Counter[str] = Counter()
+        self._kills: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
         self._reasons: set[str] = set()
         self._cancelled: list[str] = []
         self._array_limit = self.cluster.array_limit
-        self._interval = float(os.environ.get("LORASP_HARNESS_SLURM_SECONDS") or QUEUE_SECONDS)
+        self._interval = read_seconds("LORASP_HARNESS_SLURM_SECONDS", QUEUE_SECONDS)
         self._next_call = self._next_submission = 0.0
 
     # ------------------------------------------------------------ submitting
@@ -73,7 +78,7 @@ class PackQueue:
         stale_ids: set[str] = set()
         for name in self.files.list_names("submissions"):
             submission, job = self.files.read_submission(name), self._read_pack(name)
-            if submission is not None and submission.id is None and not self._has_outcome(name):
+            if submission is not None and submission.id is None and not self.files.has_outcome(name):
                 submission = self.files.replace_token(name, submission)
             if submission is not None and job is not None and not wanted & set(job.own_pack.keys):
                 foreign_ids.add(submission.id or "")  # cells of another command with the same folder
@@ -82,14 +87,14 @@ class PackQueue:
                 self.files.discard(name)
             else:
                 self.submitted[name] = Submitted(job, submission)
-                self._ends[name] = submission.ends
+                self._kills[name] = submission.kills
         adopted_ids = {entry.id for entry in self.submitted.values()}
         # a run that was killed while it submitted may have left jobs that nobody waits for
         stale_ids |= set(self.cluster.list_active() or ()) - adopted_ids - foreign_ids
         self.cluster.cancel(stale_ids)
         if self.submitted:
             self._has_submitted = True
-            self.listener.note(f"Slurm: {_count(len(self.submitted), 'job')} of an earlier command taken over")
+            self.listener.note(f"Slurm: {count_noun(len(self.submitted), 'job')} of an earlier command taken over")
         keys = {key for entry in self.submitted.values() for key in entry.job.own_pack.keys}
         remaining = [trimmed for job in jobs if (trimmed := _drop_cells(job, keys)) is not None]
         jobs.clear()
@@ -126,7 +131,7 @@ class PackQueue:
         entries = {}
         for job in chunk:
             name = self.files.write_pack(job, self.header)
-            submission = Submission(secrets.token_hex(8), ends=self._ends[name])
+            submission = Submission(secrets.token_hex(8), kills=self._kills[name])
             self.files.write_submission(name, submission)
             entries[name] = Submitted(job, submission)
         tasks = [PackTask(self.files.folder, name, entry.submission.token) for name, entry in entries.items()]
@@ -141,7 +146,7 @@ class PackQueue:
             self.files.write_submission(name, entry.submission)
         self.submitted |= entries
         self._has_submitted = True
-        self.listener.note(f"Slurm: {_count(len(entries), 'job')} submitted ({job_ids[0]} to {job_ids[-1]})")
+        self.listener.note(f"Slurm: {count_noun(len(entries), 'job')} submitted ({job_ids[0]} to {job_ids[-1]})")
 
     # ------------------------------------------------------------ collecting
 
@@ -208,20 +213,22 @@ class PackQueue:
 
     def _resolve_end(self, name: str, entry: Submitted, jobs: deque[PackJob]) -> PackOutcome | None:
         """After a job has ended without an outcome: the pack again, or its failure."""
-        end, pack = self.cluster.describe_end(entry.id), entry.job.own_pack
-        task, cells, what = pack.first.cell.task, _count(len(pack.members), "cell"), end.state or "state unknown"
+        end = self.cluster.describe_end(entry.id)
         if end.state.startswith("CANCELLED"):  # by scancel: whoever did it does not want it again now
             self._cancelled.append(entry.id)
             self._forget(name)
             return None
-        self._ends[name] += 1
         if end.state.startswith("OUT_OF_ME"):
             line = f"its Slurm job {entry.id} ran out of host memory ({end.state})"
             return PackOutcome(entry.job, get_utc_time(), failure=Failure(line, end.trace or line, memory=True))
-        if self._ends[name] >= MAX_ENDS:
-            line = f"its Slurm job ended {MAX_ENDS} times (job {entry.id}: {what}; {end.line})"
-            return PackOutcome(entry.job, get_utc_time(), failure=Failure(line, end.trace or line, memory=False))
-        self.listener.note(f"{task}: Slurm job {entry.id} ended ({what}); {cells} again from the last checkpoint")
+        what = end.state or "state unknown"
+        is_lost = what in LOST_STATES and self._losses[name] < MAX_LOSSES
+        (self._losses if is_lost else self._kills)[name] += 1
+        if self._kills[name] >= MAX_KILLS:
+            failure = build_kill_failure("Slurm job", f"job {entry.id}: {what}; {end.line}", end.trace)
+            return PackOutcome(entry.job, get_utc_time(), failure=failure)
+        why = f"Slurm job {entry.id} ended ({what})"
+        self.listener.note(describe_restart(entry.job, why, "the last checkpoint"))
         self._forget(name, logs=True)
         jobs.append(entry.job)
         return None
@@ -236,16 +243,17 @@ class PackQueue:
         """Raise UserError if jobs were cancelled: their cells have no record."""
         if self._cancelled:
             raise UserError(
-                f"{_count(len(self._cancelled), 'Slurm job')} cancelled ({', '.join(self._cancelled[:5])}); all other "
-                "cells are stored, and the same command submits the rest"
+                f"{count_noun(len(self._cancelled), 'Slurm job')} cancelled ({', '.join(self._cancelled[:5])}); all "
+                "other cells are stored, and the same command submits the rest"
             )
 
     def say_goodbye(self) -> None:
         """Say that the jobs continue, and how to cancel them."""
         ids = {entry.id for entry in self.submitted.values()}
         if ids:
+            verb = "continues" if len(ids) == 1 else "continue"
             self.listener.note(
-                f"Slurm: {_count(len(ids), 'job')} continue; the same command collects their results; to cancel: "
+                f"Slurm: {count_noun(len(ids), 'job')} {verb}; the same command collects their results; to cancel: "
                 f"{self.cluster.format_cancel(ids)}"
             )
 
@@ -260,7 +268,11 @@ class PackQueue:
     def _read_pack(self, name: str) -> PackJob | None:
         """A pack that an earlier run submitted; None if this one cannot use it."""
         try:
-            if dict(self.files.read_header(name).versions) != dict(self.header.versions):
+            header = self.files.read_header(name)
+            if dict(header.versions) != dict(self.header.versions):
+                return None
+            # its job would refuse plugins that were edited in between, unless it has ended before
+            if dict(header.digests) != dict(self.header.digests) and not self.files.has_outcome(name):
                 return None
             job = self.files.read_pack(name)
         except Exception:  # damaged, or of other versions of the code
@@ -274,9 +286,6 @@ class PackQueue:
         except Exception:  # damaged, or of other versions of the code
             return False
 
-    def _has_outcome(self, name: str) -> bool:
-        return self.files.path("outcomes", name).exists()
-
     def _note_once(self, line: str) -> None:
         if line not in self._reasons:
             self._reasons.add(line)
@@ -289,7 +298,3 @@ def _drop_cells(job: PackJob, keys: set[str]) -> PackJob | None:
     if len(slots) == len(job.slots):
         return job
     return PackJob(job.pack.select(slots), save_adapters=job.save_adapters) if slots else None
-
-
-def _count(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number} {what}s"

@@ -26,6 +26,7 @@ from harness.core.listener import SilentListener
 from harness.core.process import wait_passively
 from harness.core.provenance import get_utc_time, get_version
 from harness.core.terminal import print_lines
+from harness.runner.executors.job_pickle import check_plugins
 from harness.runner.executors.slurm_files import JobFiles, JobReport, PackHeader, Start
 from harness.runner.executors.worker import Finished, Refused
 from harness.training.pack_job import PackJob
@@ -81,7 +82,7 @@ class PackTask:
         if earlier is not None and earlier.token == self.token:
             start.step, start.idle = earlier.step, earlier.idle
         submission = files.read_submission(self.name)
-        if submission is None or submission.token != self.token or files.path("outcomes", self.name).exists():
+        if submission is None or submission.token != self.token or files.has_outcome(self.name):
             return None
         files.write_start(self.name, start)
         # read again, now that the start is written: see slurm_files.py
@@ -90,15 +91,16 @@ class PackTask:
 
     def _train(self, files: JobFiles, start: Start) -> JobReport:
         """The report of the pack. Raises KeyboardInterrupt after a signal, when the checkpoint is written."""
-        from harness.core.registry import load_all
+        from harness.core.registry import load_same
         from harness.runner.executors.in_process import LocalExecutor
         from harness.training.checkpoint import Checkpoints
 
         header, listener = files.read_header(self.name), JobListener()
         try:
             _check_versions(header)
-            load_all(header.setup.plugins)
+            load_same(header.setup.plugins, header.digests)
             job = files.read_pack(self.name)
+            check_plugins(job)
             executor = LocalExecutor(header.setup)
             machine = executor.describe()
             made_by = {**header.made_by, **machine.environment.model_dump()}

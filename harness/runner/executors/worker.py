@@ -31,11 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals, defer_interrupts
-from harness.core.method import METHODS, SUITES
 from harness.core.process import name_process
 from harness.core.provenance import get_utc_time
-from harness.core.registry import Registry
 from harness.runner.executors.base import ExecutorSetup, Machine
+from harness.runner.executors.job_pickle import RegisteredClassPickler, check_plugins, explain_pickle_errors
 
 if TYPE_CHECKING:
     from harness.core.failure import Failure
@@ -85,7 +84,7 @@ Message = Machine | Event | Finished | Refused
 # ---------------------------------------------------------------- pickles that send the rows of a task once
 
 
-class JobPickler(pickle.Pickler):
+class JobPickler(RegisteredClassPickler):
     """Pickles jobs for one worker; `sent` maps the ids of the objects that it has received to their numbers."""
 
     def __init__(self, stream: io.BytesIO, sent: dict[int, tuple[int, object]]) -> None:
@@ -102,23 +101,6 @@ class JobPickler(pickle.Pickler):
         # the object is kept, so that no other one gets its id
         self.sent[id(value)] = (len(self.sent), value)
         return self.sent[id(value)][0], pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-
-    def reducer_override(self, value: Any) -> Any:
-        """A registered class goes by its name there: in a plugin it may be local to a function or a loop."""
-        if isinstance(value, type):
-            for kind, registry in REGISTRIES.items():
-                for name, item in registry:
-                    if item is value:
-                        return _find_class, (kind, name)
-        return NotImplemented
-
-
-REGISTRIES: Mapping[str, Registry[Any]] = {"method": METHODS, "suite": SUITES}
-"""Where classes of jobs are registered."""
-
-
-def _find_class(kind: str, name: str) -> Any:
-    return REGISTRIES[kind].get(name)
 
 
 class JobUnpickler(pickle.Unpickler):
@@ -145,14 +127,8 @@ def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) ->
     Raises UserError for an object of a plugin that cannot be sent.
     """
     stream = io.BytesIO()
-    try:
+    with explain_pickle_errors(job):
         JobPickler(stream, sent).dump((job, place))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:  # pickle raises all three
-        task = job.pack.first.cell.task
-        raise UserError(
-            f"{task}: its suite or a method cannot be sent to a worker process: {error}; define what it holds at the"
-            " top of the plugin file, or train in one process (without --devices)"
-        ) from error
     return stream.getvalue()
 
 
@@ -160,10 +136,10 @@ def dump_job(job: PackJob, place: Place, sent: dict[int, tuple[int, object]]) ->
 
 
 class ForwardingListener:
-    """Sends the events of a pack to the run; steps at most every `STEP_SECONDS`."""
+    """Sends the events of a pack to the run; steps at most every `seconds`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.last_step = connection, 0.0
+    def __init__(self, connection: Connection, seconds: float = STEP_SECONDS) -> None:
+        self.connection, self.seconds, self.last_step = connection, seconds, 0.0
 
     def on_plan(self, packs: Sequence[PlannedPack]) -> None:
         raise NotImplementedError("packs are planned by the run")
@@ -172,7 +148,7 @@ class ForwardingListener:
         send(self.connection, Event("on_pack_start", (task, cells, steps, keys)))
 
     def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
-        if time.monotonic() - self.last_step >= STEP_SECONDS:
+        if time.monotonic() - self.last_step >= self.seconds:
             self.last_step = time.monotonic()
             send(self.connection, Event("step", (step, [float(loss) for loss in losses])))
 
@@ -231,6 +207,7 @@ def serve(connection: Connection) -> None:
         except Exception as error:  # of a plugin's class, which builds itself anew here
             send(connection, _fail(error))
             return  # what it has not received would be missing in later jobs: another process takes them
+        check_plugins(job)
         checkpoints = Checkpoints(folder, made_by, listener.note)
         for outcome in executor.run(deque([job]), checkpoints, listener):
             # a signal that comes while a finished pack is sent would lose it

@@ -9,7 +9,7 @@ import pytest
 from harness.core.provenance import describe_environment, get_utc_time
 from harness.core.record import Profile
 from harness.core.store import Store
-from harness.profiling.cost import fit_cost, load_profiles
+from harness.profiling.cost import fit_cost, fit_cost_of_absent_gpu, load_profiles
 
 
 def profile(flops: int, launches: int, seconds: float, **fields: object) -> Profile:
@@ -55,3 +55,13 @@ def test_profiles_are_found_in_the_folder_of_a_run(tmp_path: Path, monkeypatch: 
     store.write_profile(profile(10**9, 9, 1.0))
     (store.profile_dir / "broken.json").write_text("{")
     assert [p.flops for p in load_profiles([tmp_path / "absent"])] == [10**9]
+
+
+def test_the_cost_of_a_gpu_that_is_not_here_is_that_of_its_profiles() -> None:
+    here = describe_environment("cpu", 1)
+    there = here.model_copy(update={"cpu": "another", "gpu": "a GPU", "device": "cuda", "threads": 8})
+    profiles = [profile(f, n, seconds(f, n), device="cuda", environment=there) for f, n in SIZES]
+    cost = fit_cost_of_absent_gpu([*profiles, profile(10**9, 9, 1.0)])
+    assert cost is not None and cost.profiles == 5 and cost.per_flop == pytest.approx(1e-10)
+    assert "a GPU, which is not here" in cost.line
+    assert fit_cost_of_absent_gpu([profile(10**9, 9, 1.0)]) is None

@@ -122,3 +122,26 @@ def test_time_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     made = forecast_run(make_spec(fields), None)
     assert made["devices"] == 2 and made["hours"] == pytest.approx(made["device_hours"] / 2)
     assert " on 2 devices (" in format_forecast(made)
+
+
+@pytest.mark.parametrize(("devices", "count"), [("gpu:4", 4), ("0,1,3", 3), ("7", 1)])
+def test_a_plan_for_gpus_that_are_not_here(devices: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.runner.forecast.cuda_is_available", lambda: False)
+    cost = Cost(0.0, 1e-9, 0.0, 5, 0.1)
+    monkeypatch.setattr("harness.runner.forecast.fit_cost_of_absent_gpu", lambda profiles: cost)
+    fields = {"tasks": ("rte",), "seeds": "12", "methods": "lora", "pack": 1, "devices": devices, "price": 2.5}
+    made = forecast_run(make_spec(fields), "24GiB")
+    assert (made["device"], made["devices"]) == ("cuda", count)
+    # twelve equal packs, shared out evenly
+    assert made["hours"] == pytest.approx(made["device_hours"] / count)
+    assert made["cost"] == pytest.approx(2.5 * made["device_hours"])
+    assert f"on {count} device" in format_forecast(made) and ", cost about" in format_forecast(made)
+    with pytest.raises(UserError, match="--memory"):
+        forecast_run(make_spec(fields), None)
+
+
+@pytest.mark.parametrize("devices", ["gpu:0", "gpu:x", "0,0", "gpu:1,gpu:1"])
+def test_devices_that_are_none_are_refused(devices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.runner.forecast.cuda_is_available", lambda: False)
+    with pytest.raises(UserError, match="--devices"):
+        forecast_run(make_spec({"tasks": ("rte",), "seeds": "1", "devices": devices}), "24GiB")

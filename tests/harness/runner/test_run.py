@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -208,3 +211,18 @@ def test_a_report_declares_late_and_stores_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no method 'dora'"):
         report(tmp_path, make_spec({"primary": "dora vs lora"}))
     assert Store(tmp_path).read_run() == stored
+
+
+@pytest.mark.slow
+def test_two_commands_on_one_folder_train_each_cell_once(tmp_path: Path) -> None:
+    flags = {"tasks": "rte", "methods": "lora", "seeds": "4", "pack": "1", "max-steps": "20", "train-rows": "64"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    command = [sys.executable, "-m", "harness", "run", *words, "--device", "cpu", "--threads", "1"]
+    command += ["--no-profile", "--formats", "csv", "--out", str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    for process, error in zip(both, errors, strict=True):
+        # the second finds the folder locked, or, if the first has ended by then, all cells done
+        assert process.returncode == 0 or (process.returncode == 2 and "another run writes there" in error)
+    finished = re.findall(r"(\d)/\d cells done", "".join(errors))
+    assert finished == ["1", "2", "3", "4"] and len(Store(tmp_path).read()[0]) == 4

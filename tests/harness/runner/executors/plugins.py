@@ -93,6 +93,32 @@ def changing(sites, ratio, rng):
     Path(__file__).write_text(Path(__file__).read_text() + "# edited\\n")
     os.kill(os.getpid(), signal.SIGKILL)
 '''
+EDITING = '''
+import dataclasses
+from pathlib import Path
+
+from harness.contracts import METHODS
+from methods.lowrank import LowRank
+
+FACTOR = 2.0
+
+
+@METHODS.register("scaled")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scaled(LowRank):
+    """LoRA with another scale; the user edits it as soon as the run has loaded it."""
+
+    name = "scaled"
+    summary = "LoRA with another scale"
+
+    @property
+    def scale(self):
+        return FACTOR * self.alpha / self.rank
+
+
+if "received" not in __file__:  # not the copy that a node has received
+    Path(__file__).write_text(Path(__file__).read_text().replace("FACTOR = 2.0", "FACTOR = 0.5"))
+'''
 FAILING_IN_WORKERS = '''
 import sys
 

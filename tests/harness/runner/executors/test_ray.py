@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
+import dataclasses
+import hashlib
 import importlib.util
+import io
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from harness.core.listener import SilentListener
 from harness.core.record import Record
-from tests.harness.runner.executors.plugins import HANGING, KILLING
-from tests.harness.runner.executors.test_pool import assert_equal, finish, read, start
+from harness.planning.packs import Pack
+from harness.runner.execute import open_executor
+from harness.training.checkpoint import Checkpoints
+from harness.training.pack_job import PackJob
+from tests.harness.runner.executors.plugins import EDITING, HANGING, KILLING
+from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read, start
+from tests.harness.sittings import planned
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,22 +45,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     return read(out)
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A cluster whose head trains nothing, with two nodes of one CPU."""
-    from ray.cluster_utils import Cluster
-
-    from harness.core.process import build_child_environment
-
-    for name, value in build_child_environment().items():
-        monkeypatch.setenv(name, value)  # the harness is installed on its nodes
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # else tests that run beside this one starve it
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
-    cluster.nodes = nodes
-    yield cluster
-    cluster.shutdown()
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What was said on stderr; on a busy machine Ray takes minutes."""
+    _, said = process.communicate(timeout=1200)
+    assert process.returncode == code, said
+    return said
 
 
 def list_processes(out: Path) -> list[psutil.Process]:
@@ -78,11 +74,28 @@ def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_a_local_ray_gives_the_records_of_one_process(tmp_path: Path, undisturbed: dict[str, Record]) -> None:
-    said = finish(start_ray(tmp_path / "out"))
-    assert "8/8 cells done" in said
-    assert_equal(read(tmp_path / "out"), undisturbed)
-    assert not list_processes(tmp_path / "out")
+def test_two_local_rays_in_one_process_give_the_records_of_one_process(
+    tmp_path: Path, undisturbed: dict[str, Record]
+) -> None:
+    """The second run starts a Ray after the first one's has ended; `watch` reads the folder while packs train."""
+    outs = [tmp_path / "first", tmp_path / "second"]
+    words = [*WORDS, *GRID.split(), "--max-steps", str(STEPS), "--executor", "ray"]
+    runs = "".join(f"assert main({[*words, '--out', str(out)]!r}) == 0\n" for out in outs)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from harness.cli.main import main\n{runs}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0", "TEST_RUN": str(tmp_path)},
+    )
+    wait_for_checkpoint(outs[0], process)
+    command = [sys.executable, "-m", "harness", "watch", "--once", str(outs[0])]
+    watched = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+    assert "of 8 cells done" in watched
+    assert finish(process).count("8/8 cells done") == 2
+    for out in outs:
+        assert_equal(read(out), undisturbed)
+    assert not list_processes(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -157,6 +170,51 @@ def test_plugins_and_model_travel_to_the_nodes(tmp_path: Path, cluster: Any) -> 
     assert list(received.glob("*/model.safetensors"))
 
 
+def test_workers_load_the_plugin_that_the_run_has_loaded(tmp_path: Path) -> None:
+    """The file is edited right after the run has loaded it; keys are of the first source."""
+    plugin, outs = tmp_path / "editing.py", [tmp_path / "local", tmp_path / "ray"]
+    for out, words in zip(outs, ([], ["--executor", "ray"]), strict=True):
+        plugin.write_text(EDITING)
+        finish(start(out, "--plugin", str(plugin), *words, grid="--methods scaled --tasks rte --seeds 1", steps=5))
+        assert plugin.read_text() != EDITING
+    assert_equal(read(outs[0]), read(outs[1]))
+    (record,) = read(outs[1]).values()
+    assert record.cell.parts["method scaled"] == hashlib.sha256(EDITING.encode()).hexdigest()
+
+
+class StepListener(SilentListener):
+    """Knows the last step that any worker has sent."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.last_step = 0
+
+    def step(self, step: int, losses: Sequence[float], worker: str = "") -> None:
+        self.last_step = max(step, self.last_step)
+
+
+def test_a_run_that_is_closed_between_two_outcomes_keeps_the_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a limit of the run is reached, or its disk is full."""
+    monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", "1e6")
+    plan, spec = planned("lora", (2, 10**5), device="cpu", executor="ray")
+    short, long = (PackJob(Pack((cell,))) for cell in plan.cells)
+    jobs, listener = deque([long, short]), StepListener()
+    with open_executor(spec) as executor:
+        made_by = executor.describe().environment.model_dump()
+        checkpoints = Checkpoints(tmp_path, made_by, listener.note)
+        outcomes = executor.run(jobs, checkpoints, listener)
+        for outcome in outcomes:
+            assert outcome.failure is None and outcome.job is not long
+            if listener.last_step > 10:
+                break
+            jobs.append(dataclasses.replace(short))
+        outcomes.close()  # type: ignore[attr-defined]
+    saved = checkpoints.read(long.pack, long.slots)
+    assert saved is not None and saved.step > 0
+
+
 def test_a_task_that_hangs_is_ended(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
     out = tmp_path / "out"
@@ -165,56 +223,3 @@ def test_a_task_that_hangs_is_ended(tmp_path: Path) -> None:
     by_method = {record.cell.method: record for record in read(out).values()}
     assert by_method["lora"].status == "ok"
     assert by_method["hanging"].status == "failed" and "sent nothing" in (by_method["hanging"].reason or "")
-
-
-# ---------------------------------------------------------------- bad input
-
-
-def refuse(out: Path, *words: str, **variables: str) -> str:
-    """The one line of a command that is refused before it trains."""
-    said = finish(start(out, "--executor", "ray", *words, **variables), 2).strip()
-    assert "\n" not in said and not (out / "run.json").exists(), said
-    return said
-
-
-def test_addresses_without_a_cluster_are_one_line(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert "no Ray cluster answers" in refuse(tmp_path / "a", "--address", f"127.0.0.1:{port}")
-    assert "ray:// is not supported" in refuse(tmp_path / "b", "--address", "ray://127.0.0.1:10001")
-    assert "--address nonsense" in refuse(tmp_path / "c", "--address", "nonsense")
-    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        said = refuse(tmp_path / "d", "--address", f"127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-    assert "no Ray cluster answers" in said
-
-
-def test_a_cluster_without_gpus_and_devices_are_one_line(tmp_path: Path, cluster: Any) -> None:
-    words = ("--address", cluster.address)
-    assert "the Ray cluster has no GPU" in refuse(tmp_path / "a", *words, "--device", "cuda")
-    assert "--devices cpu:2" in refuse(tmp_path / "b", *words, "--devices", "cpu:2")
-    assert "the largest node" in refuse(tmp_path / "c", *words, "--threads", "64")
-
-
-def test_a_full_shared_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.core.errors import UserError
-    from harness.runner.executors import ray_cluster
-
-    monkeypatch.setattr(ray_cluster, "MIN_STORE_BYTES", 2**62)
-    with pytest.raises(UserError, match="shm-size"):
-        ray_cluster._check_shared_memory()
-
-
-def test_ray_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
-    code = (
-        "import sys, importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'ray' else find(name, *a)\n"
-        "from harness.__main__ import main; sys.exit(main())"
-    )
-    words = ["run", "--executor", "ray", "--tasks", "rte", "--out", str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "pip install 'lorasp-harness[ray]'" in done.stderr, done.stderr

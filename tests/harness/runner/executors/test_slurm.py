@@ -4,115 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.core.record import Record
 from tests.harness.runner.executors.plugins import KILLING
-from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read
+from tests.harness.runner.executors.slurm_runs import (
+    SLURM,
+    FakeSlurm,
+    finish,
+    has_checkpoint,
+    is_submitted,
+    start,
+    wait_until,
+)
+from tests.harness.runner.executors.test_pool import assert_equal, read
 
 pytest.importorskip("submitit")
-COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel")
-SLURM = "partition=gpu,gpus=0,parallel=2"
-
-
-class FakeSlurm:
-    """A folder with Slurm's commands, and what they have done."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.commands = folder, folder / "bin"
-        for name in ("jobs", "orders", "bin"):
-            (folder / name).mkdir(parents=True)
-        script = Path(__file__).with_name("fake_slurm.py")
-        for name in COMMANDS:
-            shim = self.commands / name
-            shim.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {script} {name} "$@"\n')
-            shim.chmod(0o755)
-        self.environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PATH": f"{self.commands}{os.pathsep}{os.environ['PATH']}",
-            "FAKE_SLURM": str(folder),
-            "LORASP_HARNESS_SLURM_SECONDS": "0.5",
-            "LORASP_HARNESS_CHECKPOINT_SECONDS": "0",
-        }
-
-    def start(
-        self, out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables: str
-    ) -> subprocess.Popen[str]:
-        slurm = ["--executor", "slurm", "--slurm", SLURM] if "--slurm" not in words else ["--executor", "slurm"]
-        return start(out, *words, *slurm, grid=grid, steps=steps, environment={**self.environment, **variables})
-
-    def jobs(self) -> dict[str, dict[str, object]]:
-        return {path.stem: json.loads(path.read_text()) for path in (self.folder / "jobs").glob("*.json")}
-
-    def states(self) -> list[str]:
-        return [str(job["state"]) for job in self.jobs().values()]
-
-    def order(self, job: str, what: str) -> None:
-        (self.folder / "orders" / f"{job}.{what}").touch()
-
-    def end(self) -> None:
-        for _ in range(200):
-            active = [name for name, job in self.jobs().items() if job["state"] in ("PENDING", "RUNNING")]
-            if not active:
-                return
-            for name in active:
-                self.order(name, "cancel")
-                self.order(name, "kill")
-            time.sleep(0.1)
-
-
-def start(
-    out: Path, *words: str, grid: str = GRID, steps: int = 30, environment: dict[str, str]
-) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "harness", *WORDS, *grid.split(), "--max-steps", str(steps)]
-    return subprocess.Popen(
-        [*command, "--out", str(out), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """What was said on stderr."""
-    _, said = process.communicate(timeout=500)
-    assert process.returncode == code, said
-    return said
-
-
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + 400
-    while not happened():
-        assert process is None or process.poll() is None, process.communicate(timeout=60)[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_submitted(out: Path) -> bool:
-    """Whether the run knows the ids of both jobs."""
-    paths = list((out / "slurm" / "submissions").glob("*.json"))
-    return len(paths) == 2 and all(json.loads(path.read_text())["id"] for path in paths)
-
-
-def has_checkpoint(out: Path) -> bool:
-    return any((out / "checkpoints").glob("*.pt"))
-
-
-@pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[FakeSlurm]:
-    fake = FakeSlurm(tmp_path / "slurm")
-    yield fake
-    fake.end()
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +75,8 @@ def test_the_jobs_of_a_killed_run_are_collected_and_none_runs_twice(
     process.wait()
     wait_until(lambda: slurm.states() == ["COMPLETED"] * 2)
     assert not read(out)  # only a run writes records
+    command = [sys.executable, "-m", "harness", "watch", "--once", str(out)]
+    assert "0 of 8 cells done" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
     said = finish(slurm.start(out))
     assert "2 jobs of an earlier command taken over" in said
     assert_equal(read(out), undisturbed)
@@ -173,7 +88,7 @@ def test_a_run_that_is_killed_while_it_submits_leaves_no_second_training(
     tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(out, FAKE_SLURM_SLEEP="60")
+    process = slurm.start(out, FAKE_SLURM_SLEEP="300")
     wait_until(lambda: "RUNNING" in slurm.states(), process)
     process.kill()  # sbatch has accepted the array, and nobody knows its number
     process.wait()
@@ -206,6 +121,17 @@ def test_a_signal_leaves_the_jobs_and_the_same_command_collects(
     finish(slurm.start(out))
     assert_equal(read(out), undisturbed)
     assert slurm.states() == ["COMPLETED"] * 2
+
+
+@pytest.mark.slow
+def test_a_budget_of_hours_leaves_the_jobs_as_an_interrupt_does(tmp_path: Path, slurm: FakeSlurm) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(out, "--max-hours", "0.02", "--epochs", "1e5", steps=10**6)
+    answer, said = process.communicate(timeout=500)
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert "2 jobs continue; the same command collects their results" in said
+    assert "--max-hours 0.02: reached; 8 cells to run" in answer
+    assert not read(out) and set(slurm.states()) <= {"PENDING", "RUNNING"}
 
 
 @pytest.mark.slow
@@ -286,50 +212,23 @@ def test_jobs_that_somebody_cancels_are_not_submitted_again_by_the_same_run(
 
 
 @pytest.mark.slow
-def test_a_plugin_that_nodes_do_not_see_is_one_line(tmp_path: Path, slurm: FakeSlurm) -> None:
+@pytest.mark.parametrize(
+    ("change", "says"), [("rm", "does not exist"), ("echo '# edited' >>", "changed after the run")]
+)
+def test_a_plugin_that_nodes_see_otherwise_is_one_line(
+    tmp_path: Path, slurm: FakeSlurm, change: str, says: str
+) -> None:
+    """The file goes away between submission and start, as on a node without it, or it is edited."""
     plugin, out = tmp_path / "own.py", tmp_path / "out"
     plugin.write_text(KILLING)
-    # as on a node without the file: it goes away between submission and start
     shim = slurm.commands / "sbatch"
-    shim.write_text(shim.read_text().replace("exec ", f"rm {plugin}; exec "))
+    shim.write_text(shim.read_text().replace("exec ", f"{change} {plugin}; exec "))
     said = finish(slurm.start(out, "--plugin", str(plugin)), 2)
-    assert str(plugin) in said.splitlines()[-1] and "Slurm job 100_" in said.splitlines()[-1]
+    last = said.splitlines()[-1]
+    assert str(plugin) in last and "Slurm job 100_" in last and says in last and not read(out)
     plugin.write_text(KILLING)
-    shim.write_text(shim.read_text().replace(f"rm {plugin}; ", ""))
+    shim.write_text(shim.read_text().replace(f"{change} {plugin}; ", ""))
     finish(slurm.start(out, "--plugin", str(plugin), steps=2))
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ("--slurm partition=gpus,gpus=0", "invalid partition specified: gpus"),
-        ("--slurm time=soon", "--slurm time=soon: allowed: minutes"),
-        ("--slurm gpus=2", "--slurm gpus=2: allowed: 0, 1 or TYPE:1"),
-        ("--slurm partion=gpu", "did you mean 'partition'?"),
-        ("--slurm partition", "allowed: KEY=VALUE"),
-        ("--slurm gpus=1 --device cpu", "--slurm gpus=1, but --device is cpu"),
-        ("--devices cpu:2", "give gpus= in --slurm"),
-    ],
-)
-def test_a_mistake_is_one_line(tmp_path: Path, slurm: FakeSlurm, words: str, says: str) -> None:
-    said = finish(slurm.start(tmp_path / "out", *words.split()), 2)
-    lines = [line for line in said.splitlines() if line.startswith("error")]
-    assert len(lines) == 1 and says in lines[0] and "Traceback" not in said
-    assert not slurm.jobs()
-
-
-@pytest.mark.parametrize("missing", ["sbatch", "submitit"])
-def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path, slurm: FakeSlurm, missing: str) -> None:
-    variables = {}
-    if missing == "submitit":
-        (tmp_path / "site" / "submitit").mkdir(parents=True)
-        (tmp_path / "site" / "submitit" / "__init__.py").write_text("raise ImportError('No module named submitit')")
-        variables["PYTHONPATH"] = f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    else:
-        shutil.rmtree(slurm.commands)
-    said = finish(slurm.start(tmp_path / "out", **variables), 2)
-    assert len(said.splitlines()) == 1
-    assert ("lorasp-harness[slurm]" if missing == "submitit" else "no command sbatch") in said
 
 
 @pytest.mark.slow
