@@ -87,6 +87,8 @@ class Child:
         return self.server.find_exit_code(self.number, seconds)
 
 
+SOURCE = f"import harness.core.end_with_parent; from {__name__} import serve; serve()"
+"""What the server runs. The first import comes first: until then nothing ends the server with the run."""
 GPU_CHECK = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """With it torch.cuda.is_available() leaves the GPU closed: what a process has opened, its children cannot open."""
 
@@ -97,7 +99,7 @@ class ForkServer:
     def __init__(self, modules: Sequence[str]) -> None:
         self._connection, theirs = Pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()", str(theirs.fileno()), *modules],
+            [sys.executable, "-c", SOURCE, str(theirs.fileno()), str(os.getpid()), *modules],
             env={**os.environ, **build_child_environment(), **GPU_CHECK},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -194,21 +196,17 @@ class ForkServer:
 
 
 def serve() -> NoReturn:
-    """Entry point of the server; its arguments are the file descriptor of its connection and the modules."""
-    from harness.core.end_with_parent import end_with_parent  # not at the top: the import acts on its process
-
-    parent = os.getppid()
-    end_with_parent()
+    """Entry point of the server; its arguments are the descriptor of its connection, the run's process and modules."""
     # the run decides; a signal to all processes of a job must not end the children before they have a checkpoint
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != int(sys.argv[2]):  # the run ended before the kernel was asked to end this process with it
         os._exit(1)
     wait_passively()
     connection = Connection(int(sys.argv[1]))
     gc.disable()  # what is imported stays, so looking for garbage in it only takes time
-    for name in sys.argv[2:]:
+    for name in sys.argv[3:]:
         importlib.import_module(name)
     gc.enable()
     # pages that the collector does not touch stay shared between the children
