@@ -155,6 +155,7 @@ def read_flags(words: list[str]) -> dict[str, Any]:
     return {name[2:].replace("-", "_"): (value,) if name == "--plugin" else value for name, value in pairs}
 
 
+@pytest.mark.slow
 def test_executor_trains_the_largest_pack_first(capsys: pytest.CaptureFixture[str]) -> None:
     words = find_command("run --plugin largest_first.py")
     more = ["--methods", "lora,lorasp:frozen=int8,lora:rank=4", *SHORT]

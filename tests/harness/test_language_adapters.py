@@ -66,6 +66,7 @@ def logits(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
         return torch.stack([model.eval()(**tokenizer(text, return_tensors="pt")).logits[0] for text in texts])
 
 
+@pytest.mark.slow
 def test_three_classes_need_no_number_and_a_drawn_pooler_is_in_the_adapter(tmp_path: Path) -> None:
     model = base(tmp_path / "base")
     records = run(tmp_path, model, "--methods", "lora:rank=2,lora:rank=2,target=dense,dora:rank=2,ia3,prompt:tokens=2")

@@ -132,6 +132,7 @@ def test_a_preset_that_cannot_work_is_one_line(
     assert says in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_executor_is_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = write(tmp_path / "spool.py", EXECUTOR)
     words = ["--methods", "lora,lorasp", *SMALL, "--threads", "1"]
@@ -192,7 +193,9 @@ def run_in(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("group", "packs"), [("objective", [1, 2, 2]), ("optimizer", [3, 3, 3])])
+@pytest.mark.parametrize(
+    ("group", "packs"), [("objective", [1, 2, 2]), pytest.param("optimizer", [3, 3, 3], marks=pytest.mark.slow)]
+)
 def test_a_protocol_field_is_one_edited_file(group: str, packs: list[int], tmp_path: Path) -> None:
     """Cells with another value have a pack of their own where the forward pass depends on the field."""
     for package in ("harness", "methods", "suites", "reports", "results", "studies"):

@@ -185,6 +185,7 @@ def reported(seeds: int, folder: Path) -> tuple[Path, list[Record]]:
     return write_report(found, [], folder / "report", "title", "command", images=("svg",)), found
 
 
+@pytest.mark.slow
 def test_the_page_grows_little_with_the_seeds_and_links_the_file_of_all(tmp_path: Path) -> None:
     small, few = reported(500, tmp_path / "a")
     large, many = reported(2000, tmp_path / "b")

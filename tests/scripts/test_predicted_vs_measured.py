@@ -75,6 +75,7 @@ SHAPED += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, way", SHAPED, ids=str)
 def test_shapes_are_predicted_without_a_gpu(model: str, way: dict[str, str]) -> None:
     """Weights are the published counts: 60.5M and 1,236M, the head of llama as a classifier being small."""

@@ -40,6 +40,7 @@ def same(name: str, methods: tuple[str, ...]) -> None:
         assert [row[c].partition(",")[0] for c in COLUMNS] == [stored[c].partition(",")[0] for c in COLUMNS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_some_rows_are_those_that_the_script_measures(name: str) -> None:
     same(name, FAST[name])

@@ -80,6 +80,7 @@ def test_seeds_without_spread_are_no_test() -> None:
     assert "no spread for a test" in said(80.0, 80.0, spread=0.0)
 
 
+@pytest.mark.slow
 def test_the_baseline_trains_the_same_rows_and_scores_them_in_its_own_order(tmp_path: Path) -> None:
     flags = {"tasks": ("sst2",), "methods": "lora", "seeds": "1", "max_steps": 150, "group_by_length": True}
     spec = make_spec(flags | {"threads": 1})
@@ -160,7 +161,8 @@ def test_a_cell_that_fails_ends_the_grid(monkeypatch: pytest.MonkeyPatch) -> Non
         run_harness(plan, spec)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
 def test_processes_at_once_train_one_seed_each_to_the_end(count: int, capfd: pytest.CaptureFixture[str]) -> None:
     flags = {"tasks": ("sst2",), "methods": "lorasp,lora", "max_steps": 4, "eval_rows": 40, "threads": 1}
     spec = make_spec(flags | {"seeds": str(count)})

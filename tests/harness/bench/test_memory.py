@@ -77,6 +77,7 @@ def test_fulls_are_those_of_the_whole_backbone(name: str) -> None:
     assert (found(name).gradients, found(name).moments) == (backbone, 2 * backbone)
 
 
+@pytest.mark.slow
 def test_what_is_kept_for_the_backward_pass_is_what_trainer_keeps() -> None:
     ours, theirs = found("lora").kept, found("peft + Trainer: lora").kept
     assert ours == pytest.approx(theirs, rel=0.05)
@@ -102,6 +103,7 @@ def test_a_saving_is_the_share_of_loras_peak_that_is_not_taken() -> None:
     assert sample["saved"] == pytest.approx(0.1) and sample["saved_predicted"] == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_a_peak_is_of_a_process_of_its_own() -> None:
     (made,) = _run_in_process([jobs()["lora"]])
     assert made.peak and made.peak > 0 and made.gradients == lora_bytes()

@@ -41,6 +41,7 @@ def of(made: dict[str, Any], what: str, k: int = 1, packed: bool = False) -> dic
     return dict(found)
 
 
+@pytest.mark.slow
 def test_each_meets_its_counterpart(ran: tuple[dict[str, Any], Path]) -> None:
     made, _ = ran
     baselines = {r["what"]: r["rival"] for r in made["results"] if r["rival"]}
@@ -146,6 +147,7 @@ def test_steps_are_captured_on_a_gpu(tmp_path: Path) -> None:
     assert len(ours) == 5 and all(r["not_captured"] is None for r in ours)
 
 
+@pytest.mark.slow
 def test_a_race_leaves_nothing_of_its_baseline_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """AdaLoRA's Trainer refers to itself; on a GPU it would take the memory of the packs that follow."""
     models: list[weakref.ref[torch.nn.Module]] = []

@@ -117,6 +117,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SPLITS = [(7, 2), (0, 4), pytest.param(7, 4, marks=pytest.mark.slow), pytest.param(7, 1, marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "widest"), SPLITS)
 def test_halves_go_on_and_no_step_is_repeated(
     at: int, widest: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +155,7 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     assert_near(undisturbed, tmp_path, asked[0])
 
 
+@pytest.mark.slow
 def test_a_pack_that_cannot_be_scored_whole_is_scored_in_parts(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_signal_stops_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: P
     assert torch.load(path)["step"] > 0
 
 
+@pytest.mark.slow
 @each(signal.SIGKILL, signal.SIGTERM)
 def test_no_process_is_left_that_measures_a_profile(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "harness", "profile", "--tasks", "rte", "--methods", "lora", "--seeds", "1"]

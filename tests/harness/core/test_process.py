@@ -132,6 +132,7 @@ RUN = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_with_its_profiles_among_all_of_our_names(folder: Path) -> None:
     """As the console script starts it: the working directory is not on the path, but on that of a plain subprocess."""
     for name in PACKAGES:

@@ -96,6 +96,7 @@ def run(out: Path, *words: str) -> dict[str, Record]:
     return Store(out).read()[0]
 
 
+@pytest.mark.slow
 def test_from_a_run_of_one_task_to_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = run(tmp_path / "mnli", "--methods", "lora,lorasp", "--tasks", "mnli", "--save-adapters")
     slow = ("--methods", "lora,lorasp", "--tasks", "rte", "--lr", "1e-6")

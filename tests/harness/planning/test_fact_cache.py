@@ -47,6 +47,7 @@ def planned(folder: Path, *words: str) -> tuple[list[str], list[str]]:
     return lines, imported
 
 
+@pytest.mark.slow
 def test_a_plan_made_before_imports_no_torch_and_says_the_same(cache: Path) -> None:
     words = ("--tasks", "rte,stsb", "--methods", "lora,lorasp", "--seeds", "2")
     first, imported = planned(cache.parent, *words)

@@ -85,6 +85,7 @@ def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
     assert Capacity("cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
 
 
+@pytest.mark.slow
 def test_ways_to_fit_do_fit() -> None:
     made = plan()
     capacity = Capacity("cpu", 0)

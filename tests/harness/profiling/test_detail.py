@@ -127,6 +127,7 @@ def test_energy_is_that_of_warm_steps_over_seconds(question: ProfileRequest, mon
     assert detail.measure_energy(Steps(), question, range(5, 65), Gpu("cpu")) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_no_garbage_is_collected_while_it_measures(question: ProfileRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     on: list[bool] = []
     whole = detail.time_steps

@@ -295,6 +295,7 @@ def test_flops_are_those_of_torchs_counter(tmp_path: Path) -> None:
     assert predict(step).flops == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_predicted_prints_no_traceback() -> None:
     """In a process of its own: torch's loggers write to the stderr of when they were made."""
     code = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import signal
@@ -28,7 +29,10 @@ def test_the_result_and_the_error_of_the_function_come_back() -> None:
 def run(script: Path, source: str) -> subprocess.Popen[str]:
     script.write_text(source)
     env = os.environ | build_child_environment()
-    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env)
+    # a command that a shell starts in the background ignores Ctrl-C, and so would its tests
+    restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, str(script)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, preexec_fn=restore)
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_and_gives_the_same_bits(tmp_path: Path, request: pytest.FixtureRequest)
     assert_same_bits(tmp_path / "plain", tmp_path / "refused", asked[0])
 
 
+@pytest.mark.slow
 def test_want_of_memory_parts_the_pack_where_it_stands_and_leaves_only_what_is_alone_eager(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,12 +33,14 @@ def test_a_grid_without_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_suite_is_predicted() -> None:
     for suite in ("glue", "wmt16", "mmlu", "xnli", "domain"):
         made = forecast_run(make_spec({"suite": (suite,), "seeds": "1", "methods": "lora", "device": "cpu"}), None)
         assert made["packs"] and all(p["peak"] for p in made["packs"]), suite
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_with_a_way(capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--tasks rte --seeds 1 --methods full --device cpu --memory 5MiB --json".split()
     assert main(["plan", *flags]) == 1, "a script that plans before it runs must stop here"

@@ -143,6 +143,7 @@ def test_one_run_gives_a_site_without_comparisons(tmp_path: Path) -> None:
         assert "none." in (tmp_path / "board" / name).read_text()
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_take_seconds(tmp_path: Path) -> None:
     for i in range(200):
         store_run(tmp_path / f"run{i:03}", 1 + i % 28, offset=i / 100)

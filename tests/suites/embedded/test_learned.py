@@ -24,7 +24,8 @@ def scores(out: Path, metric: str, **flags: Any) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize(("seeds", "steps"), [("1", 60), pytest.param("5", 200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "steps"), [("1", 60), ("5", 200)])
 def test_bleu_rises_by_fifteen_points(seeds: str, steps: int, tmp_path: Path) -> None:
     flags = {"suite": ("wmt16",), "eval_rows": 100}
     before = scores(tmp_path / "before", "bleu", **flags, seeds="1", max_steps=1, lr=1e-9)
@@ -34,7 +35,8 @@ def test_bleu_rises_by_fifteen_points(seeds: str, steps: int, tmp_path: Path) ->
         assert np.mean(found) >= before[task][0] + 15 and np.mean(found) < 95
 
 
-@pytest.mark.parametrize(("seeds", "steps"), [("1", 100), pytest.param("5", 200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "steps"), [("1", 100), ("5", 200)])
 def test_the_exam_is_passed_after_instructions_and_guessed_before(seeds: str, steps: int, tmp_path: Path) -> None:
     before = scores(tmp_path / "before", "accuracy", suite=("mmlu",), seeds="1", max_steps=1, lr=1e-9)
     after = scores(tmp_path / "after", "accuracy", suite=("mmlu",), seeds=seeds, max_steps=steps)
