@@ -2,7 +2,7 @@
 
 first signal   -> SignalHandler raises KeyboardInterrupt; inside `defer_interrupts` it waits for the step's end
 second signal  -> KeyboardInterrupt immediately
-while a module is imported, the first signal waits for the end of the import
+while a module is imported or an object ends itself (`__del__`), the first signal waits for the end of that
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGALRM")
 
 
 RETRY_SECONDS = 0.05
-"""Between two looks at whether an import has ended."""
+"""Between two looks at whether the import or `__del__` has ended."""
 MAX_SECONDS = 1e9
 """Of a timer of the system: 31 years."""
 
@@ -28,7 +28,8 @@ class SignalHandler:
     """A signal handler that raises KeyboardInterrupt. `number` is the first signal received, None before that.
 
     While a module is imported, the first signal waits: an exception inside the initialization of a C++ library, such
-    as torch's, aborts the process. A second signal does not wait.
+    as torch's, aborts the process. It also waits inside `__del__`, whose exceptions Python prints and forgets. A second
+    signal does not wait.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class SignalHandler:
         is_first, self._is_retry = self.number is None or self._is_retry, False
         if self.number is None:
             self.number = number
-        if is_first and _is_importing(frame):
+        if is_first and _must_wait(frame):
             self._timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
             self._timer.daemon = True
             self._timer.start()
@@ -123,10 +124,10 @@ class TimeLimit(SignalHandler):
             self._may_raise = False
 
 
-def _is_importing(frame: Any) -> bool:
-    """Whether a frame, or one that called it, is of Python's import machinery."""
+def _must_wait(frame: Any) -> bool:
+    """Whether a frame, or one that called it, is of Python's import machinery or a `__del__`."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

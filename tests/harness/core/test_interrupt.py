@@ -248,6 +248,21 @@ def test_the_first_signal_waits_for_the_end_of_an_import(tmp_path: Path, monkeyp
     assert signals.exit_code == 143
 
 
+def test_the_first_signal_waits_for_the_end_of_an_object() -> None:
+    """Python prints what `__del__` raises and goes on: the signal would be lost."""
+
+    class Ends:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("ended")
+
+    done: list[str] = []
+    with catch_signals() as signals, pytest.raises(KeyboardInterrupt):
+        Ends()
+        time.sleep(60)
+    assert done == ["ended"] and signals.exit_code == 143
+
+
 def test_a_second_signal_does_not_wait_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slower_module.py").write_text(
         "import os, signal, time\nfor _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\nwhole = True\n"
