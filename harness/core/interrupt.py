@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,12 +43,25 @@ class SignalHandler:
         if self.number is None:
             self.number = number
         if is_first and _must_wait(frame):
-            self._timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
-            self._timer.daemon = True
-            self._timer.start()
+            self._send_again(number)
             return
         self.cancel_retry()
         raise KeyboardInterrupt
+
+    def catch_swallowed(self, unraisable: Any) -> bool:
+        """Send the signal again if its exception met code that cannot pass it on, such as a weak reference's callback.
+
+        To be asked by sys.unraisablehook; returns whether it was this exception.
+        """
+        if self.number is None or not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            return False
+        self._send_again(self.number)
+        return True
+
+    def _send_again(self, number: int) -> None:
+        self._timer = threading.Timer(RETRY_SECONDS, self._retry, [number])
+        self._timer.daemon = True
+        self._timer.start()
 
     def cancel_retry(self) -> None:
         """Send no signal again: it would meet the default handler, which ends the process."""
@@ -180,9 +194,12 @@ def catch_signals() -> Iterator[SignalHandler]:
     previous_handlers = {n: handler for n in _list_signals() if (handler := signal.getsignal(n)) in defaults}
     for number in previous_handlers:
         signal.signal(number, catcher)
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None if catcher.catch_swallowed(unraisable) else report(unraisable)
     try:
         yield catcher
     finally:
+        sys.unraisablehook = report
         catcher.cancel_retry()
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)

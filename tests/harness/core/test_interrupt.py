@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,26 @@ def test_the_first_signal_waits_for_the_end_of_an_object() -> None:
         Ends()
         time.sleep(60)
     assert done == ["ended"] and signals.exit_code == 143
+
+
+def test_a_signal_that_a_callback_swallows_comes_again() -> None:
+    """Python prints what the callback of a weak reference raises and goes on."""
+    done: list[str] = []
+
+    def callback(reference: object) -> None:
+        done.append("called")
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("never")  # the exception is raised before this
+
+    class Plain:
+        pass
+
+    with catch_signals() as signals, pytest.raises(KeyboardInterrupt):
+        thing = Plain()
+        reference = weakref.ref(thing, callback)
+        del thing
+        time.sleep(60)
+    assert done[0] == "called" and reference() is None and signals.exit_code == 143
 
 
 def test_a_second_signal_does_not_wait_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
