@@ -19,13 +19,14 @@ import pandas as pd
 
 from harness.core.device import choose_threads
 from harness.core.provenance import describe_environment
-from harness.core.record import AverageInfo, Environment, PackInfo, Parameters, Phases, Predictions, Record, TrainState
+from harness.core.record import Environment, PackInfo, Parameters, Phases, Predictions, Record, TrainState
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.core.stored_files import encode_parquet, to_json
 from harness.planning.plan import make_plan
 from harness.planning.planned_cell import PlannedCell
+from harness.runner.recorder import describe_averages
 from harness.runner.run import format_title
 
 SUITES, TASKS = "glue,wmt16", "cola,mnli,mrpc,qnli,qqp,rte,sst2,stsb,en-ro,ro-en"
@@ -43,20 +44,12 @@ def build_record(planned: PlannedCell, score: float, environment: Environment, n
     """A record as a run writes it, with a score made up."""
     suite, task = planned.suite, planned.task
     scores = {name: score - place for place, name in enumerate(task.metrics)}
-    averages = {
-        a.name: AverageInfo(
-            tasks=sorted(a.scores),
-            score=suite.headline(planned.cell.task, scores, a),
-            metrics=list(a.scores.get(planned.cell.task, ())),
-        )
-        for a in suite.averages
-    }
     return Record(
         key=planned.key,
         status="ok",
         cell=planned.cell,
         scores=scores,
-        averages=averages,
+        averages=describe_averages(suite, planned.cell.task, scores),
         majority=50.0,
         stand_in=True,
         data_source="embedded",

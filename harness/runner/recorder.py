@@ -116,6 +116,18 @@ class Recorder:
         return write_adapter(out, planned.key, result.adapter, prepare_base(out, source, config), config)
 
 
+def describe_averages(suite: Suite, task: str, scores: Mapping[str, float]) -> dict[str, AverageInfo]:
+    """Name of each average of a suite -> its tasks, and the score and metrics of a cell's task in it."""
+    return {
+        a.name: AverageInfo(
+            tasks=sorted(a.scores),
+            score=suite.headline(task, scores, a),
+            metrics=list(a.scores.get(task, ())),
+        )
+        for a in suite.averages
+    }
+
+
 def _build_outcome_fields(
     suite: Suite, planned: PlannedCell, status: Status, result: Result | None, inputs: InputFacts | None
 ) -> dict[str, Any]:
@@ -123,17 +135,9 @@ def _build_outcome_fields(
     if result is None or inputs is None:
         return {}
     scores = result.scores if status == "ok" else {}
-    averages = {
-        a.name: AverageInfo(
-            tasks=sorted(a.scores),
-            score=suite.headline(planned.cell.task, scores, a),
-            metrics=list(a.scores.get(planned.cell.task, ())),
-        )
-        for a in suite.averages
-    }
     return {
         "scores": scores,
-        "averages": averages,
+        "averages": describe_averages(suite, planned.cell.task, scores),
         "rows": dict(inputs.rows),
         "truncation": inputs.truncation,
         "loss_curve": result.history.curve,
