@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.frames import build_grids
+from harness.core.record import Record
+from reports.frames import Grid, build_grids
 from reports.registered import SuiteContext
 from reports.statistics.analysis import analyse
 from reports.statistics.families import Question
@@ -14,12 +15,20 @@ from reports.tables.examples import build
 from tests.reports.predicted import guesses, kept
 
 
-def test_counts_are_means_over_pairs_of_runs(tmp_path: Path) -> None:
+def keep_three_methods(
+    folder: Path, seeds: int
+) -> tuple[Grid, list[Record], dict[tuple[str, int], np.ndarray], np.ndarray]:
+    """The grid of lora, lorasp and dora, its records, their predictions by (method, seed) and the 300 targets."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, 300)
-    said = {(m, s): guesses(rng, targets, 0.8) for m in ("lora", "lorasp", "dora") for s in range(4)}
-    records = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
+    said = {(m, s): guesses(rng, targets, 0.8) for m in ("lora", "lorasp", "dora") for s in range(seeds)}
+    records = [kept(folder, p, targets, method=m, seed=s) for (m, s), p in said.items()]
     (grid,) = build_grids(records)
+    return grid, records, said, targets
+
+
+def test_counts_are_means_over_pairs_of_runs(tmp_path: Path) -> None:
+    grid, records, said, targets = keep_three_methods(tmp_path, seeds=4)
     table = build(SuiteContext(grid, analysis=analyse(records, [], cells=tmp_path)))
     assert table is not None and [row[:2] for row in table.rows] == [("rte", "lorasp"), ("rte", "dora")]
     for row in table.rows:
@@ -38,11 +47,7 @@ def test_no_predictions_no_table(tmp_path: Path) -> None:
 
 def test_the_declared_baseline_is_what_examples_and_aggregates_are_compared_with(tmp_path: Path) -> None:
     """In "lora vs dora, lorasp vs lora" it is dora, and lora stands on the other side of a declared pair."""
-    rng = np.random.default_rng(0)
-    targets = rng.integers(0, 2, 300)
-    said = {(m, s): guesses(rng, targets, 0.8) for m in ("lora", "lorasp", "dora") for s in range(3)}
-    records = [kept(tmp_path, p, targets, method=m, seed=s) for (m, s), p in said.items()]
-    (grid,) = build_grids(records)
+    grid, records, said, targets = keep_three_methods(tmp_path, seeds=3)
     for declared, baseline in (("lora vs dora", "dora"), ("lora vs lorasp, lorasp vs dora", "lorasp")):
         analysis = analyse(records, [], cells=tmp_path, question=Question(declared))
         table = build(SuiteContext(grid, analysis=analysis))

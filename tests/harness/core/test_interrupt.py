@@ -11,7 +11,6 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,14 +28,7 @@ WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-row
 WORDS += ("--formats", "csv", "--figures", "svg")
 
 
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """A shell starts background jobs deaf to Ctrl-C, and what they start is deaf too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGINT, before)
-    signal.signal(signal.SIGHUP, hangup)
+pytestmark = pytest.mark.usefixtures("hears_signals")
 
 
 def each(first: signal.Signals, *others: signal.Signals) -> pytest.MarkDecorator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import os
 import signal
@@ -29,10 +28,7 @@ def test_the_result_and_the_error_of_the_function_come_back() -> None:
 def run(script: Path, source: str) -> subprocess.Popen[str]:
     script.write_text(source)
     env = os.environ | build_child_environment()
-    # a command that a shell starts in the background ignores Ctrl-C, and so would its tests
-    restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    command = [sys.executable, str(script)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, preexec_fn=restore)
+    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env)
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
@@ -41,6 +37,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert process.communicate(timeout=60)[0].split() == ["once", "True"]
 
 
+@pytest.mark.usefixtures("hears_signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_caller(tmp_path: Path, number: int) -> None:
     source = "import time\nfrom harness.profiling.worker import call_alone\nprint('here', flush=True)\n"

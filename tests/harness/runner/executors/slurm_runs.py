@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.harness.runner.executors import test_pool
 from tests.harness.runner.executors.test_pool import GRID, WORDS
 
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel")
@@ -76,11 +78,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """What was said on stderr."""
-    _, said = process.communicate(timeout=500)
-    assert process.returncode == code, said
-    return said
+finish = functools.partial(test_pool.finish, timeout=500)
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:

@@ -43,15 +43,20 @@ def start(out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables
     )
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """What was said on stderr."""
-    _, said = process.communicate(timeout=300)
+def finish(process: subprocess.Popen[str], code: int = 0, timeout: float = 300) -> str:
+    """What was said on stderr; `timeout` in seconds."""
+    _, said = process.communicate(timeout=timeout)
     assert process.returncode == code, said
     return said
 
 
 def read(out: Path) -> dict[str, Record]:
     return Store(out).read()[0]
+
+
+def read_by_method(out: Path) -> dict[str, Record]:
+    """The last record of each method."""
+    return {record.cell.method: record for record in read(out).values()}
 
 
 def assert_equal(one: dict[str, Record], other: dict[str, Record]) -> None:
@@ -136,7 +141,7 @@ def test_a_cell_that_kills_its_worker_twice_fails_and_the_others_do_not(tmp_path
     out = tmp_path / "out"
     grid = f"--plugin {tmp_path}/killing.py --methods lora,killing --tasks rte --devices cpu:2"
     finish(start(out, grid=grid, steps=5), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert by_method["killing"].status == "failed"
     assert "SIGKILL" in (by_method["killing"].reason or "")
@@ -148,7 +153,7 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
     out = tmp_path / "out"
     grid = f"--plugin {tmp_path}/hanging.py --methods lora,hanging --tasks rte --devices cpu:2"
     finish(start(out, grid=grid, steps=5, LORASP_HARNESS_WORKER_SECONDS="40"), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert by_method["hanging"].status == "failed" and "hung" in (by_method["hanging"].reason or "")
 
@@ -180,7 +185,7 @@ def test_methods_that_fail_in_a_worker_only_have_their_reason_and_the_others_tra
     out = tmp_path / "out"
     grid = f"--plugin {tmp_path}/failing.py --methods unreadable,exiting,lora --tasks rte --seeds 1 --devices cpu:1"
     finish(start(out, grid=grid, steps=5), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert "no second one of me" in (by_method["unreadable"].reason or "")
     assert "enough of this" in (by_method["exiting"].reason or "")

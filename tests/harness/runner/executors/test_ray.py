@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import io
@@ -26,8 +27,9 @@ from harness.planning.packs import Pack
 from harness.runner.execute import open_executor
 from harness.training.checkpoint import Checkpoints
 from harness.training.pack_job import PackJob
+from tests.harness.runner.executors import test_pool
 from tests.harness.runner.executors.plugins import EDITING, HANGING, KILLING
-from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read, start
+from tests.harness.runner.executors.test_pool import GRID, WORDS, assert_equal, read, read_by_method, start
 from tests.harness.sittings import planned
 
 pytestmark = [
@@ -45,11 +47,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     return read(out)
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """What was said on stderr; on a busy machine Ray takes minutes."""
-    _, said = process.communicate(timeout=1200)
-    assert process.returncode == code, said
-    return said
+finish = functools.partial(test_pool.finish, timeout=1200)
+"""On a busy machine Ray takes minutes."""
 
 
 def list_processes(out: Path) -> list[psutil.Process]:
@@ -158,7 +157,7 @@ def test_plugins_and_model_travel_to_the_nodes(tmp_path: Path, cluster: Any) -> 
     words = ("--executor", "ray", "--address", cluster.address)
     # the nodes of this cluster have the cache folder of the process that started it
     finish(start(out, *words, grid=grid, steps=5, LORASP_HARNESS_CACHE=str(cache)), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert by_method["killing"].status == "failed"
     assert "ended 2 times" in (by_method["killing"].reason or "")
@@ -220,6 +219,6 @@ def test_a_task_that_hangs_is_ended(tmp_path: Path) -> None:
     out = tmp_path / "out"
     grid = f"--plugin {tmp_path}/hanging.py --methods lora,hanging --tasks rte --executor ray"
     finish(start(out, grid=grid, steps=5, LORASP_HARNESS_WORKER_SECONDS="60"), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert by_method["hanging"].status == "failed" and "sent nothing" in (by_method["hanging"].reason or "")

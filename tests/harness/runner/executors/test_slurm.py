@@ -23,7 +23,7 @@ from tests.harness.runner.executors.slurm_runs import (
     start,
     wait_until,
 )
-from tests.harness.runner.executors.test_pool import assert_equal, read
+from tests.harness.runner.executors.test_pool import assert_equal, read, read_by_method
 
 pytest.importorskip("submitit")
 
@@ -179,7 +179,7 @@ def test_a_cell_that_kills_its_job_twice_fails_and_the_others_do_not(tmp_path: P
     out = tmp_path / "out"
     grid = f"--plugin {tmp_path}/killing.py --methods lora,killing --tasks rte --seeds 1"
     finish(slurm.start(out, grid=grid, steps=5), 1)
-    by_method = {record.cell.method: record for record in read(out).values()}
+    by_method = read_by_method(out)
     assert by_method["lora"].status == "ok"
     assert by_method["killing"].status == "failed"
     assert "its Slurm job ended 2 times" in (by_method["killing"].reason or "")
