@@ -8,6 +8,8 @@ import math
 import os
 import sys
 import sysconfig
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -91,6 +93,17 @@ def set_child_environment() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def follow_parent() -> None:
+    """Let a thread end this process when its parent has ended, also if that was killed."""
+
+    def wait(parent: int) -> None:
+        while os.getppid() == parent:  # then another process is the parent
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=wait, args=(os.getppid(),), daemon=True).start()
 
 
 PR_SET_NAME = 15

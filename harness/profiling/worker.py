@@ -7,7 +7,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -15,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from harness.core.fork_server import ForkServer
 from harness.core.interrupt import SIGNAL_NAMES
+from harness.core.process import follow_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def answer(descriptor: int) -> None:
     for name in SIGNAL_NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    follow_parent()
     connection = Connection(descriptor)
     work, args, kwargs = pickle.loads(connection.recv_bytes())
     try:
@@ -73,13 +73,6 @@ def answer(descriptor: int) -> None:
     except Exception as error:
         result = False, error
     connection.send(result)
-
-
-def _follow(parent: int) -> None:
-    """End this process when the fork server has ended, which ends with the run."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 def follow_stdin() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from harness.core.record_segment import Stamp
 from harness.core.store import INDEX, Store
 from harness.core.stored_files import describe_damage, parse_record, read_document, read_documents, read_record
 from harness.models.adapter_files import BASES, FOLDER, find_changed_files
+from harness.training.checkpoint import build_file_name
 
 FINAL = ("ok", "failed", "oom")
 """Statuses of a cell that has ended; a cancelled one runs again, from its checkpoint if there is one."""
@@ -177,10 +177,10 @@ def _list_finished_checkpoints(store: Store, records: Mapping[str, Record]) -> I
         return
     ended = {key for key, record in records.items() if record.status in FINAL}
     packs = {tuple(record.pack.keys) for record in records.values() if record.pack}
-    # the name is a hash of the cells (see harness/training/checkpoint.py), so that no file need be read
-    names = {hashlib.sha256(" ".join(keys).encode()).hexdigest()[:16] for keys in packs if set(keys) <= ended}
+    # the name is a hash of the cells, so that no file need be read
+    names = {build_file_name(keys) for keys in packs if set(keys) <= ended}
     for path in paths:
-        if path.stem in names:
+        if path.name in names:
             yield Unneeded(path, "the checkpoint of a finished pack")
 
 

@@ -47,6 +47,11 @@ ASSUMED_RATE = 100e6
 """Bytes per second that a disk is assumed to write before the first write is timed."""
 
 
+def build_file_name(keys: Sequence[str]) -> str:
+    """The name of the checkpoint of a pack, from the keys of its cells in slot order."""
+    return f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.pt"
+
+
 @dataclasses.dataclass(frozen=True)
 class PackCheckpoint:
     """The state of a pack between two steps.
@@ -124,7 +129,7 @@ class Checkpoints:
         self._write_failed = False
 
     def path(self, keys: Sequence[str]) -> Path:
-        return self.folder / f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.pt"
+        return self.folder / build_file_name(keys)
 
     def write(self, checkpoint: PackCheckpoint) -> None:
         """Replace the pack's last checkpoint. If the disk refuses, the run continues without one, with a note."""

@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import pickle
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -31,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals, defer_interrupts
-from harness.core.process import name_process
+from harness.core.process import follow_parent, name_process
 from harness.core.provenance import get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.job_pickle import RegisteredClassPickler, check_plugins, explain_pickle_errors
@@ -174,7 +172,7 @@ def main(descriptor: int) -> None:
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    follow_parent()
     connection = Connection(descriptor)
     with catch_signals() as signals:
         try:
@@ -236,10 +234,3 @@ def receive(connection: Connection) -> Message:
     """The next message. Raises EOFError when the other side has ended."""
     message: Message = pickle.loads(connection.recv_bytes())
     return message
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the run has ended, also if it was killed: another process is the parent then."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
