@@ -70,7 +70,7 @@ def build_facts(spec: Spec, device: str, threads: int) -> dict[str, Any]:
 
     return {
         "model": spec.model[0] if spec.model else "embedded encoder",
-        "batch": f"{spec.batch_size} x {spec.max_length}",
+        "batch": f"{spec.batch_size[0]} x {spec.max_length}",
         "dtype": spec.dtype[0],
         "device": format_machine(device, threads),
     }

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from harness.core.method import SUITES
 from harness.core.registry import load_package
-from harness.core.spec import Spec, Words
+from harness.core.spec import LISTS, Spec
 from harness.core.suite_options import SuiteOption
 
 
@@ -68,7 +68,7 @@ def format_metavar(field: FieldInfo) -> str | None:
     leaves = _list_leaf_types(field.annotation)
     # the values of a Literal are its leaves; otherwise the leaf is the one type that is not None
     values = "|".join(leaf if isinstance(leaf, str) else VALUE_NAMES.get(leaf, "TEXT") for leaf in leaves)
-    return f"{values}[,...]" if Words in field.metadata else values
+    return f"{values}[,...]" if any(kind in field.metadata for kind in LISTS) else values
 
 
 def format_option_metavar(option: SuiteOption) -> str:
@@ -82,6 +82,8 @@ def format_option_metavar(option: SuiteOption) -> str:
 
 def _list_leaf_types(annotation: Any) -> list[Any]:
     """The types, or values of a Literal, in an annotation without None and `...`, each once."""
+    if typing.get_origin(annotation) is Annotated:  # its other arguments are bounds
+        return _list_leaf_types(typing.get_args(annotation)[0])
     arguments = [a for a in typing.get_args(annotation) if a not in (types.NoneType, ...)]
     if not arguments or typing.get_origin(annotation) is typing.Literal:
         return arguments or [annotation]

@@ -82,6 +82,8 @@ class Metric(abc.ABC):
 
 
 METRICS: Registry[type[Metric]] = Registry("metric")
+HELD_OUT = "train_heldout"
+"""The split of train rows that `--validation` holds out; its scores end in `_heldout`, as in `accuracy_heldout`."""
 
 
 def resolve_metric(score: str, splits: Sequence[str]) -> tuple[Metric, str]:
@@ -95,7 +97,8 @@ def resolve_metric(score: str, splits: Sequence[str]) -> tuple[Metric, str]:
     names = [name for name in METRICS.names() if score == name or score.startswith(f"{name}_")]
     for name in sorted(names, key=len, reverse=True):  # f1_macro before f1
         ending = score.removeprefix(name)
-        fits = [split for split in splits if split.endswith(ending)]
+        # a name without an ending is of an official split, never of the validation part beside it
+        fits = [split for split in splits if split.endswith(ending) and (ending or split != HELD_OUT)]
         if len(fits) == 1:
             return METRICS.get(name)(), fits[0]
     listed = ", ".join(METRICS.names())

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from harness.core.cell import LIMITS, Precision, Recompute, check_warmup
@@ -59,7 +68,28 @@ def _format_integer(value: Any) -> Any:
     return value
 
 
+def _split_values(value: Any) -> Any:
+    """'1e-3,2e-3', 1e-3 or [1e-3, 2e-3] -> values, each once; None -> no value."""
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, (int, float)) and not isinstance(value, bool) else _split_words(value)
+    if not isinstance(values, tuple):
+        return values
+    # an empty shell variable is refused like any other text that is no value; only an absent flag means the default
+    return tuple(dict.fromkeys(values)) or (("",) if value != () else ())
+
+
 Words = BeforeValidator(_split_words)
+Axis = BeforeValidator(_split_values)
+"""A setting that may have several values, each of which trains every method."""
+LISTS = (Words, Axis)
+"""Fields with one of these take a comma-separated list."""
+Rate = Annotated[float, Field(gt=0, le=LIMITS["lr"])]
+Epochs = Annotated[float, Field(gt=0, le=LIMITS["epochs"])]
+Steps = Annotated[int, Field(ge=1, le=LIMITS["max_steps"])]
+BatchSize = Annotated[int, Field(ge=1, le=LIMITS["batch_size"])]
+Warmup = Annotated[float, Field(ge=0, le=LIMITS["max_steps"]), AfterValidator(check_warmup)]
+Decay = Annotated[float, Field(ge=0, le=LIMITS["lr"])]
 
 
 class Spec(BaseModel):
@@ -144,31 +174,25 @@ class Spec(BaseModel):
     option: tuple[str, ...] = Field(
         default=(), description="NAME=VALUE: an option of a suite; `suites show NAME` lists those of a suite"
     )
-    lr: float | None = Field(
-        default=None,
-        gt=0,
-        le=LIMITS["lr"],
-        description="peak learning rate of every method; default: the rate that each method declares for the preset",
+    lr: Annotated[tuple[Rate, ...], Axis] = Field(
+        default=(),
+        description=(
+            "peak learning rate of every method, comma-separated to try several, as the next flags with [,...] are;"
+            " default: the rate that each method declares for the preset"
+        ),
     )
-    epochs: float | None = Field(
-        default=None,
-        gt=0,
-        le=LIMITS["epochs"],
-        description="passes over the training rows; default: 3 (preset quick: 10)",
+    epochs: Annotated[tuple[Epochs, ...], Axis] = Field(
+        default=(), description="passes over the training rows; default: 3 (preset quick: 10)"
     )
-    max_steps: int | None = Field(
-        default=None,
-        ge=1,
-        le=LIMITS["max_steps"],
+    max_steps: Annotated[tuple[Steps, ...], Axis] = Field(
+        default=(),
         description=(
             "most optimizer steps; training ends earlier if the epochs do;"
             " default: no limit (preset quick: 150; wmt16, mmlu: 200; xnli: 300)"
         ),
     )
-    batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        le=LIMITS["batch_size"],
+    batch_size: Annotated[tuple[BatchSize, ...], Axis] = Field(
+        default=(),
         description="rows per optimizer step; default: 32 (preset quick: 16; preset paper with mmlu: 128)",
     )
     max_length: int | None = Field(
@@ -187,18 +211,19 @@ class Spec(BaseModel):
             " (--seeds 8,length=0: the same for all seeds); default: off"
         ),
     )
-    schedule: str | None = Field(
-        default=None,
+    schedule: Annotated[tuple[str, ...], Axis] = Field(
+        default=(),
         description="learning-rate schedule after the warm-up: linear, constant or cosine; default: linear",
     )
-    warmup: float | None = Field(
-        default=None,
-        ge=0,
-        le=LIMITS["max_steps"],
+    warmup: Annotated[tuple[Warmup, ...], Axis] = Field(
+        default=(),
         description="linear warm-up: a share of the steps (0.06) or a number of steps (100); default: 0.06",
     )
-    optimizer: str | None = Field(
-        default=None,
+    weight_decay: Annotated[tuple[Decay, ...], Axis] = Field(
+        default=(), description="weight decay, of no biases and norms; default: 0.01"
+    )
+    optimizer: Annotated[tuple[str, ...], Axis] = Field(
+        default=(),
         description=(
             "optimizer: adamw, sgd, or of bitsandbytes adamw_8bit, paged_adamw_32bit, paged_adamw_8bit (names of"
             " transformers); default: adamw"
@@ -210,6 +235,13 @@ class Spec(BaseModel):
         ge=0,
         lt=1,
         description="label smoothing of the cross-entropy; default: 0 (preset paper with wmt16: 0.2)",
+    )
+    validation: bool = Field(
+        default=False,
+        description=(
+            "hold out a validation part of the train rows (a fifth, at most 1,000 rows) and score each run on it too,"
+            " for choices that must not see the eval splits; default: off"
+        ),
     )
     train_rows: int | None = Field(
         default=None, ge=1, le=LIMITS["train_rows"], description="most training rows per task; default: all"
@@ -419,11 +451,6 @@ class Spec(BaseModel):
         for name in self.quantize:
             QUANTIZATIONS.get(name)
         return self
-
-    @field_validator("warmup")
-    @classmethod
-    def _check_warmup(cls, value: float | None) -> float | None:
-        return value if value is None else check_warmup(value)
 
     @field_validator("slurm")
     @classmethod

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from harness.core.cell import Protocol
 from harness.core.errors import UserError, build_unknown_error
-from harness.core.metric import resolve_metric
+from harness.core.metric import HELD_OUT, resolve_metric
 from harness.core.suite_options import SuiteOption, parse_options
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class Suite(abc.ABC):
 
         definition = self.get_task(task)
         targets: dict[str, np.ndarray] = {}
-        for split in definition.eval_splits:
+        for split in (name for name in definition.eval_splits if name != HELD_OUT):
             targets[split] = np.array([row.label for row in data.splits[split]])
         best = 0.0
         for constant in range(len(definition.labels)):

@@ -28,6 +28,20 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
     `rows` limits the train rows as the run does; `most` limits the part, where the run limits eval rows. The result has
     no eval row. Raises UserError for too few rows.
     """
+    training_part, part = split_train_rows(task, data, rows, most)
+    text = f"{data.fingerprint} validation part of {rows} rows: {SHARE} {most or MOST} {SEED}"
+    # A new fingerprint keeps trials and final cells apart: their keys differ although the files are equal.
+    split_data = TaskData(
+        {"train": training_part, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source
+    )
+    note = f"tuning: {len(part)} of {len(part) + len(training_part)} train rows are the validation part"
+    return dataclasses.replace(split_data, notes=(note, *describe_overlaps(split_data)))
+
+
+def split_train_rows(
+    task: Task, data: TaskData, rows: int | None = None, most: int | None = None
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """(rows to train on, validation part) of the train rows; limits as in `hold_out`. Raises UserError."""
     from harness.data.tokens import select_rows
 
     # The limit on train rows comes first: a tuned cell must not see rows that the run itself would not train on.
@@ -38,14 +52,7 @@ def hold_out(task: Task, data: TaskData, rows: int | None = None, most: int | No
         )
     validation_numbers = set(select_held_out(train, min(MOST, most or MOST)).tolist())
     part = tuple(row for i, row in enumerate(train) if i in validation_numbers)
-    training_part = tuple(row for i, row in enumerate(train) if i not in validation_numbers)
-    text = f"{data.fingerprint} validation part of {rows} rows: {SHARE} {most or MOST} {SEED}"
-    # A new fingerprint keeps trials and final cells apart: their keys differ although the files are equal.
-    split_data = TaskData(
-        {"train": training_part, task.eval_splits[0]: part}, hashlib.sha256(text.encode()).hexdigest(), data.source
-    )
-    note = f"tuning: {len(part)} of {len(train)} train rows are the validation part"
-    return dataclasses.replace(split_data, notes=(note, *describe_overlaps(split_data)))
+    return tuple(row for i, row in enumerate(train) if i not in validation_numbers), part
 
 
 def limit_eval_splits(suite: Suite, name: str) -> Suite:

@@ -26,9 +26,10 @@ from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
 from harness.models.source import ModelSource, resolve
-from harness.planning.grammar import MethodCall, parse_data_files, parse_methods, parse_models
+from harness.planning.grammar import MAX_METHODS, MethodCall, parse_data_files, parse_methods, parse_models
+from harness.planning.held_out import HeldOut
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
-from harness.planning.protocol import build_protocol
+from harness.planning.protocol import build_protocol, list_flag_choices
 from harness.planning.schedule import STEPS_VERSION
 from harness.planning.seed_grammar import parse_seeds
 
@@ -73,14 +74,18 @@ def make_plan(spec: Spec) -> Plan:
     data = {place: _add_notes(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, PlannedCell] = {}
     start = resolve_init_from(spec.init_from) if spec.init_from else None
-    axes = list(itertools.product(spec.quantize, spec.dtype, spec.recompute))
-    for (suite, task), call, (quantize, dtype, recompute) in itertools.product(data, calls, axes):
-        axis_values = {"quantize": quantize, "dtype": dtype, "recompute": recompute} | call.overrides
-        method_call = dataclasses.replace(call, overrides=axis_values, named=call.named and len(axes) == 1)
+    choices = _list_axis_choices(spec, len(calls))
+    held_out = HeldOut()
+    for (suite, task), call, (flags, precision) in itertools.product(data, calls, choices):
+        method_call = dataclasses.replace(
+            call, overrides=precision | call.overrides, named=call.named and len(choices) == 1
+        )
         try:
             first = _build_cell(
-                spec, chosen, suites[suite], task, data[suite, task], models[suite], method_call, seeds[0]
+                spec, chosen, suites[suite], task, data[suite, task], models[suite], method_call, flags, seeds[0]
             )
+            if spec.validation:
+                first = held_out.add(first)
             cells_of_seeds = first.cell.vary_seeds(_select_seeds(seeds, first.cell.protocol))
             planned = [dataclasses.replace(first, cell=cell) for cell in cells_of_seeds]
             if start:
@@ -97,6 +102,19 @@ def make_plan(spec: Spec) -> Plan:
     _check_momentum(spec, [planned.cell for planned in cells.values()])
     notes = dict.fromkeys(c.start.note for c in cells.values() if c.start and c.start.note)
     return Plan(tuple(cells.values()), tuple(dict.fromkeys(dropped)), tuple(notes))
+
+
+def _list_axis_choices(spec: Spec, methods: int) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """Each combination of the flags that take several values: (protocol, precision). Raises UserError for too many."""
+    precisions = [
+        {"quantize": quantize, "dtype": dtype, "recompute": recompute}
+        for quantize, dtype, recompute in itertools.product(spec.quantize, spec.dtype, spec.recompute)
+    ]
+    choices = list(itertools.product(list_flag_choices(spec), precisions))
+    if methods * len(choices) > MAX_METHODS:
+        total = f"{methods} methods with {len(choices):,} combinations of rates, batch sizes and other flags"
+        raise UserError(f"{total}; allowed: {MAX_METHODS:,} in all; split the run, or name fewer values")
+    return choices
 
 
 def _check_momentum(spec: Spec, cells: Sequence[Cell]) -> None:
@@ -210,6 +228,7 @@ def _build_cell(
     data: TaskData,
     model: ModelSource,
     call: MethodCall,
+    flags: Mapping[str, Any],
     seeds: dict[str, int],
 ) -> PlannedCell:
     method = call.method
@@ -221,7 +240,7 @@ def _build_cell(
         raise NotApplicable(f"method '{method.name}' trains the backbone itself, which quantize={quantize} rules out")
     if reason := method.unfit_weights.get(QUANTIZATIONS.get(quantize).weight_class):
         raise NotApplicable(f"method '{method.name}' with quantize={quantize}: {reason}")
-    protocol = build_protocol(spec, chosen, suite, method, call.overrides)
+    protocol = build_protocol(spec, chosen, suite, method, flags, call.overrides)
     parts = _build_parts(suite, task, method, protocol)
     cell = Cell(
         suite=suite.name,

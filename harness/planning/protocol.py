@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,18 +17,31 @@ from harness.core.presets import Preset
 from harness.core.spec import Spec
 
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}
-BUDGET_FIELDS = (
-    *"lr epochs max_steps batch_size group_by_length max_length".split(),
-    *"schedule warmup optimizer momentum label_smoothing train_rows eval_rows".split(),
-)
+AXIS_FIELDS = tuple("lr epochs max_steps batch_size schedule warmup weight_decay optimizer".split())
+"""Flags of the protocol that take several values: every method trains with each combination."""
+SINGLE_FIELDS = tuple("group_by_length max_length momentum label_smoothing train_rows eval_rows".split())
 
 
-def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, overrides: Mapping[str, Any]) -> Protocol:
+def list_flag_choices(spec: Spec) -> list[dict[str, Any]]:
+    """The values of the protocol's flags, one mapping for each combination of the axes; flags not given are absent."""
+    single = {name: value for name in SINGLE_FIELDS if (value := getattr(spec, name)) is not None}
+    axes = {name: values for name in AXIS_FIELDS if (values := getattr(spec, name))}
+    return [single | dict(zip(axes, choice, strict=True)) for choice in itertools.product(*axes.values())]
+
+
+def build_protocol(
+    spec: Spec,
+    chosen: Preset,
+    suite: Suite,
+    method: Method,
+    flags: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> Protocol:
     """The protocol of a cell, merged from several sources; later ones override earlier ones.
 
     Order: preset, the preset's settings for the suite, the method's declared learning rate, the paper's protocol, flags
-    and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError without any learning rate, and for
-    a value of a preset, suite or method that is not valid.
+    (one of `list_flag_choices`) and suite options, options of the method (as in `lora:lr=1e-3`). Raises UserError
+    without any learning rate, and for a value of a preset, suite or method that is not valid.
     """
     suite_fields = chosen.get_suite_preset(suite.name).protocol
     fields: dict[str, Any] = {"name": spec.protocol, **chosen.protocol, **suite_fields}
@@ -36,8 +50,7 @@ def build_protocol(spec: Spec, chosen: Preset, suite: Suite, method: Method, ove
         fields |= {"lr": declared.value, "lr_source": declared.source}
     if spec.protocol == "paper":
         fields |= PAPER_PROTOCOL
-    flags = {k: v for k in BUDGET_FIELDS if (v := getattr(spec, k)) is not None}
-    flags |= {k: v for k, v in suite.given.items() if k in Protocol.model_fields}
+    flags = {**flags, **{k: v for k, v in suite.given.items() if k in Protocol.model_fields}}
     options = {k: v for k, v in overrides.items() if k in Protocol.model_fields}
     _check_optimizer(fields, flags, options)
     # epochs given alone must not be cut by the max_steps of a preset

@@ -14,7 +14,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text('methods = "head"\nmax-steps = 4\nsuite = ["glue"]\n')
     spec = make_spec({"methods": "lora"}, file)
-    assert (spec.methods, spec.max_steps) == ("lora", 4)
+    assert (spec.methods, spec.max_steps) == ("lora", (4,))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,14 @@ def test_seeds_of_a_file_may_be_a_number(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("seeds = 3")
     assert make_spec({}, file).seeds == "3"
+
+
+@pytest.mark.parametrize("text", ["lr = [1e-3, 2e-3]", 'lr = "1e-3,2e-3"', 'lr = ["1e-3", "2e-3", "1e-3"]'])
+def test_a_setting_of_several_values_in_a_file(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    assert make_spec({}, file).lr == make_spec({"lr": "1e-3,2e-3"}).lr == (1e-3, 2e-3)
+    assert make_spec({"lr": 5e-4}, file).lr == (5e-4,)
 
 
 def test_folder_depends_on_the_question_not_on_the_machine() -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import scipy.stats
+import sklearn.metrics
 
 import harness.planning.plan as planning
 from harness.cli.main import main
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import STRATEGIES, SUITES, Example, TaskData
+from harness.core.metric import HELD_OUT
 from harness.core.presets import MINILM, get_preset
 from harness.core.spec import make_spec
 from harness.models.source import resolve
+from harness.planning.packs import group_cells
 from harness.planning.plan import make_plan
 from tests.reports.records import restore_method
 
@@ -194,3 +200,77 @@ def test_a_task_without_its_folder_is_left_out_even_where_named(tmp_path: Path) 
     (folder / "CoLA" / "train.tsv").unlink()
     made = make_plan(make_spec({"data_dir": folder, "tasks": ("rte", "cola", "sst2")}))
     assert {c.cell.task for c in made.cells} == {"rte"} and len(made.dropped) == 2
+
+
+def test_flags_of_several_values_give_the_cells_of_single_runs() -> None:
+    grid = cells(lr="1e-3,2e-3", batch_size=(8, 16), schedule="linear,cosine", weight_decay="0,0.1", warmup="0.1,20")
+    singles = [
+        cell.key
+        for lr in (1e-3, 2e-3)
+        for batch in (8, 16)
+        for schedule in ("linear", "cosine")
+        for decay in (0.0, 0.1)
+        for warmup in (0.1, 20)
+        for cell in cells(lr=lr, batch_size=batch, schedule=schedule, weight_decay=decay, warmup=warmup)
+    ]
+    assert len(singles) == 2 * 2 * 32 == len(set(singles))
+    assert {cell.key for cell in grid} == set(singles)
+
+
+def test_cells_of_several_rates_share_a_pack_and_of_several_batch_sizes_do_not() -> None:
+    made = plan(lr="1e-3,2e-3", batch_size="8,16").cells  # type: ignore[attr-defined]
+    packs = group_cells(made, 100)
+    assert [len(pack.cells) for pack in packs] == [8, 8]
+    assert [{cell.protocol.batch_size for cell in pack.cells} for pack in packs] == [{8}, {16}]
+
+
+def test_an_option_of_a_method_replaces_the_values_of_a_flag() -> None:
+    made = cells(methods="lora:lr=5e-4,lorasp", lr="1e-3,2e-3")
+    assert sorted({(c.method, c.protocol.lr) for c in made}) == [("lora", 5e-4), ("lorasp", 1e-3), ("lorasp", 2e-3)]
+    assert len(made) == 6
+
+
+def test_validation_holds_train_rows_out_and_leaves_the_eval_split_as_it_is() -> None:
+    (official, *_), (held_out, *_) = plan().cells, plan(validation=True).cells  # type: ignore[attr-defined]
+    train, rest, part = official.data.splits["train"], *(held_out.data.splits[s] for s in ("train", HELD_OUT))
+    assert official.key != held_out.key
+    assert {row.id for row in train} == {row.id for row in rest} | {row.id for row in part}
+    assert len(train) == len(rest) + len(part) and len(part) == round(len(train) / 5)
+    assert held_out.data.splits["validation"] == official.data.splits["validation"]
+    assert held_out.task.metrics == ("accuracy", "accuracy_heldout")
+    # a constant prediction is judged on the official rows alone
+    assert held_out.suite.majority("rte", held_out.data) == official.suite.majority("rte", official.data)
+    # methods and rates share the part
+    assert len({c.data for c in cells(validation=True, lr="1e-3,2e-3")}) == 1
+
+
+def test_validation_scores_are_those_of_the_held_out_rows(tmp_path: Path) -> None:
+    words = [
+        "run",
+        "--tasks",
+        "cola,mnli,stsb",
+        "--methods",
+        "head",
+        "--seeds",
+        "1",
+        "--max-steps",
+        "3",
+        "--validation",
+    ]
+    assert main([*words, "--no-profile", "--formats", "csv", "--out", str(tmp_path / "r")]) == 0
+    for path in (tmp_path / "r" / "cells").glob("*.json"):
+        record = json.loads(path.read_text())
+        table = pd.read_parquet(path.with_suffix(".parquet"))
+        table = table[table["split"] == HELD_OUT]
+        assert len(table) == record["rows"][HELD_OUT] == 128
+        predicted, target = table["prediction"], table["target"]
+        expected = {
+            "cola": {"matthews_correlation_heldout": sklearn.metrics.matthews_corrcoef(target, predicted)},
+            "mnli": {"accuracy_heldout": (predicted == target).mean()},
+            "stsb": {
+                "pearson_heldout": scipy.stats.pearsonr(predicted, target).statistic,
+                "spearman_heldout": scipy.stats.spearmanr(predicted, target).statistic,
+            },
+        }[record["cell"]["task"]]
+        scores = {name: value for name, value in record["scores"].items() if name.endswith("_heldout")}
+        assert scores == pytest.approx({name: 100 * value for name, value in expected.items()}, abs=1e-4)
