@@ -33,7 +33,7 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
     """Name -> drawing as wide as the context says; only those for which there are numbers."""
     load_package("reports.plots")
-    with _use_style(context.figure_width):
+    with use_style(context.figure_width):
         drawings = draw_registered(context)
         for drawing in drawings.values():
             freeze_layout(drawing.figure)
@@ -42,7 +42,7 @@ def draw_figures(context: SuiteContext) -> dict[str, Drawing]:
 
 def build_plugin_sections(context: SuiteContext) -> dict[str, SectionContent]:
     """Name -> content of the sections that plugins register; their figures have the style of the others."""
-    with _use_style(context.figure_width):
+    with use_style(context.figure_width):
         contents = build_sections(context)
         for content in contents.values():
             for drawing in content.figures.values():
@@ -60,7 +60,8 @@ def draw_column_figures(context: SuiteContext) -> dict[str, Drawing]:
 
 
 @contextlib.contextmanager
-def _use_style(width: float) -> Iterator[None]:
+def use_style(width: float) -> Iterator[None]:
+    """Draw in the style of figures of this width (inches), without a display."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -71,12 +71,22 @@ def write_report(
     return find_main_file(folder, formats)
 
 
-def write_page(report: Report, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> Path:
+def write_page(
+    report: Report,
+    folder: Path,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    images: Sequence[str] = DEFAULT_IMAGES,
+) -> Path:
     """A report without records in the formats of text; returns the path of what is to be read first."""
     check_allowed("format", formats, FORMATS)
+    check_allowed("figure format", images, IMAGES)
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
-    extra: dict[str, Any] = {"html": {"vectors": {}}}
-    files = {TEXTS[k]: render_template(TEXTS[k], report, **extra.get(k, {"image": ""})) for k in kinds}
+    files = _render_images(report, kinds, images)
+    vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
+    elements = {name: extract_svg(content) for name, content in vectors.items()}
+    for kind in kinds:
+        extra: dict[str, Any] = {"vectors": elements} if kind == "html" else {"image": _pick_image(kind, images)}
+        files[TEXTS[kind]] = render_template(TEXTS[kind], report, **extra)
     files |= render_latex_tables(report) if "latex" in kinds else {}
     _write_files(folder, files)
     return find_main_file(folder, kinds)

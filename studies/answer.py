@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.record import Profile, Record
+from reports.document import Extra
 from reports.statistics.analysis import Analysis
 from studies.study import Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Answer:
     """`parts` by a name that claims.toml may refer to; `rows` are the evidence, each with the same keys.
 
     `lacks` names what has to be run before a verdict is possible; '' where nothing is missing. `exact`: the verdict
-    comes from counts alone, whatever data the runs used.
+    comes from counts alone, whatever data the runs used. `tables`: further evidence; `runs`: the table of runs that a
+    surface is judged by, for its figure and its file.
     """
 
     kind: Kind
@@ -41,6 +46,8 @@ class Answer:
     notes: Sequence[str] = ()
     lacks: str = ""
     exact: bool = False
+    tables: Sequence[Extra] = ()
+    runs: pd.DataFrame | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +55,7 @@ class StudyRuns:
     """Records and profiles of a study's runs; `margin` in points; `late`: it was named after there were results.
 
     `run` is the analysis of the whole run where the records are a part of one. `stored` has the answers of other
-    studies and runs, by study (see studies/stored.py).
+    studies and runs, by study (see studies/stored.py). `runs`: a stored table in place of records, for study surface.
     """
 
     records: Sequence[Record] = ()
@@ -59,11 +66,14 @@ class StudyRuns:
     late: bool = False
     run: Analysis | None = None
     stored: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    runs: pd.DataFrame | None = None
 
     @property
     def stand_in(self) -> bool:
         """Generated data under a generated model, or random weights."""
         # Scores of random weights are as little evidence as those of generated data.
+        if self.runs is not None:
+            return bool(self.runs["stand_in"].any())
         return any(r.stand_in or r.cell.model.name.startswith("shape:") for r in self.records)
 
 

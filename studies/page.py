@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from reports.document import Findings, Report, Table
+from reports.document import Findings, Report, Section, Table
 from studies.answer import Answer, StudyRuns
 from studies.study import Study
+from studies.surface.plot import draw_figures
 
 LATE_MARGIN_NOTE = "The margin was named after there were results (post hoc): the verdict is exploratory."
 
@@ -25,20 +26,22 @@ def build_findings(study: Study, answer: Answer, seen: StudyRuns, ordinary: Find
     quick = study.cut and any(r.cell.preset == "quick" for r in seen.records)
     notes = [*answer.notes, *study.notes, *([study.cut] if quick else [])]
     evidence = ("Evidence of the study", answer.rows, notes, "evidence")
-    tables = [evidence] if answer.rows else []
+    tables = [*([evidence] if answer.rows else []), *answer.tables]
     return dataclasses.replace(ordinary, lead=sentences, tables=[*tables, *ordinary.tables])
 
 
-def build_page(study: Study, found: Findings, command: str) -> Report:
-    """The report of a study without cells."""
+def build_page(study: Study, answer: Answer, found: Findings, command: str) -> Report:
+    """The report of a study without cells, or of one that is judged by a table of runs."""
+    runs = answer.runs
+    facts = "Nothing was trained for this report." if runs is None else f"{len(runs):,} runs; surface.parquet has them."
     return Report(
         title=f"study {study.name}",
         command=command,
-        facts=["Nothing was trained for this report."],
+        facts=[facts],
         dropped=[],
         summary=found.sentences,
         lead=found.lead,
         extra=[Table.of(*extra) for extra in found.tables],
-        sections=[],
+        sections=[] if runs is None else [Section("scores over rates", [], draw_figures(runs))],
         runs=Table("Every run", ("key",), []),
     )

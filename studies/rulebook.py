@@ -7,9 +7,10 @@ from typing import Any
 
 from harness.core.errors import UserError, build_unknown_error, shorten
 from studies.answer import Answer, StudyRuns
-from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams
+from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams, surface
 from studies.rules.margins import ALPHA
 from studies.study import Study, list_studies, load_study
+from studies.surface.stages import check_grids
 
 RULES: Mapping[str, Callable[[Study, StudyRuns], Answer]] = {
     "accounting": accounting.judge,
@@ -20,6 +21,7 @@ RULES: Mapping[str, Callable[[Study, StudyRuns], Answer]] = {
     "memory": memory.judge,
     "scaling": scaling.judge,
     "streams": streams.judge,
+    "surface": surface.judge,
 }
 RULE_OPTIONS: Mapping[str, str] = {
     "accounting": "shape suite targets ranks ratios told tolerance",
@@ -30,9 +32,10 @@ RULE_OPTIONS: Mapping[str, str] = {
     "memory": "subject against quantize recompute threshold",
     "scaling": "shapes target rank memories threshold",
     "streams": "",
+    "surface": "reference subject against near collapse",
 }
 """The options that each rule needs."""
-MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams"})
+MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams", "surface"})
 """Rules that need a margin."""
 
 
@@ -53,6 +56,7 @@ def check_study(study: Study) -> None:
             raise UserError(f"study {study.name}: options.{name}={shorten(study.options[name])}: give e.g. {example}")
     if study.rule == "compared" and study.options["sense"] not in ALPHA:
         raise build_unknown_error(f"options.sense of study {study.name}", str(study.options["sense"]), ALPHA)
+    check_grids(study.name, study.grids)
     if study.rule in MARGIN_RULES and study.margin is None:
         raise UserError(f"study {study.name}: margin is missing; {study.rule} judges at one: margin = 1.0 (points)")
     for claim in study.options["claims"] if study.rule == "claims" else ():

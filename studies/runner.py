@@ -17,6 +17,7 @@ from harness.core.record import Record
 from harness.core.registry import load_all
 from harness.core.spec import DECLARED_FIELDS, RUNS, Spec, make_spec
 from harness.core.store import Store
+from harness.planning.plan import Plan
 from harness.runner.run import build_no_records_error, load_run as stored_run, run
 from reports.document import Findings
 from results.report import check_formats, write_report
@@ -25,8 +26,10 @@ from studies.answer import Answer, StudyRuns
 from studies.collected import collect_contents
 from studies.page import build_findings, build_page
 from studies.rulebook import RULES, check_study as check_rule
-from studies.specs import build_specs, resolve_folder
+from studies.specs import build_specs, list_confirming, resolve_folder
 from studies.study import Study
+from studies.surface.runs import FILE as RUNS_FILE, read_runs, write_runs
+from studies.surface.stages import run_stages
 
 RUN_ROOTS = (RUNS, Path("results/reference"))
 """Folders that `claims` reads without --runs."""
@@ -70,19 +73,24 @@ def run_study(
     )
     # Before any training: a folder of another study must not get these cells.
     stored.check_folder(out, study)
-    if grid_specs:
-        run_grids(study, grid_specs, command, listen, out)
+    table = read_runs(runs[0]) if runs and study.rule == "surface" else None
+    if grid_specs and table is None:
+        run_grids(study, grid_specs, command, listen, out, list_confirming(study, flags))
     on_report()
-    if grid_specs:
+    lines: list[str] = []
+    if table is not None:
+        study_runs = StudyRuns(margin=study.margin, runs=table)
+    elif grid_specs:
         study_runs, lines = load_folder(study, out)
     else:
-        lines = []
         stored_contents = (
             collect_contents(runs or _list_roots(flags, out), named=bool(runs)) if study.rule == "claims" else {}
         )
         study_runs = StudyRuns(stored=stored_contents)
     answer = RULES[study.rule](study, study_runs)
     _store_content(out, stored.build_content(study, answer, study_runs, first_spec.preset, command))
+    if answer.runs is not None:
+        write_runs(answer.runs, out / RUNS_FILE)
     path = _write_report(study, answer, study_runs, out, first_spec, command, lines)
     failed = sum(r.status != "ok" for r in study_runs.records)
     return StudyOutcome(
@@ -100,7 +108,9 @@ def run_study(
 def check_request(study: Study, runs: Sequence[Path]) -> None:
     """Raise UserError for a study that its rule cannot judge, and for --runs with a study other than `claims`."""
     check_rule(study)
-    if runs and study.rule != "claims":
+    if runs and study.rule == "surface" and len(runs) > 1:
+        raise UserError(f"--runs: study {study.name} judges one stored table; give one folder")
+    if runs and study.rule not in ("claims", "surface"):
         raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 
 
@@ -109,19 +119,35 @@ def _list_roots(flags: Mapping[str, Any], out: Path) -> list[Path]:
     return [out.parent] if flags.get("out") else [root for root in RUN_ROOTS if root.is_dir()]
 
 
-def run_grids(study: Study, made: Sequence[Spec], command: str, listen: Callable[[int], Listener], out: Path) -> None:
-    """Run every grid into one folder, and write its run.json."""
+def run_grids(
+    study: Study,
+    made: Sequence[Spec],
+    command: str,
+    listen: Callable[[int], Listener],
+    out: Path,
+    confirming: Sequence[int] = (),
+) -> None:
+    """Run every grid into one folder, and write its run.json; `confirming`: fresh seeds of each grid (run_stages)."""
     records: dict[str, Record] = {}
     dropped: list[str] = []
     store = Store(out)
     store.prepare()
-    for spec in made:
+
+    def train(spec: Spec, select: Callable[[Plan], Plan] = lambda plan: plan) -> Sequence[Record]:
         with _mark_folder(out, study):
             # Without a report of its own: the study writes one for all grids at the end.
-            outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen)
-        records |= {r.key: r for r in outcome.records}
-        run_info = store.read_run()
-        dropped += run_info["dropped"]
+            outcome = run(spec.model_copy(update={"formats": ("csv",), "figures": ()}), command, listen, select=select)
+        records.update({r.key: r for r in outcome.records})
+        dropped.extend(store.read_run()["dropped"])
+        return outcome.records
+
+    for i, spec in enumerate(made):
+        if i < len(confirming) and confirming[i]:
+            for _ in run_stages(spec, confirming[i], train):
+                pass
+        else:
+            train(spec)
+    run_info = store.read_run()
     title = f"study {study.name}: {', '.join(dict.fromkeys(r.cell.label for r in records.values()))}"
     # The store sets this flag when a margin comes or changes after the first record.
     late = bool(run_info["margin_late"])
@@ -188,12 +214,10 @@ def _write_report(
     from reports import findings as ordinary
     from reports.render import write_page
 
-    if not seen.records:
-        path: Path = write_page(
-            build_page(study, build_findings(study, answer, seen, Findings()), command),
-            to or out / "report",
-            spec.formats,
-        )
+    # thousands of cells that differ in a rate are no methods to rank: the tables of the rule are the report
+    if not seen.records or answer.runs is not None:
+        page = build_page(study, answer, build_findings(study, answer, seen, Findings()), command)
+        path: Path = write_page(page, to or out / "report", spec.formats, spec.figures)
         return path
     analysis = seen.analysis
     below = (

@@ -14,7 +14,8 @@ from harness.core.method import STRATEGIES
 from harness.core.spec import MACHINE_FIELDS, RUNS, Spec, make_spec
 from studies.study import Study
 
-STUDY_FIELDS = frozenset({"quick"})
+STUDY_FIELDS = frozenset({"quick", "confirm"})
+"""Keys of a grid that are no fields of Spec; `confirm`: seeds that compare the methods at their best rates."""
 
 
 def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
@@ -22,6 +23,12 @@ def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
     grid_specs = [make_spec(_build_fields(study, grid, flags)) for grid in study.grids]
     out = flags.get("out") or resolve_folder(study, grid_specs, str(flags.get("preset", "quick")))
     return [spec.model_copy(update={"out": out}) for spec in grid_specs]
+
+
+def list_confirming(study: Study, flags: Mapping[str, Any]) -> list[int]:
+    """For each grid the number of fresh seeds that compare the methods at their best rates; 0: none."""
+    quick = flags.get("preset", "quick") == "quick"
+    return [int((grid | (grid.get("quick", {}) if quick else {})).get("confirm", 0)) for grid in study.grids]
 
 
 def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
@@ -36,7 +43,7 @@ def _build_fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any
     fields = {name: value for name, value in grid.items() if name not in STUDY_FIELDS}
     # Settings of the embedded default only: real data keeps the study's full budget.
     if flags.get("preset", "quick") == "quick":
-        fields |= grid.get("quick", {})
+        fields |= {name: value for name, value in grid.get("quick", {}).items() if name not in STUDY_FIELDS}
     if study.margin is not None:
         fields["margin"] = study.margin
     overrides = dict(flags)
@@ -56,7 +63,12 @@ def list_strategies() -> list[str]:
 
 
 def replace_seeds(declared: str, given: str) -> str:
-    """The given seeds; a plain number sets the length of each named stream's range where a study names streams."""
+    """The given seeds; a plain number sets the length of each named stream's range where a study names streams.
+
+    Where a study declares a number of seeds and fixes a stream (5,length=0), a plain number replaces that number.
+    """
     if "=" not in declared or not re.fullmatch("[0-9]{1,9}", given.strip()):
         return given
+    if re.match("[0-9]+ *,", declared):
+        return re.sub("^[0-9]+", given.strip(), declared)
     return re.sub(r"=[0-9]+\.\.[0-9]+", f"=0..{max(0, int(given) - 1)}", declared)

@@ -19,7 +19,7 @@ from harness.core.text import count_noun
 
 FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
-    " device pack threads out margin retry formats figures plugin".split()
+    " dtype device devices pack threads out margin retry formats figures plugin".split()
 )
 """Fields of Spec that the user may override in a study. Others (methods, tasks) are part of its question."""
 COLOURS = {"confirmed": "green", "contradicted": "red", "undecided": "yellow"}
@@ -28,7 +28,8 @@ Name = Annotated[str, typer.Argument(help="name of a study (`studies` lists them
 Runs = Annotated[
     list[str] | None,
     typer.Option(
-        help="study `claims` only: comma-separated folders of runs and studies to collect; default: those under results"
+        help="study `claims`: comma-separated folders of runs and studies to collect, by default those under results;"
+        " study `surface`: a folder with surface.parquet to judge, and nothing is trained"
     ),
 ]
 

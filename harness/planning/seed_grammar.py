@@ -1,4 +1,4 @@
-"""The grammar of --seeds: 5 | init=0,mask=0..9 | 5,length=0 -> [{stream: seed}]."""
+"""The grammar of --seeds: 5 | 5..9 | init=0,mask=0..9 | 5,length=0 -> [{stream: seed}]."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     """The seeds of a run, one {stream: seed} each. Raises UserError.
 
     `5`                   seeds 0 to 4, the same in every stream
+    `5..9`                seeds 5 to 9, the same in every stream
     `init=0,mask=0..9`    the product of the named ranges; streams that are not named have seed 0
     `5,length=0`          seeds 0 to 4, with the named stream fixed
     """
     text = text.strip()
-    if re.fullmatch("0*[1-9][0-9]*", text):
-        count = _parse_seed(text)
-        _check_seed_count(text, count)
-        return [equal(i) for i in range(count)]
     ranges: dict[str, range] = {}
-    count_match = re.match("(0*[1-9][0-9]*) *,", text)
-    if count_match:
-        _check_seed_count(text, _parse_seed(count_match[1]))
-    bases = [equal(i) for i in range(int(count_match[1]) if count_match else 1)]
-    for piece in text[count_match.end() if count_match else 0 :].split(","):
+    first_piece, _, others = text.partition(",")
+    numbers = _parse_equal_seeds(text, first_piece.strip())
+    bases = [equal(0)] if numbers is None else [equal(i) for i in numbers]
+    if numbers is not None and not others:
+        return bases
+    for piece in (text if numbers is None else others).split(","):
         match = re.fullmatch(r"\s*(\w+)=([0-9]+)(?:\.\.([0-9]+))?\s*", piece)
         if not match:
-            allowed = f"a number of 1 to {MAX_SEEDS:,}, or e.g. init=0,mask=0..9, or 5,length=0"
+            allowed = f"a number of 1 to {MAX_SEEDS:,}, or e.g. 5..9, or init=0,mask=0..9, or 5,length=0"
             raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
         stream, first, last = match[1], _parse_seed(match[2]), _parse_seed(match[3] or match[2])
         if stream not in STREAMS:
@@ -45,6 +43,22 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     _check_seed_count(text, len(bases) * math.prod(r.stop - r.start for r in ranges.values()))
     combinations = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
     return [base | named_seeds for base in bases for named_seeds in combinations]
+
+
+def _parse_equal_seeds(text: str, piece: str) -> range | None:
+    """The seeds that a number of seeds or a range stands for; None for a named stream. Raises UserError."""
+    if re.fullmatch("0*[1-9][0-9]*", piece):
+        count = _parse_seed(piece)
+        _check_seed_count(text, count)
+        return range(count)
+    match = re.fullmatch(r"([0-9]+)\.\.([0-9]+)", piece)
+    if match is None:
+        return None
+    first, last = _parse_seed(match[1]), _parse_seed(match[2])
+    if last < first:
+        raise UserError(f"--seeds {shorten(piece)}: the range ends before it begins")
+    _check_seed_count(text, last - first + 1)
+    return range(first, last + 1)
 
 
 def _parse_seed(digits: str) -> int:

@@ -113,13 +113,18 @@ def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bo
 
 
 def run(
-    spec: Spec, command: str, listen: Callable[[int], Listener], when_idle: Callable[[], object] = lambda: None
+    spec: Spec,
+    command: str,
+    listen: Callable[[int], Listener],
+    when_idle: Callable[[], object] = lambda: None,
+    select: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
     `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
-    one waits for them from then on. Raises UserError, and BudgetReached without a record to report; after
-    KeyboardInterrupt the same command resumes.
+    one waits for them from then on. `select` returns the plan with those cells that shall train, such as one learning
+    rate for each method and task, which no spec can say. Raises UserError, and BudgetReached without a record to
+    report; after KeyboardInterrupt the same command resumes.
     """
     started, timeline, budget = time.monotonic(), Timeline(), Budget.of(spec)
     timeline.mark("imported")
@@ -128,7 +133,7 @@ def run(
     store.prepare(_list_later_folders(spec))
     # two runs in one folder would train the same cells; workers load torch while the cells are planned
     with store.lock(), open_executor(spec) as executor:
-        plan = make_plan(spec)
+        plan = select(make_plan(spec))
         names = list_method_names(plan)
         if spec.primary is not None:
             check_primary(spec.primary, names)

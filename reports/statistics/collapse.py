@@ -150,9 +150,7 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
     values: dict[str, list[float]] = {}
     for method in grid.methods:
         values[method] = [scores[r.key] for r in grid.of(task, method) if r.key in scores]
-    medians = {method: statistics.median(method_scores) for method, method_scores in values.items() if method_scores}
-    # a single best run may be luck, so it counts for less than a median
-    attained = max([*medians.values(), max(scores.values()) - BY_LUCK]) if medians else None
+    attained = _find_attained(values)
     learned = attained is not None and attained - baseline >= LEAST_GAIN
     line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
     reasons: dict[str, str] = {}
@@ -176,6 +174,36 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
         if runs:
             shares[method] = CollapseCount(sum(r.key in reasons for r in runs), len(runs))
     return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
+
+
+def compute_collapse_limits(
+    values: Mapping[str, Sequence[float]], baseline: float, margin: float = DEFAULT_COLLAPSE_MARGIN
+) -> dict[str, float]:
+    """Method -> the score at or below which its runs on a task have collapsed, by rules 2 to 4; points.
+
+    `values`: the scores of each method's runs, for what has scores only. Rule 1 needs the predictions.
+    """
+    attained = _find_attained(values)
+    if attained is None:
+        return dict.fromkeys(values, -math.inf)
+    learned = attained - baseline >= LEAST_GAIN
+    line = baseline + LEAST_SHARE * (attained - baseline)
+    limits = {}
+    for method, scores in values.items():
+        far_below = _compute_drop_limit(scores, baseline) if scores else -math.inf
+        weak = _compute_weak_limit(scores, baseline, line) if learned and scores else None
+        limits[method] = max(far_below, *([baseline + margin] if learned else []), *([] if weak is None else [weak]))
+    return limits
+
+
+def _find_attained(values: Mapping[str, Sequence[float]]) -> float | None:
+    """What the task's best method attains: the highest median, or the best run less what may be luck; None: no run."""
+    scores = [score for method_scores in values.values() for score in method_scores]
+    if not scores:
+        return None
+    medians = [statistics.median(method_scores) for method_scores in values.values() if method_scores]
+    # a single best run may be luck, so it counts for less than a median
+    return max([*medians, max(scores) - BY_LUCK])
 
 
 def _compute_weak_limit(values: Sequence[float], baseline: float, line: float) -> float | None:

@@ -1,0 +1,218 @@
+"""Scores over learning rates: each method's best rate, and the methods compared at their own best rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.core.text import count_noun
+from reports.document import Extra
+from reports.statistics.collapse import LEAST_GAIN
+from reports.statistics.student import estimate_mean
+from studies.answer import Answer, Part, StudyRuns, merge_verdicts
+from studies.rules.margins import format_interval
+from studies.study import Kind, Study
+from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, group_tasks, judge_not_worse
+from studies.surface.rates import BestRate, choose_rates
+from studies.surface.runs import GROUP, collect_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from studies.surface.rates import Place
+
+Rows = list[dict[str, Any]]
+
+
+def judge(study: Study, seen: StudyRuns) -> Answer:
+    """Options: `reference` and `subject` (methods), `against` (methods of the verdict), `near` and `collapse` (points).
+
+    The verdict is whether the subject is not worse than each of `against` by the margin, each at its own best rate, on
+    the mean of all tasks.
+    """
+    runs = seen.runs if seen.runs is not None else collect_runs(seen.records)
+    best = choose_rates(runs)
+    confirming = runs[runs["stage"] == "confirm"]
+    margin, reference = seen.margin or 0.0, study.options["reference"]
+    tasks = group_tasks(confirming, study.options["collapse"])
+    methods = [m for m in dict.fromkeys(confirming["method"]) if m != reference]
+    contrasts = [contrast(tasks, method, reference) for method in methods]
+    deciding = [contrast(tasks, study.options["subject"], other) for other in study.options["against"]]
+    kinds = judge_not_worse([c.all_runs for c in deciding], margin)
+    parts = {c.name: _build_part(c, kind, margin, tasks) for c, kind in zip(deciding, kinds, strict=True)}
+    missing = [c.name for c in deciding if c.all_runs is None]
+    lacks = f"confirming runs of {', '.join(missing)}" if missing else ""
+    sentence = " ".join(part.summary for part in parts.values())
+    tables: list[Extra] = [
+        ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
+        ("Scores at the best rates, by task", _list_scores(tasks, best), SCORES),
+        ("The same rate for all methods", _list_common_rates(runs, study.options["subject"], reference), COMMON),
+    ]
+    notes = [
+        f"margin {margin:g}, in points; differences to {reference} on the mean of the tasks, each method at its own best"
+        " rate of each task, on seeds that took no part in choosing it; 95 % intervals over seeds, Holm over the rows",
+        *_list_cautions(study, best, tasks, runs),
+    ]
+    return Answer(
+        merge_verdicts(kinds),
+        sentence,
+        parts,
+        _list_contrasts(contrasts, margin, tasks),
+        notes,
+        lacks,
+        tables=[table for table in tables if table[1]],
+        runs=runs,
+    )
+
+
+RATES = (
+    "best rate: the rate with the highest mean validation score. interval: 95 % of 2,000 bootstrap draws of the search"
+    " seeds choose a rate within. ratio: to the reference's best rate, in the same draws.",
+    "usable: width, in factors of 2, of the range of rates whose validation score lies near the best one.",
+)
+SCORES = ("mean ± half of the 95 % interval over the confirming seeds; collapsed: runs by the rules of the report.",)
+COMMON = (
+    "Runs of the search with one learning rate for all methods: the mean over tasks of the eval score. It shows what a"
+    " comparison at that rate would have found.",
+)
+
+
+def _build_part(found: Contrast, kind: Kind, margin: float, tasks: Sequence[TaskRuns]) -> Part:
+    if found.all_runs is None:
+        return Part(kind, f"{found.name}: no runs of both.")
+    limit = "1 point" if margin == 1 else f"{margin:g} points"
+    meaning = {
+        "confirmed": f"not worse by {limit}",
+        "contradicted": f"worse by more than {limit}",
+        "undecided": "undecided",
+    }[kind]
+    collapses = " and ".join(
+        f"{sum(task.count_collapses(m).collapsed for task in tasks)} of {m}" for m in (found.subject, found.reference)
+    )
+    return Part(
+        kind,
+        f"{found.name}: {meaning}: {format_interval(found.all_runs)} points on the mean of {len(found.tasks)} tasks,"
+        f" {format_interval(found.without_collapses)} without collapsed runs ({collapses}).",
+    )
+
+
+def _list_contrasts(contrasts: Sequence[Contrast], margin: float, tasks: Sequence[TaskRuns]) -> Rows:
+    words = decide([c.all_runs for c in contrasts], margin)
+    kept_words = decide([c.without_collapses for c in contrasts], margin)
+    rows = []
+    for found, word, kept in zip(contrasts, words, kept_words, strict=True):
+        counts = [task.count_collapses(found.subject) for task in tasks]
+        rows.append(
+            {
+                "method": found.subject,
+                "against": found.reference,
+                "tasks": len(found.tasks),
+                "difference": format_interval(found.all_runs),
+                "decided": word,
+                "without collapsed runs": format_interval(found.without_collapses),
+                "decided without": kept,
+                "collapsed": f"{sum(c.collapsed for c in counts)} of {sum(c.runs for c in counts)}",
+            }
+        )
+    return rows
+
+
+def _list_rates(best: dict[tuple[Place, str], BestRate], reference: str, near: float) -> Rows:
+    rows = []
+    for (place, method), found in best.items():
+        low, high = found.interval
+        compared = best.get((place, reference))
+        ratio = found.compute_ratio(compared) if compared and method != reference else None
+        rows.append(
+            {
+                "task": place[1],
+                "batch": place[2],
+                "budget": place[3],
+                "method": method,
+                "best rate": f"{found.rate:.2g}",
+                "interval": f"{low:.2g} to {high:.2g}",
+                "ratio": "" if ratio is None else "{:.2g} ({:.2g} to {:.2g})".format(*ratio),
+                "validation": max(found.means),
+                "usable": f"{found.compute_usable_octaves(near):.1f}",
+                "edge": found.edge,
+                "diverged": ", ".join(f"{rate:.2g}" for rate in found.diverged),
+                "seeds": found.seeds,
+            }
+        )
+    return rows
+
+
+def _list_scores(tasks: Sequence[TaskRuns], best: dict[tuple[Place, str], BestRate]) -> Rows:
+    rates = {(place[1], method): found.rate for (place, method), found in best.items()}
+    rows = []
+    for task in tasks:
+        for method, scores in task.scores.items():
+            values = list(scores.values())
+            estimate = estimate_mean(values)
+            kept = estimate_mean([s for seed, s in scores.items() if not task.collapsed[method][seed]])
+            count = task.count_collapses(method)
+            low, high = count.interval
+            rows.append(
+                {
+                    "task": task.task,
+                    "method": method,
+                    "rate": f"{rates[task.task, method]:.2g}" if (task.task, method) in rates else "",
+                    "score": f"{sum(values) / len(values):.1f}" + (f" ± {estimate.half:.1f}" if estimate else ""),
+                    "without collapsed": f"{kept.value:.1f} ± {kept.half:.1f}" if kept else "",
+                    "collapsed": f"{count} ({100 * low:.0f} to {100 * high:.0f} %)",
+                    "majority": task.baseline,
+                    "learned": "yes" if task.is_learned else "no",
+                }
+            )
+    return rows
+
+
+def _list_common_rates(runs: pd.DataFrame, subject: str, reference: str) -> Rows:
+    search = runs[(runs["stage"] == "search") & runs["score"].notna()]
+    rows = []
+    for (_, batch, budget), group in search.groupby(["suite", "batch_size", "budget"], sort=False):
+        means = group.groupby(["lr", "method", "task"])["score"].mean().unstack("task")
+        for rate, table in means.groupby(level="lr"):
+            by_method = table.droplevel("lr").dropna().mean(axis=1)
+            if subject not in by_method or reference not in by_method:
+                continue
+            rows.append(
+                {
+                    "batch": int(batch),
+                    "budget": budget,
+                    "rate": f"{rate:.2g}",
+                    f"{subject} - {reference}": f"{by_method[subject] - by_method[reference]:+.1f}",
+                    **{str(m): float(by_method[m]) if m in by_method else None for m in means.index.unique("method")},
+                }
+            )
+    return rows
+
+
+def _list_cautions(
+    study: Study, best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
+) -> list[str]:
+    """What limits the verdict: edges of the search, rates that diverged, tasks that no method learned, missing runs."""
+    edges = [f"{method} on {place[1]} ({found.edge})" for (place, method), found in best.items() if found.edge]
+    unlearned = [task.task for task in tasks if not task.is_learned]
+    searched = runs[runs["stage"] == "search"].groupby([*GROUP, "method"], sort=False).ngroups
+    unusable = runs[(runs["stage"] == "search") & runs["validation"].isna()]
+    lines = []
+    if edges:
+        lines.append(
+            f"The best rate is at the edge of the rates tried, so a better one may lie beyond: {', '.join(edges)}."
+        )
+    if unlearned:
+        lines.append(
+            f"No method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}: equal scores"
+            " there say nothing of parity."
+        )
+    if len(unusable):
+        lines.append(
+            f"{count_noun(len(unusable), 'run')} of the search have no validation score (failed or diverged, or no"
+            " validation part): their rates cannot be chosen."
+        )
+    if len(best) < searched:
+        lines.append(
+            f"{count_noun(searched - len(best), 'pair')} of method and task have one rate only, or none with scores."
+        )
+    return lines

@@ -1,0 +1,1 @@
+"""Study `surface`: scores over learning rates, and methods compared each at its own best rate."""

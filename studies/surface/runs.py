@@ -1,0 +1,105 @@
+"""The runs of a surface as one table, from records or from a stored file of scores.
+
+    stage     search                                 confirm
+    seeds     those of the grid, for every rate      fresh ones, at the rate that the search has chosen
+    use       validation scores choose the rate      eval scores compare the methods
+
+The file has no predictions, so 10,000 runs take a few hundred KiB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.errors import UserError
+from harness.core.files import write_atomically
+from harness.core.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "surface.parquet"
+COLUMNS = {
+    "suite": "the suite",
+    "task": "the task",
+    "method": "the method as it is written on the command line",
+    "lr": "peak learning rate",
+    "batch_size": "rows per optimizer step",
+    "budget": "what ends training: steps, or epochs",
+    "seed": "the seed of the adapter's initial weights; the other streams have the same, save `length`",
+    "stage": "search or confirm",
+    "status": "ok, failed, oom or cancelled",
+    "score": "headline score on the eval splits, in points; missing without one",
+    "validation": "the mean of its metrics on the held-out part of the train rows, in points",
+    "majority": "headline score of the best constant prediction, in points",
+    "steps": "optimizer steps",
+    "stand_in": "true for synthetic data or model",
+}
+"""The columns of a table of runs and their meaning."""
+GROUP = ("suite", "task", "batch_size", "budget")
+"""Runs that are compared with each other have these in common."""
+
+
+def collect_runs(records: Sequence[Record]) -> pd.DataFrame:
+    """The table of these records. A seed is one of the search if some method ran it at several rates of a task."""
+    import pandas as pd
+
+    runs = pd.DataFrame([_build_row(record) for record in records], columns=list(COLUMNS))
+    rates = runs.groupby([*GROUP, "method", "seed"])["lr"].nunique()
+    searching = set(rates[rates > 1].index.get_level_values("seed"))
+    # without a search there is nothing to confirm: those runs are of one rate that the user has given
+    runs["stage"] = ["search" if not searching or seed in searching else "confirm" for seed in runs["seed"]]
+    return runs
+
+
+def _build_row(record: Record) -> dict[str, object]:
+    cell, protocol = record.cell, record.cell.protocol
+    average = next(iter(record.averages.values()), None)
+    score = average.score if average else next(iter(record.scores.values()), None)
+    held_out = [value for name, value in record.scores.items() if name.endswith("_heldout")]
+    has_score = record.status == "ok" and score is not None and math.isfinite(score)
+    return {
+        "suite": cell.suite,
+        "task": cell.task,
+        "method": cell.label,
+        "lr": protocol.lr,
+        "batch_size": protocol.batch_size,
+        "budget": f"{protocol.epochs:g} epochs"
+        + ("" if protocol.max_steps is None else f", at most {protocol.max_steps:,} steps"),
+        "seed": cell.seeds["init"],
+        "stage": "",
+        "status": record.status,
+        "score": score if has_score else math.nan,
+        "validation": sum(held_out) / len(held_out) if has_score and held_out else math.nan,
+        "majority": record.majority,
+        "steps": record.steps,
+        "stand_in": record.stand_in,
+    }
+
+
+def write_runs(runs: pd.DataFrame, path: Path) -> None:
+    """Write a table of runs, sorted, with scores to 1/1,000 point."""
+    import io
+
+    stream = io.BytesIO()
+    order = ["suite", "task", "method", "batch_size", "budget", "lr", "stage", "seed"]
+    rounded = runs.sort_values(order).round({"score": 3, "validation": 3, "majority": 3})
+    rounded.to_parquet(stream, index=False, compression="zstd")
+    write_atomically(path, stream.getvalue())
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """The stored table of a folder. Raises UserError where it is missing or damaged."""
+    import pandas as pd
+
+    path = folder / FILE if folder.is_dir() else folder
+    try:
+        runs = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--runs {folder}: {path.name} cannot be read ({error}); give a folder that has one") from error
+    if lacking := [name for name in COLUMNS if name not in runs]:
+        raise UserError(f"--runs {folder}: {path.name} has no column {', '.join(lacking)}; it is of another version")
+    return runs

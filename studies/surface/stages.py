@@ -1,0 +1,85 @@
+"""The stages of a surface: search over rates, extend it where the best rate is at its edge, confirm on fresh seeds.
+
+grid ──> search ──> rates chosen on validation scores ──> extended once ──> confirm: one rate a method and task
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from harness.core.errors import UserError, shorten
+from harness.core.record import Record
+from harness.core.spec import Spec
+from harness.planning.plan import Plan
+from harness.planning.planned_cell import PlannedCell
+from harness.planning.seed_grammar import parse_seeds
+from studies.surface.rates import BestRate, choose_rates, extend_rates
+from studies.surface.runs import collect_runs
+
+Train = Callable[[Spec, Callable[[Plan], Plan]], Sequence[Record]]
+"""Trains the missing cells of a spec's plan, less those that the function leaves out, and returns their records."""
+
+
+def run_stages(spec: Spec, confirming: int, train: Train) -> Iterator[Sequence[Record]]:
+    """The records of each stage of one grid; `confirming` is the number of fresh seeds of the last one."""
+    records = list(train(spec, _keep_all))
+    yield records
+    best = _choose(records)
+    beyond = {key: extend_rates(rate) for key, rate in best.items()}
+    further = sorted({rate for rates in beyond.values() for rate in rates})
+    if further:
+        more = train(
+            spec.model_copy(update={"lr": tuple(further)}),
+            _keep_cells(lambda planned: planned.cell.protocol.lr in beyond.get(_locate(planned), ())),
+        )
+        yield more
+        best = _choose([*records, *more])
+    rates = {key: rate.rate for key, rate in best.items()}
+    if not rates:
+        raise UserError("no learning rate of the search has a validation score for every seed; nothing can be compared")
+    chosen = tuple(sorted(set(rates.values())))
+    yield train(
+        spec.model_copy(update={"lr": chosen, "seeds": name_fresh_seeds(spec.seeds, confirming)}),
+        _keep_cells(lambda planned: planned.cell.protocol.lr == rates.get(_locate(planned))),
+    )
+
+
+def name_fresh_seeds(searching: str, count: int) -> str:
+    """`count` seeds after those of the search, with the streams that it fixes: 5,length=0 -> 5..104,length=0."""
+    first = max(seeds["init"] for seeds in parse_seeds(searching)) + 1
+    fixed = [piece for piece in searching.split(",") if re.fullmatch(r"\s*\w+=[0-9]+\s*", piece)]
+    return ",".join([f"{first}..{first + count - 1}", *fixed])
+
+
+def _choose(records: Sequence[Record]) -> dict[tuple[Any, ...], BestRate]:
+    """(suite, task, batch size, method) -> its best rate."""
+    best = choose_rates(collect_runs(records))
+    return {(*place[:3], method): rate for (place, method), rate in best.items()}
+
+
+def _locate(planned: PlannedCell) -> tuple[Any, ...]:
+    cell = planned.cell
+    return cell.suite, cell.task, cell.protocol.batch_size, cell.label
+
+
+def _keep_all(plan: Plan) -> Plan:
+    return plan
+
+
+def _keep_cells(wanted: Callable[[PlannedCell], bool]) -> Callable[[Plan], Plan]:
+    def select(plan: Plan) -> Plan:
+        return dataclasses.replace(plan, cells=tuple(planned for planned in plan.cells if wanted(planned)))
+
+    return select
+
+
+def check_grids(name: str, grids: Collection[dict[str, Any]]) -> None:
+    """Raise UserError for a grid that cannot be confirmed: without several rates, or without validation scores."""
+    for grid in grids:
+        if "confirm" in grid and not (isinstance(grid["confirm"], int) and grid["confirm"] > 1):
+            raise UserError(f"study {name}: confirm={shorten(grid['confirm'])}: give a number of seeds, two or more")
+        if "confirm" in grid and not (grid.get("validation") and "lr" in grid):
+            raise UserError(f"study {name}: a grid with 'confirm' needs lr = [...] and validation = true")
