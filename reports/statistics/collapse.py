@@ -192,7 +192,8 @@ def compute_collapse_limits(
     for method, scores in values.items():
         far_below = _compute_drop_limit(scores, baseline) if scores else -math.inf
         weak = _compute_weak_limit(scores, baseline, line) if learned and scores else None
-        limits[method] = max(far_below, *([baseline + margin] if learned else []), *([] if weak is None else [weak]))
+        at_baseline = baseline + margin if learned else -math.inf
+        limits[method] = max(far_below, at_baseline, -math.inf if weak is None else weak)
     return limits
 
 

@@ -35,8 +35,9 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     confirming = runs[runs["stage"] == "confirm"]
     margin, reference = seen.margin or 0.0, study.options["reference"]
     tasks = group_tasks(confirming, study.options["collapse"])
-    methods = [m for m in dict.fromkeys(confirming["method"]) if m != reference]
-    contrasts = [contrast(tasks, method, reference) for method in methods]
+    methods = list(dict.fromkeys(confirming["method"]))
+    pairs = [(m, other) for other in (reference, study.options["subject"]) for m in methods if m != other]
+    contrasts = [contrast(tasks, m, other) for m, other in pairs if (other, m) != (reference, study.options["subject"])]
     deciding = [contrast(tasks, study.options["subject"], other) for other in study.options["against"]]
     kinds = judge_not_worse([c.all_runs for c in deciding], margin)
     parts = {c.name: _build_part(c, kind, margin, tasks) for c, kind in zip(deciding, kinds, strict=True)}
@@ -49,8 +50,9 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         ("The same rate for all methods", _list_common_rates(runs, study.options["subject"], reference), COMMON),
     ]
     notes = [
-        f"margin {margin:g}, in points; differences to {reference} on the mean of the tasks, each method at its own best"
-        " rate of each task, on seeds that took no part in choosing it; 95 % intervals over seeds, Holm over the rows",
+        f"margin {margin:g}, in points; differences to {reference} on the mean of the tasks, each method at its own"
+        " best rate of each task, on seeds that took no part in choosing it; 95 % intervals over seeds, Holm over"
+        " the rows",
         *_list_cautions(study, best, tasks, runs),
     ]
     return Answer(
