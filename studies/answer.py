@@ -47,7 +47,7 @@ class Answer:
     lacks: str = ""
     exact: bool = False
     tables: Sequence[Extra] = ()
-    runs: pd.DataFrame | None = None
+    runs: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

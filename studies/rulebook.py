@@ -32,7 +32,7 @@ RULE_OPTIONS: Mapping[str, str] = {
     "memory": "subject against quantize recompute threshold",
     "scaling": "shapes target rank memories threshold",
     "streams": "",
-    "surface": "reference subject against near collapse",
+    "surface": "reference subject against others near collapse",
 }
 """The options that each rule needs."""
 MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams", "surface"})

@@ -25,7 +25,8 @@ Rows = list[dict[str, Any]]
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
-    """Options: `reference` and `subject` (methods), `against` (methods of the verdict), `near` and `collapse` (points).
+    """Options: `reference` and `subject` (methods), `against` (methods of the verdict), `others` (methods of further
+    parts), `near` and `collapse` (points).
 
     The verdict is whether the subject is not worse than each of `against` by the margin, each at its own best rate, on
     the mean of all tasks.
@@ -39,11 +40,14 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     pairs = [(m, other) for other in (reference, study.options["subject"]) for m in methods if m != other]
     contrasts = [contrast(tasks, m, other) for m, other in pairs if (other, m) != (reference, study.options["subject"])]
     deciding = [contrast(tasks, study.options["subject"], other) for other in study.options["against"]]
+    further = [contrast(tasks, study.options["subject"], o) for o in study.options["others"] if o in methods]
+    # the family of the verdict is declared; the other comparisons are a family of their own
     kinds = judge_not_worse([c.all_runs for c in deciding], margin)
-    parts = {c.name: _build_part(c, kind, margin, tasks) for c, kind in zip(deciding, kinds, strict=True)}
+    all_kinds = [*kinds, *judge_not_worse([c.all_runs for c in further], margin)]
+    parts = {c.name: _build_part(c, k, margin, tasks) for c, k in zip([*deciding, *further], all_kinds, strict=True)}
     missing = [c.name for c in deciding if c.all_runs is None]
     lacks = f"confirming runs of {', '.join(missing)}" if missing else ""
-    sentence = " ".join(part.summary for part in parts.values())
+    sentence = " ".join(parts[c.name].summary for c in deciding)
     tables: list[Extra] = [
         ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
         ("Scores at the best rates, by task", _list_scores(tasks, best), SCORES),

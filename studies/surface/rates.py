@@ -109,7 +109,8 @@ def _choose_rate(
     values = scores.to_numpy()
     means = values.mean(axis=0)
     rates = np.array(complete, dtype=float)
-    chosen = int(means.argmax())
+    # of equal means the higher rate: rounding must not decide where scores of few rows tie
+    chosen = len(means) - 1 - int(means.round(6)[::-1].argmax())
     # rows of the draws stand for seeds; seeds that this method lacks are drawn anew among those it has
     drawn_means = values[draws % len(values)].mean(axis=1)
     tried = sorted(float(rate) for rate in table.columns)

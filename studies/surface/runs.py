@@ -58,7 +58,9 @@ def collect_runs(records: Sequence[Record]) -> pd.DataFrame:
 def _build_row(record: Record) -> dict[str, object]:
     cell, protocol = record.cell, record.cell.protocol
     average = next(iter(record.averages.values()), None)
-    score = average.score if average else next(iter(record.scores.values()), None)
+    headline = average.score if average else None
+    # a task outside of the suite's average has its first metric
+    score = next(iter(record.scores.values()), None) if headline is None else headline
     held_out = [value for name, value in record.scores.items() if name.endswith("_heldout")]
     has_score = record.status == "ok" and score is not None and math.isfinite(score)
     return {

@@ -1,0 +1,85 @@
+"""Stages of a surface: what trains in each, on a real plan and made-up scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from harness.core.errors import UserError
+from harness.core.record import Record
+from harness.core.spec import Spec, make_spec
+from harness.planning.plan import Plan, make_plan
+from studies.study import load_study
+from studies.surface.stages import check_grids, name_fresh_seeds, run_stages
+from tests.reports.records import record
+
+
+class Trainer:
+    """Gives each planned cell the validation score that `score` says, and remembers the cells of each stage."""
+
+    def __init__(self, score: Callable[[str, str, float], float]) -> None:
+        self.score, self.stages = score, []  # type: ignore[var-annotated]
+
+    def __call__(self, spec: Spec, select: Callable[[Plan], Plan]) -> Sequence[Record]:
+        cells = [planned.cell for planned in select(make_plan(spec)).cells]
+        self.stages.append({(c.task, c.label, c.protocol.lr, c.seeds["init"]) for c in cells})
+        return [
+            record(50.0, c, scores={"accuracy": 50.0, "accuracy_heldout": self.score(c.task, c.label, c.protocol.lr)})
+            for c in cells
+        ]
+
+
+SPEC: dict[str, Any] = {
+    "tasks": "rte,sst2",
+    "methods": "lora,lorasp",
+    "lr": "1e-3,2e-3,4e-3",
+    "seeds": "2",
+    "validation": True,
+}
+
+
+def test_a_best_rate_inside_the_grid_is_confirmed_on_fresh_seeds() -> None:
+    best = {("rte", "lora"): 2e-3, ("rte", "lorasp"): 2e-3, ("sst2", "lora"): 2e-3, ("sst2", "lorasp"): 2e-3}
+    trainer = Trainer(lambda task, method, rate: 90.0 if rate == best[task, method] else 60.0)
+    list(run_stages(make_spec(SPEC), 3, trainer))
+    assert [len(stage) for stage in trainer.stages] == [2 * 2 * 3 * 2, 2 * 2 * 3]
+    assert trainer.stages[1] == {(t, m, 2e-3, seed) for t, m in best for seed in (2, 3, 4)}
+
+
+def test_the_grid_is_extended_once_where_its_edge_is_best_and_only_there() -> None:
+    def score(task: str, method: str, rate: float) -> float:
+        # lorasp on rte improves with each higher rate; everything else is best in the middle
+        return 1e4 * rate if (task, method) == ("rte", "lorasp") else 90.0 - abs(rate - 2e-3) * 1e4
+
+    trainer = Trainer(score)
+    list(run_stages(make_spec(SPEC), 1, trainer))
+    assert trainer.stages[1] == {("rte", "lorasp", rate, seed) for rate in (8e-3, 0.016) for seed in (0, 1)}
+    assert trainer.stages[2] == {
+        ("rte", "lora", 2e-3, 2),
+        ("rte", "lorasp", 0.016, 2),
+        ("sst2", "lora", 2e-3, 2),
+        ("sst2", "lorasp", 2e-3, 2),
+    }
+
+
+def test_rates_that_all_diverge_end_the_study_with_a_message() -> None:
+    with pytest.raises(UserError, match="no learning rate of the search"):
+        list(run_stages(make_spec(SPEC), 1, Trainer(lambda *_: float("nan"))))
+
+
+@pytest.mark.parametrize(
+    ("searching", "fresh"),
+    [("5", "5..14"), ("5,length=0", "5..14,length=0"), ("3..7", "8..17"), ("init=0..3,mask=1", "4..13,mask=1")],
+)
+def test_fresh_seeds_follow_those_of_the_search(searching: str, fresh: str) -> None:
+    assert name_fresh_seeds(searching, 10) == fresh
+
+
+def test_a_grid_that_cannot_be_confirmed_is_refused() -> None:
+    (grid,) = load_study("surface").grids
+    check_grids("x", [grid])
+    for change in ({"validation": False}, {"confirm": 1}, {"confirm": "5..9"}):
+        with pytest.raises(UserError, match="confirm"):
+            check_grids("x", [grid | change])
