@@ -45,12 +45,14 @@ def import_results(
     Example: python -m harness import lm-eval lm-eval-output
     """
     from results.imports.folder import choose_folder, import_folder
-    from results.imports.report import write_import_report
+    from results.imports.report import check_formats, write_import_report
 
+    names = tuple(filter(None, formats.split(",")))
+    check_formats(names)
     out = out or choose_folder(source, folder)
     command = f"python -m harness {shlex.join(sys.argv[1:])}"
     imported = import_folder(source, folder, out, command, baseline)
-    report = write_import_report(imported, tuple(filter(None, formats.split(","))))
+    report = write_import_report(imported, names)
     info = imported.info
     print_lines(truncate_lines(info.skipped), sys.stderr)
     if as_json:

@@ -59,7 +59,7 @@ class Store:
 
         `also` names folders that are created later; those that exist already are checked too.
         """
-        folder = self.out
+        check_no_import(folder := self.out)
         try:
             for folder in (self.cells, self.profile_dir):
                 folder.mkdir(parents=True, exist_ok=True)

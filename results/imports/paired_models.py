@@ -177,7 +177,7 @@ def _build_score_table(evaluations: Sequence[Evaluation]) -> Table:
             for one, row in zip(evaluations, rows, strict=True)
         }
         table.append({"task": place, "metric": metric, **scores})
-    return Table.of("Scores", table, ["As lm-eval reports them."])
+    return Table.of("Scores", table, ["As lm-eval reports them."], "scores")
 
 
 def _build_comparison_table(compared: Sequence[ModelComparison]) -> Table:
@@ -205,7 +205,7 @@ def _build_comparison_table(compared: Sequence[ModelComparison]) -> Table:
         f"Differences to {compared[0].against}, in points. Interval: of the paired differences, for new questions (of "
         "a group: for new tasks of questions, which are its clusters). Adjusted: Holm within the family.",
     ]
-    return Table.of("Paired comparisons", table, notes)
+    return Table.of("Paired comparisons", table, notes, "evidence")
 
 
 def _build_protocol_table(evaluations: Sequence[Evaluation]) -> Table:
@@ -224,7 +224,7 @@ def _build_protocol_table(evaluations: Sequence[Evaluation]) -> Table:
                 "file": row.provenance.file,
             }
         )
-    return Table.of("Protocol", table)
+    return Table.of("Protocol", table, (), "protocol")
 
 
 def _flatten_row(label: str, row: ImportedRow) -> dict[str, Any]:

@@ -21,17 +21,24 @@ FORMATS = (*TEXTS, "csv", "parquet")
 DEFAULT_FORMATS = ("md", "html", "csv")
 
 
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise UserError for a format that an import's report cannot have."""
+    check_allowed("format of an imported folder's report", formats, FORMATS)
+
+
 def write_import_report(read: Import, formats: Sequence[str] = DEFAULT_FORMATS, to: Path | None = None) -> Path:
     """Write the report in some formats; returns the path of what is to be read first. Raises UserError."""
-    check_allowed("format of an imported folder's report", formats, FORMATS)
+    check_formats(formats)
     folder = to or read.out / "report"
     content = SOURCES.get(read.info.source)().describe(AnsweredRows(read.rows, read.read_answers), read.info.baseline)
     report = Report(
         title=f"Imported results: {read.info.source}",
         command=read.info.command,
-        facts=describe_import(read),
+        facts=[],
         dropped=[],
-        summary=content.sentences,
+        summary=[],
+        # the lead, for the page shows other facts in a folded section
+        lead=[*describe_import(read), *content.sentences],
         extra=[],
         sections=content.sections,
         runs=Table("Every row", ("key",), []),

@@ -30,16 +30,16 @@ def build_tables(
         tables += [_build_score_table(compared), _build_protocol_table(compared), _build_cost_table(compared)]
     if reruns:
         notes = ["Runs with the settings of the latest one; fields that not all files have are not looked at."]
-        tables.append(Table.of("Runs of one row over time", reruns, notes))
+        tables.append(Table.of("Runs of one row over time", reruns, notes, "stability"))
     if steps:
         notes = ["Each run against the one before of the same row, where no setting differs."]
-        tables.append(Table.of("From one software to the next", steps, notes))
+        tables.append(Table.of("From one software to the next", steps, notes, "stability"))
     without = [
         {"row": row.name, "run": row.provenance.created[:10], "status": row.status, "why": row.reason or "-"}
         for row in rows
         if row.status != "ok"
     ]
-    return [*tables, *([Table.of("Runs without a score", without)] if without else [])]
+    return [*tables, *([Table.of("Runs without a score", without, (), "evidence")] if without else [])]
 
 
 def _build_score_table(compared: Sequence[Compared]) -> Table:
@@ -69,7 +69,7 @@ def _build_score_table(compared: Sequence[Compared]) -> Table:
     notes = ["Latest run of each row. Differences are to the baseline's latest run of the same software and hardware."]
     if compared[0].row.questions:
         notes.append("Interval: Newcombe; p: z-test of two independent shares; adjusted: Holm over all tested rows.")
-    return Table.of("Scores", table, notes)
+    return Table.of("Scores", table, notes, "evidence")
 
 
 def _build_protocol_table(compared: Sequence[Compared]) -> Table:
@@ -99,7 +99,7 @@ def _build_protocol_table(compared: Sequence[Compared]) -> Table:
         f"The same for all rows: {', '.join(texts) or 'nothing'}.",
         "`show KEY` has the whole adapter configuration.",
     ]
-    return Table.of("Protocol", table, notes)
+    return Table.of("Protocol", table, notes, "protocol")
 
 
 def _build_cost_table(compared: Sequence[Compared]) -> Table:
@@ -122,7 +122,7 @@ def _build_cost_table(compared: Sequence[Compared]) -> Table:
         "As the files say. Peak memory is of the whole process, evaluation included, and total time includes it too: "
         "neither compares with this harness's profiles, which measure training steps in isolation."
     ]
-    return Table.of("Costs", table, notes)
+    return Table.of("Costs", table, notes, "cost")
 
 
 def _format_size(count: float | None) -> str:

@@ -30,6 +30,6 @@ def format_row(row: ImportedRow) -> Iterator[str]:
 def _format_part(title: str, values: Mapping[str, Any]) -> Iterator[str]:
     fields = {name: value for name, value in values.items() if value not in (None, "", [], {})}
     for i, (name, value) in enumerate(fields.items()):
-        text = f"{value:g}" if isinstance(value, float) else value
+        text = f"{value:.15g}" if isinstance(value, float) else value
         text = " ".join(map(str, text)) if isinstance(text, list) else text
-        yield f"{title if i == 0 else '':{WIDTH}} {escape_text(name):26} {escape_text(text)}"
+        yield f"{title if i == 0 else '':{WIDTH}} {escape_text(name):34} {escape_text(text)}"
