@@ -52,7 +52,7 @@ def _build_score_table(compared: Sequence[Compared]) -> Table:
         cells = {
             "row": row.name,
             "run": row.provenance.created[:10],
-            headline: f"{get_scale(row) * (row.score or 0):.4g}",
+            f"{headline}, %" if row.questions else headline: f"{get_scale(row) * (row.score or 0):.4g}",
         }
         if row.questions:
             cells |= {

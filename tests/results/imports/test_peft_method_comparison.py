@@ -112,14 +112,16 @@ def test_a_rerun_of_other_settings_is_no_rerun(tmp_path: Path) -> None:
     assert any("No row has two runs of the same settings" in sentence for sentence in content.sentences)
 
 
-def test_fields_that_a_later_version_adds_are_no_other_settings(tmp_path: Path) -> None:
+def test_fields_that_one_version_lacks_are_no_other_settings(tmp_path: Path) -> None:
     later = peft_run("a", 590, NEW)
     later["run_info"]["peft_config"] |= {
         "new_field": False,
         "peft_version": "0.20",
         "target_modules": ["q_proj", "v_proj"],
     }
-    content = describe(read(tmp_path, peft_run(LORA, 600), peft_run("a", 600), later))
+    earlier = peft_run("a", 600)
+    earlier["run_info"]["peft_config"]["dropped_field"] = 16
+    content = describe(read(tmp_path, peft_run(LORA, 600), earlier, later))
     assert [row["runs"] for row in content.flat["reruns"]] == [2]
 
 
