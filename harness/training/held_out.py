@@ -25,6 +25,8 @@ WINDOW = 256
 """Tokens of a window at most; models with a shorter context have shorter windows."""
 MAX_LOGITS = 1 << 28
 """Logits of one forward pass at most, where one window of all replicas allows it: 1 GiB in float32."""
+MAX_VOCABULARY = 1 << 18
+"""Taken for a model whose configuration does not say its vocabulary."""
 
 
 class HeldOutLoss:
@@ -32,7 +34,10 @@ class HeldOutLoss:
 
     def __init__(self, text: HeldOutText, model: nn.Module, tokenizer: Any, *, autocast: bool) -> None:
         self.text, self.autocast = text, autocast
-        positions = getattr(model.config, "max_position_embeddings", None) or WINDOW
+        # of a multimodal model: that of its language model
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        positions = getattr(config, "max_position_embeddings", None) or WINDOW
+        self.vocabulary = int(getattr(config, "vocab_size", None) or MAX_VOCABULARY)
         ids = tokenizer(text.text, verbose=False)["input_ids"]
         self.windows = split_windows(ids, min(WINDOW, int(positions)))
         if not self.windows:
@@ -52,7 +57,7 @@ class HeldOutLoss:
         device = next(model.parameters()).device
         lengths = np.array([len(window) for window in self.windows])
         sums = torch.zeros(k, dtype=torch.float64)
-        budget = max(1, MAX_LOGITS // int(model.config.vocab_size))  # type: ignore[union-attr, arg-type]
+        budget = max(1, MAX_LOGITS // self.vocabulary)
         for rows in iterate_length_batches(lengths, k, device.type, budget):
             # windows of one length share a batch, so that none is padded and no mask is needed
             for length in np.unique(lengths[rows]):
