@@ -60,6 +60,7 @@ def build_cell_rows(records: Sequence[Record], names: Mapping[str, str] | None =
                 "adapter_frozen": p.adapter_frozen if p else None,
                 "head_trained": p.head_trained if p else None,
                 "backbone_trained": p.backbone_trained if p else None,
+                "forgetting": r.forgetting.change if r.forgetting else None,
                 **{a: r.averages[a].score if a in r.averages else None for a in averages},
             }
         )

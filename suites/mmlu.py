@@ -5,19 +5,23 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
+import importlib.resources
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.errors import UserError, build_unknown_error
+from harness.core.files import describe_os_error, read_bytes
 from harness.core.method import (
     INSTRUCTION_OPTIONS,
     SUITES,
     Average,
     Evaluator,
+    HeldOutText,
     SourceRequest,
     Suite,
+    SuiteOption,
     SuitePreset,
     Task,
     TaskData,
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
     from harness.core.cell import Protocol
 
+MAX_TEXT_BYTES = 1 << 20
+"""Bytes of a user's held-out text: each evaluation reads all of it."""
 TASK = Task("mmlu", (), (), ("accuracy", "accuracy_by_subject", *GROUPS), kind="instruction")
 
 
@@ -45,13 +51,33 @@ class Mmlu(Suite):
     name = "mmlu"
     version = 2
     summary = "four-choice questions on 57 subjects: a causal model trains on instructions and is scored by lm-eval"
-    options = INSTRUCTION_OPTIONS
+    options = (
+        *INSTRUCTION_OPTIONS,
+        # its content is in the key, not its path
+        SuiteOption("forgetting_file", str, "UTF-8 text for the loss before and after; default: our own", in_rows=True),
+    )
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:causal", {"max_steps": 200, "max_length": 96, "template": "plain"}),
         "paper": SuitePreset("huggyllama/llama-7b", {"batch_size": 128, "max_length": 512, "warmup": 0.03}),
     }
     tasks = {"mmlu": TASK}  # noqa: RUF012 - read only
     averages = (Average("mmlu", {"mmlu": ("accuracy",)}), Average("subjects", {"mmlu": ("accuracy_by_subject",)}))
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        path = self.get_option("forgetting_file")
+        # now, so that a worker on another machine has the text
+        self._own_text = None if path is None else _read_text(Path(path))
+
+    def parts(self) -> dict[str, str]:
+        """With the content of the user's held-out text: other text, other result."""
+        text = self._own_text
+        digest = {} if text is None else {"option forgetting-file": hashlib.sha256(text.text.encode()).hexdigest()}
+        return super().parts() | digest
+
+    def get_held_out_text(self, task: str, *, synthetic: bool) -> HeldOutText | None:
+        """The user's text, else our own: for the embedded model one in its few words."""
+        return self._own_text or _read_own_text("facts" if synthetic else "passage")
 
     def load(self, task: str, request: SourceRequest) -> TaskData:
         """Instructions as "train", questions as "dev" (solved examples) and "test". Raises UserError."""
@@ -95,6 +121,27 @@ class Mmlu(Suite):
         """Accuracy in points of the best constant letter."""
         labels = [row.label for row in data.splits["test"]]
         return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
+
+
+def _read_text(path: Path) -> HeldOutText:
+    """A user's text. Raises UserError."""
+    try:
+        content = read_bytes(path)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = describe_os_error(error) if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"--option forgetting-file={path}: {why}; give a file of UTF-8 text") from error
+    if not text.strip() or len(content) > MAX_TEXT_BYTES:
+        raise UserError(
+            f"--option forgetting-file={path}: {len(content):,} bytes; give a text of at most {MAX_TEXT_BYTES:,} bytes "
+            "that is not empty"
+        )
+    return HeldOutText(path.name, text)
+
+
+@functools.cache
+def _read_own_text(name: str) -> HeldOutText:
+    return HeldOutText(name, (importlib.resources.files("suites.held_out") / f"{name}.txt").read_text())
 
 
 # Cached, because a plan calls it for every cell.

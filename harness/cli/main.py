@@ -16,6 +16,7 @@ from harness.cli.bench import bench
 from harness.cli.board import board
 from harness.cli.examples import examples
 from harness.cli.export import export
+from harness.cli.importing import import_results
 from harness.cli.machine import doctor, schema
 from harness.cli.measured import plan, profile
 from harness.cli.panels import PanelCommand
@@ -76,6 +77,8 @@ for grouped in (run, study, plan, profile, report):
     app.command(cls=PanelCommand)(grouped)
 for command in COMMANDS:
     app.command()(command)
+# a function cannot have this name
+app.command(name="import")(import_results)
 app.add_typer(bench, name="bench")
 app.add_typer(export, name="export")
 app.add_typer(store, name="store")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.flags import Json, add_flags, collect_flags, read_path
+from harness.cli.importing import compare_imported, is_import, report_import, show_imported
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.record import Record
@@ -46,7 +47,11 @@ def report(out: Folder, to: To = None, with_text: WithText = False, **values: An
     from results.report import rewrite_report as write
     from studies import runner
 
-    spec = make_spec(collect_flags(values))
+    flags = collect_flags(values)
+    if is_import(out):
+        report_import(out, to, flags | ({"with_text": True} if with_text else {}))
+        return
+    spec = make_spec(flags)
     if _is_study(out):
         if with_text:
             raise UserError(f"--with-text: {out} is a study; allowed: the folder of a run")
@@ -95,6 +100,9 @@ def show(
     """
     from harness.cli.show import find_record, format_record
 
+    if out is not None and is_import(out):
+        show_imported(key, out, as_json)
+        return
     folder, record = find_record(key, out)
     # json.dumps escapes everything outside ASCII, DEL and C1 control characters included, so the line is safe to print
     if as_json:
@@ -127,6 +135,9 @@ def compare(
 
     if fail_if_worse is not None and not 0 <= fail_if_worse < float("inf"):
         raise UserError(f"--fail-if-worse {fail_if_worse}: allowed: points, 0 or more")
+    if is_import(a) or is_import(b):
+        compare_imported(a, b, fail_if_worse, as_json)
+        return
     with pause_collection():
         (before, skipped_of_a), (after, _) = _read_scored_run(a), _read_scored_run(b)
         comparison = compare_runs(before, after)

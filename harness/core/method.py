@@ -35,6 +35,7 @@ from harness.core.suite import (
     Evaluated as Evaluated,
     Evaluator as Evaluator,
     Example as Example,
+    HeldOutText as HeldOutText,
     Label as Label,
     SourceRequest as SourceRequest,
     Suite as Suite,

@@ -148,6 +148,22 @@ class AverageInfo(Strict):
     )
 
 
+class Forgetting(Strict):
+    """Loss on a text that no run trains on, before and after fine-tuning: mean over its tokens, in nats per token."""
+
+    text: str = Field(description="name of the text")
+    sha256: str = Field(description="sha256 of the text")
+    tokens: int = Field(description="number of predicted tokens")
+    unknown_tokens: int = Field(description="number of tokens of the text that the tokenizer does not know")
+    before: float = Field(description="loss of the backbone, without any adapter")
+    after: float = Field(description="loss after fine-tuning")
+
+    @property
+    def change(self) -> float:
+        """Loss after fine-tuning less the loss before; above 0 something is forgotten."""
+        return self.after - self.before
+
+
 class Truncation(Strict):
     """Rows longer than max_length, whose tokens beyond it were truncated."""
 
@@ -199,6 +215,9 @@ class Record(Strict):
     phases: Phases | None = None
     pack: PackInfo | None = None
     environment: Environment | None = None
+    forgetting: Forgetting | None = Field(
+        default=None, description="loss on a held-out text; null where the suite has none, and in older records"
+    )
     started: Time = Field(description="UTC, ISO 8601")
     finished: Time
     extra: Annotated[dict[str, Any], AfterValidator(_drop_digest)] = Field(

@@ -29,6 +29,7 @@ from harness.core.record_index import RecordIndex, scan
 from harness.core.record_segment import Stamp
 from harness.core.stored_files import (
     UnmatchedPredictions,
+    check_no_import,
     describe_damage,
     encode_parquet,
     read_document,
@@ -58,7 +59,7 @@ class Store:
 
         `also` names folders that are created later; those that exist already are checked too.
         """
-        folder = self.out
+        check_no_import(folder := self.out)
         try:
             for folder in (self.cells, self.profile_dir):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -241,6 +242,7 @@ class Store:
     def read_run(self) -> dict[str, Any]:
         """The content of run.json. Raises UserError if the folder holds no run."""
         path = self.out / "run.json"
+        check_no_import(self.out)
         try:
             return read_document(path, Run).model_dump()
         except (OSError, ValueError) as error:

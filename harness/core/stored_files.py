@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.core.errors import quote, shorten
+from harness.core.errors import UserError, quote, shorten
 from harness.core.files import append_digest, describe_os_error, escape_path, list_files, read_bytes, verify_digest
 from harness.core.record import SCHEMA_VERSION, Profile, Record, Stored
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 Document = TypeVar("Document", bound=Stored)
 RECORD_DEPTH = 2
 """Nesting of a record's digest: it is in the last field, `extra`."""
+IMPORT_FILE = "import.json"
+"""In a folder of results that others measured (results/imports), which is no run."""
+
+
+def check_no_import(out: Path) -> None:
+    """Raise UserError for a folder of imported results."""
+    if (out / IMPORT_FILE).is_file():
+        raise UserError(
+            f"{escape_path(out)} holds imported results of others, not a run; `report`, `show` and `compare` read it: "
+            "give them this folder, or give the folder of a run"
+        )
 
 
 class UnmatchedPredictions(ValueError):

@@ -107,6 +107,14 @@ class SourceRequest:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutText:
+    """A text that no run trains on, for the loss of a causal model before and after fine-tuning."""
+
+    name: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Average:
     """A named average of a suite. A task's headline score is the mean of the scores that `scores` names for it."""
 
@@ -217,6 +225,10 @@ class Suite(abc.ABC):
 
     def evaluator(self, task: str, data: TaskData) -> Evaluator | None:
         """The evaluator of a task that is not scored row by row; None: `score` is used."""
+        return None
+
+    def get_held_out_text(self, task: str, *, synthetic: bool) -> HeldOutText | None:
+        """The text on which a causal model's loss is measured before and after; `synthetic`: of an embedded model."""
         return None
 
     def files(self) -> Mapping[str, str]:

@@ -145,6 +145,7 @@ def _build_outcome_fields(
         "parameters": result.parameters,
         "train_state": result.state,
         "phases": result.phases,
+        "forgetting": result.forgetting,
         "extra": result.extra,
     }
 

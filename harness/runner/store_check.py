@@ -21,7 +21,14 @@ from harness.core.record import Profile, Record, Run
 from harness.core.record_index import RecordIndex, scan
 from harness.core.record_segment import Stamp
 from harness.core.store import INDEX, Store
-from harness.core.stored_files import describe_damage, parse_record, read_document, read_documents, read_record
+from harness.core.stored_files import (
+    check_no_import,
+    describe_damage,
+    parse_record,
+    read_document,
+    read_documents,
+    read_record,
+)
 from harness.models.adapter_files import BASES, FOLDER, find_changed_files
 from harness.training.checkpoint import build_file_name
 
@@ -33,6 +40,7 @@ TUNING = "tuning"
 
 def list_stores(out: Path) -> list[Store]:
     """The stores in a run's folder: its own, and that of its trials. Raises UserError for a folder without cells."""
+    check_no_import(out)
     if not (out / "cells").is_dir():
         raise UserError(f"{escape_path(out)} holds no cells; give the folder of a run")
     return [Store(folder) for folder in (out, out / TUNING) if (folder / "cells").is_dir()]

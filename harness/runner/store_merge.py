@@ -21,7 +21,7 @@ from harness.core.errors import UserError
 from harness.core.files import describe_os_error, escape_path, list_files, read_bytes, replace_folder, write_atomically
 from harness.core.record import Profile, Record, Run
 from harness.core.store import Store, truncate_lines
-from harness.core.stored_files import find_changed_predictions, read_documents, to_json
+from harness.core.stored_files import check_no_import, find_changed_predictions, read_documents, to_json
 from harness.core.text import count_having
 from harness.models.adapter_files import FOLDER, is_saved
 from harness.runner.store_check import TUNING
@@ -64,6 +64,7 @@ class _Part:
 def merge_folders(sources: Sequence[Path], into: Path, *, keep_both: bool = False) -> Merged:
     """Copy what the sources have and `into` lacks. Raises UserError; of a conflict before anything is written."""
     for source in sources:
+        check_no_import(source)
         if not (source / "cells").is_dir():
             raise UserError(f"{escape_path(source)} holds no cells; give folders of runs")
         if source.resolve() == into.resolve():

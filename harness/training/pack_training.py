@@ -32,6 +32,7 @@ from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import measure_storage
 from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
 from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
+from harness.training.held_out import HeldOutLoss
 from harness.training.pack_job import PackJob
 from harness.training.pack_setup import attach_methods, count_parameters, load_backbone
 from harness.training.result import Result
@@ -102,24 +103,38 @@ class PackTraining:
         backbone_parameters = list(self.model.parameters())  # before the adapter adds its own
         self.notes = describe_drawn_parameters(self.model)
         load_time = time.perf_counter()
+        self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
+        # before anything is attached: the loss of the backbone as it was pretrained
+        self.held_out = self._measure_held_out()
+        held_out_seconds = time.perf_counter() - load_time
         split = inputs.splits["train"].to(device)
         losses = load_task_type(self.first.task.kind).losses(self.cell.protocol)
         initials = [None if member.start is None else load_initial(member.start) for member in job.pack.members]
         self.attached, streams = attach_methods(self.model, job.pack.cells, job.pack.methods, split, losses, initials)
         backbone = measure_storage(self.model, backbone_parameters)
         self.ready = time.perf_counter()
-        self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
         protocols = [c.protocol for c in job.pack.cells]
         self.member_counts = [count_parameters(backbone, self.attached, *member) for member in enumerate(protocols)]
         self.trainer = Trainer(self.model, self.attached, split, protocols, streams, losses, autocast=self.autocast)
         self.earlier_phases = Phases(
-            load=load_time - start_time, input=input_seconds, attach=self.ready - load_time, train=0, evaluate=0
+            load=load_time - start_time,
+            input=input_seconds,
+            attach=self.ready - load_time - held_out_seconds,
+            train=0,
+            evaluate=held_out_seconds,
         )
         self.scoring_seconds, self.noted_fallback = 0.0, False
         self.results: dict[int, Result] = {}
         self.marks: dict[str, int] = {}
         if job.start is not None:
             self._resume(job.start)
+
+    def _measure_held_out(self) -> HeldOutLoss | None:
+        """The held-out text of the task with the backbone's loss; None for a task without one."""
+        text = self.first.suite.get_held_out_text(self.first.task.name, synthetic=self.first.source.stand_in)
+        if text is None:
+            return None
+        return HeldOutLoss(text, self.model, self.inputs.tokenizer, autocast=self.autocast)
 
     def _resume(self, start: PackCheckpoint) -> None:
         """Restore a checkpoint. Raises CheckpointMismatch if the state does not fit the attached pack."""
@@ -181,9 +196,12 @@ class PackTraining:
             scored = score_pack(
                 self.first, self.inputs, self.device, self.trainer.model, len(members), autocast=self.autocast
             )
+            losses = self.held_out.compute(self.trainer.model, len(members)) if self.held_out else []
             for row, member in enumerate(members):
                 if self.trainer.totals[member] == self.trainer.optimizer.steps:
                     self.results[member] = self._build_result(row, member, scored[row])
+                    if self.held_out:
+                        self.results[member].forgetting = self.held_out.describe(losses[row])
         finally:
             self.scoring_seconds += time.perf_counter() - began
 

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.core.method import Exported
-from harness.core.record import Parameters, Phases, TrainState
+from harness.core.record import Forgetting, Parameters, Phases, TrainState
 from harness.core.stored_files import encode_parquet
 from harness.training.history import TrainingHistory
 
@@ -32,6 +32,7 @@ class Result:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     adapter: Exported | None = None
     notes: tuple[str, ...] = ()
+    forgetting: Forgetting | None = None
 
 
 def to_plain(result: Result) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def to_plain(result: Result) -> dict[str, Any]:
         "state": result.state.model_dump(),
         "extra": to_json(result.extra).decode(),
         "notes": list(result.notes),
+        "forgetting": None if result.forgetting is None else result.forgetting.model_dump(),
         "adapter": None if result.adapter is None else _encode_adapter(result.adapter),
     }
 
@@ -63,6 +65,7 @@ def from_plain(plain: dict[str, Any]) -> Result:
         TrainState(**plain["state"]),
         extra=json.loads(plain["extra"]),
         notes=tuple(plain.get("notes", ())),
+        forgetting=Forgetting(**plain["forgetting"]) if plain.get("forgetting") else None,
         adapter=None if plain["adapter"] is None else _decode_adapter(plain["adapter"]),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.core.record import Profile
-from reports.compare import estimate_average, find_coverage
+from reports.compare import Coverage, estimate_average, find_coverage
 from reports.document import Drawing
 from reports.frames import Grid
 from reports.plots.labels import label_points, lead_points, separate_points
@@ -24,6 +24,7 @@ from reports.plots.style import (
 )
 from reports.registered import SuiteContext, report_figure
 from reports.solo import find_profile
+from reports.statistics.forgetting import estimate_forgetting
 from reports.statistics.student import Estimate
 
 if TYPE_CHECKING:
@@ -60,6 +61,35 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
     panels = [(label, spots) for label, spots in candidates if len(spots) > 1]
     if not panels:
         return None
+    caption = f"Score ({cover.label}) against cost; filled: on the Pareto front; "
+    return _draw_panels(context, means, cover, panels, caption, "cost")
+
+
+@report_figure("forgetting", place=45, topic="cost")
+def draw_forgetting(context: SuiteContext) -> Drawing | None:
+    """Score against the change of the loss on a held-out text, where two methods or more have it of one text."""
+    grid = context.grid
+    cover = find_coverage(grid, grid.averages[0])
+    means = {m: value for m in grid.methods if (value := estimate_average(grid, m, cover))}
+    changes = {i: estimate_forgetting(grid, method) for i, method in enumerate(grid.methods) if method in means}
+    spots = [(i, change.mean, means[grid.methods[i]].mean) for i, change in changes.items() if change]
+    if len(spots) < 2:
+        return None
+    caption = f"Score ({cover.label}) against forgetting, the loss on a held-out text after fine-tuning less that "
+    caption += "before; filled: on the Pareto front; "
+    return _draw_panels(context, means, cover, [("forgetting in nats per token", spots)], caption, "forgetting")
+
+
+def _draw_panels(
+    context: SuiteContext,
+    means: Mapping[str, Estimate],
+    cover: Coverage,
+    panels: Sequence[tuple[str, list[Spot]]],
+    caption: str,
+    what: str,
+) -> Drawing:
+    """One panel per kind of cost, all with the same scores."""
+    grid = context.grid
     stacked = is_column(context.figure_width)
     # the list of names needs its lines
     lines = sum(wrap_name(method, MAX_LABEL).count("\n") + 1 for method in means)
@@ -67,7 +97,6 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
     figure = create_figure(context.figure_width, height * (len(panels) if stacked else 1))
     grid_shape = (len(panels), 1) if stacked else (1, len(panels))
     all_axes = figure.subplots(*grid_shape, squeeze=False).flatten()
-    caption = f"Score ({cover.label}) against cost; filled: on the Pareto front; "
     caption += "upright lines: 95 % intervals; points that would hide each other stand side by side"
     for i, (axes, (label, spots)) in enumerate(zip(all_axes, panels, strict=True)):
         _set_scales(axes, [x for _, x, _ in spots])
@@ -90,7 +119,7 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
         label_points(axes, [(x, y) for _, x, y in spots], names, GREY)
     for axes, (_, spots) in zip(all_axes, panels, strict=True):
         _draw_points(axes, grid, spots)
-    return Drawing(figure, caption, _describe_fronts(grid, panels))
+    return Drawing(figure, caption, _describe_fronts(grid, panels, what))
 
 
 def _draw_points(axes: Axes, grid: Grid, spots: Sequence[Spot]) -> None:
@@ -147,8 +176,8 @@ def _describe_peak_kind(profiles: Sequence[Profile]) -> str:
     return " or ".join(sorted({p.peak_kind for p in profiles})) or "not measured"
 
 
-def _describe_fronts(grid: Grid, panels: Sequence[tuple[str, list[Spot]]]) -> str:
+def _describe_fronts(grid: Grid, panels: Sequence[tuple[str, list[Spot]]], what: str) -> str:
     fronts = [
         f"{label}: {join_names([grid.methods[i] for i, _, _ in find_pareto_front(spots)])}" for label, spots in panels
     ]
-    return f"Scatter plot of score against cost. On the Pareto front by {'; by '.join(fronts)}."
+    return f"Scatter plot of score against {what}. On the Pareto front by {'; by '.join(fronts)}."
