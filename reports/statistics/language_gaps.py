@@ -58,7 +58,7 @@ def build_language_rows(grid: Grid, found: Mapping[str, Evidence | str], baselin
                     continue
                 place = {"suite": SUITE, "task": task, "family": family, "languages": " ".join(codes), "method": method}
                 units = _collect_units(grid, task, method, codes, evidence)
-                row = place | _describe("drop", drops, units)
+                row = place | {"asked": len(grid.of(task, method))} | _describe("drop", drops, units)
                 if method != baseline:
                     common = {seeds: drop - reference[seeds] for seeds, drop in drops.items() if seeds in reference}
                     other = _collect_units(grid, task, baseline, codes, evidence)

@@ -38,11 +38,12 @@ def build_family_table(rows: Rows, name: str, title: str, methods: Sequence[str]
         if row.get(name) is not None:
             place = (row["task"], row["family"], row["languages"])
             cells.setdefault(place, {})[row["method"]] = _format_interval(row, name)
-            joint.append(row[f"{name}_examples"])
+            # a row without spread over seeds has no interval
+            joint += [row[f"{name}_examples"]] * (row[f"{name}_low"] is not None)
     if not cells or not methods:
         return None
     lines = [(*place, *(by_method.get(method, "-") for method in methods)) for place, by_method in cells.items()]
-    target = JOINT if all(joint) else NEW_SEEDS if not any(joint) else f"{JOINT}, or {NEW_SEEDS} where none are stored"
+    target = JOINT if all(joint) else NEW_SEEDS if not any(joint) else f"{JOINT}, or {NEW_SEEDS} without predictions"
     notes = [
         "Points of accuracy, the mean over the family's languages less English, paired by seed (below 0: a drop), ± "
         f"half of the 95 % interval for {target}."
@@ -52,9 +53,11 @@ def build_family_table(rows: Rows, name: str, title: str, methods: Sequence[str]
 
 
 def _format_interval(row: Mapping[str, Any], name: str) -> str:
-    text = f"{row[name]:+.1f}"
+    # + 0.0 turns the -0.0 of a rounded negative number into 0.0
+    text = f"{round(row[name], 1) + 0.0:+.1f}"
     low, high, runs = (row[f"{name}_{part}"] for part in ("low", "high", "runs"))
-    return text if low is None else f"{text} ± {(high - low) / 2:.1f} (n={runs})"
+    text += " (no spread)" * (low is None and runs > 1) if low is None else f" ± {(high - low) / 2:.1f}"
+    return text if runs == row["asked"] else f"{text} (n={runs} of {row['asked']})"
 
 
 def build_language_table(grid: Grid) -> Table | None:
