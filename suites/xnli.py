@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from harness.core.method import SUITES, Average, SourceRequest, Suite, SuitePreset, Task, TaskData
-from harness.core.presets import MINILM
+from harness.core.presets import E5
 from suites.sources import xnli_files
 from suites.sources.fingerprint import compute_fingerprint
 from suites.sources.xnli_files import LABELS, LANGUAGES, REPOSITORY, get_dev_split
@@ -27,10 +27,7 @@ class Xnli(Suite):
     summary = "inference: trained in one language (the task, by default en), scored on the dev sets of fifteen"
     presets: ClassVar[Mapping[str, SuitePreset]] = {
         "quick": SuitePreset("embedded:multilingual", {"max_steps": 300}),
-        "small": SuitePreset(
-            MINILM,
-            note=f"model: {MINILM} was trained on English; it has few word pieces of other languages",
-        ),
+        "small": SuitePreset(E5, note=f"model: {E5} reads the sentences without the prefix 'query: ' of its training"),
         "paper": SuitePreset("FacebookAI/xlm-roberta-base"),
     }
     tasks = {  # noqa: RUF012 - read only

@@ -41,7 +41,7 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = email.message_from_bytes(wheel.read(name))
     assert metadata["Version"] == PROJECT["version"] and metadata["Author"] == "LoRA-SP harness contributors"
-    assert set(metadata.get_all("Provides-Extra") or []) >= {"dev", "docs", "quant", "minilm", "mmlu"}
+    assert set(metadata.get_all("Provides-Extra") or []) >= {"dev", "docs", "quant", "minilm", "e5", "mmlu"}
 
 
 def test_versions_agree() -> None:

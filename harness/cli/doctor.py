@@ -13,6 +13,7 @@ from harness.core.errors import UserError
 from harness.core.presets import get_preset
 from harness.core.process import count_cpus
 from harness.core.provenance import get_version
+from harness.models.e5_cache import INSTALL_E5, find_e5_file
 from harness.models.source import INSTALL_MINILM, resolve
 
 # kept as names, not imports: the check must work where a package is missing
@@ -42,6 +43,7 @@ def run_checks(data_dir: Path | None = None) -> list[Check]:
         _check_hub(),
         _check_embedded(),
         _check_minilm(),
+        _check_e5(),
         *_check_data(data_dir),
     ]
 
@@ -111,6 +113,14 @@ def _check_minilm() -> Check:
     except UserError as error:
         return Check("MiniLM", False, str(error).partition(";")[0], INSTALL_MINILM, needed=False)
     return Check("MiniLM", True, f"{source.precision}, sha256 {source.ref.revision[:12]}")
+
+
+def _check_e5() -> Check:
+    try:
+        path = find_e5_file()
+    except UserError as error:
+        return Check("E5", False, str(error).partition(";")[0], INSTALL_E5, needed=False)
+    return Check("E5", True, f"weights of multilingual-e5-small in {path.parent}")
 
 
 def _check_data(data_dir: Path | None) -> list[Check]:

@@ -14,7 +14,9 @@ from typing import Any, Literal
 from harness.core.cell import ModelRef
 from harness.core.errors import UserError, quote
 from harness.core.files import describe_os_error, read_bytes
-from harness.core.presets import EMBEDDED, MINILM, Preset, get_preset
+from harness.core.presets import E5, EMBEDDED, MINILM, Preset, get_preset
+from harness.models.e5_cache import find_e5_folder
+from harness.models.e5_package import PRUNED
 from harness.models.shapes import SHAPE, get_shape
 
 MINILM_HASHES: Mapping[str, Literal["fp32", "fp16", "as stored"]] = {
@@ -52,6 +54,8 @@ def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:
         return _resolve_random(name, chosen, suite)
     if name == MINILM:
         return _read_minilm(name, _find_minilm())
+    if name == E5:
+        return _read_local(name, find_e5_folder())
     if Path(name).is_dir():
         return _read_local(name, Path(name))
     if Path(name).exists() or name.startswith((".", "/", "~")):
@@ -133,6 +137,22 @@ def _read_content(file: Path) -> bytes:
         return json.dumps(stable_fields, sort_keys=True).encode()
     except (ValueError, AttributeError, RecursionError):
         return content
+
+
+def check_rows(source: ModelSource, place: str, fingerprint: str) -> None:
+    """Raise UserError for rows ('suite/task' and their fingerprint) that a pruned vocabulary is not for.
+
+    Their texts would be cut into other pieces than with all of the vocabulary, without any sign of it.
+    """
+    pruned_for = read_model_config(source.path, f"--model {source.name}").get(PRUNED)
+    if pruned_for is None or (isinstance(pruned_for, dict) and pruned_for.get(place) == fingerprint):
+        return
+    places = ", ".join(sorted(pruned_for)) if isinstance(pruned_for, dict) else quote(pruned_for)
+    other = "these are other rows of it" if isinstance(pruned_for, dict) and place in pruned_for else "not of this task"
+    raise UserError(
+        f"{place}: the vocabulary of model '{source.name}' has the tokens of the rows of {places} only, {other}; write "
+        f"the model with the rows of this run (scripts/e5_weights.py --keep {place}), or give one that is not pruned"
+    )
 
 
 def _list_weight_files(name: str, path: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from harness.core.suite import list_metric_names
 from harness.core.suite_options import check_names, split_option
 from harness.data.checks import describe_overlaps
 from harness.models.adapter_source import AdapterSource, resolve_init_from
-from harness.models.source import ModelSource, resolve
+from harness.models.source import ModelSource, check_rows, resolve
 from harness.planning.grammar import MAX_METHODS, MethodCall, parse_data_files, parse_methods, parse_models
 from harness.planning.held_out import HeldOut
 from harness.planning.planned_cell import PlannedCell, first_of_each_task
@@ -71,6 +71,8 @@ def make_plan(spec: Spec) -> Plan:
     model_names = parse_models(spec.model, suites)
     models = {name: resolve(chosen, name, model_names.get(name, model_names.get(""))) for name in suites}
     data, dropped = _load_rows(request, suites, tasks, spec.tasks)
+    for (suite, task), rows in data.items():
+        check_rows(models[suite], f"{suite}/{task}", rows.fingerprint)
     data = {place: _add_notes(rows, suites, chosen, models, *place) for place, rows in data.items()}
     cells: dict[str, PlannedCell] = {}
     start = resolve_init_from(spec.init_from) if spec.init_from else None

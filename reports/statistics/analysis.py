@@ -27,6 +27,7 @@ from reports.statistics.comparisons import (
 )
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
 from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
+from reports.statistics.language_gaps import build_language_rows
 from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
 from reports.statistics.savings import Saving, compute_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
@@ -171,6 +172,11 @@ def analyse(
         "pairs": [row for suite in suites for row in suite.pairs],
         "translations": [row for suite in suites for row in suite.translations],
         "stability": [row for suite in suites for row in suite.stability],
+        "languages": [
+            r
+            for s in suites
+            for r in build_language_rows(s.grid, s.found, find_baseline(s.grid, primary[s.grid.suite]))
+        ],
     }
     signs = {
         s.grid.suite: check_failure_modes(s.grid, _select_suite(judged, s.grid.suite), profiles, p, s.collapses)

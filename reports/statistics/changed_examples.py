@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from harness.core.errors import UserError
 from harness.core.record import Record
-from reports.statistics.clusters import compute_clusters
+from reports.statistics.clusters import compute_units
 from reports.statistics.examples import COLUMNS, NoExamples, convert_column, read_predictions
 from reports.statistics.seed_pairs import compute_mcnemar_p
 
@@ -116,7 +116,7 @@ def find_changes(before: Side, after: Side, pair_names: Sequence[str], cells: Pa
         _count_pair(name, signs[p], None if both_right is None else int(both_right[p]))
         for p, name in enumerate(pair_names)
     )
-    codes = _compute_codes(aligned)
+    codes = compute_units(aligned.ids, aligned.splits, aligned.targets.tolist())
     # one pair of runs without clusters has an exact test; the clustered one is an approximation for many clusters
     is_simple = len(pairs) == 1 and len(set(codes.tolist())) == len(codes)
     return ExampleChanges(
@@ -175,21 +175,6 @@ def _count_pair(name: str, signs: Any, both_right: int | None) -> PairCounts:
     improved, worsened = int((signs > 0).sum()), int((signs < 0).sum())
     same = len(signs) - improved - worsened
     return PairCounts(name, improved, worsened, same, both_right, compute_mcnemar_p(improved, worsened))
-
-
-def _compute_codes(aligned: _Predictions) -> Any:
-    """The cluster of each example [n]; examples of two splits never share one."""
-    import numpy as np
-
-    codes = np.zeros(len(aligned.ids), dtype=int)
-    splits, ids = np.array(aligned.splits), np.array(aligned.ids)
-    # compute_clusters counts from 0 within each split
-    start = 0
-    for split in dict.fromkeys(aligned.splits):
-        at = splits == split
-        codes[at] = start + compute_clusters(list(ids[at]), split)
-        start = int(codes.max()) + 1
-    return codes
 
 
 def _rank_examples(aligned: _Predictions, signs: Any, gaps: Any) -> tuple[ChangedExample, ...]:

@@ -63,21 +63,25 @@ def _load_evidence(grid: Grid, task: str, average: str, cells: Path | None) -> E
 
 
 def sum_influences(examples: Examples) -> Any:
-    """What each unit adds to each cell's headline [units, cells]; the splits, each drawn for itself, one below another.
+    """What each unit adds to each cell's headline [units, cells].
 
-    All zero for a split of one unit, which says nothing of new ones.
+    Translations of an example are one unit; other splits are drawn each for itself, so their units stand one below
+    another. All zero for a split of one unit, which says nothing of new ones.
     """
     import numpy as np
 
     metrics = sum(len(split.metrics) for split in examples.splits)
-    parts = []
-    for split in examples.splits:
+    # codes may start above 0 and leave out splits without a metric
+    units = np.unique(np.concatenate([split.units for split in examples.splits]), return_inverse=True)[1]
+    ends = np.cumsum([len(split.units) for split in examples.splits])[:-1]
+    sums = np.zeros((int(units.max()) + 1, len(examples.rows)))
+    for split, codes in zip(examples.splits, np.split(units, ends), strict=True):
         split_metrics = [METRICS.get(name)() for name in split.metrics]
         per_example = sum(each.compute_influence(split.predictions, split.targets) for each in split_metrics)
-        units = split.groups
-        sums = np.zeros((units, per_example.shape[1]))
-        # examples of one cluster are not independent: they are one unit
-        np.add.at(sums, split.clusters, per_example)
+        # the units of a split, or of all parallel ones
+        count = len(np.unique(codes))
         # n / (n - 1) for the variance; influences are squared later, hence the root
-        parts.append(sums * (math.sqrt(units / (units - 1)) if units > 1 else 0.0) / metrics)
-    return np.concatenate(parts)
+        scale = math.sqrt(count / (count - 1)) if count > 1 else 0.0
+        # examples of one unit are not independent, so they add up to one number
+        np.add.at(sums, codes, per_example * (scale / metrics))
+    return sums

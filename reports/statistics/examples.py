@@ -12,7 +12,7 @@ from harness.core.errors import UserError
 from harness.core.files import read_bytes
 from harness.core.metric import METRICS, resolve_metric
 from harness.core.record import Record
-from reports.statistics.clusters import compute_clusters
+from reports.statistics.clusters import compute_clusters, compute_units
 from suites import metrics as metrics  # registers them
 
 if TYPE_CHECKING:
@@ -23,13 +23,17 @@ COLUMNS = ["id", "split", "target", "prediction"]
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """One eval split: predictions [cells, n], targets [n], cluster codes [n]; `metrics` are scored on it."""
+    """One eval split: predictions [cells, n], targets [n], cluster codes [n]; `metrics` are scored on it.
+
+    `units` [n]: codes of what is drawn at once, counted over all splits (see clusters.compute_units).
+    """
 
     name: str
     predictions: Any
     targets: Any
     clusters: Any
     metrics: tuple[str, ...]
+    units: Any
 
     @property
     def groups(self) -> int:
@@ -130,6 +134,7 @@ def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitP
             raise NoExamples("its cells were not scored on the same examples in the same order")
         predictions.append(convert_column(table.column("prediction")))
     stacked = np.stack(predictions)
+    units = compute_units(ids.tolist(), splits.tolist(), targets.tolist())
     names = list(dict.fromkeys(splits))
     places = [find_split(metric, names) for metric in metrics]
     parts = []
@@ -137,9 +142,8 @@ def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitP
         metric_names = tuple(base for base, split in places if split == name)
         at = splits == name
         if metric_names:
-            parts.append(
-                SplitPredictions(name, stacked[:, at], targets[at], compute_clusters(list(ids[at]), name), metric_names)
-            )
+            clusters = compute_clusters(list(ids[at]), name)
+            parts.append(SplitPredictions(name, stacked[:, at], targets[at], clusters, metric_names, units[at]))
     if not parts:
         raise NoExamples("its score is no mean of six metrics or fewer")
     return tuple(parts)

@@ -16,7 +16,7 @@ from harness.cli.main import main
 from harness.core.errors import NotApplicable, UserError
 from harness.core.method import STRATEGIES, SUITES, Example, TaskData
 from harness.core.metric import HELD_OUT
-from harness.core.presets import MINILM, get_preset
+from harness.core.presets import E5, get_preset
 from harness.core.spec import make_spec
 from harness.models.source import resolve
 from harness.planning.packs import group_cells
@@ -144,14 +144,14 @@ def test_what_the_rows_and_the_model_share_is_noted(tmp_path: Path, monkeypatch:
     assert any("has the order yes, no" in note for note in make_plan(spec).cells[0].data.notes)
 
 
-def test_minilm_on_xnli_is_told_to_be_english() -> None:
+def test_e5_on_xnli_is_told_to_read_no_prefix() -> None:
     source = resolve(get_preset("quick"), "glue", None)
     data = TaskData({"train": (Example("a", ("b",), 0),)}, "f", "s")
     small, suites = get_preset("small"), {"xnli": SUITES.get("xnli")()}
-    for name, told in ((MINILM, True), ("another", False)):
+    for name, told in ((E5, True), ("another", False)):
         models = {"xnli": dataclasses.replace(source, name=name)}
         notes = planning._add_notes(data, suites, small, models, "xnli", "en").notes
-        assert any("was trained on English" in note for note in notes) == told
+        assert any("without the prefix" in note for note in notes) == told
 
 
 HEAD = "index\tsentence1\tsentence2\tlabel\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from reports.statistics.clusters import compute_clusters, estimate_clustered_mean
+from reports.statistics.clusters import compute_clusters, compute_units, estimate_clustered_mean
 
 
 def test_subjects_are_clusters_and_splits_are_not() -> None:
@@ -31,3 +31,13 @@ def test_standard_error_is_statsmodels() -> None:
 
 def test_one_cluster_has_no_error() -> None:
     assert estimate_clustered_mean([1.0, 2.0], np.zeros(2, dtype=int)) is None
+
+
+def test_translations_are_units_and_rows_of_other_splits_are_not() -> None:
+    ids = ["v_en/0", "v_en/1", "v_de/1", "v_de/0"]
+    splits = ["v_en", "v_en", "v_de", "v_de"]
+    assert compute_units(ids, splits, [2, 0, 0, 2]).tolist() == [0, 1, 1, 0]
+    for other in ([2, 0, 1, 2], [2, 0, 0, 1]):
+        assert compute_units(ids, splits, other).tolist() == [0, 1, 2, 3]
+    assert compute_units(ids[:3], splits[:3], [2, 0, 0]).tolist() == [0, 1, 2]
+    assert compute_units(["law/0", "art/0", "law/1"], ["test"] * 3, [0, 0, 0]).tolist() == [1, 0, 1]
