@@ -84,7 +84,7 @@ def parse_looks(text: str) -> Looks | None:
         raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
     looks = Looks(int(match[1]), int(match[2])) if match[1] else Looks()
     if looks.first < LEAST_FIRST:
-        raise UserError(f"--seeds {shorten(text)}: {looks.first} seeds have no t-test to look at; allowed: {allowed}")
+        raise UserError(f"--seeds {shorten(text)}: {looks.first} seeds are too few for a test; allowed: {allowed}")
     if looks.most <= looks.first:
         raise UserError(f"--seeds {shorten(text)}: the maximum is not above the first number; allowed: {allowed}")
     if looks.most > MAX_SEEDS:
@@ -108,8 +108,9 @@ class LookedComparison(Strict):
     pairs: int = Field(description="paired seeds")
     difference: float | None = Field(description="mean difference in points, collapsed runs included")
     difference_of_stable: float | None = Field(description="mean difference of the seeds without a collapsed run")
-    low: float | None = Field(description="lower end of its 95 % interval under repeated looks (new seeds)")
+    low: float | None = Field(description="lower end of its interval under repeated looks (new seeds)")
     high: float | None = Field(description="upper end of that interval")
+    level: float = Field(description="level of the interval: 0.95, or 0.9 where equivalent, which goes by that")
     p: float | None = Field(description="p of no difference under repeated looks, adjusted over comparisons (Holm)")
     equivalence_p: float | None = Field(description="p of no equivalence, likewise; with the guard against collapses")
     collapsed: int = Field(description="seeds of the method with a collapsed run")

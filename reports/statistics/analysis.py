@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.looks import LookedComparison
 from harness.core.record import Profile, Record
 from reports.compare import Coverage, find_coverage
 from reports.document import Rows
@@ -27,6 +28,7 @@ from reports.statistics.comparisons import (
 )
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
 from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
+from reports.statistics.looked_verdicts import build_looked_verdict, find_looked
 from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
 from reports.statistics.savings import Saving, compute_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
@@ -48,6 +50,8 @@ class ComparisonResult:
     tests: Tests
     saving: Saving
     verdict: Verdict
+    looked: LookedComparison | None = None
+    """Of a primary comparison with an automatic number of seeds: what the look shows that decided it, or the last."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def analyse(
         _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question.primary_late)
         for c, t in zip(every, tests, strict=True)
     )
+    judged = tuple(apply_looks(one, question, margin, late) for one in judged)
     parts = [frames.collect_components(suite.grid) for suite in suites]
     rows: dict[str, Rows] = {
         "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.found)],
@@ -182,6 +187,20 @@ def analyse(
     analysis = Analysis(judged, rows, signs, margin, seed, grids, collapses, primary, best, dominations, question)
     # a ranking reads the finished analysis, so it comes last
     return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
+
+
+def apply_looks(judged: ComparisonResult, question: Question, margin: float | None, late: bool) -> ComparisonResult:
+    """The comparison as the looks of an automatic number of seeds decide it, where it is a primary one.
+
+    Tests of a fixed number of seeds would not be valid: the number depends on what the looks have shown.
+    """
+    if question.auto is None or judged.tests.role != "primary":
+        return judged
+    looked = find_looked(judged.comparison, question.looks)
+    verdict = build_looked_verdict(judged.comparison, looked, question, margin, late)
+    p, equivalence_p = (looked.p, looked.equivalence_p) if looked else (None, None)
+    tests = dataclasses.replace(judged.tests, p=None, adjusted_p=p, equivalence_p=equivalence_p, non_inferiority_p=None)
+    return dataclasses.replace(judged, tests=tests, verdict=verdict, looked=looked)
 
 
 def _select_suite(judged: Sequence[ComparisonResult], suite: str) -> list[tuple[Comparison, Verdict]]:

@@ -32,8 +32,9 @@ from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, resolv
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA
 from reports.statistics.sequential import compute_sequential_interval, compute_sequential_p
-from reports.statistics.student import estimate_mean
+from reports.statistics.student import CONFIDENCE, estimate_mean
 
+EQUIVALENCE_LEVEL = 1 - 2 * EQUIVALENCE_ALPHA
 WITHOUT_EXAMPLES = "decided over new seeds on these examples"
 
 
@@ -41,7 +42,8 @@ WITHOUT_EXAMPLES = "decided over new seeds on these examples"
 class _Measured:
     """What one look knows of a comparison that is not decided; `p` and `equivalence_p` are not yet adjusted.
 
-    `within_p`: that of the two one-sided tests alone, without the guard against collapses.
+    `within_p`: that of the two one-sided tests alone, without the guard against collapses. `intervals`: level -> low
+    and high of the difference of the seeds without a collapsed run.
     """
 
     comparison: Comparison
@@ -49,7 +51,7 @@ class _Measured:
     equivalence_p: float | None
     within_p: float | None
     stable_difference: float | None
-    interval: tuple[float, float] | None
+    intervals: Mapping[float, tuple[float, float]]
     collapsed: tuple[int, int]
 
 
@@ -97,7 +99,10 @@ class SequentialTests:
         collapsed = [_find_collapsed_seeds(grid, c.tasks, name, collapses) for name in (c.method, c.first)]
         stable = _list_stable_gaps(grid, c, collapsed[0] | collapsed[1])
         estimate = estimate_mean(stable)
-        interval = compute_sequential_interval(counts, number, estimate) if estimate else None
+        intervals = {}
+        if estimate is not None:
+            for level in (CONFIDENCE, EQUIVALENCE_LEVEL):
+                intervals[level] = compute_sequential_interval(counts, number, estimate, level)
         p = equivalence_p = within_p = None
         if c.seeds is not None and not c.failed:
             p = compute_sequential_p(counts, number, c.seeds.p)
@@ -107,7 +112,7 @@ class SequentialTests:
             guard_p = 1.0 if c.equivalence_refusal else (1 - TOLERATED_COLLAPSES) ** c.pairs
             equivalence_p = max(within_p, guard_p)
         mean = sum(stable) / len(stable) if stable else None
-        return _Measured(c, p, equivalence_p, within_p, mean, interval, (len(collapsed[0]), len(collapsed[1])))
+        return _Measured(c, p, equivalence_p, within_p, mean, intervals, (len(collapsed[0]), len(collapsed[1])))
 
     def _judge(self, measured: Sequence[_Measured], seeds: int) -> list[LookedComparison]:
         """The comparisons of a look; those that it decides are stored."""
@@ -194,6 +199,9 @@ def _build_row(
     one: _Measured, decision: Decision, seeds: int, p: float | None, equivalence_p: float | None, why: str
 ) -> LookedComparison:
     c = one.comparison
+    # two one-sided tests of 5 % go by the 90 % interval: the 95 % interval may reach beyond the margin
+    level = EQUIVALENCE_LEVEL if decision == "equivalent" else CONFIDENCE
+    low, high = one.intervals.get(level, (None, None))
     return LookedComparison(
         suite=c.suite,
         method=c.method,
@@ -205,8 +213,9 @@ def _build_row(
         pairs=c.pairs,
         difference=c.difference,
         difference_of_stable=one.stable_difference,
-        low=one.interval[0] if one.interval else None,
-        high=one.interval[1] if one.interval else None,
+        low=low,
+        high=high,
+        level=level,
         p=p,
         # a refused claim has no p to show
         equivalence_p=None if c.equivalence_refusal else equivalence_p,

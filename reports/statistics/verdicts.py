@@ -69,6 +69,11 @@ def judge_kind(c: Comparison, tests: Tests) -> Kind:
     return "non-inferior" if _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA) else "undecided"
 
 
+def build_failed_verdict(c: Comparison, notes: tuple[str, ...] = ()) -> Verdict:
+    """The verdict of a comparison with a cell that has no score, whatever the tests say."""
+    return Verdict("failed", format_claim("failed", c, None), (*_list_missing_notes("failed", c), *notes))
+
+
 def _is_below(p: float | None, alpha: float) -> bool:
     return p is not None and p < alpha
 
