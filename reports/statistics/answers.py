@@ -60,7 +60,15 @@ def _count_verdicts(primary: Sequence[ComparisonResult], margin: float | None) -
         "better": ("is better", "are better"),
         "worse": ("is worse", "are worse"),
         "equivalent": (f"is equivalent within {within}", f"are equivalent within {within}"),
+        "equivalent without collapses": (
+            f"is equivalent within {within} where no run collapses",
+            f"are equivalent within {within} where no run collapses",
+        ),
         "non-inferior": (f"is not worse by {within}", f"are not worse by {within}"),
+        "non-inferior without collapses": (
+            f"is not worse by {within} where no run collapses",
+            f"are not worse by {within} where no run collapses",
+        ),
         "undecided": (f"shows {NOT_SIGNIFICANT}", f"show {NOT_SIGNIFICANT}"),
     }
     no_verdict = "has no verdict", "have no verdict"

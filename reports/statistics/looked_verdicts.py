@@ -57,7 +57,9 @@ def _format_claim(looked: LookedComparison, place: str, margin: float | None) ->
     if looked.difference is None:
         return f"{claim}."
     if not collapsed:
-        return f"{claim}: {looked.difference:+.1f} points{f' ({interval})' if interval else ''}."
+        # of equivalence the looks have shown that collapses are rare, of a difference they have not
+        scope = "" if looked.decision == "equivalent" else ", for runs that do not collapse"
+        return f"{claim}: {looked.difference:+.1f} points{f' ({interval})' if interval else ''}{scope}."
     stable = ""
     if looked.difference_of_stable is not None:
         stable = f"; without collapsed runs {looked.difference_of_stable:+.1f}{f' ({interval})' if interval else ''}"

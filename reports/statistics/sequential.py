@@ -76,7 +76,7 @@ def compute_nominal_levels(counts: tuple[int, ...], level: float) -> tuple[float
 
 
 @functools.lru_cache(maxsize=64)
-def _tabulate_levels(counts: tuple[int, ...]) -> tuple[Any, Any]:
+def tabulate_levels(counts: tuple[int, ...]) -> tuple[Any, Any]:
     """Logs of levels [L], and of the nominal level at each look for each of them [looks, L]."""
     import numpy as np
     from scipy.special import ndtr
@@ -93,7 +93,7 @@ def compute_sequential_p(counts: tuple[int, ...], look: int, p: float) -> float:
     """
     import numpy as np
 
-    levels, nominal = _tabulate_levels(counts)
+    levels, nominal = tabulate_levels(counts)
     # a p of 0 has no logarithm
     value = math.log(max(p, 1e-300))
     # below the table np.interp gives its first level
