@@ -96,8 +96,14 @@ def run(
         training = _Training(spec, command, names, store, executor, budget, listen, timeline, when_idle)
         try:
             if looks is None or decide is None:
-                trained = training.train(plan)
-                looked = LookedRun(trained.plan, (), "", trained.remaining)
+                remaining = training.begin(plan)
+                # not through `train`: a traceback from a training step stays one frame shorter
+                keys = (
+                    execute(remaining.plan, remaining.cells, spec, store, training.listener, executor, budget)
+                    if remaining.cells
+                    else ()
+                )
+                looked = LookedRun(remaining.plan, (), "", budget.describe_remaining(keys) if keys else "")
             else:
                 looked = train_looks(plan, looks, decide, training.train, lambda: store.read()[0], training.note)
                 declared = {"looks": looked.looks, "stopped": looked.stopped}
@@ -157,8 +163,8 @@ class _Training:
         if self._listener is not None:
             self._listener.close()
 
-    def train(self, plan: Plan) -> TrainedPlan:
-        """Train the missing cells of a plan, and write run.json before. Raises what `run` raises."""
+    def begin(self, plan: Plan) -> Remaining:
+        """What is to train of a plan, which run.json then has; with a listener for it. Raises UserError."""
         remaining = find_remaining(plan, self.spec, self.store, self.executor)
         self._write_run(remaining)
         self.timeline.mark("planned")
@@ -167,6 +173,11 @@ class _Training:
             self._listener = TimedListener(self.listen(len(remaining.cells)), self.timeline, self.prepare)
             for line in remaining.notes:
                 self.note(line)
+        return remaining
+
+    def train(self, plan: Plan) -> TrainedPlan:
+        """Train the missing cells of a plan. Raises what `run` raises."""
+        remaining = self.begin(plan)
         if not remaining.cells:
             return TrainedPlan(remaining.plan, "")
         keys = execute(
