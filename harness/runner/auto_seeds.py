@@ -45,13 +45,16 @@ class LookedRun:
     remaining: str
 
 
-def check_looks(looks: Looks | None, methods: Collection[str], store: Store) -> None:
+def check_looks(looks: Looks | None, plan: Plan, store: Store) -> None:
     """Raise UserError for an automatic number without a comparison, and for a folder that has looked otherwise."""
-    if looks is not None and len(methods) < 2:
-        raise UserError(
-            f"--seeds {looks}: there is no comparison to decide, only {', '.join(methods)} runs; give a number of "
-            "seeds, or more methods"
-        )
+    if looks is not None:
+        methods = Counter((c.cell.suite, c.cell.task) for c in plan.cells if _get_seed(c) == 0)
+        if max(methods.values(), default=0) < 2:
+            names = ", ".join(dict.fromkeys(c.cell.title for c in plan.cells))
+            raise UserError(
+                f"--seeds {looks}: there is no comparison to decide, only {names} runs; give a number of seeds, or "
+                "more methods"
+            )
     try:
         stored = store.read_run()
     except UserError:  # a new folder
@@ -117,7 +120,8 @@ def _get_seed(planned: PlannedCell) -> int:
 
 def _find_group(planned: PlannedCell) -> str:
     """What cells share that differ in their seeds only."""
-    return planned.cell.model_copy(update={"seeds": {}}).key
+    # an adapter to start from may be one of each seed
+    return planned.cell.model_copy(update={"seeds": {}, "initial": None}).key
 
 
 def format_look(look: Look, looks: Looks) -> str:

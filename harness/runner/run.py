@@ -27,7 +27,6 @@ from harness.runner.declared import (
     declare_question,
     format_title,
     is_late,
-    list_distinct,
     list_method_names,
 )
 from harness.runner.execute import execute, open_executor
@@ -88,7 +87,7 @@ def run(
         names = list_method_names(plan)
         if spec.primary is not None:
             check_primary(spec.primary, names)
-        check_looks(looks, {cell.title: cell for cell in list_distinct(plan)}, store)
+        check_looks(looks, plan, store)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
@@ -98,11 +97,9 @@ def run(
             if looks is None or decide is None:
                 remaining = training.begin(plan)
                 # not through `train`: a traceback from a training step stays one frame shorter
-                keys = (
-                    execute(remaining.plan, remaining.cells, spec, store, training.listener, executor, budget)
-                    if remaining.cells
-                    else ()
-                )
+                keys = set[str]()
+                if remaining.cells:
+                    keys = execute(remaining.plan, remaining.cells, spec, store, training.listener, executor, budget)
                 looked = LookedRun(remaining.plan, (), "", budget.describe_remaining(keys) if keys else "")
             else:
                 looked = train_looks(plan, looks, decide, training.train, lambda: store.read()[0], training.note)
@@ -113,19 +110,13 @@ def run(
             records, skipped = store.read()
             if looked.remaining and not records:
                 raise BudgetReached(looked.remaining)
-            may_measure = not budget.reached
-            profiles = _take_profiles(
-                looked.plan, spec, store, training.listener, records.values(), may_measure=may_measure
-            )
-            timeline.mark("profiled")
-            store.declare({"timeline": timeline.seconds})
+            profiles = training.take_profiles(looked.plan, records.values())
             for line in skipped:
                 training.note(line)
         finally:
             training.close()
     chosen = tuple(records[c.key] for c in looked.plan.cells if c.key in records)
-    seconds = time.monotonic() - started
-    left = looked.remaining
+    seconds, left = time.monotonic() - started, looked.remaining
     return RunResult(
         spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left, looked.looks, looked.stopped
     )
@@ -184,6 +175,14 @@ class _Training:
             remaining.plan, remaining.cells, self.spec, self.store, self.listener, self.executor, self.budget
         )
         return TrainedPlan(remaining.plan, self.budget.describe_remaining(keys) if keys else "")
+
+    def take_profiles(self, plan: Plan, records: Iterable[Record]) -> list[Profile]:
+        """The profiles of the plan's methods, after measuring those that are missing if the budget has time for it."""
+        may_measure = not self.budget.reached
+        profiles = _take_profiles(plan, self.spec, self.store, self.listener, records, may_measure=may_measure)
+        self.timeline.mark("profiled")
+        self.store.declare({"timeline": self.timeline.seconds})
+        return profiles
 
     def _write_run(self, remaining: Remaining) -> None:
         spec, store, plan = self.spec, self.store, remaining.plan

@@ -28,7 +28,7 @@ from reports.statistics.comparisons import (
 )
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
 from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
-from reports.statistics.looked_verdicts import build_looked_verdict, find_looked
+from reports.statistics.looked_verdicts import build_looked_verdict, find_looked, replace_tests
 from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
 from reports.statistics.savings import Saving, compute_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
@@ -164,10 +164,9 @@ def analyse(
     tests = compute_tests(every, margin, primary)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(
-        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question.primary_late)
+        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question)
         for c, t in zip(every, tests, strict=True)
     )
-    judged = tuple(apply_looks(one, question, margin, late) for one in judged)
     parts = [frames.collect_components(suite.grid) for suite in suites]
     rows: dict[str, Rows] = {
         "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.found)],
@@ -187,20 +186,6 @@ def analyse(
     analysis = Analysis(judged, rows, signs, margin, seed, grids, collapses, primary, best, dominations, question)
     # a ranking reads the finished analysis, so it comes last
     return dataclasses.replace(analysis, rankings=build_rankings(analysis, profiles))
-
-
-def apply_looks(judged: ComparisonResult, question: Question, margin: float | None, late: bool) -> ComparisonResult:
-    """The comparison as the looks of an automatic number of seeds decide it, where it is a primary one.
-
-    Tests of a fixed number of seeds would not be valid: the number depends on what the looks have shown.
-    """
-    if question.auto is None or judged.tests.role != "primary":
-        return judged
-    looked = find_looked(judged.comparison, question.looks)
-    verdict = build_looked_verdict(judged.comparison, looked, question, margin, late)
-    p, equivalence_p = (looked.p, looked.equivalence_p) if looked else (None, None)
-    tests = dataclasses.replace(judged.tests, p=None, adjusted_p=p, equivalence_p=equivalence_p, non_inferiority_p=None)
-    return dataclasses.replace(judged, tests=tests, verdict=verdict, looked=looked)
 
 
 def _select_suite(judged: Sequence[ComparisonResult], suite: str) -> list[tuple[Comparison, Verdict]]:
@@ -302,8 +287,12 @@ def _judge_comparison(
     profiles: Sequence[Profile],
     margin: float | None,
     late: bool,
-    primary_late: bool,
+    question: Question,
 ) -> ComparisonResult:
     place = c.tasks[0] if c.tasks else ""
     saved = compute_saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
-    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, late, primary_late))
+    if question.auto is not None and tests.role == "primary":
+        looked = find_looked(c, question.looks)
+        verdict = build_looked_verdict(c, looked, question, margin, late)
+        return ComparisonResult(c, replace_tests(tests, looked), saved, verdict, looked)
+    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, late, question.primary_late))

@@ -27,7 +27,7 @@ from reports.frames import Grid, Seeds, build_grids, get_seeds
 from reports.statistics.collapse import TaskCollapses, compute_upper_rate, find_collapses
 from reports.statistics.comparisons import Comparison, compare_on_average, compare_on_task, match_cells
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, compute_equivalence_p
-from reports.statistics.evidence import collect_evidence, find_constant_runs
+from reports.statistics.evidence import find_constant_runs
 from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, resolve_primary
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA
@@ -90,9 +90,8 @@ class SequentialTests:
         return Look(seeds=seeds, comparisons=looked), frozenset(keys)
 
     def _find_collapses(self, grid: Grid) -> dict[str, TaskCollapses]:
-        average = grid.averages[0]
-        constant = find_constant_runs(grid, collect_evidence(grid, average, self.cells), self.cells)
-        return find_collapses(grid, average, constant, self.question.collapse_margin)
+        constant = find_constant_runs(grid, dict.fromkeys(grid.tasks, WITHOUT_EXAMPLES), self.cells)
+        return find_collapses(grid, grid.averages[0], constant, self.question.collapse_margin)
 
     def _measure(self, grid: Grid, c: Comparison, collapses: Mapping[str, TaskCollapses], seeds: int) -> _Measured:
         counts, number = self.looks.counts, self.looks.counts.index(seeds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.core.looks import Decision, Look, LookedComparison, parse_looks
 from harness.core.text import count_noun
 from reports.statistics.comparisons import Comparison
 from reports.statistics.families import Question
+from reports.statistics.testing import Tests
 from reports.statistics.verdicts import LATE_MARGIN, LATE_PRIMARY, NOT_SIGNIFICANT, Verdict, build_failed_verdict
 
 LATE_LOOKS = "Post hoc: the automatic number of seeds was declared after there were results."
@@ -26,6 +28,15 @@ def find_looked(c: Comparison, looks: Sequence[Look]) -> LookedComparison | None
     ]
     # a pair has one entry, that of the mean, or one per task where the suite has no average
     return same_pair[0] if len(same_pair) == 1 else next((o for o in same_pair if tuple(o.tasks) == c.tasks), None)
+
+
+def replace_tests(tests: Tests, looked: LookedComparison | None) -> Tests:
+    """The tests with the p of the looks. Those of a fixed number of seeds would not be valid.
+
+    The number of seeds depends on what the looks have shown.
+    """
+    p, equivalence_p = (looked.p, looked.equivalence_p) if looked else (None, None)
+    return dataclasses.replace(tests, p=None, adjusted_p=p, equivalence_p=equivalence_p, non_inferiority_p=None)
 
 
 def build_looked_verdict(
