@@ -10,9 +10,11 @@ from reports.cells import format_p
 from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows
 from reports.frames import build_grids
+from reports.look_table import FIXED_NOTE, build_look_table
 from reports.outcomes import build_cost_table, build_stability_table, drop_lone_suite
 from reports.statistics.analysis import Analysis, ComparisonResult
 from reports.statistics.answers import describe_best_group
+from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.families import ROLES
 from reports.statistics.power import format_ends
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM
@@ -44,6 +46,7 @@ def build_findings(analysis: Analysis) -> Findings:
     """The answer of each suite with its caveats, the tables of all comparisons, and the checks of failures."""
     tables = [
         *_build_comparison_table(analysis),
+        *build_look_table(analysis.question),
         *build_stability_table(analysis),
         *build_cost_table(analysis),
         *_build_aggregate_table(analysis),
@@ -94,13 +97,13 @@ def _build_comparison_table(analysis: Analysis) -> list[Extra]:
     margin = "no margin was named" if analysis.margin is None else f"the margin is {analysis.margin:g} points"
     rows = [_build_row(j) for j in _select_distinct(analysis)]
     drop_lone_suite(rows)
-    return [
-        ("Comparisons, paired by seed", rows, [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}."], "comparisons")
-    ]
+    notes = [TESTS_NOTE, POWER_NOTE, f"For equivalence {margin}.", *([FIXED_NOTE] if analysis.question.auto else [])]
+    return [("Comparisons, paired by seed", rows, notes, "comparisons")]
 
 
 def _build_row(judged: ComparisonResult) -> dict[str, Any]:
     comparison, tests = judged.comparison, judged.tests
+    low, high = get_interval(judged)
     return {
         "suite": comparison.suite,
         "on": comparison.place,
@@ -108,12 +111,8 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
         "against": comparison.first,
         "pairs": comparison.pairs,
         "difference": _format_points(comparison.difference),
-        "95 % interval": ""
-        if comparison.estimate is None
-        else f"{_format_points(comparison.estimate.low)} to {_format_points(comparison.estimate.high)}",
-        "generalizes to new": comparison.target.replace("new ", "")
-        if comparison.estimate is not None
-        else comparison.why,
+        "95 % interval": "" if low is None else f"{_format_points(low)} to {_format_points(high)}",
+        "generalizes to new": get_target(judged).replace("new ", ""),
         "adjusted p": format_p(tests.adjusted_p),
         "sign-flip p": format_p(comparison.sign_flip),
         "verdict": WORDS.get(judged.verdict.kind, judged.verdict.kind),
@@ -125,6 +124,22 @@ def _build_row(judged: ComparisonResult) -> dict[str, Any]:
         "seeds needed": f"{tests.seeds} for {tests.effect:.1f}" if tests.seeds and tests.effect else "",
         "notes": " ".join(judged.verdict.notes),
     }
+
+
+def get_interval(judged: ComparisonResult) -> tuple[float | None, float | None]:
+    """The interval of a comparison: that under repeated looks where it was looked at."""
+    if judged.looked is not None:
+        return judged.looked.low, judged.looked.high
+    estimate = judged.comparison.estimate
+    return (None, None) if estimate is None else (estimate.low, estimate.high)
+
+
+def get_target(judged: ComparisonResult) -> str:
+    """What a comparison generalizes to, or why it has no interval."""
+    comparison = judged.comparison
+    if judged.looked is not None:
+        return NEW_SEEDS
+    return comparison.target if comparison.estimate is not None else comparison.why
 
 
 def _format_points(value: float | None) -> str:
@@ -213,7 +228,8 @@ def _build_flat_rows(analysis: Analysis) -> dict[str, Rows]:
 
 
 def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:
-    c, t, e = judged.comparison, judged.tests, judged.comparison.estimate
+    c, t = judged.comparison, judged.tests
+    low, high = get_interval(judged)
     return {
         "suite": c.suite,
         "role": t.role,
@@ -222,9 +238,9 @@ def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:
         "against": c.first,
         "pairs": c.pairs,
         "difference": c.difference,
-        "low": e.low if e else None,
-        "high": e.high if e else None,
-        "generalizes_to": c.target if e else c.why,
+        "low": low,
+        "high": high,
+        "generalizes_to": get_target(judged),
         "p": t.p,
         "p_adjusted": t.adjusted_p,
         "correction": t.correction,

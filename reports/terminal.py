@@ -13,12 +13,13 @@ from reports.first_screen import build_ranking_table
 from reports.frames import Grid
 from reports.statistics.answers import describe_best_group
 from reports.statistics.ranking import Ranking
+from reports.statistics.verdicts import WITHIN_MARGIN
 from reports.tables.cost import build_cost_table
 
 if TYPE_CHECKING:
     from reports.statistics.analysis import Analysis
 
-COLOURS = {"better": "green", "worse": "red", "equivalent": "green", "non-inferior": "green", "undecided": "yellow"}
+COLOURS = {"better": "green", "worse": "red", "undecided": "yellow"} | dict.fromkeys(WITHIN_MARGIN, "green")
 """Kind of a verdict -> its colour."""
 COST_COLUMNS = ("trainable parameters", "peak memory", "samples/s")
 """Columns of the ranking that the table of cost has too."""

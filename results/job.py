@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.listener import Listener, PlainListener
+from harness.core.looks import Decide, Look, parse_looks
 from harness.core.record import Profile, Record
 from harness.core.spec import Spec, make_spec
 from harness.core.store import Store
@@ -38,6 +39,10 @@ class FinishedRun:
     """One line for each tracker of --log that did not get all cells."""
     remaining: str = ""
     """One line about the cells that the budget has left; '' where there are none."""
+    looks: tuple[Look, ...] = ()
+    """The looks of `seeds="auto"`; the last one has all decisions."""
+    stopped: str = ""
+    """Why `seeds="auto"` added no more seeds: 'decided', or the limit that ended the run."""
 
     @property
     def failed(self) -> int:
@@ -61,7 +66,7 @@ def run(**fields: Any) -> FinishedRun:
     `results.run(suite="glue", methods="lora,lorasp", seeds=5)`. Read the scores with `results.load(run.out)`. Raises
     UserError.
     """
-    # `seeds` is text on the command line ("5", "init=0,mask=0..9"), but a plain number is natural here.
+    # `seeds` is text on the command line ("5", "init=0,mask=0..9", "auto"), but a plain number is natural here.
     settings = {name: str(v) if name == "seeds" else v for name, v in fields.items() if v is not None}
     command = f"results.run({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
     return run_spec(make_spec(settings), command, lambda total: PlainListener(sys.stderr, total))
@@ -85,7 +90,7 @@ def run_spec(
     # A wrong format must fail now, not after hours of training.
     check_formats(spec)
     check_loggers(spec.log)
-    outcome = run_cells(spec, command, listen, import_in_background)
+    outcome = run_cells(spec, command, listen, import_in_background, make_decide(spec))
     on_report()
     store = Store(outcome.out)
     analysis = analyse_run(store, outcome.records, outcome.profiles, spec)
@@ -103,5 +108,33 @@ def run_spec(
     notes = tuple(log_records(spec.log, outcome.records, outcome.out))
     seconds = time.monotonic() - started
     return FinishedRun(
-        outcome.out, report, outcome.records, outcome.profiles, seconds, analysis, notes, outcome.remaining
+        outcome.out,
+        report,
+        outcome.records,
+        outcome.profiles,
+        seconds,
+        analysis,
+        notes,
+        outcome.remaining,
+        outcome.looks,
+        outcome.stopped,
     )
+
+
+def make_decide(spec: Spec) -> Decide | None:
+    """What judges the looks of an automatic number of seeds; None of a fixed number. Raises UserError."""
+    looks = parse_looks(spec.seeds)
+    if looks is None:
+        return None
+    from reports.statistics.decisions import SequentialTests
+    from results.report import read_question
+
+    store = Store(spec.folder)
+
+    @functools.cache
+    def open_tests() -> SequentialTests:
+        # run.json has the question of the run once its first cells are planned: an earlier command may have declared it
+        run_info = store.read_run()
+        return SequentialTests(looks, run_info["margin"], read_question(run_info, spec), store.cells)
+
+    return lambda records, seeds: open_tests().decide(records, seeds)

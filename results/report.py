@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
+from harness.core.looks import Look
 from harness.core.record import Profile, Record, Tuned
 from harness.core.registry import load_entry_points, load_package, load_plugin
 from harness.core.spec import DECLARED_FIELDS, Spec
@@ -143,6 +144,7 @@ def read_question(run_info: Mapping[str, Any], spec: Spec) -> Question:
     from reports.statistics.families import Question
 
     stored = {field.name: run_info[field.name] for field in dataclasses.fields(Question)}
+    stored["looks"] = tuple(map(Look.model_validate, run_info["looks"]))
     changed = {
         name: value
         for name in sorted(DECLARED_FIELDS)
@@ -159,7 +161,8 @@ def _store_question(store: Store, records: Sequence[Record], spec: Spec) -> None
     run_info = store.read_run()
     question = read_question(run_info, spec)
     resolve_primary(question.primary, build_grids(records))
-    declared = dataclasses.asdict(question)
+    names = [*DECLARED_FIELDS, *(f"{name}_late" for name in DECLARED_FIELDS)]
+    declared = {name: getattr(question, name) for name in names}
     if declared != {name: run_info[name] for name in declared}:
         with store.lock():
             store.declare(declared)

@@ -26,8 +26,8 @@ from harness.core.store import Store
 from harness.core.stored_files import encode_parquet, to_json
 from harness.planning.plan import make_plan
 from harness.planning.planned_cell import PlannedCell
+from harness.runner.declared import format_title
 from harness.runner.recorder import describe_averages
-from harness.runner.run import format_title
 
 SUITES, TASKS = "glue,wmt16", "cola,mnli,mrpc,qnli,qqp,rte,sst2,stsb,en-ro,ro-en"
 """Ten tasks that need no files, with two kinds of scores: one per cell, and several."""

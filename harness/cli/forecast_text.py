@@ -57,15 +57,27 @@ def build_method_rows(forecast: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def format_totals(forecast: dict[str, Any]) -> list[str]:
-    """One line: cells, packs, time on the devices; without a calibration why there is no time."""
-    parts = [count_noun(forecast["cells"], "cell")]
+    """One line: cells, packs, time on the devices; without a calibration why there is no time.
+
+    Of an automatic number of seeds the line is of the first look, and one more says what the maximum takes.
+    """
+    auto = forecast["auto"]
+    parts = [f"first look, {count_noun(auto['first'], 'seed')}: " if auto else ""]
+    parts[0] += count_noun(forecast["cells"], "cell")
     parts += [count_noun(forecast["trials"], "tuning trial")] if forecast["trials"] else []
     parts.append(count_noun(len(forecast["packs"]), "pack"))
-    if forecast["hours"] is None:
-        return [", ".join(parts)]
-    time = f"about {format_duration(3600 * forecast['hours'])} on {count_noun(forecast['devices'], 'device')}"
-    cost = "" if forecast["cost"] is None else f", cost about {forecast['cost']:.2f}"
-    return [f"{', '.join(parts)}, {time} ({forecast['device_hours']:.3f} device hours){cost}"]
+    totals = ", ".join(parts)
+    if forecast["hours"] is not None:
+        time = f"about {format_duration(3600 * forecast['hours'])} on {count_noun(forecast['devices'], 'device')}"
+        cost = "" if forecast["cost"] is None else f", cost about {forecast['cost']:.2f}"
+        totals += f", {time} ({forecast['device_hours']:.3f} device hours){cost}"
+    return [totals, *([_format_most(auto)] if auto else [])]
+
+
+def _format_most(auto: dict[str, Any]) -> str:
+    """What an automatic number of seeds takes if no look decides anything."""
+    time = "" if auto["most_hours"] is None else f", about {format_duration(3600 * auto['most_hours'])}"
+    return f"at most, {count_noun(auto['most'], 'seed')}: {count_noun(auto['most_cells'], 'cell')}{time}"
 
 
 DROPPED_OF_PACKS = (*MemoryShares.model_fields, "K from", "steps", "packs")

@@ -27,7 +27,8 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
 
     Cells that are stored already do not train again, so the same command resumes an interrupted run. Exit code 1 if a
     cell failed, or if a tracker of --log did not get all cells; 0 if a budget (--max-hours, --max-cells, --max-cost)
-    left cells to the next command.
+    left cells to the next command. With --seeds auto one line per look says what is decided, and which comparisons get
+    more seeds.
 
     Example: python -m harness run --suite glue --methods lora,lorasp:ratio=0.25 --seeds 5
     """
@@ -53,6 +54,9 @@ def run(spec_file: SpecFile = None, as_json: Json = False, **values: Any) -> Non
             "report": str(outcome.report),
             "remaining": outcome.remaining,
         }
+        if outcome.looks:
+            last_look = outcome.looks[-1].model_dump(mode="json")
+            answer |= {"looks": len(outcome.looks), "stopped": outcome.stopped, "decisions": last_look["comparisons"]}
         print_lines([json.dumps(answer)])
     else:
         from reports.terminal import print_end

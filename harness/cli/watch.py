@@ -44,6 +44,7 @@ class Snapshot:
     unreadable    number of files that are not readable as records
     names         record key -> name of its method
     scores        record key -> name and value of its score
+    is_open       whether looks of an automatic number of seeds may add cells
     """
 
     title: str
@@ -53,6 +54,7 @@ class Snapshot:
     unreadable: int = 0
     names: Mapping[str, str] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)
+    is_open: bool = False
 
     @property
     def finished(self) -> tuple[Record, ...]:
@@ -153,6 +155,7 @@ class RunWatcher:
             sum(record is None for record in read.values()),
             self.name_methods(records),
             self.read_scores(records),
+            run_info["auto"] is not None and not run_info["stopped"],
         )
 
     def _read_cached(self, path: Path) -> Record | None:
@@ -176,7 +179,7 @@ def follow(watched: RunWatcher, seconds: float) -> None:
 
     snapshot = watched.look()
     with Live(snapshot.table(), auto_refresh=False) as live:
-        while len(snapshot.finished) < snapshot.total:
+        while len(snapshot.finished) < snapshot.total or snapshot.is_open:
             time.sleep(seconds)
             snapshot = watched.look()
             live.update(snapshot.table(), refresh=True)

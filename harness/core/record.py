@@ -12,20 +12,15 @@ from collections.abc import Hashable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from harness.core.cell import Cell, Precision, Recompute
+from harness.core.looks import Look
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN
+from harness.core.strict import Strict
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "oom", "cancelled"]
-
-
-class Strict(BaseModel):
-    """A frozen part of a stored file; an unknown field is an error."""
-
-    # NaN is stored as NaN: as null, the record could not be read back
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Stored(Strict):
@@ -289,6 +284,12 @@ class Run(Stored):
         description="points above the majority baseline up to which a run counts as collapsed",
     )
     collapse_margin_late: bool = Field(default=False, description="whether the margin of collapses is post hoc")
+    auto: str | None = Field(
+        default=None, description="range of an automatic number of seeds: auto:5..100; null: fixed"
+    )
+    auto_late: bool = Field(default=False, description="whether the range is post hoc: set when results existed")
+    looks: list[Look] = Field(default_factory=list, description="looks of an automatic number of seeds so far")
+    stopped: str = Field(default="", description="why an automatic run added no more seeds; empty: it was interrupted")
     timeline: dict[str, float] = Field(
         default_factory=dict,
         description="seconds from the start of the last command's process to: imported, planned, first pack, first "

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from harness.core.cell import LIMITS, Precision, Recompute, check_warmup
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.file_names import make_file_name
+from harness.core.looks import DEFAULT_MARGIN, is_auto
 from harness.core.method import SUITES
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, parse_primary
 from harness.core.quantization import QUANTIZATIONS, describe_quantizations
@@ -114,7 +115,8 @@ class Spec(BaseModel):
         default="5",
         description=(
             "number of seeds, the same for all methods so that comparisons are paired; or seeds of named random"
-            " streams (init=0,mask=0..9); or both (5,length=0); default: 5"
+            " streams (init=0,mask=0..9); or both (5,length=0); or auto (auto:5..100): adds seeds until each primary"
+            " comparison is decided at --margin; default: 5"
         ),
     )
     preset: str = Field(
@@ -367,7 +369,7 @@ class Spec(BaseModel):
         le=100,
         description=(
             "equivalence margin in points (scores are 0 to 100); set it before the run, for a later one is"
-            " flagged as post hoc; default: no test of equivalence"
+            f" flagged as post hoc; default: no test of equivalence (with --seeds auto: {DEFAULT_MARGIN:g})"
         ),
     )
     primary: str | None = Field(
@@ -427,6 +429,14 @@ class Spec(BaseModel):
         devices = fields.get("devices") if isinstance(fields, dict) else None
         if isinstance(devices, str) and devices.startswith("cpu:") and fields.get("device", "auto") == "auto":
             return fields | {"device": "cpu"}
+        return fields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declare_margin(cls, fields: Any) -> Any:
+        """An automatic run decides on equivalence too, so its margin is declared even where none is given."""
+        if isinstance(fields, dict) and is_auto(fields.get("seeds")) and fields.get("margin") is None:
+            return fields | {"margin": DEFAULT_MARGIN}
         return fields
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The grammar of --seeds: 5 | 5..9 | init=0,mask=0..9 | 5,length=0 -> [{stream: seed}]."""
+"""The grammar of --seeds: 5 | 5..9 | init=0,mask=0..9 | 5,length=0 | auto:5..100 -> [{stream: seed}]."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import math
 import re
 
 from harness.core.errors import UserError, build_unknown_error, shorten
+from harness.core.looks import MAX_SEEDS, parse_looks
 from harness.core.seeds import STREAMS, equal
 
-MAX_SEEDS = 10_000
-"""Most seeds of one run, each combination of streams counted."""
 MAX_SEED = 2**63 - 1
 
 
@@ -21,8 +20,11 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     `5..9`                seeds 5 to 9, the same in every stream
     `init=0,mask=0..9`    the product of the named ranges; streams that are not named have seed 0
     `5,length=0`          seeds 0 to 4, with the named stream fixed
+    `auto:5..100`         the most seeds that an automatic run may take, 0 to 99
     """
     text = text.strip()
+    if looks := parse_looks(text):
+        return [equal(i) for i in range(looks.most)]
     ranges: dict[str, range] = {}
     first_piece, _, others = text.partition(",")
     numbers = _parse_equal_seeds(text, first_piece.strip())
@@ -32,7 +34,7 @@ def parse_seeds(text: str) -> list[dict[str, int]]:
     for piece in (text if numbers is None else others).split(","):
         match = re.fullmatch(r"\s*(\w+)=([0-9]+)(?:\.\.([0-9]+))?\s*", piece)
         if not match:
-            allowed = f"a number of 1 to {MAX_SEEDS:,}, or e.g. 5..9, or init=0,mask=0..9, or 5,length=0"
+            allowed = f"a number of 1 to {MAX_SEEDS:,}, or e.g. 5..9, or init=0,mask=0..9, or 5,length=0, or auto"
             raise UserError(f"--seeds '{shorten(text)}': allowed: {allowed}")
         stream, first, last = match[1], _parse_seed(match[2]), _parse_seed(match[3] or match[2])
         if stream not in STREAMS:

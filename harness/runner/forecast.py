@@ -10,6 +10,7 @@ from typing import Any
 from harness.core.cell import Cell
 from harness.core.device import choose_worker_devices, parse_gpus
 from harness.core.errors import UserError
+from harness.core.looks import Looks, parse_looks
 from harness.core.process import count_cpus
 from harness.core.provenance import cuda_is_available, get_gpu_name
 from harness.core.record import MemoryShares
@@ -22,6 +23,7 @@ from harness.planning.schedule import count_steps
 from harness.profiling.capacity import PLANNED_SHARE, Capacity, find_remedies, get_free_memory, parse_memory
 from harness.profiling.cost import NONE_YET, Cost, fit_cost, fit_cost_of_absent_gpu, load_profiles
 from harness.profiling.prediction import Prediction
+from harness.runner.auto_seeds import select_first_look
 
 EXCLUDED_TIME = "time of loading, tokenising and generation is not included"
 
@@ -50,7 +52,9 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
 
     `memory` is a size such as '24GiB' that replaces the free memory of the device.
     """
-    plan = make_plan(spec)
+    whole_plan, looks = make_plan(spec), parse_looks(spec.seeds)
+    # all seeds of a method take the same memory, so that those of the first look show which methods fit
+    plan = whole_plan if looks is None else select_first_look(whole_plan, looks)
     plan = drop_unfit_cells(plan, plan.cells, cache=spec.cache)
     device = _choose_device(spec, memory)
     room = get_free_memory(device) if memory is None else parse_memory(memory)
@@ -76,6 +80,7 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         "devices": devices,
         "memory": capacity.room,
         "cells": len(plan.cells),
+        "auto": None if looks is None else _describe_looks(looks, whole_plan, plan, hours),
         "trials": sum(len(part.cells) for part in trials),
         "packs": [_to_json(row) for row in rows],
         "device_hours": sum(seconds) / 3600 if is_timed else None,
@@ -88,6 +93,17 @@ def forecast_run(spec: Spec, memory: str | None) -> dict[str, Any]:
         "dropped": list(plan.dropped),
         "data": plan.data_notes,
     }
+
+
+def _describe_looks(looks: Looks, whole_plan: Plan, first_plan: Plan, hours: float | None) -> dict[str, Any]:
+    """Seeds, cells and hours of the maximum of an automatic number of seeds; the other figures are of the first look.
+
+    The hours are those of the first look times the cells: larger packs may take less.
+    """
+    dropped = len(first_plan.cells) / max(1, len(select_first_look(whole_plan, looks).cells))
+    most_cells = round(len(whole_plan.cells) * dropped)
+    most_hours = None if hours is None or not first_plan.cells else hours * most_cells / len(first_plan.cells)
+    return {"first": looks.first, "most": looks.most, "most_cells": most_cells, "most_hours": most_hours}
 
 
 def _join_titles(cells: Sequence[Cell]) -> str:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.core.cell import Cell
-from harness.core.device import check_optimizers
 from harness.core.errors import UserError
 from harness.core.executor import REMOTE_EXECUTORS
-from harness.core.files import check_writable, describe_os_error, escape_path
+from harness.core.files import escape_path
 from harness.core.listener import Listener
-from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, check_primary
+from harness.core.looks import Decide, Look, parse_looks
+from harness.core.primary import check_primary
 from harness.core.provenance import cuda_is_available
 from harness.core.record import Profile, Record
 from harness.core.registry import load_all
 from harness.core.spec import Spec
-from harness.core.store import Store, select_missing_cells, truncate_lines
-from harness.core.text import count_having
-from harness.models.adapter_files import is_saved
+from harness.core.store import Store, truncate_lines
 from harness.planning.plan import Plan, make_plan
-from harness.planning.planned_cell import PlannedCell
+from harness.runner.auto_seeds import LookedRun, TrainedPlan, check_looks, train_looks
 from harness.runner.budget import Budget, BudgetReached, count_failures
+from harness.runner.declared import (
+    declare_looks,
+    declare_question,
+    format_title,
+    is_late,
+    list_method_names,
+)
 from harness.runner.execute import execute, open_executor
 from harness.runner.executors.base import Executor
+from harness.runner.remaining import Remaining, find_remaining
 from harness.runner.timeline import TimedListener, Timeline
 
 
@@ -45,71 +48,14 @@ class RunResult:
     timeline: Timeline
     remaining: str = ""
     """One line about the cells that the budget has left; '' where there are none."""
+    looks: tuple[Look, ...] = ()
+    """The looks of an automatic number of seeds."""
+    stopped: str = ""
+    """Why an automatic run added no more seeds: 'decided', or the limit that ended it."""
 
     @property
     def failed(self) -> int:
         return count_failures(self.records, self.remaining)
-
-
-def list_method_names(plan: Plan) -> list[str]:
-    """What the methods of a plan may be called: their labels, and their short names (qlora)."""
-    names = [name for cell in _list_distinct(plan) for name in (cell.title, cell.label)]
-    return list(dict.fromkeys(names))
-
-
-def _list_distinct(plan: Plan) -> list[Cell]:
-    """The first cell of each method and precision: the others differ in task and seeds, which no name has."""
-    cells: dict[tuple[int, str, str], Cell] = {}
-    for planned in plan.cells:
-        # cells of a task share the method's object
-        cells.setdefault((id(planned.method), planned.cell.dtype, planned.cell.quantize), planned.cell)
-    return list(cells.values())
-
-
-MOST_TITLE_METHODS = 4
-"""A run of more methods is titled by their number: the report's first table names them all."""
-
-
-def format_title(plan: Plan, spec: Spec) -> str:
-    methods = dict.fromkeys(cell.title for cell in _list_distinct(plan))
-    named = ", ".join(methods) if len(methods) <= MOST_TITLE_METHODS else f"{len(methods)} methods"
-    start = f", starting from {spec.init_from}" if spec.init_from else ""
-    return f"{' and '.join(spec.suite)}: {named}{start}"
-
-
-def is_late(store: Store, field: str, value: object, results: bool) -> bool:
-    """Whether `field` of run.json (margin, primary, collapse_margin) is set or changed after results exist.
-
-    It may then depend on them, so the report flags it as post hoc.
-    """
-    if not results:
-        return False
-    try:
-        previous_run = store.read_run()
-    except UserError:
-        return value not in (None, DEFAULT_COLLAPSE_MARGIN)
-    return bool(previous_run[f"{field}_late"]) if previous_run[field] == value else True
-
-
-def declare_question(store: Store, spec: Spec, names: Sequence[str], results: bool) -> dict[str, object]:
-    """The fields of run.json that say what the run asks; those not given are as an earlier run of the folder had them.
-
-    Primary comparisons of an earlier run hold only if `names`, the methods of this one, still have them all.
-    """
-    primary, collapse_margin = spec.primary, spec.collapse_margin
-    with contextlib.suppress(UserError):  # a new folder has no run.json
-        previous_run = store.read_run()
-        collapse_margin = previous_run["collapse_margin"] if collapse_margin is None else collapse_margin
-        if primary is None and previous_run["primary"] is not None:
-            check_primary(previous_run["primary"], names)
-            primary = previous_run["primary"]
-    collapse_margin = DEFAULT_COLLAPSE_MARGIN if collapse_margin is None else collapse_margin
-    return {
-        "primary": primary,
-        "primary_late": is_late(store, "primary", primary, results),
-        "collapse_margin": collapse_margin,
-        "collapse_margin_late": is_late(store, "collapse_margin", collapse_margin, results),
-    }
 
 
 def run(
@@ -117,17 +63,21 @@ def run(
     command: str,
     listen: Callable[[int], Listener],
     when_idle: Callable[[], object] = lambda: None,
+    decide: Decide | None = None,
     select: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> RunResult:
     """The result of a run after training the cells that have no record yet.
 
     `listen` makes a listener for a number of cells. `when_idle` is called when worker processes begin to train: this
-    one waits for them from then on. `select` returns the plan with those cells that shall train, such as one learning
-    rate for each method and task, which no spec can say. Raises UserError, and BudgetReached without a record to
-    report; after KeyboardInterrupt the same command resumes.
+    one waits for them from then on. `decide` judges the looks of `--seeds auto`, which needs it. `select` returns the
+    plan with those cells that shall train, such as one learning rate for each method and task, which no spec can say.
+    Raises UserError, and BudgetReached without a record to report; after KeyboardInterrupt the same command resumes.
     """
     started, timeline, budget = time.monotonic(), Timeline(), Budget.of(spec)
     timeline.mark("imported")
+    looks = parse_looks(spec.seeds)
+    if looks is not None and decide is None:
+        raise UserError(f"--seeds {spec.seeds}: only the command `run` adds seeds by itself; give a number of seeds")
     load_all(spec.plugin)
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
@@ -137,112 +87,121 @@ def run(
         names = list_method_names(plan)
         if spec.primary is not None:
             check_primary(spec.primary, names)
+        check_looks(looks, plan, store)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
             plan = tune(plan, spec, command, listen, executor, budget)
-        remaining = _find_remaining(plan, spec, store, executor)
-        plan = remaining.plan
+        training = _Training(spec, command, names, store, executor, budget, listen, timeline, when_idle)
+        try:
+            if looks is None or decide is None:
+                remaining = training.begin(plan)
+                # not through `train`: a traceback from a training step stays one frame shorter
+                keys = set[str]()
+                if remaining.cells:
+                    keys = execute(remaining.plan, remaining.cells, spec, store, training.listener, executor, budget)
+                looked = LookedRun(remaining.plan, (), "", budget.describe_remaining(keys) if keys else "")
+            else:
+                looked = train_looks(plan, looks, decide, training.train, lambda: store.read()[0], training.note)
+                declared = {"looks": looked.looks, "stopped": looked.stopped}
+                store.declare(declared | {"order": [c.key for c in looked.plan.cells]})
+            executor.close()  # a profile is taken alone on its device
+            # read again: what is returned is what a later command finds in the folder
+            records, skipped = store.read()
+            if looked.remaining and not records:
+                raise BudgetReached(looked.remaining)
+            profiles = training.take_profiles(looked.plan, records.values())
+            for line in skipped:
+                training.note(line)
+        finally:
+            training.close()
+    chosen = tuple(records[c.key] for c in looked.plan.cells if c.key in records)
+    seconds, left = time.monotonic() - started, looked.remaining
+    return RunResult(
+        spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left, looked.looks, looked.stopped
+    )
+
+
+class _Training:
+    """Trains plans of one run: one, or with an automatic number of seeds one for each look, with a listener each."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        command: str,
+        names: Sequence[str],
+        store: Store,
+        executor: Executor,
+        budget: Budget,
+        listen: Callable[[int], Listener],
+        timeline: Timeline,
+        when_idle: Callable[[], object],
+    ) -> None:
+        self.spec, self.command, self.names, self.store = spec, command, names, store
+        self.executor, self.budget, self.listen, self.timeline = executor, budget, listen, timeline
+        self.prepare = functools.partial(_prepare_end, spec, when_idle)
+        self._listener: TimedListener | None = None
+
+    @property
+    def listener(self) -> TimedListener:
+        assert self._listener is not None, "nothing was trained"
+        return self._listener
+
+    def note(self, line: str) -> None:
+        self.listener.note(line)
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+    def begin(self, plan: Plan) -> Remaining:
+        """What is to train of a plan, which run.json then has; with a listener for it. Raises UserError."""
+        remaining = find_remaining(plan, self.spec, self.store, self.executor)
+        self._write_run(remaining)
+        self.timeline.mark("planned")
+        if self._listener is None or remaining.cells:
+            self.close()
+            self._listener = TimedListener(self.listen(len(remaining.cells)), self.timeline, self.prepare)
+            for line in remaining.notes:
+                self.note(line)
+        return remaining
+
+    def train(self, plan: Plan) -> TrainedPlan:
+        """Train the missing cells of a plan. Raises what `run` raises."""
+        remaining = self.begin(plan)
+        if not remaining.cells:
+            return TrainedPlan(remaining.plan, "")
+        keys = execute(
+            remaining.plan, remaining.cells, self.spec, self.store, self.listener, self.executor, self.budget
+        )
+        return TrainedPlan(remaining.plan, self.budget.describe_remaining(keys) if keys else "")
+
+    def take_profiles(self, plan: Plan, records: Iterable[Record]) -> list[Profile]:
+        """The profiles of the plan's methods, after measuring those that are missing if the budget has time for it."""
+        may_measure = not self.budget.reached
+        profiles = _take_profiles(plan, self.spec, self.store, self.listener, records, may_measure=may_measure)
+        self.timeline.mark("profiled")
+        self.store.declare({"timeline": self.timeline.seconds})
+        return profiles
+
+    def _write_run(self, remaining: Remaining) -> None:
+        spec, store, plan = self.spec, self.store, remaining.plan
         store.write_run(
-            command,
+            self.command,
             format_title(plan, spec),
             [c.key for c in plan.cells],
             plan.dropped,
             spec.margin,
             spec.margin is not None and is_late(store, "margin", spec.margin, remaining.has_results),
-            declare_question(store, spec, names, remaining.has_results),
+            declare_question(store, spec, self.names, remaining.has_results)
+            | declare_looks(store, spec, remaining.has_results),
         )
-        timeline.mark("planned")
-        prepare = functools.partial(_prepare_end, spec, when_idle)
-        listener, left = TimedListener(listen(len(remaining.cells)), timeline, prepare), ""
-        try:
-            for line in remaining.notes:
-                listener.note(line)
-            if remaining.cells:
-                keys = execute(plan, remaining.cells, spec, store, listener, executor, budget)
-                left = budget.describe_remaining(keys) if keys else ""
-            executor.close()  # a profile is taken alone on its device
-            # read again: what is returned is what a later command finds in the folder
-            records, skipped = store.read()
-            if left and not records:
-                raise BudgetReached(left)
-            profiles = _take_profiles(plan, spec, store, listener, records.values(), may_measure=not budget.reached)
-            timeline.mark("profiled")
-            store.declare({"timeline": timeline.seconds})
-            for line in skipped:
-                listener.note(line)
-        finally:
-            listener.close()
-    chosen = tuple(records[c.key] for c in plan.cells if c.key in records)
-    seconds = time.monotonic() - started
-    return RunResult(spec.folder, chosen, tuple(profiles), tuple(skipped), seconds, timeline, left)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Remaining:
-    """The plan without cells that cannot train, its `cells` without a record, and lines to show before training.
-
-    `has_results` says whether some cell of the plan has a record.
-    """
-
-    plan: Plan
-    cells: Sequence[PlannedCell]
-    has_results: bool
-    notes: Sequence[str]
-
-
-def _find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) -> _Remaining:
-    """The cells of a plan that are still to train. Raises UserError if the plan has no cell that can."""
-    # damaged records are set aside here, so that their cells count as missing below
-    records, set_aside = store.repair()
-    notes = _check_checkpoint_folder(store)
-    if spec.save_adapters:
-        records, adapter_notes = require_adapters(store.out, plan, records)
-        notes += adapter_notes
-    missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-    if missing:  # may import torch and build models of the methods, which a finished run does not need
-        from harness.planning.preflight import drop_unfit_cells
-
-        # before any training: otherwise a method that does not fit would fail hours later
-        plan = drop_unfit_cells(plan, missing, cache=spec.cache)
-        missing = select_missing_cells(plan.cells, records, retry=spec.retry)
-        # the devices of the executor: this process may have none, as on the head of a cluster
-        check_optimizers([planned.cell for planned in missing], executor.describe().environment.device)
-    if not plan.cells:
-        raise UserError(f"nothing is left to run: {'; '.join(plan.dropped)}")
-    total = len(plan.cells)
-    counts = f"{total} cells: {total - len(missing)} done, {len(missing)} to run"
-    lines = [*set_aside, *plan.dropped, *plan.notes, *notes, *plan.data_notes, counts]
-    return _Remaining(plan, missing, any(c.key in records for c in plan.cells), lines)
 
 
 def _list_later_folders(spec: Spec) -> list[str]:
     """Subfolders that are written after training: they are checked before it, so that no training is lost."""
     optional_folders = {"adapters": spec.save_adapters, "bases": spec.save_adapters, "tensorboard": spec.tensorboard}
     return ["report", "report/figures", *(name for name, wanted in optional_folders.items() if wanted)]
-
-
-def _check_checkpoint_folder(store: Store) -> list[str]:
-    """A note if checkpoints cannot be written; the run continues without them."""
-    folder = store.out / "checkpoints"
-    try:
-        if os.path.lexists(folder):
-            check_writable(folder)
-    except OSError as error:
-        return [f"no checkpoints: cannot write in {escape_path(folder)}: {describe_os_error(error)}"]
-    return []
-
-
-def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
-    """The records without those that lack an adapter, so that their cells run again, and notes about it."""
-    exporting = {planned.key for planned in plan.cells if planned.method.exports}
-    lacking = {k for k, r in records.items() if k in exporting and r.status == "ok" and not is_saved(out, r)}
-    unsupported = sorted({planned.method.name for planned in plan.cells if not planned.method.exports})
-    lines = [f"not expressible in peft: {', '.join(unsupported)}; not saved"] if unsupported else []
-    if lacking:
-        cells = count_having(len(lacking), "finished cell")
-        lines.append(f"{cells} no saved adapter: training again to save it")
-    return {k: r for k, r in records.items() if k not in lacking}, lines
 
 
 def _prepare_end(spec: Spec, when_idle: Callable[[], object], worker: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.looks import LookedComparison
 from harness.core.record import Profile, Record
 from reports.compare import Coverage, find_coverage
 from reports.document import Rows
@@ -28,6 +29,7 @@ from reports.statistics.comparisons import (
 from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
 from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
 from reports.statistics.language_gaps import build_language_rows
+from reports.statistics.looked_verdicts import build_looked_verdict, find_looked, replace_tests
 from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
 from reports.statistics.savings import Saving, compute_saving
 from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
@@ -49,6 +51,8 @@ class ComparisonResult:
     tests: Tests
     saving: Saving
     verdict: Verdict
+    looked: LookedComparison | None = None
+    """Of a primary comparison with an automatic number of seeds: what the look shows that decided it, or the last."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def analyse(
     tests = compute_tests(every, margin, primary)
     by_suite = {suite.grid.suite: suite.grid for suite in suites}
     judged = tuple(
-        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question.primary_late)
+        _judge_comparison(by_suite[c.suite], c, t, profiles, margin, late, question)
         for c, t in zip(every, tests, strict=True)
     )
     parts = [frames.collect_components(suite.grid) for suite in suites]
@@ -289,8 +293,12 @@ def _judge_comparison(
     profiles: Sequence[Profile],
     margin: float | None,
     late: bool,
-    primary_late: bool,
+    question: Question,
 ) -> ComparisonResult:
     place = c.tasks[0] if c.tasks else ""
     saved = compute_saving(grid.of(place, c.method), grid.of(place, c.first), profiles)
-    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, late, primary_late))
+    if question.auto is not None and tests.role == "primary":
+        looked = find_looked(c, question.looks)
+        verdict = build_looked_verdict(c, looked, question, margin, late)
+        return ComparisonResult(c, replace_tests(tests, looked), saved, verdict, looked)
+    return ComparisonResult(c, tests, saved, build_verdict(c, tests, margin, late, question.primary_late))

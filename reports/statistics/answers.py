@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.compare import NOT_RUN, Coverage
 from reports.statistics.best_group import BestGroup
 from reports.statistics.families import Question
+from reports.statistics.looked_verdicts import describe_stop
 from reports.statistics.stability import Domination, describe_dominations
 from reports.statistics.verdicts import NOT_SIGNIFICANT, Kind, is_lost_to_correction
 
@@ -59,7 +60,15 @@ def _count_verdicts(primary: Sequence[ComparisonResult], margin: float | None) -
         "better": ("is better", "are better"),
         "worse": ("is worse", "are worse"),
         "equivalent": (f"is equivalent within {within}", f"are equivalent within {within}"),
+        "equivalent without collapses": (
+            f"is equivalent within {within} where no run collapses",
+            f"are equivalent within {within} where no run collapses",
+        ),
         "non-inferior": (f"is not worse by {within}", f"are not worse by {within}"),
+        "non-inferior without collapses": (
+            f"is not worse by {within} where no run collapses",
+            f"are not worse by {within} where no run collapses",
+        ),
         "undecided": (f"shows {NOT_SIGNIFICANT}", f"show {NOT_SIGNIFICANT}"),
     }
     no_verdict = "has no verdict", "have no verdict"
@@ -100,7 +109,7 @@ def list_caveats(
     dominations: Sequence[Domination],
 ) -> list[str]:
     """The most important things that the numbers do not say, two short sentences at most."""
-    caveats = []
+    caveats = [describe_stop(question)] if question.auto else []
     failed = {cell for j in judged for cell in j.comparison.failed}
     if failed:
         count = "1 cell has" if len(failed) == 1 else f"{len(failed)} cells have"

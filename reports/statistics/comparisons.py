@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.core.looks import GUARD_SEEDS
 from harness.core.record import Record
 from reports.compare import Coverage, collect_scores_by_key, compute_differences, find_common_seeds, find_pairs
 from reports.frames import Grid, Seeds, cache_in_grid, format_seeds
@@ -61,6 +62,12 @@ class Comparison:
     def equivalence_refusal(self) -> str:
         """Why neither equivalence nor non-inferiority may be claimed; '' where nothing speaks against it."""
         return join_refusals(self.collapses, self.method, self.first)
+
+    @property
+    def excludes_collapses(self) -> bool:
+        """Whether both methods have so many runs without a collapse that fewer than 5 % collapse (5 % error)."""
+        shares = [one.shares.get(method) for one in self.collapses for method in (self.method, self.first)]
+        return bool(shares) and all(s is not None and not s.collapsed and s.runs >= GUARD_SEEDS for s in shares)
 
     @property
     def short_refusal(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.core.errors import UserError
+from harness.core.looks import Look
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, build_missing_error, parse_primary
 from reports.frames import Grid
 from reports.statistics.comparisons import Comparison
@@ -38,13 +39,18 @@ Pairs = Mapping[str, Collection[Pair]]
 class Question:
     """What a run declared: its primary comparisons (None: by default) and the margin of collapses in points.
 
-    `late` ones were declared after there were results.
+    `late` ones were declared after there were results. `auto`: the range of an automatic number of seeds, with its
+    `looks` and why it `stopped` ('decided', a limit, '' of an interrupted run); None of a fixed number.
     """
 
     primary: str | None = None
     primary_late: bool = False
     collapse_margin: float = DEFAULT_COLLAPSE_MARGIN
     collapse_margin_late: bool = False
+    auto: str | None = None
+    auto_late: bool = False
+    looks: tuple[Look, ...] = ()
+    stopped: str = ""
 
 
 DEFAULT_QUESTION = Question()

@@ -19,7 +19,12 @@ from reports.statistics.verdicts import Kind
 if TYPE_CHECKING:
     from reports.statistics.analysis import Analysis, ComparisonResult
 
-REVERSED: Mapping[Kind, Kind] = {"better": "worse", "worse": "better", "non-inferior": "undecided"}
+REVERSED: Mapping[Kind, Kind] = {
+    "better": "worse",
+    "worse": "better",
+    "non-inferior": "undecided",
+    "non-inferior without collapses": "undecided",
+}
 """The verdict of a comparison with its two methods exchanged, where that is another one."""
 
 

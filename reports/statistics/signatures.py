@@ -16,7 +16,7 @@ from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA
 from reports.statistics.variance import REST, Component
-from reports.statistics.verdicts import Verdict
+from reports.statistics.verdicts import WITHIN_MARGIN, Verdict
 
 SUBJECT = "lorasp"
 REFERENCES = ("lora", "full")
@@ -67,7 +67,7 @@ def check_degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) 
     worse = [_format_below(c, sign) for c, v, sign in candidates if v.kind == sign]
     if worse:
         return FailureCheck(name, True, f"{'; '.join(worse)}.")
-    silent = sum(v.kind not in ("better", "worse", "equivalent", "non-inferior") for _, v, _ in candidates)
+    silent = sum(v.kind not in ("better", "worse", *WITHIN_MARGIN) for _, v, _ in candidates)
     if not candidates or silent == len(candidates):
         return FailureCheck(
             name, None, f"Not decided: no conclusive comparison of lorasp with lora or full ({len(candidates)} made)."

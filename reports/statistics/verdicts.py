@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.core.looks import GUARD_SEEDS, TOLERATED_COLLAPSES
 from harness.core.text import count_having
 from reports.compare import NOT_RUN
 from reports.statistics.comparisons import Comparison
@@ -18,11 +19,32 @@ MAX_CHARACTERS = 120
 MAX_FAILED = 3
 """Failed cells that a note names."""
 Kind = Literal[
-    "better", "worse", "equivalent", "non-inferior", "undecided", "one seed", "no spread", "unpaired", "failed"
+    "better",
+    "worse",
+    "equivalent",
+    "equivalent without collapses",
+    "non-inferior",
+    "non-inferior without collapses",
+    "undecided",
+    "one seed",
+    "no spread",
+    "unpaired",
+    "failed",
 ]
+WITHIN_MARGIN: Sequence[Kind] = (
+    "equivalent",
+    "equivalent without collapses",
+    "non-inferior",
+    "non-inferior without collapses",
+)
+"""Claims about the margin. Those without collapses rest on too few seeds to rule out that runs collapse unseen."""
 NOT_SIGNIFICANT = "no significant difference"
 WORDS: dict[Kind, str] = {"undecided": NOT_SIGNIFICANT}
 """How tables write a kind that is not its own word."""
+FEW_SEEDS = (
+    f"So few seeds cannot rule out that runs collapse: {GUARD_SEEDS} without a collapse show that fewer than "
+    f"{100 * TOLERATED_COLLAPSES:.0f} % do."
+)
 LATE_MARGIN = "The margin was named after there were results: read it as a guess."
 LATE_PRIMARY = "Post hoc: this comparison was declared primary after there were results."
 NO_CLAIM: Mapping[Kind, str] = {
@@ -65,8 +87,15 @@ def judge_kind(c: Comparison, tests: Tests) -> Kind:
     if _is_below(tests.adjusted_p, ALPHA):
         return "better" if c.estimate.value > 0 else "worse"
     if _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA):
-        return "equivalent"
-    return "non-inferior" if _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA) else "undecided"
+        return "equivalent" if c.excludes_collapses else "equivalent without collapses"
+    if _is_below(tests.non_inferiority_p, NON_INFERIORITY_ALPHA):
+        return "non-inferior" if c.excludes_collapses else "non-inferior without collapses"
+    return "undecided"
+
+
+def build_failed_verdict(c: Comparison, notes: tuple[str, ...] = ()) -> Verdict:
+    """The verdict of a comparison with a cell that has no score, whatever the tests say."""
+    return Verdict("failed", format_claim("failed", c, None), (*_list_missing_notes("failed", c), *notes))
 
 
 def _is_below(p: float | None, alpha: float) -> bool:
@@ -85,15 +114,19 @@ def format_claim(kind: Kind, c: Comparison, margin: float | None) -> str:
         # cancelled cells and scores that are not a number count too, so not "failed"
         count = f"{count_having(len(c.failed), 'cell')} no score"
         return f"No verdict on {c.method} against {c.first} on {place}: {NO_CLAIM.get(kind, count)}."
+    equivalent = f"{c.method} is equivalent to {c.first} within {margin or 0.0:g} points on {place}"
+    no_worse = f"{c.method} is not worse than {c.first} by {margin or 0.0:g} points on {place}"
     claims: Mapping[Kind, str] = {
         "better": f"{c.method} is better than {c.first} on {place}",
         "worse": f"{c.method} is worse than {c.first} on {place}",
-        "equivalent": f"{c.method} is equivalent to {c.first} within {margin or 0.0:g} points on {place}",
-        "non-inferior": f"{c.method} is not worse than {c.first} by {margin or 0.0:g} points on {place}",
+        "equivalent": equivalent,
+        "equivalent without collapses": f"{equivalent} where no run collapses",
+        "non-inferior": no_worse,
+        "non-inferior without collapses": f"{no_worse} where no run collapses",
         "undecided": f"{c.method} shows {NOT_SIGNIFICANT} to {c.first} on {place}",
     }
     # two one-sided tests of 5 % go by the 90 % interval: the 95 % interval may reach beyond the margin
-    level = 0.9 if kind == "equivalent" else 0.95
+    level = 0.9 if kind.startswith("equivalent") else 0.95
     low, high = c.estimate.compute_interval(level)
     interval = f"{100 * level:.0f} % interval {low:+.1f} to {high:+.1f}"
     return f"{claims[kind]}: {c.estimate.value:+.1f} points ({interval})."
@@ -130,12 +163,13 @@ def _list_margin_notes(kind: Kind, c: Comparison, tests: Tests, margin: float | 
     is_within = _is_below(tests.equivalence_p, EQUIVALENCE_ALPHA)
     if kind in ("better", "worse") and is_within:
         yield f"The difference is smaller than the margin of {margin:g} points."
-    elif kind in ("equivalent", "non-inferior"):
-        yield "The claim is for runs that do not collapse."
+    elif kind in WITHIN_MARGIN:
+        if kind.endswith("without collapses"):
+            yield FEW_SEEDS
         yield c.collapsed
     elif kind == "undecided" and c.equivalence_refusal:
         yield f"No claim of equivalence: {c.short_refusal}."
-    if late and kind != "undecided" and (is_within or kind in ("equivalent", "non-inferior")):
+    if late and kind != "undecided" and (is_within or kind in WITHIN_MARGIN):
         yield LATE_MARGIN
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from harness.core.record import SCHEMA_VERSION, Predictions, Status, Stored, Strict
+from harness.core.record import SCHEMA_VERSION, Predictions, Status, Stored
 from harness.core.registry import Registry
+from harness.core.strict import Strict
 from reports.document import Rows, Section
 
 if TYPE_CHECKING:

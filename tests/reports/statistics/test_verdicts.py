@@ -14,7 +14,7 @@ from scipy import stats
 from harness.core.record import Record
 from reports.statistics.analysis import ComparisonResult, analyse
 from reports.statistics.families import Question
-from reports.statistics.verdicts import LATE_MARGIN, LATE_PRIMARY
+from reports.statistics.verdicts import FEW_SEEDS, LATE_MARGIN, LATE_PRIMARY
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, record
 
@@ -45,14 +45,16 @@ def _shift(by: float, spread: float = 1.0) -> list[float]:
         (
             _shift(0.0),
             1.0,
-            "equivalent",
-            "lorasp is equivalent to lora within 1 points on rte: +0.0 points (90 % interval -0.2 to +0.2).",
+            "equivalent without collapses",
+            "lorasp is equivalent to lora within 1 points on rte where no run collapses: +0.0 points (90 % interval "
+            "-0.2 to +0.2).",
         ),
         (
             _shift(0.8, 5),
             1.0,
-            "non-inferior",
-            "lorasp is not worse than lora by 1 points on rte: +0.8 points (95 % interval -0.2 to +1.8).",
+            "non-inferior without collapses",
+            "lorasp is not worse than lora by 1 points on rte where no run collapses: +0.8 points (95 % interval -0.2 "
+            "to +1.8).",
         ),
         (
             _shift(0.5, 9),
@@ -91,7 +93,7 @@ def test_each_kind_has_one_claim(gaps: list[float | None], margin: float | None,
     [
         (_shift(0.3), 1.0, "The difference is smaller than the margin of 1 points."),
         (_shift(-0.3), 1.0, "The difference is smaller than the margin of 1 points."),
-        (_shift(0.0), 1.0, "The claim is for runs that do not collapse."),
+        (_shift(0.0), 1.0, FEW_SEEDS),
         ([0.1, None, -0.2, None, 0.2], 1.0, "3 of 5 paired seeds."),
         (_shift(3), None, "New examples are not in the interval: no folder of predictions was given."),
     ],
@@ -118,7 +120,7 @@ def test_intervals_of_sentences_are_scipys() -> None:
     values = [1.0, -0.2, 1.1, -0.1, 0.8, 0.1]
     found = _judged(_records(values, [*FIRST, 70.5]), 1.0)
     low, high = stats.t.interval(0.9, 5, np.mean(values), stats.sem(values))
-    assert found.verdict.kind == "equivalent" and found.comparison.estimate is not None
+    assert found.verdict.kind == "equivalent without collapses" and found.comparison.estimate is not None
     assert found.comparison.estimate.high > 1.0 > high
     assert found.verdict.sentence.endswith(f"(90 % interval {low:+.1f} to {high:+.1f}).")
     values = _shift(0.5, 9)

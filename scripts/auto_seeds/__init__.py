@@ -1,0 +1,1 @@
+"""Simulated studies that check the statistics of `--seeds auto`."""
