@@ -32,9 +32,12 @@ def build_marker(study: Study) -> dict[str, Any]:
 
 
 def build_content(study: Study, answer: Answer, seen: StudyRuns, preset: str, command: str) -> dict[str, Any]:
-    """The answer, which study `claims` reads; `preset` is that of the records, or 'exact' for counts."""
+    """The answer, which study `claims` reads; `preset` is that of the runs, or 'exact' for counts."""
+    if seen.runs is not None:
+        preset = str(seen.runs["preset"].iloc[0])
+    has_runs = bool(seen.records) or seen.runs is not None
     return build_marker(study) | {
-        "preset": preset if seen.records and not answer.exact else "exact",
+        "preset": preset if has_runs and not answer.exact else "exact",
         "stand_in": seen.stand_in and not answer.exact,
         "margin": seen.margin,
         "margin_late": seen.late,

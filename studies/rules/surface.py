@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from studies.surface.rates import Place
 
 Rows = list[dict[str, Any]]
+LUCKY = 10.0
+"""Points that a score of the search lies above that of fresh seeds from which the choice of the rate is in doubt."""
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
@@ -175,6 +178,7 @@ def _list_scores(tasks: Sequence[TaskRuns], best: dict[tuple[Place, str], BestRa
 
 def _list_common_rates(runs: pd.DataFrame, subject: str, reference: str) -> Rows:
     search = runs[(runs["stage"] == "search") & runs["score"].notna()]
+    methods = list(dict.fromkeys(search["method"]))
     rows = []
     for (_, batch, budget), group in search.groupby(["suite", "batch_size", "budget"], sort=False):
         means = group.groupby(["lr", "method", "task"])["score"].mean().unstack("task")
@@ -188,7 +192,7 @@ def _list_common_rates(runs: pd.DataFrame, subject: str, reference: str) -> Rows
                     "budget": budget,
                     "rate": f"{rate:.2g}",
                     f"{subject} - {reference}": f"{by_method[subject] - by_method[reference]:+.1f}",
-                    **{str(m): float(by_method[m]) if m in by_method else None for m in means.index.unique("method")},
+                    **{str(m): float(by_method[m]) if m in by_method else None for m in methods},
                 }
             )
     return rows
@@ -207,6 +211,7 @@ def _list_cautions(
         lines.append(
             f"The best rate is at the edge of the rates tried, so a better one may lie beyond: {', '.join(edges)}."
         )
+    lines += _list_lucky_choices(best, tasks, runs)
     if unlearned:
         lines.append(
             f"No method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}: equal scores"
@@ -222,3 +227,24 @@ def _list_cautions(
             f"{count_noun(searched - len(best), 'pair')} of method and task have one rate only, or none with scores."
         )
     return lines
+
+
+def _list_lucky_choices(
+    best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
+) -> list[str]:
+    """Choices that fresh seeds do not bear out: the few seeds of the search were lucky at the chosen rate."""
+    by_task = {task.task: task for task in tasks}
+    names = []
+    for (place, method), found in best.items():
+        fresh = list(by_task[place[1]].scores.get(method, {}).values()) if place[1] in by_task else []
+        at_rate = (runs["stage"] == "search") & (runs["task"] == place[1]) & (runs["method"] == method)
+        searched = runs[at_rate & (runs["lr"] == found.rate)]["score"].dropna()
+        if fresh and len(searched) and searched.mean() - statistics.fmean(fresh) >= LUCKY:
+            names.append(
+                f"{method} on {place[1]} ({searched.mean():.1f} in the search, {statistics.fmean(fresh):.1f} fresh)"
+            )
+    if not names:
+        return []
+    return [
+        f"The few seeds of the search were lucky at a chosen rate, so another rate may be better: {', '.join(names)}."
+    ]

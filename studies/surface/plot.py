@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PANEL_HEIGHT, COLUMNS = 2.1, 3
+MOST_TICKS, LEGEND_COLUMNS = 4, 3
 MOST_METHODS = 8
 """More lines than colours cannot be told apart: the others are in the table."""
 
@@ -29,7 +30,7 @@ def draw_figures(runs: pd.DataFrame) -> dict[str, Drawing]:
 def draw_surface(runs: pd.DataFrame) -> Drawing | None:
     """Mean score of the search over rates, with a band of one standard error; the most common batch and budget."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import NullLocator
 
     search = runs[(runs["stage"] == "search") & runs["score"].notna()]
     if search.empty:
@@ -54,13 +55,16 @@ def draw_surface(runs: pd.DataFrame) -> Drawing | None:
         if own["majority"].notna().any():
             panel.axhline(own["majority"].median(), color=GREY, linewidth=0.8, linestyle=":")
         panel.set(xscale="log", title=task)
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        rates = sorted(set(own["lr"]))
+        ticks = rates[:: -(-len(rates) // MOST_TICKS)]
+        panel.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
+        panel.xaxis.set_minor_locator(NullLocator())
     for panel in panels[len(tasks) :]:
         panel.remove()
     figure.supxlabel("peak learning rate", fontsize="medium")
     figure.supylabel("score in points", fontsize="medium")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(LEGEND_COLUMNS, len(labels)))
     caption = (
         f"Score against learning rate: mean over the seeds of the search, band: one standard error; batches of {batch}"
         f" rows, {budget}; dotted: the majority baseline."

@@ -37,6 +37,11 @@ COLUMNS = {
     "majority": "headline score of the best constant prediction, in points",
     "steps": "optimizer steps",
     "stand_in": "true for synthetic data or model",
+    "preset": "quick, small or paper",
+    "model": "the backbone as it was named",
+    "precision": "dtype of the backbone and its quantization type",
+    "device": "GPU, or processor where there was none",
+    "commit": "git commit of the harness",
 }
 """The columns of a table of runs and their meaning."""
 GROUP = ("suite", "task", "batch_size", "budget")
@@ -79,6 +84,11 @@ def _build_row(record: Record) -> dict[str, object]:
         "majority": record.majority,
         "steps": record.steps,
         "stand_in": record.stand_in,
+        "preset": cell.preset,
+        "model": cell.model.name,
+        "precision": cell.precision,
+        "device": record.environment.machine if record.environment else None,
+        "commit": record.environment.commit if record.environment else None,
     }
 
 
