@@ -131,18 +131,19 @@ def _list_rates(best: dict[tuple[Place, str], BestRate], reference: str, near: f
     for (place, method), found in best.items():
         low, high = found.interval
         compared = best.get((place, reference))
-        ratio = found.compute_ratio(compared) if compared and method != reference else None
+        is_known = compared and method != reference and not (found.is_flat or compared.is_flat)
+        ratio = found.compute_ratio(compared) if compared and is_known else None
         rows.append(
             {
                 "task": place[1],
                 "batch": place[2],
                 "budget": place[3],
                 "method": method,
-                "best rate": f"{found.rate:.2g}",
-                "interval": f"{low:.2g} to {high:.2g}",
+                "best rate": "none: all alike" if found.is_flat else f"{found.rate:.2g}",
+                "interval": "" if found.is_flat else f"{low:.2g} to {high:.2g}",
                 "ratio": "" if ratio is None else "{:.2g} ({:.2g} to {:.2g})".format(*ratio),
                 "validation": max(found.means),
-                "usable": f"{found.compute_usable_octaves(near):.1f}",
+                "usable": "" if found.is_flat else f"{found.compute_usable_octaves(near):.1f}",
                 "edge": found.edge,
                 "diverged": ", ".join(f"{rate:.2g}" for rate in found.diverged),
                 "seeds": found.seeds,

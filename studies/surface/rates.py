@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+DIGITS = 6
+"""Mean scores that differ by less are equal: rounding must not choose a rate."""
 DRAWS, SEED = 2000, 0
 """Bootstrap draws of the search seeds."""
 Place = tuple[str, str, int, str]
@@ -42,6 +44,11 @@ class BestRate:
     edge: Literal["", "lowest", "highest"]
     diverged: tuple[float, ...]
     seeds: int
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether all rates have the same score, as where a method learns nothing at any: then none is the best."""
+        return _are_alike(self.means)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -110,23 +117,29 @@ def _choose_rate(
     means = values.mean(axis=0)
     rates = np.array(complete, dtype=float)
     # of equal means the higher rate: rounding must not decide where scores of few rows tie
-    chosen = len(means) - 1 - int(means.round(6)[::-1].argmax())
+    chosen = len(means) - 1 - int(means.round(DIGITS)[::-1].argmax())
     # rows of the draws stand for seeds; seeds that this method lacks are drawn anew among those it has
-    drawn_means = values[draws % len(values)].mean(axis=1)
+    drawn_means = values[draws % len(values)].mean(axis=1).round(DIGITS)
     tried = sorted(float(rate) for rate in table.columns)
     rate = float(rates[chosen])
     edge: Literal["", "lowest", "highest"] = "lowest" if rate == tried[0] else "highest" if rate == tried[-1] else ""
+    if _are_alike(means):
+        edge = ""
     return BestRate(
         place,
         method,
         rate,
         tuple(map(float, rates)),
         tuple(map(float, means)),
-        rates[drawn_means.argmax(axis=1)],
+        rates[len(rates) - 1 - drawn_means[:, ::-1].argmax(axis=1)],
         edge,
         diverged,
         len(values),
     )
+
+
+def _are_alike(means: Sequence[float]) -> bool:
+    return max(means) - min(means) < 10.0**-DIGITS
 
 
 def extend_rates(best: BestRate, steps: int = 2) -> tuple[float, ...]:

@@ -63,6 +63,11 @@ def test_a_rate_at_the_edge_is_extended_in_the_step_of_the_grid() -> None:
     assert (falling.edge, extend_rates(falling)) == ("lowest", (5e-4, 2.5e-4))
 
 
+def test_where_all_rates_are_alike_none_is_best_and_nothing_is_extended() -> None:
+    best = choose({("lora", rate): [0.0, 0.0] for rate in RATES})["lora"]
+    assert best.is_flat and not best.edge and extend_rates(best) == ()
+
+
 def test_a_rate_at_which_a_seed_diverges_cannot_be_chosen() -> None:
     best = choose({("lora", 1e-3): [10.0, 10.0], ("lora", 2e-3): [90.0, math.nan], ("lora", 4e-3): [9.0, 9.0]})["lora"]
     assert (best.rate, best.diverged) == (1e-3, (2e-3,))
