@@ -37,9 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
-@pytest.fixture
-def hears_signals() -> Iterator[None]:
-    """A shell starts background jobs deaf to Ctrl-C, and what they start is deaf too."""
+@pytest.fixture(autouse=True)
+def default_signals() -> Iterator[None]:
+    """A shell's background job ignores Ctrl-C, under nohup SIGHUP too, and so would each process that a test starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield

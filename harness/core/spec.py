@@ -457,6 +457,9 @@ class Spec(BaseModel):
     def _check_quantize(self) -> Self:
         """Raise UserError for a type that neither the harness nor a plugin registers."""
         if any(name not in QUANTIZATIONS for name in self.quantize):
+            load_package("harness.models.quantization")
+        # plugins last: the run loads them later, and a file that is edited in between would be another plugin
+        if any(name not in QUANTIZATIONS for name in self.quantize):
             load_all(self.plugin)
         for name in self.quantize:
             QUANTIZATIONS.get(name)

@@ -16,7 +16,7 @@ from harness.core.looks import Decide, Look, parse_looks
 from harness.core.primary import check_primary
 from harness.core.provenance import cuda_is_available
 from harness.core.record import Profile, Record
-from harness.core.registry import load_all
+from harness.core.registry import get_plugin_contents, load_all
 from harness.core.spec import Spec
 from harness.core.store import Store, truncate_lines
 from harness.planning.plan import Plan, make_plan
@@ -78,7 +78,8 @@ def run(
     looks = parse_looks(spec.seeds)
     if looks is not None and decide is None:
         raise UserError(f"--seeds {spec.seeds}: only the command `run` adds seeds by itself; give a number of seeds")
-    load_all(spec.plugin)
+    # what the caller has loaded is not read again: a file that is edited in between would be another plugin
+    load_all([path for path in spec.plugin if path not in get_plugin_contents(spec.plugin)])
     store = Store(spec.folder)
     store.prepare(_list_later_folders(spec))
     # two runs in one folder would train the same cells; workers load torch while the cells are planned

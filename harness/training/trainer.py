@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -36,6 +37,8 @@ from harness.training.history import TrainingHistory
 
 CURVE_POINTS = 20
 """Approximate number of points of a loss curve."""
+REPORT_SECONDS = 30.0
+"""Most seconds between two reports of progress: without one a worker would count as hanging in a pack of hours."""
 
 FinishedCallback = Callable[[Sequence[int]], None]
 """Called with all members in row order when some have taken their last step; the model still holds every member."""
@@ -77,6 +80,7 @@ class Trainer:
         self.runner = EagerRunner(compute, fallback) if fallback else make_runner(compute, self.device)
         self._sums = torch.zeros(len(protocols), dtype=torch.float64, device=self.device)
         self._since = 0
+        self._last_report = time.monotonic()
         self.phase: Literal["between", "gradients", "update"] = "between"
         # called within each step that runs eagerly, for measurements; a replayed graph calls nothing
         self.after_forward: list[Callable[[], None]] = []
@@ -102,10 +106,18 @@ class Trainer:
         return self.histories
 
     def _report_progress(self, progress: ProgressCallback) -> None:
-        """Record a point of the loss curve if one is due at this step and not recorded yet."""
+        """Record a point of the loss curve if one is due at this step and not recorded yet.
+
+        Also report the losses since the last point if nothing was reported for `REPORT_SECONDS`.
+        """
         step = self.optimizer.steps
         if self._since and (step % max(1, max(self.totals) // CURVE_POINTS) == 0 or self._find_finished()):
             progress(step, self._record_curve(step))
+        elif self._since and time.monotonic() - self._last_report >= REPORT_SECONDS:
+            progress(step, (self._sums / self._since).tolist())
+        else:
+            return
+        self._last_report = time.monotonic()
 
     def _find_finished(self) -> list[int]:
         """Rows of the members that have taken their last step."""

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import UserError, shorten
+from harness.core.errors import UserError
 from harness.core.executor import EXECUTORS
 from harness.core.failure import Failure
 from harness.core.interrupt import defer_interrupts
@@ -33,7 +33,7 @@ from harness.core.registry import get_plugin_contents
 from harness.runner.executors.base import ExecutorSetup, Machine, read_seconds
 from harness.runner.executors.job_pickle import explain_pickle_errors
 from harness.runner.executors.pool import SILENT_SECONDS, SILENT_VARIABLE
-from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, require_ray
+from harness.runner.executors.ray_cluster import MemoryEstimates, connect, count_slots, describe_error, require_ray
 from harness.runner.executors.ray_mailbox import Mailbox
 from harness.runner.executors.ray_parcels import ParcelPickler, ParcelStore
 from harness.runner.executors.ray_worker import Begun, WorkerSetup, probe_node, train_job
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 MIN_WAITING = 32
 """Least number of tasks that are submitted at a time: those that wait are what an autoscaler sees."""
 POLL_SECONDS = 1.0
+END_SECONDS = 2.0
+"""Time that the Mailbox has to end; its node may be lost."""
 STOP_SECONDS = 25.0
 """Time that packs have to end their step and send a checkpoint after an interrupt."""
 PROBE_SECONDS = 30.0
@@ -139,13 +141,18 @@ class RayExecutor:
 
     def close(self) -> None:
         """End all tasks and, if this run has started a Ray, its processes."""
-        if self._owns:
-            self._ray.shutdown()  # of a cluster that was joined it ends the tasks of this run only
-        elif self._ray.is_initialized():
-            for task in self._tasks.values():
-                self._ray.cancel(task.reference, force=True)
-            with contextlib.suppress(AttributeError):  # the constructor may not have come so far
-                self._ray.kill(self._mailbox)
+        if self._ray.is_initialized():
+            with contextlib.suppress(Exception):  # there may be no Mailbox yet, or no cluster any more
+                # Ray's library writes a line to stderr about a call that its end finds still running
+                self._mailbox.end.remote()
+                self._ray.wait([self._messages], timeout=END_SECONDS)
+            if self._owns:
+                self._ray.shutdown()  # of a cluster that was joined it ends the tasks of this run only
+            else:
+                for task in self._tasks.values():
+                    self._ray.cancel(task.reference, force=True)
+                with contextlib.suppress(AttributeError):
+                    self._ray.kill(self._mailbox)
         self._tasks.clear()
 
     # ------------------------------------------------------------ start
@@ -259,7 +266,7 @@ class RayExecutor:
                 return PackOutcome(task.job, began, failure=Failure(line, trace=line, memory=False), worker=task.label)
             if isinstance(error, TaskCancelledError):
                 return PackOutcome(task.job, began, interrupted=True, worker=task.label)
-            raise self._convert(error) from error
+            raise describe_error(error) from error
         if isinstance(answer, Refused):
             raise UserError(answer.message)
         job = PackJob(task.job.own_pack, None, task.job.save_adapters) if answer.restarted else task.job
@@ -273,16 +280,7 @@ class RayExecutor:
         try:
             return self._ray.get(reference)
         except RayError as error:
-            raise self._convert(error) from error
-
-    def _convert(self, error: Exception) -> UserError:
-        """The error that ends the run; packs that trained resume from their checkpoints."""
-        cause = getattr(error, "cause", None) or error
-        lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-        if isinstance(cause, ImportError):
-            return UserError(f"a node of the Ray cluster cannot load the harness ({lines[-1]}); install it there")
-        reason = f"{type(cause).__name__}: {shorten(lines[0]) if lines else ''}"
-        return UserError(f"--executor ray: {reason}; finished cells are stored, the same command resumes")
+            raise describe_error(error) from error
 
     def _stop(self, checkpoints: Checkpoints, listener: Listener) -> Iterator[PackOutcome]:
         """After an interrupt: packs end their step and send a checkpoint; outcomes of those that have begun."""

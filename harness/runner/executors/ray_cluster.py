@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError, shorten
 from harness.core.process import count_cpus, set_child_environment
+from harness.core.provenance import get_version
 from harness.core.text import format_bytes
 from harness.profiling.capacity import Capacity, build_step_key, estimate_upper_bound
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from harness.runner.executors.base import ExecutorSetup
     from harness.training.pack_job import PackJob
 
-DIAL_SECONDS, CONNECT_SECONDS = 4, 15
+DIAL_SECONDS, CONNECT_SECONDS = 4, 30
 """Time that the host of a cluster and the cluster have to answer; ray.init itself would wait for minutes."""
+TOKEN_HINT = "set RAY_AUTH_MODE=token, and put its token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
 MIN_STORE_BYTES = 128 * 2**20
 MAX_STORE_BYTES = 2**30
 """Object store of a Ray that the run starts: it holds rows of tasks and results, while models are read from disk."""
@@ -91,6 +93,10 @@ def connect(ray: Any, setup: ExecutorSetup) -> bool:
         if isinstance(error, UserError):
             raise
         what = "no Ray starts on this machine" if address == "local" else f"--address {shorten(address)}"
+        versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+        if len(versions) == 2:
+            theirs, ours = (f"Ray {version} with Python {python}" for version, python in versions)
+            raise _build_mismatch(address, theirs, ours) from error
         raise UserError(f"{what}: {_summarize(error)}; --executor local needs no Ray") from error
 
 
@@ -128,11 +134,20 @@ def _check_answers(address: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise nobody from error
+    if done.returncode and "AuthenticationError" in done.stderr:
+        if address == "auto":  # ray.init uses the token of this machine; the health check does not
+            return
+        # Ray sends a token to a cluster that is named only if the user asks for it
+        raise UserError(f"--address {address}: the cluster asks for a token; {TOKEN_HINT}")
     if done.returncode:
-        mismatch = [line.strip() for line in done.stderr.splitlines() if "Ray:" in line or "Python:" in line]
+        mismatch = re.search(r"cluster has Ray version (\S+)", done.stderr)
         if mismatch:
-            raise UserError(f"--address {address}: other versions than here ({', '.join(mismatch)}); install the same")
+            raise _build_mismatch(address, f"Ray {mismatch[1]}", f"Ray {get_version('ray')}")
         raise nobody
+
+
+def _build_mismatch(address: str, theirs: str, ours: str) -> UserError:
+    return UserError(f"--address {address}: the cluster has {theirs}, this machine {ours}; install the same versions")
 
 
 def _check_shared_memory() -> int:
@@ -150,6 +165,17 @@ def _check_shared_memory() -> int:
 
 def _summarize(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def describe_error(error: Exception) -> UserError:
+    """The error that ends the run after one of Ray; packs that trained resume from their checkpoints."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
+    # Ray raises a RuntimeError with the traceback if a worker cannot import the function of a task
+    if isinstance(cause, ImportError) or (lines and re.match(r"(ModuleNotFound|Import)Error: ", lines[-1])):
+        return UserError(f"a node of the Ray cluster cannot load the harness ({lines[-1]}); install it there")
+    reason = f"{type(cause).__name__}: {shorten(lines[0]) if lines else ''}"
+    return UserError(f"--executor ray: {reason}; finished cells are stored, the same command resumes")
 
 
 # ---------------------------------------------------------------- slots

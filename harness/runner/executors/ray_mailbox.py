@@ -24,6 +24,7 @@ class Mailbox:
         self._checkpoints: dict[str, tuple[str, bytes]] = {}
         self._starts: dict[str, list[str]] = {}
         self._arrived = asyncio.Event()
+        self._has_ended = False
 
     async def begin(self, name: str, node: str, message: bytes) -> tuple[list[str], tuple[str, bytes] | None]:
         """Note that a job begins on a node; returns the nodes of its earlier starts and its last checkpoint."""
@@ -49,7 +50,8 @@ class Mailbox:
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._arrived.wait(), WAIT_SECONDS)
-            await asyncio.sleep(GATHER_SECONDS)
+            if not self._has_ended:
+                await asyncio.sleep(GATHER_SECONDS)
         messages, self._messages = self._messages, []
         checkpoints = {name: self._checkpoints[name] for name in self._unsaved if name in self._checkpoints}
         self._unsaved.clear()
@@ -58,6 +60,11 @@ class Mailbox:
 
     async def wake(self) -> None:
         """Let `take` return what there is."""
+        self._arrived.set()
+
+    async def end(self) -> None:
+        """Let `take` return at once."""
+        self._has_ended = True
         self._arrived.set()
 
     async def forget(self, name: str) -> tuple[str, bytes] | None:

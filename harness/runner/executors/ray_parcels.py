@@ -194,4 +194,5 @@ def get_node_ip() -> str:
     """The address of this node."""
     import ray
 
-    return str(ray.util.get_node_ip_address())
+    get_address: Any = ray.util.get_node_ip_address  # without types
+    return str(get_address())

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.core.errors import UserError
 from harness.core.interrupt import catch_signals
-from harness.core.provenance import get_utc_time
+from harness.core.provenance import describe_environment, get_utc_time
 from harness.runner.executors.base import ExecutorSetup, Machine
 from harness.runner.executors.in_process import LocalExecutor
 from harness.runner.executors.job_pickle import check_plugins
@@ -123,9 +123,10 @@ def prepare(reference: Any) -> Node:
     wait_passively()
     setup: WorkerSetup = ray.get(reference)
     os.environ.update(setup.variables)
+    # before torch is imported: another version may not even load
+    check_versions(describe_environment("cpu", setup.environment.threads), setup.environment, get_node_ip())
     executor = LocalExecutor(dataclasses.replace(setup.setup, cache=setup.setup.cache and cache_folder()))
     machine = executor.describe()
-    check_versions(machine.environment, setup.environment, get_node_ip())
     digests = dict(write_plugin(*plugin) for plugin in setup.plugins)
     load_same(list(digests), digests)
     return Node(executor, machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -204,7 +205,8 @@ def _count_kills(earlier_nodes: list[str]) -> int:
         return 0
     import ray
 
-    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    list_nodes: Any = ray.nodes  # without types
+    alive = {node["NodeID"] for node in list_nodes() if node["Alive"]}
     return sum(node in alive for node in earlier_nodes)
 
 

@@ -51,15 +51,15 @@ class Submission:
 
 @dataclasses.dataclass
 class Start:
-    """The last start of a pack's job: its Slurm id, where it runs, from which step.
+    """The last start of a pack's job: its Slurm id, where it runs, and the last step that a checkpoint had.
 
-    `idle` counts the starts before it from the same step.
+    `idle` counts the starts before it that had the same.
     """
 
     token: str
     id: str
     node: str
-    step: int = -1
+    step: int = 0
     idle: int = 0
 
 

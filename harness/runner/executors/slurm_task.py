@@ -33,6 +33,8 @@ from harness.training.pack_job import PackJob
 
 MAX_IDLE_STARTS = 5
 """Times in a row that a job may reach its time limit from the same step; then its pack counts as failed."""
+BATCH_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What Slurm sends before it ends a job."""
 PROGRESS_SECONDS = 30.0
 """Between two lines of progress in a job's log."""
 
@@ -53,9 +55,10 @@ class PackTask:
         requeue = _release_signals()
         with catch_signals() as catcher:
             try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, BATCH_SIGNALS)
                 report = self._train(files, start)
                 # from here on the report is written, whatever signal comes
-                for number in (signal.SIGTERM, signal.SIGUSR1):
+                for number in BATCH_SIGNALS:
                     signal.signal(number, signal.SIG_IGN)
             except KeyboardInterrupt:
                 report = None
@@ -80,7 +83,8 @@ class PackTask:
         """Write that this job begins; None if another one may have begun."""
         start, earlier = Start(self.token, _get_job_id(), socket.gethostname()), files.read_start(self.name)
         if earlier is not None and earlier.token == self.token:
-            start.step, start.idle = earlier.step, earlier.idle
+            # counted here, since the time limit may come again and again before torch has loaded
+            start.step, start.idle = earlier.step, earlier.idle + 1
         submission = files.read_submission(self.name)
         if submission is None or submission.token != self.token or files.has_outcome(self.name):
             return None
@@ -106,10 +110,9 @@ class PackTask:
             made_by = {**header.made_by, **machine.environment.model_dump()}
             checkpoints = Checkpoints(header.checkpoints, made_by, listener.note)
             job = _resume(job, checkpoints)
-            step = 0 if job.start is None else job.start.step
-            # a start from the step of the start before it made no progress
-            start.step, start.idle = step, (start.idle + 1 if start.step == step else 0)
-            files.write_start(self.name, start)
+            if job.start is not None and job.start.step > start.step:  # the start before made progress
+                start.step, start.idle = job.start.step, 0
+                files.write_start(self.name, start)
             (outcome,) = executor.run(deque([job]), checkpoints, listener)
         except UserError as error:
             return JobReport(Refused(f"{socket.gethostname()}: {error}"))
@@ -177,10 +180,14 @@ def _get_job_id() -> str:
 
 
 def _release_signals() -> Callable[..., None] | None:
-    """Take SIGTERM and SIGUSR1 from submitit, which would end the process within a step; returns its handler."""
+    """Take `BATCH_SIGNALS` from submitit, which would end the process within a step; returns its handler.
+
+    They stay blocked: between two handlers a signal would kill the process.
+    """
     handler = signal.getsignal(signal.SIGUSR1)
     if not callable(handler) or "submitit" not in getattr(handler, "__module__", ""):
         return None
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BATCH_SIGNALS)
+    for number in BATCH_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     return handler

@@ -28,9 +28,6 @@ WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-row
 WORDS += ("--formats", "csv", "--figures", "svg")
 
 
-pytestmark = pytest.mark.usefixtures("hears_signals")
-
-
 def each(first: signal.Signals, *others: signal.Signals) -> pytest.MarkDecorator:
     """The test with real processes for each signal; for all but the first with the slow tests."""
     slow = [pytest.param(number, marks=pytest.mark.slow) for number in others]
@@ -114,12 +111,8 @@ def test_ctrl_c_amid_code_from_a_text_has_the_exit_code_too(tmp_path: Path) -> N
     (tmp_path / "amid.py").write_text(AMID_A_TEXT)
     words = [sys.executable, "-m", "amid"]  # as the harness is started: the status of -c is Python's own affair
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
-    ended = subprocess.run(words, env=environment, preexec_fn=_listen, capture_output=True, text=True)
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (130, "")
-
-
-def _listen() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 
 
 def test_an_ignored_signal_stays_ignored_and_a_raised_one_is_remembered() -> None:

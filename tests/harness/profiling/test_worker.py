@@ -37,7 +37,6 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert process.communicate(timeout=60)[0].split() == ["once", "True"]
 
 
-@pytest.mark.usefixtures("hears_signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_caller(tmp_path: Path, number: int) -> None:
     source = "import time\nfrom harness.profiling.worker import call_alone\nprint('here', flush=True)\n"

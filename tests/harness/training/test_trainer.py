@@ -15,6 +15,7 @@ from harness.core.method import METHODS, Method
 from harness.data.sampler import ReplicaSampler
 from harness.planning.schedule import compute_learning_rates
 from harness.replicas.dropout import CounterDropout
+from harness.training import trainer as training
 from methods.layers.lowrank import LowRankLinear
 from tests.harness.small_training import protocol, rows, train, trainer
 
@@ -231,3 +232,18 @@ def test_a_trained_pack_is_freed_at_once(tiny_bert: Callable[..., nn.Module], na
         assert [ref() for ref in held] == [None, None, None]
     finally:
         gc.enable()
+
+
+def test_progress_is_reported_between_the_points_of_the_curve(
+    tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point of a pack of 20 hours comes every hour, after which its worker would count as hanging; same bits."""
+    histories, reports = [], []
+    for seconds in (1e9, 0.0):
+        monkeypatch.setattr(training, "REPORT_SECONDS", seconds)
+        steps: list[int] = []
+        made, _ = trainer(tiny_bert(), [method("lora")], [protocol(lr=1e-3, max_steps=60, epochs=60)], [0], rows())
+        histories.append(made.run(lambda members: None, lambda step, losses, steps=steps: steps.append(step)))  # type: ignore[misc]
+        reports.append(steps)
+    assert histories[0] == histories[1] and len(histories[0][0].curve) == 20
+    assert reports == [list(range(3, 61, 3)), list(range(1, 61))]

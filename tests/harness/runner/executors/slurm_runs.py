@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.runner.executors.slurm_files import JobFiles
+from harness.training.checkpoint import build_file_name
 from tests.harness.runner.executors import test_pool
 from tests.harness.runner.executors.test_pool import GRID, WORDS
 
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel")
 SLURM = "partition=gpu,gpus=0,parallel=2"
+LONG_STEPS = 120
+LONG = ("--epochs", str(LONG_STEPS))
+"""Flags of a run that takes so many steps: 8 an epoch, so that its epochs do not end it before."""
 
 
 class FakeSlurm:
@@ -89,11 +94,45 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str] | No
         time.sleep(0.02)
 
 
-def is_submitted(out: Path) -> bool:
-    """Whether the run knows the ids of both jobs."""
+def is_submitted(out: Path, count: int = 2) -> bool:
+    """Whether the run knows the ids of so many jobs."""
     paths = list((out / "slurm" / "submissions").glob("*.json"))
-    return len(paths) == 2 and all(json.loads(path.read_text())["id"] for path in paths)
+    return len(paths) == count and all(json.loads(path.read_text())["id"] for path in paths)
 
 
-def has_checkpoint(out: Path) -> bool:
-    return any((out / "checkpoints").glob("*.pt"))
+def start_long(slurm: FakeSlurm, out: Path) -> subprocess.Popen[str]:
+    """A run whose packs train for so long that a busy machine disturbs each before its end."""
+    return slurm.start(out, *LONG, steps=LONG_STEPS)
+
+
+def find_pack(out: Path, job_id: str) -> tuple[JobFiles, str]:
+    """The files of a run, and the name of the pack that a submitted job trains."""
+    files = JobFiles(out / "slurm")
+    for name in files.list_names("submissions"):
+        submission = files.read_submission(name)
+        if submission is not None and submission.id == job_id:
+            return files, name
+    raise AssertionError(f"no pack of job {job_id}")
+
+
+def find_checkpoint(out: Path, job_id: str) -> Path:
+    """Where the pack of a submitted job has its checkpoint."""
+    files, name = find_pack(out, job_id)
+    return out / "checkpoints" / build_file_name(files.read_pack(name).own_pack.keys)
+
+
+def has_begun(files: JobFiles, name: str, idle: int) -> bool:
+    """Whether the job of a pack has begun to load, after so many starts without progress."""
+    start = files.read_start(name)
+    return start is not None and start.idle == idle
+
+
+def wait_for_progress(slurm: FakeSlurm, job: str, runs: int, checkpoint: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the start of a job with this number has written a checkpoint."""
+
+    def read_time() -> int:
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+    wait_until(lambda: slurm.jobs()[job]["runs"] == runs, process)
+    before = read_time()  # an earlier start may have written it
+    wait_until(lambda: read_time() > before, process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -13,14 +14,21 @@ from pathlib import Path
 import pytest
 
 from harness.core.record import Record
+from harness.runner.executors.slurm_task import MAX_IDLE_STARTS
 from tests.harness.runner.executors.plugins import KILLING
 from tests.harness.runner.executors.slurm_runs import (
+    LONG,
+    LONG_STEPS,
     SLURM,
     FakeSlurm,
+    find_checkpoint,
+    find_pack,
     finish,
-    has_checkpoint,
+    has_begun,
     is_submitted,
     start,
+    start_long,
+    wait_for_progress,
     wait_until,
 )
 from tests.harness.runner.executors.test_pool import assert_equal, read, read_by_method
@@ -33,6 +41,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     """The records of one process; its two packs, one per task, are those of two jobs."""
     out = tmp_path_factory.mktemp("one") / "out"
     finish(start(out, environment={**os.environ, "OMP_NUM_THREADS": "1"}))
+    return read(out)
+
+
+@pytest.fixture(scope="module")
+def long_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """The same of `start_long`."""
+    out = tmp_path_factory.mktemp("long") / "out"
+    finish(start(out, *LONG, steps=LONG_STEPS, environment={**os.environ, "OMP_NUM_THREADS": "1"}))
     return read(out)
 
 
@@ -138,39 +154,58 @@ def test_the_command_that_is_named_cancels_the_jobs(tmp_path: Path, slurm: FakeS
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["warn", "kill", "term"])
 def test_a_job_that_is_preempted_or_loses_its_node_goes_on_from_its_checkpoint(
-    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record], what: str
+    tmp_path: Path, slurm: FakeSlurm, long_undisturbed: dict[str, Record], what: str
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(out)
-    wait_until(lambda: has_checkpoint(out), process)
-    running = next(name for name, job in slurm.jobs().items() if job["state"] == "RUNNING")
-    slurm.order(running, what)
+    process = start_long(slurm, out)
+    wait_until(lambda: is_submitted(out), process)
+    wait_until(find_checkpoint(out, "100_0").exists, process)
+    slurm.order("100_0", what)
     said = finish(process)
-    assert_equal(read(out), undisturbed)
-    resumed = [record for record in read(out).values() if "resumed at step" in record.extra]
-    assert resumed and all(record.extra["resumed at step"] > 0 for record in resumed)
+    assert_equal(read(out), long_undisturbed)
+    resumed = [record.extra["resumed at step"] for record in read(out).values() if "resumed at step" in record.extra]
+    assert len(resumed) == 4 and 0 < min(resumed) <= max(resumed) < LONG_STEPS
     if what == "warn":  # requeued by the job itself: the same job again
-        assert slurm.jobs()[running]["runs"] == 2 and len(slurm.jobs()) == 2
+        assert slurm.jobs()["100_0"]["runs"] == 2 and len(slurm.jobs()) == 2
     else:
-        assert f"Slurm job {running} ended (" in said and len(slurm.jobs()) == 3
+        assert "Slurm job 100_0 ended (" in said and len(slurm.jobs()) == 3
 
 
 @pytest.mark.slow
 def test_a_short_time_limit_is_survived_by_requeues(
-    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+    tmp_path: Path, slurm: FakeSlurm, long_undisturbed: dict[str, Record]
 ) -> None:
-    """The time limit comes while the pack loads or trains, again and again until it is done."""
-    finish(slurm.start(tmp_path / "out", steps=400, FAKE_SLURM_TIMEOUT="9,60"))
-    assert [record.status for record in read(tmp_path / "out").values()] == ["ok"] * 8
-    assert max(int(str(job["runs"])) for job in slurm.jobs().values()) > 1 and len(slurm.jobs()) == 2
+    """The time limit comes once while the pack loads and three times while it trains."""
+    out = tmp_path / "out"
+    process = start_long(slurm, out)
+    wait_until(lambda: is_submitted(out), process)
+    files, name = find_pack(out, "100_0")
+    wait_until(lambda: has_begun(files, name, 0), process)
+    slurm.order("100_0", "warn")
+    for runs in (2, 3, 4):
+        wait_for_progress(slurm, "100_0", runs, find_checkpoint(out, "100_0"), process)
+        slurm.order("100_0", "warn")
+    finish(process)
+    assert_equal(read(out), long_undisturbed)
+    assert slurm.jobs()["100_0"]["runs"] == 5 and len(slurm.jobs()) == 2
 
 
 @pytest.mark.slow
 def test_a_time_limit_without_progress_fails_with_the_reason(tmp_path: Path, slurm: FakeSlurm) -> None:
-    process = slurm.start(tmp_path / "out", grid="--tasks rte --methods lora --seeds 1", FAKE_SLURM_TIMEOUT="0.8,60")
+    """The limit comes while the pack loads, as soon as its job has begun."""
+    out = tmp_path / "out"
+    process = slurm.start(out, grid="--tasks rte --methods lora --seeds 1")
+    wait_until(lambda: is_submitted(out, 1), process)
+    (job_id,) = slurm.jobs()
+    files, name = find_pack(out, job_id)
+    for idle in range(MAX_IDLE_STARTS):
+        wait_until(functools.partial(has_begun, files, name, idle), process)
+        slurm.order(job_id, "warn")
     finish(process, 1)
-    (record,) = read(tmp_path / "out").values()
+    (record,) = read(out).values()
     assert record.status == "failed"
+    assert f"reached the time limit {MAX_IDLE_STARTS} times at step 0; give a longer time=" in (record.reason or "")
+    assert slurm.jobs()[job_id]["runs"] == MAX_IDLE_STARTS and len(slurm.jobs()) == 1
 
 
 @pytest.mark.slow
@@ -188,16 +223,17 @@ def test_a_cell_that_kills_its_job_twice_fails_and_the_others_do_not(tmp_path: P
 
 @pytest.mark.slow
 def test_jobs_that_somebody_cancels_are_not_submitted_again_by_the_same_run(
-    tmp_path: Path, slurm: FakeSlurm, undisturbed: dict[str, Record]
+    tmp_path: Path, slurm: FakeSlurm, long_undisturbed: dict[str, Record]
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(out)
-    wait_until(lambda: has_checkpoint(out), process)
+    process = start_long(slurm, out)
+    wait_until(lambda: is_submitted(out), process)
+    wait_until(find_checkpoint(out, "100_1").exists, process)
     subprocess.run(["scancel", "100_1"], check=True, env=slurm.environment)
     said = finish(process, 2)
     assert "1 Slurm job cancelled (100_1)" in said and len(read(out)) == 4
-    finish(slurm.start(out))
-    assert_equal(read(out), undisturbed)
+    finish(start_long(slurm, out))
+    assert_equal(read(out), long_undisturbed)
 
 
 @pytest.mark.slow
