@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from studies.surface.rates import Place
 
 Rows = list[dict[str, Any]]
+SAME = 0.01
+"""Points of the mean validation score within which two rates are equally good: stored scores are rounded."""
 LUCKY = 10.0
 """Points that a score of the search lies above that of fresh seeds from which the choice of the rate is in doubt."""
 
@@ -53,7 +56,7 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     sentence = " ".join(parts[c.name].summary for c in deciding)
     tables: list[Extra] = [
         ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
-        ("Scores at the best rates, by task", _list_scores(tasks, best), SCORES),
+        ("Scores at the best rates, by task", _list_scores(tasks), SCORES),
         ("The same rate for all methods", _list_common_rates(runs, study.options["subject"], reference), COMMON),
     ]
     notes = [
@@ -152,8 +155,7 @@ def _list_rates(best: dict[tuple[Place, str], BestRate], reference: str, near: f
     return rows
 
 
-def _list_scores(tasks: Sequence[TaskRuns], best: dict[tuple[Place, str], BestRate]) -> Rows:
-    rates = {(place[1], method): found.rate for (place, method), found in best.items()}
+def _list_scores(tasks: Sequence[TaskRuns]) -> Rows:
     rows = []
     for task in tasks:
         for method, scores in task.scores.items():
@@ -166,7 +168,7 @@ def _list_scores(tasks: Sequence[TaskRuns], best: dict[tuple[Place, str], BestRa
                 {
                     "task": task.task,
                     "method": method,
-                    "rate": f"{rates[task.task, method]:.2g}" if (task.task, method) in rates else "",
+                    "rate": f"{task.rates[method]:.2g}",
                     "score": f"{sum(values) / len(values):.1f}" + (f" ± {estimate.half:.1f}" if estimate else ""),
                     "without collapsed": f"{kept.value:.1f} ± {kept.half:.1f}" if kept else "",
                     "collapsed": f"{count} ({100 * low:.0f} to {100 * high:.0f} %)",
@@ -212,7 +214,7 @@ def _list_cautions(
         lines.append(
             f"The best rate is at the edge of the rates tried, so a better one may lie beyond: {', '.join(edges)}."
         )
-    lines += _list_lucky_choices(best, tasks, runs)
+    lines += _list_other_rates(best, tasks) + _list_lucky_choices(best, tasks, runs)
     if unlearned:
         lines.append(
             f"No method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}: equal scores"
@@ -228,6 +230,18 @@ def _list_cautions(
             f"{count_noun(searched - len(best), 'pair')} of method and task have one rate only, or none with scores."
         )
     return lines
+
+
+def _list_other_rates(best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns]) -> list[str]:
+    """Methods whose fresh seeds ran at a rate that is not the best by the search, as after a search was continued."""
+    rates = {task.task: task.rates for task in tasks}
+    names = []
+    for (place, method), found in best.items():
+        rate = rates.get(place[1], {}).get(method)
+        means = dict(zip(found.rates, found.means, strict=True))
+        if rate is not None and means.get(rate, -math.inf) < max(found.means) - SAME:
+            names.append(f"{method} on {place[1]} ({rate:.2g}, best {found.rate:.2g})")
+    return [f"Fresh seeds ran at a rate that is not the best of the search: {', '.join(names)}."] if names else []
 
 
 def _list_lucky_choices(

@@ -24,12 +24,13 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class TaskRuns:
-    """Confirming runs of one task: method -> seed -> score in points; the same for `collapsed` (True: collapsed)."""
+    """Confirming runs of one task: method -> seed -> score in points; `collapsed` likewise; method -> its rate."""
 
     task: str
     baseline: float
     scores: Mapping[str, Mapping[int, float]]
     collapsed: Mapping[str, Mapping[int, bool]]
+    rates: Mapping[str, float]
 
     @property
     def is_learned(self) -> bool:
@@ -71,7 +72,8 @@ def group_tasks(confirming: pd.DataFrame, margin: float) -> list[TaskRuns]:
         }
         limits = compute_collapse_limits({m: list(values.values()) for m, values in scores.items()}, baseline, margin)
         collapsed = {m: {seed: s <= limits[m] for seed, s in values.items()} for m, values in scores.items()}
-        tasks.append(TaskRuns(str(task), baseline, scores, collapsed))
+        rates = {str(method): float(rate) for method, rate in group.groupby("method", sort=False)["lr"].first().items()}
+        tasks.append(TaskRuns(str(task), baseline, scores, collapsed, rates))
     return tasks
 
 

@@ -17,7 +17,7 @@ def build_confirming(scores: dict[tuple[str, str], np.ndarray], majority: float 
     """(task, method) -> scores by seed."""
     return pd.DataFrame(
         [
-            {"task": task, "method": method, "seed": 100 + seed, "score": score, "majority": majority}
+            {"task": task, "method": method, "lr": 1e-3, "seed": 100 + seed, "score": score, "majority": majority}
             for (task, method), values in scores.items()
             for seed, score in enumerate(values)
         ]
