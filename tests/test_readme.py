@@ -87,7 +87,13 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     timeline = {"process": 3.0, "imported": 0.5, "first step": 1.0, "last record": 2.0}
     monkeypatch.setattr(startup, "_run_command", lambda spec, flags: timeline)
     run = store_of(tmp_path / "stored", [record(60.0)])
-    places = {"RUN": str(run), "RUN_A": str(run), "RUN_B": str(run), "KEY": record(60.0).key[:6]}
+    places = {
+        "RUN": str(run),
+        "results/reference/surface-minilm-h100": str(REFERENCE.parent / "surface-minilm-h100"),
+        "RUN_A": str(run),
+        "RUN_B": str(run),
+        "KEY": record(60.0).key[:6],
+    }
     words = [places.get(word, word) for word in shlex.split(command)[3:]]
     if words[0] == "board":
         words[1] = str(run.parent)

@@ -77,7 +77,7 @@ def _split_values(value: Any) -> Any:
     if not isinstance(values, tuple):
         return values
     # an empty shell variable is refused like any other text that is no value; only an absent flag means the default
-    return tuple(dict.fromkeys(values)) or (("",) if value != () else ())
+    return tuple(dict.fromkeys(values)) or (() if isinstance(value, (list, tuple)) and not value else ("",))
 
 
 Words = BeforeValidator(_split_words)

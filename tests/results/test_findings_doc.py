@@ -106,7 +106,9 @@ def test_ratios_of_best_rates_and_common_rates() -> None:
     ratios = {task: f"{ratio:.1f}" for task, ratio in (rates["lorasp"] / rates["lora"]).drop("rte").items()}
     assert ratios == {"cola": "2.9", "mrpc": "2.9", "qnli": "1.4", "sst2": "1.4", "stsb": "1.0"}
     assert "2.9 times LoRA's on cola and mrpc, 1.4 times on qnli and sst2, and the same on stsb" in FINDINGS
-    means = search.groupby(["lr", "method", "task"])["score"].mean().unstack("task")[TASKS].dropna().mean(axis=1).unstack()
+    means = (
+        search.groupby(["lr", "method", "task"])["score"].mean().unstack("task")[TASKS].dropna().mean(axis=1).unstack()
+    )
     gaps = (means["lorasp"] - means["lora"]).dropna()
     assert (gaps.idxmin(), gaps.idxmax()) == (1.4e-3, 2.8e-3)
     assert f"goes from {gaps.min():+.1f} (at 1.4e-3) to {gaps.max():+.1f} (at 2.8e-3)" in FINDINGS

@@ -65,6 +65,14 @@ def test_a_setting_of_several_values_in_a_file(tmp_path: Path, text: str) -> Non
     assert make_spec({"lr": 5e-4}, file).lr == (5e-4,)
 
 
+def test_a_spec_is_the_same_after_json() -> None:
+    for spec in (
+        make_spec({}),
+        make_spec({"lr": "1e-3,2e-3", "batch_size": 8, "optimizer": "sgd", "validation": True}),
+    ):
+        assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+
+
 def test_folder_depends_on_the_question_not_on_the_machine() -> None:
     assert make_spec({}).folder == make_spec({"pack": 1, "device": "cpu", "threads": 1}).folder
     assert make_spec({}).folder != make_spec({"lr": 0.1}).folder
