@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from harness.core.file_names import make_file_name, make_file_names
 from harness.core.record import Profile, Record
@@ -14,6 +15,7 @@ from reports.figures import build_plugin_sections, draw_column_figures, draw_fig
 from reports.first_screen import build_first_screen
 from reports.frames import Grid, build_grids, format_seeds, get_score
 from reports.registered import SuiteContext, build_tables
+from reports.shown_methods import choose_methods, describe_omitted, limit_methods, select_methods
 
 SYNTHETIC_NOTE = "generated stand-in, no evidence about GLUE"
 
@@ -35,16 +37,24 @@ def build_report(
     suite_grids = list(analysis.grids) if analysis else build_grids(records)
     names = make_file_names(grid.suite for grid in suite_grids)
     rankings = {one.suite: one for one in analysis.rankings} if analysis else {}
+    shown = {grid.suite: choose_methods(grid, analysis) for grid in suite_grids}
+    notes = {grid.suite: describe_omitted(grid, shown[grid.suite]) for grid in suite_grids}
     views = [build_first_screen(rankings[grid.suite], grid) for grid in suite_grids if grid.suite in rankings]
+    views = [replace(view, table=limit_methods(view.table, shown, notes)) for view in views]
     return Report(
         title=title,
         command=command,
         facts=list_facts(records),
         dropped=dropped,
         summary=_drop_repeated(findings.sentences, views),
-        extra=[Table.of(*extra) for extra in findings.tables],
+        extra=[limit_methods(Table.of(*extra), shown, notes) for extra in findings.tables],
         sections=[
-            build_section(SuiteContext(grid, profiles, published, findings.tuned, analysis), names[grid.suite], columns)
+            build_section(
+                SuiteContext(grid, profiles, published, findings.tuned, analysis),
+                names[grid.suite],
+                columns,
+                shown[grid.suite],
+            )
             for grid in suite_grids
         ],
         runs=build_run_table(suite_grids, MAX_ROWS),
@@ -53,7 +63,9 @@ def build_report(
         rankings=views,
         provenance=describe_provenance(records),
         charts={
-            grid.suite: build_chart_data(grid, profiles, findings.tuned, analysis, rankings.get(grid.suite))
+            grid.suite: build_chart_data(
+                select_methods(grid, shown[grid.suite]), profiles, findings.tuned, analysis, rankings.get(grid.suite)
+            )
             for grid in suite_grids
         },
     )
@@ -66,19 +78,29 @@ def _drop_repeated(sentences: Sequence[str], views: Sequence[RankingView]) -> li
     return [sentence for sentence in sentences if sentence not in said]
 
 
-def build_section(context: SuiteContext, name: str = "", columns: bool = False) -> Section:
-    """The tables and figures of a suite; `name` begins the names of its figures' files."""
+def build_section(
+    context: SuiteContext, name: str = "", columns: bool = False, methods: Sequence[str] | None = None
+) -> Section:
+    """The tables and figures of a suite; `name` begins the names of its figures' files.
+
+    `methods`: those to show, by default all.
+    """
     load_package("reports.tables")
-    name = name or make_file_name(context.grid.suite)
-    contents = build_plugin_sections(context)
-    drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(context).items()}
+    grid, name = context.grid, name or make_file_name(context.grid.suite)
+    shown = grid.methods if methods is None else methods
+    part, note = replace(context, grid=select_methods(grid, shown)), describe_omitted(grid, shown)
+    contents = build_plugin_sections(part)
+    drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(part).items()}
     for content in contents.values():
         drawings |= {f"{name}-{kind}": drawing for kind, drawing in content.figures.items()}
+    for drawing in drawings.values() if note else ():
+        drawing.caption, drawing.alt = f"{drawing.caption}; {note}", f"{drawing.alt} {note}."
     tables = [*build_tables(context), *(table for content in contents.values() for table in content.tables)]
+    tables = [limit_methods(table, {grid.suite: shown}, {grid.suite: note}) for table in tables]
     texts = {section: content.texts for section, content in contents.items()}
-    column_drawings = draw_column_figures(context) if columns else {}
+    column_drawings = draw_column_figures(part) if columns else {}
     column_figures = {f"{name}-{kind}": drawing for kind, drawing in column_drawings.items()}
-    return Section(context.grid.suite, tables, drawings, texts, column_figures)
+    return Section(grid.suite, tables, drawings, texts, column_figures)
 
 
 def build_run_table(found: Sequence[Grid], most: int | None = None) -> Table:

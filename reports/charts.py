@@ -53,7 +53,7 @@ def build_chart_data(
         "average": ranking.average if ranking and ranking.average else "mean",
         "baseline": grid.methods.index(ranking.baseline) if ranking and ranking.baseline in grid.methods else 0,
         "majority": [_find_majority(grid, task) for task in grid.tasks],
-        "ranking": [_build_row(row, grid) for row in ranking.rows] if ranking else [],
+        "ranking": [_build_row(row, grid) for row in ranking.rows if row.method in grid.methods] if ranking else [],
         "total": len(grid.records),
         "runs": _list_runs(grid, presets, analysis),
         "means": _list_means(grid),
@@ -134,10 +134,10 @@ def _list_means(grid: Grid) -> list[list[Any]]:
 
 
 def _list_differences(grid: Grid, analysis: Analysis | None) -> list[list[Any]]:
-    rows = []
+    rows, methods = [], frozenset(grid.methods)
     for judged in analysis.judged if analysis else ():
         c = judged.comparison
-        if c.suite != grid.suite or c.difference is None:
+        if c.suite != grid.suite or c.difference is None or not methods.issuperset((c.method, c.first)):
             continue
         place = -1 if c.whole else grid.tasks.index(c.place)
         ends = _get_ends(c.estimate) if c.estimate else [c.difference, None, None]

@@ -1,10 +1,13 @@
 """Write the folder of a run with made-up records, to measure what many cells cost. Nothing is trained.
 
     python scripts/large_store.py FOLDER [--methods 20] [--seeds 500] [--rows 0] [--change 0]
+    python scripts/large_store.py FOLDER --suite glue --tasks cola,mrpc,rte,stsb --lr 1e-4,2e-4 --batch-size 16,32
 
 The cells are those that `python -m harness run` plans with the flags of the folder's run.json, so the command that the
-script prints resumes the folder. With `--rows` each cell has predictions of so many examples. `--change` shifts the
-scores, for a second folder to compare with the first.
+script prints resumes the folder. `--methods` is a number of ranks, half of `lora` and half of `lorasp`, or a text as
+`run` takes it; with `--lr` and `--batch-size` each combination is one more method. With `--rows` each cell has
+predictions of so many examples, which give the scores of a classification task with one eval split. `--change` shifts
+the other scores and draws other predictions, for a second folder to compare with the first.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ import numpy as np
 import pandas as pd
 
 from harness.core.device import choose_threads
+from harness.core.metric import resolve_metric
 from harness.core.provenance import describe_environment
 from harness.core.record import Environment, PackInfo, Parameters, Phases, Predictions, Record, TrainState
 from harness.core.registry import load_all
 from harness.core.spec import make_spec
 from harness.core.store import Store
 from harness.core.stored_files import encode_parquet, to_json
+from harness.core.suite import Task
 from harness.planning.plan import make_plan
 from harness.planning.planned_cell import PlannedCell
 from harness.runner.declared import format_title
@@ -31,19 +36,23 @@ from harness.runner.recorder import describe_averages
 
 SUITES, TASKS = "glue,wmt16", "cola,mnli,mrpc,qnli,qqp,rte,sst2,stsb,en-ro,ro-en"
 """Ten tasks that need no files, with two kinds of scores: one per cell, and several."""
-DISTINCT_FILES = 50
-"""Different files of predictions per task: encoding one for each cell would take minutes."""
+DISTINCT_FILES = 211
+"""Different files of predictions per task: encoding one for each cell would take minutes. A prime number, so that two
+methods have the same file for no seed.
+"""
 
 
-def list_methods(count: int) -> str:
-    """Half of `lora`, half of `lorasp`, at as many ranks: 'lora:rank=1,lorasp:rank=1,...'."""
-    return ",".join(f"{('lora', 'lorasp')[number % 2]}:rank={number // 2 + 1}" for number in range(count))
+def list_methods(methods: str) -> str:
+    """Of '20', half of `lora`, half of `lorasp`, at as many ranks: 'lora:rank=1,lorasp:rank=1,...'; else the text."""
+    if not methods.isdecimal():
+        return methods
+    return ",".join(f"{('lora', 'lorasp')[number % 2]}:rank={number // 2 + 1}" for number in range(int(methods)))
 
 
-def build_record(planned: PlannedCell, score: float, environment: Environment, number: int) -> Record:
-    """A record as a run writes it, with a score made up."""
-    suite, task = planned.suite, planned.task
-    scores = {name: score - place for place, name in enumerate(task.metrics)}
+def build_record(planned: PlannedCell, scores: dict[str, float], environment: Environment, number: int) -> Record:
+    """A record as a run writes it, with these scores."""
+    suite = planned.suite
+    mean = sum(scores.values()) / len(scores)
     return Record(
         key=planned.key,
         status="ok",
@@ -55,7 +64,7 @@ def build_record(planned: PlannedCell, score: float, environment: Environment, n
         data_source="embedded",
         data_notes=["made up: scripts/large_store.py"],
         rows={"train": 256, "validation": 128},
-        loss_curve=[(step, round(2.0 / step + score / 100, 4)) for step in range(1, 49, 4)],
+        loss_curve=[(step, round(2.0 / step + mean / 100, 4)) for step in range(1, 49, 4)],
         steps=48,
         parameters=Parameters(
             adapter_trained=4096, adapter_frozen=0, head_trained=130, backbone=9999, backbone_trained=0
@@ -69,47 +78,63 @@ def build_record(planned: PlannedCell, score: float, environment: Environment, n
     )
 
 
-def encode_predictions(rows: int, rng: np.random.Generator) -> list[bytes]:
-    """Some files of predictions for the same examples of one task."""
-    targets = rng.integers(0, 2, rows).astype(float)
-    names = [f"validation/{i}" for i in range(rows)]
-    contents = []
-    for _ in range(DISTINCT_FILES):
-        predictions = np.where(rng.random(rows) < 0.8, targets, 1 - targets)
-        frame = pd.DataFrame({"id": names, "split": "validation", "target": targets, "prediction": predictions})
-        contents.append(encode_parquet(frame))
-    return contents
+def encode_predictions(task: Task, rows: int, rng: np.random.Generator) -> list[tuple[bytes, dict[str, float]]]:
+    """Some files of predictions for the same examples of one task, with the scores that they give, if any."""
+    metrics = [resolve_metric(name, task.eval_splits)[0] for name in task.metrics]
+    is_scored = len(task.eval_splits) == 1 and all(metric.reads != "texts" for metric in metrics)
+    targets = rng.integers(0, len(task.labels), rows) if task.labels else rng.uniform(0, 5, rows)
+    if task.kind == "translation":
+        targets = np.array([f"sentence number {target:.4f}" for target in targets])
+    split = task.eval_splits[0]
+    files = []
+    for number in range(DISTINCT_FILES):
+        other = rng.permutation(targets)
+        predictions = np.where(rng.random(rows) < 0.6 + 0.2 * number / DISTINCT_FILES, targets, other)
+        columns = {"split": split, "target": targets, "prediction": predictions}
+        frame = pd.DataFrame({"id": [f"{split}/{row}" for row in range(rows)]} | columns)
+        scores = [metric.score(predictions, targets) for metric in metrics] if is_scored else []
+        files.append((encode_parquet(frame), dict(zip(task.metrics, scores, strict=False))))
+    return files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--methods", type=int, default=20)
+    parser.add_argument("--suite", default=SUITES)
+    parser.add_argument("--tasks", default=TASKS)
+    parser.add_argument("--methods", default="20")
+    parser.add_argument("--lr")
+    parser.add_argument("--batch-size")
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--change", type=float, default=0.0)
     given = parser.parse_args()
-    flags = {"suite": SUITES, "tasks": TASKS, "methods": list_methods(given.methods), "seeds": str(given.seeds)}
-    flags["device"] = "cpu"
-    words = ["python", "-m", "harness", "run", *(w for k, v in flags.items() for w in (f"--{k}", v)), "--no-profile"]
+    flags = {"suite": given.suite, "tasks": given.tasks, "methods": list_methods(given.methods)}
+    flags |= {"seeds": str(given.seeds), "device": "cpu"}
+    flags |= {name: value for name in ("lr", "batch_size") if (value := getattr(given, name))}
+    options = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words = ["python", "-m", "harness", "run", *options, "--no-profile"]
     command = shlex.join([*words, "--out", str(given.folder)])
     load_all()
     spec = make_spec({**flags, "out": given.folder, "profile": False})
-    plan, store, rng = make_plan(spec), Store(given.folder), np.random.default_rng(0)
+    plan, store, rng = make_plan(spec), Store(given.folder), np.random.default_rng(int(100 * given.change))
     store.prepare()
     environment = describe_environment("cpu", choose_threads(1))
-    sides: dict[str, list[bytes]] = {}
+    files: dict[str, list[tuple[bytes, dict[str, float]]]] = {}
     for number, planned in enumerate(plan.cells):
         method = int(planned.cell.options.get("rank", 0))
-        record = build_record(planned, float(rng.normal(70 + method / 5, 1.5)) + given.change, environment, number)
+        score = float(rng.normal(70 + method / 5, 1.5)) + given.change
+        scores = {name: score - place for place, name in enumerate(planned.task.metrics)}
+        side = None
         if given.rows:
-            contents = sides.setdefault(planned.cell.task, []) or encode_predictions(given.rows, rng)
-            sides[planned.cell.task] = contents
-            content = contents[number % len(contents)]
-            path = store.cells / f"{record.key}.parquet"
+            if planned.cell.task not in files:
+                files[planned.cell.task] = encode_predictions(planned.task, given.rows, rng)
+            content, computed = files[planned.cell.task][number % DISTINCT_FILES]
+            scores = computed or scores
+            path = store.cells / f"{planned.key}.parquet"
             path.write_bytes(content)
             side = Predictions(path=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=given.rows)
-            record = record.model_copy(update={"predictions": side})
+        record = build_record(planned, scores, environment, number).model_copy(update={"predictions": side})
         # not by Store.write, which waits for the disk after each file
         (store.cells / f"{record.key}.json").write_bytes(to_json(record))
     store.write_run(command, format_title(plan, spec), [c.key for c in plan.cells], plan.dropped)

@@ -58,12 +58,20 @@ def compute_mean_curve(grid: Grid, task: str, method: str) -> Mapping[int, float
 def compute_gaps_to_best(grid: Grid, method: str) -> list[float]:
     """Points of each run behind the best method's mean on its task, over the tasks that each method has."""
     gaps = []
-    for task in grid.tasks:
-        scores_by_method = {m: list_scores(grid, task, m) for m in grid.methods}
-        if all(scores_by_method.values()):
-            best = max(statistics.fmean(values) for values in scores_by_method.values())
-            gaps += [best - value for value in scores_by_method[method]]
+    for task, best in _find_best_means(grid, grid.methods).items():
+        gaps += [best - value for value in list_scores(grid, task, method)]
     return sorted(gaps)
+
+
+@cache_in_grid
+def _find_best_means(grid: Grid, methods: tuple[str, ...]) -> Mapping[str, float]:
+    """The highest mean of a method on each task that all `methods` have a score for."""
+    best = {}
+    for task in grid.tasks:
+        scores = [list_scores(grid, task, method) for method in methods]
+        if all(scores):
+            best[task] = max(map(statistics.fmean, scores))
+    return best
 
 
 def list_common_tasks(grid: Grid) -> list[str]:

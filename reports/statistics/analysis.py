@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,21 +206,22 @@ def _build_frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
 
 def list_opponents(grid: Grid, primary: Sequence[Pair] = ()) -> list[Pair]:
     """(method, first): the primary pairs; all methods against the baseline; lorasp against lora and full like it."""
-    matchups = list(primary)
     baseline = find_baseline(grid, primary)
-    candidates = [(method, baseline) for method in grid.methods if method != baseline]
+    cells = {method: grid.select_method(method)[0].cell for method in grid.methods}
+    subjects = [method for method, cell in cells.items() if cell.method == SUBJECT]
+    references = [method for method, cell in cells.items() if cell.method in REFERENCES]
+    candidates = [*primary, *((method, baseline) for method in grid.methods if method != baseline)]
     candidates += [
         (method, first)
-        for method, first in itertools.permutations(grid.methods, 2)
-        if grid.select_method(method)[0].cell.method == SUBJECT
-        and grid.select_method(first)[0].cell.method in REFERENCES
-        and is_alike(grid, method, first)
+        for method, first in itertools.product(subjects, references)
+        if method != first and is_alike(grid, method, first)
     ]
+    # in the order of the candidates; the reverse is the same comparison with its sign changed
+    matchups: dict[Pair, None] = {}
     for method, first in candidates:
-        # the reverse is the same comparison with its sign changed
-        if (method, first) not in matchups and (first, method) not in matchups:
-            matchups.append((method, first))
-    return matchups
+        if (first, method) not in matchups or (method, first) in primary:
+            matchups[method, first] = None
+    return list(matchups)
 
 
 def find_baseline(grid: Grid, primary: Sequence[Pair]) -> str:
@@ -278,12 +279,11 @@ def _find_best(
     return find_best_group(means, below_best)
 
 
-def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterator[dict[str, Any]]:
+def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterable[dict[str, Any]]:
     if isinstance(found, str) or not one.cells:
-        return
-    errors = compute_standard_errors(one.influences(list(one.cells)))
-    for (seeds, pair), se in zip(one.cells.items(), errors, strict=True):
-        yield from pair_rows(pair, found.examples, one.gaps[seeds], se)
+        return ()
+    errors = compute_standard_errors(one.all_influences)
+    return pair_rows(list(one.cells.values()), found.examples, [one.gaps[seeds] for seeds in one.cells], errors)
 
 
 def _judge_comparison(

@@ -86,6 +86,11 @@ class TaskCollapses:
     def is_learned(self) -> bool:
         return self.attained is not None and self.attained - self.baseline >= LEAST_GAIN
 
+    @functools.cached_property
+    def _collapsed_shares(self) -> Mapping[str, CollapseCount]:
+        """The shares of methods of which a run collapsed: each comparison asks for them."""
+        return {name: share for name, share in self.shares.items() if share.collapsed}
+
     def describe_refusal(self, *methods: str) -> str:
         """Why no equivalence of these methods can be claimed here; '' where nothing speaks against it.
 
@@ -97,16 +102,16 @@ class TaskCollapses:
         # a method that fails on every seed does not show that seeds of other methods collapse
         collapsed = [
             f"{name} {share}"
-            for name, share in self.shares.items()
-            if share.collapsed and (name in methods or not share.is_never_learned)
+            for name, share in self._collapsed_shares.items()
+            if (name in methods or not share.is_never_learned)
         ]
         return f"runs on {self.task} collapsed ({list_first(collapsed)})" if collapsed else ""
 
 
-def list_first(names: Sequence[str], most: int = 4) -> str:
+def list_first(names: Sequence[str], most: int = 4, separator: str = ", ") -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return separator.join(names[:most]) + more
 
 
 def compute_upper_rate(collapsed: int, runs: int, level: float = 0.95) -> float:

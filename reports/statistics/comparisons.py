@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -112,12 +113,22 @@ class PairedCells:
     evidence: Evidence | None
     why: str
 
-    def influences(self, seeds: Sequence[Seeds]) -> Any:
-        """What each unit of examples adds to the difference of each seed [units, seeds]; there must be evidence."""
+    @functools.cached_property
+    def all_influences(self) -> Any:
+        """What each unit of examples adds to the difference of each pair of `cells`, in their order [units, pairs].
+
+        There must be evidence.
+        """
         assert self.evidence is not None
-        pairs = [self.cells[pair_seeds] for pair_seeds in seeds]
-        method, first = [one.key for one, _ in pairs], [other.key for _, other in pairs]
-        return self.evidence.columns(method) - self.evidence.columns(first)
+        method, first = zip(*self.cells.values(), strict=True)
+        return self.evidence.columns([r.key for r in method]) - self.evidence.columns([r.key for r in first])
+
+    def select_influences(self, seeds: Sequence[Seeds]) -> Any:
+        """`all_influences` of these seeds, in their order [units, seeds]."""
+        if list(seeds) == list(self.cells):
+            return self.all_influences
+        places = {pair_seeds: place for place, pair_seeds in enumerate(self.cells)}
+        return self.all_influences[:, [places[pair_seeds] for pair_seeds in seeds]]
 
 
 def match_cells(grid: Grid, task: str, method: str, first: str, average: str, found: Evidence | str) -> PairedCells:
@@ -237,7 +248,7 @@ def _estimate_crossed(
     if len(common) < 2 or len(evidence_parts) < len(parts):
         return None
     # Test sets are independent, so the variances of the tasks add.
-    added = [estimate_example_variance(p.influences(common)) for p in parts]
+    added = [estimate_example_variance(p.select_influences(common)) for p in parts]
     share = len(parts) ** 2
     examples = ExampleVariance(sum(v.mean for v in added) / share, sum(v.apart for v in added) / share)
     shared = estimate_over_seeds(dict(zip(common, gaps, strict=True))) if is_crossed(common) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,17 @@ class Evidence:
 
     def columns(self, keys: Sequence[str]) -> Any:
         """[units, len(keys)]."""
-        return self.influences[:, [self.examples.rows[key] for key in keys]]
+        import numpy as np
+
+        rows = self._by_cell[[self.examples.rows[key] for key in keys]]
+        return np.ascontiguousarray(rows.T)
+
+    @functools.cached_property
+    def _by_cell(self) -> Any:
+        """`influences` [cells, units], where those of a cell lie side by side: thousands of comparisons read them."""
+        import numpy as np
+
+        return np.ascontiguousarray(self.influences.T)
 
 
 def collect_evidence(grid: Grid, average: str, cells: Path | None) -> Mapping[str, Evidence | str]:

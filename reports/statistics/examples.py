@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ class SplitPredictions:
     @property
     def groups(self) -> int:
         return int(self.clusters.max()) + 1
+
+    @functools.cached_property
+    def right(self) -> Any:
+        """Whether each predicted class is the target [cells, n]; None for values and texts."""
+        import numpy as np
+
+        return self.predictions == self.targets if np.issubdtype(self.predictions.dtype, np.integer) else None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Literal
 from harness.core.errors import UserError
 from harness.core.looks import Look
 from harness.core.primary import DEFAULT_COLLAPSE_MARGIN, build_missing_error, parse_primary
-from reports.frames import Grid
+from reports.frames import Grid, cache_in_grid
 from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import apply_holm
 
@@ -112,8 +112,13 @@ def match_alike(grid: Grid, methods: Sequence[str], firsts: Sequence[str]) -> li
 
 def is_alike(grid: Grid, method: str, first: str) -> bool:
     """Whether two methods share precision, quantization and protocol."""
-    a, b = (grid.select_method(name)[0].cell for name in (method, first))
-    return (a.dtype, a.quantize, a.protocol.name) == (b.dtype, b.quantize, b.protocol.name)
+    return _get_setting(grid, method) == _get_setting(grid, first)
+
+
+@cache_in_grid
+def _get_setting(grid: Grid, method: str) -> tuple[str, str, str]:
+    cell = grid.select_method(method)[0].cell
+    return cell.dtype, cell.quantize, cell.protocol.name
 
 
 def find_twin(c: Comparison, comparisons: Sequence[Comparison]) -> Comparison | None:
@@ -132,9 +137,11 @@ def assign_roles(comparisons: Sequence[Comparison], pairs: Pairs) -> list[Role]:
     # without an average the tasks themselves answer the declared question
     averaged = {(c.suite, c.method, c.first) for c in comparisons if c.whole}
     twins = {id(find_twin(c, comparisons)) for c in comparisons if c.whole}
+    # a set: a run may have thousands of pairs
+    declared = {suite: frozenset(suite_pairs) for suite, suite_pairs in pairs.items()}
     return [
         "exploratory"
-        if (c.method, c.first) not in pairs.get(c.suite, ())
+        if (c.method, c.first) not in declared.get(c.suite, ())
         else "primary"
         if c.whole or id(c) in twins or (c.suite, c.method, c.first) not in averaged
         else "secondary"

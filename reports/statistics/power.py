@@ -6,15 +6,15 @@ interval of that standard deviation (chi-square) makes of it.
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.statistics.student import Student, compute_cochran_df
 
 POWER, ALPHA = 0.8, 0.05
-MAX_SEEDS, COARSE = 1000, 32
+MAX_SEEDS = 1000
 MAX_RATIO = 100.0
 """More standard errors than any test here needs: 1 degree of freedom takes 16."""
 
@@ -32,33 +32,41 @@ class Noise:
     floor_df: float = math.inf
 
 
-def compute_detectable(se: float, df: float) -> float:
-    """The true difference that a two-sided t-test of this standard error finds with 80 % power, in the unit of `se`."""
-    return _solve_detectable_ratio(df) * se
+def compute_detectable(se: Any, df: Any) -> Any:
+    """The true difference that a two-sided t-test of this standard error finds with 80 % power, in the unit of `se`.
 
+    Numbers, or arrays of one shape.
+    """
+    import numpy as np
+    from scipy.optimize import elementwise
 
-@functools.lru_cache(maxsize=4096)  # a report asks for the same few degrees of freedom many times
-def _solve_detectable_ratio(df: float) -> float:
-    """The minimum detectable difference over its standard error."""
-    from scipy.optimize import brentq
+    def miss(ratio: Any, free: Any) -> Any:
+        return _compute_t_power(ratio, free) - POWER
 
-    # Not statsmodels' solve_power: below 2 degrees of freedom its two-sided power is NaN near 80 %, so it ends 1 % off.
-    return float(brentq(lambda ratio: float(_compute_t_power(ratio, df)) - POWER, 0.0, MAX_RATIO, xtol=1e-12))
+    # Not statsmodels' solve_power: below 2 degrees of freedom its two-sided power is NaN near 80 %, so it ends 1 % off,
+    # and it solves one number at a time.
+    return elementwise.find_root(miss, (0.0, MAX_RATIO), args=(np.asarray(df, dtype=float),)).x * se
 
 
 def count_seeds_needed(effect: float, noise: Noise) -> int | None:
     """The fewest paired seeds that find `effect` with 80 % power; None where 1,000 do not."""
+    return _count_all_seeds_needed([effect], [noise])[0]
+
+
+def _count_all_seeds_needed(effects: Sequence[float], noises: Sequence[Noise]) -> list[int | None]:
+    """`count_seeds_needed` of each effect: power costs about the same for a thousand of them as for one."""
     import numpy as np
 
-    # statsmodels solves for a number of observations without a floor only, and gives no whole number. Power grows with
-    # the seeds, and that of many numbers is computed in the time of one: first every 32nd, then those in between.
-    coarse = np.append(np.arange(2, MAX_SEEDS, COARSE), MAX_SEEDS)
-    enough = np.flatnonzero(compute_power(abs(effect), noise, coarse) >= POWER)
-    if not len(enough):
-        return None
-    last = int(coarse[enough[0]])
-    fine = np.arange(max(2, last - COARSE), last + 1)
-    return int(fine[np.flatnonzero(compute_power(abs(effect), noise, fine) >= POWER)[0]])
+    sizes = np.abs(np.asarray(effects, dtype=float))
+    parts = np.array([(n.seed_variance, n.floor, n.floor_df) for n in noises], dtype=float).reshape(-1, 3).T
+    # Power grows with the seeds, so the fewest are found by bisection: `most` are enough, `few` are not.
+    few, most = np.ones(len(sizes), dtype=int), np.full(len(sizes), MAX_SEEDS)
+    can_reach = compute_power(sizes, Noise(*parts), most) >= POWER
+    while np.any(most - few > 1):
+        middle = np.maximum(2, (few + most) // 2)
+        is_enough = compute_power(sizes, Noise(*parts), middle) >= POWER
+        few, most = np.where(is_enough, few, middle), np.where(is_enough, middle, most)
+    return [int(count) if reached else None for count, reached in zip(most, can_reach, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -94,23 +102,60 @@ def compute_sd_factors(df: float) -> tuple[float, float]:
     return math.sqrt(df / float(chdtri(df, 0.025))), math.sqrt(df / float(chdtri(df, 0.975)))
 
 
-def compute_detectable_range(se: float, df: float, noise: Noise, seeds_df: float) -> DetectableRange:
-    """The minimum detectable difference, and what the interval of the standard deviation between seeds makes of it."""
+@dataclass(frozen=True)
+class PowerRequest:
+    """A mean paired difference (standard error, degrees of freedom, noise, those of the seeds) and an `effect` to find.
+
+    An effect of 0 names none.
+    """
+
+    se: float
+    df: float
+    noise: Noise
+    seeds_df: float
+    effect: float = 0.0
+
+
+def compute_power_ranges(requests: Sequence[PowerRequest]) -> list[tuple[DetectableRange, SeedRange | None]]:
+    """For each the minimum detectable difference, and the seeds needed to find its effect, if it names one.
+
+    Both with what the interval of the standard deviation between seeds makes of them.
+    """
+    import numpy as np
+
+    if not requests:
+        return []
+    factors = [compute_sd_factors(one.seeds_df) for one in requests]
+    # [3, requests]: the standard deviation as it is seen, and the two ends of its interval
+    scales = np.array([(1.0, *pair) for pair in factors]).T
+    se, df, seed_part, floor, floor_df, seeds_df = np.array(
+        [(r.se, r.df, max(0.0, r.se**2 - r.noise.floor), r.noise.floor, r.noise.floor_df, r.seeds_df) for r in requests]
+    ).T
     # the part of the examples is known from many rows, so only that of the seeds has a range
-    value, limits = compute_detectable(se, df), []
-    for factor in compute_sd_factors(seeds_df):
-        parts = [max(0.0, se**2 - noise.floor) * factor**2, noise.floor]
-        limits.append(
-            compute_detectable(math.sqrt(sum(parts)), float(compute_cochran_df(parts, [seeds_df, noise.floor_df])))
-        )
-    return DetectableRange(value, min(value, limits[0]), max(value, limits[1]))
+    parts = [seed_part * scales[1:] ** 2, np.broadcast_to(floor, (2, len(requests)))]
+    limits = compute_detectable(np.sqrt(sum(parts)), compute_cochran_df(parts, [seeds_df, floor_df]))
+    values = compute_detectable(se, df)
+    needed = _compute_seed_ranges(requests, scales)
+    return [
+        (DetectableRange(float(value), min(float(value), float(low)), max(float(value), float(high))), seeds)
+        for value, low, high, seeds in zip(values, *limits, needed, strict=True)
+    ]
 
 
-def compute_seed_range(effect: float, noise: Noise, seeds_df: float) -> SeedRange:
-    """Seeds needed, and what the interval of the standard deviation between seeds makes of it."""
-    scaled = [Noise(noise.seed_variance * f**2, noise.floor, noise.floor_df) for f in compute_sd_factors(seeds_df)]
-    low, high = (count_seeds_needed(effect, scaled_noise) for scaled_noise in scaled)
-    return SeedRange(count_seeds_needed(effect, noise), low, high)
+def _compute_seed_ranges(requests: Sequence[PowerRequest], scales: Any) -> list[SeedRange | None]:
+    """The seeds needed for the effect of each, None without one; `scales` [3, requests] of the standard deviation."""
+    named = [i for i, one in enumerate(requests) if one.effect]
+    effects, noises = [], []
+    for row in scales:
+        for i in named:
+            noise = requests[i].noise
+            noises.append(replace(noise, seed_variance=noise.seed_variance * float(row[i]) ** 2))
+            effects.append(requests[i].effect)
+    counts = _count_all_seeds_needed(effects, noises)
+    ranges: list[SeedRange | None] = [None] * len(requests)
+    for place, i in enumerate(named):
+        ranges[i] = SeedRange(*counts[place :: len(named)])
+    return ranges
 
 
 def describe_power(
@@ -139,14 +184,27 @@ def format_number(value: float) -> str:
 
 def describe_reach(estimate: Student, effect: float, unit: str = "points") -> str:
     """What so many seeds can detect, and the seeds needed to find `effect` (0: none is named)."""
-    noise = Noise(estimate.se**2 * (estimate.df + 1))
-    detectable = compute_detectable_range(estimate.se, estimate.df, noise, estimate.df)
-    seeds = compute_seed_range(effect, noise, estimate.df) if effect else None
-    return describe_power(detectable, effect, seeds, unit)
+    return describe_reaches([estimate], [effect], unit)[0]
 
 
-def compute_power(effect: float, noise: Noise, counts: Any) -> Any:
-    """Power of the two-sided t-test at a number of paired seeds, or at each of several [n]."""
+def describe_reaches(estimates: Sequence[Student], effects: Sequence[float], unit: str = "points") -> list[str]:
+    """`describe_reach` of each estimate with its effect."""
+    requests = []
+    for estimate, effect in zip(estimates, effects, strict=True):
+        noise = Noise(estimate.se**2 * (estimate.df + 1))
+        requests.append(PowerRequest(estimate.se, estimate.df, noise, estimate.df, effect))
+    ranges = compute_power_ranges(requests)
+    return [
+        describe_power(detectable, effect, seeds, unit)
+        for (detectable, seeds), effect in zip(ranges, effects, strict=True)
+    ]
+
+
+def compute_power(effect: Any, noise: Noise, counts: Any) -> Any:
+    """Power of the two-sided t-test at a number of paired seeds, or at each of several [n].
+
+    The effect and the parts of the noise may be arrays of that shape.
+    """
     import numpy as np
 
     seed_part = noise.seed_variance / counts

@@ -33,14 +33,21 @@ def compute_sign_flip_p(differences: Sequence[float]) -> float | None:
     # two sums that are equal may differ by rounding, and must both count
     threshold = observed - 1e-9 * max(1.0, float(np.abs(values).sum()))
     if n <= MAX_EXACT_PAIRS:
-        # The first sign is held: the other half of the patterns are the same with all signs turned.
-        patterns = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= threshold))
+        return float(np.mean(np.abs(_list_signs(n) @ values) >= threshold))
     count, total = 0, float(values.sum())
     for signs in _draw_once(n) if n <= MAX_KEPT_PAIRS else _draw_signs(n):
         # values less twice those whose sign is turned: one matrix of floats, not two
         count += int(np.sum(np.abs(total - 2.0 * (signs @ values)) >= threshold))
     return (1 + count) / (1 + RANDOM_PATTERNS)
+
+
+@functools.lru_cache(maxsize=1)
+def _list_signs(n: int) -> Any:
+    """Every pattern of `n` signs, 1 or -1 [patterns, n], kept for the next test as `_draw_once` does."""
+    import numpy as np
+
+    # The first sign is held: the other half of the patterns are the same with all signs turned.
+    return 1.0 - 2.0 * ((np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1)
 
 
 def _draw_signs(n: int) -> Iterator[Any]:

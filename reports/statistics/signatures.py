@@ -11,7 +11,7 @@ from harness.core.record import Profile
 from harness.core.text import format_bytes
 from reports.frames import Grid
 from reports.solo import find_profile
-from reports.statistics.collapse import LEAST_GAIN, NOT_FINITE, TaskCollapses, find_collapses, format_runs
+from reports.statistics.collapse import LEAST_GAIN, NOT_FINITE, TaskCollapses, find_collapses, format_runs, list_first
 from reports.statistics.comparisons import Comparison
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA
@@ -22,6 +22,8 @@ SUBJECT = "lorasp"
 REFERENCES = ("lora", "full")
 MIN_FALL = 0.01
 """Share of lora's peak that lorasp's must lie below it to count: resident memory varies by about as much."""
+MAX_NAMED = 12
+"""Comparisons or methods that a sentence names; of more it says how many there are."""
 MIN_POINTS = 8
 """A loss curve of fewer points has no trend to speak of."""
 
@@ -66,7 +68,7 @@ def check_degradation(grid: Grid, judged: Sequence[tuple[Comparison, Verdict]]) 
     candidates += [(c, v, "better") for c, v in judged if c.method in references and c.first in subjects]
     worse = [_format_below(c, sign) for c, v, sign in candidates if v.kind == sign]
     if worse:
-        return FailureCheck(name, True, f"{'; '.join(worse)}.")
+        return FailureCheck(name, True, f"{list_first(worse, MAX_NAMED, '; ')}.")
     silent = sum(v.kind not in ("better", "worse", *WITHIN_MARGIN) for _, v, _ in candidates)
     if not candidates or silent == len(candidates):
         return FailureCheck(
@@ -102,7 +104,7 @@ def check_memory(grid: Grid, profiles: Sequence[Profile]) -> FailureCheck:
     if not pairs:
         return FailureCheck(name, None, "Not checked: no profiles of lorasp and lora that differ in nothing else.")
     is_seen = any(other - subject_peak < MIN_FALL * other for _, _, subject_peak, other in pairs)
-    summary = "; ".join(_format_fall(*pair) for pair in pairs)
+    summary = list_first([_format_fall(*pair) for pair in pairs], MAX_NAMED, "; ")
     start = "" if is_seen else "Not seen: "
     return FailureCheck(
         name, is_seen, f"{start}{summary}; one measurement each, and less than {100 * MIN_FALL:.0f} % is no fall."
@@ -138,7 +140,7 @@ def check_instability(grid: Grid, collapses: Mapping[str, TaskCollapses]) -> Fai
     some, never, unlearned = _list_collapsed(collapses)
     parts = [f"diverged: {format_runs(broken)}"] if broken else []
     parts += [f"runs collapsed: {'; '.join(some)}"] if some else []
-    parts += [f"never learned: {', '.join(never)}"] if never else []
+    parts += [f"never learned: {list_first(never, MAX_NAMED)}"] if never else []
     if unlearned:
         parts.append(f"no method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}")
     parts += [f"loss rises again: {format_runs(rising)}"] if rising else []
@@ -162,7 +164,7 @@ def _list_collapsed(collapses: Mapping[str, TaskCollapses]) -> tuple[list[str], 
             continue
         counts = [f"{m} {share}" for m, share in one.shares.items() if share.collapsed and not share.is_never_learned]
         if counts:
-            some.append(f"on {task} {', '.join(counts)}")
+            some.append(f"on {task} {list_first(counts, MAX_NAMED)}")
         never += [f"{m} on {task} ({share})" for m, share in one.shares.items() if share.is_never_learned]
     return some, never, unlearned
 

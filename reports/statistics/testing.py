@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.statistics.comparisons import Comparison
 from reports.statistics.equivalence import compute_equivalence_p, compute_non_inferiority_p
 from reports.statistics.families import CORRECTIONS, ROLES, Pairs, Role, assign_roles, correct_family, find_twin
-from reports.statistics.power import DetectableRange, SeedRange, compute_detectable_range, compute_seed_range
+from reports.statistics.power import DetectableRange, PowerRequest, SeedRange, compute_power_ranges
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,33 @@ def _test_family(comparisons: Sequence[Comparison], margin: float | None, role: 
     adjusted = [correct_family(role, values) for values in (differ, equal, no_worse)]
     family = sum(p is not None for p in differ)
     tests = []
-    for c, p, adjusted_p, e, n in zip(comparisons, differ, *adjusted, strict=True):
+    powers = _compute_powers(comparisons, margin)
+    for c, p, adjusted_p, e, n, (power, effect, seeds) in zip(comparisons, differ, *adjusted, powers, strict=True):
         # only now: a claim that collapses rule out counts in its family, or collapses would ease the correction
         equal_p, no_worse_p = (None, None) if c.equivalence_refusal else (e, n)
-        power, effect, seeds = _compute_power(c, margin)
         tests.append(Tests(p, adjusted_p, equal_p, no_worse_p, power, effect, seeds, family, role))
     return tests
 
 
-def _compute_power(
-    c: Comparison, margin: float | None
-) -> tuple[DetectableRange | None, float | None, SeedRange | None]:
-    if c.failed or c.estimate is None or c.noise is None or c.seeds is None:
-        return None, None, None
-    effect = margin or abs(c.estimate.value)
-    power_range = compute_detectable_range(c.estimate.se, c.estimate.df, c.noise, c.seeds.df)
-    return power_range, effect, compute_seed_range(effect, c.noise, c.seeds.df) if effect else None
+Power = tuple[DetectableRange | None, float | None, SeedRange | None]
+
+
+def _compute_powers(comparisons: Sequence[Comparison], margin: float | None) -> list[Power]:
+    """Of each comparison what it can detect, the effect, and the seeds needed to find it."""
+    requests: list[PowerRequest | None] = []
+    for c in comparisons:
+        if not c.failed and c.estimate is not None and c.noise is not None and c.seeds is not None:
+            effect = margin or abs(c.estimate.value)
+            requests.append(PowerRequest(c.estimate.se, c.estimate.df, c.noise, c.seeds.df, effect))
+        else:
+            requests.append(None)
+    # all at once: one by one, thousands of comparisons take minutes
+    ranges = iter(compute_power_ranges([one for one in requests if one is not None]))
+    powers: list[Power] = []
+    for request in requests:
+        if request is None:
+            powers.append((None, None, None))
+        else:
+            detectable, seeds = next(ranges)
+            powers.append((detectable, request.effect, seeds))
+    return powers

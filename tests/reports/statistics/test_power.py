@@ -11,11 +11,11 @@ from statsmodels.stats.power import TTestPower
 
 from reports.statistics.power import (
     Noise,
+    PowerRequest,
     compute_detectable,
-    compute_detectable_range,
     compute_power,
+    compute_power_ranges,
     compute_sd_factors,
-    compute_seed_range,
     count_seeds_needed,
 )
 from reports.statistics.student import compute_cochran_df
@@ -88,9 +88,8 @@ def _holds(n: int, repeats: int) -> tuple[float, float]:
     for _ in range(repeats):
         variance = float(rng.normal(0, 1, n).var(ddof=1))
         noise = Noise(variance)
-        found = compute_detectable_range(math.sqrt(variance / n), n - 1, noise, n - 1)
-        seeds = compute_seed_range(1.0, noise, n - 1)
-        assert seeds.low is not None
+        ((found, seeds),) = compute_power_ranges([PowerRequest(math.sqrt(variance / n), n - 1, noise, n - 1, 1.0)])
+        assert seeds is not None and seeds.low is not None
         hits += [found.low <= truth <= found.high, seeds.low <= needed <= (seeds.high or math.inf)]
     return hits[0] / repeats, hits[1] / repeats
 
@@ -121,8 +120,7 @@ def test_the_interval_of_crossed_estimates_holds_the_truth() -> None:
     for _ in range(1000):
         variance = float(rng.normal(0, 1, seeds).var(ddof=1))
         df = float(compute_cochran_df([variance / seeds, floor], [seeds - 1, 400]))
-        found = compute_detectable_range(
-            math.sqrt(variance / seeds + floor), df, Noise(variance, floor, 400), seeds - 1
-        )
+        request = PowerRequest(math.sqrt(variance / seeds + floor), df, Noise(variance, floor, 400), seeds - 1)
+        ((found, _),) = compute_power_ranges([request])
         hits += found.low <= truth <= found.high
     assert hits / 1000 > 0.93
