@@ -17,6 +17,7 @@ from reports.statistics.answers import describe_best_group
 from reports.statistics.comparisons import NEW_SEEDS
 from reports.statistics.families import ROLES
 from reports.statistics.power import format_ends
+from reports.statistics.ranking import Ranking
 from reports.statistics.score_frames import AGGREGATE_COLUMNS, IMPROVEMENT, IQM
 from reports.statistics.seed_pairs import PAIR_COLUMNS
 from reports.statistics.signatures import FailureCheck, check_failure_modes
@@ -221,10 +222,42 @@ def _build_flat_rows(analysis: Analysis) -> dict[str, Rows]:
         "translations": TRANSLATION_COLUMNS,
     }
     flat_rows: dict[str, Rows] = {"comparisons": [_build_full_row(j) for j in _select_distinct(analysis)]}
+    if any(ranking.rows for ranking in analysis.rankings):
+        flat_rows["ranking"] = [row for ranking in analysis.rankings for row in list_ranking_rows(ranking)]
     for name, heads in columns.items():
         # rows of a table may lack a value; a CSV file needs the same columns in each
         flat_rows[name] = [dict(zip(heads, map(row.get, heads), strict=True)) for row in analysis.rows[name]]
     return flat_rows
+
+
+def list_ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
+    """The ranking of a suite in full: tables show the first methods of hundreds."""
+    rows = []
+    for row in ranking.rows:
+        mean, other, gap = row.mean, row.mean_without_collapsed, row.difference
+        rows.append(
+            {
+                "suite": ranking.suite,
+                "method": row.method,
+                "over": ranking.average,
+                "tied_with_best": row.is_tied,
+                "mean": mean.mean if mean else None,
+                "low": mean.low if mean else None,
+                "high": mean.high if mean else None,
+                "mean_without_collapsed": other.mean if other else None,
+                "baseline": ranking.baseline,
+                "difference": gap.value if gap else None,
+                "difference_low": gap.low if gap else None,
+                "difference_high": gap.high if gap else None,
+                "verdict": None if row.verdict is None else WORDS.get(row.verdict, row.verdict),
+                "trainable_parameters": row.trainable_parameters,
+                "peak_bytes": row.peak_bytes,
+                "samples_per_second": row.samples_per_second.median if row.samples_per_second else None,
+                "collapsed": row.collapsed,
+                "runs": row.runs,
+            }
+        )
+    return rows
 
 
 def _build_full_row(judged: ComparisonResult) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from harness.core.terminal import print_lines, print_styled, print_table, print_
 from reports.document import LinkedText, Table
 from reports.first_screen import build_ranking_table
 from reports.frames import Grid
+from reports.shown_methods import choose_methods, describe_omitted, select_methods, select_ranked
 from reports.statistics.answers import describe_best_group
 from reports.statistics.ranking import Ranking
 from reports.statistics.verdicts import WITHIN_MARGIN
@@ -35,8 +36,12 @@ def print_end(analysis: Analysis, profiles: Sequence[Profile]) -> None:
         print_answer(ranking)
         best = describe_best_group(analysis.best.get(ranking.suite), [row.method for row in ranking.rows if row.mean])
         print_wrapped(filter(None, [best, *ranking.caveats]))
-        print_ranking(ranking, grid)
-        cost = drop_empty_columns(build_cost_table(grid, profiles))
+        # nobody reads hundreds of rows on a terminal: the CSV files have all
+        methods = choose_methods(grid, analysis)
+        print_ranking(select_ranked(ranking, methods), grid)
+        if omitted := describe_omitted(grid, methods):
+            print_wrapped([f"{omitted}; ranking.csv of the report has all."])
+        cost = drop_empty_columns(build_cost_table(select_methods(grid, methods), profiles))
         print_table([cost.head, *cost.rows], {0}, cost.title, drop=DROPPED_COSTS)
         print_lines([""])
 

@@ -88,8 +88,11 @@ def encode_predictions(task: Task, rows: int, rng: np.random.Generator) -> list[
     split = task.eval_splits[0]
     files = []
     for number in range(DISTINCT_FILES):
-        other = rng.permutation(targets)
-        predictions = np.where(rng.random(rows) < 0.6 + 0.2 * number / DISTINCT_FILES, targets, other)
+        skill = 0.6 + 0.2 * number / DISTINCT_FILES
+        if targets.dtype == float:
+            predictions = skill * targets + rng.normal(0, 1, rows)
+        else:
+            predictions = np.where(rng.random(rows) < skill, targets, rng.permutation(targets))
         columns = {"split": split, "target": targets, "prediction": predictions}
         frame = pd.DataFrame({"id": [f"{split}/{row}" for row in range(rows)]} | columns)
         scores = [metric.score(predictions, targets) for metric in metrics] if is_scored else []

@@ -142,8 +142,11 @@ def _store_outcome(
     budget.count(outcome)
     if outcome.interrupted and budget.check() and not is_signalled():
         return False  # it has a checkpoint, and the same command goes on from there
-    for record in recorder.write(outcome):
+    records = recorder.write(outcome)
+    for record in records:
         listener.on_cell_end(record)
+    for line in recorder.list_new_truncations(records):
+        listener.note(line)
     if not outcome.interrupted:
         # retries come first: their checkpoints exist, and the task's tokenized rows are still loaded
         jobs.extendleft(reversed(_resolve(outcome, recorder, checkpoints, listener)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.core.interrupt import describe_interrupt
 from harness.core.method import Suite, TaskData
 from harness.core.provenance import get_utc_time
 from harness.core.record import AdapterInfo, AverageInfo, Chosen, Environment, PackInfo, Record, Status
+from harness.core.truncation import describe_truncation
 from harness.models.adapter_files import add_digests, build_labelled_config, prepare_base, write_adapter
 from harness.planning.planned_cell import PlannedCell
 from harness.training.pack_job import InputFacts, PackOutcome
@@ -30,6 +31,7 @@ class Recorder:
     def __init__(self, store: Store, environment: Environment, keys: Collection[str], *, chosen: Chosen) -> None:
         self.store, self.environment, self.keys, self.chosen = store, environment, set(keys), chosen
         self.written: set[str] = set()
+        self.truncations: set[str] = set()
 
     def write(self, outcome: PackOutcome) -> list[Record]:
         """Records of an outcome's results, or of all its cells as cancelled after an interrupt; stores them."""
@@ -45,6 +47,13 @@ class Recorder:
             status: Status = "oom" if failure.memory else "failed"
             records += self._write_all(outcome, status, failure.line, failure.trace)
         return records
+
+    def list_new_truncations(self, records: Iterable[Record]) -> list[str]:
+        """One line for each task of these records with many truncated rows, the first time it is seen in this run."""
+        lines = dict.fromkeys(filter(None, map(describe_truncation, records)))
+        fresh = [line for line in lines if line not in self.truncations]
+        self.truncations.update(fresh)
+        return fresh
 
     def _write_results(self, outcome: PackOutcome, results: Mapping[int, Result]) -> list[Record]:
         records: list[Record] = []

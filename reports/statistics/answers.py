@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.core.record import Record
+from harness.core.truncation import MAX_SHARE, choose_flag, compute_truncated_shares, describe_shares
 from reports.compare import NOT_RUN, Coverage
 from reports.statistics.best_group import BestGroup
+from reports.statistics.collapse import list_first
 from reports.statistics.families import Question
 from reports.statistics.looked_verdicts import describe_stop
 from reports.statistics.stability import Domination, describe_dominations
@@ -107,13 +110,19 @@ def list_caveats(
     cover: Coverage,
     question: Question,
     dominations: Sequence[Domination],
+    truncation: str = "",
 ) -> list[str]:
-    """The most important things that the numbers do not say, two short sentences at most."""
+    """The most important things that the numbers do not say, two short sentences at most.
+
+    `truncation`: the result of `describe_truncations`.
+    """
     caveats = [describe_stop(question)] if question.auto else []
     failed = {cell for j in judged for cell in j.comparison.failed}
     if failed:
         count = "1 cell has" if len(failed) == 1 else f"{len(failed)} cells have"
         caveats.append(f"{count} no score.")
+    # before what concerns the reading of the numbers: on truncated texts they are of another task
+    caveats += [truncation] if truncation else []
     if question.primary_late:
         caveats.append("Post hoc: the primary comparisons were declared after there were results.")
     if question.collapse_margin_late:
@@ -127,6 +136,27 @@ def list_caveats(
     if left_out:
         caveats.append(f"The mean leaves out {', '.join(left_out)}, where a method has no score.")
     return caveats[:MAX_CAVEATS]
+
+
+def describe_truncations(records: Iterable[Record]) -> str:
+    """The tasks of which many rows are truncated, as one sentence; '' where there are none."""
+    tasks: dict[str, Record] = {}
+    for record in records:
+        place = record.cell.task
+        if record.truncation and _get_truncated(record) > (
+            _get_truncated(tasks[place]) if place in tasks else MAX_SHARE
+        ):
+            tasks[place] = record
+    if not tasks:
+        return ""
+    parts = [f"{task} ({describe_shares(r)} at {r.cell.protocol.max_length} tokens)" for task, r in tasks.items()]
+    flags = list(dict.fromkeys(map(choose_flag, tasks.values())))
+    return f"Rows are truncated on {list_first(parts)}; {flags[-1]}."
+
+
+def _get_truncated(record: Record) -> float:
+    """The larger share of truncated rows, of the train rows and of the eval rows."""
+    return max(compute_truncated_shares(record.truncation).values()) if record.truncation else 0.0
 
 
 def _explain_estimates(primary: Sequence[ComparisonResult]) -> list[str]:

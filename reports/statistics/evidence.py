@@ -28,10 +28,7 @@ class Evidence:
 
     def columns(self, keys: Sequence[str]) -> Any:
         """[units, len(keys)]."""
-        import numpy as np
-
-        rows = self._by_cell[[self.examples.rows[key] for key in keys]]
-        return np.ascontiguousarray(rows.T)
+        return self._by_cell[[self.examples.rows[key] for key in keys]].T
 
     @functools.cached_property
     def _by_cell(self) -> Any:

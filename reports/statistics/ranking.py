@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.core.record import Profile
 from reports.compare import Coverage, estimate_average, estimate_task, find_coverage
 from reports.frames import Grid
-from reports.statistics.answers import build_answer, list_caveats
+from reports.statistics.answers import build_answer, describe_truncations, list_caveats
 from reports.statistics.collapse import TaskCollapses
 from reports.statistics.costs import Spread, describe_load, find_cost
 from reports.statistics.stability import estimate_without_collapsed
@@ -119,7 +119,7 @@ def _build_ranking(grid: Grid, analysis: Analysis, profiles: Sequence[Profile]) 
         grid.tasks,
         tuple(rows),
         build_answer(judged, rows, analysis.margin),
-        tuple(list_caveats(judged, cover, analysis.question, dominations)),
+        tuple(list_caveats(judged, cover, analysis.question, dominations, describe_truncations(grid.records))),
     )
 
 
