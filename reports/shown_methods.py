@@ -1,6 +1,7 @@
 """Which methods the tables and figures of a suite show: nobody reads rows of hundreds of them.
 
-All of up to `MAX_METHODS`; of more the baseline, the declared ones, and the best by their mean. The CSV files have all.
+All of up to `MAX_METHODS`; of more `SELECTED`: the baseline, the declared ones, and the best by their mean. The CSV files
+have all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from reports.frames import Grid
 from reports.statistics.analysis import Analysis
 from reports.statistics.ranking import Ranking
 
-MAX_METHODS = 40
+MAX_METHODS, SELECTED = 40, 24
 ALL_ROWS = frozenset({"Cells without a score"})
 """Titles of tables that name methods for what they lack, so the best ones do not stand for them."""
 
@@ -23,7 +24,7 @@ def choose_methods(grid: Grid, analysis: Analysis | None) -> tuple[str, ...]:
     if len(grid.methods) <= MAX_METHODS:
         return grid.methods
     if analysis is None:
-        return grid.methods[:MAX_METHODS]
+        return grid.methods[:SELECTED]
     declared = [analysis.baselines[grid.suite]]
     # without a declared question every method is primary
     if analysis.question.primary is not None:
@@ -31,7 +32,7 @@ def choose_methods(grid: Grid, analysis: Analysis | None) -> tuple[str, ...]:
     best = [row.method for one in analysis.rankings if one.suite == grid.suite for row in one.rows]
     chosen = dict.fromkeys(declared)
     for method in best:
-        if len(chosen) < MAX_METHODS:
+        if len(chosen) < SELECTED:
             chosen[method] = None
     return tuple(method for method in grid.methods if method in chosen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from suites import metrics as metrics  # registers them
 if TYPE_CHECKING:
     import pyarrow.parquet
 
+READERS, READ_AHEAD = 4, 256
+"""Threads that read files, and files that are in memory at once."""
 COLUMNS = ["id", "split", "target", "prediction"]
 
 
@@ -93,22 +96,35 @@ def _check_scores(splits: Sequence[SplitPredictions], recorded: Sequence[float])
         raise NoExamples("the kept predictions do not give the recorded scores")
 
 
-def read_predictions(path: Path) -> pyarrow.Table:
-    """Raises NoExamples for a file that does not read or lacks a column."""
-    with open_predictions(path) as stored:
+def read_predictions(path: Path, content: bytes | None = None) -> pyarrow.Table:
+    """Raises NoExamples for a file that does not read or lacks a column; `content`: the file's, if it is read."""
+    with open_predictions(path, content) as stored:
         return stored.read(columns=COLUMNS, use_threads=False)
 
 
+def _read_all(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
+    """The files in their order, some ahead: each read waits, of a network disk for long. Raises NoExamples."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(paths), READ_AHEAD):
+            part = paths[start : start + READ_AHEAD]
+            futures = [pool.submit(read_bytes, path) for path in part]
+            for path, future in zip(part, futures, strict=True):
+                try:
+                    yield path, future.result()
+                except OSError as error:
+                    raise NoExamples(f"{path.name} does not read") from error
+
+
 @contextlib.contextmanager
-def open_predictions(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+def open_predictions(path: Path, content: bytes | None = None) -> Iterator[pyarrow.parquet.ParquetFile]:
     """A file that has all of COLUMNS. Raises NoExamples, also where reading within fails."""
     import pyarrow.parquet
 
     try:
         # Not read_table, whose dataset module imports pandas. From memory and without pre_buffer, as handing small
         # files to pyarrow's threads takes longer than reading them.
-        content = pyarrow.BufferReader(read_bytes(path))
-        with pyarrow.parquet.ParquetFile(content, pre_buffer=False) as stored:
+        buffer = pyarrow.BufferReader(read_bytes(path) if content is None else content)
+        with pyarrow.parquet.ParquetFile(buffer, pre_buffer=False) as stored:
             lacking = sorted(set(COLUMNS) - set(stored.schema_arrow.names))
             if lacking:
                 raise NoExamples(f"its predictions were kept without {' and '.join(lacking)}")
@@ -135,9 +151,9 @@ def _build_splits(paths: Sequence[Path], metrics: Sequence[str]) -> tuple[SplitP
     if len(set(zip(ids, splits, strict=True))) < len(ids):
         raise NoExamples("an example's id comes twice")
     predictions = []
-    for path in paths:
+    for path, content in _read_all(paths):
         # One table at a time: all ids of thousands of cells would not fit into memory.
-        table = read_predictions(path)
+        table = read_predictions(path, content)
         if any(not table.column(name).equals(first.column(name)) for name in COLUMNS[:3]):
             raise NoExamples("its cells were not scored on the same examples in the same order")
         predictions.append(convert_column(table.column("prediction")))

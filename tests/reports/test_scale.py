@@ -218,16 +218,18 @@ def test_a_long_list_of_runs_has_the_first_of_each_task_and_method() -> None:
     assert table.total == 120 and build_run_table(found, 120).total is None
 
 
+@pytest.mark.parametrize("made_up", [None, 70.0], ids=["scores of the predictions", "other scores"])
 def test_each_file_of_a_store_is_read_once_for_its_record_and_once_for_its_predictions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_up: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, targets = Store(tmp_path), np.array([0, 1] * 20)
     store.prepare()
     rng, keys = np.random.default_rng(0), []
-    for method in ("lora", "lorasp"):
-        for seed in range(12):
+    for method in ("lora", "lorasp", "full", "dora"):
+        for seed in range(6):
             said = np.where(rng.random(40) < 0.8, targets, 1 - targets)
-            made = kept(store.cells, said, targets, method=method, seed=seed, score=70.0 + seed)  # not of these
+            score = None if made_up is None else made_up + seed
+            made = kept(store.cells, said, targets, method=method, seed=seed, score=score)
             digest = hashlib.sha256((store.cells / f"{made.key}.parquet").read_bytes()).hexdigest()
             side = Predictions(path=f"{made.key}.parquet", sha256=digest, rows=40)
             store.write(made.model_copy(update={"predictions": side}), None)

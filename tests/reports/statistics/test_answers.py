@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.core.record import Record
+from harness.core.record import Record, Truncation
 from reports.statistics.analysis import analyse
 from reports.statistics.families import Question
 from reports.statistics.ranking import Ranking
@@ -160,3 +160,16 @@ def test_an_interval_without_0_that_is_lost_to_the_correction_is_a_caveat() -> N
     assert ranking.caveats == (
         "1 interval excludes 0, which is no significant difference after Holm correction over 2 comparisons.",
     )
+
+
+def test_many_truncated_rows_are_a_caveat_of_their_task() -> None:
+    records = grid_of({(task, m): [70.0, 71.0, 73.0] for task in ("rte", "cola") for m in ("lora", "lorasp")}, ["rte"])
+    total = {"train": 1000, "validation": 100}
+
+    def cut(task: str, rows: int) -> list[Record]:
+        truncation = Truncation(rows={"train": rows, "validation": 0}, total=total)
+        return [r.model_copy(update={"truncation": truncation}) if r.cell.task == task else r for r in records]
+
+    assert not any("truncated" in caveat for caveat in rank(cut("rte", 50)).caveats)
+    (caveat,) = [caveat for caveat in rank(cut("rte", 920)).caveats if "truncated" in caveat]
+    assert "rte" in caveat and "cola" not in caveat and "92 %" in caveat and "--max-length" in caveat

@@ -69,6 +69,25 @@ def test_seeds_do_not_help_against_too_few_examples() -> None:
     assert with_floor is not None and without is not None and with_floor > without
 
 
+def test_many_requests_at_once_have_the_fewest_seeds_of_each() -> None:
+    """Every number of seeds is tried; a request without an effect has no seeds, whatever stands beside it."""
+    rng = np.random.default_rng(0)
+    requests = [PowerRequest(1.0, 9, Noise(10.0), 9)]
+    for effect in rng.uniform(0.3, 4.0, 12):
+        seed_variance, floor = float(rng.uniform(0.5, 20)), float(rng.uniform(0, 0.2))
+        noise = Noise(seed_variance, floor, 400)
+        requests.append(PowerRequest(math.sqrt(seed_variance / 10 + floor), 11.0, noise, 9, float(effect)))
+    ranges = compute_power_ranges(requests)
+    assert ranges[0][1] is None
+    counts = np.arange(2, 1001)
+    for request, (detectable, seeds) in zip(requests[1:], ranges[1:], strict=True):
+        enough = counts[compute_power(request.effect, request.noise, counts) >= 0.8]
+        assert seeds is not None and seeds.value == (int(enough[0]) if len(enough) else None)
+        assert integrate_power(detectable.value / request.se, request.df) == pytest.approx(0.8, abs=1e-6)
+        alone = compute_power_ranges([request])[0]
+        assert alone[1] == seeds and alone[0].high == pytest.approx(detectable.high, rel=1e-9)
+
+
 @pytest.mark.parametrize("df", [1, 2, 4, 9, 99])
 def test_the_interval_of_a_standard_deviation_is_the_chi_square_one(df: int) -> None:
     low, high = compute_sd_factors(df)
