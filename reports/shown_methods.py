@@ -1,7 +1,7 @@
 """Which methods the tables and figures of a suite show: nobody reads rows of hundreds of them.
 
-All of up to `MAX_METHODS`; of more `SELECTED`: the baseline, the declared ones, and the best by their mean. The CSV files
-have all.
+All of up to `MAX_METHODS`; of more `SELECTED`: the baseline, the declared ones, and the best by their mean. The CSV
+files have all.
 """
 
 from __future__ import annotations
