@@ -31,8 +31,10 @@ class LoraSP(LowRank):
     """A share `ratio` of the entries trains, selected by the strategy `select`; the others are frozen.
 
     `scope` is where the share is exact, and `zero` the matrix that starts at zero; auto takes both from the strategy.
-    `frozen` is the storage of frozen entries: block-wise codes of 8 or 4 bits, or floating point. Every `resample`
-    steps (0: never) the mask is resampled: entries keep their values, and the adapter's moments restart from zero.
+    `frozen` is the storage of frozen entries: block-wise codes of 8 or 4 bits, or floating point. `held` is their
+    value: as initialized, or zero, with which the product loses the random inputs of A that do not train. Every
+    `resample` steps (0: never) the mask is resampled: entries keep their values, and the adapter's moments restart from
+    zero.
     """
 
     select: str = option("random", "strategy that selects the trained entries", STRATEGIES.names)
@@ -44,6 +46,9 @@ class LoraSP(LowRank):
         "auto", "the matrix that starts at zero (the other starts random); auto: the strategy's"
     )
     frozen: str = option("none", "quantization type of the frozen entries", list_vector_types)
+    held: Literal["initial", "zero"] = option(
+        "initial", "value of frozen entries: as initialized, or zero (the mask is selected before)"
+    )
     resample: Annotated[int, Ge(0)] = option(0, "resample the mask every so many steps; 0: never")
 
     name: ClassVar[str] = "lorasp"
@@ -76,6 +81,27 @@ class LoraSP(LowRank):
                 f"resample={self.resample} with select={self.select}, scope={self.effective_scope}: a resampled mask"
                 " needs a strategy that reads neither scores nor the model, and the share exact in each matrix"
                 " (scope=matrix)"
+            )
+        if self.held == "zero":
+            self._check_zero_held()
+
+    def check_initial(self) -> None:
+        super().check_initial()
+        if self.held == "zero":
+            raise NotApplicable("held=zero cannot start from --init-from: the adapter's frozen entries would be lost")
+
+    def _check_zero_held(self) -> None:
+        """Raise NotApplicable where entries at zero would leave nothing to learn, or would have trained before."""
+        # Outside of scope=matrix a whole matrix may be frozen; at zero the product and all gradients would stay zero.
+        if self.effective_scope != "matrix":
+            raise NotApplicable(
+                f"held=zero with select={self.select}, scope={self.effective_scope}: a matrix that is frozen as a whole"
+                " would stay at zero; it needs a share that is exact in each matrix (scope=matrix)"
+            )
+        if self.resample:
+            raise NotApplicable(
+                f"held=zero with resample={self.resample}: an entry that trained until now keeps its value; use"
+                " resample=0 or held=initial"
             )
 
     @property
@@ -143,7 +169,8 @@ class LoraSP(LowRank):
         return build_masks(self.strategy, sites, self.ratio, self.effective_scope, streams, None, draw)
 
     def pair(self, start: tuple[Tensor, Tensor], masks: tuple[np.ndarray, np.ndarray] | None) -> Pair:
-        return dataclasses.replace(super().pair(start, masks), frozen=self.frozen, moves=bool(self.resample))
+        pair = dataclasses.replace(super().pair(start, masks), frozen=self.frozen, moves=bool(self.resample))
+        return pair.clear_frozen() if self.held == "zero" else pair
 
     def start(self, site: Site, model: nn.Module, streams: Streams, memo: Memo) -> tuple[Tensor, Tensor]:
         zero = self.strategy.zero if self.zero == "auto" else self.zero

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.core.errors import UserError, build_unknown_error, shorten
 from studies.answer import Answer, StudyRuns
-from studies.rules import accounting, claims, compared, contrast, gaps, memory, scaling, streams, surface
+from studies.rules import accounting, claims, compared, contrast, gaps, halves, memory, scaling, streams, surface
 from studies.rules.margins import ALPHA
 from studies.study import Study, list_studies, load_study
 from studies.surface.stages import check_grids
@@ -18,6 +18,7 @@ RULES: Mapping[str, Callable[[Study, StudyRuns], Answer]] = {
     "compared": compared.judge,
     "contrast": contrast.judge,
     "gaps": gaps.judge,
+    "halves": halves.judge,
     "memory": memory.judge,
     "scaling": scaling.judge,
     "streams": streams.judge,
@@ -29,14 +30,17 @@ RULE_OPTIONS: Mapping[str, str] = {
     "compared": "sense",
     "contrast": "subject against places near",
     "gaps": "against deciding",
+    "halves": "reference subject against others near collapse rivals explanations",
     "memory": "subject against quantize recompute threshold",
     "scaling": "shapes target rank memories threshold",
     "streams": "",
     "surface": "reference subject against others near collapse",
 }
 """The options that each rule needs."""
-MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "streams", "surface"})
+MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "halves", "streams", "surface"})
 """Rules that need a margin."""
+TABLE_RULES = frozenset({"halves", "surface"})
+"""Rules that judge a table of runs, which --runs may name in place of training."""
 
 
 def check_study(study: Study) -> None:
@@ -59,6 +63,9 @@ def check_study(study: Study) -> None:
     check_grids(study.name, study.grids)
     if study.rule in MARGIN_RULES and study.margin is None:
         raise UserError(f"study {study.name}: margin is missing; {study.rule} judges at one: margin = 1.0 (points)")
+    for item in study.options["explanations"] if study.rule == "halves" else ():
+        if set(item) != {"name", "first", "second"}:
+            raise UserError(f"study {study.name}: an explanation needs name, first and second (methods): {item}")
     for claim in study.options["claims"] if study.rule == "claims" else ():
         if not {"says", "origin"} <= set(claim) or not {"study", "command"} & set(claim):
             raise UserError(f"study {study.name}: a claim needs says, origin, and study or command: {claim}")

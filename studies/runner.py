@@ -25,7 +25,7 @@ from studies import stored
 from studies.answer import Answer, StudyRuns
 from studies.collected import collect_contents
 from studies.page import build_findings, build_page
-from studies.rulebook import RULES, check_study as check_rule
+from studies.rulebook import RULES, TABLE_RULES, check_study as check_rule
 from studies.specs import build_specs, list_confirming, resolve_folder
 from studies.study import Study
 from studies.surface.runs import FILE as RUNS_FILE, read_runs, write_runs
@@ -73,7 +73,7 @@ def run_study(
     )
     # Before any training: a folder of another study must not get these cells.
     stored.check_folder(out, study)
-    table = read_runs(runs[0]) if runs and study.rule == "surface" else None
+    table = read_runs(runs[0]) if runs and study.rule in TABLE_RULES else None
     if grid_specs and table is None:
         run_grids(study, grid_specs, command, listen, out, list_confirming(study, flags))
     on_report()
@@ -108,9 +108,9 @@ def run_study(
 def check_request(study: Study, runs: Sequence[Path]) -> None:
     """Raise UserError for a study that its rule cannot judge, and for --runs with a study other than `claims`."""
     check_rule(study)
-    if runs and study.rule == "surface" and len(runs) > 1:
+    if runs and study.rule in TABLE_RULES and len(runs) > 1:
         raise UserError(f"--runs: study {study.name} judges one stored table; give one folder")
-    if runs and study.rule not in ("claims", "surface"):
+    if runs and study.rule not in ("claims", *TABLE_RULES):
         raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 
 

@@ -26,6 +26,11 @@ class Pair:
     frozen: str = "none"
     moves: bool = False
 
+    def clear_frozen(self) -> Pair:
+        """The pair with its frozen entries at zero."""
+        frozen_a, frozen_b = (torch.from_numpy(~mask) for mask in (self.train_a, self.train_b))
+        return dataclasses.replace(self, a=self.a.masked_fill(frozen_a, 0), b=self.b.masked_fill(frozen_b, 0))
+
     def drop_dead_ranks(self) -> Pair:
         """The pair without ranks that have no effect: they do not train, and one of their factors is zero."""
         trains = self.train_a.any(1) | self.train_b.any(0)

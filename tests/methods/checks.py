@@ -17,7 +17,7 @@ from methods.layers.lowrank import LowRankLinear
 
 EVERY: dict[str, Method] = {name: METHODS.get(name)() for name in METHODS.names()}
 EVERY |= {f"lorasp-{name}": METHODS.get("lorasp")(select=name) for name in STRATEGIES.names()}
-for option in ({"frozen": "int8"}, {"frozen": "nf4"}, {"resample": 4}):
+for option in ({"frozen": "int8"}, {"frozen": "nf4"}, {"resample": 4}, {"held": "zero"}):
     EVERY["lorasp:" + ",".join(f"{k}={v}" for k, v in option.items())] = METHODS.get("lorasp")(**option)
 """Each method at its defaults, lorasp with each strategy and with what changes its core."""
 
