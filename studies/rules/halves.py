@@ -131,17 +131,20 @@ def _list_rows(
     rows = []
     for item, kind in zip([whole, *shown], ["", *kinds], strict=True):
         score, kept, collapsed = (explain(tasks, total, _get_methods(item), outcome) for outcome in OUTCOMES)
+        score_share, kept_share, collapse_share = (
+            "" if item is whole else _format_share(found.share) for found in (score, kept, collapsed)
+        )
         rows.append(
             {
                 "explanation": item["name"],
                 "measured by": f"{item['first']} - {item['second']}",
                 "explains": _format_difference(score),
-                "share": _format_share(score.share),
+                "share": score_share,
                 "more than half": {"confirmed": "yes", "contradicted": "no"}.get(kind, kind),
                 "without collapsed runs": _format_difference(kept),
-                "share without": _format_share(kept.share),
+                "share without": kept_share,
                 "collapsed": _format_difference(collapsed),
-                "share of collapses": _format_share(collapsed.share),
+                "share of collapses": collapse_share,
             }
         )
     return rows

@@ -37,8 +37,8 @@ class SeedGrid:
 def judge(study: Study, seen: StudyRuns) -> Answer:
     """Confirmed: the spread over masks is significantly below the margin. Contradicted: significantly above it."""
     margin = seen.margin or 0.0
-    tasks = list(dict.fromkeys(r.cell.task for r in seen.records))
-    seed_grids = _build_seed_grids(tasks, seen.records)
+    settings = group_settings(seen.records)
+    seed_grids = _build_seed_grids(settings)
     parts_of = {task: _estimate_components(c) for task, c in seed_grids.items()}
     corrected = apply_holm([compute_beyond_p(c, margin) for c in seed_grids.values()])
     parts, rows = {}, []
@@ -48,7 +48,8 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         sd = mask.variance**0.5 if mask else 0.0
         kind = judge_kind(upper, p, margin)
         # Collapsed runs all score the same, which would look like no effect of the mask.
-        refused = find_refusal(seen, tasks=[task]) if kind == "confirmed" else ""
+        on = settings[task][0].cell.task
+        refused = find_refusal(seen, tasks=[on]) if kind == "confirmed" else ""
         kind = "undecided" if refused else kind
         bound = "no bound" if upper is None else f"95 % bound {upper:.1f}"
         text = f"On {task} scores vary over masks with a standard deviation of {sd:.1f} points ({bound})."
@@ -60,21 +61,36 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     # A task with an incomplete grid counts as undecided: leaving it out could turn the verdict.
     if parts:
         hole = "its grid of init and mask seeds is incomplete"
-        parts |= {t: Part("undecided", f"No verdict on {t}: {hole}.") for t in tasks if t not in parts}
+        parts |= {t: Part("undecided", f"No verdict on {t}: {hole}.") for t in settings if t not in parts}
     kind = merge_verdicts(p.kind for p in parts.values())
     lacks = "" if parts else "a complete grid of init and mask seeds (--seeds init=0..4,mask=0..4) with every score"
     sentence = " ".join(p.summary for p in parts.values()) or f"No verdict yet; missing: {lacks}."
     return Answer(kind, sentence, parts, rows, [f"margin {margin:g} points of standard deviation over masks"], lacks)
 
 
-def _build_seed_grids(tasks: Sequence[str], records: Sequence[Record]) -> dict[str, SeedGrid]:
-    """The complete seed grids by task."""
-    grids = {}
-    for task in tasks:
-        seed_grid = build_seed_grid([record for record in records if record.cell.task == task])
-        if seed_grid is not None:
-            grids[task] = seed_grid
-    return grids
+def group_settings(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The records that differ in nothing but their seeds, by the name of what they have in common.
+
+    The name is the task, and the method and learning rate with it where a task has several of either.
+    """
+    groups: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        setting = record.cell.model_copy(update={"seeds": {}}).key
+        groups.setdefault(record.cell.task, {}).setdefault(setting, []).append(record)
+    named: dict[str, list[Record]] = {}
+    for task, by_setting in groups.items():
+        for number, own in enumerate(by_setting.values(), 1):
+            cell = own[0].cell
+            name = task if len(by_setting) == 1 else f"{task} with {cell.label} at learning rate {cell.protocol.lr:.2g}"
+            # settings that differ elsewhere, such as in the batch size, still need names of their own
+            named[name if name not in named else f"{name}, setting {number}"] = own
+    return named
+
+
+def _build_seed_grids(settings: Mapping[str, Sequence[Record]]) -> dict[str, SeedGrid]:
+    """The complete seed grids by setting."""
+    grids = {name: build_seed_grid(records) for name, records in settings.items()}
+    return {name: grid for name, grid in grids.items() if grid is not None}
 
 
 def _describe_power(found: SeedGrid, margin: float) -> str:
@@ -98,7 +114,7 @@ def count_masks_needed(sd: float, margin: float) -> int | None:
 
 
 def build_seed_grid(records: Sequence[Record]) -> SeedGrid | None:
-    """The grid of one task's records; None where a score is missing, or where one of the streams does not vary."""
+    """The grid of one setting's records; None where a score is missing, or where one of the streams does not vary."""
     scores, every = {}, []
     for r in records:
         value = get_score(r, next(iter(r.averages), FIRST_METRIC))

@@ -43,7 +43,7 @@ def test_a_tiny_run_resumes_and_its_report_keeps_the_verdict(
     first = capsys.readouterr()
     assert "no evidence about the paper" in first.out and "verdict: " in first.out
     cells = sorted((tmp_path / "cells").glob("*.json"))
-    assert len(cells) == 2 * 5  # two tasks; four crossed, and the one of all streams that is not among them
+    assert len(cells) == 3 * 5  # three tasks; four crossed, and the one of all streams that is not among them
     report = report_of(tmp_path)
     assert report.index("no evidence about the paper") < report.index("Verdict: ") < report.index("Evidence")
     assert "Signs of failure" in report

@@ -11,7 +11,14 @@ from scipy import stats
 from harness.core.record import Record
 from harness.core.seeds import equal
 from studies.answer import StudyRuns
-from studies.rules.streams import build_seed_grid, compute_beyond_p, compute_upper_sd, count_masks_needed, judge
+from studies.rules.streams import (
+    build_seed_grid,
+    compute_beyond_p,
+    compute_upper_sd,
+    count_masks_needed,
+    group_settings,
+    judge,
+)
 from studies.study import load_study
 from tests.reports.records import cell, record
 
@@ -124,3 +131,28 @@ def test_undecided_says_how_many_masks_it_would_take() -> None:
     assert needed is not None
     bound = [math.sqrt((n - 1) / stats.chi2.ppf(0.05, n - 1)) for n in (needed - 1, needed)]
     assert bound[0] >= 2.0 > bound[1]
+
+
+def test_learning_rates_of_one_task_are_grids_of_their_own() -> None:
+    """In one grid the scores of the last rate would replace those of the others."""
+    quiet, loud = grid(0.1, 3.0, 0.2), grid(6.0, 0.1, 0.2)
+    loud = [
+        record(r.scores["accuracy"], cell("rte", "lorasp", seeds=r.cell.seeds, protocol={"lr": 4e-3}), ("rte",))
+        for r in loud
+    ]
+    found = judge(load_study("seed-sensitivity"), StudyRuns([*quiet, *loud], margin=2.0))
+    kinds = {name: part.kind for name, part in found.parts.items()}
+    assert kinds == {
+        "rte with lorasp at learning rate 0.001": "confirmed",
+        "rte with lorasp at learning rate 0.004": "contradicted",
+    }
+    alone = [judge(load_study("seed-sensitivity"), StudyRuns(own, margin=2.0)) for own in (quiet, loud)]
+    sds = {(row["task"], row["varied"]): row["sd"] for row in found.rows}
+    for (name, _), one in zip(kinds.items(), alone, strict=True):
+        assert all(sds[name, row["varied"]] == row["sd"] for row in one.rows)
+
+
+def test_other_settings_of_one_task_have_names_of_their_own() -> None:
+    records = [record(70.0, cell("rte", "lorasp", protocol={"batch_size": size}), ("rte",)) for size in (8, 16, 32)]
+    names = list(group_settings(records))
+    assert len(set(names)) == 3 and all(name.startswith("rte with lorasp") for name in names)
