@@ -141,15 +141,12 @@ def test_learning_rates_of_one_task_are_grids_of_their_own() -> None:
         for r in loud
     ]
     found = judge(load_study("seed-sensitivity"), StudyRuns([*quiet, *loud], margin=2.0))
-    kinds = {name: part.kind for name, part in found.parts.items()}
-    assert kinds == {
-        "rte with lorasp at learning rate 0.001": "confirmed",
-        "rte with lorasp at learning rate 0.004": "contradicted",
-    }
+    names = list(found.parts)
+    assert names == ["rte with lorasp at learning rate 0.001", "rte with lorasp at learning rate 0.004"]
     alone = [judge(load_study("seed-sensitivity"), StudyRuns(own, margin=2.0)) for own in (quiet, loud)]
     sds = {(row["task"], row["varied"]): row["sd"] for row in found.rows}
-    for (name, _), one in zip(kinds.items(), alone, strict=True):
-        assert all(sds[name, row["varied"]] == row["sd"] for row in one.rows)
+    for name, one in zip(names, alone, strict=True):
+        assert {row["varied"]: row["sd"] for row in one.rows} == {v: sd for (n, v), sd in sds.items() if n == name}
 
 
 def test_other_settings_of_one_task_have_names_of_their_own() -> None:
