@@ -229,7 +229,7 @@ def _print_bench(result: Bench, out: Path | None) -> None:
 TUNING = {"tune", "tune_tasks", "tune_seeds"}
 # `bench grid` compares training only: it neither tunes nor writes the report, and it stores no cells to resume from
 EXCLUDED_FIELDS = (
-    frozenset("out log executor devices address slurm profile retry margin save_adapters init_from".split())
+    frozenset("out log executor devices address slurm profile retry margin save_adapters sharpness init_from".split())
     | TUNING
     | REPORT_FIELDS
     | DECLARED_FIELDS

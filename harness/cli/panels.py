@@ -23,7 +23,7 @@ PANELS: Mapping[str, str] = {
     "Options of suites (also as --option NAME=VALUE)": "",
     "Devices, memory and speed": "device devices executor threads pack dtype quantize recompute cache memory repeats",
     "Output and report": "out to as_json formats figures profile collapse_margin published with_text tensorboard log"
-    " save_adapters detail",
+    " save_adapters sharpness detail",
     "Advanced": "retry plugin runs help",
 }
 """Title of a group -> names of its flags, in the order of the help."""

@@ -19,7 +19,7 @@ from harness.core.text import count_noun
 
 FLAGS = frozenset(
     "preset protocol model data_dir data_file seeds lr epochs max_steps batch_size max_length train_rows eval_rows"
-    " dtype device devices pack threads out margin retry formats figures plugin".split()
+    " dtype device devices pack threads out margin retry formats figures plugin sharpness".split()
 )
 """Fields of Spec that the user may override in a study. Others (methods, tasks) are part of its question."""
 COLOURS = {"confirmed": "green", "contradicted": "red", "undecided": "yellow"}

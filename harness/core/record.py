@@ -159,6 +159,32 @@ class Forgetting(Strict):
         return self.after - self.before
 
 
+class TopEigenvalue(Strict):
+    """The largest eigenvalue of a Hessian, by the Lanczos method on differences of gradients."""
+
+    eigenvalue: float = Field(description="largest eigenvalue of the Hessian of the mean training loss")
+    lowest: float = Field(description="lowest Ritz value: the lowest eigenvalue lies at or below it")
+    iterations: int = Field(description="products of the Hessian with a vector")
+    change: float | None = Field(description="relative change of the eigenvalue in the last iteration; null after one")
+    residual: float = Field(description="norm of H y - eigenvalue y for its unit vector y, relative to the eigenvalue")
+    step_change: float = Field(description="relative change of y H y when the difference step is twice as long")
+    asymmetry: float = Field(description="largest difference of two entries of H that symmetry makes equal, relative")
+
+
+class Sharpness(Strict):
+    """Sharpness of the training loss before and after training, on rows that are the same for all methods and seeds.
+
+    An eigenvalue is null for parameters that the method does not have, where the loss is not finite, and where its
+    residual, asymmetry or change with the step is above 5 %.
+    """
+
+    rows: int = Field(description="number of training rows")
+    before: TopEigenvalue | None = Field(description="at initialization, in the trainable parameters, head excluded")
+    after: TopEigenvalue | None = Field(description="after training, in the trainable parameters, head excluded")
+    before_with_head: TopEigenvalue | None = Field(description="at initialization, in all trainable parameters")
+    after_with_head: TopEigenvalue | None = Field(description="after training, in all trainable parameters")
+
+
 class Truncation(Strict):
     """Rows longer than max_length, whose tokens beyond it were truncated."""
 
@@ -213,6 +239,7 @@ class Record(Strict):
     forgetting: Forgetting | None = Field(
         default=None, description="loss on a held-out text; null where the suite has none, and in older records"
     )
+    sharpness: Sharpness | None = Field(default=None, description="null without --sharpness, and in older records")
     started: Time = Field(description="UTC, ISO 8601")
     finished: Time
     extra: Annotated[dict[str, Any], AfterValidator(_drop_digest)] = Field(

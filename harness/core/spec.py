@@ -37,7 +37,7 @@ DECLARED_FIELDS = frozenset({"primary", "collapse_margin"})
 """Fields of the question; a report of stored results takes them too, and flags them as post hoc."""
 MACHINE_FIELDS = (
     frozenset(
-        "device devices executor address slurm threads pack cache retry out profile save_adapters margin log "
+        "device devices executor address slurm threads pack cache retry out profile save_adapters sharpness margin log "
         "max_hours max_cells max_cost price".split()
     )
     | REPORT_FIELDS
@@ -361,6 +361,13 @@ class Spec(BaseModel):
         description=(
             "save each adapter with its head in peft's format as OUT/adapters/KEY; finished cells without a"
             " saved adapter train again; default: off"
+        ),
+    )
+    sharpness: bool = Field(
+        default=False,
+        description=(
+            "measure the sharpness of the training loss (largest eigenvalue of its Hessian) of each cell before and"
+            " after training, in fp32 only; finished cells without it train again; default: off"
         ),
     )
     margin: float | None = Field(

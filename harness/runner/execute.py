@@ -89,8 +89,9 @@ def execute(
     """
     budget = budget or Budget()
     machine, budget.workers = executor.describe(), executor.workers
-    # a checkpoint of a run without --save-adapters lacks the adapters of its finished cells
+    # a checkpoint of a run without --save-adapters lacks those of its finished cells; so for --sharpness
     made_by = machine.environment.model_dump() | {"--save-adapters": spec.save_adapters}
+    made_by |= {"--sharpness": True} if spec.sharpness else {}
     checkpoints = Checkpoints(store.out / "checkpoints", made_by, listener.note)
     keys = {cell.key for cell in cells}
     recorder = Recorder(store, machine.environment, keys, chosen="asked" if spec.pack else "memory")
@@ -191,12 +192,12 @@ def _list_jobs(
     resumed_keys: set[str] = set()
     for pack, checkpoint in checkpoints.find(plan.cells, {cell.key for cell in cells}, spec.pack):
         resumed_keys |= set(checkpoint.slot_keys)
-        yield PackJob(pack, checkpoint, spec.save_adapters)
+        yield PackJob(pack, checkpoint, spec.save_adapters, spec.sharpness)
     waiting = [cell.key for cell in cells if cell.key not in resumed_keys]
     weigh = functools.partial(weigh_pack, device=capacity.device)
     balance = functools.partial(balance_packs, workers=workers, weigh=weigh)
     for pack in group_remaining(plan.cells, waiting, spec.pack or capacity.most, balance if workers > 1 else None):
-        yield PackJob(pack, save_adapters=spec.save_adapters)
+        yield PackJob(pack, save_adapters=spec.save_adapters, sharpness=spec.sharpness)
 
 
 def _resolve(

@@ -155,6 +155,7 @@ def _build_outcome_fields(
         "train_state": result.state,
         "phases": result.phases,
         "forgetting": result.forgetting,
+        "sharpness": result.sharpness,
         "extra": result.extra,
     }
 

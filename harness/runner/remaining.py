@@ -41,6 +41,9 @@ def find_remaining(plan: Plan, spec: Spec, store: Store, executor: Executor) -> 
     if spec.save_adapters:
         records, adapter_notes = require_adapters(store.out, plan, records)
         notes += adapter_notes
+    if spec.sharpness:
+        records, sharpness_notes = require_sharpness(plan, records)
+        notes += sharpness_notes
     missing = select_missing_cells(plan.cells, records, retry=spec.retry)
     if missing:  # may import torch and build models of the methods, which a finished run does not need
         from harness.planning.preflight import drop_unfit_cells
@@ -78,4 +81,23 @@ def require_adapters(out: Path, plan: Plan, records: dict[str, Record]) -> tuple
     if lacking:
         cells = count_having(len(lacking), "finished cell")
         lines.append(f"{cells} no saved adapter: training again to save it")
+    return {k: r for k, r in records.items() if k not in lacking}, lines
+
+
+def require_sharpness(plan: Plan, records: dict[str, Record]) -> tuple[dict[str, Record], list[str]]:
+    """The records without those that lack the sharpness, so that their cells run again, and a note about it.
+
+    Raises UserError for cells whose gradients are too coarse to be differentiated.
+    """
+    coarse = [p.cell for p in plan.cells if p.cell.dtype != "fp32" or p.cell.quantize != "none"]
+    if coarse:
+        raise UserError(
+            f"--sharpness with {coarse[0].title} in {coarse[0].precision}: differences of rounded gradients are noise;"
+            " allowed: --dtype fp32 --quantize none; leave out --sharpness, or these cells"
+        )
+    keys = {planned.key for planned in plan.cells}
+    lacking = {k for k, r in records.items() if k in keys and r.status == "ok" and r.sharpness is None}
+    lines = []
+    if lacking:
+        lines = [f"{count_having(len(lacking), 'finished cell')} no sharpness: training again to measure it"]
     return {k: r for k, r in records.items() if k not in lacking}, lines

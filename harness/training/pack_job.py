@@ -33,6 +33,7 @@ class PackJob:
     pack: Pack
     start: PackCheckpoint | None = None
     save_adapters: bool = False
+    sharpness: bool = False
 
     @property
     def slots(self) -> list[int]:

@@ -27,6 +27,7 @@ from harness.core.quantization import SIMULATED_NOTE
 from harness.core.record import Phases
 from harness.data.inputs import Inputs
 from harness.data.task_types import load_task_type
+from harness.data.task_types.base import Losses, Split
 from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import measure_storage
@@ -34,13 +35,14 @@ from harness.models.weights_report import describe_drawn_parameters, list_drawn_
 from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
 from harness.training.held_out import HeldOutLoss
 from harness.training.pack_job import PackJob
-from harness.training.pack_setup import attach_methods, count_parameters, load_backbone
+from harness.training.pack_setup import attach_methods, build_calibration, count_parameters, load_backbone
 from harness.training.result import Result
 from harness.training.scoring import score_pack
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from harness.core.listener import Listener
+    from harness.training.sharpness import PackSharpness
 
 
 def train_pack(
@@ -124,6 +126,8 @@ class PackTraining:
             evaluate=held_out_seconds,
         )
         self.scoring_seconds, self.noted_fallback = 0.0, False
+        # before a checkpoint is restored: at the initial values, which follow from the seeds
+        self.sharpness = self._measure_sharpness(split, losses) if job.sharpness else None
         self.results: dict[int, Result] = {}
         self.marks: dict[str, int] = {}
         if job.start is not None:
@@ -135,6 +139,15 @@ class PackTraining:
         if text is None:
             return None
         return HeldOutLoss(text, self.model, self.inputs.tokenizer, autocast=self.autocast)
+
+    def _measure_sharpness(self, split: Split, losses: Losses) -> PackSharpness:
+        """The sharpness of all members at their initial values."""
+        from harness.training.sharpness import PackSharpness  # imports scipy, which training does not need
+
+        began = time.perf_counter()
+        sharpness = PackSharpness(self.trainer.model, self.attached, build_calibration(split, losses))
+        self.scoring_seconds += time.perf_counter() - began
+        return sharpness
 
     def _resume(self, start: PackCheckpoint) -> None:
         """Restore a checkpoint. Raises CheckpointMismatch if the state does not fit the attached pack."""
@@ -197,11 +210,14 @@ class PackTraining:
                 self.first, self.inputs, self.device, self.trainer.model, len(members), autocast=self.autocast
             )
             losses = self.held_out.compute(self.trainer.model, len(members)) if self.held_out else []
+            sharpness = self.sharpness.describe(members) if self.sharpness else []
             for row, member in enumerate(members):
                 if self.trainer.totals[member] == self.trainer.optimizer.steps:
                     self.results[member] = self._build_result(row, member, scored[row])
                     if self.held_out:
                         self.results[member].forgetting = self.held_out.describe(losses[row])
+                    if self.sharpness:
+                        self.results[member].sharpness = sharpness[row]
         finally:
             self.scoring_seconds += time.perf_counter() - began
 

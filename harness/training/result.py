@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.core.method import Exported
-from harness.core.record import Forgetting, Parameters, Phases, TrainState
+from harness.core.record import Forgetting, Parameters, Phases, Sharpness, TrainState
 from harness.core.stored_files import encode_parquet
 from harness.training.history import TrainingHistory
 
@@ -33,6 +33,7 @@ class Result:
     adapter: Exported | None = None
     notes: tuple[str, ...] = ()
     forgetting: Forgetting | None = None
+    sharpness: Sharpness | None = None
 
 
 def to_plain(result: Result) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def to_plain(result: Result) -> dict[str, Any]:
         "extra": to_json(result.extra).decode(),
         "notes": list(result.notes),
         "forgetting": None if result.forgetting is None else result.forgetting.model_dump(),
+        "sharpness": None if result.sharpness is None else result.sharpness.model_dump(),
         "adapter": None if result.adapter is None else _encode_adapter(result.adapter),
     }
 
@@ -66,6 +68,7 @@ def from_plain(plain: dict[str, Any]) -> Result:
         extra=json.loads(plain["extra"]),
         notes=tuple(plain.get("notes", ())),
         forgetting=Forgetting(**plain["forgetting"]) if plain.get("forgetting") else None,
+        sharpness=Sharpness(**plain["sharpness"]) if plain.get("sharpness") else None,
         adapter=None if plain["adapter"] is None else _decode_adapter(plain["adapter"]),
     )
 

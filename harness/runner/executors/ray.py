@@ -269,7 +269,7 @@ class RayExecutor:
             raise describe_error(error) from error
         if isinstance(answer, Refused):
             raise UserError(answer.message)
-        job = PackJob(task.job.own_pack, None, task.job.save_adapters) if answer.restarted else task.job
+        job = dataclasses.replace(task.job, pack=task.job.own_pack, start=None) if answer.restarted else task.job
         fields = {field.name: getattr(answer, field.name) for field in dataclasses.fields(Finished)}
         return PackOutcome(job, **fields, environment=answer.environment, worker=answer.label or task.label)
 

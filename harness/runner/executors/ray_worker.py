@@ -184,7 +184,7 @@ def _train(name: str, packed: bytes, parcels: Mapping[str, Any], reference: Any,
     # other processors give other bits: the record would be of neither machine
     restarted = job.start is not None and own_made_by != made_by
     if restarted:
-        job = PackJob(job.own_pack, None, job.save_adapters)
+        job = dataclasses.replace(job, pack=job.own_pack, start=None)
     with tempfile.TemporaryDirectory(prefix="lorasp-") as folder:
         checkpoints = SentCheckpoints(Path(folder), own_made_by, channel, listener)
         start = None

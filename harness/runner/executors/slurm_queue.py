@@ -73,7 +73,7 @@ class PackQueue:
     def adopt(self, jobs: deque[PackJob]) -> None:
         """Take over the jobs that an earlier run submitted, and drop their cells from `jobs`."""
         wanted = {key for job in jobs for key in job.own_pack.keys}
-        save_adapters = any(job.save_adapters for job in jobs)
+        save_adapters, sharpness = any(job.save_adapters for job in jobs), any(job.sharpness for job in jobs)
         foreign_ids: set[str] = set()
         stale_ids: set[str] = set()
         for name in self.files.list_names("submissions"):
@@ -82,7 +82,7 @@ class PackQueue:
                 submission = self.files.replace_token(name, submission)
             if submission is not None and job is not None and not wanted & set(job.own_pack.keys):
                 foreign_ids.add(submission.id or "")  # cells of another command with the same folder
-            elif submission is None or job is None or (save_adapters and not job.save_adapters):
+            elif submission is None or job is None or save_adapters > job.save_adapters or sharpness > job.sharpness:
                 stale_ids |= {submission.id} if submission is not None and submission.id else set()
                 self.files.discard(name)
             else:
@@ -297,4 +297,4 @@ def _drop_cells(job: PackJob, keys: set[str]) -> PackJob | None:
     slots = [slot for slot in job.slots if job.pack.members[slot].key not in keys]
     if len(slots) == len(job.slots):
         return job
-    return PackJob(job.pack.select(slots), save_adapters=job.save_adapters) if slots else None
+    return dataclasses.replace(job, pack=job.pack.select(slots), start=None) if slots else None

@@ -114,7 +114,7 @@ def run_trials(
     total = sum(map(len, todo.values()))
     listener = listen(total)
     remaining: set[str] = set()
-    trial_spec = spec.model_copy(update={"save_adapters": False})  # nobody uses the adapters of trials
+    trial_spec = spec.model_copy(update={"save_adapters": False, "sharpness": False})  # nobody uses those of trials
     try:
         for line in set_aside:
             listener.note(line)
