@@ -175,7 +175,7 @@ class Sharpness(Strict):
     """Sharpness of the training loss before and after training, on rows that are the same for all methods and seeds.
 
     An eigenvalue is null for parameters that the method does not have, where the loss is not finite, and where its
-    residual, asymmetry or change with the step is above 5 %.
+    residual, asymmetry or change with the step is above 2 %.
     """
 
     rows: int = Field(description="number of training rows")

@@ -2,7 +2,7 @@
 
     v [K, N] --multiply--> H v [K, N] --orthogonalize--> next v;  tridiagonal T_k of each replica --> eigenvalue [K]
 
-The Lanczos method (Golub and Van Loan, Matrix Computations, 10.1) searches the same Krylov space as power iteration but
+The Lanczos method (Golub and Van Loan, Matrix Computations, section 10.1) searches the same Krylov space as power iteration but
 finds the largest eigenvalue rather than that of largest magnitude. With B = 0 the block of A is zero and the Hessian is
 indefinite, so that power iteration may end at the most negative eigenvalue, or between both.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.core.record import TopEigenvalue
 
 MAX_ITERATIONS = 60
-TOLERANCE = 1e-3
+TOLERANCE = 1e-2
 """Residual of the eigenpair relative to its eigenvalue: some eigenvalue of the matrix is as near as that."""
 TINY = float(np.finfo(np.float64).tiny)
 Multiply = Callable[[Tensor, float], Tensor]
@@ -61,7 +61,7 @@ class _Replica:
         # of a symmetric matrix, the entry before the diagonal is the one after the diagonal in the row before
         gap = abs(before - self.beside[-1]) if self.beside else 0.0
         self.asymmetry = max(self.asymmetry, gap)
-        # |H y - eigenvalue y| of the vector y = basis * weights (Golub and Van Loan, theorem 10.1.1)
+        # |H y - eigenvalue y| of the vector y = basis * weights (Golub and Van Loan, section 10.1)
         self.residual = beta * abs(float(self.weights[-1])) / size
         self.beside.append(beta)
         self.is_done = self.residual <= TOLERANCE

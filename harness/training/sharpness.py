@@ -26,7 +26,7 @@ from harness.replicas.cuda_graph import use_side_stream
 from harness.replicas.groups import Attached, ParameterGroup
 from harness.training.lanczos import find_top_eigenvalues
 
-MAX_ERROR = 0.05
+MAX_ERROR = 0.02
 """Greatest residual, asymmetry and change with the step of an eigenvalue that is returned.
 
 Where H is not symmetric, the gradients are not those of one function and there is no Hessian. DoRA's are not: it takes

@@ -17,6 +17,7 @@ from studies.study import Kind, Study
 from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, group_tasks, judge_not_worse
 from studies.surface.rates import BestRate, choose_rates
 from studies.surface.runs import GROUP, collect_runs
+from studies.surface.sharpness import CORRELATION_NOTES, SHARPNESS_NOTES, list_correlations, list_sharpness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,8 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     tables: list[Extra] = [
         ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
         ("Scores at the best rates, by task", _list_scores(tasks), SCORES),
+        ("Sharpness of the loss", list_sharpness(runs, best, reference), SHARPNESS_NOTES),
+        ("Sharpness and best rate", list_correlations(runs, best), CORRELATION_NOTES),
         ("The same rate for all methods", _list_common_rates(runs, study.options["subject"], reference), COMMON),
     ]
     notes = [

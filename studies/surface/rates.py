@@ -83,15 +83,20 @@ class BestRate:
         return sum(width for width, good in zip(widths, usable, strict=True) if good)
 
 
-def choose_rates(runs: pd.DataFrame) -> dict[tuple[Place, str], BestRate]:
-    """(place, method) -> its best rate, of the runs of the search; without those that no rate has a score for."""
+def draw_seeds(count: int) -> np.ndarray:
+    """Bootstrap draws [DRAWS, count] of the numbers of `count` seeds, the same each time."""
     import numpy as np
 
+    return np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
+
+
+def choose_rates(runs: pd.DataFrame) -> dict[tuple[Place, str], BestRate]:
+    """(place, method) -> its best rate, of the runs of the search; without those that no rate has a score for."""
     search = runs[runs["stage"] == "search"]
     best: dict[tuple[Place, str], BestRate] = {}
     for place, group in search.groupby(list(GROUP), sort=False):
         seeds = sorted(set(group["seed"]))
-        draws = np.random.default_rng(SEED).integers(len(seeds), size=(DRAWS, len(seeds)))
+        draws = draw_seeds(len(seeds))
         for method, own in group.groupby("method", sort=False):
             if own["lr"].nunique() > 1:
                 found = _choose_rate(place, str(method), own, seeds, draws)

@@ -44,6 +44,13 @@ COLUMNS = {
     "commit": "git commit of the harness",
 }
 """The columns of a table of runs and their meaning."""
+SHARPNESS = {
+    "sharpness_before": "largest eigenvalue of the Hessian at initialization, in the trainable parameters without head",
+    "sharpness_after": "the same after training",
+    "sharpness_before_with_head": "the same at initialization, in all trainable parameters",
+    "sharpness_after_with_head": "the same after training",
+}
+"""Columns that only runs with --sharpness have; a table without any such run has none of them."""
 GROUP = ("suite", "task", "batch_size", "budget")
 """Runs that are compared with each other have these in common."""
 
@@ -52,7 +59,8 @@ def collect_runs(records: Sequence[Record]) -> pd.DataFrame:
     """The table of these records. A seed is one of the search if some method ran it at several rates of a task."""
     import pandas as pd
 
-    runs = pd.DataFrame([_build_row(record) for record in records], columns=list(COLUMNS))
+    measured = list(SHARPNESS) if any(record.sharpness for record in records) else []
+    runs = pd.DataFrame([_build_row(record) for record in records], columns=[*COLUMNS, *measured])
     rates = runs.groupby([*GROUP, "method", "seed"])["lr"].nunique()
     searching = set(rates[rates > 1].index.get_level_values("seed"))
     # without a search there is nothing to confirm: those runs are of one rate that the user has given
@@ -89,7 +97,17 @@ def _build_row(record: Record) -> dict[str, object]:
         "precision": cell.precision,
         "device": record.environment.machine if record.environment else None,
         "commit": record.environment.commit if record.environment else None,
+        **_list_sharpness(record),
     }
+
+
+def _list_sharpness(record: Record) -> dict[str, float]:
+    """The eigenvalues by column; missing ones are nan."""
+    values = {}
+    for column in SHARPNESS if record.sharpness else ():
+        eigenvalue = getattr(record.sharpness, column.removeprefix("sharpness_"))
+        values[column] = math.nan if eigenvalue is None else eigenvalue.eigenvalue
+    return values
 
 
 def write_runs(runs: pd.DataFrame, path: Path) -> None:
@@ -99,6 +117,9 @@ def write_runs(runs: pd.DataFrame, path: Path) -> None:
     stream = io.BytesIO()
     order = ["suite", "task", "method", "batch_size", "budget", "lr", "stage", "seed"]
     rounded = runs.sort_values(order).round({"score": 3, "validation": 3, "majority": 3})
+    for column in rounded.columns.intersection(list(SHARPNESS)):
+        # 7 significant digits: eigenvalues span orders of magnitude, and their error is about 1e-3
+        rounded[column] = rounded[column].astype("float32")
     rounded.to_parquet(stream, index=False, compression="zstd")
     write_atomically(path, stream.getvalue())
 
