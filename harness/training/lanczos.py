@@ -2,7 +2,7 @@
 
     v [K, N] --multiply--> H v [K, N] --orthogonalize--> next v;  tridiagonal T_k of each replica --> eigenvalue [K]
 
-The Lanczos method (Golub and Van Loan, Matrix Computations, section 10.1) searches the same Krylov space as power iteration but
+The method (Golub and Van Loan, Matrix Computations, section 10.1) searches the same Krylov space as power iteration but
 finds the largest eigenvalue rather than that of largest magnitude. With B = 0 the block of A is zero and the Hessian is
 indefinite, so that power iteration may end at the most negative eigenvalue, or between both.
 """
