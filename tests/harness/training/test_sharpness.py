@@ -177,6 +177,7 @@ def test_a_replica_that_diverged_has_none_and_disturbs_no_other(tiny_bert: Calla
     assert broken[1].eigenvalue == pytest.approx(healthy[1].eigenvalue, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_of_no_function_have_no_hessian(tiny_bert: Callable[..., nn.Module]) -> None:
     """DoRA's backward pass takes the norm of its direction for a constant."""
     model, attached = attach(tiny_bert(), [METHODS.get("dora")()], [SEED], 20)

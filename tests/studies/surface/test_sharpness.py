@@ -83,6 +83,7 @@ def test_a_table_keeps_the_columns_and_one_without_them_is_read(tmp_path: Path) 
     assert not set(SHARPNESS) & set(old) and not list_sharpness(old, {}, "lora") and not list_correlations(old, {})
 
 
+@pytest.mark.slow
 def test_a_study_with_sharpness_has_its_tables(tmp_path: Path) -> None:
     declared = tmp_path / "small.toml"
     declared.write_text(SMALL)
