@@ -19,6 +19,7 @@ from harness.core.cell import Precision
 from harness.core.errors import UserError
 from harness.core.failure import is_out_of_memory
 from harness.core.quantization import QUANTIZATIONS, Quantization
+from harness.models.depth import set_depth
 from harness.models.padding import check_pad_token, check_padding, reconcile_model, reconcile_tokenizer
 from harness.models.shapes import build_shape_config
 from harness.models.weights_report import DRAWN, check_weights
@@ -249,10 +250,10 @@ def load_config(source: ModelSource, outputs: int | None) -> Any:
 
     overrides = {} if outputs is None else {"num_labels": outputs}
     if source.shape is not None:
-        return build_shape_config(source.shape, overrides)
+        return set_depth(build_shape_config(source.shape, overrides), source.layers)
     config = AutoConfig.from_pretrained(str(source.path), **LOCAL, **overrides)
     check_pad_token(source, config)
-    return config
+    return set_depth(config, source.layers)
 
 
 def _choose_auto_class(config: Any, outputs: int | None) -> Any:

@@ -33,6 +33,7 @@ class ModelSource:
     """A local model folder in transformers' layout, with the content hash of its weights.
 
     With `shape`, a name of harness/models/shapes.py, the weights are random and only the tokenizer comes from `path`.
+    With `layers` the configuration has so many blocks, for predictions from a shallow copy of a deep model.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelSource:
     precision: Literal["fp32", "fp16", "as stored"]
     stand_in: bool
     shape: str | None = None
+    layers: int | None = None
 
 
 def resolve(chosen: Preset, suite: str, model: str | None) -> ModelSource:

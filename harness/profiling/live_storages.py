@@ -45,6 +45,27 @@ class StorageLife:
     freed_at: float = math.inf
 
 
+@dataclasses.dataclass
+class Span:
+    """Counts between two calls of `LiveStorages.mark`: bytes at its start and end and at its peak, which is an event.
+
+    `launches` and `flops` are those of the span alone.
+    """
+
+    label: str
+    start: int
+    end: int
+    peak: int
+    peak_at: int
+    launches: int = 0
+    flops: int = 0
+
+    @property
+    def height(self) -> int:
+        """The peak above the start."""
+        return self.peak - self.start
+
+
 class LiveStorages(TorchDispatchMode):
     """Counts the storages that operations create while the mode is on.
 
@@ -57,6 +78,8 @@ class LiveStorages(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.block = block
         self.live = self.peak = self.launches = self.flops = 0
+        self.spans: list[Span] = []
+        self._span: Span | None = None
         self._records: dict[int, tuple[Any, StorageLife]] = {}
         self._now = self._peak_at = 0
 
@@ -77,10 +100,13 @@ class LiveStorages(TorchDispatchMode):
         writes = op._schema.is_mutable
         if (views and not writes) or op in _COSTLESS:
             return
-        self.launches += 1
         formula = FORMULAS.get(op._overloadpacket)
-        if formula is not None:
-            self.flops += int(formula(*args, **(kwargs or {}), out_val=out))
+        flops = 0 if formula is None else int(formula(*args, **(kwargs or {}), out_val=out))
+        self.launches += 1
+        self.flops += flops
+        if self._span is not None:
+            self._span.launches += 1
+            self._span.flops += flops
 
     def _note(self, tensor: Tensor, *, created: bool) -> None:
         """Record the tensor's storage unless it is known; one that was not `created` here has size 0."""
@@ -95,6 +121,8 @@ class LiveStorages(TorchDispatchMode):
         self.live += record.size
         if self.live > self.peak:
             self.peak, self._peak_at = self.live, self._now
+        if self._span is not None and self.live > self._span.peak:
+            self._span.peak, self._span.peak_at = self.live, self._now
 
     def _note_freed(self, key: int, _: Any) -> None:
         if key in self._records:
@@ -103,14 +131,26 @@ class LiveStorages(TorchDispatchMode):
             record.freed_at = self._now
             self.live -= record.size
 
+    def mark(self, label: str) -> None:
+        """End the current span, if there is one, and start the next."""
+        self.close()
+        self._span = Span(label, self.live, self.live, self.live, self._now)
+        self.spans.append(self._span)
+
+    def close(self) -> None:
+        """End the current span."""
+        if self._span is not None:
+            self._span.end, self._span = self.live, None
+
     def storages(self, tensors: Iterable[Tensor]) -> list[StorageLife]:
         """The recorded storages of some tensors, each once."""
         keys = {t.untyped_storage()._cdata for t in tensors}
         return [self._records[key][1] for key in keys if key in self._records]
 
-    def at_peak(self, storages: Iterable[StorageLife]) -> int:
-        """Bytes of those of `storages` that lived at the peak."""
-        return sum(s.size for s in storages if s.created_at <= self._peak_at < s.freed_at)
+    def at_peak(self, storages: Iterable[StorageLife], event: int | None = None) -> int:
+        """Bytes of those of `storages` that lived at the peak, or at another event."""
+        at = self._peak_at if event is None else event
+        return sum(s.size for s in storages if s.created_at <= at < s.freed_at)
 
 
 _COSTLESS = {

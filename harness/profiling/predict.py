@@ -17,6 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.models.fake import build_fake_model
+from harness.profiling.by_blocks import BlockPredictor
 from harness.profiling.prediction import Prediction, Step
 from harness.profiling.request import make_synthetic_rows
 from harness.profiling.trace import trace
@@ -26,8 +27,18 @@ from harness.training.pack_setup import attach_methods
 from harness.training.trainer import Trainer
 
 
-def predict(step: Step) -> Prediction:
-    """The prediction of one training step. Raises what a method raises that reads the backbone's weights to attach."""
+def predict(step: Step, blocks: BlockPredictor | None = None) -> Prediction:
+    """The prediction of one training step. Raises what a method raises that reads the backbone's weights to attach.
+
+    A deep model whose blocks are alike is predicted from shallow ones. `blocks` keeps what later steps share.
+    """
+    with use_fake_tensors():
+        by_blocks = (blocks or BlockPredictor()).predict(step)
+    return predict_whole(step) if by_blocks is None else by_blocks
+
+
+def predict_whole(step: Step) -> Prediction:
+    """As `predict`, by a step of the whole model: the reference for predictions from shallow models."""
     with use_fake_tensors():
         return trace(prepare_trainer(step), step.device)
 

@@ -46,13 +46,20 @@ def trace(trainer: Trainer, device: str) -> Prediction:
         trainer.after_forward.remove(count_forward)
         trainer.before_update.remove(list_gradients)
     state_shares = measure_shares(trainer.model, trainer.attached, trainer.optimizer.list_tensors(), block)
-    created = counts.at_peak(gradients)
-    state_shares["gradients"] += created
-    # if the peak lies late in the backward pass, part of the activations is freed by then
-    activations = min(forward["live"], counts.peak - created)
-    rest = counts.peak - created - activations + CUBLAS_WORKSPACE[device]
-    shares = MemoryShares(**state_shares, activations=activations, rest=rest)
+    shares = split_peak(state_shares, counts.peak, counts.at_peak(gradients), forward["live"], device)
     return Prediction(len(trainer.members), shares, counts.flops, forward["flops"], counts.launches)
+
+
+def split_peak(state_shares: dict[str, int], peak: int, created: int, forward: int, device: str) -> MemoryShares:
+    """Memory by category: of the state, and of a peak with `created` bytes of gradients that autograd created.
+
+    `forward` are the bytes of saved activations at the end of the forward pass.
+    """
+    # if the peak lies late in the backward pass, part of the activations is freed by then
+    activations = min(forward, peak - created)
+    shares = state_shares | {"gradients": state_shares["gradients"] + created}
+    rest = peak - created - activations + CUBLAS_WORKSPACE[device]
+    return MemoryShares(**shares, activations=activations, rest=rest)
 
 
 def _list_quantization_state(model: nn.Module) -> Iterator[Tensor]:
