@@ -22,6 +22,7 @@ from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Span
 from harness.profiling.prediction import Prediction, Step
 from harness.profiling.shallow import ShallowTrace, TracedSpan, trace_spans
 from harness.profiling.trace import measure_shares, split_peak
+from harness.replicas.fused_adamw import FusedAdamW
 from harness.replicas.optimizer import ReplicaOptimizer
 from harness.training.recompute import find_blocks
 from harness.training.trainer import Trainer
@@ -30,6 +31,8 @@ SHALLOW = (3, 4)
 """Blocks of the two traced models: the larger one has two inner blocks to compare."""
 ENDS = {"first": (0, 0), "second": (1, 1), "last but one": (1, 2), "last": (2, 3)}
 """Block -> its number in each of the traced models. Peaks of inner blocks lie on a line, so its ends are the largest."""
+LEAFWISE = (ReplicaOptimizer, FusedAdamW)
+"""Optimizers that update the gradients that autograd created leaf by leaf."""
 DIRECTIONS = ("forward", "backward")
 
 
@@ -192,8 +195,8 @@ def is_local(trainer: Trainer) -> bool:
     """Whether nothing runs in a step beside forward pass, backward pass and update: no penalty, no callback after it."""
     attached = trainer.attached
     created = has_created_gradients(trainer)
-    # an optimizer of its own may update all gradients that autograd created as one tensor, which is no line
-    known = type(trainer.optimizer) is ReplicaOptimizer or not created
+    # another optimizer may update all gradients that autograd created as one tensor, which is no line
+    known = type(trainer.optimizer) in LEAFWISE or not created
     # for a small group the gradients are gathered, and that is no line either
     gathered = created and any(g.theta.numel() <= trainer.optimizer.gathered for g in attached.groups if g.parameters)
     return attached.penalty is None and not attached.after_step and attached.model is None and known and not gathered
