@@ -16,6 +16,7 @@ from harness.cli.bench import bench
 from harness.cli.board import board
 from harness.cli.examples import examples
 from harness.cli.export import export
+from harness.cli.fit import fit
 from harness.cli.importing import import_results
 from harness.cli.machine import doctor, schema
 from harness.cli.measured import plan, profile
@@ -70,7 +71,7 @@ def root(
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(examples, show, compare, watch, merge, push_to_hub, board),
     *(methods, strategies, suites, new),
-    *(schema, doctor),
+    *(fit, schema, doctor),
     studies,
 )
 for grouped in (run, study, plan, profile, report):

@@ -23,6 +23,7 @@ from harness.profiling.prediction import Prediction, Step
 
 if TYPE_CHECKING:
     from harness.planning.planned_cell import PlannedCell
+    from harness.profiling.by_blocks import BlockPredictor
 
 PLANNED_SHARE = 0.9
 """Share of the free memory to plan for; the rest is for fragmentation and errors of the prediction."""
@@ -62,6 +63,7 @@ class Capacity:
         self.device, self.room, self.cache = device, room, cache
         self._predictions: dict[tuple[str, int], Prediction | str] = {}
         self._dimensions: dict[tuple[str, int | None], Dimensions | None] = {}
+        self._blocks: BlockPredictor | None = None
 
     def step(self, planned: PlannedCell) -> Step:
         """The training step of a cell alone, with all rows of the full length."""
@@ -72,9 +74,33 @@ class Capacity:
         """The prediction of a step with k replicas, or the reason why there is none; extrapolated beyond k = 2."""
         key = build_step_key(step), k
         if key not in self._predictions:
-            predict_step = _predict_cached if self.cache else _predict_anew
+            predict_step = self._predict_cached if self.cache else self._predict_anew
             self._predictions[key] = self._extrapolate(step, k) if k > 2 else predict_step(step, k)
         return self._predictions[key]
+
+    def _predict_cached(self, step: Step, k: int) -> Prediction | str:
+        """The prediction from the cache folder, or a new one that is stored there."""
+        from harness.profiling.prediction_cache import build_prediction_key, read_prediction, write_prediction
+
+        key = build_prediction_key(step, k)
+        if key and (stored := read_prediction(key)):
+            return stored
+        prediction = self._predict_anew(step, k)
+        if key and not isinstance(prediction, str):
+            write_prediction(key, prediction)
+        return prediction
+
+    def _predict_anew(self, step: Step, k: int) -> Prediction | str:
+        from harness.profiling.by_blocks import BlockPredictor
+        from harness.profiling.predict import predict
+
+        self._blocks = self._blocks or BlockPredictor()
+        try:
+            return predict(step.replicas(k), self._blocks)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a method or model raises that reads values of fake tensors
+            return f"the method or its model reads tensor values, but a plan has shapes only ({summarize_error(error)})"
 
     def _extrapolate(self, step: Step, k: int) -> Prediction | str:
         alone, two = self.predicted(step), self.predicted(step, 2)
@@ -132,30 +158,6 @@ class Capacity:
         if two.peak <= alone.peak:  # replicas add nothing to the peak, and the line below would divide by zero
             return min(limit, MAX_PACK_SIZE[self.device])
         return max(1, min(limit, 1 + (room - alone.peak) // (two.peak - alone.peak)))
-
-
-def _predict_cached(step: Step, k: int) -> Prediction | str:
-    """The prediction from the cache folder, or a new one that is stored there."""
-    from harness.profiling.prediction_cache import build_prediction_key, read_prediction, write_prediction
-
-    key = build_prediction_key(step, k)
-    if key and (stored := read_prediction(key)):
-        return stored
-    prediction = _predict_anew(step, k)
-    if key and not isinstance(prediction, str):
-        write_prediction(key, prediction)
-    return prediction
-
-
-def _predict_anew(step: Step, k: int) -> Prediction | str:
-    from harness.profiling.predict import predict
-
-    try:
-        return predict(step.replicas(k))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a method or model raises that reads values of fake tensors
-        return f"the method or its model reads tensor values, but a plan has shapes only ({summarize_error(error)})"
 
 
 def build_step_key(step: Step) -> str:

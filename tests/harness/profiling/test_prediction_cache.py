@@ -30,7 +30,7 @@ def test_a_stored_prediction_is_read_and_a_damaged_one_is_made_again(
     (path,) = tmp_path.rglob("*.json")
     content = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("harness.profiling.predict.predict", lambda _: pytest.fail("predicted again"))
+        patch.setattr("harness.profiling.predict.predict", lambda *_: pytest.fail("predicted again"))
         assert capacity._predict_cached(step, 1) == expected
     path.write_bytes(content.replace(b'"launches": ', b'"launches": 1'))
     assert capacity._predict_cached(step, 1) == expected
