@@ -30,7 +30,7 @@ from harness.training.trainer import Trainer
 SHALLOW = (3, 4)
 """Blocks of the two traced models: the larger one has two inner blocks to compare."""
 ENDS = {"first": (0, 0), "second": (1, 1), "last but one": (1, 2), "last": (2, 3)}
-"""Block -> its number in each of the traced models. Peaks of inner blocks lie on a line, so its ends are the largest."""
+"""Block -> its number in each of the traced models. Peaks of inner blocks lie on a line, so an end is the largest."""
 LEAFWISE = (ReplicaOptimizer, FusedAdamW)
 """Optimizers that update the gradients that autograd created leaf by leaf."""
 DIRECTIONS = ("forward", "backward")
@@ -71,7 +71,7 @@ class DeepStep:
 
 
 def extend_lines(shallow: ShallowTrace, deeper: ShallowTrace, state: DeepState, update: Span | None) -> DeepStep:
-    """The step at full depth, by lines through two traces; `update` is an update of the deeper one, if state has one."""
+    """The step at full depth, by lines through two traces; `update` is the deeper one's, where `state` has one."""
     far = state.depth - deeper.depth
 
     def line(low: int, high: int) -> int:
@@ -153,7 +153,8 @@ class BlockPredictor:
             if read_layouts(trainer) != layouts or not is_local(trainer):
                 return None
             traces.append(trace_spans(trainer, step.device))
-            update = None if state.update is None else measure_update(trainer, step.device)
+            if depth == SHALLOW[-1] and state.update is not None:
+                update = measure_update(trainer, step.device)
         shallow, deeper = traces
         return (extend_lines(shallow, deeper, state, update), state) if are_alike(shallow, deeper) else None
 
@@ -192,7 +193,7 @@ def prepare_deep(step: Step, min_depth: int) -> tuple[DeepState, Any] | None:
 
 
 def is_local(trainer: Trainer) -> bool:
-    """Whether nothing runs in a step beside forward pass, backward pass and update: no penalty, no callback after it."""
+    """Whether a step is only a forward pass, a backward pass and an update: no penalty, no callback after it."""
     attached = trainer.attached
     created = has_created_gradients(trainer)
     # another optimizer may update all gradients that autograd created as one tensor, which is no line

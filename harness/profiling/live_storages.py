@@ -83,6 +83,11 @@ class LiveStorages(TorchDispatchMode):
         self._records: dict[int, tuple[Any, StorageLife]] = {}
         self._now = self._peak_at = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing here is compiled, and the guard would be two more calls around each operation."""
+        return False
+
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _find_tensors((args, kwargs)):
             # inputs are noted first: one that existed before the mode must not count as created

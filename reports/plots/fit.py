@@ -61,7 +61,7 @@ def _draw_measured(axes: Any, rows: Sequence[FitRow], measured: Sequence[Measure
     labelled: set[str] = set()
     for step in measured:
         if step.model in sizes and step.method in methods:
-            label = f"measured, {step.batch} × {step.length} tokens"
+            label = f"measured, {step.batch} rows of {step.length} tokens"
             point = [sizes[step.model]], [step.measured / GIB]
             axes.plot(*point, "kx", markersize=6, label=label if label not in labelled else "_")
             labelled.add(label)
@@ -78,7 +78,7 @@ def _label_shapes(axes: Any, rows: Sequence[FitRow]) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
     sizes = {row.parameters: row.shape for row in rows}
-    axes.set_xticks(list(sizes), [f"{name}\n{count / 1e9:.2f} B" for count, name in sizes.items()])
+    axes.set_xticks(list(sizes), [f"{name}\n{count / 1e9:.3g} billion" for count, name in sizes.items()])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
