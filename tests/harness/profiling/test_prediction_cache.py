@@ -26,14 +26,14 @@ def test_a_stored_prediction_is_read_and_a_damaged_one_is_made_again(
     step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = predict(step)
-    assert capacity._predict_cached(step, 1) == expected
+    assert capacity.Capacity("cpu", 1)._predict_cached(step, 1) == expected
     (path,) = tmp_path.rglob("*.json")
     content = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("harness.profiling.predict.predict", lambda *_: pytest.fail("predicted again"))
-        assert capacity._predict_cached(step, 1) == expected
+        assert capacity.Capacity("cpu", 1)._predict_cached(step, 1) == expected
     path.write_bytes(content.replace(b'"launches": ', b'"launches": 1'))
-    assert capacity._predict_cached(step, 1) == expected
+    assert capacity.Capacity("cpu", 1)._predict_cached(step, 1) == expected
     assert path.read_bytes() == content
 
 
