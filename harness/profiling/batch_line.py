@@ -11,6 +11,8 @@ from typing import Any
 from harness.models.source import ModelSource
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
 from harness.profiling.by_blocks import BlockPredictor, DeepStep, Figures
+from harness.profiling.fake_step import use_fake_tensors
+from harness.profiling.predict import predict_whole
 from harness.profiling.prediction import Prediction, Step
 from harness.profiling.prediction_cache import build_prediction_key, read_prediction, write_prediction
 
@@ -42,8 +44,6 @@ class BatchPredictor:
 
     def _trace(self, step: Step) -> tuple[DeepStep, dict[str, int]] | None:
         """The spans of a step and the bytes that it holds from step to step; None where its blocks are not alike."""
-        from harness.profiling.predict import use_fake_tensors
-
         content = build_prediction_key(step, 1) if self.cache else None
         key = fact_key("deep step", {"prediction": content}) if content else None
         if key and (stored := read_fact(key)) is not None:
@@ -56,8 +56,6 @@ class BatchPredictor:
         return result
 
     def _predict_whole(self, step: Step) -> Prediction:
-        from harness.profiling.predict import predict_whole
-
         key = build_prediction_key(step, 1) if self.cache else None
         if key and (stored := read_prediction(key)):
             return stored

@@ -18,6 +18,7 @@ from typing import Any
 from harness.models.depth import read_depth
 from harness.models.load import load_config
 from harness.profiling.block_layout import read_layouts
+from harness.profiling.fake_step import prepare_trainer
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Span
 from harness.profiling.prediction import Prediction, Step
 from harness.profiling.shallow import ShallowTrace, TracedSpan, trace_spans
@@ -170,15 +171,11 @@ def _build_state_key(step: Step) -> tuple[Any, ...]:
 
 def prepare_shallow(step: Step, depth: int) -> Trainer:
     """The trainer of a step on a model with so many blocks."""
-    from harness.profiling.predict import prepare_trainer
-
     return prepare_trainer(dataclasses.replace(step, source=dataclasses.replace(step.source, layers=depth)))
 
 
 def prepare_deep(step: Step, min_depth: int) -> tuple[DeepState, Any] | None:
     """The state at full depth and the layout of its blocks; None where they are not alike."""
-    from harness.profiling.predict import prepare_trainer
-
     depth = read_depth(load_config(step.source, step.task.outputs))
     if depth is None or depth < min_depth:
         return None

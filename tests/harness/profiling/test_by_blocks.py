@@ -13,7 +13,8 @@ from harness.models.shapes import ModelShape
 from harness.planning.plan import make_plan
 from harness.profiling.batch_line import BatchPredictor, count_parameters, set_batch
 from harness.profiling.by_blocks import BlockPredictor
-from harness.profiling.predict import predict_whole, use_fake_tensors
+from harness.profiling.fake_step import use_fake_tensors
+from harness.profiling.predict import predict_whole
 from harness.profiling.prediction import Prediction, Step
 
 WIDTHS = {"hidden_size": 128, "num_attention_heads": 4, "vocab_size": 1000}

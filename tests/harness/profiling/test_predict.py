@@ -17,8 +17,9 @@ from harness.models.fake import build_fake_model
 from harness.models.source import ModelSource
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
+from harness.profiling.fake_step import prepare_trainer, use_fake_tensors
 from harness.profiling.live_storages import LiveStorages, sum_storage_bytes
-from harness.profiling.predict import predict, prepare_trainer, use_fake_tensors
+from harness.profiling.predict import predict
 from harness.profiling.prediction import Step
 from harness.profiling.request import ProfileRequest, build_trainer, load_alone
 from harness.profiling.trace import CUBLAS_WORKSPACE, Prediction, trace
@@ -300,7 +301,7 @@ def test_what_cannot_be_predicted_prints_no_traceback() -> None:
     """In a process of its own: torch's loggers write to the stderr of when they were made."""
     code = """
 import torch
-from harness.profiling.predict import use_fake_tensors
+from harness.profiling.fake_step import use_fake_tensors
 try:
     with use_fake_tensors():
         torch.empty(1, 64).expand(16, 100)
