@@ -43,8 +43,8 @@ def read_layouts(trainer: Trainer) -> tuple[Layout, Layout] | None:
         add("module", path, type(module))
     for path, tensor in trainer.model.named_parameters():
         add("parameter", path, tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
-    for path, tensor in trainer.model.named_buffers():
-        add("buffer", path, tuple(tensor.shape), tensor.dtype)
+    for path, buffer in trainer.model.named_buffers():
+        add("buffer", path, tuple(buffer.shape), buffer.dtype)
     for group in trainer.attached.groups:
         for leaf in group.leaves.values():
             counts = [group.count_leaf(leaf, replica) for replica in range(len(group.counts))]

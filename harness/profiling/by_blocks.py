@@ -88,11 +88,11 @@ def extend_lines(shallow: ShallowTrace, deeper: ShallowTrace, state: DeepState, 
     launches, flops = (line(low, high) for low, high in zip(*sums, strict=True))
     if state.update is not None and update is not None:
         # chunks of a buffer are no line in the depth, so the update at full depth replaces its line
-        low, high = (trace.spans["update"].span for trace in (shallow, deeper))
-        others = high.peak - high.start - update.height
-        spans[-1] = Figures(line(low.start, high.start) + state.update.height + others, 0)
-        launches += high.launches - update.launches + state.update.launches - line(low.launches, high.launches)
-        flops += high.flops - update.flops + state.update.flops - line(low.flops, high.flops)
+        small, large = (trace.spans["update"].span for trace in (shallow, deeper))
+        others = large.peak - large.start - update.height
+        spans[-1] = Figures(line(small.start, large.start) + state.update.height + others, 0)
+        launches += large.launches - update.launches + state.update.launches - line(small.launches, large.launches)
+        flops += large.flops - update.flops + state.update.flops - line(small.flops, large.flops)
     return DeepStep(
         tuple(spans),
         line(shallow.forward_live, deeper.forward_live),
