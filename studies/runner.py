@@ -29,7 +29,7 @@ from studies.rulebook import RULES, TABLE_RULES, check_study as check_rule
 from studies.specs import build_specs, list_confirming, resolve_folder
 from studies.study import Study
 from studies.surface.runs import FILE as RUNS_FILE, read_runs, write_runs
-from studies.surface.stages import run_stages
+from studies.surface.stages import check_spec, run_stages
 
 RUN_ROOTS = (RUNS, Path("results/reference"))
 """Folders that `claims` reads without --runs."""
@@ -67,6 +67,10 @@ def run_study(
     grid_specs = build_specs(study, flags)
     first_spec = grid_specs[0] if grid_specs else make_spec(dict(flags))
     check_formats(first_spec)
+    confirming = list_confirming(study, flags)
+    if not runs:
+        for spec, count in zip(grid_specs, confirming, strict=True):
+            check_spec(study.name, spec, count)
     out = Path(
         flags.get("out")
         or (grid_specs[0].folder if grid_specs else resolve_folder(study, grid_specs, first_spec.preset, runs))
@@ -75,7 +79,7 @@ def run_study(
     stored.check_folder(out, study)
     table = read_runs(runs[0]) if runs and study.rule in TABLE_RULES else None
     if grid_specs and table is None:
-        run_grids(study, grid_specs, command, listen, out, list_confirming(study, flags))
+        run_grids(study, grid_specs, command, listen, out, confirming)
     on_report()
     lines: list[str] = []
     if table is not None:
@@ -141,12 +145,18 @@ def run_grids(
         dropped.extend(store.read_run()["dropped"])
         return outcome.records
 
-    for i, spec in enumerate(made):
-        if i < len(confirming) and confirming[i]:
-            for _ in run_stages(spec, confirming[i], train):
-                pass
-        else:
-            train(spec)
+    try:
+        for i, spec in enumerate(made):
+            if i < len(confirming) and confirming[i]:
+                for _ in run_stages(spec, confirming[i], train):
+                    pass
+            else:
+                train(spec)
+    except BaseException:
+        # run.json has the cells of the stage that stopped: a report of the folder must not miss those before it
+        if records:
+            store.declare({"order": list(dict.fromkeys([*records, *store.read_run()["order"]]))})
+        raise
     run_info = store.read_run()
     title = f"study {study.name}: {', '.join(dict.fromkeys(r.cell.label for r in records.values()))}"
     # The store sets this flag when a margin comes or changes after the first record.

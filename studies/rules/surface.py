@@ -16,13 +16,11 @@ from studies.rules.margins import format_interval
 from studies.study import Kind, Study
 from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, group_tasks, judge_not_worse
 from studies.surface.rates import BestRate, choose_rates
-from studies.surface.runs import GROUP, collect_runs
+from studies.surface.runs import GROUP, Place, collect_runs, name_places
 from studies.surface.sharpness import CORRELATION_NOTES, SHARPNESS_NOTES, list_correlations, list_sharpness
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from studies.surface.rates import Place
 
 Rows = list[dict[str, Any]]
 SAME = 0.01
@@ -52,8 +50,10 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     kinds = judge_not_worse([c.all_runs for c in deciding], margin)
     all_kinds = [*kinds, *judge_not_worse([c.all_runs for c in further], margin)]
     parts = {c.name: _build_part(c, k, margin, tasks) for c, k in zip([*deciding, *further], all_kinds, strict=True)}
-    missing = [c.name for c in deciding if c.all_runs is None]
+    missing = [c.name for c in deciding if not c.tasks]
+    unknown = [c.name for c in deciding if c.tasks and c.all_runs is None]
     lacks = f"confirming runs of {', '.join(missing)}" if missing else ""
+    lacks = lacks or (f"more seeds, or seeds that differ, of {', '.join(unknown)}" if unknown else "")
     sentence = " ".join(parts[c.name].summary for c in deciding)
     tables: list[Extra] = [
         ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
@@ -94,7 +94,10 @@ COMMON = (
 
 def _build_part(found: Contrast, kind: Kind, margin: float, tasks: Sequence[TaskRuns]) -> Part:
     if found.all_runs is None:
-        return Part(kind, f"{found.name}: no runs of both.")
+        if not found.tasks:
+            return Part(kind, f"{found.name}: no runs of both.")
+        reason = "one seed, or the same difference for all seeds"
+        return Part(kind, f"{found.name}: undecided: no interval on {', '.join(found.unknown)} ({reason}).")
     limit = "1 point" if margin == 1 else f"{margin:g} points"
     meaning = {
         "confirmed": f"not worse by {limit}",
@@ -106,9 +109,18 @@ def _build_part(found: Contrast, kind: Kind, margin: float, tasks: Sequence[Task
     )
     return Part(
         kind,
-        f"{found.name}: {meaning}: {format_interval(found.all_runs)} points on the mean of {len(found.tasks)} tasks,"
-        f" {format_interval(found.without_collapses)} without collapsed runs ({collapses}).",
+        f"{found.name}: {meaning}: {format_interval(found.all_runs)} points on the mean of"
+        f" {_count_tasks(found, tasks)}, {format_interval(found.without_collapses)} without collapsed runs"
+        f" ({collapses}).",
     )
+
+
+def _count_tasks(found: Contrast, tasks: Sequence[TaskRuns]) -> str:
+    """'6 tasks', or '12 combinations of task and batch size or budget'."""
+    names = {task.place[:2] for task in tasks if task.name in found.tasks}
+    if len(names) == len(found.tasks):
+        return count_noun(len(names), "task")
+    return f"{len(found.tasks)} combinations of task and batch size or budget"
 
 
 def _list_contrasts(contrasts: Sequence[Contrast], margin: float, tasks: Sequence[TaskRuns]) -> Rows:
@@ -169,7 +181,7 @@ def _list_scores(tasks: Sequence[TaskRuns]) -> Rows:
             low, high = count.interval
             rows.append(
                 {
-                    "task": task.task,
+                    "task": task.name,
                     "method": method,
                     "rate": f"{task.rates[method]:.2g}",
                     "score": f"{sum(values) / len(values):.1f}" + (f" ± {estimate.half:.1f}" if estimate else ""),
@@ -208,8 +220,9 @@ def _list_cautions(
     study: Study, best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
 ) -> list[str]:
     """What limits the verdict: edges of the search, rates that diverged, tasks that no method learned, missing runs."""
-    edges = [f"{method} on {place[1]} ({found.edge})" for (place, method), found in best.items() if found.edge]
-    unlearned = [task.task for task in tasks if not task.is_learned]
+    names = name_places(runs)
+    edges = [f"{method} on {names[place]} ({found.edge})" for (place, method), found in best.items() if found.edge]
+    unlearned = [task.name for task in tasks if not task.is_learned]
     searched = runs[runs["stage"] == "search"].groupby([*GROUP, "method"], sort=False).ngroups
     unusable = runs[(runs["stage"] == "search") & runs["validation"].isna()]
     lines = []
@@ -217,7 +230,7 @@ def _list_cautions(
         lines.append(
             f"The best rate is at the edge of the rates tried, so a better one may lie beyond: {', '.join(edges)}."
         )
-    lines += _list_other_rates(best, tasks) + _list_lucky_choices(best, tasks, runs)
+    lines += _list_other_rates(best, tasks, runs) + _list_lucky_choices(best, tasks, runs)
     if unlearned:
         lines.append(
             f"No method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}: equal scores"
@@ -235,15 +248,17 @@ def _list_cautions(
     return lines
 
 
-def _list_other_rates(best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns]) -> list[str]:
+def _list_other_rates(
+    best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
+) -> list[str]:
     """Methods whose fresh seeds ran at a rate that is not the best by the search, as after a search was continued."""
-    rates = {task.task: task.rates for task in tasks}
-    names = []
+    rates = {task.place: task.rates for task in tasks}
+    labels, names = name_places(runs), []
     for (place, method), found in best.items():
-        rate = rates.get(place[1], {}).get(method)
+        rate = rates.get(place, {}).get(method)
         means = dict(zip(found.rates, found.means, strict=True))
         if rate is not None and means.get(rate, -math.inf) < max(found.means) - SAME:
-            names.append(f"{method} on {place[1]} ({rate:.2g}, best {found.rate:.2g})")
+            names.append(f"{method} on {labels[place]} ({rate:.2g}, best {found.rate:.2g})")
     return [f"Fresh seeds ran at a rate that is not the best of the search: {', '.join(names)}."] if names else []
 
 
@@ -251,16 +266,17 @@ def _list_lucky_choices(
     best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
 ) -> list[str]:
     """Choices that fresh seeds do not bear out: the few seeds of the search were lucky at the chosen rate."""
-    by_task = {task.task: task for task in tasks}
-    names = []
+    by_place = {task.place: task for task in tasks}
+    labels, names = name_places(runs), []
     for (place, method), found in best.items():
-        fresh = list(by_task[place[1]].scores.get(method, {}).values()) if place[1] in by_task else []
-        at_rate = (runs["stage"] == "search") & (runs["task"] == place[1]) & (runs["method"] == method)
-        searched = runs[at_rate & (runs["lr"] == found.rate)]["score"].dropna()
+        fresh = list(by_place[place].scores.get(method, {}).values()) if place in by_place else []
+        at_rate = (runs["stage"] == "search") & (runs["method"] == method) & (runs["lr"] == found.rate)
+        for column, value in zip(GROUP, place, strict=True):
+            at_rate &= runs[column] == value
+        searched = runs[at_rate]["score"].dropna()
         if fresh and len(searched) and searched.mean() - statistics.fmean(fresh) >= LUCKY:
-            names.append(
-                f"{method} on {place[1]} ({searched.mean():.1f} in the search, {statistics.fmean(fresh):.1f} fresh)"
-            )
+            means = f"{searched.mean():.1f} in the search, {statistics.fmean(fresh):.1f} fresh"
+            names.append(f"{method} on {labels[place]} ({means})")
     if not names:
         return []
     return [

@@ -15,6 +15,7 @@ from reports.statistics.equivalence import EQUIVALENCE_ALPHA, compute_equivalenc
 from reports.statistics.holm import apply_holm
 from reports.statistics.student import Student, estimate_mean, merge_estimates
 from studies.study import Kind
+from studies.surface.runs import GROUP, Place, name_places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,13 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class TaskRuns:
-    """Confirming runs of one task: method -> seed -> score in points; `collapsed` likewise; method -> its rate."""
+    """Confirming runs of one place: method -> seed -> score in points; `collapsed` likewise; method -> its rate.
 
-    task: str
+    `name` is that of the task, with the batch size or the budget where a task has several.
+    """
+
+    place: Place
+    name: str
     baseline: float
     scores: Mapping[str, Mapping[int, float]]
     collapsed: Mapping[str, Mapping[int, bool]]
@@ -61,9 +66,10 @@ class TaskRuns:
 
 
 def group_tasks(confirming: pd.DataFrame, margin: float) -> list[TaskRuns]:
-    """The confirming runs by task; `margin`: points above the majority baseline up to which a run has collapsed."""
+    """The confirming runs by place; `margin`: points above the majority baseline up to which a run has collapsed."""
     tasks = []
-    for task, group in confirming.groupby("task", sort=False):
+    names = name_places(confirming)
+    for place, group in confirming.groupby(list(GROUP), sort=False):
         scored = group[group["score"].notna()]
         baseline = float(group["majority"].dropna().median()) if group["majority"].notna().any() else 0.0
         scores = {
@@ -73,7 +79,7 @@ def group_tasks(confirming: pd.DataFrame, margin: float) -> list[TaskRuns]:
         limits = compute_collapse_limits({m: list(values.values()) for m, values in scores.items()}, baseline, margin)
         collapsed = {m: {seed: s <= limits[m] for seed, s in values.items()} for m, values in scores.items()}
         rates = {str(method): float(rate) for method, rate in group.groupby("method", sort=False)["lr"].first().items()}
-        tasks.append(TaskRuns(str(task), baseline, scores, collapsed, rates))
+        tasks.append(TaskRuns(place, names[place], baseline, scores, collapsed, rates))
     return tasks
 
 
@@ -86,6 +92,8 @@ class Contrast:
     tasks: tuple[str, ...]
     all_runs: Student | None
     without_collapses: Student | None
+    unknown: tuple[str, ...] = ()
+    """Names of tasks without an estimate: of one seed, or with the same difference for all seeds."""
 
     @property
     def name(self) -> str:
@@ -100,9 +108,10 @@ def contrast(tasks: Sequence[TaskRuns], subject: str, reference: str) -> Contras
     return Contrast(
         subject,
         reference,
-        tuple(task.task for task in shared),
+        tuple(task.name for task in shared),
         merge_estimates([e for e in estimates if e is not None]) if shared and None not in estimates else None,
         merge_estimates([e for e in kept if e is not None]) if shared and None not in kept else None,
+        tuple(task.name for task, estimate in zip(shared, estimates, strict=True) if estimate is None),
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from studies.surface.runs import GROUP
+from harness.core.cell import LIMITS
+from studies.surface.runs import GROUP, Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,6 @@ DIGITS = 6
 """Mean scores that differ by less are equal: rounding must not choose a rate."""
 DRAWS, SEED = 2000, 0
 """Bootstrap draws of the search seeds."""
-Place = tuple[str, str, int, str]
-"""Suite, task, batch size and budget."""
 
 
 @dataclass(frozen=True)
@@ -154,4 +153,8 @@ def extend_rates(best: BestRate, steps: int = 2) -> tuple[float, ...]:
         return ()
     first, second = (tried[-1], tried[-2]) if best.edge == "highest" else (tried[0], tried[1])
     factor = first / second
-    return tuple(float(f"{first * factor**i:.2g}") for i in range(1, steps + 1))
+    rates = [float(f"{first * factor**i:.2g}") for i in range(1, steps + 1)]
+    # two digits of a narrow step may be a rate that was tried; a rate may also leave the range that a run allows
+    return tuple(
+        rate for rate in rates if (rate > first) == (factor > 1) and rate not in tried and 0 < rate <= LIMITS["lr"]
+    )

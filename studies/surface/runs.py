@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.errors import UserError
+from harness.core.cell import Cell
+from harness.core.errors import UserError, shorten
 from harness.core.files import write_atomically
 from harness.core.record import Record
 
@@ -53,6 +54,11 @@ SHARPNESS = {
 """Columns that only runs with --sharpness have; a table without any such run has none of them."""
 GROUP = ("suite", "task", "batch_size", "budget")
 """Runs that are compared with each other have these in common."""
+IDENTITY = (*GROUP, "method", "lr", "seed", "stage")
+"""What tells the runs of a table apart."""
+STAGES = ("search", "confirm")
+Place = tuple[str, str, int, str]
+"""Suite, task, batch size and budget, as `GROUP` names them."""
 
 
 def collect_runs(records: Sequence[Record]) -> pd.DataFrame:
@@ -68,8 +74,28 @@ def collect_runs(records: Sequence[Record]) -> pd.DataFrame:
     return runs
 
 
+def locate_cell(cell: Cell) -> Place:
+    """The place of a cell's run in the table."""
+    protocol = cell.protocol
+    steps = "" if protocol.max_steps is None else f", at most {protocol.max_steps:,} steps"
+    return cell.suite, cell.task, protocol.batch_size, f"{protocol.epochs:g} epochs{steps}"
+
+
+def name_places(runs: pd.DataFrame) -> dict[Place, str]:
+    """A short name of each place: its task, and of the suite, batch size and budget what differs between places."""
+    places: list[Place] = list(dict.fromkeys(runs[list(GROUP)].itertuples(index=False, name=None)))
+    suites, _, batches, budgets = ({place[i] for place in places} for i in range(len(GROUP)))
+    return {
+        place: (f"{place[0]}/" if len(suites) > 1 else "")
+        + place[1]
+        + (f", batches of {place[2]}" if len(batches) > 1 else "")
+        + (f", {place[3]}" if len(budgets) > 1 else "")
+        for place in places
+    }
+
+
 def _build_row(record: Record) -> dict[str, object]:
-    cell, protocol = record.cell, record.cell.protocol
+    cell = record.cell
     average = next(iter(record.averages.values()), None)
     headline = average.score if average else None
     # a task outside of the suite's average has its first metric
@@ -77,13 +103,9 @@ def _build_row(record: Record) -> dict[str, object]:
     held_out = [value for name, value in record.scores.items() if name.endswith("_heldout")]
     has_score = record.status == "ok" and score is not None and math.isfinite(score)
     return {
-        "suite": cell.suite,
-        "task": cell.task,
+        **dict(zip(GROUP, locate_cell(cell), strict=True)),
         "method": cell.label,
-        "lr": protocol.lr,
-        "batch_size": protocol.batch_size,
-        "budget": f"{protocol.epochs:g} epochs"
-        + ("" if protocol.max_steps is None else f", at most {protocol.max_steps:,} steps"),
+        "lr": cell.protocol.lr,
         "seed": cell.seeds["init"],
         "stage": "",
         "status": record.status,
@@ -135,4 +157,35 @@ def read_runs(folder: Path) -> pd.DataFrame:
         raise UserError(f"--runs {folder}: {path.name} cannot be read ({error}); give a folder that has one") from error
     if lacking := [name for name in COLUMNS if name not in runs]:
         raise UserError(f"--runs {folder}: {path.name} has no column {', '.join(lacking)}; it is of another version")
+    if problem := _find_problem(runs):
+        raise UserError(f"--runs {folder}: {path.name} {problem}; write it again with `study surface`")
     return runs
+
+
+def _find_problem(runs: pd.DataFrame) -> str:
+    """What is wrong with a table of runs, as part of a sentence; '' where nothing is."""
+    import numpy as np
+    from pandas.api.types import is_numeric_dtype
+
+    if runs.empty:
+        return "has no runs"
+    for name in ("lr", "batch_size", "seed", "score", "validation", "majority"):
+        if not is_numeric_dtype(runs[name]) and runs[name].notna().any():
+            return f"has text in column {name}, which holds numbers"
+    for name in IDENTITY:
+        if runs[name].isna().any():
+            return f"has runs without {name}"
+    values = runs[["lr", "batch_size", "seed", "score", "validation", "majority"]].to_numpy(dtype=float)
+    if np.isinf(values).any() or (runs["lr"] <= 0).any():
+        return "has a number that is not finite, or a learning rate that is not above 0"
+    if unknown := sorted(set(runs["stage"]) - set(STAGES)):
+        return f"has stage '{shorten(unknown[0])}'; allowed: {', '.join(STAGES)}"
+    # one of two would replace the other without a word
+    confirming = runs[runs["stage"] == "confirm"]
+    without_rate = [name for name in IDENTITY if name != "lr"]
+    for table, names in ((runs, list(IDENTITY)), (confirming, without_rate)):
+        twice = table[table.duplicated(names)]
+        if len(twice):
+            one = ", ".join(f"{name} {shorten(twice.iloc[0][name])}" for name in names)
+            return f"has more than one run of {one}"
+    return ""

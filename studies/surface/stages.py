@@ -17,8 +17,10 @@ from harness.planning.plan import Plan
 from harness.planning.planned_cell import PlannedCell
 from harness.planning.seed_grammar import parse_seeds
 from studies.surface.rates import BestRate, choose_rates, extend_rates
-from studies.surface.runs import collect_runs
+from studies.surface.runs import collect_runs, locate_cell
 
+SINGLE_FIELDS = tuple("schedule warmup weight_decay optimizer dtype quantize recompute".split())
+"""Settings that a table of runs does not hold, so that each has one value in a study."""
 Train = Callable[[Spec, Callable[[Plan], Plan]], Sequence[Record]]
 """Trains the missing cells of a spec's plan, less those that the function leaves out, and returns their records."""
 
@@ -49,20 +51,21 @@ def run_stages(spec: Spec, confirming: int, train: Train) -> Iterator[Sequence[R
 
 def name_fresh_seeds(searching: str, count: int) -> str:
     """`count` seeds after those of the search, with the streams that it fixes: 5,length=0 -> 5..104,length=0."""
-    first = max(seeds["init"] for seeds in parse_seeds(searching)) + 1
-    fixed = [piece for piece in searching.split(",") if re.fullmatch(r"\s*\w+=[0-9]+\s*", piece)]
+    fixed = [piece for piece in searching.split(",") if re.fullmatch(r"\s*(?!init\b)\w+=[0-9]+\s*", piece)]
+    constant = {piece.partition("=")[0].strip() for piece in fixed}
+    used = [seed for streams in parse_seeds(searching) for name, seed in streams.items() if name not in constant]
+    first = max(used) + 1
     return ",".join([f"{first}..{first + count - 1}", *fixed])
 
 
 def _choose(records: Sequence[Record]) -> dict[tuple[Any, ...], BestRate]:
-    """(suite, task, batch size, method) -> its best rate."""
+    """(suite, task, batch size, budget, method) -> its best rate."""
     best = choose_rates(collect_runs(records))
-    return {(*place[:3], method): rate for (place, method), rate in best.items()}
+    return {(*place, method): rate for (place, method), rate in best.items()}
 
 
 def _locate(planned: PlannedCell) -> tuple[Any, ...]:
-    cell = planned.cell
-    return cell.suite, cell.task, cell.protocol.batch_size, cell.label
+    return (*locate_cell(planned.cell), planned.cell.label)
 
 
 def _keep_all(plan: Plan) -> Plan:
@@ -83,3 +86,30 @@ def check_grids(name: str, grids: Collection[dict[str, Any]]) -> None:
             raise UserError(f"study {name}: confirm={shorten(grid['confirm'])}: give a number of seeds, two or more")
         if "confirm" in grid and not (grid.get("validation") and "lr" in grid):
             raise UserError(f"study {name}: a grid with 'confirm' needs lr = [...] and validation = true")
+
+
+def check_spec(name: str, spec: Spec, confirming: int) -> None:
+    """Raise UserError, before any training, for flags with which a grid of several rates cannot be searched."""
+    if not confirming:
+        return
+    if len(spec.lr) < 2:
+        raise UserError(f"study {name}: it chooses between learning rates; give two or more, as in --lr 1e-3,2e-3")
+    for field in SINGLE_FIELDS:
+        values = getattr(spec, field)
+        if len(values) > 1:
+            given = ",".join(map(str, values))
+            raise UserError(
+                f"study {name}: {field.replace('_', '-')}={shorten(given)}: runs that differ in it would be taken for"
+                " the same; give one value, and a study for each"
+            )
+    for field in ("max_cells", "max_hours", "max_cost"):
+        if getattr(spec, field) is not None:
+            raise UserError(
+                f"study {name}: {field.replace('_', '-')}: a part of the runs chooses no rate; leave it out"
+            )
+    seeds = [streams["init"] for streams in parse_seeds(spec.seeds)]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"study {name}: --seeds {shorten(spec.seeds)}: runs are told apart by their init seeds, of which some are"
+            " equal; give a number of seeds"
+        )

@@ -17,7 +17,17 @@ def build_confirming(scores: dict[tuple[str, str], np.ndarray], majority: float 
     """(task, method) -> scores by seed."""
     return pd.DataFrame(
         [
-            {"task": task, "method": method, "lr": 1e-3, "seed": 100 + seed, "score": score, "majority": majority}
+            {
+                "suite": "glue",
+                "task": task,
+                "batch_size": 16,
+                "budget": "3 epochs",
+                "method": method,
+                "lr": 1e-3,
+                "seed": 100 + seed,
+                "score": score,
+                "majority": majority,
+            }
             for (task, method), values in scores.items()
             for seed, score in enumerate(values)
         ]
@@ -86,3 +96,29 @@ def test_not_worse_is_judged_at_the_margin() -> None:
     assert 0.025 / 3 < p < 0.025
     alone, among = judge_not_worse([Student(0.0, 0.45, 99)], 1.0), judge_not_worse([Student(0.0, 0.45, 99)] * 3, 1.0)
     assert (alone, among) == (["confirmed"], ["undecided"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "name"),
+    [
+        ("batch_size", 32, "rte, batches of 32"),
+        ("budget", "5 epochs", "rte, 5 epochs"),
+        ("suite", "other", "other/rte"),
+    ],
+)
+def test_runs_of_a_task_that_differ_in_a_setting_are_no_replicates(column: str, value: object, name: str) -> None:
+    """Two settings with the same seeds: each is a place of its own, and none of its runs is lost."""
+    a, b, c, d = draw(3, 71.0, 70.0, 75.0, 70.0)
+    first = build_confirming({("rte", "x"): a, ("rte", "y"): b})
+    second = build_confirming({("rte", "x"): c, ("rte", "y"): d}).assign(**{column: value})
+    tasks = group_tasks(pd.concat([first, second]), 2.0)
+    assert [sum(map(len, task.scores.values())) for task in tasks] == [2 * 40, 2 * 40] and tasks[1].name == name
+    found = contrast(tasks, "x", "y").all_runs
+    assert found is not None and found.value == pytest.approx(((a - b).mean() + (c - d).mean()) / 2)
+
+
+def test_a_task_without_spread_is_named() -> None:
+    first, second = draw(4, 71.0, 70.0)
+    scores = {("rte", "x"): first, ("rte", "y"): second, ("cola", "x"): np.zeros(40), ("cola", "y"): np.zeros(40)}
+    found = contrast(group_tasks(build_confirming(scores), 2.0), "x", "y")
+    assert found.all_runs is None and found.tasks == ("rte", "cola") and found.unknown == ("cola",)

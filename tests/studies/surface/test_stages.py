@@ -12,7 +12,7 @@ from harness.core.record import Record
 from harness.core.spec import Spec, make_spec
 from harness.planning.plan import Plan, make_plan
 from studies.study import load_study
-from studies.surface.stages import check_grids, name_fresh_seeds, run_stages
+from studies.surface.stages import check_grids, check_spec, name_fresh_seeds, run_stages
 from tests.reports.records import record
 
 
@@ -71,7 +71,13 @@ def test_rates_that_all_diverge_end_the_study_with_a_message() -> None:
 
 @pytest.mark.parametrize(
     ("searching", "fresh"),
-    [("5", "5..14"), ("5,length=0", "5..14,length=0"), ("3..7", "8..17"), ("init=0..3,mask=1", "4..13,mask=1")],
+    [
+        ("5", "5..14"),
+        ("5,length=0", "5..14,length=0"),
+        ("3..7", "8..17"),
+        ("init=0..3,mask=1", "4..13,mask=1"),
+        ("init=0..1,mask=7..8", "9..18"),
+    ],
 )
 def test_fresh_seeds_follow_those_of_the_search(searching: str, fresh: str) -> None:
     assert name_fresh_seeds(searching, 10) == fresh
@@ -83,3 +89,44 @@ def test_a_grid_that_cannot_be_confirmed_is_refused() -> None:
     for change in ({"validation": False}, {"confirm": 1}, {"confirm": "5..9"}):
         with pytest.raises(UserError, match="confirm"):
             check_grids("x", [grid | change])
+
+
+@pytest.mark.parametrize("axis", [{"batch_size": "8,16"}, {"max_steps": "5,9"}, {"epochs": "1,2"}])
+def test_each_batch_size_and_budget_is_confirmed_at_its_own_rate(axis: dict[str, str]) -> None:
+    (field,) = axis
+
+    class Recorder(Trainer):
+        def __call__(self, spec: Spec, select: Callable[[Plan], Plan]) -> Sequence[Record]:
+            cells = [planned.cell for planned in select(make_plan(spec)).cells]
+            values = [int(value) for value in axis[field].split(",")]
+            best = dict(zip(values, (2e-3, 4e-3), strict=True))
+            self.stages.append({(getattr(c.protocol, field), c.protocol.lr, c.seeds["init"]) for c in cells})
+            scores = [90.0 if c.protocol.lr == best[getattr(c.protocol, field)] else 60.0 for c in cells]
+            return [
+                record(50.0, c, scores={"accuracy": 50.0, "accuracy_heldout": score})
+                for c, score in zip(cells, scores, strict=True)
+            ]
+
+    recorder = Recorder(lambda *_: 0.0)
+    spec = SPEC | axis | {"tasks": "rte", "methods": "lora", "lr": "1e-3,2e-3,4e-3,8e-3"}
+    list(run_stages(make_spec(spec), 2, recorder))
+    low, high = (int(value) for value in axis[field].split(","))
+    assert recorder.stages[-1] == {(v, rate, seed) for v, rate in ((low, 2e-3), (high, 4e-3)) for seed in (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lr": "1e-3"}, "two or more"),
+        ({"weight_decay": "0,0.1"}, "weight-decay=0.0,0.1"),
+        ({"schedule": "linear,constant"}, "schedule=linear,constant"),
+        ({"dtype": "fp32,bf16"}, "dtype=fp32,bf16"),
+        ({"max_cells": 3}, "max-cells"),
+        ({"seeds": "mask=0..2"}, "--seeds mask=0..2"),
+    ],
+)
+def test_flags_with_which_no_rate_can_be_chosen_are_refused(change: dict[str, Any], says: str) -> None:
+    check_spec("x", make_spec(SPEC), 3)
+    check_spec("x", make_spec(SPEC | change), 0)
+    with pytest.raises(UserError, match=says):
+        check_spec("x", make_spec(SPEC | change), 3)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import scipy.stats
 
 from harness.cli.main import main
+from harness.core.listener import Listener
+from harness.runner.run import RunResult, load_run, run
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "surface-minilm-h100"
 SMALL = """
@@ -67,6 +71,31 @@ def test_a_study_trains_its_stages_and_is_judged_again_from_its_table(
     assert (tmp_path / "rewritten" / "report.md").read_text() == (first / "report" / "report.md").read_text()
 
 
+def test_a_report_of_an_interrupted_study_has_the_stages_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared, out, stages = tmp_path / "small.toml", tmp_path / "out", []
+    declared.write_text(SMALL.replace("max_steps = 4", "max_steps = 1\neval_rows = 20\ntrain_rows = 50"))
+
+    def interrupt_second(*args: Any, **kwargs: Any) -> RunResult:
+        stages.append(kwargs["select"])
+        if len(stages) == 2:
+            args = (*args[:2], raise_interrupt, *args[3:])
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr("studies.runner.run", interrupt_second)
+    words = ["study", str(declared), "--out", str(out), "--formats", "md", "--figures", "svg"]
+    assert main(words) == 130
+    assert len(load_run(out)[0]) == 2 * 2 * 2
+    assert main(["report", str(out), "--formats", "md"]) == 0
+    assert main(words) == 0 and (pd.read_parquet(out / "surface.parquet")["stage"] == "confirm").sum() == 2 * 3
+
+
+def raise_interrupt(cells: int) -> Listener:
+    """Comes when run.json has the cells of the stage, before they train."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -88,6 +117,28 @@ def test_a_table_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.Captu
     pd.DataFrame({"task": ["cola"]}).to_parquet(tmp_path / "surface.parquet")
     assert main(["study", "surface", "--runs", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert "has no column suite" in capsys.readouterr().err
+
+
+DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "no runs": lambda runs: runs.iloc[:0],
+    "more than one run": lambda runs: pd.concat([runs, runs.iloc[:1]]),
+    "more than one run of .* confirm": lambda runs: pd.concat(
+        [runs, runs[runs["stage"] == "confirm"].iloc[:1].assign(lr=0.5)]
+    ),
+    "text in column score": lambda runs: runs.assign(score=runs["score"].astype(str)),
+    "runs without seed": lambda runs: runs.assign(seed=math.nan),
+    "not finite": lambda runs: runs.assign(score=math.inf),
+    "not above 0": lambda runs: runs.assign(lr=-runs["lr"]),
+    "stage 'third'": lambda runs: runs.assign(stage="third"),
+}
+
+
+@pytest.mark.parametrize("says", DAMAGES)
+def test_a_damaged_table_is_refused_in_one_line(says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    DAMAGES[says](pd.read_parquet(REFERENCE / "surface.parquet")).to_parquet(tmp_path / "surface.parquet")
+    assert main(["study", "surface", "--runs", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert pd.Series([line]).str.contains(says).all() and not (tmp_path / "o").exists()
 
 
 def test_the_stored_runs_give_the_figures_of_a_recomputation(tmp_path: Path) -> None:
