@@ -1,6 +1,6 @@
 """Which examples change between two methods, or between two seeds of one method.
 
-    predictions before, after  [P, n]   P pairs of runs, n examples (all eval splits, in the order of the files)
+    predictions before, after  [P, n]   P pairs of runs, n examples (eval splits, in the order of the files)
     scores      before, after  [P, n]   classes: 1 if right, else 0; values: minus the absolute error;
                                         texts: sentence chrF2 of sacrebleu, 0 to 100
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.errors import UserError
+from harness.core.metric import HELD_OUT
 from harness.core.record import Record
 from reports.statistics.clusters import compute_units
 from reports.statistics.examples import COLUMNS, NoExamples, convert_column, read_predictions
@@ -224,7 +225,10 @@ def _align_predictions(before: Side, after: Side, cells: Path) -> _Predictions:
     if find_kind(rows["before"][0]) == "classes":
         # class ids may be stored as floating-point numbers, and would be printed as 1.0
         targets = targets.astype(np.int64)
-    return _Predictions(ids, splits, targets, np.stack(rows["before"]), np.stack(rows["after"]))
+    # rows of the validation part are train rows, which take no part in the score that is explained
+    at = np.array([split != HELD_OUT for split in splits])
+    ids, splits = ([text for text, chosen in zip(texts, at, strict=True) if chosen] for texts in (ids, splits))
+    return _Predictions(ids, splits, targets[at], np.stack(rows["before"])[:, at], np.stack(rows["after"])[:, at])
 
 
 def as_dict(

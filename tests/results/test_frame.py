@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import results
 from harness.core.errors import UserError
+from harness.planning.protocol import AXIS_FIELDS
 from tests.reports.records import cell, grid_of, record, store_of
 
 SCORES = {("cola", "lora"): [60.0, 62.0], ("cola", "lorasp"): [59.0, None]}
@@ -33,6 +35,14 @@ def test_cells_of_two_budgets_can_be_told_apart(tmp_path: Path) -> None:
     frame = results.load(store_of(tmp_path, [*made, record(90.0, cell("rte"))]))
     assert frame.groupby("max_steps", dropna=False)["value"].mean().tolist() == [70.0, 80.0, 90.0]
     assert frame["train_rows"].dtype == "Int64" and frame["epochs"].tolist() == [3.0] * 3
+
+
+@pytest.mark.parametrize("field", AXIS_FIELDS)
+def test_cells_that_differ_in_a_setting_with_several_values_can_be_told_apart(field: str, tmp_path: Path) -> None:
+    texts: dict[str, tuple[Any, Any]] = {"schedule": ("linear", "cosine"), "optimizer": ("adamw", "sgd")}
+    values = texts.get(field, (4, 8))
+    made = [record(60.0, cell("rte", protocol={field: value})) for value in values]
+    assert set(results.load(store_of(tmp_path, made))[field]) == set(values)
 
 
 def test_each_column_is_documented(tmp_path: Path) -> None:

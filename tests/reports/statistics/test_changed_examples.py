@@ -11,6 +11,7 @@ from sacrebleu.metrics import CHRF
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from harness.core.errors import UserError
+from harness.core.metric import HELD_OUT
 from harness.core.record import Predictions, Record
 from reports.statistics.changed_examples import Side, as_dict, compute_clustered_p, find_changes, score_examples
 from tests.reports.predicted import guesses, kept
@@ -48,6 +49,19 @@ def test_counts_and_order_are_those_of_the_arrays(tmp_path: Path) -> None:
         place = int(example.id.rpartition("/")[2])
         assert example.net == net[place] and example.change == pytest.approx(net[place] / 3)
         assert list(example.before) == said["lora"][:, place].tolist()
+
+
+def test_rows_of_the_validation_part_are_not_counted(tmp_path: Path) -> None:
+    _, _, records = sides(tmp_path)
+    before, after = (Side(m, tuple(records[m])) for m in ("lora", "lorasp"))
+    expected = find_changes(before, after, ("0", "1", "2"), tmp_path)
+    for one in (r for made in records.values() for r in made):
+        path = tmp_path / f"{one.key}.parquet"
+        table = pd.read_parquet(path)
+        part = table.iloc[:50].assign(split=HELD_OUT, id=[f"train/{i}" for i in range(50)])
+        pd.concat([part, table]).to_parquet(path, index=False)
+    changes = find_changes(before, after, ("0", "1", "2"), tmp_path)
+    assert (changes.total, changes.pairs, changes.p) == (expected.total, expected.pairs, expected.p)
 
 
 def test_the_clustered_test_of_one_pair_is_mcnemars() -> None:
