@@ -12,6 +12,7 @@ import hashlib
 from harness.core.errors import UserError
 from harness.core.method import Suite, Task, TaskData
 from harness.core.metric import HELD_OUT, resolve_metric
+from harness.data.checks import describe_overlaps
 from harness.data.holdout import MOST, SEED, SHARE, split_train_rows
 from harness.planning.planned_cell import PlannedCell
 
@@ -44,8 +45,10 @@ def _add_split(task: Task, data: TaskData, rows: int | None, most: int | None) -
     splits = {**data.splits, "train": training_part, HELD_OUT: part}
     text = f"{data.fingerprint} and validation part of {rows} rows: {SHARE} {most or MOST} {SEED}"
     note = f"{len(part)} of {len(part) + len(training_part)} train rows are a validation part: scored, not trained on"
+    # a row of the part that is trained on too, as a duplicate, makes its score too high
+    overlaps = describe_overlaps(dataclasses.replace(data, splits={"train": training_part, HELD_OUT: part}))
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return dataclasses.replace(data, splits=splits, fingerprint=digest, notes=(*data.notes, note))
+    return dataclasses.replace(data, splits=splits, fingerprint=digest, notes=(*data.notes, note, *overlaps))
 
 
 def _score_held_out(suite: Suite, task: Task, data: TaskData) -> Suite:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.statistics.student import estimate_mean
-from studies.surface.rates import BestRate, Place, draw_seeds
-from studies.surface.runs import GROUP
+from studies.surface.rates import BestRate, draw_seeds
+from studies.surface.runs import GROUP, Place
 
 if TYPE_CHECKING:
     import numpy as np

@@ -244,6 +244,16 @@ def test_validation_holds_train_rows_out_and_leaves_the_eval_split_as_it_is() ->
     assert len({c.data for c in cells(validation=True, lr="1e-3,2e-3")}) == 1
 
 
+def test_rows_of_the_validation_part_that_are_trained_on_too_are_noted(tmp_path: Path) -> None:
+    """60 rows with four texts: every row of the part has a twin among the others."""
+    rows = tmp_path / "twins.csv"
+    rows.write_text("text,y\n" + "".join(f"word number{i % 4},{i % 2}\n" for i in range(60)))
+    options = {"suite": "table", "data_file": (str(rows),), "option": ("text=text", "label=y")}
+    (first, *_) = plan(validation=True, tasks="", **options).cells  # type: ignore[attr-defined]
+    count = len(first.data.splits[HELD_OUT])
+    assert f"overlap: {count} of {count} {HELD_OUT} rows occur in train" in first.data.notes
+
+
 def test_validation_scores_are_those_of_the_held_out_rows(tmp_path: Path) -> None:
     words = [
         "run",
