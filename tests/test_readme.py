@@ -103,6 +103,8 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(logger, "load", MagicMock())  # their packages are optional
     if words[0] == "run":
         words += [*SHORT, "--out", "out"]
+    if words[0] == "fit":  # a small shape in the place of large ones, which tests of its own measure
+        words += ["--methods", "lora", "--shapes", "minilm", "--batch-sizes", "1", "--lengths", "128"]
     if words[:2] == ["bench", "grid"]:
         words += [*SHORT[:-1], "--threads", "1"]
     words += SHORT_BENCH.get(words[1], []) if words[0] == "bench" else []

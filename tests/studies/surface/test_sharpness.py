@@ -90,7 +90,9 @@ def test_a_study_with_sharpness_has_its_tables(tmp_path: Path) -> None:
     words = ["--sharpness", "--train-rows", "40", "--formats", "md", "--figures", "svg"]
     assert main(["study", str(declared), "--out", str(tmp_path / "out"), *words]) == 0
     runs = read_runs(tmp_path / "out")
-    assert (runs[list(SHARPNESS)] > 0).all(axis=None)
+    values = runs[list(SHARPNESS)]
+    # an eigenvalue that is not accurate is left out
+    assert (values[values.notna()] > 0).sum().sum() == values.notna().sum().sum() >= values.size / 2
     report = (tmp_path / "out" / "report" / "report.md").read_text()
     assert "Sharpness of the loss" in report and "ratio at the best rate" in report
     assert "Sharpness and best rate" not in report  # two pairs have no correlation
