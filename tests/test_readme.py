@@ -69,7 +69,10 @@ def test_commands_are_found() -> None:
     assert len(README.splitlines()) < 120  # the first minute of a reader; all else is in the pages
 
 
-SLOW = ("bench memory", "bench step", "profile --methods", "--tune ", "--log ", "--suite domain")
+SLOW = (
+    *("bench memory", "bench step", "bench grid", "profile --methods", "--tune ", "--log ", "--suite domain"),
+    *("shape:roberta-base", "--suite xnli", "harness fit"),
+)
 """Parts of commands that take many seconds even when they are short."""
 
 

@@ -46,7 +46,7 @@ def fit(
     as_json: Json = False,
     cache: Cache = True,
 ) -> None:
-    """List which methods, model sizes, precisions and batches fit into which GPU.
+    """List what fits in the memory of GPUs.
 
     Shows the largest batch that fits, by predicted memory of one training step. Needs no GPU and no weights, and trains
     nothing.

@@ -20,7 +20,7 @@ from harness.profiling.prediction import Prediction
 from harness.runner.forecast import forecast_run
 
 
-def predicted(step: object, k: int) -> Prediction:
+def predicted(self: object, step: object, k: int) -> Prediction:
     """Any: predictions are made once a method, whatever the number of cells."""
     return Prediction(k, MemoryShares(**dict.fromkeys(MemoryShares.model_fields, 1000 * k)), 10 * k, 5 * k, 10)
 
@@ -50,7 +50,7 @@ def test_four_times_the_cells_take_four_times_the_work(monkeypatch: pytest.Monke
 
     What is done once a plan is several times the work of a hundred cells, and varies: models, and rows, are made once.
     """
-    monkeypatch.setattr(capacity, "_predict_cached", predicted)
+    monkeypatch.setattr(capacity.Capacity, "_predict_cached", predicted)
     monkeypatch.setattr(preflight, "_build_skeleton", functools.cache(preflight._build_skeleton))
     for _ in range(2):
         calls_of_a_plan(16)  # imports and caches

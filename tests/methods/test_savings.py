@@ -79,6 +79,7 @@ def test_activations_follow_the_closed_form(name: str, tiny_bert: Callable[..., 
     assert lora - own == 8 * tokens * (KEPT["lora"](sites, d, r) - KEPT[name](sites, d, r))
 
 
+@pytest.mark.slow
 def test_the_shipped_figures_are_those_measured_here() -> None:
     """Exact but for what torch's own operations keep and count; python -m scripts.footprint writes them anew."""
     lines = [line.split("\t") for line in format_table(measure_methods()).splitlines()]

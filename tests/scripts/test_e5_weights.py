@@ -42,6 +42,7 @@ def call(script: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return call_script
 
 
+@pytest.mark.slow
 def test_a_pruned_file_gives_the_folder_of_a_pruned_package(call: Any, file: Path, tmp_path: Path) -> None:
     keep = ("--keep", "glue/rte")
     assert call(tmp_path / "direct", "--source", file, *keep) == 0

@@ -15,6 +15,7 @@ SMALL = ["fit", "--shapes", "minilm", "--methods", "lora,full", "--precisions", 
 SMALL += ["--lengths", "64", "--batch-sizes", "2,8", "--memory", "1,80", "--no-cache"]
 
 
+@pytest.mark.slow
 def test_rows_follow_from_their_peaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "new" / "fit.svg"
     assert main([*SMALL, "--json", "--plot", str(picture)]) == 0

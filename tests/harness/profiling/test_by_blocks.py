@@ -104,6 +104,7 @@ def test_blocks_of_two_kinds_are_traced_as_a_whole(monkeypatch: pytest.MonkeyPat
     assert predict_by_blocks(step) is None
 
 
+@pytest.mark.slow
 def test_batches_between_two_lie_on_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     step = build_step("causal", 8, "lorasp", monkeypatch)
     peaks = BatchPredictor(cache=False).predict_peaks(step, [1, 6, 32])

@@ -107,7 +107,13 @@ def build(name: str) -> Method:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "head"), [("lora", 0, False), ("lora", 15, True), ("lorasp", 0, True), ("lorasp", 15, False)]
+    ("name", "steps", "head"),
+    [
+        ("lora", 0, False),
+        pytest.param("lora", 15, True, marks=pytest.mark.slow),
+        pytest.param("lorasp", 0, True, marks=pytest.mark.slow),
+        ("lorasp", 15, False),
+    ],
 )
 def test_eigenvalues_are_those_of_the_dense_hessian(
     name: str, steps: int, head: bool, tiny_bert: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
@@ -218,6 +224,7 @@ def train(out: Path, *words: str) -> dict[str, Record]:
     return Store(out).read()[0]
 
 
+@pytest.mark.slow
 def test_a_run_stores_the_sharpness_and_trains_the_same(tmp_path: Path) -> None:
     plain = train(tmp_path / "out")
     assert all(record.sharpness is None for record in plain.values())

@@ -113,6 +113,7 @@ def _holds(n: int, repeats: int) -> tuple[float, float]:
     return hits[0] / repeats, hits[1] / repeats
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_figures() -> None:
     detectable_share, seeds_share = _holds(5, 200)
     assert 0.90 < detectable_share < 0.99 and seeds_share > 0.90

@@ -50,6 +50,7 @@ def test_the_bounds_of_a_share_are_where_a_t_test_has_p_of_5_percent() -> None:
     assert high == pytest.approx(scipy.optimize.brentq(excess, value, value + 3), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_over_tasks_the_share_is_that_of_the_means_and_covers_the_truth() -> None:
     inside = []
     for seed in range(300):
