@@ -47,12 +47,10 @@ def write_report(
     columns = "pdf" in images
     report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, columns)
     files = _render_images(report, formats, images)
-    # under vector/ are parts of the page, not files of the report
-    vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
+    elements = _take_vectors(files)
     names = build_method_names(records)
     for kind in formats:
         if kind == "html":
-            elements = {k: extract_svg(v) for k, v in vectors.items()}
             files["report.html"] = render_template("report.html", report, vectors=elements, formats=formats)
         elif kind == README_TABLE:
             text = "\n".join(map(render_readme_table, report.rankings)) or NO_RANKING
@@ -82,8 +80,7 @@ def write_page(
     check_allowed("figure format", images, IMAGES)
     kinds = [kind for kind in TEXTS if kind in formats] or ["md"]
     files = _render_images(report, kinds, images)
-    vectors = {name.removeprefix("vector/"): files.pop(name) for name in list(files) if name.startswith("vector/")}
-    elements = {name: extract_svg(content) for name, content in vectors.items()}
+    elements = _take_vectors(files)
     for kind in kinds:
         extra: dict[str, Any] = {"vectors": elements} if kind == "html" else {"image": _pick_image(kind, images)}
         files[TEXTS[kind]] = render_template(TEXTS[kind], report, **extra)
@@ -133,6 +130,12 @@ def _render_images(report: Report, formats: Sequence[str], images: Sequence[str]
         kinds = [kind for kind in PRINT_IMAGES if kind in images]
         files |= {f"{FIGURES}{name}{COLUMN_SUFFIX}.{kind}": render_image(drawing, kind) for kind in kinds}
     return files
+
+
+def _take_vectors(files: dict[str, bytes]) -> dict[str, str]:
+    """Remove what lies under vector/, parts of the page and not files of the report; their <svg> elements by name."""
+    names = [name for name in files if name.startswith("vector/")]
+    return {name.removeprefix("vector/"): extract_svg(files.pop(name)) for name in names}
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:

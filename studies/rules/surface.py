@@ -12,9 +12,9 @@ from reports.document import Extra
 from reports.statistics.collapse import LEAST_GAIN
 from reports.statistics.student import estimate_mean
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
-from studies.rules.margins import format_interval
+from studies.rules.margins import format_interval, judge_estimates
 from studies.study import Kind, Study
-from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, group_tasks, judge_not_worse
+from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, group_tasks
 from studies.surface.rates import BestRate, choose_rates
 from studies.surface.runs import GROUP, Place, collect_runs, name_places
 from studies.surface.sharpness import CORRELATION_NOTES, SHARPNESS_NOTES, list_correlations, list_sharpness
@@ -47,8 +47,8 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     deciding = [contrast(tasks, study.options["subject"], other) for other in study.options["against"]]
     further = [contrast(tasks, study.options["subject"], o) for o in study.options["others"] if o in methods]
     # the family of the verdict is declared; the other comparisons are a family of their own
-    kinds = judge_not_worse([c.all_runs for c in deciding], margin)
-    all_kinds = [*kinds, *judge_not_worse([c.all_runs for c in further], margin)]
+    kinds = judge_estimates([c.all_runs for c in deciding], margin, "not worse")
+    all_kinds = [*kinds, *judge_estimates([c.all_runs for c in further], margin, "not worse")]
     parts = {c.name: _build_part(c, k, margin, tasks) for c, k in zip([*deciding, *further], all_kinds, strict=True)}
     missing = [c.name for c in deciding if not c.tasks]
     unknown = [c.name for c in deciding if c.tasks and c.all_runs is None]

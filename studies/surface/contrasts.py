@@ -14,7 +14,6 @@ from reports.statistics.collapse import LEAST_GAIN, CollapseCount, compute_colla
 from reports.statistics.equivalence import EQUIVALENCE_ALPHA, compute_equivalence_p
 from reports.statistics.holm import apply_holm
 from reports.statistics.student import Student, estimate_mean, merge_estimates
-from studies.study import Kind
 from studies.surface.runs import GROUP, Place, name_places
 
 if TYPE_CHECKING:
@@ -134,17 +133,3 @@ def decide(estimates: Sequence[Student | None], margin: float) -> list[str]:
             side = "better" if estimate.value > 0 else "worse"
             words.append(f"{side}, by less than the margin" if is_equal else side)
     return words
-
-
-def judge_not_worse(estimates: Sequence[Student | None], margin: float) -> list[Kind]:
-    """Confirmed: not worse by the margin. Contradicted: worse by more than it. Holm families of one-sided tests."""
-    within = apply_holm([None if e is None else e.p_above(-margin) for e in estimates])
-    beyond = apply_holm([None if e is None else e.p_below(-margin) for e in estimates])
-    return [
-        "confirmed"
-        if w is not None and w < ALPHA / 2
-        else "contradicted"
-        if b is not None and b < ALPHA / 2
-        else "undecided"
-        for w, b in zip(within, beyond, strict=True)
-    ]

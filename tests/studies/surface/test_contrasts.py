@@ -10,7 +10,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from reports.statistics.student import Student
-from studies.surface.contrasts import contrast, decide, group_tasks, judge_not_worse
+from studies.rules.margins import judge_estimates
+from studies.surface.contrasts import contrast, decide, group_tasks
 
 
 def build_confirming(scores: dict[tuple[str, str], np.ndarray], majority: float = 0.0) -> pd.DataFrame:
@@ -90,11 +91,14 @@ def test_a_difference_and_equivalence_are_corrected_each_in_its_family() -> None
 
 def test_not_worse_is_judged_at_the_margin() -> None:
     certain = [Student(0.5, 0.1, 99), Student(-0.9, 0.3, 99), Student(-3.0, 0.3, 99), None]
-    assert judge_not_worse(certain, 1.0) == ["confirmed", "undecided", "contradicted", "undecided"]
+    assert judge_estimates(certain, 1.0, "not worse") == ["confirmed", "undecided", "contradicted", "undecided"]
     # three tests at once: the third is corrected by 1, the first by 3
     p = scipy.stats.t.sf((0.0 + 1.0) / 0.45, 99)
     assert 0.025 / 3 < p < 0.025
-    alone, among = judge_not_worse([Student(0.0, 0.45, 99)], 1.0), judge_not_worse([Student(0.0, 0.45, 99)] * 3, 1.0)
+    alone, among = (
+        judge_estimates([Student(0.0, 0.45, 99)], 1.0, "not worse"),
+        judge_estimates([Student(0.0, 0.45, 99)] * 3, 1.0, "not worse"),
+    )
     assert (alone, among) == (["confirmed"], ["undecided"] * 3)
 
 
