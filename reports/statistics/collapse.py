@@ -157,25 +157,19 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
         values[method] = [scores[r.key] for r in grid.of(task, method) if r.key in scores]
     attained = _find_attained(values)
     learned = attained is not None and attained - baseline >= LEAST_GAIN
-    line = baseline + LEAST_SHARE * (attained - baseline) if attained is not None else baseline
+    limits = compute_collapse_limits(values, baseline, margin)
     reasons: dict[str, str] = {}
     shares: dict[str, CollapseCount] = {}
     for method in grid.methods:
         # a run that failed for another reason, such as out of memory, tells nothing about collapses
         runs = [r for r in grid.of(task, method) if r.key in scores or has_diverged(r)]
-        weak = _compute_weak_limit(values[method], baseline, line) if values[method] else None
-        far_below = _compute_drop_limit(values[method], baseline) if values[method] else line
         for run in runs:
             if run.key not in scores:
                 reasons[run.key] = NOT_FINITE
             elif learned and run.key in constant:
                 reasons[run.key] = CONSTANT
-            elif learned and scores[run.key] <= baseline + margin:
-                reasons[run.key] = AT_BASELINE
-            elif learned and weak is not None and scores[run.key] <= weak:
-                reasons[run.key] = BELOW_BEST
-            elif scores[run.key] <= far_below:
-                reasons[run.key] = DROPPED
+            elif below := [why for why, limit in limits[method].items() if scores[run.key] <= limit]:
+                reasons[run.key] = below[0]
         if runs:
             shares[method] = CollapseCount(sum(r.key in reasons for r in runs), len(runs))
     return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
@@ -183,22 +177,22 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
 
 def compute_collapse_limits(
     values: Mapping[str, Sequence[float]], baseline: float, margin: float = DEFAULT_COLLAPSE_MARGIN
-) -> dict[str, float]:
-    """Method -> the score at or below which its runs on a task have collapsed, by rules 2 to 4; points.
+) -> dict[str, dict[str, float]]:
+    """Method -> reason -> the score at or below which a run of it on a task has collapsed, by rules 2 to 4; points.
 
-    `values`: the scores of each method's runs, for what has scores only. Rule 1 needs the predictions.
+    `values`: the scores of each method's runs; one without any has no limits. Rule 1 needs the predictions.
     """
     attained = _find_attained(values)
-    if attained is None:
-        return dict.fromkeys(values, -math.inf)
-    learned = attained - baseline >= LEAST_GAIN
-    line = baseline + LEAST_SHARE * (attained - baseline)
-    limits = {}
+    limits: dict[str, dict[str, float]] = {method: {} for method in values}
     for method, scores in values.items():
-        far_below = _compute_drop_limit(scores, baseline) if scores else -math.inf
-        weak = _compute_weak_limit(scores, baseline, line) if learned and scores else None
-        at_baseline = baseline + margin if learned else -math.inf
-        limits[method] = max(far_below, at_baseline, -math.inf if weak is None else weak)
+        if attained is None or not scores:
+            continue
+        if attained - baseline >= LEAST_GAIN:
+            limits[method][AT_BASELINE] = baseline + margin
+            weak = _compute_weak_limit(scores, baseline, baseline + LEAST_SHARE * (attained - baseline))
+            if weak is not None:
+                limits[method][BELOW_BEST] = weak
+        limits[method][DROPPED] = _compute_drop_limit(scores, baseline)
     return limits
 
 

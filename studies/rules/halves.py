@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.document import Extra
+from reports.statistics.holm import apply_holm
 from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules import surface
-from studies.rules.margins import format_interval
+from studies.rules.margins import format_interval, judge_kind
 from studies.study import Kind, Study
-from studies.surface.contrasts import TaskRuns, group_tasks
-from studies.surface.explained import OUTCOMES, Explained, explain, judge_shares
+from studies.surface.contrasts import ALPHA, TaskRuns, group_tasks
+from studies.surface.explained import OUTCOMES, Explained, explain
 
 HALF = 0.5
 """An explanation is the main one if it makes up more than this share of the difference."""
@@ -66,6 +67,20 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         lacks=answer.lacks or (f"confirming runs of {', of '.join(lacks)}" if lacks else ""),
         tables=[table, *answer.tables] if shown else answer.tables,
     )
+
+
+def judge_shares(explanations: Sequence[Explained], share: float) -> list[Kind]:
+    """Confirmed: more than `share` of a positive total is explained. Contradicted: less. Two Holm families.
+
+    Where the total is not significantly above 0 there is nothing to explain, and all are undecided.
+    """
+    tests = [
+        e.test_share(share) if e.total is not None and e.total.p < ALPHA and e.total.value > 0 else None
+        for e in explanations
+    ]
+    above = apply_holm([None if test is None else test.p_above(0.0) for test in tests])
+    below = apply_holm([None if test is None else test.p_below(0.0) for test in tests])
+    return [judge_kind(more, less, ALPHA / 2) for more, less in zip(above, below, strict=True)]
 
 
 def _get_methods(item: Mapping[str, str]) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def judge_estimates(
     # A collapse only forbids a confirmation: a method that is significantly worse stays contradicted.
     no_claim = refused or [False] * len(estimates)
     return [
-        _judge_kind(None if no else w, b, ALPHA[sense])
+        judge_kind(None if no else w, b, ALPHA[sense])
         for no, w, b in zip(no_claim, within[: len(estimates)], beyond[: len(estimates)], strict=True)
     ]
 
@@ -58,7 +58,8 @@ def _compute_p_beyond(e: Student, margin: float, sense: Sense) -> float:
     return e.p_below(-margin) if sense == "not worse" else e.p_above(margin)
 
 
-def _judge_kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
+def judge_kind(within: float | None, beyond: float | None, alpha: float) -> Kind:
+    """The verdict of two opposite one-sided tests, each by its adjusted p; None: not tested."""
     if within is not None and within < alpha:
         return "confirmed"
     return "contradicted" if beyond is not None and beyond < alpha else "undecided"

@@ -76,7 +76,9 @@ def group_tasks(confirming: pd.DataFrame, margin: float) -> list[TaskRuns]:
             for method, own in scored.groupby("method", sort=False)
         }
         limits = compute_collapse_limits({m: list(values.values()) for m, values in scores.items()}, baseline, margin)
-        collapsed = {m: {seed: s <= limits[m] for seed, s in values.items()} for m, values in scores.items()}
+        collapsed = {
+            m: {seed: s <= max(limits[m].values()) for seed, s in values.items()} for m, values in scores.items()
+        }
         rates = {str(method): float(rate) for method, rate in group.groupby("method", sort=False)["lr"].first().items()}
         tasks.append(TaskRuns(place, names[place], baseline, scores, collapsed, rates))
     return tasks

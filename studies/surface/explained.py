@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from reports.statistics.holm import apply_holm
 from reports.statistics.student import Student, compute_t_quantile, estimate_mean, merge_estimates
-from studies.study import Kind
 from studies.surface.contrasts import ALPHA, TaskRuns
 
 Outcome = Literal["score", "score without collapsed runs", "collapsed"]
@@ -117,24 +115,3 @@ def _merge_tasks(by_task: Sequence[Sequence[float]]) -> Student | None:
     merged, count = merge_estimates(varying), len(by_task)
     value = statistics.fmean(statistics.fmean(values) for values in by_task)
     return Student(value, merged.se * len(varying) / count, merged.df)
-
-
-def judge_shares(explanations: Sequence[Explained], share: float) -> list[Kind]:
-    """Confirmed: more than `share` of a positive total is explained. Contradicted: less. Two Holm families.
-
-    Where the total is not significantly above 0 there is nothing to explain, and all are undecided.
-    """
-    tests = [
-        e.test_share(share) if e.total is not None and e.total.p < ALPHA and e.total.value > 0 else None
-        for e in explanations
-    ]
-    above = apply_holm([None if test is None else test.p_above(0.0) for test in tests])
-    below = apply_holm([None if test is None else test.p_below(0.0) for test in tests])
-    return [
-        "confirmed"
-        if more is not None and more < ALPHA / 2
-        else "contradicted"
-        if less is not None and less < ALPHA / 2
-        else "undecided"
-        for more, less in zip(above, below, strict=True)
-    ]

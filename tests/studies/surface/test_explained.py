@@ -9,8 +9,9 @@ import scipy.optimize
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
+from studies.rules.halves import judge_shares
 from studies.surface.contrasts import TaskRuns, group_tasks
-from studies.surface.explained import explain, judge_shares
+from studies.surface.explained import explain
 from tests.studies.surface.test_contrasts import build_confirming
 
 TOTAL = ("lorasp", "lora")
