@@ -18,7 +18,7 @@ from harness.core.method import (
     SUITES,
     Average,
     Evaluator,
-    HeldOutText,
+    ForgettingText,
     SourceRequest,
     Suite,
     SuiteOption,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.core.cell import Protocol
 
 MAX_TEXT_BYTES = 1 << 20
-"""Bytes of a user's held-out text: each evaluation reads all of it."""
+"""Bytes of a user's forgetting text: each evaluation reads all of it."""
 TASK = Task("mmlu", (), (), ("accuracy", "accuracy_by_subject", *GROUPS), kind="instruction")
 
 
@@ -70,12 +70,12 @@ class Mmlu(Suite):
         self._own_text = None if path is None else _read_text(Path(path))
 
     def parts(self) -> dict[str, str]:
-        """With the content of the user's held-out text: other text, other result."""
+        """With the content of the user's forgetting text: other text, other result."""
         text = self._own_text
         digest = {} if text is None else {"option forgetting-file": hashlib.sha256(text.text.encode()).hexdigest()}
         return super().parts() | digest
 
-    def get_held_out_text(self, task: str, *, synthetic: bool) -> HeldOutText | None:
+    def get_forgetting_text(self, task: str, *, synthetic: bool) -> ForgettingText | None:
         """The user's text, else our own: for the embedded model one in its few words."""
         return self._own_text or _read_own_text("facts" if synthetic else "passage")
 
@@ -123,7 +123,7 @@ class Mmlu(Suite):
         return 100 * max(labels.count(letter) for letter in range(4)) / len(labels)
 
 
-def _read_text(path: Path) -> HeldOutText:
+def _read_text(path: Path) -> ForgettingText:
     """A user's text. Raises UserError."""
     try:
         content = read_bytes(path)
@@ -136,12 +136,12 @@ def _read_text(path: Path) -> HeldOutText:
             f"--option forgetting-file={path}: {len(content):,} bytes; give a text of at most {MAX_TEXT_BYTES:,} bytes "
             "that is not empty"
         )
-    return HeldOutText(path.name, text)
+    return ForgettingText(path.name, text)
 
 
 @functools.cache
-def _read_own_text(name: str) -> HeldOutText:
-    return HeldOutText(name, (importlib.resources.files("suites.held_out") / f"{name}.txt").read_text())
+def _read_own_text(name: str) -> ForgettingText:
+    return ForgettingText(name, (importlib.resources.files("suites.forgetting") / f"{name}.txt").read_text())
 
 
 # Cached, because a plan calls it for every cell.

@@ -35,7 +35,7 @@ from harness.core.suite import (
     Evaluated as Evaluated,
     Evaluator as Evaluator,
     Example as Example,
-    HeldOutText as HeldOutText,
+    ForgettingText as ForgettingText,
     Label as Label,
     SourceRequest as SourceRequest,
     Suite as Suite,

@@ -237,7 +237,7 @@ class Record(Strict):
     pack: PackInfo | None = None
     environment: Environment | None = None
     forgetting: Forgetting | None = Field(
-        default=None, description="loss on a held-out text; null where the suite has none, and in older records"
+        default=None, description="loss on the forgetting text; null where the suite has none, and in older records"
     )
     sharpness: Sharpness | None = Field(default=None, description="null without --sharpness, and in older records")
     started: Time = Field(description="UTC, ISO 8601")

@@ -107,7 +107,7 @@ class SourceRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOutText:
+class ForgettingText:
     """A text that no run trains on, for the loss of a causal model before and after fine-tuning."""
 
     name: str
@@ -227,7 +227,7 @@ class Suite(abc.ABC):
         """The evaluator of a task that is not scored row by row; None: `score` is used."""
         return None
 
-    def get_held_out_text(self, task: str, *, synthetic: bool) -> HeldOutText | None:
+    def get_forgetting_text(self, task: str, *, synthetic: bool) -> ForgettingText | None:
         """The text on which a causal model's loss is measured before and after; `synthetic`: of an embedded model."""
         return None
 

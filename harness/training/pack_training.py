@@ -33,7 +33,7 @@ from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import measure_storage
 from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
 from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
-from harness.training.held_out import HeldOutLoss
+from harness.training.forgetting import ForgettingLoss
 from harness.training.pack_job import PackJob
 from harness.training.pack_setup import attach_methods, build_calibration, count_parameters, load_backbone
 from harness.training.result import Result
@@ -107,8 +107,8 @@ class PackTraining:
         load_time = time.perf_counter()
         self.autocast = self.cell.dtype == "bf16" and self.first.method.autocasts
         # before anything is attached: the loss of the backbone as it was pretrained
-        self.held_out = self._measure_held_out()
-        held_out_seconds = time.perf_counter() - load_time
+        self.forgetting_loss = self._measure_forgetting_loss()
+        forgetting_seconds = time.perf_counter() - load_time
         split = inputs.splits["train"].to(device)
         losses = load_task_type(self.first.task.kind).losses(self.cell.protocol)
         initials = [None if member.start is None else load_initial(member.start) for member in job.pack.members]
@@ -121,9 +121,9 @@ class PackTraining:
         self.earlier_phases = Phases(
             load=load_time - start_time,
             input=input_seconds,
-            attach=self.ready - load_time - held_out_seconds,
+            attach=self.ready - load_time - forgetting_seconds,
             train=0,
-            evaluate=held_out_seconds,
+            evaluate=forgetting_seconds,
         )
         self.scoring_seconds, self.noted_fallback = 0.0, False
         # before a checkpoint is restored: at the initial values, which follow from the seeds
@@ -133,12 +133,12 @@ class PackTraining:
         if job.start is not None:
             self._resume(job.start)
 
-    def _measure_held_out(self) -> HeldOutLoss | None:
-        """The held-out text of the task with the backbone's loss; None for a task without one."""
-        text = self.first.suite.get_held_out_text(self.first.task.name, synthetic=self.first.source.stand_in)
+    def _measure_forgetting_loss(self) -> ForgettingLoss | None:
+        """The forgetting text of the task with the backbone's loss; None for a task without one."""
+        text = self.first.suite.get_forgetting_text(self.first.task.name, synthetic=self.first.source.stand_in)
         if text is None:
             return None
-        return HeldOutLoss(text, self.model, self.inputs.tokenizer, autocast=self.autocast)
+        return ForgettingLoss(text, self.model, self.inputs.tokenizer, autocast=self.autocast)
 
     def _measure_sharpness(self, split: Split, losses: Losses) -> PackSharpness:
         """The sharpness of all members at their initial values."""
@@ -209,13 +209,13 @@ class PackTraining:
             scored = score_pack(
                 self.first, self.inputs, self.device, self.trainer.model, len(members), autocast=self.autocast
             )
-            losses = self.held_out.compute(self.trainer.model, len(members)) if self.held_out else []
+            losses = self.forgetting_loss.compute(self.trainer.model, len(members)) if self.forgetting_loss else []
             sharpness = self.sharpness.describe(members) if self.sharpness else []
             for row, member in enumerate(members):
                 if self.trainer.totals[member] == self.trainer.optimizer.steps:
                     self.results[member] = self._build_result(row, member, scored[row])
-                    if self.held_out:
-                        self.results[member].forgetting = self.held_out.describe(losses[row])
+                    if self.forgetting_loss:
+                        self.results[member].forgetting = self.forgetting_loss.describe(losses[row])
                     if self.sharpness:
                         self.results[member].sharpness = sharpness[row]
         finally:

@@ -67,7 +67,7 @@ def draw_tradeoff(context: SuiteContext) -> Drawing | None:
 
 @report_figure("forgetting", place=45, topic="cost")
 def draw_forgetting(context: SuiteContext) -> Drawing | None:
-    """Score against the change of the loss on a held-out text, where two methods or more have it of one text."""
+    """Score against the change of the loss on the forgetting text, where two methods or more have it of one text."""
     grid = context.grid
     cover = find_coverage(grid, grid.averages[0])
     means = {m: value for m in grid.methods if (value := estimate_average(grid, m, cover))}
@@ -75,8 +75,8 @@ def draw_forgetting(context: SuiteContext) -> Drawing | None:
     spots = [(i, change.mean, means[grid.methods[i]].mean) for i, change in changes.items() if change]
     if len(spots) < 2:
         return None
-    caption = f"Score ({cover.label}) against forgetting, the loss on a held-out text after fine-tuning less that "
-    caption += "before; filled: on the Pareto front; "
+    caption = f"Score ({cover.label}) against forgetting: the loss on a text that no run trains on, after fine-tuning "
+    caption += "less before; filled: on the Pareto front; "
     return _draw_panels(context, means, cover, [("forgetting in nats per token", spots)], caption, "forgetting")
 
 

@@ -1,4 +1,4 @@
-"""What fine-tuning forgets: the change of the loss on a held-out text, per method."""
+"""What fine-tuning forgets: the change of the loss on a text that no run trains on, per method."""
 
 from __future__ import annotations
 

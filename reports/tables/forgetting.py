@@ -1,4 +1,4 @@
-"""The loss on a held-out text before and after fine-tuning."""
+"""The loss on the forgetting text before and after fine-tuning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss on a held-out text before and after fine-tuning, against transformers and peft alone."""
+"""The loss on a forgetting text before and after fine-tuning, against transformers and peft alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.cli.main import main
 from harness.core.errors import CellFailed
 from harness.core.record import Forgetting, Parameters, Record, TrainState
 from harness.core.store import Store
-from harness.core.suite import HeldOutText
-from harness.training.held_out import HeldOutLoss, split_windows
+from harness.core.suite import ForgettingText
+from harness.training.forgetting import ForgettingLoss, split_windows
 from harness.training.history import TrainingHistory
 from harness.training.result import Result, from_plain, to_plain
 from suites.mmlu import Mmlu
@@ -43,27 +43,27 @@ def compute_reference(model: Any, tokenizer: Any, text: str, length: int = 256) 
 
 def test_the_loss_is_that_of_transformers() -> None:
     model, tokenizer = causal.model(), causal.tokenizer()
-    held_out = HeldOutLoss(HeldOutText("text", TEXT), model, tokenizer, autocast=False)
+    forgetting = ForgettingLoss(ForgettingText("text", TEXT), model, tokenizer, autocast=False)
     expected, count = compute_reference(model, tokenizer, TEXT)
-    assert held_out.before == pytest.approx(expected, rel=1e-7)
-    assert held_out.tokens == count and held_out.unknown == 0
+    assert forgetting.before == pytest.approx(expected, rel=1e-7)
+    assert forgetting.tokens == count and forgetting.unknown == 0
     # replicas of one model are the same model
-    assert held_out.compute(model, 3) == pytest.approx([expected] * 3, rel=1e-7)
+    assert forgetting.compute(model, 3) == pytest.approx([expected] * 3, rel=1e-7)
 
 
 def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = causal.model(), causal.tokenizer()
-    text = HeldOutText("text", TEXT)
-    whole = HeldOutLoss(text, model, tokenizer, autocast=False).before
-    monkeypatch.setattr("harness.training.held_out.MAX_LOGITS", 1)
-    assert HeldOutLoss(text, model, tokenizer, autocast=False).before == pytest.approx(whole, rel=1e-12)
+    text = ForgettingText("text", TEXT)
+    whole = ForgettingLoss(text, model, tokenizer, autocast=False).before
+    monkeypatch.setattr("harness.training.forgetting.MAX_LOGITS", 1)
+    assert ForgettingLoss(text, model, tokenizer, autocast=False).before == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_short_context_has_short_windows() -> None:
     model, tokenizer = causal.model(positions=32), causal.tokenizer()
-    held_out = HeldOutLoss(HeldOutText("text", TEXT), model, tokenizer, autocast=False)
-    assert max(map(len, held_out.windows)) == 32
-    assert held_out.before == pytest.approx(compute_reference(model, tokenizer, TEXT, 32)[0], rel=1e-7)
+    forgetting = ForgettingLoss(ForgettingText("text", TEXT), model, tokenizer, autocast=False)
+    assert max(map(len, forgetting.windows)) == 32
+    assert forgetting.before == pytest.approx(compute_reference(model, tokenizer, TEXT, 32)[0], rel=1e-7)
 
 
 def test_windows_cover_the_text_but_for_a_lone_last_token() -> None:
@@ -74,7 +74,7 @@ def test_windows_cover_the_text_but_for_a_lone_last_token() -> None:
 
 def test_a_text_of_one_token_is_refused() -> None:
     with pytest.raises(CellFailed, match="has 1 tokens; give a text of 2 at least"):
-        HeldOutLoss(HeldOutText("empty", ""), causal.model(), causal.tokenizer(), autocast=False)
+        ForgettingLoss(ForgettingText("empty", ""), causal.model(), causal.tokenizer(), autocast=False)
 
 
 def train(folder: Path, *words: str) -> dict[str, Record]:
@@ -96,7 +96,7 @@ def test_each_replica_of_a_pack_has_the_loss_of_its_saved_adapter(tmp_path: Path
     records = train(tmp_path, "--methods", "lora:rank=2,lora:rank=4", "--seeds", "2", "--pack", "4")
     assert {record.pack.size for record in records.values() if record.pack} == {4}
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    text = Mmlu().get_held_out_text("mmlu", synthetic=False)
+    text = Mmlu().get_forgetting_text("mmlu", synthetic=False)
     assert text is not None
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     before, count = compute_reference(base, tokenizer, text.text)
@@ -165,7 +165,7 @@ def test_a_checkpoint_keeps_it() -> None:
 
 
 def test_the_statements_of_the_embedded_model_are_those_of_their_generator() -> None:
-    from scripts.embedded.mmlu.held_out import build_text
+    from scripts.embedded.mmlu.forgetting_text import build_text
 
-    text = Mmlu().get_held_out_text("mmlu", synthetic=True)
+    text = Mmlu().get_forgetting_text("mmlu", synthetic=True)
     assert text is not None and text.text == build_text()

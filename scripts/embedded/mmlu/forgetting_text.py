@@ -1,7 +1,7 @@
-"""Write the held-out text of the embedded causal model: each fact of its world once, as a statement.
+"""Write the forgetting text of the embedded causal model: each fact of its world once, as a statement.
 
-Run `python -m scripts.embedded.mmlu.held_out`; it writes suites/held_out/facts.txt. Fine-tuning trains on instructions,
-never on these statements.
+Run `python -m scripts.embedded.mmlu.forgetting_text`; it writes suites/forgetting/facts.txt. Fine-tuning trains on
+instructions, never on these statements.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.embedded.mmlu.corpus import draw_statement
 from scripts.embedded.mmlu.world import build_facts
 
-PATH = Path("suites/held_out/facts.txt")
+PATH = Path("suites/forgetting/facts.txt")
 STATEMENTS = 300
 SEED = 0
 

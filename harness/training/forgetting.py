@@ -18,7 +18,7 @@ from torch import nn
 
 from harness.core.errors import CellFailed
 from harness.core.record import Forgetting
-from harness.core.suite import HeldOutText
+from harness.core.suite import ForgettingText
 from harness.data.tokens import iterate_length_batches
 
 WINDOW = 256
@@ -29,10 +29,10 @@ MAX_VOCABULARY = 1 << 18
 """Taken for a model whose configuration does not say its vocabulary."""
 
 
-class HeldOutLoss:
+class ForgettingLoss:
     """The windows of a text, and the loss of the backbone on them before anything is attached to it."""
 
-    def __init__(self, text: HeldOutText, model: nn.Module, tokenizer: Any, *, autocast: bool) -> None:
+    def __init__(self, text: ForgettingText, model: nn.Module, tokenizer: Any, *, autocast: bool) -> None:
         self.text, self.autocast = text, autocast
         # of a multimodal model: that of its language model
         config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
@@ -41,7 +41,7 @@ class HeldOutLoss:
         ids = tokenizer(text.text, verbose=False)["input_ids"]
         self.windows = split_windows(ids, min(WINDOW, int(positions)))
         if not self.windows:
-            raise CellFailed(f"the held-out text '{text.name}' has {len(ids)} tokens; give a text of 2 at least")
+            raise CellFailed(f"the forgetting text '{text.name}' has {len(ids)} tokens; give a text of 2 at least")
         unknown = tokenizer.unk_token_id
         self.unknown = 0 if unknown is None else sum(token == unknown for token in ids)
         (self.before,) = self.compute(model, 1)
